@@ -1,0 +1,155 @@
+//! Time as values. Owns the two newtypes for time and the only reads of the machine's clocks;
+//! everything else is handed a [`Now`], so that a test can be the clock.
+
+use std::fmt;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Nanoseconds on the monotonic clock since [`Clock`] was made. Never goes back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MonoNs(pub u64);
+
+/// Milliseconds since the Unix epoch, UTC. The unit in which the venues speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixMs(pub i64);
+
+/// One reading of both clocks, taken once per duty cycle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// The monotonic clock: deadlines and durations.
+    pub mono: MonoNs,
+    /// The wall clock in µs since the Unix epoch: what clients are shown. May jump.
+    pub unix_us: i64,
+}
+
+impl Now {
+    /// The wall clock, in ms.
+    pub fn unix_ms(self) -> UnixMs {
+        UnixMs(self.unix_us.div_euclid(1000))
+    }
+}
+
+impl MonoNs {
+    /// This instant plus `duration`, or the end of time where that does not fit.
+    pub fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// Time from `earlier` to here; zero if `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl fmt::Display for UnixMs {
+    /// RFC 3339 with milliseconds, `2026-01-31T23:59:59.999+00:00`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0; RFC3339_BYTES];
+        let length = write_rfc3339(self.0 * 1000, 3, &mut text);
+        f.write_str(std::str::from_utf8(&text[..length]).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// Reads the machine's clocks. One per core; all made from one origin, so that their monotonic
+/// readings compare.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    origin: Instant,
+}
+
+impl Clock {
+    /// A clock whose monotonic zero is now.
+    #[allow(clippy::disallowed_methods, clippy::new_without_default)]
+    pub fn new() -> Self {
+        Self { origin: Instant::now() }
+    }
+
+    /// Both clocks, read now.
+    #[allow(clippy::disallowed_methods)]
+    pub fn now(&self) -> Now {
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Now { mono: self.mono(), unix_us: i64::try_from(wall.as_micros()).unwrap_or(i64::MAX) }
+    }
+
+    /// The monotonic clock, read now.
+    #[allow(clippy::disallowed_methods, clippy::cast_possible_truncation)]
+    pub fn mono(&self) -> MonoNs {
+        MonoNs(Instant::now().duration_since(self.origin).as_nanos() as u64)
+    }
+}
+
+/// Room that [`write_rfc3339`] needs: `2026-01-31T23:59:59.999999+00:00`.
+pub const RFC3339_BYTES: usize = 32;
+
+/// Writes `unix_us` as RFC 3339 in UTC with `fraction` digits of a second (0, 3 or 6) and the
+/// offset spelled `+00:00`, as Python's `isoformat()` does. Returns the bytes written.
+///
+/// Years outside 0000–9999 are clamped to that range.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+pub fn write_rfc3339(unix_us: i64, fraction: usize, out: &mut [u8; RFC3339_BYTES]) -> usize {
+    let unix_us = unix_us.clamp(YEAR_0_US, YEAR_10000_US - 1);
+    let seconds = unix_us.div_euclid(1_000_000);
+    let (days, second_of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400) as u64);
+    let (year, month, day) = civil_from_days(days);
+    out[..19].copy_from_slice(b"0000-00-00T00:00:00");
+    put_digits(&mut out[0..4], year);
+    put_digits(&mut out[5..7], month);
+    put_digits(&mut out[8..10], day);
+    put_digits(&mut out[11..13], second_of_day / 3600);
+    put_digits(&mut out[14..16], second_of_day / 60 % 60);
+    put_digits(&mut out[17..19], second_of_day % 60);
+    let mut length = 19;
+    if fraction > 0 {
+        let micros = unix_us.rem_euclid(1_000_000) as u64;
+        out[19] = b'.';
+        put_digits(&mut out[20..20 + fraction], if fraction == 3 { micros / 1000 } else { micros });
+        length += 1 + fraction;
+    }
+    out[length..length + 6].copy_from_slice(b"+00:00");
+    length + 6
+}
+
+fn put_digits(out: &mut [u8], mut value: u64) {
+    for byte in out.iter_mut().rev() {
+        *byte = b'0' + u8::try_from(value % 10).unwrap_or(0);
+        value /= 10;
+    }
+}
+
+/// Days since 1970-01-01 to (year, month, day); Howard Hinnant's `civil_from_days`.
+#[allow(clippy::cast_sign_loss)]
+fn civil_from_days(days: i64) -> (u64, u64, u64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_shifted + 2) / 5 + 1;
+    let month = if month_shifted < 10 { month_shifted + 3 } else { month_shifted - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year as u64, month as u64, day as u64)
+}
+
+const YEAR_0_US: i64 = -62_167_219_200_000_000;
+const YEAR_10000_US: i64 = 253_402_300_800_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rfc3339(unix_us: i64, fraction: usize) -> String {
+        let mut out = [0; RFC3339_BYTES];
+        let length = write_rfc3339(unix_us, fraction, &mut out);
+        String::from_utf8(out[..length].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn rfc3339_matches_known_instants() {
+        assert_eq!(rfc3339(0, 0), "1970-01-01T00:00:00+00:00");
+        assert_eq!(rfc3339(1_709_209_445_123_456, 6), "2024-02-29T12:24:05.123456+00:00");
+        assert_eq!(rfc3339(1_709_209_445_123_456, 3), "2024-02-29T12:24:05.123+00:00");
+        assert_eq!(rfc3339(-1, 6), "1969-12-31T23:59:59.999999+00:00");
+        assert_eq!(rfc3339(i64::MAX, 0), "9999-12-31T23:59:59+00:00");
+    }
+}

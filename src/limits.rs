@@ -1,0 +1,90 @@
+//! Every bound that is not configuration: buffers, queues, loops, patience. Each says where its
+//! number comes from and what happens when it is reached; const asserts hold the relations.
+
+use std::time::Duration;
+
+/// Instruments one process may ever know. Reached: the subscription is refused with an error.
+/// Source: about 12,000 symbols are listed on the five exchanges together; with room for typos.
+pub const INSTRUMENTS_MAX: usize = 32_768;
+
+/// Shards one process may have. Source: design: at most one per CPU; the largest hosts in use.
+pub const SHARDS_MAX: usize = 64;
+
+/// Slots in a shard's ring to the fan-out core (256 bytes each, so 2 MiB).
+/// Source: 2,000 series closing at once, twice, on one shard. Full: the shard conflates open
+/// candles and queues closed ones up to `CONNECTOR_CLOSED_QUEUE_MAXSIZE`.
+pub const RING_SLOTS: usize = 8_192;
+
+/// Commands under way to one shard. Full: the fan-out keeps them and sends them on a later turn.
+pub const COMMANDS_MAX: usize = 65_536;
+const _: () = assert!(COMMANDS_MAX >= 2 * INSTRUMENTS_MAX, "every instrument, on and off");
+
+/// Session events under way from the shards. Full: the shard keeps them for a later turn.
+pub const FEED_EVENTS_MAX: usize = 4_096;
+
+/// Notices under way to the log. Full: the notice is dropped and counted.
+pub const NOTICES_MAX: usize = 4_096;
+
+/// Questions and answers under way between a shard and the ops core. Full: asked again later.
+pub const OPS_REQUESTS_MAX: usize = 256;
+
+/// Symbols one client request may name. Reached: refused, naming the field.
+/// Source: more than any exchange lists for one contract type (Gate.io spot, 2,600).
+pub const REQUEST_SYMBOLS_MAX: usize = 4_096;
+
+/// Bytes of one symbol. Reached: refused. Source: the longest listed one has 24 (OKX options).
+pub const SYMBOL_BYTES_MAX: usize = 64;
+
+/// Bytes of one message from a client. Reached: close 1009.
+/// Source: the largest useful request, 4,096 symbols of 12 characters.
+pub const CLIENT_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of one message to a client. Source: websocat splits at 64 KiB (design §4).
+pub const SERVER_MESSAGE_BYTES_MAX: usize = 60_000;
+
+/// Bytes of an HTTP head, from clients on either port. Reached: 431.
+/// Source: Nginx and Apache default to 8 KiB a line.
+pub const HTTP_HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Header lines of an HTTP head. Reached: 431.
+pub const HTTP_HEADERS_MAX: usize = 100;
+
+/// Time for an HTTP head to arrive. Reached: 408 and close.
+pub const HTTP_HEAD_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Bytes of one message from an exchange. Reached: the session is lost and starts again.
+/// Source: OKX's whole instrument list over WebSocket is below 4 MiB; a kline push is 300 bytes.
+pub const VENUE_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes read from one socket in one turn. More is left for the next turn, so that one
+/// talkative socket cannot starve the others. Source: a minute's close of 50 symbols is 16 KiB.
+pub const READ_BYTES_MAX: usize = 64 * 1024;
+
+/// Clients one process accepts. Reached: HTTP 503 with `Retry-After`, at once.
+/// Source: 20,000 open files are a common hard limit; half are left to the rest.
+pub const CLIENTS_MAX: usize = 10_000;
+
+/// How long the last client's leaving is waited out before the exchange subscription ends.
+/// Source: a client's restart takes seconds; a resubscription costs the exchange's budget.
+pub const UNSUBSCRIBE_LINGER: Duration = Duration::from_secs(15);
+
+/// A core without work parks at most this long, so that its executor's timers run (design §2).
+pub const PARK_MAX: Duration = Duration::from_millis(5);
+
+/// How long `CONNECTOR_WAIT=adaptive` spins after the last work (design §2, measured there).
+pub const ADAPTIVE_SPIN: Duration = Duration::from_micros(50);
+
+/// A core whose heartbeat is older is unhealthy. Source: a thousand times [`PARK_MAX`].
+pub const HEARTBEAT_STALE: Duration = Duration::from_secs(5);
+
+/// After our Close and FIN, how long the peer's bytes are still read, so that no reset destroys
+/// what we sent (design §4).
+pub const CLOSE_DRAIN: Duration = Duration::from_secs(1);
+
+/// Time for a TCP connection and its TLS and WebSocket handshakes to an exchange.
+/// Source: intercontinental round trips are 0.3 s; six of them, five times over.
+pub const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Longest backoff between two attempts to connect, and longest open time of a breaker.
+/// Source: design §3.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(300);

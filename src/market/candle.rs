@@ -1,0 +1,147 @@
+//! One OHLCV candle, and a candle on its way through the connector. Owns their fields and meaning;
+//! does not know which candles follow which (that is [`super::series`]).
+
+use crate::clock::{MonoNs, UnixMs};
+
+use super::decimal::Decimal;
+use super::instrument::InstrumentId;
+
+/// Prices and volumes of one instrument over one interval, in the exchange's digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candle {
+    /// Start of the interval, in ms; a multiple of the interval.
+    pub open_time: UnixMs,
+    /// First price, as the exchange defines it.
+    pub open: Decimal,
+    /// Highest price.
+    pub high: Decimal,
+    /// Lowest price.
+    pub low: Decimal,
+    /// Last price.
+    pub close: Decimal,
+    /// The exchange's own volume field, in the market's [`super::instrument::VolumeUnit`].
+    pub volume: Decimal,
+    /// Turnover in the quote currency, where the exchange gives it.
+    pub quote_volume: Option<Decimal>,
+    /// Number of trades; 0 where the exchange gives none.
+    pub trades: u64,
+}
+
+/// A candle as a shard publishes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CandleUpdate {
+    /// Whose candle it is.
+    pub instrument: InstrumentId,
+    /// The candle.
+    pub candle: Candle,
+    /// The exchange's own time of this update, if the message carried one.
+    pub event_time: Option<UnixMs>,
+    /// When its bytes were read from the exchange's socket.
+    pub received: MonoNs,
+    /// `None` while the candle is open; else the evidence that it is closed.
+    pub final_by: Option<FinalBy>,
+    /// Where the candle came from.
+    pub source: Source,
+    /// 0 when first published as closed, one more for each correction.
+    pub revision: u16,
+}
+
+impl CandleUpdate {
+    /// Whether the candle is known to be final.
+    pub fn is_closed(&self) -> bool {
+        self.final_by.is_some()
+    }
+}
+
+/// The evidence on which a candle was called closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinalBy {
+    /// The exchange's own closed flag.
+    Flag,
+    /// The first message of a later window.
+    Successor,
+    /// A REST row whose close time lies before the exchange's own time.
+    Rest,
+}
+
+impl FinalBy {
+    /// The word clients see in `final_by`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Flag => "flag",
+            Self::Successor => "successor",
+            Self::Rest => "rest",
+        }
+    }
+}
+
+/// Where a candle came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Pushed over the exchange's WebSocket.
+    Ws,
+    /// Fetched over the exchange's REST interface.
+    Rest,
+}
+
+impl Source {
+    /// The word clients see in `source`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ws => "ws",
+            Self::Rest => "rest",
+        }
+    }
+}
+
+/// The length of a candle's window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Interval {
+    /// One minute.
+    #[default]
+    M1,
+}
+
+impl Interval {
+    /// Every interval that is served.
+    pub const ALL: [Self; 1] = [Self::M1];
+
+    /// The spelling that clients and most exchanges use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::M1 => "1m",
+        }
+    }
+
+    /// The interval spelled `name` (case matters: `1m` is a minute, `1M` a month).
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|interval| interval.name() == name)
+    }
+
+    /// The window's length in ms.
+    pub fn ms(self) -> i64 {
+        match self {
+            Self::M1 => 60_000,
+        }
+    }
+
+    /// Start of the window that holds `at`.
+    pub fn open_time(self, at: UnixMs) -> UnixMs {
+        UnixMs(at.0.div_euclid(self.ms()) * self.ms())
+    }
+
+    /// Last ms of the window that opens at `open_time`.
+    pub fn close_time(self, open_time: UnixMs) -> UnixMs {
+        UnixMs(open_time.0 + self.ms() - 1)
+    }
+
+    /// Sequence number of the window: dense, and the same on every host and after every restart.
+    pub fn seq(self, open_time: UnixMs) -> i64 {
+        open_time.0.div_euclid(self.ms())
+    }
+
+    /// Whether `open_time` is the start of a window.
+    pub fn is_aligned(self, open_time: UnixMs) -> bool {
+        open_time.0.rem_euclid(self.ms()) == 0
+    }
+}

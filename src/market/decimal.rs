@@ -1,0 +1,191 @@
+//! Exact decimal numbers as the digits an exchange sent. Owns their validation and canonical form;
+//! does no arithmetic and knows no binary floating point.
+
+use std::fmt;
+use std::num::NonZeroU8;
+
+/// Most bytes a number may have once trimmed, sign and point included.
+/// Source: 999 trillion units with eight decimals is 24 bytes; 31 make the whole type 32.
+pub const DECIMAL_DIGITS_MAX: usize = 31;
+
+/// A decimal number in canonical text form: `-?(0|[1-9][0-9]*)(\.[0-9]*[1-9])?`, no `-0`.
+///
+/// Digits in, same digits out: trailing zeros of the fraction and leading zeros are trimmed,
+/// nothing else changes, so equal numbers have equal bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Decimal {
+    length: NonZeroU8,
+    digits: [u8; DECIMAL_DIGITS_MAX],
+}
+
+/// Why a text is no [`Decimal`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecimalError {
+    /// Not a plain decimal number: empty, an exponent, a stray byte, a point without digits.
+    Malformed,
+    /// More than [`DECIMAL_DIGITS_MAX`] bytes after trimming. It is never rounded to fit.
+    TooLong,
+}
+
+impl Decimal {
+    /// The number zero.
+    pub const ZERO: Self = {
+        let mut digits = [0; DECIMAL_DIGITS_MAX];
+        digits[0] = b'0';
+        Self { length: NonZeroU8::MIN, digits }
+    };
+
+    /// Reads a plain decimal number, `-?[0-9]+(\.[0-9]+)?`.
+    pub fn parse(text: &[u8]) -> Result<Self, DecimalError> {
+        let (negative, unsigned) = match text {
+            [b'-', rest @ ..] => (true, rest),
+            _ => (false, text),
+        };
+        let (whole, fraction) = split_point(unsigned)?;
+        let whole = trim_leading_zeros(whole);
+        let fraction = trim_trailing_zeros(fraction);
+        let negative = negative && !(whole == b"0" && fraction.is_empty());
+        let point = usize::from(!fraction.is_empty());
+        let length = usize::from(negative) + whole.len() + point + fraction.len();
+        if length > DECIMAL_DIGITS_MAX {
+            return Err(DecimalError::TooLong);
+        }
+        let mut digits = [0; DECIMAL_DIGITS_MAX];
+        let mut at = 0;
+        let mut put = |bytes: &[u8]| {
+            digits[at..at + bytes.len()].copy_from_slice(bytes);
+            at += bytes.len();
+        };
+        put(if negative { b"-" } else { b"" });
+        put(whole);
+        put(if point == 1 { b"." } else { b"" });
+        put(fraction);
+        let length = u8::try_from(length).ok().and_then(NonZeroU8::new);
+        Ok(Self { length: length.expect("1..=31: whole has a digit"), digits })
+    }
+
+    /// The canonical digits, a valid JSON number.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.digits[..usize::from(self.length.get())]
+    }
+
+    /// The canonical digits, a valid JSON number.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).expect("parse admits ASCII digits, '-' and '.' only")
+    }
+
+    /// Whether the number is below zero. Prices and volumes never are.
+    pub fn is_negative(&self) -> bool {
+        self.digits[0] == b'-'
+    }
+}
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for Decimal {
+    type Err = DecimalError;
+    fn from_str(text: &str) -> Result<Self, DecimalError> {
+        Self::parse(text.as_bytes())
+    }
+}
+
+/// Digits before and after the point; the point, if there, has digits on both sides.
+fn split_point(unsigned: &[u8]) -> Result<(&[u8], &[u8]), DecimalError> {
+    let mut point = None;
+    for (at, byte) in unsigned.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => {}
+            b'.' if point.is_none() => point = Some(at),
+            _ => return Err(DecimalError::Malformed),
+        }
+    }
+    let (whole, fraction) = match point {
+        None => (unsigned, &unsigned[..0]),
+        Some(at) if at + 1 < unsigned.len() => (&unsigned[..at], &unsigned[at + 1..]),
+        Some(_) => return Err(DecimalError::Malformed),
+    };
+    if whole.is_empty() { Err(DecimalError::Malformed) } else { Ok((whole, fraction)) }
+}
+
+fn trim_leading_zeros(digits: &[u8]) -> &[u8] {
+    let zeros = digits.iter().take_while(|&&byte| byte == b'0').count();
+    &digits[zeros.min(digits.len() - 1)..]
+}
+
+fn trim_trailing_zeros(digits: &[u8]) -> &[u8] {
+    let zeros = digits.iter().rev().take_while(|&&byte| byte == b'0').count();
+    &digits[..digits.len() - zeros]
+}
+
+const _: () = assert!(size_of::<Option<Decimal>>() == 32);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn canonical(text: &str) -> Result<String, DecimalError> {
+        Decimal::parse(text.as_bytes()).map(|decimal| decimal.to_string())
+    }
+
+    #[test]
+    fn digits_are_kept_and_only_zeros_are_trimmed() {
+        for (text, expected) in [
+            ("29038.46000000", "29038.46"),
+            ("0.00000001", "0.00000001"),
+            ("1893", "1893"),
+            ("1000", "1000"),
+            ("0", "0"),
+            ("0.000", "0"),
+            ("-0.0", "0"),
+            ("-1.50", "-1.5"),
+            ("007.70", "7.7"),
+            ("3495670.8399999999", "3495670.8399999999"),
+        ] {
+            assert_eq!(canonical(text).as_deref(), Ok(expected), "{text}");
+        }
+        assert_eq!(Decimal::ZERO, "0.00".parse().unwrap());
+    }
+
+    #[test]
+    fn what_is_no_plain_number_is_malformed() {
+        for text in
+            ["", "-", ".", "1.", ".5", "1e5", "+1", "1,5", " 1", "NaN", "1.2.3", "0x1", "--1"]
+        {
+            assert_eq!(canonical(text), Err(DecimalError::Malformed), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_not_rounded() {
+        assert_eq!(canonical(&"9".repeat(31)).unwrap().len(), 31);
+        assert_eq!(canonical(&"9".repeat(32)), Err(DecimalError::TooLong));
+        let padded = format!("1.5{}", "0".repeat(100));
+        assert_eq!(canonical(&padded).as_deref(), Ok("1.5"));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = Decimal::parse(&bytes);
+        }
+
+        #[test]
+        fn canonical_form_is_a_fixed_point(whole in 0u64.., fraction in "[0-9]{0,10}") {
+            let text = if fraction.is_empty() { whole.to_string() } else { format!("{whole}.{fraction}") };
+            let once = Decimal::parse(text.as_bytes()).unwrap();
+            prop_assert_eq!(Decimal::parse(once.as_bytes()).unwrap(), once);
+            prop_assert_eq!(once.as_str().parse::<f64>().unwrap(), text.parse::<f64>().unwrap());
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Venues, their contract types, and the instruments traded there. Owns the table of markets, the
+//! spellings users type, and the dense ids; knows no URL and no wire format (that is `venue`).
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::candle::Interval;
+
+/// An exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Venue {
+    /// Binance.
+    Binance,
+}
+
+impl Venue {
+    /// Every exchange served.
+    pub const ALL: [Self; 1] = [Self::Binance];
+
+    /// The name clients use in `exchange`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Binance => "binance",
+        }
+    }
+
+    /// The exchange that clients call `name`; case is forgiven.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|venue| venue.name().eq_ignore_ascii_case(name))
+    }
+}
+
+/// What kind of contract is traded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ContractType {
+    /// The asset itself.
+    Spot,
+    /// Futures margined in a USD stablecoin.
+    Usdm,
+    /// Futures margined in the base coin.
+    Coinm,
+}
+
+impl ContractType {
+    /// The name clients use in `contract_type`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Spot => "spot",
+            Self::Usdm => "usdm",
+            Self::Coinm => "coinm",
+        }
+    }
+}
+
+/// The unit of a market's volume field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VolumeUnit {
+    /// The base asset.
+    Base,
+    /// Whole contracts.
+    Contracts,
+    /// The quote asset.
+    Quote,
+}
+
+impl VolumeUnit {
+    /// The word clients see in `volume_unit`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Base => "base",
+            Self::Contracts => "contracts",
+            Self::Quote => "quote",
+        }
+    }
+}
+
+/// A (venue, contract type) pair that is served: an index into [`MARKETS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Market(u8);
+
+/// What is fixed about one market.
+#[derive(Debug)]
+pub struct MarketRow {
+    /// The exchange.
+    pub venue: Venue,
+    /// The contract type.
+    pub contract_type: ContractType,
+    /// Other spellings of the contract type that clients may use at this venue.
+    pub aliases: &'static [&'static str],
+    /// The unit of `volume`.
+    pub volume_unit: VolumeUnit,
+}
+
+/// Every market served, in the order in which they are listed to users.
+pub const MARKETS: &[MarketRow] = &[
+    MarketRow {
+        venue: Venue::Binance,
+        contract_type: ContractType::Spot,
+        aliases: &[],
+        volume_unit: VolumeUnit::Base,
+    },
+    MarketRow {
+        venue: Venue::Binance,
+        contract_type: ContractType::Usdm,
+        aliases: &["um"],
+        volume_unit: VolumeUnit::Base,
+    },
+    MarketRow {
+        venue: Venue::Binance,
+        contract_type: ContractType::Coinm,
+        aliases: &["cm"],
+        volume_unit: VolumeUnit::Contracts,
+    },
+];
+
+const _: () = assert!(MARKETS.len() <= u8::MAX as usize);
+
+impl Market {
+    /// Number of markets; every index is below it.
+    pub const COUNT: usize = MARKETS.len();
+
+    /// Every market.
+    #[allow(clippy::cast_possible_truncation)]
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..Self::COUNT).map(|index| Self(index as u8))
+    }
+
+    /// The market of `venue` that clients call `contract_type`, by name or alias; case is forgiven.
+    pub fn find(venue: Venue, contract_type: &str) -> Option<Self> {
+        Self::all().find(|market| {
+            let row = market.row();
+            let is_named = |name: &str| name.eq_ignore_ascii_case(contract_type);
+            let aliased = row.aliases.iter().any(|alias| is_named(alias));
+            row.venue == venue && (aliased || is_named(row.contract_type.name()))
+        })
+    }
+
+    /// The markets of one venue.
+    pub fn of(venue: Venue) -> impl Iterator<Item = Self> {
+        Self::all().filter(move |market| market.row().venue == venue)
+    }
+
+    /// Position in [`MARKETS`], for tables per market.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+
+    /// The market's row.
+    pub fn row(self) -> &'static MarketRow {
+        &MARKETS[self.index()]
+    }
+
+    /// The exchange.
+    pub fn venue(self) -> Venue {
+        self.row().venue
+    }
+
+    /// The contract type.
+    pub fn contract_type(self) -> ContractType {
+        self.row().contract_type
+    }
+}
+
+impl fmt::Display for Market {
+    /// `binance spot`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.venue().name(), self.contract_type().name())
+    }
+}
+
+/// One thing whose candles can be subscribed: market, symbol in the venue's spelling, interval.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Instrument {
+    /// Where it is traded.
+    pub market: Market,
+    /// The venue's spelling, e.g. `BTCUSDT`. Any UTF-8.
+    pub symbol: Arc<str>,
+    /// The length of its candles.
+    pub interval: Interval,
+}
+
+impl Instrument {
+    /// A number that depends on nothing but the instrument's name: the same on every host and in
+    /// every version. FNV-1a over `venue:contract type:symbol`, so all intervals share a shard.
+    pub fn stable_hash(&self) -> u64 {
+        let row = self.market.row();
+        let parts = [row.venue.name(), ":", row.contract_type.name(), ":", &*self.symbol];
+        let bytes = parts.iter().flat_map(|part| part.bytes());
+        bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+    }
+}
+
+impl fmt::Display for Instrument {
+    /// `binance spot BTCUSDT`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.market, self.symbol)
+    }
+}
+
+/// Dense id of an instrument: an index into its [`InstrumentTable`]. Never reused while the process
+/// lives, so that an id in a ring or a command never means something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InstrumentId(pub u32);
+
+impl InstrumentId {
+    /// As an index into tables per instrument.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Names to dense ids and back. Bounded: a flood of made-up symbols is refused, not stored.
+#[derive(Debug)]
+pub struct InstrumentTable {
+    instruments: Vec<Instrument>,
+    ids: HashMap<Instrument, InstrumentId>,
+    capacity: usize,
+}
+
+/// The table holds its most; the instrument was not added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableFull;
+
+impl InstrumentTable {
+    /// A table of at most `capacity` instruments.
+    pub fn new(capacity: usize) -> Self {
+        Self { instruments: Vec::new(), ids: HashMap::new(), capacity }
+    }
+
+    /// The id of `instrument`, which is added if it is new.
+    pub fn intern(&mut self, instrument: &Instrument) -> Result<InstrumentId, TableFull> {
+        if let Some(&id) = self.ids.get(instrument) {
+            return Ok(id);
+        }
+        if self.instruments.len() >= self.capacity {
+            return Err(TableFull);
+        }
+        let id = InstrumentId(u32::try_from(self.instruments.len()).map_err(|_| TableFull)?);
+        self.instruments.push(instrument.clone());
+        self.ids.insert(instrument.clone(), id);
+        Ok(id)
+    }
+
+    /// The id of `instrument`, if it is known.
+    pub fn find(&self, instrument: &Instrument) -> Option<InstrumentId> {
+        self.ids.get(instrument).copied()
+    }
+
+    /// The instrument with `id`, which this table gave out.
+    pub fn instrument(&self, id: InstrumentId) -> &Instrument {
+        &self.instruments[id.index()]
+    }
+
+    /// Number of instruments; every id is below it.
+    pub fn len(&self) -> usize {
+        self.instruments.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.instruments.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instrument(symbol: &str) -> Instrument {
+        let market = Market::find(Venue::Binance, "spot").unwrap();
+        Instrument { market, symbol: symbol.into(), interval: Interval::M1 }
+    }
+
+    #[test]
+    fn ids_are_dense_and_stable() {
+        let mut table = InstrumentTable::new(2);
+        assert_eq!(table.intern(&instrument("BTCUSDT")), Ok(InstrumentId(0)));
+        assert_eq!(table.intern(&instrument("ETHUSDT")), Ok(InstrumentId(1)));
+        assert_eq!(table.intern(&instrument("BTCUSDT")), Ok(InstrumentId(0)));
+        assert_eq!(&*table.instrument(InstrumentId(1)).symbol, "ETHUSDT");
+    }
+
+    #[test]
+    fn a_full_table_refuses_and_keeps_what_it_has() {
+        let mut table = InstrumentTable::new(1);
+        table.intern(&instrument("BTCUSDT")).unwrap();
+        assert_eq!(table.intern(&instrument("ETHUSDT")), Err(TableFull));
+        assert_eq!(table.find(&instrument("BTCUSDT")), Some(InstrumentId(0)));
+    }
+
+    #[test]
+    fn stable_hash_does_not_change_between_versions() {
+        assert_eq!(instrument("BTCUSDT").stable_hash(), 0x5978_d6f1_4934_0c38);
+    }
+
+    #[test]
+    fn contract_types_are_found_by_name_and_alias() {
+        let find = |name| Market::find(Venue::Binance, name).map(Market::contract_type);
+        assert_eq!(find("SPOT"), Some(ContractType::Spot));
+        assert_eq!(find("um"), Some(ContractType::Usdm));
+        assert_eq!(find("cm"), Some(ContractType::Coinm));
+        assert_eq!(find("perp"), None);
+    }
+}

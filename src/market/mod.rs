@@ -1,0 +1,12 @@
+//! What is traded: exact decimals, candles, instruments and the series of closed candles with its
+//! watermark. Knows no socket, no exchange dialect and no client.
+
+pub mod candle;
+pub mod decimal;
+pub mod instrument;
+pub mod series;
+
+pub use candle::{Candle, CandleUpdate, FinalBy, Interval, Source};
+pub use decimal::Decimal;
+pub use instrument::{ContractType, Instrument, InstrumentId, InstrumentTable, Market, Venue};
+pub use series::{Series, Verdict};

@@ -1,0 +1,111 @@
+//! What crosses cores. Market events are fixed-size and `Copy` and travel in SPSC rings; commands,
+//! session events and notices are rare, may own text, and travel in bounded channels.
+
+use std::net::SocketAddr;
+
+use crate::clock::UnixMs;
+use crate::market::{CandleUpdate, Instrument, InstrumentId, Market};
+
+/// One message in a shard's ring to the fan-out core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MarketEvent {
+    /// A candle, open or closed.
+    Candle(CandleUpdate),
+    /// Closed windows that are known to be missing, before the closed candle that follows them.
+    Gap {
+        /// Whose windows are missing.
+        instrument: InstrumentId,
+        /// Open time of the first missing window.
+        first_missing: UnixMs,
+        /// How many windows are missing, at least 1.
+        missing: u64,
+    },
+}
+
+// Four cache lines: a ring slot never straddles a fifth.
+const _: () = assert!(size_of::<MarketEvent>() <= 256);
+
+/// Fan-out core to a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Start this instrument's stream. Sent once, however many clients want it.
+    Subscribe {
+        /// The id under which its events are to be published.
+        id: InstrumentId,
+        /// What to subscribe.
+        instrument: Instrument,
+    },
+    /// No client wants it any longer, and the linger is over: end the stream.
+    Unsubscribe {
+        /// The id given with `Subscribe`.
+        id: InstrumentId,
+    },
+    /// The server is going down: close every session politely and open none.
+    Stop,
+}
+
+/// A shard to the fan-out core, about sessions and subscriptions. Not ordered with the ring.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FeedEvent {
+    /// The exchange refused this instrument; its stream has ended.
+    Rejected {
+        /// Which one.
+        instrument: InstrumentId,
+        /// What we make of it, for a person.
+        message: String,
+        /// The exchange's own words, empty if it said nothing.
+        exchange_message: String,
+    },
+}
+
+/// How much a notice matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Of use when looking for a fault.
+    Debug,
+    /// The normal course of things.
+    Info,
+    /// Degraded, and repairing itself.
+    Warning,
+    /// Something was lost, or a person must act.
+    Error,
+}
+
+/// One line for the log, written by the ops core. Made only for events that are rare.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// How much it matters.
+    pub severity: Severity,
+    /// The market it is about, if any.
+    pub market: Option<Market>,
+    /// A sentence, without secrets.
+    pub text: String,
+}
+
+/// A question to the ops core, from a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OpsRequest {
+    /// Look up a host; the answer is [`OpsAnswer::Resolved`].
+    Resolve {
+        /// The shard that asks.
+        shard: usize,
+        /// The host's name.
+        host: String,
+        /// The port to put into the addresses.
+        port: u16,
+    },
+}
+
+/// The ops core's answer to a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OpsAnswer {
+    /// A host's addresses, or why there are none.
+    Resolved {
+        /// The host asked about.
+        host: String,
+        /// The port asked about.
+        port: u16,
+        /// At least one address, or the resolver's words.
+        result: Result<Vec<SocketAddr>, String>,
+    },
+}

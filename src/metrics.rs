@@ -1,0 +1,398 @@
+//! Every counter of the program, in one place. Each is written by one core and read by the ops
+//! core; a write is one relaxed store. Rendering is here too; serving it is not.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use crate::market::Market;
+
+/// A number that only grows, written by one thread.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds one.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Adds `amount`. A load and a store, no locked instruction: there is one writer.
+    pub fn add(&self, amount: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+    }
+
+    /// The count so far.
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that rises and falls, written by one thread.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    /// Replaces the value.
+    pub fn set(&self, value: i64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// Adds `amount`, which may be negative.
+    pub fn add(&self, amount: i64) {
+        self.set(self.value() + amount);
+    }
+
+    /// The value now.
+    pub fn value(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A histogram of durations with fixed bounds, written by one thread.
+#[derive(Debug)]
+pub struct Histogram<const N: usize> {
+    /// Upper bounds in ns, ascending. What lies above the last is in the overflow bucket.
+    bounds_ns: &'static [u64; N],
+    buckets: [Counter; N],
+    overflow: Counter,
+    sum_ns: Counter,
+}
+
+impl<const N: usize> Histogram<N> {
+    /// An empty histogram.
+    pub fn new(bounds_ns: &'static [u64; N]) -> Self {
+        let buckets = std::array::from_fn(|_| Counter::default());
+        Self { bounds_ns, buckets, overflow: Counter::default(), sum_ns: Counter::default() }
+    }
+
+    /// Records one duration.
+    pub fn record_ns(&self, duration_ns: u64) {
+        let at = self.bounds_ns.iter().position(|&bound| duration_ns <= bound);
+        at.map_or(&self.overflow, |at| &self.buckets[at]).increment();
+        self.sum_ns.add(duration_ns);
+    }
+
+    /// (upper bound in ns, durations at or below it) for each bound, then (`None`, all of them).
+    pub fn cumulative(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
+        let last = [(None, self.overflow.value())];
+        let bounded = self.bounds_ns.iter().zip(&self.buckets);
+        let each = bounded.map(|(&bound, bucket)| (Some(bound), bucket.value())).chain(last);
+        each.scan(0, |total, (bound, count)| {
+            *total += count;
+            Some((bound, *total))
+        })
+    }
+
+    /// All durations added up, in ns.
+    pub fn sum_ns(&self) -> u64 {
+        self.sum_ns.value()
+    }
+}
+
+/// Bounds of `connector_quote_latency_seconds`, as the Python server had them.
+pub const QUOTE_LATENCY_BOUNDS_NS: [u64; 10] = [
+    1_000_000,
+    5_000_000,
+    10_000_000,
+    50_000_000,
+    100_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_000_000_000,
+    5_000_000_000,
+    10_000_000_000,
+];
+
+/// Bounds of the latencies inside the process: 1 µs to 1 s.
+pub const HOP_LATENCY_BOUNDS_NS: [u64; 14] = [
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    5_000_000,
+    25_000_000,
+    100_000_000,
+    1_000_000_000,
+];
+
+/// Why a session to an exchange ended or did not begin: label `error_type` of
+/// `connector_connection_errors_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionErrorKind {
+    /// The name could not be resolved.
+    Dns,
+    /// TCP was refused, reset or timed out.
+    Tcp,
+    /// The TLS handshake failed or the peer sent garbage.
+    Tls,
+    /// The WebSocket upgrade was refused or malformed.
+    Handshake,
+    /// The peer broke the WebSocket protocol.
+    Protocol,
+    /// The peer closed the session.
+    Closed,
+    /// Nothing arrived for too long, or a ping went unanswered.
+    Timeout,
+    /// Acknowledged subscriptions never delivered.
+    Silent,
+    /// The exchange answered with an error that ends the session.
+    Venue,
+}
+
+impl ConnectionErrorKind {
+    /// Every kind, in label order.
+    pub const ALL: [Self; 9] = [
+        Self::Dns,
+        Self::Tcp,
+        Self::Tls,
+        Self::Handshake,
+        Self::Protocol,
+        Self::Closed,
+        Self::Timeout,
+        Self::Silent,
+        Self::Venue,
+    ];
+
+    /// The label's value.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Handshake => "handshake",
+            Self::Protocol => "protocol",
+            Self::Closed => "closed",
+            Self::Timeout => "timeout",
+            Self::Silent => "silent",
+            Self::Venue => "venue",
+        }
+    }
+}
+
+/// Why a message from an exchange was not understood: label `kind` of
+/// `connector_decode_errors_total`. The message is dropped; the session goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecodeErrorKind {
+    /// Not JSON.
+    Json,
+    /// JSON of a shape that the dialect does not know.
+    Unknown,
+    /// A known message lacks a field.
+    MissingField,
+    /// A field has the wrong type or a value out of range.
+    BadField,
+    /// A number is no plain decimal.
+    BadNumber,
+    /// A number has more digits than are carried; it is never rounded.
+    NumberTooLong,
+    /// The window's start is no multiple of the interval.
+    Misaligned,
+}
+
+impl DecodeErrorKind {
+    /// Every kind, in label order.
+    pub const ALL: [Self; 7] = [
+        Self::Json,
+        Self::Unknown,
+        Self::MissingField,
+        Self::BadField,
+        Self::BadNumber,
+        Self::NumberTooLong,
+        Self::Misaligned,
+    ];
+
+    /// The label's value.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Unknown => "unknown",
+            Self::MissingField => "missing_field",
+            Self::BadField => "bad_field",
+            Self::BadNumber => "bad_number",
+            Self::NumberTooLong => "number_too_long",
+            Self::Misaligned => "misaligned",
+        }
+    }
+}
+
+/// One shard's counters about one market. Written by the shard.
+#[derive(Debug)]
+#[repr(align(64))]
+pub struct FeedMetrics {
+    /// `connector_quotes_processed_total{is_closed="true"}`.
+    pub closed_quotes: Counter,
+    /// `connector_quotes_processed_total{is_closed="false"}`.
+    pub open_quotes: Counter,
+    /// `connector_quote_latency_seconds`: the exchange's event time to processed.
+    pub quote_latency: Histogram<10>,
+    /// `connector_active_connections`.
+    pub active_sessions: Gauge,
+    /// Sessions that should be live: at least one instrument is subscribed on them.
+    pub wanted_sessions: Gauge,
+    /// `connector_connection_errors_total`, by [`ConnectionErrorKind`].
+    pub connection_errors: [Counter; ConnectionErrorKind::ALL.len()],
+    /// `connector_reconnections_total`.
+    pub reconnections: Counter,
+    /// `connector_rest_backfills_total{status="ok"}`.
+    pub backfills_ok: Counter,
+    /// `connector_rest_backfills_total{status="error"}`.
+    pub backfills_failed: Counter,
+    /// `connector_queue_depth_closed`: closed candles waiting for the ring.
+    pub closed_queue_depth: Gauge,
+    /// `connector_queue_depth_open`: open candles waiting for the ring, at most one per series.
+    pub open_queue_depth: Gauge,
+    /// `connector_queue_blocking_events_total`: times the ring was full.
+    pub queue_blocking: Counter,
+    /// `connector_circuit_breaker_state`: 0 closed, 1 open, 2 half-open.
+    pub breaker_state: Gauge,
+    /// Failures in a row, of sessions and requests.
+    pub consecutive_failures: Gauge,
+    /// `connector_duplicates_filtered_total`.
+    pub duplicates: Counter,
+    /// `connector_late_total`: older than the watermark, dropped.
+    pub late: Counter,
+    /// `connector_gaps_total`: holes found.
+    pub gaps: Counter,
+    /// `connector_gap_candles_total`: windows missing in them.
+    pub gap_candles: Counter,
+    /// `connector_corrections_total`: closed candles restated.
+    pub corrections: Counter,
+    /// `connector_decode_errors_total`, by [`DecodeErrorKind`].
+    pub decode_errors: [Counter; DecodeErrorKind::ALL.len()],
+    /// `connector_subscribed_instruments`.
+    pub instruments: Gauge,
+    /// Wall clock of the last message, ms since the epoch; 0 if there was none.
+    pub last_message_ms: Gauge,
+}
+
+impl Default for FeedMetrics {
+    fn default() -> Self {
+        Self {
+            closed_quotes: Counter::default(),
+            open_quotes: Counter::default(),
+            quote_latency: Histogram::new(&QUOTE_LATENCY_BOUNDS_NS),
+            active_sessions: Gauge::default(),
+            wanted_sessions: Gauge::default(),
+            connection_errors: Default::default(),
+            reconnections: Counter::default(),
+            backfills_ok: Counter::default(),
+            backfills_failed: Counter::default(),
+            closed_queue_depth: Gauge::default(),
+            open_queue_depth: Gauge::default(),
+            queue_blocking: Counter::default(),
+            breaker_state: Gauge::default(),
+            consecutive_failures: Gauge::default(),
+            duplicates: Counter::default(),
+            late: Counter::default(),
+            gaps: Counter::default(),
+            gap_candles: Counter::default(),
+            corrections: Counter::default(),
+            decode_errors: Default::default(),
+            instruments: Gauge::default(),
+            last_message_ms: Gauge::default(),
+        }
+    }
+}
+
+/// What every core says about its own duty cycle. Written by the core.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct CoreMetrics {
+    /// Monotonic ns of the latest turn: the heartbeat.
+    pub heartbeat_ns: Gauge,
+    /// `connector_core_busy_seconds_total`: time in turns that found work, in ns.
+    pub busy_ns: Counter,
+    /// `connector_core_turns_total`.
+    pub turns: Counter,
+    /// `connector_core_parks_total`.
+    pub parks: Counter,
+}
+
+/// One shard's counters.
+#[derive(Debug, Default)]
+pub struct ShardMetrics {
+    /// Per market, by [`Market::index`].
+    pub markets: [FeedMetrics; Market::COUNT],
+    /// `connector_ring_depth`: slots of the ring in use, at the last turn.
+    pub ring_depth: Gauge,
+    /// `connector_ring_full_total`.
+    pub ring_full: Counter,
+    /// `connector_notices_dropped_total`, this shard's part.
+    pub notices_dropped: Counter,
+}
+
+impl ShardMetrics {
+    /// The counters of one market.
+    pub fn market(&self, market: Market) -> &FeedMetrics {
+        &self.markets[market.index()]
+    }
+}
+
+/// The fan-out core's counters.
+#[derive(Debug)]
+#[repr(align(64))]
+pub struct FanoutMetrics {
+    /// `connector_clients`.
+    pub clients: Gauge,
+    /// `connector_clients_accepted_total`.
+    pub accepted: Counter,
+    /// `connector_clients_refused_total`: no room, or no valid upgrade.
+    pub refused: Counter,
+    /// `connector_client_subscriptions`.
+    pub subscriptions: Gauge,
+    /// `connector_sent_messages_total`.
+    pub sent_messages: Counter,
+    /// `connector_sent_bytes_total`.
+    pub sent_bytes: Counter,
+    /// `connector_conflated_total`: open candles replaced before a client could take them.
+    pub conflated: Counter,
+    /// `connector_slow_disconnects_total`.
+    pub slow_disconnects: Counter,
+    /// `connector_client_errors_total`: requests answered with an `error`.
+    pub client_errors: Counter,
+    /// `connector_client_protocol_errors_total`: clients closed for breaking WebSocket.
+    pub protocol_errors: Counter,
+    /// `connector_hop_latency_seconds{hop="received_to_published"}`: exchange socket to fan-out core.
+    pub received_to_published: Histogram<14>,
+    /// `connector_hop_latency_seconds{hop="received_to_written"}`: exchange socket to client socket.
+    pub received_to_written: Histogram<14>,
+    /// `connector_notices_dropped_total`, this core's part.
+    pub notices_dropped: Counter,
+}
+
+impl Default for FanoutMetrics {
+    fn default() -> Self {
+        Self {
+            clients: Gauge::default(),
+            accepted: Counter::default(),
+            refused: Counter::default(),
+            subscriptions: Gauge::default(),
+            sent_messages: Counter::default(),
+            sent_bytes: Counter::default(),
+            conflated: Counter::default(),
+            slow_disconnects: Counter::default(),
+            client_errors: Counter::default(),
+            protocol_errors: Counter::default(),
+            received_to_published: Histogram::new(&HOP_LATENCY_BOUNDS_NS),
+            received_to_written: Histogram::new(&HOP_LATENCY_BOUNDS_NS),
+            notices_dropped: Counter::default(),
+        }
+    }
+}
+
+/// Everything the ops core shows.
+#[derive(Debug)]
+pub struct Metrics {
+    /// Per shard.
+    pub shards: Vec<Arc<ShardMetrics>>,
+    /// The fan-out core.
+    pub fanout: Arc<FanoutMetrics>,
+    /// Duty cycles: name (`shard0`, `fanout`, `shard0+fanout` …) and counters, per executor.
+    pub cores: Vec<(String, Arc<CoreMetrics>)>,
+}
