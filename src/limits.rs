@@ -88,3 +88,7 @@ pub const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// Longest backoff between two attempts to connect, and longest open time of a breaker.
 /// Source: design §3.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(300);
+
+/// Bytes of one REST body. Reached: the answer is an error.
+/// Source: Binance's spot exchangeInfo is about 15 MiB, the largest of all.
+pub const REST_BODY_BYTES_MAX: usize = 32 * 1024 * 1024;

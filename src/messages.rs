@@ -2,6 +2,7 @@
 //! session events and notices are rare, may own text, and travel in bounded channels.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::clock::UnixMs;
 use crate::market::{CandleUpdate, Instrument, InstrumentId, Market};
@@ -82,18 +83,43 @@ pub struct Notice {
     pub text: String,
 }
 
-/// A question to the ops core, from a shard.
+/// A question to the ops core, from a shard. Everything that may block is asked there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OpsRequest {
     /// Look up a host; the answer is [`OpsAnswer::Resolved`].
     Resolve {
-        /// The shard that asks.
-        shard: usize,
         /// The host's name.
         host: String,
         /// The port to put into the addresses.
         port: u16,
     },
+    /// Ask an exchange's REST interface; the answer is [`OpsAnswer::Rest`].
+    Rest(RestRequest),
+}
+
+/// One request to an exchange's REST interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestRequest {
+    /// Chosen by the shard, given back with the answer.
+    pub id: u64,
+    /// Absolute URL, `http` or `https`.
+    pub url: String,
+    /// `None`: GET. `Some`: POST of this JSON text.
+    pub body: Option<String>,
+}
+
+/// What an exchange's REST interface answered, whatever the status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestResponse {
+    /// HTTP status.
+    pub status: u16,
+    /// `Retry-After`, if sent.
+    pub retry_after: Option<Duration>,
+    /// Header names in lower case and values, as far as they speak of limits (`x-mbx-…`,
+    /// `x-bapi-…`, `x-gate-…`, `date`).
+    pub limit_headers: Vec<(String, String)>,
+    /// The body, at most [`crate::limits::REST_BODY_BYTES_MAX`].
+    pub body: Vec<u8>,
 }
 
 /// The ops core's answer to a shard.
@@ -107,5 +133,12 @@ pub enum OpsAnswer {
         port: u16,
         /// At least one address, or the resolver's words.
         result: Result<Vec<SocketAddr>, String>,
+    },
+    /// The answer to a REST request, or why there is none (in words: name, TCP, TLS, time-out).
+    Rest {
+        /// The id of the request.
+        id: u64,
+        /// The response, whatever its status.
+        result: Result<RestResponse, String>,
     },
 }
