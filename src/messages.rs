@@ -8,6 +8,8 @@ use crate::clock::UnixMs;
 use crate::market::{CandleUpdate, Instrument, InstrumentId, Market};
 
 /// One message in a shard's ring to the fan-out core.
+// Slots of a ring are of one size: the largest variant is what nearly all of them hold.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MarketEvent {
     /// A candle, open or closed.

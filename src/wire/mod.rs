@@ -1,1 +1,11 @@
-//! wire.
+//! Bytes to messages and back, in memory: TLS, WebSocket, HTTP heads, JSON. Owns no socket and no
+//! clock, and knows no candle; whoever holds a socket moves the bytes.
+
+pub mod endpoint;
+mod handshake;
+mod pipe;
+pub mod tls;
+pub mod websocket;
+
+pub use endpoint::{Endpoint, EndpointError};
+pub use websocket::{Connection, Event, WireError, write_text_frame};

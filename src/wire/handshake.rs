@@ -1,0 +1,311 @@
+//! The opening handshake of WebSocket (RFC 6455, section 4), both roles, over an HTTP head in
+//! memory. Owns which request is an upgrade and how every other one is refused.
+
+use tungstenite::handshake::derive_accept_key;
+
+use crate::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX};
+
+use super::endpoint::Endpoint;
+
+/// A request that is not an upgrade: what it is told.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// HTTP status.
+    pub(super) status: u16,
+    /// One sentence for the person at the other end.
+    pub(super) message: &'static str,
+}
+
+/// A head that is complete: what came of it and how many bytes it took.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Upgrade {
+    pub(super) head_bytes: usize,
+    pub(super) path: String,
+    pub(super) accept_key: String,
+}
+
+/// Looks at what a client sent so far. `Ok(None)`: the head is not complete.
+pub(super) fn read_request(bytes: &[u8]) -> Result<Option<Upgrade>, Refusal> {
+    if bytes.first().is_some_and(|&first| first == TLS_HANDSHAKE_RECORD) {
+        return Err(refusal(400, "this port speaks plain ws://, not wss://"));
+    }
+    let Some(head_bytes) = head_length(bytes) else {
+        if bytes.len() > HTTP_HEAD_BYTES_MAX {
+            return Err(refusal(431, "the request head is too long"));
+        }
+        return match httparse::Request::new(&mut [httparse::EMPTY_HEADER; HTTP_HEADERS_MAX])
+            .parse(bytes)
+        {
+            Err(error) => Err(malformed(error)),
+            Ok(_) => Ok(None),
+        };
+    };
+    let head = &bytes[..head_bytes];
+    if head_bytes > HTTP_HEAD_BYTES_MAX {
+        return Err(refusal(431, "the request head is too long"));
+    }
+    if has_bare_line_feed(head) {
+        return Err(refusal(400, "every header line must end in CR LF"));
+    }
+    let mut headers = [httparse::EMPTY_HEADER; HTTP_HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut headers);
+    match request.parse(head) {
+        Ok(httparse::Status::Complete(_)) => {}
+        Ok(httparse::Status::Partial) => return Err(refusal(400, "the request is malformed")),
+        Err(error) => return Err(malformed(error)),
+    }
+    judge(&request, head_bytes).map(Some)
+}
+
+fn judge(request: &httparse::Request<'_, '_>, head_bytes: usize) -> Result<Upgrade, Refusal> {
+    if request.version != Some(1) {
+        return Err(refusal(505, "WebSocket needs HTTP/1.1"));
+    }
+    if request.method != Some("GET") {
+        return Err(refusal(405, "a WebSocket begins with GET"));
+    }
+    let headers = &*request.headers;
+    if values(headers, "host").count() != 1 {
+        return Err(refusal(400, "exactly one Host header is needed"));
+    }
+    if values(headers, "transfer-encoding").next().is_some()
+        || values(headers, "content-length").any(|value| value != b"0")
+    {
+        return Err(refusal(400, "a WebSocket request has no body"));
+    }
+    if !has_token(headers, "upgrade", "websocket") || !has_token(headers, "connection", "upgrade") {
+        return Err(refusal(426, "connect with a WebSocket client, e.g. websocat ws://HOST:PORT"));
+    }
+    let mut versions = values(headers, "sec-websocket-version");
+    if versions.next() != Some(b"13") || versions.next().is_some() {
+        return Err(refusal(426, "the WebSocket version must be 13"));
+    }
+    let mut keys = values(headers, "sec-websocket-key");
+    let (Some(key), None) = (keys.next(), keys.next()) else {
+        return Err(refusal(400, "exactly one Sec-WebSocket-Key header is needed"));
+    };
+    if !is_key(key) {
+        return Err(refusal(400, "Sec-WebSocket-Key must be 16 bytes in base64"));
+    }
+    let path = request.path.unwrap_or("/").to_owned();
+    Ok(Upgrade { head_bytes, path, accept_key: derive_accept_key(key) })
+}
+
+/// The answer that turns the connection into a WebSocket.
+pub(super) fn accept_response(accept_key: &str) -> String {
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept_key}\r\n\r\n"
+    )
+}
+
+/// The answer that refuses and ends the connection. `headers`: further lines, each with CR LF.
+pub(super) fn refuse_response(status: u16, headers: &str, message: &str) -> String {
+    let reason = match status {
+        400 => "Bad Request",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        426 => "Upgrade Required",
+        431 => "Request Header Fields Too Large",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        _ => "Error",
+    };
+    let own = match status {
+        405 => "Allow: GET\r\n",
+        426 => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+        _ => "",
+    };
+    let connection = if status == 426 { "Upgrade, close" } else { "close" };
+    format!(
+        "HTTP/1.1 {status} {reason}\r\nConnection: {connection}\r\n{own}{headers}\
+         Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\r\n{message}\n",
+        message.len() + 1
+    )
+}
+
+/// The request with which we open a WebSocket at `endpoint`.
+pub(super) fn request(endpoint: &Endpoint, key: &str) -> String {
+    format!(
+        "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nUser-Agent: connector-wss/{}\r\n\r\n",
+        endpoint.path,
+        endpoint.authority(),
+        env!("CARGO_PKG_VERSION"),
+    )
+}
+
+/// Looks at what a venue answered to [`request`] so far: the bytes of the head once it is complete
+/// and right, `None` while it is not complete, or what is wrong with it, in words.
+pub(super) fn read_response(bytes: &[u8], key: &str) -> Result<Option<usize>, String> {
+    let Some(head_bytes) = head_length(bytes) else {
+        if bytes.len() > HTTP_HEAD_BYTES_MAX {
+            return Err("the answer's head is too long".to_owned());
+        }
+        return Ok(None);
+    };
+    let mut headers = [httparse::EMPTY_HEADER; HTTP_HEADERS_MAX];
+    let mut response = httparse::Response::new(&mut headers);
+    let parsed = response.parse(&bytes[..head_bytes]);
+    if !matches!(parsed, Ok(httparse::Status::Complete(_))) {
+        return Err("the answer is no HTTP".to_owned());
+    }
+    let status = response.code.unwrap_or(0);
+    if status != 101 {
+        let reason = response.reason.unwrap_or("");
+        let retry = values(response.headers, "retry-after").next();
+        let retry = retry.and_then(|value| std::str::from_utf8(value).ok());
+        let retry = retry.map_or(String::new(), |value| format!(", Retry-After: {value}"));
+        return Err(format!("HTTP {status} {reason}{retry}"));
+    }
+    let headers = &*response.headers;
+    if !has_token(headers, "upgrade", "websocket") || !has_token(headers, "connection", "upgrade") {
+        return Err("HTTP 101 without an upgrade to WebSocket".to_owned());
+    }
+    let accept = values(headers, "sec-websocket-accept").next();
+    if accept != Some(derive_accept_key(key.as_bytes()).as_bytes()) {
+        return Err("the answer belongs to another handshake (Sec-WebSocket-Accept)".to_owned());
+    }
+    if values(headers, "sec-websocket-extensions").next().is_some() {
+        return Err("the answer names an extension that was not offered".to_owned());
+    }
+    Ok(Some(head_bytes))
+}
+
+const TLS_HANDSHAKE_RECORD: u8 = 0x16;
+
+fn refusal(status: u16, message: &'static str) -> Refusal {
+    Refusal { status, message }
+}
+
+fn malformed(error: httparse::Error) -> Refusal {
+    match error {
+        httparse::Error::TooManyHeaders => refusal(431, "too many header lines"),
+        httparse::Error::Version => refusal(505, "WebSocket needs HTTP/1.1"),
+        _ => refusal(400, "the request is malformed"),
+    }
+}
+
+/// Bytes up to and with the empty line that ends a head. A head ended by bare line feeds counts as
+/// complete, so that it can be refused at once.
+fn head_length(bytes: &[u8]) -> Option<usize> {
+    let mut line_start = 0;
+    for (at, _) in bytes.iter().enumerate().filter(|&(_, &byte)| byte == b'\n') {
+        let line = &bytes[line_start..at];
+        if line_start > 0 && (line.is_empty() || line == b"\r") {
+            return Some(at + 1);
+        }
+        line_start = at + 1;
+    }
+    None
+}
+
+fn has_bare_line_feed(head: &[u8]) -> bool {
+    head.iter().enumerate().any(|(at, &byte)| byte == b'\n' && (at == 0 || head[at - 1] != b'\r'))
+}
+
+fn values<'h>(headers: &[httparse::Header<'h>], name: &str) -> impl Iterator<Item = &'h [u8]> {
+    let named = headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
+    named.map(|header| header.value.trim_ascii())
+}
+
+/// Whether one of the comma-separated values of the headers called `name` is `token`.
+fn has_token(headers: &[httparse::Header<'_>], name: &str, token: &str) -> bool {
+    values(headers, name).any(|value| {
+        value
+            .split(|&byte| byte == b',')
+            .any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    })
+}
+
+/// 16 bytes in base64: 22 significant characters and `==`.
+fn is_key(key: &[u8]) -> bool {
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    key.len() == 24 && key.ends_with(b"==") && key[..22].iter().all(is_base64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "GET /x HTTP/1.1\r\nHost: h\r\nUpgrade: WebSocket\r\n\
+        Connection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+    fn status(request: &str) -> u16 {
+        match read_request(request.as_bytes()) {
+            Ok(Some(_)) => 101,
+            Ok(None) => 0,
+            Err(refusal) => refusal.status,
+        }
+    }
+
+    #[test]
+    fn the_rfc_example_is_accepted() {
+        let upgrade = read_request(GOOD.as_bytes()).unwrap().unwrap();
+        assert_eq!(upgrade.accept_key, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!((upgrade.head_bytes, &*upgrade.path), (GOOD.len(), "/x"));
+    }
+
+    #[test]
+    fn a_head_in_single_bytes_is_incomplete_until_its_last() {
+        for length in 1..GOOD.len() {
+            assert_eq!(status(&GOOD[..length]), 0, "{length}");
+        }
+        let glued = format!("{GOOD}\u{1}rest");
+        let upgrade = read_request(glued.as_bytes()).unwrap().unwrap();
+        assert_eq!(upgrade.head_bytes, GOOD.len());
+    }
+
+    #[test]
+    fn every_other_request_has_its_own_status() {
+        let many = format!("Host: h\r\n{}", "X: y\r\n".repeat(101));
+        let long = format!("Host: h\r\nX: {}\r\n", "y".repeat(HTTP_HEAD_BYTES_MAX));
+        for (request, expected) in [
+            ("GET / HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), 426),
+            (GOOD.replace("GET", "POST"), 405),
+            (GOOD.replace("HTTP/1.1", "HTTP/1.0"), 505),
+            (GOOD.replace("Version: 13", "Version: 8"), 426),
+            (GOOD.replace("Version: 13", "Version: 14"), 426),
+            (GOOD.replace("Sec-WebSocket-Key", "X-Key"), 400),
+            (GOOD.replace("dGhlIHN", "dGhlIH"), 400),
+            (
+                GOOD.replace("Host: h", "Host: h\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="),
+                400,
+            ),
+            (GOOD.replace("Host: h\r\n", ""), 400),
+            (GOOD.replace("Host: h", "Host: h\r\nHost: i"), 400),
+            (GOOD.replace("Host: h", "Host: h\r\nContent-Length: 5"), 400),
+            (GOOD.replace("Host: h", "Host: h\r\nTransfer-Encoding: chunked"), 400),
+            (GOOD.replace("\r\n", "\n"), 400),
+            (GOOD.replace("Host: h", "Host: \0"), 400),
+            (GOOD.replace("Host: h\r\n", &many), 431),
+            (GOOD.replace("Host: h\r\n", &long), 431),
+            ("\u{16}\u{3}\u{1}".to_owned(), 400),
+            ("hello\r\n\r\n".to_owned(), 400),
+        ] {
+            assert_eq!(status(&request), expected, "{request:.200}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_its_own_length() {
+        let text = refuse_response(426, "", "upgrade");
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("Content-Length: {}", body.len())));
+        assert!(head.contains("Sec-WebSocket-Version: 13"));
+    }
+
+    #[test]
+    fn a_venues_answer_is_checked() {
+        let key = "dGhlIHNhbXBsZSBub25jZQ==";
+        let good = accept_response(&derive_accept_key(key.as_bytes()));
+        assert_eq!(read_response(good.as_bytes(), key), Ok(Some(good.len())));
+        assert_eq!(read_response(&good.as_bytes()[..20], key), Ok(None));
+        let limited = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\n\r\n";
+        let why = read_response(limited.as_bytes(), key).unwrap_err();
+        assert_eq!(why, "HTTP 429 Too Many Requests, Retry-After: 7");
+        assert!(read_response(good.replace("s3p", "abc").as_bytes(), key).is_err());
+        assert!(read_response(b"garbage\r\n\r\n", key).is_err());
+    }
+}

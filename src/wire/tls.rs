@@ -1,0 +1,129 @@
+//! TLS towards exchanges: which roots are trusted, and a TLS session over byte queues. Owns the
+//! cryptography provider's name; opens no file and no socket.
+
+use std::fmt;
+use std::io::Read;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+
+use super::pipe::ByteQueue;
+
+/// Why a TLS configuration cannot be made.
+#[derive(Debug, PartialEq, Eq)]
+pub enum TlsError {
+    /// The PEM text has no certificate, or one that cannot be read.
+    Certificate(String),
+    /// The provider refused its own protocol versions; never seen.
+    Versions(String),
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Certificate(why) => write!(f, "no usable certificate in the PEM file: {why}"),
+            Self::Versions(why) => write!(f, "no usable TLS version: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for TlsError {}
+
+/// The public web's roots, and those in `extra_pem` if given.
+pub fn root_store(extra_pem: Option<&[u8]>) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    let Some(pem) = extra_pem else { return Ok(roots) };
+    let unusable = |why: String| TlsError::Certificate(why);
+    let mut found = 0;
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
+        roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
+        found += 1;
+    }
+    if found == 0 { Err(unusable("it holds no CERTIFICATE block".to_owned())) } else { Ok(roots) }
+}
+
+/// How we speak TLS to exchanges. Sessions resume, so that a reconnect saves a round trip.
+pub fn client_config(extra_pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsError::Versions(error.to_string()))?
+        .with_root_certificates(root_store(extra_pem)?)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// One TLS session: ciphertext on the socket's side, plain text on ours.
+pub(super) struct TlsSession {
+    connection: ClientConnection,
+}
+
+impl TlsSession {
+    pub(super) fn client(config: &Arc<ClientConfig>, host: &str) -> Result<Self, rustls::Error> {
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|_| rustls::Error::General(format!("{host:?} is no host name")))?;
+        let mut connection = ClientConnection::new(Arc::clone(config), name)?;
+        connection.set_buffer_limit(None);
+        Ok(Self { connection })
+    }
+
+    /// Decrypts `ciphertext` into `plain`. After an error, an alert may be waiting for
+    /// [`Self::encrypt`].
+    pub(super) fn decrypt(
+        &mut self,
+        mut ciphertext: &[u8],
+        plain: &mut ByteQueue,
+    ) -> Result<(), rustls::Error> {
+        let mut chunk = [0; DECRYPT_CHUNK_BYTES];
+        while !ciphertext.is_empty() {
+            self.connection
+                .read_tls(&mut ciphertext)
+                .map_err(|error| rustls::Error::General(error.to_string()))?;
+            self.connection.process_new_packets()?;
+            while let Ok(count @ 1..) = self.connection.reader().read(&mut chunk) {
+                plain.push(&chunk[..count]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Encrypts all of `plain`, and whatever the handshake has to say, into `ciphertext`.
+    pub(super) fn encrypt(&mut self, plain: &mut ByteQueue, ciphertext: &mut ByteQueue) {
+        use std::io::Write;
+        if !plain.is_empty() {
+            let written = self.connection.writer().write_all(plain.as_slice());
+            written.expect("the writer buffers without limit");
+            plain.clear();
+        }
+        while self.connection.wants_write() {
+            self.connection.write_tls(ciphertext).expect("a byte queue takes every write");
+        }
+    }
+}
+
+/// Plain bytes moved at a time. Source: one TLS record.
+const DECRYPT_CHUNK_BYTES: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pem_file_without_certificates_is_refused_with_the_reason() {
+        let error = client_config(Some(b"hello")).unwrap_err();
+        assert!(error.to_string().contains("no CERTIFICATE block"), "{error}");
+    }
+
+    #[test]
+    fn an_extra_root_is_added_to_the_public_ones() {
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let public = root_store(None).unwrap().len();
+        let both = root_store(Some(own.cert.pem().as_bytes())).unwrap().len();
+        assert_eq!(both, public + 1);
+    }
+}

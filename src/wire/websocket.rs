@@ -1,0 +1,538 @@
+//! One WebSocket connection in memory, either role, over TLS or plain. Owns the order of what goes
+//! out and what becomes of a broken peer; the codec is tungstenite's.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use tungstenite::error::CapacityError;
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
+use tungstenite::{Bytes, Message, Utf8Bytes};
+
+use crate::limits::{CLIENT_MESSAGE_BYTES_MAX, VENUE_MESSAGE_BYTES_MAX};
+
+use super::endpoint::Endpoint;
+use super::handshake;
+use super::pipe::{ByteQueue, Pipe};
+use super::tls::TlsSession;
+
+/// A WebSocket connection without a socket: bytes in, events out, bytes out.
+pub struct Connection {
+    role: Role,
+    state: State,
+    tls: Option<Box<TlsSession>>,
+    /// Plain bytes from the peer, not yet understood.
+    incoming: ByteQueue,
+    /// Plain bytes for the peer; with TLS they are moved through the session into `ciphertext`.
+    outgoing: ByteQueue,
+    ciphertext: ByteQueue,
+    is_close_sent: bool,
+}
+
+enum State {
+    /// Server: waiting for a request.
+    Requested,
+    /// Client: our request is out, waiting for the answer to this key.
+    Answering { key: String },
+    /// Messages flow.
+    Open(Box<WebSocketContext>),
+    /// The peer said Close; nothing more is read from it.
+    PeerClosed(Box<WebSocketContext>),
+    /// The peer broke the protocol or was refused; nothing more is read from it.
+    Failed,
+}
+
+/// What the peer said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The handshake is done.
+    Open {
+        /// Server role: path and query of the request. Client role: empty.
+        path: String,
+    },
+    /// A text message.
+    Text(Utf8Bytes),
+    /// A binary message.
+    Binary(Bytes),
+    /// A ping; its pong is in the outgoing bytes already.
+    Ping,
+    /// A pong.
+    Pong(Bytes),
+    /// The peer's Close. A client role's answer is in the outgoing bytes already; a server answers
+    /// with [`Connection::send_close`] once it owes nothing more.
+    Close {
+        /// `None` if the Close had no payload.
+        code: Option<u16>,
+        /// Empty if there was none.
+        reason: String,
+    },
+}
+
+/// Why a connection is of no more use. What the peer is to be told is in the outgoing bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WireError {
+    /// TLS failed: handshake, certificate, or a broken record.
+    Tls(String),
+    /// The opening handshake failed.
+    Handshake(String),
+    /// The peer broke the WebSocket protocol.
+    Protocol {
+        /// The code of our Close: 1002 protocol, 1007 text, 1009 size.
+        code: u16,
+        /// What it did.
+        message: String,
+    },
+}
+
+impl fmt::Display for WireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tls(why) => write!(f, "TLS: {why}"),
+            Self::Handshake(why) => write!(f, "WebSocket handshake: {why}"),
+            Self::Protocol { message, .. } => write!(f, "WebSocket protocol: {message}"),
+        }
+    }
+}
+
+impl std::error::Error for WireError {}
+
+impl Connection {
+    /// We are the client of a venue. `nonce` becomes the handshake's key and should be random.
+    /// The first bytes are outgoing at once.
+    pub fn client(
+        endpoint: &Endpoint,
+        tls: &Arc<ClientConfig>,
+        nonce: [u8; 16],
+    ) -> Result<Self, WireError> {
+        let tls = if endpoint.tls {
+            let session = TlsSession::client(tls, &endpoint.host);
+            Some(Box::new(session.map_err(|error| WireError::Tls(error.to_string()))?))
+        } else {
+            None
+        };
+        let key = data_encoding::BASE64.encode(&nonce);
+        let mut outgoing = ByteQueue::default();
+        outgoing.push(handshake::request(endpoint, &key).as_bytes());
+        let mut connection = Self::new(Role::Client, State::Answering { key }, tls, outgoing);
+        connection.encrypt();
+        Ok(connection)
+    }
+
+    /// We are the server of a client, without TLS.
+    pub fn server() -> Self {
+        Self::new(Role::Server, State::Requested, None, ByteQueue::default())
+    }
+
+    fn new(role: Role, state: State, tls: Option<Box<TlsSession>>, outgoing: ByteQueue) -> Self {
+        let (incoming, ciphertext) = (ByteQueue::default(), ByteQueue::default());
+        Self { role, state, tls, incoming, outgoing, ciphertext, is_close_sent: false }
+    }
+
+    /// Takes bytes from the peer's socket. Bytes after the peer's Close or its failure are dropped.
+    pub fn handle_bytes(&mut self, bytes: &[u8]) -> Result<(), WireError> {
+        if matches!(self.state, State::PeerClosed(_) | State::Failed) {
+            return Ok(());
+        }
+        let Some(tls) = &mut self.tls else {
+            self.incoming.push(bytes);
+            return Ok(());
+        };
+        let result = tls.decrypt(bytes, &mut self.incoming);
+        self.encrypt();
+        result.map_err(|error| {
+            self.state = State::Failed;
+            WireError::Tls(error.to_string())
+        })
+    }
+
+    /// The next thing the peer said; `None` if nothing is complete. After an error there is
+    /// nothing more to read, and what the peer should still be told is outgoing.
+    pub fn next_event(&mut self) -> Result<Option<Event>, WireError> {
+        let result = match &mut self.state {
+            State::Requested => self.accept(),
+            State::Answering { key } => {
+                let key = std::mem::take(key);
+                self.finish_client_handshake(key)
+            }
+            State::Open(_) => self.read_message(),
+            State::PeerClosed(_) | State::Failed => return Ok(None),
+        };
+        self.encrypt();
+        result
+    }
+
+    /// Sends a text message. Ignored unless the connection is open and we have not said Close.
+    pub fn send_text(&mut self, text: &str) {
+        self.send(Message::text(text));
+    }
+
+    /// Sends a ping of at most 125 bytes. Ignored as [`Self::send_text`] is.
+    pub fn send_ping(&mut self, payload: &[u8]) {
+        assert!(payload.len() <= CONTROL_BYTES_MAX, "a ping carries at most 125 bytes");
+        self.send(Message::Ping(Bytes::copy_from_slice(payload)));
+    }
+
+    /// Says Close, once. Where the peer said it first, this is the answer and carries its code.
+    /// `reason` is cut to what a frame holds.
+    pub fn send_close(&mut self, code: u16, reason: &str) {
+        let (State::Open(context) | State::PeerClosed(context)) = &mut self.state else { return };
+        if self.is_close_sent {
+            return;
+        }
+        let reason = &reason[..reason.floor_char_boundary(CLOSE_REASON_BYTES_MAX)];
+        let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
+        let mut pipe = Pipe { incoming: &mut self.incoming, outgoing: &mut self.outgoing };
+        // A server's context answers "closed" once the Close is written: that is what is wanted.
+        let _written = context.close(&mut pipe, Some(frame));
+        self.is_close_sent = true;
+        self.encrypt();
+    }
+
+    /// Server role: sends whole frames as [`write_text_frame`] makes them. Allowed after the
+    /// peer's Close too, as long as ours is not out.
+    pub fn append_frames(&mut self, frames: &[u8]) {
+        assert!(!self.is_close_sent, "nothing follows our Close");
+        assert!(matches!(self.state, State::Open(_) | State::PeerClosed(_)), "not open");
+        self.outgoing.push(frames);
+        self.encrypt();
+    }
+
+    /// Server role, before the handshake is done: answers with an HTTP error instead. `headers`:
+    /// further header lines, each with its CR LF.
+    pub fn refuse(&mut self, status: u16, headers: &str, message: &str) {
+        if matches!(self.state, State::Requested) {
+            self.outgoing.push(handshake::refuse_response(status, headers, message).as_bytes());
+            self.state = State::Failed;
+            self.encrypt();
+        }
+    }
+
+    /// Bytes for the peer's socket.
+    pub fn outgoing(&self) -> &[u8] {
+        if self.tls.is_some() { self.ciphertext.as_slice() } else { self.outgoing.as_slice() }
+    }
+
+    /// The first `count` outgoing bytes have been written.
+    pub fn consume_outgoing(&mut self, count: usize) {
+        if self.tls.is_some() {
+            self.ciphertext.consume(count);
+        } else {
+            self.outgoing.consume(count);
+        }
+    }
+
+    /// Whether the handshake is done and the peer has neither said Close nor failed.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Open(_))
+    }
+
+    /// Whether our Close is out; nothing may follow it.
+    pub fn is_close_sent(&self) -> bool {
+        self.is_close_sent
+    }
+
+    fn accept(&mut self) -> Result<Option<Event>, WireError> {
+        match handshake::read_request(self.incoming.as_slice()) {
+            Ok(None) => Ok(None),
+            Ok(Some(upgrade)) => {
+                self.incoming.consume(upgrade.head_bytes);
+                let response = handshake::accept_response(&upgrade.accept_key);
+                self.outgoing.push(response.as_bytes());
+                let context = WebSocketContext::new(Role::Server, Some(server_config()));
+                self.state = State::Open(Box::new(context));
+                Ok(Some(Event::Open { path: upgrade.path }))
+            }
+            Err(refusal) => {
+                self.refuse(refusal.status, "", refusal.message);
+                Err(WireError::Handshake(refusal.message.to_owned()))
+            }
+        }
+    }
+
+    fn finish_client_handshake(&mut self, key: String) -> Result<Option<Event>, WireError> {
+        match handshake::read_response(self.incoming.as_slice(), &key) {
+            Ok(None) => {
+                self.state = State::Answering { key };
+                Ok(None)
+            }
+            Ok(Some(head_bytes)) => {
+                self.incoming.consume(head_bytes);
+                let context = WebSocketContext::new(Role::Client, Some(client_config()));
+                self.state = State::Open(Box::new(context));
+                Ok(Some(Event::Open { path: String::new() }))
+            }
+            Err(why) => {
+                self.state = State::Failed;
+                Err(WireError::Handshake(why))
+            }
+        }
+    }
+
+    fn read_message(&mut self) -> Result<Option<Event>, WireError> {
+        let State::Open(context) = &mut self.state else { return Ok(None) };
+        let mut pipe = Pipe { incoming: &mut self.incoming, outgoing: &mut self.outgoing };
+        match context.read(&mut pipe) {
+            Ok(Message::Text(text)) => Ok(Some(Event::Text(text))),
+            Ok(Message::Binary(bytes)) => Ok(Some(Event::Binary(bytes))),
+            Ok(Message::Ping(_)) => {
+                // The pong is queued inside the codec; flushing moves it into our bytes.
+                let _flushed = context.flush(&mut pipe);
+                Ok(Some(Event::Ping))
+            }
+            Ok(Message::Pong(payload)) => Ok(Some(Event::Pong(payload))),
+            Ok(Message::Close(frame)) => Ok(Some(self.peer_closed(frame))),
+            Ok(Message::Frame(_)) => Ok(None),
+            Err(tungstenite::Error::Io(error))
+                if error.kind() == std::io::ErrorKind::WouldBlock =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(self.fail(&error)),
+        }
+    }
+
+    fn peer_closed(&mut self, frame: Option<CloseFrame>) -> Event {
+        if let State::Open(mut context) = std::mem::replace(&mut self.state, State::Failed) {
+            if self.role == Role::Client {
+                let mut pipe = Pipe { incoming: &mut self.incoming, outgoing: &mut self.outgoing };
+                let _answered = context.flush(&mut pipe);
+                self.is_close_sent = true;
+            }
+            self.state = State::PeerClosed(context);
+        }
+        let code = frame.as_ref().map(|frame| u16::from(frame.code));
+        Event::Close { code, reason: frame.map_or(String::new(), |frame| frame.reason.to_string()) }
+    }
+
+    /// The peer broke the protocol: tells it, and stops reading.
+    fn fail(&mut self, error: &tungstenite::Error) -> WireError {
+        let code = match error {
+            tungstenite::Error::Utf8(_) => 1007,
+            tungstenite::Error::Capacity(CapacityError::MessageTooLong { .. }) => 1009,
+            _ => 1002,
+        };
+        let message = error.to_string();
+        self.send_close(code, &message);
+        self.state = State::Failed;
+        WireError::Protocol { code, message }
+    }
+
+    fn send(&mut self, message: Message) {
+        let State::Open(context) = &mut self.state else { return };
+        if self.is_close_sent {
+            return;
+        }
+        let mut pipe = Pipe { incoming: &mut self.incoming, outgoing: &mut self.outgoing };
+        let written = context.write(&mut pipe, message).and_then(|()| context.flush(&mut pipe));
+        written.expect("open, no Close sent, and a byte queue takes every write");
+        self.encrypt();
+    }
+
+    fn encrypt(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.encrypt(&mut self.outgoing, &mut self.ciphertext);
+        }
+    }
+}
+
+/// Appends `payload` as one unmasked text frame, as a server sends it.
+#[allow(clippy::cast_possible_truncation)]
+pub fn write_text_frame(out: &mut Vec<u8>, payload: &[u8]) {
+    const FINAL_TEXT: u8 = 0x81;
+    match payload.len() {
+        length @ ..126 => out.extend_from_slice(&[FINAL_TEXT, length as u8]),
+        length @ ..65_536 => {
+            out.extend_from_slice(&[FINAL_TEXT, 126]);
+            out.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+        length => {
+            out.extend_from_slice(&[FINAL_TEXT, 127]);
+            out.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(payload);
+}
+
+/// Source: RFC 6455, section 5.5.
+const CONTROL_BYTES_MAX: usize = 125;
+
+/// A control frame's payload less the code.
+const CLOSE_REASON_BYTES_MAX: usize = CONTROL_BYTES_MAX - 2;
+
+/// The codec zeroes this much before each read: small is fast, and an idle connection keeps it.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+
+fn server_config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_message_size(Some(CLIENT_MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(CLIENT_MESSAGE_BYTES_MAX))
+}
+
+fn client_config() -> WebSocketConfig {
+    server_config()
+        .max_message_size(Some(VENUE_MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(VENUE_MESSAGE_BYTES_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A venue's connection and a client's, joined: what one sends the other gets, `chunk` bytes
+    /// at a time.
+    struct Pair {
+        client: Connection,
+        server: Connection,
+    }
+
+    impl Pair {
+        fn new() -> Self {
+            let endpoint = Endpoint::parse("ws://localhost/x?y=1").unwrap();
+            let tls = super::super::tls::client_config(None).unwrap();
+            let client = Connection::client(&endpoint, &tls, [7; 16]).unwrap();
+            Self { client, server: Connection::server() }
+        }
+
+        fn open() -> Self {
+            let mut pair = Self::new();
+            assert_eq!(pair.deliver_to_server(1), [Ok(Event::Open { path: "/x?y=1".into() })]);
+            assert_eq!(pair.deliver_to_client(1), [Ok(Event::Open { path: String::new() })]);
+            pair
+        }
+
+        fn deliver_to_server(&mut self, chunk: usize) -> Vec<Result<Event, WireError>> {
+            carry(&mut self.client, &mut self.server, chunk)
+        }
+
+        fn deliver_to_client(&mut self, chunk: usize) -> Vec<Result<Event, WireError>> {
+            carry(&mut self.server, &mut self.client, chunk)
+        }
+    }
+
+    fn carry(
+        from: &mut Connection,
+        to: &mut Connection,
+        chunk: usize,
+    ) -> Vec<Result<Event, WireError>> {
+        let bytes = from.outgoing().to_vec();
+        from.consume_outgoing(bytes.len());
+        bytes.chunks(chunk).flat_map(|bytes| deliver(to, bytes)).collect()
+    }
+
+    fn deliver(to: &mut Connection, bytes: &[u8]) -> Vec<Result<Event, WireError>> {
+        let mut events = Vec::new();
+        if let Err(error) = to.handle_bytes(bytes) {
+            events.push(Err(error));
+        }
+        while let Some(event) = to.next_event().transpose() {
+            events.push(event);
+        }
+        events
+    }
+
+    fn frame(payload: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        write_text_frame(&mut out, payload.as_bytes());
+        out
+    }
+
+    #[test]
+    fn text_passes_both_ways_in_any_chunks() {
+        for chunk in [1, 2, 7, 100_000] {
+            let mut pair = Pair::open();
+            for payload in ["x".to_owned(), "y".repeat(125), "ü".repeat(126), "z".repeat(65_536)] {
+                pair.server.append_frames(&frame(&payload));
+                assert_eq!(
+                    pair.deliver_to_client(chunk),
+                    [Ok(Event::Text(payload.as_str().into()))]
+                );
+            }
+            pair.client.send_text("hello");
+            assert_eq!(pair.deliver_to_server(chunk), [Ok(Event::Text("hello".into()))]);
+        }
+    }
+
+    #[test]
+    fn a_ping_is_answered_in_the_same_turn() {
+        let mut pair = Pair::open();
+        pair.server.send_ping(b"1");
+        assert_eq!(pair.deliver_to_client(100), [Ok(Event::Ping)]);
+        assert_eq!(pair.deliver_to_server(100), [Ok(Event::Pong(Bytes::from_static(b"1")))]);
+    }
+
+    #[test]
+    fn a_server_may_still_send_what_it_owes_after_the_clients_close() {
+        let mut pair = Pair::open();
+        pair.client.send_close(1000, "done");
+        let close = Event::Close { code: Some(1000), reason: "done".into() };
+        assert_eq!(pair.deliver_to_server(100), [Ok(close.clone())]);
+        assert!(pair.server.outgoing().is_empty(), "not answered before all is served");
+        pair.server.append_frames(&frame("last"));
+        pair.server.send_close(1001, "ignored: the answer carries the peer's code");
+        assert!(pair.server.is_close_sent());
+        assert_eq!(pair.deliver_to_client(100), [Ok(Event::Text("last".into())), Ok(close)]);
+    }
+
+    #[test]
+    fn a_servers_close_is_answered_by_the_client_role() {
+        let mut pair = Pair::open();
+        pair.server.send_close(1013, &"é".repeat(100));
+        let events = pair.deliver_to_client(100);
+        let Ok(Event::Close { code: Some(1013), reason }) = &events[0] else {
+            panic!("{events:?}")
+        };
+        assert_eq!(reason.chars().count(), 61, "cut to 123 bytes at a character");
+        assert!(matches!(
+            pair.deliver_to_server(100)[..],
+            [Ok(Event::Close { code: Some(1013), .. })]
+        ));
+    }
+
+    #[test]
+    fn each_breach_of_the_protocol_is_closed_with_its_code() {
+        let masked = |head: &[u8], payload: &[u8]| [head, &[0; 4], payload].concat();
+        let oversize = [&[0x81, 0x80 | 127][..], &(1u64 << 40).to_be_bytes(), &[0; 4]].concat();
+        for (name, bytes, expected) in [
+            ("unmasked", vec![0x81, 1, b'x'], 1002),
+            ("reserved bit", masked(&[0xC1, 0x81], b"x"), 1002),
+            ("reserved opcode", masked(&[0x83, 0x80], b""), 1002),
+            ("stray continuation", masked(&[0x80, 0x81], b"x"), 1002),
+            ("bad UTF-8", masked(&[0x81, 0x82], &[0xC0, 0xAF]), 1007),
+            ("oversize", oversize, 1009),
+        ] {
+            let mut pair = Pair::open();
+            let events = deliver(&mut pair.server, &bytes);
+            let [Err(WireError::Protocol { code, .. })] = events[..] else {
+                panic!("{name}: {events:?}")
+            };
+            assert_eq!(code, expected, "{name}");
+            let told = pair.deliver_to_client(100);
+            assert!(
+                matches!(told[..], [Ok(Event::Close { code: Some(code), .. })] if code == expected),
+                "{name}: {told:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_refused_request_is_told_why_in_http() {
+        let mut server = Connection::server();
+        let events = deliver(&mut server, b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert!(matches!(events[..], [Err(WireError::Handshake(_))]));
+        assert!(server.outgoing().starts_with(b"HTTP/1.1 426 Upgrade Required\r\n"));
+        assert!(deliver(&mut server, b"more").is_empty());
+    }
+
+    #[test]
+    fn garbage_instead_of_tls_is_an_error_and_not_a_panic() {
+        let endpoint = Endpoint::parse("wss://localhost/").unwrap();
+        let tls = super::super::tls::client_config(None).unwrap();
+        let mut client = Connection::client(&endpoint, &tls, [0; 16]).unwrap();
+        assert!(!client.outgoing().is_empty(), "the TLS hello leaves at once");
+        let events = deliver(&mut client, b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        assert!(matches!(events[..], [Err(WireError::Tls(_))]), "{events:?}");
+    }
+}
