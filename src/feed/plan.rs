@@ -113,11 +113,6 @@ impl Streams {
     pub(super) fn capacity(&self) -> usize {
         self.by_id.len()
     }
-
-    pub(super) fn wanted(&self, market: Market) -> usize {
-        let streams = self.by_id.iter().flatten();
-        streams.filter(|stream| stream.is_wanted && stream.instrument.market == market).count()
-    }
 }
 
 /// Symbols to ids: open addressing, at most half full, FNV-1a over the symbol's few bytes.

@@ -51,15 +51,16 @@ impl PublishQueue {
         self.open.pop_front()
     }
 
+    /// Whose closed candle or gap is next.
+    pub(super) fn next_closed_instrument(&self) -> Option<InstrumentId> {
+        let (MarketEvent::Candle(CandleUpdate { instrument, .. })
+        | MarketEvent::Gap { instrument, .. }) = self.closed.front()?;
+        Some(*instrument)
+    }
+
     /// Whose event is next.
     pub(super) fn next_instrument(&self) -> Option<InstrumentId> {
-        match self.closed.front() {
-            Some(
-                MarketEvent::Candle(CandleUpdate { instrument, .. })
-                | MarketEvent::Gap { instrument, .. },
-            ) => Some(*instrument),
-            None => self.open.front().copied(),
-        }
+        self.next_closed_instrument().or_else(|| self.open.front().copied())
     }
 
     /// Makes room for one waiting open candle of each of `count` instruments.
