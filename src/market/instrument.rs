@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::limits::SYMBOL_BYTES_MAX;
+
 use super::candle::Interval;
 
 /// An exchange.
@@ -139,6 +141,25 @@ impl Market {
     /// The markets of one venue.
     pub fn of(venue: Venue) -> impl Iterator<Item = Self> {
         Self::all().filter(move |market| market.row().venue == venue)
+    }
+
+    /// The one spelling under which a symbol is known here, whatever case a user typed; `None` if
+    /// it can be no symbol: empty, longer than [`SYMBOL_BYTES_MAX`] bytes, or with a space, a
+    /// control character, a quote, a slash, a backslash or an `@`.
+    ///
+    /// Binance pushes symbols in upper case. Only ASCII letters are raised: the venue's non-ASCII
+    /// symbols come from scripts without case, and Unicode raising may change a text's length
+    /// (`ß` to `SS`), so anything else stays as the user typed it.
+    pub fn canonical_symbol(self, symbol: &str) -> Option<String> {
+        let is_foreign = |c: char| {
+            c.is_control() || c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '/' | '\\' | '@')
+        };
+        if symbol.is_empty() || symbol.len() > SYMBOL_BYTES_MAX || symbol.contains(is_foreign) {
+            return None;
+        }
+        match self.venue() {
+            Venue::Binance => Some(symbol.to_ascii_uppercase()),
+        }
     }
 
     /// Position in [`MARKETS`], for tables per market.
@@ -303,5 +324,19 @@ mod tests {
         assert_eq!(find("um"), Some(ContractType::Usdm));
         assert_eq!(find("cm"), Some(ContractType::Coinm));
         assert_eq!(find("perp"), None);
+    }
+
+    #[test]
+    fn a_symbol_has_one_spelling_and_text_that_is_none_is_refused() {
+        let spot = Market::find(Venue::Binance, "spot").unwrap();
+        let canonical = |symbol: &str| spot.canonical_symbol(symbol);
+        assert_eq!(canonical("btcUsdt").as_deref(), Some("BTCUSDT"));
+        assert_eq!(canonical("btcusd_perp").as_deref(), Some("BTCUSD_PERP"));
+        assert_eq!(canonical("币安人生usdt").as_deref(), Some("币安人生USDT"));
+        assert!(canonical(&"A".repeat(SYMBOL_BYTES_MAX)).is_some());
+        let long = "A".repeat(SYMBOL_BYTES_MAX + 1);
+        for text in ["", "BTC USDT", "BTC\n", "BTC\"", "BTC/USDT", "b@kline_1m", "a\\b", &long] {
+            assert_eq!(canonical(text), None, "{text:?}");
+        }
     }
 }
