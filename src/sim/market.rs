@@ -157,6 +157,11 @@ impl SimMarket {
         candle
     }
 
+    /// A number that depends on seed, symbol and minute, for whatever else is to look random.
+    pub fn chance(&self, index: usize, minute: i64) -> u64 {
+        mix(self.key(&self.listings[index], minute), 3)
+    }
+
     /// Trades in `minute`; the quiet symbols have minutes without, but never seven in a row.
     fn trades(&self, listing: &Listing, minute: i64) -> u64 {
         let mean = listing.trades_per_minute;
@@ -185,7 +190,7 @@ impl SimMarket {
                 bits as i64 - (1 << NOISE_BITS)
             };
             let noise = (level(cell) * (period - rest) + level(cell + 1) * rest) / period;
-            listing.base_ticks * noise / divisor >> NOISE_BITS
+            (listing.base_ticks * noise / divisor) >> NOISE_BITS
         });
         (listing.base_ticks + octaves.sum::<i64>()).max(1)
     }
