@@ -2,6 +2,10 @@
 //! bytes between sockets and the two engines, and messages between cores.
 
 pub mod doorbell;
+pub mod duty;
+pub mod fanout;
 pub mod probe;
+pub mod shard;
+pub mod shutdown;
 pub mod topology;
 pub mod wait;
