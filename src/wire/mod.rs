@@ -1,1 +1,3 @@
-//! wire.
+//! Bytes to messages and back, in memory.
+
+pub mod http;
