@@ -8,6 +8,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use mio::net::{TcpListener, TcpStream};
@@ -169,6 +170,8 @@ struct Server {
     listener: Option<TcpListener>,
     clients: HashMap<Token, Client>,
     next_token: usize,
+    /// Connections whose turn ended before they did: no event will tell of them.
+    unfinished: Vec<Token>,
     notices: Receiver<Notice>,
     repeats: Repeats,
     setup: OpsSetup,
@@ -192,6 +195,7 @@ impl Server {
             listener,
             clients: HashMap::new(),
             next_token: 1,
+            unfinished: Vec::new(),
             notices,
             repeats: Repeats::default(),
             setup,
@@ -202,7 +206,9 @@ impl Server {
     fn run(&mut self, stop: &AtomicBool) {
         let mut events = Events::with_capacity(OPS_CONNECTIONS_MAX);
         while !stop.load(Ordering::Acquire) {
-            match self.poll.poll(&mut events, Some(OPS_TURN_MAX)) {
+            let idle = self.unfinished.is_empty();
+            let patience = if idle { OPS_TURN_MAX } else { Duration::ZERO };
+            match self.poll.poll(&mut events, Some(patience)) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => {
                     tracing::error!("the ops core cannot wait for events: {error}");
                     return;
@@ -210,6 +216,9 @@ impl Server {
                 _ => {}
             }
             let now = self.setup.clock.now();
+            for token in std::mem::take(&mut self.unfinished) {
+                self.serve(token, now);
+            }
             for event in &events {
                 self.serve(event.token(), now);
             }
@@ -267,9 +276,12 @@ impl Server {
     fn serve(&mut self, token: Token, now: Now) {
         let Some(client) = self.clients.get_mut(&token) else { return };
         let setup = &self.setup;
-        let alive = client.pump(&mut self.scratch, now, &mut |head| route(head, setup, now));
-        if alive.is_err() || client.http.is_closed() {
-            self.clients.remove(&token);
+        let pumped = client.pump(&mut self.scratch, now, &mut |head| route(head, setup, now));
+        match pumped {
+            Ok(_) if client.http.is_closed() => drop(self.clients.remove(&token)),
+            Ok(Pumped::Waiting) => {}
+            Ok(Pumped::Unfinished) => self.unfinished.push(token),
+            Err(_) => drop(self.clients.remove(&token)),
         }
     }
 
@@ -282,15 +294,22 @@ impl Server {
     }
 }
 
+/// Where one connection's turn ended.
+enum Pumped {
+    /// The socket or the connection wants no more for now.
+    Waiting,
+    /// The turn was over first.
+    Unfinished,
+}
+
 impl Client {
+    /// Bounded: a peer that sends without end does not keep the others waiting.
     fn pump(
         &mut self,
         scratch: &mut [u8],
         now: Now,
         route: &mut dyn FnMut(&RequestHead<'_>) -> Response,
-    ) -> io::Result<()> {
-        // Bounded: a peer that sends without end does not keep the others waiting. What is left
-        // raises no new event, but its deadline or its next bytes bring it back here.
+    ) -> io::Result<Pumped> {
         for _ in 0..PUMP_ROUNDS_MAX {
             while !self.http.output().is_empty() {
                 match self.socket.write(self.http.output()) {
@@ -304,7 +323,7 @@ impl Client {
                 self.http.fin_sent(now);
             }
             if !self.http.wants_input() {
-                return Ok(());
+                return Ok(Pumped::Waiting);
             }
             match self.socket.read(scratch) {
                 Ok(0) => self.http.peer_finished(),
@@ -312,13 +331,14 @@ impl Client {
                 Err(error) => return would_block(error),
             }
         }
-        Ok(())
+        Ok(Pumped::Unfinished)
     }
 }
 
-fn would_block(error: io::Error) -> io::Result<()> {
+fn would_block(error: io::Error) -> io::Result<Pumped> {
     match error.kind() {
-        ErrorKind::WouldBlock | ErrorKind::Interrupted => Ok(()),
+        ErrorKind::WouldBlock => Ok(Pumped::Waiting),
+        ErrorKind::Interrupted => Ok(Pumped::Unfinished),
         _ => Err(error),
     }
 }

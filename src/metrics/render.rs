@@ -153,7 +153,7 @@ fn seconds(ns: u64) -> String {
 
 /// An upper bound of a histogram as Go and Python spell it: `0.005`, `1.0`, `2.5e-06`.
 fn bound(ns: u64) -> String {
-    let whole = ns % 1_000_000_000 == 0;
+    let whole = ns.is_multiple_of(1_000_000_000);
     match ns {
         1..100_000 => {
             let digits = ns.to_string();

@@ -1,6 +1,5 @@
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream as StdStream;
-use std::time::Duration;
 
 use super::*;
 use crate::messages::{OpsAnswer, RestRequest};
