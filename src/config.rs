@@ -1,2 +1,297 @@
 //! Configuration as the rest of the program wants it: typed, checked, complete. Owns the list of
 //! variables; flags, environment and `.env` are merged here and nowhere else.
+//!
+//! Two stages: [`raw`] collects texts with where they came from, the rows of [`table`] turn them
+//! into [`Config`]. The process environment is read, never changed.
+
+mod error;
+mod parse;
+mod raw;
+mod table;
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::market::Market;
+
+pub use error::{ConfigError, Source};
+pub use table::{Kind, VARIABLES, Variable};
+
+/// How a hot core waits for work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wait {
+    /// Never parks. For isolated CPUs: lowest latency, one CPU always busy.
+    Spin,
+    /// Spins for a bounded time after the last work, then parks.
+    #[default]
+    Adaptive,
+    /// Parks as soon as there is no work.
+    Park,
+}
+
+/// The least severe log line that is written. Python's names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Everything.
+    Debug,
+    /// The normal course of things and worse.
+    #[default]
+    Info,
+    /// Degradations and worse.
+    Warning,
+    /// Losses, and what a person must act on.
+    Error,
+    /// As [`Self::Error`]: nothing is worse than an error here.
+    Critical,
+}
+
+/// Where one market is reached. Base URLs without a slash at the end; the dialect adds its paths.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    /// `ws://…` or `wss://…`.
+    pub ws_url: String,
+    /// `http://…` or `https://…`.
+    pub rest_url: String,
+}
+
+/// Symbols of one market to subscribe at start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preload {
+    /// The market.
+    pub market: Market,
+    /// Symbols in the venue's spelling, at least one.
+    pub symbols: Vec<String>,
+}
+
+/// Everything a user can choose. Durations are exact; the unit of a variable is in [`VARIABLES`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Serve the simulated exchanges from inside this process, instead of the real ones.
+    pub simulate: bool,
+    /// What a user should know about what was configured, one sentence each; to be logged at start.
+    pub warnings: Vec<String>,
+    /// Silence of a session after which its liveness is checked.
+    pub inactivity_timeout: Duration,
+    /// First pause before a lost session is connected again; doubles, with jitter.
+    pub reconnect_delay: Duration,
+    /// Time for one REST request, from name to body.
+    pub rest_timeout: Duration,
+    /// Pause between our pings to an exchange.
+    pub ws_ping_interval: Duration,
+    /// Time for the pong.
+    pub ws_ping_timeout: Duration,
+    /// Time for a symbol's first message before the exchange is asked whether it knows it.
+    pub stream_idle_timeout: Duration,
+    /// Symbols on one session.
+    pub symbols_per_session_max: usize,
+    /// Failures in a row that open a breaker.
+    pub breaker_failure_threshold: usize,
+    /// First time for which a breaker stays open; doubles.
+    pub breaker_recovery_timeout: Duration,
+    /// Trials that a half-open breaker lets pass.
+    pub breaker_half_open_calls: usize,
+    /// Closed candles that may wait for a full ring, per shard.
+    pub closed_queue_max: usize,
+    /// Open candles that may wait for a full ring, per shard; 0: one per series.
+    pub open_queue_max: usize,
+    /// Accepted and unused: the watermark has no window.
+    pub deduplication_window: Duration,
+    /// Accepted and unused: the watermark has no entries.
+    pub deduplication_entries_max: usize,
+    /// Idle connections kept to the exchanges' REST interfaces.
+    pub rest_pool_connections: usize,
+    /// REST requests under way at once.
+    pub rest_pool_max: usize,
+    /// How long closed candles wait for the repair of a gap before them.
+    pub gap_hold_timeout: Duration,
+    /// The least severe log line about exchanges and their streams.
+    pub log_level: LogLevel,
+    /// Folder of `connector.log`.
+    pub log_dir: PathBuf,
+    /// Address of both ports.
+    pub wss_host: IpAddr,
+    /// Port for clients; 0: any free one.
+    pub wss_port: u16,
+    /// The least severe log line about clients and the process itself.
+    pub wss_log_level: LogLevel,
+    /// Time for a client's first subscription.
+    pub wss_subscribe_timeout: Duration,
+    /// Port for health, readiness and metrics; 0: any free one.
+    pub health_check_port: u16,
+    /// Whether that port is served.
+    pub health_check_enabled: bool,
+    /// How long a client that closed its side still gets what it is owed.
+    pub close_linger: Duration,
+    /// Bytes that one client may owe before it is closed as slow.
+    pub client_buffer_max: usize,
+    /// Time for clients to be told and for owed frames to be written when the server stops.
+    pub drain_timeout: Duration,
+    /// How hot cores wait.
+    pub wait: Wait,
+    /// Number of shards; `None`: planned from the CPUs.
+    pub shards: Option<usize>,
+    /// CPU of each shard; empty: planned.
+    pub shard_cpus: Vec<usize>,
+    /// CPU of the fan-out core; `None`: planned.
+    pub fanout_cpu: Option<usize>,
+    /// CPU of the ops core; `None`: it floats.
+    pub ops_cpu: Option<usize>,
+    /// What to subscribe at start.
+    pub preload: Vec<Preload>,
+    /// PEM file with certificates of authorities to trust beside the public ones.
+    pub tls_ca_file: Option<PathBuf>,
+    /// Where each market is reached, by [`Market::index`].
+    pub endpoints: [Endpoints; Market::COUNT],
+}
+
+/// What the command line asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Serve, configured so.
+    Run(Box<Config>),
+    /// Print this text to stdout and exit with 0.
+    Print(String),
+}
+
+impl Config {
+    /// Reads flags (`args`, the program's name first), the process environment and `.env`.
+    ///
+    /// Errors: a wrong flag, an unreadable env file, or a value that is not allowed.
+    pub fn load(args: impl Iterator<Item = OsString>) -> Result<Action, ConfigError> {
+        Self::load_from(args, std::env::vars_os())
+    }
+
+    /// As [`Self::load`], with the environment given.
+    ///
+    /// Errors: as [`Self::load`].
+    pub fn load_from(
+        args: impl Iterator<Item = OsString>,
+        environment: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Result<Action, ConfigError> {
+        let flags = match raw::parse_flags(args)? {
+            raw::Flags::Print(text) => return Ok(Action::Print(text)),
+            raw::Flags::Given(flags) => flags,
+        };
+        let mut values = raw::Values::default();
+        values.add_file(flags.env_file.as_deref())?;
+        values.add_environment(environment)?;
+        values.add_flags(flags.values);
+        let mut config = Self::from_values(&values)?;
+        config.simulate = flags.simulate;
+        if flags.print_config {
+            return Ok(Action::Print(values.render()));
+        }
+        Ok(Action::Run(Box::new(config)))
+    }
+
+    /// The defaults, with each (name, value) of `pairs` applied as if by a flag.
+    ///
+    /// Errors: an unknown name, or a value that is not allowed.
+    pub fn from_pairs(pairs: &[(&str, &str)]) -> Result<Self, ConfigError> {
+        let mut values = raw::Values::default();
+        for (name, value) in pairs {
+            let variable = table::find(name).ok_or_else(|| {
+                ConfigError::Arguments(format!("{name} is no variable of this program"))
+            })?;
+            values.add_flags(vec![(variable, (*value).to_string())]);
+        }
+        Self::from_values(&values)
+    }
+
+    /// Where `market` is reached.
+    pub fn endpoints(&self, market: Market) -> &Endpoints {
+        &self.endpoints[market.index()]
+    }
+
+    fn from_values(values: &raw::Values) -> Result<Self, ConfigError> {
+        let mut config = Self::unset();
+        for variable in VARIABLES.iter() {
+            let (text, source) = values.effective(variable);
+            variable.kind.store(&mut config, text).map_err(|()| ConfigError::Value {
+                name: variable.name.to_string(),
+                value: text.to_string(),
+                source: source.clone(),
+                allowed: variable.kind.allowed(),
+            })?;
+        }
+        config.check_relations()?;
+        config.warnings = values.warnings();
+        Ok(config)
+    }
+
+    /// What no single variable can be blamed for.
+    fn check_relations(&self) -> Result<(), ConfigError> {
+        let (wss, health) = (self.wss_port, self.health_check_port);
+        if self.health_check_enabled && wss == health && wss != 0 {
+            return Err(ConfigError::Relation(format!(
+                "CONNECTOR_WSS_PORT and CONNECTOR_WSS_HEALTH_CHECK_PORT are both {wss}: \
+                 they must differ"
+            )));
+        }
+        let cpus = self.shard_cpus.len();
+        match self.shards {
+            Some(shards) if cpus > 0 && cpus != shards => Err(ConfigError::Relation(format!(
+                "CONNECTOR_SHARD_CPUS names {cpus} CPUs for CONNECTOR_SHARDS={shards}: \
+                 name one per shard, or leave one of the two empty"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// A value of every field, all of which the table then replaces.
+    fn unset() -> Self {
+        let zero = Duration::ZERO;
+        Self {
+            simulate: false,
+            warnings: Vec::new(),
+            inactivity_timeout: zero,
+            reconnect_delay: zero,
+            rest_timeout: zero,
+            ws_ping_interval: zero,
+            ws_ping_timeout: zero,
+            stream_idle_timeout: zero,
+            symbols_per_session_max: 0,
+            breaker_failure_threshold: 0,
+            breaker_recovery_timeout: zero,
+            breaker_half_open_calls: 0,
+            closed_queue_max: 0,
+            open_queue_max: 0,
+            deduplication_window: zero,
+            deduplication_entries_max: 0,
+            rest_pool_connections: 0,
+            rest_pool_max: 0,
+            gap_hold_timeout: zero,
+            log_level: LogLevel::default(),
+            log_dir: PathBuf::new(),
+            wss_host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            wss_port: 0,
+            wss_log_level: LogLevel::default(),
+            wss_subscribe_timeout: zero,
+            health_check_port: 0,
+            health_check_enabled: false,
+            close_linger: zero,
+            client_buffer_max: 0,
+            drain_timeout: zero,
+            wait: Wait::default(),
+            shards: None,
+            shard_cpus: Vec::new(),
+            fanout_cpu: None,
+            ops_cpu: None,
+            preload: Vec::new(),
+            tls_ca_file: None,
+            endpoints: Default::default(),
+        }
+    }
+}
+
+impl Default for Config {
+    /// Every variable at its default.
+    fn default() -> Self {
+        Self::from_values(&raw::Values::default()).expect("a test applies every default")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,252 @@
-//! health.
+//! Whether the process lives and whether it serves: the bodies of `/health` and `/ready` as pure
+//! functions of the counters, the time and the lifecycle. Knows no HTTP.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use serde::Serialize;
+
+use crate::clock::{Now, RFC3339_BYTES, UnixMs, write_rfc3339};
+use crate::limits::HEARTBEAT_STALE;
+use crate::market::Market;
+use crate::metrics::{FeedMetrics, Metrics, render};
+
+/// Where the process is between start and exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Not listening yet.
+    Starting,
+    /// The client port is open.
+    Serving,
+    /// Going down: no new clients. Final.
+    Draining,
+}
+
+/// The process's [`Phase`], shared between main and the ops core. Only moves forward.
+#[derive(Debug, Default)]
+pub struct Lifecycle(AtomicU8);
+
+impl Lifecycle {
+    /// The phase now.
+    pub fn phase(&self) -> Phase {
+        match self.0.load(Ordering::Acquire) {
+            0 => Phase::Starting,
+            1 => Phase::Serving,
+            _ => Phase::Draining,
+        }
+    }
+
+    /// The client port is open. Without effect once draining.
+    pub fn serving(&self) {
+        self.0.fetch_max(1, Ordering::AcqRel);
+    }
+
+    /// The server is going down.
+    pub fn draining(&self) {
+        self.0.fetch_max(2, Ordering::AcqRel);
+    }
+}
+
+/// A body and whether it is good news: 200, else 503.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// 200 or 503.
+    pub ok: bool,
+    /// A JSON object.
+    pub body: String,
+}
+
+/// `/health`: every core's heartbeat is younger than [`HEARTBEAT_STALE`]. A core that has not
+/// begun is as old as the process.
+pub fn health(metrics: &Metrics, now: Now) -> Report {
+    let core = |(name, core): &(String, std::sync::Arc<crate::metrics::CoreMetrics>)| {
+        let beat = u64::try_from(core.heartbeat_ns.value()).unwrap_or(0);
+        let age = now.mono.since(crate::clock::MonoNs(beat));
+        CoreHealth {
+            name: name.clone(),
+            heartbeat_age_seconds: age.as_secs_f64(),
+            healthy: age < HEARTBEAT_STALE,
+        }
+    };
+    let cores: Vec<_> = metrics.cores.iter().map(core).collect();
+    let ok = cores.iter().all(|core| core.healthy);
+    let status = if ok { "healthy" } else { "unhealthy" };
+    report(ok, &HealthBody { status, timestamp: timestamp(now.unix_us), cores })
+}
+
+/// `/ready`: serving, and everything subscribed has a live session; on every shard, so that one's
+/// spare session does not hide another's missing one.
+pub fn ready(metrics: &Metrics, now: Now, phase: Phase) -> Report {
+    let exchanges: Vec<_> = Market::all().map(|market| exchange(metrics, market)).collect();
+    let live = exchanges.iter().all(|exchange| exchange.healthy);
+    let reason = match phase {
+        Phase::Starting => Some("starting"),
+        Phase::Draining => Some("draining"),
+        Phase::Serving => (!live).then_some("a subscribed market has no live session"),
+    };
+    let status = if reason.is_none() { "ready" } else { "not_ready" };
+    let timestamp = timestamp(now.unix_us);
+    report(reason.is_none(), &ReadyBody { status, timestamp, reason, exchanges })
+}
+
+fn exchange(metrics: &Metrics, market: Market) -> ExchangeHealth {
+    let parts: Vec<_> = metrics.shards.iter().map(|shard| shard.market(market)).collect();
+    let sum = |read: fn(&FeedMetrics) -> i64| parts.iter().map(|part| read(part)).sum::<i64>();
+    let max = |read: fn(&FeedMetrics) -> i64| parts.iter().map(|part| read(part)).max();
+    let errors = parts.iter().flat_map(|part| &part.connection_errors);
+    let quotes = parts.iter().map(|p| p.closed_quotes.value() + p.open_quotes.value());
+    let last_message = max(|part| part.last_message_ms.value()).filter(|ms| *ms > 0);
+    ExchangeHealth {
+        exchange: market.venue().name(),
+        contract_type: market.contract_type().name(),
+        active_connections: sum(|part| part.active_sessions.value()),
+        last_message_time: last_message.map(|ms| UnixMs(ms).to_string()),
+        total_quotes: quotes.sum(),
+        total_errors: errors.map(|count| count.value()).sum(),
+        consecutive_failures: max(|part| part.consecutive_failures.value()).unwrap_or(0),
+        circuit_state: match render::breaker_state(&parts) {
+            0 => "closed",
+            1 => "open",
+            _ => "half_open",
+        },
+        healthy: parts.iter().all(|part| is_live(part)),
+    }
+}
+
+fn is_live(part: &FeedMetrics) -> bool {
+    let active = part.active_sessions.value();
+    let wanted = part.wanted_sessions.value().max(i64::from(part.instruments.value() > 0));
+    active >= wanted
+}
+
+fn timestamp(unix_us: i64) -> String {
+    let mut text = [0; RFC3339_BYTES];
+    let length = write_rfc3339(unix_us, 6, &mut text);
+    String::from_utf8_lossy(&text[..length]).into_owned()
+}
+
+fn report(ok: bool, body: &impl Serialize) -> Report {
+    let body = simd_json::to_string(body).expect("names, numbers and texts always serialise");
+    Report { ok, body }
+}
+
+#[derive(Serialize)]
+struct HealthBody {
+    status: &'static str,
+    timestamp: String,
+    cores: Vec<CoreHealth>,
+}
+
+#[derive(Serialize)]
+struct CoreHealth {
+    name: String,
+    heartbeat_age_seconds: f64,
+    healthy: bool,
+}
+
+#[derive(Serialize)]
+struct ReadyBody {
+    status: &'static str,
+    timestamp: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    exchanges: Vec<ExchangeHealth>,
+}
+
+#[derive(Serialize)]
+struct ExchangeHealth {
+    exchange: &'static str,
+    contract_type: &'static str,
+    active_connections: i64,
+    last_message_time: Option<String>,
+    total_quotes: u64,
+    total_errors: u64,
+    consecutive_failures: i64,
+    circuit_state: &'static str,
+    healthy: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::MonoNs;
+    use crate::metrics::{CoreMetrics, ShardMetrics};
+
+    fn metrics(shards: usize) -> Metrics {
+        Metrics {
+            shards: (0..shards).map(|_| Arc::new(ShardMetrics::default())).collect(),
+            fanout: Arc::default(),
+            cores: vec![("shard0".into(), Arc::new(CoreMetrics::default()))],
+        }
+    }
+
+    fn at(seconds: u64) -> Now {
+        Now { mono: MonoNs(seconds * 1_000_000_000), unix_us: 1_709_209_445_123_456 }
+    }
+
+    fn json(report: &Report) -> serde_json::Value {
+        serde_json::from_str(&report.body).unwrap()
+    }
+
+    #[test]
+    fn health_fails_when_a_heartbeat_is_stale() {
+        let metrics = metrics(1);
+        assert!(health(&metrics, at(1)).ok);
+        let report = health(&metrics, at(6));
+        assert!(!report.ok);
+        assert_eq!(json(&report)["status"], "unhealthy");
+        metrics.cores[0].1.heartbeat_ns.set(5_000_000_000);
+        let report = health(&metrics, at(6));
+        assert_eq!(json(&report)["status"], "healthy");
+        assert_eq!(json(&report)["timestamp"], "2024-02-29T12:24:05.123456+00:00");
+    }
+
+    #[test]
+    fn ready_follows_the_lifecycle() {
+        let (metrics, lifecycle) = (metrics(1), Lifecycle::default());
+        assert!(!ready(&metrics, at(1), lifecycle.phase()).ok);
+        lifecycle.serving();
+        assert!(ready(&metrics, at(1), lifecycle.phase()).ok);
+        lifecycle.draining();
+        lifecycle.serving();
+        let report = ready(&metrics, at(1), lifecycle.phase());
+        assert!(!report.ok);
+        assert_eq!(json(&report)["status"], "not_ready");
+        assert_eq!(json(&report)["reason"], "draining");
+    }
+
+    #[test]
+    fn ready_needs_a_session_on_every_shard_that_wants_one() {
+        let metrics = metrics(2);
+        metrics.shards[0].markets[1].active_sessions.set(2);
+        metrics.shards[0].markets[1].wanted_sessions.set(1);
+        metrics.shards[1].markets[1].instruments.set(1);
+        let report = ready(&metrics, at(1), Phase::Serving);
+        assert!(!report.ok);
+        assert_eq!(json(&report)["exchanges"][1]["healthy"], false);
+        assert_eq!(json(&report)["exchanges"][0]["healthy"], true);
+        metrics.shards[1].markets[1].active_sessions.set(1);
+        let report = ready(&metrics, at(1), Phase::Serving);
+        assert!(report.ok, "{}", report.body);
+    }
+
+    #[test]
+    fn an_exchange_has_the_fields_of_the_python_server() {
+        let metrics = metrics(1);
+        let spot = &metrics.shards[0].markets[0];
+        spot.closed_quotes.add(2);
+        spot.open_quotes.add(3);
+        spot.last_message_ms.set(1_709_209_445_123);
+        spot.breaker_state.set(2);
+        let body = json(&ready(&metrics, at(1), Phase::Serving));
+        let expected = serde_json::json!({
+            "exchange": "binance", "contract_type": "spot", "active_connections": 0,
+            "last_message_time": "2024-02-29T12:24:05.123+00:00", "total_quotes": 5,
+            "total_errors": 0, "consecutive_failures": 0, "circuit_state": "half_open",
+            "healthy": true,
+        });
+        assert_eq!(body["exchanges"][0], expected);
+        assert!(body["exchanges"][2]["last_message_time"].is_null());
+    }
+}

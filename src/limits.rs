@@ -124,3 +124,52 @@ pub const BACKOFF_MAX: Duration = Duration::from_secs(300);
 /// Bytes of one REST body. Reached: the answer is an error.
 /// Source: Binance's spot exchangeInfo is about 15 MiB, the largest of all.
 pub const REST_BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// CPU numbers that configuration may name. Source: the largest Linux hosts in use.
+pub const CPUS_MAX: usize = 1_024;
+
+/// Smallest and largest `CONNECTOR_CLIENT_BUFFER_MAX`, in bytes. Source: one message must fit; a
+/// gigabyte for one client is a mistake.
+pub const CLIENT_BUFFER_BYTES_MIN: usize = 64 * 1024;
+/// See [`CLIENT_BUFFER_BYTES_MIN`].
+pub const CLIENT_BUFFER_BYTES_MAX: usize = 1024 * 1024 * 1024;
+const _: () = assert!(CLIENT_BUFFER_BYTES_MIN >= SERVER_MESSAGE_BYTES_MAX);
+
+/// Connections to the ops port at once. Reached: the one whose patience ends first makes room.
+/// Source: a handful of scrapers and probes, and room to outlast a slow-header attack.
+pub const OPS_CONNECTIONS_MAX: usize = 256;
+
+/// Bytes of answers one ops connection may leave unread. Reached: it is read no further until it
+/// takes them. Source: one scrape of five exchanges and 64 shards is below 128 KiB.
+pub const OPS_OUTPUT_BYTES_MAX: usize = 256 * 1024;
+
+/// How long an ops connection may stay without a request. Reached: closed.
+/// Source: Prometheus scrapes every 15–60 s and keeps the connection.
+pub const HTTP_IDLE_PATIENCE: Duration = Duration::from_secs(75);
+
+/// The ops core looks at notices, deadlines and its stop flag at least this often.
+pub const OPS_TURN_MAX: Duration = Duration::from_millis(50);
+
+/// Bytes of `connector.log` before it becomes `connector.log.1`, and how many such are kept.
+/// Source: 50 MB in all, weeks of an ordinary day's notices.
+pub const LOG_FILE_BYTES_MAX: u64 = 10_000_000;
+/// See [`LOG_FILE_BYTES_MAX`].
+pub const LOG_FILES_KEPT: usize = 4;
+
+/// Lines under way to stderr or to the file. Full: the line is dropped, so that a stuck pipe or
+/// disk stops nobody.
+pub const LOG_LINES_MAX: usize = 8_192;
+
+/// Different texts whose repetition is watched at once. Full: further ones are logged as they come.
+pub const LOG_REPEATS_MAX: usize = 256;
+
+/// A notice with the text of one logged less than this ago is counted, not logged.
+pub const LOG_REPEAT_WINDOW: Duration = Duration::from_secs(1);
+
+/// How long a REST or DNS worker waits for a shard to take its answer. Then: dropped; the shard's
+/// own deadline asks again.
+pub const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Connections the kernel holds for us between two accepts. Reached: the client's kernel tries
+/// again. Source: a thousand clients coming back at once, with room; `net.core.somaxconn` caps it.
+pub const LISTEN_BACKLOG: i32 = 4_096;

@@ -1,9 +1,99 @@
 //! `connector-wss`: reads the configuration, starts the cores, waits for a signal, stops in order.
 
+use std::fmt::Display;
 use std::process::ExitCode;
 
 use connector_wss::clock::Clock;
+use connector_wss::config::{Action, Config};
+use connector_wss::cores::log::{self, LogGuard};
+use connector_wss::cores::server::{Server, Stopper};
+use connector_wss::sim::{self, SimOptions, Simulator};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
 fn main() -> ExitCode {
-    let _ = Clock::new();
-    ExitCode::SUCCESS
+    let config = match Config::load(std::env::args_os()) {
+        Ok(Action::Run(config)) => *config,
+        Ok(Action::Print(text)) => {
+            println!("{}", text.trim_end());
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("connector-wss: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let clock = Clock::new();
+    let log = log::start(&config, clock);
+    let outcome = run(config, clock);
+    if let Err(why) = &outcome {
+        tracing::error!("{why}");
+    }
+    finish(log, outcome.is_ok())
+}
+
+/// The server's whole life; an error is why it did not start.
+fn run(mut config: Config, clock: Clock) -> Result<(), String> {
+    let text = |error: &dyn Display| error.to_string();
+    // Before the first thread of the server, so that no signal is missed.
+    let signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| text(&error))?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let simulator = config.simulate.then(|| simulate(&mut config)).transpose()?;
+    let server = Server::start(&config, clock).map_err(|error| text(&error))?;
+    announce(&server, &config);
+    stop_on_signal(signals, server.stopper()).map_err(|error| text(&error))?;
+    server.join();
+    drop(simulator);
+    Ok(())
+}
+
+/// Starts the simulated exchanges and points `config` at them.
+fn simulate(config: &mut Config) -> Result<Simulator, String> {
+    let simulator = sim::start(SimOptions::default()).map_err(|error| error.to_string())?;
+    for (market, endpoints) in connector_wss::market::Market::all().zip(&mut config.endpoints) {
+        endpoints.ws_url = simulator.ws_url(market);
+        endpoints.rest_url = simulator.rest_url(market);
+    }
+    Ok(simulator)
+}
+
+fn announce(server: &Server, config: &Config) {
+    let simulated = if config.simulate { ", on the simulated exchanges" } else { "" };
+    println!("connector-wss {}{simulated}", env!("CARGO_PKG_VERSION"));
+    println!("clients:  ws://{}", server.client_address);
+    if let Some(address) = server.ops_address {
+        println!("ops:      http://{address}/health  /ready  /metrics");
+    }
+    println!("cores:    {}", server.topology);
+    println!("try:      echo '{EXAMPLE}' | websocat ws://{}", server.client_address);
+    tracing::info!("listening on {}; {}", server.client_address, server.topology);
+}
+
+const EXAMPLE: &str =
+    r#"{"exchange":"binance","contract_type":"spot","symbols":["BTCUSDT"],"limit":3}"#;
+
+/// The first signal begins the drain, the second ends the process at once.
+fn stop_on_signal(mut signals: Signals, stopper: Stopper) -> std::io::Result<()> {
+    let wait = move || {
+        let mut signals = signals.forever();
+        signals.next();
+        tracing::info!("shutting down: telling clients, writing what is owed");
+        stopper.stop();
+        signals.next();
+        eprintln!("connector-wss: second signal, ending at once");
+        std::process::exit(1);
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
+    Ok(())
+}
+
+/// Writes the last line and everything before it.
+fn finish(log: LogGuard, is_orderly: bool) -> ExitCode {
+    if is_orderly {
+        tracing::info!("Server shutdown complete");
+    }
+    log.flush();
+    if is_orderly { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crate::market::Market;
 
+pub mod render;
+
 /// A number that only grows, written by one thread.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);

@@ -16,6 +16,7 @@ use crate::messages::{Command, FeedEvent, MarketEvent, Notice, Severity};
 use crate::metrics::FanoutMetrics;
 
 use super::doorbell::Doorbell;
+use super::ops::OpsHandle;
 use super::shutdown::Shutdown as StopSignal;
 use super::wait::{Ready, Token, Waiter};
 
@@ -28,7 +29,7 @@ pub struct FanoutLinks {
     /// Commands to each shard, and the bell of its core.
     pub shards: Vec<(Sender<Command>, Arc<Doorbell>)>,
     /// Lines for the log.
-    pub notices: Sender<Notice>,
+    pub ops: OpsHandle,
     /// Says when to begin the drain.
     pub stop: Arc<StopSignal>,
 }
@@ -331,7 +332,7 @@ impl FanoutCore {
     }
 
     fn note(&mut self, notice: Notice) {
-        if self.links.notices.try_send(notice).is_err() {
+        if self.links.ops.notify(notice).is_err() {
             self.metrics.notices_dropped.increment();
         }
     }

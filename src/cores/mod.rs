@@ -1,11 +1,20 @@
 //! The world: sockets, threads, clocks, pinning, waiting. Owns nothing of the protocol; it moves
 //! bytes between sockets and the two engines, and messages between cores.
 
+pub mod topology;
+
 pub mod doorbell;
+pub mod shutdown;
+pub mod wait;
+
 pub mod duty;
 pub mod fanout;
-pub mod probe;
 pub mod shard;
-pub mod shutdown;
-pub mod topology;
-pub mod wait;
+
+pub mod log;
+pub mod ops;
+pub mod ops_http;
+pub mod workers;
+
+pub mod probe;
+pub mod server;

@@ -12,15 +12,13 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use crate::clock::{MonoNs, Now};
 use crate::feed::{Feed, Output, SessionId};
 use crate::limits::READ_BYTES_MAX;
-use crate::messages::{Command, FeedEvent, MarketEvent, Notice, OpsAnswer, OpsRequest};
+use crate::messages::{Command, FeedEvent, MarketEvent, OpsAnswer, OpsRequest};
 use crate::metrics::{ConnectionErrorKind, ShardMetrics};
 use crate::wire::Endpoint;
 
 use super::doorbell::Doorbell;
+use super::ops::OpsHandle;
 use super::wait::{Ready, Token, Waiter};
-
-/// Puts a question to the ops core; false if too many wait already.
-pub type Ask = Box<dyn Fn(OpsRequest) -> bool + Send>;
 
 /// What joins a shard to the other cores.
 pub struct ShardLinks {
@@ -32,12 +30,10 @@ pub struct ShardLinks {
     pub events: Sender<FeedEvent>,
     /// Commands from the fan-out.
     pub commands: Receiver<Command>,
-    /// Questions to the ops core.
-    pub ask: Ask,
+    /// Questions to the ops core, and lines for the log.
+    pub ops: OpsHandle,
     /// The ops core's answers.
     pub answers: Receiver<OpsAnswer>,
-    /// Lines for the log.
-    pub notices: Sender<Notice>,
 }
 
 /// One shard: its engine, its sockets, its links.
@@ -204,7 +200,7 @@ impl ShardCore {
                 Output::Disconnect { session } => self.forget(session),
                 Output::Rest(request) => {
                     let id = request.id;
-                    if !(self.links.ask)(OpsRequest::Rest(request)) {
+                    if self.ask(OpsRequest::Rest(request)).is_err() {
                         let why = "too many requests are waiting already".to_owned();
                         self.feed.handle_rest(id, Err(why), now);
                     }
@@ -214,13 +210,17 @@ impl ShardCore {
                     self.send_events();
                 }
                 Output::Notice(notice) => {
-                    if self.links.notices.try_send(notice).is_err() {
+                    if self.links.ops.notify(notice).is_err() {
                         self.metrics.notices_dropped.increment();
                     }
                 }
             }
         }
         worked
+    }
+
+    fn ask(&self, request: OpsRequest) -> Result<(), OpsRequest> {
+        self.links.ops.ask(usize::from(self.number), request)
     }
 
     fn send_events(&mut self) -> bool {
@@ -270,7 +270,7 @@ impl ShardCore {
         }
         let (host, port) = (endpoint.host.clone(), endpoint.port);
         self.resolving.push((session, endpoint));
-        if !(self.links.ask)(OpsRequest::Resolve { host, port }) {
+        if self.ask(OpsRequest::Resolve { host, port }).is_err() {
             self.resolving.retain(|(waiting, _)| *waiting != session);
             let why = "too many look-ups are waiting already";
             self.feed.handle_connect_failed(session, ConnectionErrorKind::Dns, why, now);

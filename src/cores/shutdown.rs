@@ -29,4 +29,3 @@ impl Shutdown {
         self.is_requested.load(Ordering::Acquire)
     }
 }
-

@@ -9,22 +9,11 @@ use std::time::Duration;
 use rustix::event::{Timespec, epoll};
 
 use crate::clock::MonoNs;
+use crate::config::Wait;
 use crate::limits::{ADAPTIVE_SPIN, PARK_MAX};
 use crate::metrics::CoreMetrics;
 
 use super::doorbell::Doorbell;
-
-/// `CONNECTOR_WAIT`: what a core does when it has no work.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WaitMode {
-    /// Never parks. For isolated CPUs: lowest latency, one CPU always busy.
-    Spin,
-    /// Spins for [`ADAPTIVE_SPIN`] after the last work, then parks.
-    #[default]
-    Adaptive,
-    /// Parks as soon as there is nothing to do. Lowest CPU time.
-    Park,
-}
 
 /// A socket that became ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +54,7 @@ impl Token {
 
 /// One executor's epoll set, doorbell and habits.
 pub struct Waiter {
-    mode: WaitMode,
+    mode: Wait,
     set: OwnedFd,
     bell: Arc<Doorbell>,
     events: Vec<epoll::Event>,
@@ -74,7 +63,7 @@ pub struct Waiter {
 
 impl Waiter {
     /// A waiter whose core is woken by `bell`. Errors: no file descriptor left.
-    pub fn new(mode: WaitMode, bell: Arc<Doorbell>) -> io::Result<Self> {
+    pub fn new(mode: Wait, bell: Arc<Doorbell>) -> io::Result<Self> {
         let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let data = epoll::EventData::new_u64(Token::BELL.0);
         epoll::add(&set, &bell, data, epoll::EventFlags::IN)?;
@@ -111,9 +100,9 @@ impl Waiter {
             self.last_work = now;
         }
         match self.mode {
-            WaitMode::Spin => false,
-            WaitMode::Adaptive => now.since(self.last_work) >= ADAPTIVE_SPIN,
-            WaitMode::Park => !worked,
+            Wait::Spin => false,
+            Wait::Adaptive => now.since(self.last_work) >= ADAPTIVE_SPIN,
+            Wait::Park => !worked,
         }
     }
 
@@ -185,19 +174,19 @@ mod tests {
     use std::io::Write;
     use std::net::{TcpListener, TcpStream};
 
-    fn waiter(mode: WaitMode) -> Waiter {
+    fn waiter(mode: Wait) -> Waiter {
         Waiter::new(mode, Arc::new(Doorbell::new().unwrap())).unwrap()
     }
 
     #[test]
     fn each_mode_parks_in_its_own_time() {
         let at = |us: u64| MonoNs(us * 1000);
-        let mut spin = waiter(WaitMode::Spin);
+        let mut spin = waiter(Wait::Spin);
         assert!(!spin.should_park(false, at(1_000_000)));
-        let mut park = waiter(WaitMode::Park);
+        let mut park = waiter(Wait::Park);
         assert!(!park.should_park(true, at(1)));
         assert!(park.should_park(false, at(2)));
-        let mut adaptive = waiter(WaitMode::Adaptive);
+        let mut adaptive = waiter(Wait::Adaptive);
         assert!(!adaptive.should_park(true, at(100)));
         assert!(!adaptive.should_park(false, at(149)));
         assert!(adaptive.should_park(false, at(150)));
@@ -205,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_ring_before_the_park_is_not_lost() {
-        let mut waiter = waiter(WaitMode::Park);
+        let mut waiter = waiter(Wait::Park);
         waiter.announce_park();
         waiter.bell.ring();
         let (mut ready, metrics) = (Vec::new(), CoreMetrics::default());
@@ -221,7 +210,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, _) = listener.accept().unwrap();
-        let mut waiter = waiter(WaitMode::Park);
+        let mut waiter = waiter(Wait::Park);
         waiter.watch(&server, Token::new(3, 7), false).unwrap();
         client.write_all(b"x").unwrap();
         let mut ready = Vec::new();

@@ -3,6 +3,7 @@
 
 pub mod endpoint;
 mod handshake;
+pub mod http;
 pub mod json;
 mod pipe;
 pub mod tls;

@@ -1,0 +1,18 @@
+.PHONY: help run test check acceptance bench sim doc
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+run: ## serve clients on :8765 from the simulated exchanges
+	cargo run --release -- --simulate
+test: ## every test
+	if cargo nextest --version >/dev/null 2>&1; then cargo nextest run; else cargo test; fi
+check: ## format, lints, tests and documentation, as before every commit
+	cargo fmt --check && cargo clippy --all-targets -- -D warnings && $(MAKE) test && RUSTDOCFLAGS='-D warnings' cargo doc --no-deps
+acceptance: ## the whole program against real clients and tools
+	tests/acceptance/run.sh
+bench: ## latency and cost, in one table
+	cargo bench
+sim: ## the simulated exchanges by themselves
+	cargo run --release --bin connector-sim
+doc: ## the library's documentation
+	cargo doc --no-deps

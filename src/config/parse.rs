@@ -1,0 +1,121 @@
+//! Texts to values, as Python users write them. Pure; says nothing about names or sources: `None`
+//! means "not allowed" and the row of the table knows the words for it.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use crate::limits::{REQUEST_SYMBOLS_MAX, SYMBOL_BYTES_MAX};
+use crate::market::{Market, Venue};
+
+use super::{LogLevel, Preload, Wait};
+
+/// Seconds: `3`, `3.0`, `.5`, `1e-1`.
+pub(super) fn seconds(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|seconds: &f64| seconds.is_finite())
+}
+
+/// The duration of so many seconds, to the microsecond.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+pub(super) fn duration(seconds: f64) -> Duration {
+    Duration::from_micros((seconds * 1e6).round() as u64)
+}
+
+/// A whole number: `10000`, `10_000`, `10.0`.
+pub(super) fn count(text: &str) -> Option<usize> {
+    let text = text.split_once('.').map_or(Some(text), |(whole, fraction)| {
+        fraction.bytes().all(|byte| byte == b'0').then_some(whole)
+    })?;
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    let is_digit = |byte: u8| byte.is_ascii_digit() || byte == b'_';
+    let starts_well = digits.bytes().next().is_some_and(|byte| byte.is_ascii_digit());
+    (starts_well && digits.bytes().all(is_digit)).then_some(())?;
+    digits.replace('_', "").parse().ok()
+}
+
+/// `true false 1 0 yes no on off`, any case.
+pub(super) fn boolean(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+/// An IP address, or `localhost`.
+pub(super) fn host(text: &str) -> Option<IpAddr> {
+    if text.eq_ignore_ascii_case("localhost") {
+        return Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    text.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
+/// A name of Python's `logging`.
+pub(super) fn level(text: &str) -> Option<LogLevel> {
+    match text.to_ascii_uppercase().as_str() {
+        "DEBUG" | "NOTSET" => Some(LogLevel::Debug),
+        "INFO" => Some(LogLevel::Info),
+        "WARNING" | "WARN" => Some(LogLevel::Warning),
+        "ERROR" => Some(LogLevel::Error),
+        "CRITICAL" | "FATAL" => Some(LogLevel::Critical),
+        _ => None,
+    }
+}
+
+/// `spin`, `adaptive`, `park`.
+pub(super) fn wait(text: &str) -> Option<Wait> {
+    match text.to_ascii_lowercase().as_str() {
+        "spin" => Some(Wait::Spin),
+        "adaptive" => Some(Wait::Adaptive),
+        "park" => Some(Wait::Park),
+        _ => None,
+    }
+}
+
+/// CPU numbers, `2,3` or `2-5,8`, each below `max` and named once.
+pub(super) fn cpus(text: &str, max: usize) -> Option<Vec<usize>> {
+    let mut cpus = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (count(first.trim())?, count(last.trim())?);
+        (first <= last && last < max).then_some(())?;
+        for cpu in first..=last {
+            (!cpus.contains(&cpu)).then(|| cpus.push(cpu))?;
+        }
+    }
+    Some(cpus)
+}
+
+/// `exchange:contract type:SYMBOL,SYMBOL;…`. White space around parts is forgiven.
+pub(super) fn preload(text: &str) -> Option<Vec<Preload>> {
+    let groups = text.split(';').map(str::trim).filter(|group| !group.is_empty());
+    groups.map(preload_group).collect()
+}
+
+fn preload_group(group: &str) -> Option<Preload> {
+    let mut parts = group.splitn(3, ':').map(str::trim);
+    let venue = Venue::from_name(parts.next()?)?;
+    let market = Market::find(venue, parts.next()?)?;
+    let symbols = parts.next()?.split(',').map(str::trim);
+    let fits = |symbol: &&str| !symbol.is_empty() && symbol.len() <= SYMBOL_BYTES_MAX;
+    let symbols: Vec<_> = symbols.map(|s| Some(s).filter(fits)).collect::<Option<_>>()?;
+    (symbols.len() <= REQUEST_SYMBOLS_MAX).then_some(())?;
+    Some(Preload { market, symbols: symbols.into_iter().map(str::to_string).collect() })
+}
+
+/// A base URL of one of `schemes`: host, optional port and path; no user, query or fragment.
+/// Slashes at the end are dropped.
+pub(super) fn url(text: &str, schemes: [&str; 2]) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
+    schemes.iter().any(|known| known.eq_ignore_ascii_case(scheme)).then_some(())?;
+    let odd = |c: char| c.is_control() || c.is_whitespace() || "?#@\\\"<>".contains(c);
+    (!rest.contains(odd)).then_some(())?;
+    let authority = rest.split('/').next()?;
+    let port_at = authority.rfind(':').filter(|at| !authority[*at..].contains(']'));
+    let (host, port) =
+        port_at.map_or((authority, None), |at| (&authority[..at], Some(&authority[at + 1..])));
+    (!host.is_empty()).then_some(())?;
+    if let Some(port) = port {
+        port.parse::<u16>().ok().filter(|port| *port != 0)?;
+    }
+    Some(format!("{}://{}", scheme.to_ascii_lowercase(), rest.trim_end_matches('/')))
+}

@@ -1,0 +1,287 @@
+//! The list of variables: parsing, messages, `--help` and the check of `.env.example` all read it.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use crate::limits::{CLIENT_BUFFER_BYTES_MAX, CLIENT_BUFFER_BYTES_MIN, CPUS_MAX, SHARDS_MAX};
+use crate::market::{ContractType, Market, Venue};
+
+use super::{Config, LogLevel, Preload, Wait, parse};
+
+/// One variable.
+#[derive(Debug)]
+pub struct Variable {
+    /// `CONNECTOR_…`, as in the environment and in `.env`.
+    pub name: Cow<'static, str>,
+    /// The long flag, without dashes: `CONNECTOR_WSS_PORT` is `wss-port`.
+    pub flag: String,
+    /// The text that stands for it where nobody says anything. An empty text anywhere means this.
+    pub default: &'static str,
+    /// Unit of the value; empty if it has none.
+    pub unit: &'static str,
+    /// What it does, one sentence.
+    pub effect: Cow<'static, str>,
+    /// How its text becomes a field of [`Config`].
+    pub kind: Kind,
+}
+
+/// The long flag of the variable `name`.
+fn flag(name: &str) -> String {
+    let short = name.strip_prefix("CONNECTOR_").unwrap_or(name);
+    short.to_ascii_lowercase().replace('_', "-")
+}
+
+/// How a text is read, what is allowed, and the field it goes to.
+#[derive(Debug)]
+pub enum Kind {
+    /// Seconds between the two, as a decimal number.
+    Seconds(f64, f64, fn(&mut Config) -> &mut Duration),
+    /// A whole number between the two.
+    Count(usize, usize, fn(&mut Config) -> &mut usize),
+    /// As [`Self::Count`]; empty leaves the choice to the program.
+    PlannedCount(usize, usize, fn(&mut Config) -> &mut Option<usize>),
+    /// A TCP port; 0 for any free one.
+    Port(fn(&mut Config) -> &mut u16),
+    /// Yes or no.
+    Boolean(fn(&mut Config) -> &mut bool),
+    /// An IP address.
+    Host(fn(&mut Config) -> &mut IpAddr),
+    /// A severity.
+    Level(fn(&mut Config) -> &mut LogLevel),
+    /// How cores wait.
+    Wait(fn(&mut Config) -> &mut Wait),
+    /// CPU numbers.
+    Cpus(fn(&mut Config) -> &mut Vec<usize>),
+    /// Symbols per market.
+    Preload(fn(&mut Config) -> &mut Vec<Preload>),
+    /// A folder.
+    Folder(fn(&mut Config) -> &mut PathBuf),
+    /// A file; empty: none.
+    File(fn(&mut Config) -> &mut Option<PathBuf>),
+    /// A market's WebSocket base URL.
+    WsUrl(Market),
+    /// A market's REST base URL.
+    RestUrl(Market),
+}
+
+impl Kind {
+    /// Puts `text` into its field. `Err`: [`Self::allowed`] says what would be right.
+    pub(super) fn store(&self, config: &mut Config, text: &str) -> Result<(), ()> {
+        let empty = text.is_empty();
+        match self {
+            Self::Seconds(min, max, field) => {
+                let seconds = parse::seconds(text).filter(|s| (*min..=*max).contains(s));
+                put(field(config), seconds.map(parse::duration))
+            }
+            Self::Count(min, max, field) => {
+                put(field(config), parse::count(text).filter(|n| (*min..=*max).contains(n)))
+            }
+            Self::PlannedCount(_, _, field) if empty => put(field(config), Some(None)),
+            Self::PlannedCount(min, max, field) => {
+                let count = parse::count(text).filter(|n| (*min..=*max).contains(n));
+                put(field(config), count.map(Some))
+            }
+            Self::Port(field) => {
+                put(field(config), parse::count(text).and_then(|port| port.try_into().ok()))
+            }
+            Self::Boolean(field) => put(field(config), parse::boolean(text)),
+            Self::Host(field) => put(field(config), parse::host(text)),
+            Self::Level(field) => put(field(config), parse::level(text)),
+            Self::Wait(field) => put(field(config), parse::wait(text)),
+            Self::Cpus(field) if empty => put(field(config), Some(Vec::new())),
+            Self::Cpus(field) => put(field(config), parse::cpus(text, CPUS_MAX)),
+            Self::Preload(field) => put(field(config), parse::preload(text)),
+            Self::Folder(field) => put(field(config), Some(PathBuf::from(text))),
+            Self::File(field) => put(field(config), Some((!empty).then(|| PathBuf::from(text)))),
+            Self::WsUrl(market) => {
+                let url = parse::url(text, ["ws", "wss"]);
+                put(&mut config.endpoints[market.index()].ws_url, url)
+            }
+            Self::RestUrl(market) => {
+                let url = parse::url(text, ["http", "https"]);
+                put(&mut config.endpoints[market.index()].rest_url, url)
+            }
+        }
+    }
+
+    /// What is allowed, to follow the word "give".
+    pub fn allowed(&self) -> String {
+        match self {
+            Self::Seconds(min, max, _) => format!("a number of seconds from {min} to {max}"),
+            Self::Count(min, max, _) => format!("a whole number from {min} to {max}"),
+            Self::PlannedCount(min, max, _) => {
+                format!("a whole number from {min} to {max}, or nothing to leave it to the program")
+            }
+            Self::Port(_) => "a port from 0 to 65535".into(),
+            Self::Boolean(_) => "true or false (also 1, 0, yes, no, on, off)".into(),
+            Self::Host(_) => "an IP address, such as 127.0.0.1, 0.0.0.0 or ::, or localhost".into(),
+            Self::Level(_) => "DEBUG, INFO, WARNING, ERROR or CRITICAL".into(),
+            Self::Wait(_) => "spin, adaptive or park".into(),
+            Self::Cpus(_) => "CPU numbers, each once, such as 2,3 or 2-5, or nothing".into(),
+            Self::Preload(_) => preload_allowed(),
+            Self::Folder(_) => "a folder".into(),
+            Self::File(_) => "a file, or nothing".into(),
+            Self::WsUrl(_) => "a URL ws://host[:port][/path] or wss://…".into(),
+            Self::RestUrl(_) => "a URL http://host[:port][/path] or https://…".into(),
+        }
+    }
+}
+
+fn put<T>(field: &mut T, value: Option<T>) -> Result<(), ()> {
+    *field = value.ok_or(())?;
+    Ok(())
+}
+
+fn preload_allowed() -> String {
+    let mut text: String =
+        "exchange:contract_type:SYMBOL,SYMBOL;… with exchange:contract_type one of".into();
+    for (index, market) in Market::all().enumerate() {
+        let separator = if index == 0 { " " } else { ", " };
+        let (venue, kind) = (market.venue().name(), market.contract_type().name());
+        let _ = write!(text, "{separator}{venue}:{kind}");
+    }
+    text
+}
+
+/// The variable called `name`; the case must be right.
+pub(super) fn find(name: &str) -> Option<&'static Variable> {
+    VARIABLES.iter().find(|variable| variable.name == name)
+}
+
+/// Every variable, in the order of `--help` and `.env.example`.
+pub static VARIABLES: LazyLock<Vec<Variable>> = LazyLock::new(|| {
+    let mut all = fixed();
+    all.extend(Market::all().flat_map(endpoints));
+    all
+});
+
+fn row(name: &'static str, default: &'static str, kind: Kind, effect: &'static str) -> Variable {
+    let unit = match kind {
+        Kind::Seconds(..) => "seconds",
+        Kind::Count(_, CLIENT_BUFFER_BYTES_MAX, _) => "bytes",
+        _ => "",
+    };
+    let (flag, effect) = (flag(name), Cow::Borrowed(effect));
+    Variable { name: Cow::Borrowed(name), flag, default, unit, effect, kind }
+}
+
+const DAY_S: f64 = 86_400.0;
+const TICK_S: f64 = 0.01;
+const MANY: usize = 1_000_000;
+
+#[rustfmt::skip]
+fn fixed() -> Vec<Variable> {
+    use Kind::{Boolean, Count, Cpus, File, Folder, Host, Level, PlannedCount, Port, Seconds};
+    vec![
+        row("CONNECTOR_WSS_HOST", "127.0.0.1", Host(|c| &mut c.wss_host),
+            "Address on which both ports listen; 0.0.0.0 for every IPv4 interface."),
+        row("CONNECTOR_WSS_PORT", "8765", Port(|c| &mut c.wss_port),
+            "Port for WebSocket clients; 0 for any free one."),
+        row("CONNECTOR_WSS_HEALTH_CHECK_PORT", "8766", Port(|c| &mut c.health_check_port),
+            "Port for /health, /ready and /metrics; 0 for any free one."),
+        row("CONNECTOR_WSS_HEALTH_CHECK_ENABLED", "true", Boolean(|c| &mut c.health_check_enabled),
+            "Whether that port is served."),
+        row("CONNECTOR_WSS_SUBSCRIBE_TIMEOUT", "10.0", Seconds(TICK_S, DAY_S, |c| &mut c.wss_subscribe_timeout),
+            "Time for a client's first subscription; then it gets an error and is closed."),
+        row("CONNECTOR_WSS_LOG_LEVEL", "INFO", Level(|c| &mut c.wss_log_level),
+            "Least severe log line about clients and the process itself."),
+        row("CONNECTOR_LOG_LEVEL", "INFO", Level(|c| &mut c.log_level),
+            "Least severe log line about exchanges and their streams."),
+        row("CONNECTOR_LOG_DIR", "logs", Folder(|c| &mut c.log_dir),
+            "Folder of connector.log, which is rotated by size; stderr gets the same lines."),
+        row("CONNECTOR_CLIENT_BUFFER_MAX", "1048576", Count(CLIENT_BUFFER_BYTES_MIN, CLIENT_BUFFER_BYTES_MAX, |c| &mut c.client_buffer_max),
+            "What one client may leave unread before it is closed as slow (1013)."),
+        row("CONNECTOR_CLOSE_LINGER", "10", Seconds(0.0, DAY_S, |c| &mut c.close_linger),
+            "How long a client that closed its side still gets what it asked for."),
+        row("CONNECTOR_DRAIN_TIMEOUT", "5", Seconds(0.0, DAY_S, |c| &mut c.drain_timeout),
+            "How long a stopping server writes what it owes its clients."),
+        row("CONNECTOR_PRELOAD", "", Kind::Preload(|c| &mut c.preload),
+            "What to subscribe at start, such as binance:spot:BTCUSDT,ETHUSDT;binance:usdm:BTCUSDT."),
+        row("CONNECTOR_WAIT", "adaptive", Kind::Wait(|c| &mut c.wait),
+            "How hot cores wait: spin (isolated CPUs), adaptive, or park (least CPU)."),
+        row("CONNECTOR_SHARDS", "", PlannedCount(1, SHARDS_MAX, |c| &mut c.shards),
+            "Number of shards; empty: planned from the CPUs the process may use."),
+        row("CONNECTOR_SHARD_CPUS", "", Cpus(|c| &mut c.shard_cpus),
+            "CPU of each shard, such as 2,3; empty: planned."),
+        row("CONNECTOR_FANOUT_CPU", "", PlannedCount(0, CPUS_MAX - 1, |c| &mut c.fanout_cpu),
+            "CPU of the fan-out core; a shard's CPU puts both on one executor; empty: planned."),
+        row("CONNECTOR_OPS_CPU", "", PlannedCount(0, CPUS_MAX - 1, |c| &mut c.ops_cpu),
+            "CPU of the ops core; empty: it floats."),
+        row("CONNECTOR_INACTIVITY_TIMEOUT", "3.0", Seconds(TICK_S, DAY_S, |c| &mut c.inactivity_timeout),
+            "Silence of a session after which its liveness is checked; never a blind reconnect."),
+        row("CONNECTOR_STREAM_IDLE_TIMEOUT", "10.0", Seconds(TICK_S, DAY_S, |c| &mut c.stream_idle_timeout),
+            "Time for a symbol's first message before the exchange is asked whether it exists."),
+        row("CONNECTOR_RECONNECT_DELAY", "1.0", Seconds(TICK_S, 300.0, |c| &mut c.reconnect_delay),
+            "First pause before a lost session is connected again; doubles, with jitter."),
+        row("CONNECTOR_WS_PING_INTERVAL", "20.0", Seconds(TICK_S, DAY_S, |c| &mut c.ws_ping_interval),
+            "Pause between pings to an exchange."),
+        row("CONNECTOR_WS_PING_TIMEOUT", "20.0", Seconds(TICK_S, DAY_S, |c| &mut c.ws_ping_timeout),
+            "Time for an exchange's pong; then the session is lost."),
+        row("CONNECTOR_MAX_SYMBOL_PER_WS", "50", Count(1, 1024, |c| &mut c.symbols_per_session_max),
+            "Symbols on one connection to an exchange, within the exchange's own limit."),
+        row("CONNECTOR_CIRCUIT_BREAKER_FAILURE_THRESHOLD", "5", Count(1, MANY, |c| &mut c.breaker_failure_threshold),
+            "Failures in a row, per exchange and contract type, that open its breaker."),
+        row("CONNECTOR_CIRCUIT_BREAKER_RECOVERY_TIMEOUT", "30.0", Seconds(TICK_S, 300.0, |c| &mut c.breaker_recovery_timeout),
+            "First time for which a breaker stays open; doubles up to 300."),
+        row("CONNECTOR_CIRCUIT_BREAKER_HALF_OPEN_CALLS", "1", Count(1, MANY, |c| &mut c.breaker_half_open_calls),
+            "Trials that a half-open breaker lets pass."),
+        row("CONNECTOR_CLOSED_QUEUE_MAXSIZE", "1000", Count(1, MANY, |c| &mut c.closed_queue_max),
+            "Closed candles that may wait for the fan-out core, per shard."),
+        row("CONNECTOR_OPEN_QUEUE_MAXSIZE", "0", Count(0, MANY, |c| &mut c.open_queue_max),
+            "Open candles that may wait, per shard; 0: the newest of each series."),
+        row("CONNECTOR_GAP_HOLD_TIMEOUT", "5", Seconds(0.0, DAY_S, |c| &mut c.gap_hold_timeout),
+            "How long newer closed candles wait for the repair of a gap."),
+        row("CONNECTOR_DEDUPLICATION_WINDOW_SECONDS", "120.0", Seconds(0.0, 10_000_000.0, |c| &mut c.deduplication_window),
+            "Accepted, without effect: a watermark per series keeps duplicates out for ever."),
+        row("CONNECTOR_DEDUPLICATION_MAX_ENTRIES", "10000", Count(0, usize::MAX, |c| &mut c.deduplication_entries_max),
+            "Accepted, without effect, for the same reason."),
+        row("CONNECTOR_REST_TIMEOUT", "5.0", Seconds(TICK_S, 300.0, |c| &mut c.rest_timeout),
+            "Time for one REST request, from name to body."),
+        row("CONNECTOR_REST_POOL_CONNECTIONS", "10", Count(1, 256, |c| &mut c.rest_pool_connections),
+            "Idle connections kept open for REST requests."),
+        row("CONNECTOR_REST_POOL_MAXSIZE", "20", Count(1, 256, |c| &mut c.rest_pool_max),
+            "REST requests under way at once, each on a thread of its own."),
+        row("CONNECTOR_TLS_CA_FILE", "", File(|c| &mut c.tls_ca_file),
+            "PEM file with certificate authorities to trust beside the public ones."),
+    ]
+}
+
+fn endpoints(market: Market) -> [Variable; 2] {
+    let (ws_default, rest_default) = default_urls(market);
+    let (venue, contract_type) = (market.venue().name(), market.contract_type().name());
+    let url = |suffix, what, default, kind: fn(Market) -> Kind| {
+        let name = format!("CONNECTOR_{venue}_{contract_type}_{suffix}_URL").to_ascii_uppercase();
+        Variable {
+            flag: flag(&name),
+            name: Cow::Owned(name),
+            default,
+            unit: "",
+            effect: Cow::Owned(format!("Where {market} {what} is reached; paths are added.")),
+            kind: kind(market),
+        }
+    };
+    [
+        url("WS", "WebSocket", ws_default, Kind::WsUrl),
+        url("REST", "REST", rest_default, Kind::RestUrl),
+    ]
+}
+
+/// The exchange's public endpoints, WebSocket and REST.
+/// Source: Binance's documentation, 2026; USD-M klines are served below `/market` only.
+fn default_urls(market: Market) -> (&'static str, &'static str) {
+    match (market.venue(), market.contract_type()) {
+        (Venue::Binance, ContractType::Spot) => {
+            ("wss://stream.binance.com:9443", "https://api.binance.com")
+        }
+        (Venue::Binance, ContractType::Usdm) => {
+            ("wss://fstream.binance.com/market", "https://fapi.binance.com")
+        }
+        (Venue::Binance, ContractType::Coinm) => {
+            ("wss://dstream.binance.com", "https://dapi.binance.com")
+        }
+    }
+}

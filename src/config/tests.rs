@@ -1,0 +1,202 @@
+use super::*;
+
+fn load(args: &[&str], environment: &[(&str, &str)]) -> Result<Action, ConfigError> {
+    let args = std::iter::once("connector-wss").chain(args.iter().copied()).map(OsString::from);
+    let environment = environment.iter().map(|(name, value)| (name.into(), value.into()));
+    Config::load_from(args, environment)
+}
+
+fn run(args: &[&str], environment: &[(&str, &str)]) -> Config {
+    match load(args, environment).unwrap() {
+        Action::Run(config) => *config,
+        Action::Print(text) => panic!("printed {text}"),
+    }
+}
+
+fn printed(args: &[&str], environment: &[(&str, &str)]) -> String {
+    match load(args, environment).unwrap() {
+        Action::Run(config) => panic!("ran {config:?}"),
+        Action::Print(text) => text,
+    }
+}
+
+/// An env file with `text`, removed with the test.
+struct EnvFile(PathBuf);
+
+impl EnvFile {
+    fn new(name: &str, text: &str) -> Self {
+        let name = format!("connector-config-{}-{name}.env", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, text).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for EnvFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn defaults_are_those_of_the_python_server() {
+    let config = Config::default();
+    assert_eq!(config.inactivity_timeout, Duration::from_secs(3));
+    assert_eq!((config.wss_port, config.health_check_port), (8765, 8766));
+    assert_eq!(config.client_buffer_max, 1 << 20);
+    assert_eq!(config.wss_host.to_string(), "127.0.0.1");
+    assert!(config.health_check_enabled && config.warnings.is_empty());
+    assert_eq!(config.endpoints[1].ws_url, "wss://fstream.binance.com/market");
+    assert_eq!(config.endpoints[2].rest_url, "https://dapi.binance.com");
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    let file = EnvFile::new(
+        "order",
+        "CONNECTOR_WSS_PORT=1\nCONNECTOR_REST_TIMEOUT=2\nexport CONNECTOR_WAIT=park # quiet\n",
+    );
+    let environment = [("CONNECTOR_WSS_PORT", "3"), ("CONNECTOR_REST_TIMEOUT", "4.5")];
+    let config = run(&["--env-file", file.path(), "--wss-port", "5"], &environment);
+    assert_eq!(config.wss_port, 5);
+    assert_eq!(config.rest_timeout, Duration::from_millis(4500));
+    assert_eq!(config.wait, Wait::Park);
+    let printed = printed(&["--env-file", file.path(), "--print-config"], &environment);
+    assert!(printed.contains("CONNECTOR_WSS_PORT=3 # environment\n"), "{printed}");
+    assert!(printed.contains(&format!("CONNECTOR_WAIT=park # {}:3\n", file.path())));
+    assert!(printed.contains("CONNECTOR_CLOSE_LINGER=10 # default\n"));
+}
+
+#[test]
+fn a_printed_configuration_reads_back_as_itself() {
+    let preload = ("CONNECTOR_PRELOAD", "binance:spot:BTCUSDT,ETHUSDT;binance:um:BTCUSDT");
+    let text = printed(&["--print-config"], &[preload]);
+    let file = EnvFile::new("back", &text);
+    let mut back = run(&["--env-file", file.path()], &[]);
+    back.warnings.clear();
+    assert_eq!(back, run(&[], &[preload]));
+    assert_eq!(back.preload[0].symbols, ["BTCUSDT", "ETHUSDT"]);
+}
+
+#[test]
+fn a_wrong_value_names_variable_value_source_and_what_is_allowed() {
+    let error = load(&[], &[("CONNECTOR_WSS_PORT", "99999")]).unwrap_err().to_string();
+    let expected = "CONNECTOR_WSS_PORT=\"99999\" (from environment) is not allowed: \
+                    give a port from 0 to 65535";
+    assert_eq!(error, expected);
+    let error = load(&["--wait", "sleep"], &[]).unwrap_err().to_string();
+    assert!(error.contains("(from flag --wait)") && error.contains("spin, adaptive or park"));
+    let file = EnvFile::new("wrong", "\n# first\nCONNECTOR_LOG_LEVEL=LOUD\n");
+    let error = load(&["--env-file", file.path()], &[]).unwrap_err().to_string();
+    assert!(error.contains(&format!("(from {}:3)", file.path())), "{error}");
+}
+
+#[test]
+fn every_kind_refuses_what_it_cannot_mean() {
+    let wrong = [
+        ("CONNECTOR_REST_TIMEOUT", "nan"),
+        ("CONNECTOR_REST_TIMEOUT", "-1"),
+        ("CONNECTOR_REST_TIMEOUT", "inf"),
+        ("CONNECTOR_MAX_SYMBOL_PER_WS", "0"),
+        ("CONNECTOR_MAX_SYMBOL_PER_WS", "2.5"),
+        ("CONNECTOR_CLIENT_BUFFER_MAX", "65535"),
+        ("CONNECTOR_WSS_HEALTH_CHECK_ENABLED", "maybe"),
+        ("CONNECTOR_WSS_HOST", "example.org"),
+        ("CONNECTOR_SHARD_CPUS", "1,1"),
+        ("CONNECTOR_SHARD_CPUS", "3-1"),
+        ("CONNECTOR_SHARDS", "0"),
+        ("CONNECTOR_PRELOAD", "binance:spot"),
+        ("CONNECTOR_PRELOAD", "binance:perp:BTCUSDT"),
+        ("CONNECTOR_PRELOAD", "binance:spot:BTCUSDT,,ETHUSDT"),
+        ("CONNECTOR_BINANCE_SPOT_WS_URL", "https://127.0.0.1"),
+        ("CONNECTOR_BINANCE_SPOT_WS_URL", "ws://"),
+        ("CONNECTOR_BINANCE_SPOT_WS_URL", "ws://h:99999"),
+        ("CONNECTOR_BINANCE_SPOT_REST_URL", "http://user@h/"),
+        ("CONNECTOR_BINANCE_SPOT_REST_URL", "http://h/?q"),
+    ];
+    for (name, value) in wrong {
+        let error = Config::from_pairs(&[(name, value)]).expect_err(value);
+        assert!(matches!(&error, ConfigError::Value { name: n, .. } if n == name), "{error}");
+    }
+}
+
+#[test]
+fn numbers_and_booleans_read_as_python_users_write_them() {
+    let config = Config::from_pairs(&[
+        ("CONNECTOR_REST_TIMEOUT", "3"),
+        ("CONNECTOR_MAX_SYMBOL_PER_WS", "1_000"),
+        ("CONNECTOR_CLOSED_QUEUE_MAXSIZE", "20.0"),
+        ("CONNECTOR_WSS_HEALTH_CHECK_ENABLED", "Off"),
+        ("CONNECTOR_SHARD_CPUS", "2-4, 7"),
+        ("CONNECTOR_LOG_LEVEL", "warn"),
+        ("CONNECTOR_BINANCE_SPOT_WS_URL", "WS://[::1]:9001//"),
+        ("CONNECTOR_TLS_CA_FILE", " "),
+    ]);
+    let config = config.unwrap();
+    assert_eq!(config.rest_timeout, Duration::from_secs(3));
+    assert_eq!((config.symbols_per_session_max, config.closed_queue_max), (1000, 20));
+    assert!(!config.health_check_enabled);
+    assert_eq!(config.shard_cpus, [2, 3, 4, 7]);
+    assert_eq!(config.log_level, LogLevel::Warning);
+    assert_eq!(config.endpoints[0].ws_url, "ws://[::1]:9001");
+    assert_eq!(config.tls_ca_file, None);
+}
+
+#[test]
+fn contradictions_are_refused() {
+    let same = [("CONNECTOR_WSS_PORT", "8766")];
+    assert!(matches!(Config::from_pairs(&same), Err(ConfigError::Relation(_))));
+    let cpus = [("CONNECTOR_SHARDS", "2"), ("CONNECTOR_SHARD_CPUS", "3")];
+    assert!(matches!(Config::from_pairs(&cpus), Err(ConfigError::Relation(_))));
+}
+
+#[test]
+fn unknown_variables_warn_with_the_nearest_name() {
+    let environment = [("CONNECTOR_WSS_PROT", "1"), ("CONNECTOR_FROBNICATE", "1"), ("PATH", "/")];
+    let warnings = run(&[], &environment).warnings;
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[1].ends_with("did you mean CONNECTOR_WSS_PORT?"), "{warnings:?}");
+    assert!(warnings[0].ends_with("has no effect"), "{warnings:?}");
+}
+
+#[test]
+fn help_and_version_print_and_unknown_flags_fail() {
+    let help = printed(&["--help"], &[]);
+    for variable in VARIABLES.iter() {
+        assert!(help.contains(&format!("--{} ", variable.flag)), "{}", variable.name);
+        assert!(help.contains(&format!("[{}]", variable.name)), "{}", variable.name);
+    }
+    assert!(printed(&["--version"], &[]).contains(env!("CARGO_PKG_VERSION")));
+    let error = load(&["--wss-prot", "1"], &[]).unwrap_err().to_string();
+    assert!(error.contains("--wss-port"), "{error}");
+    assert!(run(&["--simulate"], &[]).simulate);
+}
+
+#[test]
+fn a_missing_or_broken_env_file_is_refused_with_its_name() {
+    let error = load(&["--env-file", "/nonexistent/x.env"], &[]).unwrap_err().to_string();
+    assert!(error.starts_with("/nonexistent/x.env: cannot be read"), "{error}");
+    let file = EnvFile::new("broken", "CONNECTOR_WAIT=park\nCONNECTOR_LOG_DIR=two words\n");
+    let error = load(&["--env-file", file.path()], &[]).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("{}:2: ", file.path())), "{error}");
+}
+
+#[test]
+fn the_example_file_lists_exactly_the_variables_with_their_defaults() {
+    let text = include_str!("../../.env.example");
+    let lines = text.lines().filter(|line| !line.is_empty());
+    let lines = lines.map(|line| line.strip_prefix('#').unwrap_or(line));
+    let assigned: Vec<_> = lines.filter(|line| line.starts_with("CONNECTOR_")).collect();
+    let expected: Vec<_> = VARIABLES
+        .iter()
+        .map(|variable| format!("{}={}", variable.name, variable.default))
+        .collect();
+    assert_eq!(assigned, expected);
+    for variable in VARIABLES.iter() {
+        assert!(text.contains(&*variable.effect), "the effect of {} is missing", variable.name);
+    }
+}

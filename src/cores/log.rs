@@ -1,0 +1,216 @@
+//! The log: lines to stderr and to `connector.log`, which is rotated by size. Lines are handed to
+//! one writer thread per place, so that a stuck pipe or disk stops nobody. Owns the only tracing
+//! subscriber; hot cores never log, they send notices.
+
+use std::fmt::{self, Write as _};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Subscriber};
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::writer::MakeWriterExt;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::clock::Clock;
+use crate::config::{Config, LogLevel};
+use crate::limits::{LOG_FILE_BYTES_MAX, LOG_FILES_KEPT, LOG_LINES_MAX};
+
+/// Target of lines about exchanges and their streams: `CONNECTOR_LOG_LEVEL`. Every other target of
+/// this program follows `CONNECTOR_WSS_LOG_LEVEL`.
+pub const ENGINE_TARGET: &str = "engine";
+
+/// Keeps the log's writers alive. Dropping it writes what is under way, for at most about a second
+/// per place; what is logged later is lost. So it is the last thing that main drops.
+#[derive(Debug)]
+pub struct LogGuard {
+    _writers: Vec<WorkerGuard>,
+}
+
+impl LogGuard {
+    /// Writes everything logged so far. Nothing may be logged after it.
+    pub fn flush(self) {
+        drop(self);
+    }
+}
+
+/// Starts logging as `config` says. A folder that cannot be written leaves stderr, and a warning
+/// there. Once per process: where a subscriber is installed already, it stays.
+pub fn start(config: &Config, clock: Clock) -> LogGuard {
+    let filter = Targets::new()
+        .with_target(ENGINE_TARGET, filter(config.log_level))
+        .with_target(env!("CARGO_CRATE_NAME"), filter(config.wss_log_level))
+        .with_default(LevelFilter::WARN.min(filter(config.wss_log_level)));
+    let (stderr, stderr_guard) = queue(io::stderr());
+    let file = RotatingFile::open(&config.log_dir, LOG_FILE_BYTES_MAX, LOG_FILES_KEPT);
+    let layer = tracing_subscriber::fmt::layer().event_format(Line { clock });
+    let registry = tracing_subscriber::registry().with(filter);
+    match file {
+        Ok(file) => {
+            let (file, file_guard) = queue(file);
+            let _ = registry.with(layer.with_writer(stderr.and(file))).try_init();
+            LogGuard { _writers: vec![stderr_guard, file_guard] }
+        }
+        Err(error) => {
+            let _ = registry.with(layer.with_writer(stderr)).try_init();
+            let folder = config.log_dir.display();
+            tracing::warn!("{folder} cannot be written ({error}): logging to stderr only");
+            LogGuard { _writers: vec![stderr_guard] }
+        }
+    }
+}
+
+fn queue(place: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LOG_LINES_MAX).finish(place)
+}
+
+fn filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Warning => LevelFilter::WARN,
+        LogLevel::Error | LogLevel::Critical => LevelFilter::ERROR,
+    }
+}
+
+/// `2026-01-31T23:59:59.999+00:00 WARNING text`, one line whatever the text.
+struct Line {
+    clock: Clock,
+}
+
+impl<S, N> FormatEvent<S, N> for Line
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut out: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let level = match *event.metadata().level() {
+            Level::ERROR => "ERROR",
+            Level::WARN => "WARNING",
+            Level::INFO => "INFO",
+            _ => "DEBUG",
+        };
+        let mut text = Text(String::new());
+        event.record(&mut text);
+        writeln!(out, "{} {level} {}", self.clock.now().unix_ms(), one_line(&text.0))
+    }
+}
+
+/// Control characters are escaped: a message cannot forge a line.
+fn one_line(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
+struct Text(String);
+
+impl Visit for Text {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let _ = match field.name() {
+            "message" => write!(self.0, "{value:?}"),
+            name => write!(self.0, " {name}={value:?}"),
+        };
+    }
+}
+
+/// `connector.log`, which becomes `connector.log.1` when full, that one `.2`, and so on; the
+/// oldest is removed.
+#[derive(Debug)]
+struct RotatingFile {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+    bytes_max: u64,
+    kept: usize,
+}
+
+impl RotatingFile {
+    fn open(folder: &Path, bytes_max: u64, kept: usize) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let path = folder.join("connector.log");
+        let file = OpenOptions::new().create(true).append(true).open(&path)?;
+        let bytes = file.metadata()?.len();
+        Ok(Self { path, file, bytes, bytes_max, kept })
+    }
+
+    fn numbered(&self, number: usize) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(format!(".{number}"));
+        path.into()
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        for number in (1..self.kept).rev() {
+            match fs::rename(self.numbered(number), self.numbered(number + 1)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        fs::rename(&self.path, self.numbered(1))?;
+        self.file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+        self.bytes = 0;
+        Ok(())
+    }
+}
+
+impl Write for RotatingFile {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let length = u64::try_from(line.len()).unwrap_or(u64::MAX);
+        if self.bytes > 0 && self.bytes.saturating_add(length) > self.bytes_max {
+            self.rotate()?;
+        }
+        let written = self.file.write(line)?;
+        self.bytes += u64::try_from(written).unwrap_or(0);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_rotated_by_size_and_bounded() {
+        let folder = std::env::temp_dir().join(format!("connector-log-{}", std::process::id()));
+        let mut file = RotatingFile::open(&folder, 10, 2).unwrap();
+        for line in ["one one\n", "two two\n", "three th\n", "four four\n"] {
+            file.write_all(line.as_bytes()).unwrap();
+        }
+        let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+        assert_eq!(read("connector.log"), "four four\n");
+        assert_eq!(read("connector.log.1"), "three th\n");
+        assert_eq!(read("connector.log.2"), "two two\n");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 3);
+        let again = RotatingFile::open(&folder, 10, 2).unwrap();
+        assert_eq!(again.bytes, 10);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_message_stays_on_its_line() {
+        assert_eq!(one_line("a\nb\u{1b}[0m ü"), "a\\nb\\u{1b}[0m ü");
+    }
+}

@@ -1,0 +1,434 @@
+//! The ops core: an ordinary thread at low priority that serves health, readiness and metrics,
+//! writes notices to the log and starts the workers for what may block. Nothing here can make a
+//! hot core wait: notices are picked up by polling, questions go straight to the workers.
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use rustls::ClientConfig;
+
+use super::log::ENGINE_TARGET;
+use super::ops_http::{HttpConnection, Response};
+use super::workers::{self, Question, ShardLink, WorkersSetup};
+use crate::clock::{Clock, MonoNs, Now};
+use crate::config::Config;
+use crate::health::{self, Lifecycle};
+use crate::limits::{
+    LOG_REPEAT_WINDOW, LOG_REPEATS_MAX, NOTICES_MAX, OPS_CONNECTIONS_MAX, OPS_REQUESTS_MAX,
+    OPS_TURN_MAX,
+};
+use crate::messages::{Notice, OpsRequest, Severity};
+use crate::metrics::{Metrics, render};
+use crate::wire::http::RequestHead;
+
+/// A core's way to the ops core. Cheap to clone; never blocks.
+#[derive(Clone, Debug)]
+pub struct OpsHandle {
+    notices: Sender<Notice>,
+    resolve: Sender<Question>,
+    rest: Sender<Question>,
+}
+
+impl OpsHandle {
+    /// A line for the log. No system call. `Err`: the queue is full, to be dropped and counted.
+    pub fn notify(&self, notice: Notice) -> Result<(), Notice> {
+        self.notices.try_send(notice).map_err(TrySendError::into_inner)
+    }
+
+    /// A question from the shard with this index; the answer comes over its [`ShardLink`].
+    /// `Err`: the queue is full, to be asked again later.
+    pub fn ask(&self, shard: usize, request: OpsRequest) -> Result<(), OpsRequest> {
+        let queue = match &request {
+            OpsRequest::Resolve { .. } => &self.resolve,
+            OpsRequest::Rest(_) => &self.rest,
+        };
+        queue.try_send((shard, request)).map_err(|error| error.into_inner().1)
+    }
+}
+
+/// What the ops core shows and where it answers.
+#[derive(Debug)]
+pub struct OpsSetup {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Every core's counters.
+    pub metrics: Arc<Metrics>,
+    /// Starting, serving, draining.
+    pub lifecycle: Arc<Lifecycle>,
+    /// A clock of the same origin as every core's.
+    pub clock: Clock,
+    /// Per shard, in order.
+    pub shards: Vec<ShardLink>,
+    /// Trust for REST over TLS; the same as the sessions'.
+    pub tls: Arc<ClientConfig>,
+}
+
+/// The ops core before it runs: its port is bound and its queues are open.
+#[derive(Debug)]
+pub struct Ops {
+    listener: Option<TcpListener>,
+    notices: Receiver<Notice>,
+    resolve: Receiver<Question>,
+    rest: Receiver<Question>,
+}
+
+impl Ops {
+    /// Binds the port of `config`, if it is enabled, and opens the queues.
+    ///
+    /// Errors: the port cannot be bound.
+    pub fn bind(config: &Config) -> io::Result<(Self, OpsHandle)> {
+        let address = SocketAddr::new(config.wss_host, config.health_check_port);
+        let listener =
+            config.health_check_enabled.then(|| TcpListener::bind(address)).transpose()?;
+        let (notices_in, notices) = bounded(NOTICES_MAX);
+        let (resolve_in, resolve) = bounded(OPS_REQUESTS_MAX);
+        let (rest_in, rest) = bounded(OPS_REQUESTS_MAX);
+        let handle = OpsHandle { notices: notices_in, resolve: resolve_in, rest: rest_in };
+        Ok((Self { listener, notices, resolve, rest }, handle))
+    }
+
+    /// The address that is served, with the port that the system chose; `None` if disabled.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.listener.as_ref()?.local_addr().ok()
+    }
+
+    /// Starts the thread `ops` and its workers.
+    ///
+    /// Errors: no thread or no epoll instance can be had.
+    pub fn spawn(self, setup: OpsSetup) -> io::Result<OpsThread> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (until, workers_stop) = bounded::<()>(0);
+        let workers = WorkersSetup {
+            resolve: self.resolve,
+            rest: self.rest,
+            stop: workers_stop,
+            shards: setup.shards.clone().into(),
+        };
+        let mut server = Server::new(self.listener, self.notices, setup)?;
+        let stopped = Arc::clone(&stop);
+        let thread = thread::Builder::new().name("ops".into()).spawn(move || {
+            lower_priority(server.setup.config.ops_cpu);
+            // Started from here: workers inherit the priority and the CPU.
+            let started = workers::spawn(&workers, &server.setup.config, &server.setup.tls);
+            if let Err(error) = started {
+                tracing::error!("a worker thread cannot be started: {error}");
+            }
+            server.run(&stopped);
+            drop(until);
+        })?;
+        Ok(OpsThread { stop, thread })
+    }
+}
+
+/// The running ops core.
+#[derive(Debug)]
+pub struct OpsThread {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl OpsThread {
+    /// Writes the notices under way to the log, closes the port and ends the thread. REST requests
+    /// under way are abandoned.
+    pub fn stop(self) {
+        self.stop.store(true, Ordering::Release);
+        if self.thread.join().is_err() {
+            tracing::error!("the ops core has panicked");
+        }
+    }
+}
+
+/// Nice 19 for this thread (on Linux, `nice` is per thread). SCHED_BATCH would need `unsafe`:
+/// rustix does not offer it, and at nice 19 it changes next to nothing.
+fn lower_priority(cpu: Option<usize>) {
+    if let Err(error) = rustix::process::nice(19) {
+        tracing::warn!("the ops core keeps its priority: {error}");
+    }
+    if let Some(id) = cpu
+        && !core_affinity::set_for_current(core_affinity::CoreId { id })
+    {
+        tracing::warn!("the ops core cannot be pinned to CPU {id} and floats");
+    }
+}
+
+struct Client {
+    socket: TcpStream,
+    http: HttpConnection,
+}
+
+/// The thread's own state.
+struct Server {
+    poll: Poll,
+    listener: Option<TcpListener>,
+    clients: HashMap<Token, Client>,
+    next_token: usize,
+    /// Connections whose turn ended before they did: no event will tell of them.
+    unfinished: Vec<Token>,
+    notices: Receiver<Notice>,
+    repeats: Repeats,
+    setup: OpsSetup,
+    scratch: Vec<u8>,
+}
+
+const LISTENER: Token = Token(0);
+
+impl Server {
+    fn new(
+        mut listener: Option<TcpListener>,
+        notices: Receiver<Notice>,
+        setup: OpsSetup,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        if let Some(listener) = &mut listener {
+            poll.registry().register(listener, LISTENER, Interest::READABLE)?;
+        }
+        Ok(Self {
+            poll,
+            listener,
+            clients: HashMap::new(),
+            next_token: 1,
+            unfinished: Vec::new(),
+            notices,
+            repeats: Repeats::default(),
+            setup,
+            scratch: vec![0; 16 * 1024],
+        })
+    }
+
+    fn run(&mut self, stop: &AtomicBool) {
+        let mut events = Events::with_capacity(OPS_CONNECTIONS_MAX);
+        while !stop.load(Ordering::Acquire) {
+            let idle = self.unfinished.is_empty();
+            let patience = if idle { OPS_TURN_MAX } else { Duration::ZERO };
+            match self.poll.poll(&mut events, Some(patience)) {
+                Err(error) if error.kind() != ErrorKind::Interrupted => {
+                    tracing::error!("the ops core cannot wait for events: {error}");
+                    return;
+                }
+                _ => {}
+            }
+            let now = self.setup.clock.now();
+            for token in std::mem::take(&mut self.unfinished) {
+                self.serve(token, now);
+            }
+            for event in &events {
+                self.serve(event.token(), now);
+            }
+            // Every turn, not only when told: after EMFILE no new event would come.
+            self.accept(now);
+            self.expire(now);
+            self.log_notices(now);
+        }
+        let now = self.setup.clock.now();
+        self.log_notices(now);
+        self.repeats.flush(None);
+    }
+
+    fn accept(&mut self, now: Now) {
+        for _ in 0..OPS_CONNECTIONS_MAX {
+            let Some(Ok((mut socket, _))) = self.listener.as_ref().map(TcpListener::accept) else {
+                return;
+            };
+            if self.clients.len() >= OPS_CONNECTIONS_MAX {
+                self.evict();
+            }
+            let token = Token(self.next_token);
+            self.next_token += 1;
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            if self.poll.registry().register(&mut socket, token, interest).is_ok() {
+                let _ = socket.set_nodelay(true);
+                self.clients.insert(token, Client { socket, http: HttpConnection::new(now) });
+                self.serve(token, now);
+            }
+        }
+    }
+
+    /// Makes room: whoever's patience would end first goes.
+    fn evict(&mut self) {
+        let first = self.clients.iter().min_by_key(|(_, client)| client.http.deadline());
+        if let Some(token) = first.map(|(token, _)| *token) {
+            self.clients.remove(&token);
+        }
+    }
+
+    fn expire(&mut self, now: Now) {
+        let due = |(token, client): (&Token, &Client)| {
+            (client.http.deadline() <= now.mono).then_some(*token)
+        };
+        let late: Vec<_> = self.clients.iter().filter_map(due).collect();
+        for token in late {
+            if let Some(client) = self.clients.get_mut(&token) {
+                client.http.expire(now);
+            }
+            self.serve(token, now);
+        }
+    }
+
+    /// Reads and writes until the socket or the connection wants no more.
+    fn serve(&mut self, token: Token, now: Now) {
+        let Some(client) = self.clients.get_mut(&token) else { return };
+        let setup = &self.setup;
+        let pumped = client.pump(&mut self.scratch, now, &mut |head| route(head, setup, now));
+        match pumped {
+            Ok(_) if client.http.is_closed() => drop(self.clients.remove(&token)),
+            Ok(Pumped::Waiting) => {}
+            Ok(Pumped::Unfinished) => self.unfinished.push(token),
+            Err(_) => drop(self.clients.remove(&token)),
+        }
+    }
+
+    fn log_notices(&mut self, now: Now) {
+        for _ in 0..NOTICES_MAX {
+            let Ok(notice) = self.notices.try_recv() else { break };
+            self.repeats.take(notice, now.mono);
+        }
+        self.repeats.flush(Some(now.mono));
+    }
+}
+
+/// Where one connection's turn ended.
+enum Pumped {
+    /// The socket or the connection wants no more for now.
+    Waiting,
+    /// The turn was over first.
+    Unfinished,
+}
+
+impl Client {
+    /// Bounded: a peer that sends without end does not keep the others waiting.
+    fn pump(
+        &mut self,
+        scratch: &mut [u8],
+        now: Now,
+        route: &mut dyn FnMut(&RequestHead<'_>) -> Response,
+    ) -> io::Result<Pumped> {
+        for _ in 0..PUMP_ROUNDS_MAX {
+            while !self.http.output().is_empty() {
+                match self.socket.write(self.http.output()) {
+                    Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                    Ok(count) => self.http.written(count, now, route),
+                    Err(error) => return would_block(error),
+                }
+            }
+            if self.http.wants_fin() {
+                self.socket.shutdown(Shutdown::Write)?;
+                self.http.fin_sent(now);
+            }
+            if !self.http.wants_input() {
+                return Ok(Pumped::Waiting);
+            }
+            match self.socket.read(scratch) {
+                Ok(0) => self.http.peer_finished(),
+                Ok(count) => self.http.receive(&scratch[..count], now, route),
+                Err(error) => return would_block(error),
+            }
+        }
+        Ok(Pumped::Unfinished)
+    }
+}
+
+fn would_block(error: io::Error) -> io::Result<Pumped> {
+    match error.kind() {
+        ErrorKind::WouldBlock => Ok(Pumped::Waiting),
+        ErrorKind::Interrupted => Ok(Pumped::Unfinished),
+        _ => Err(error),
+    }
+}
+
+const ROUTES: &str = "/health   whether every core is alive
+/ready    whether clients are served and every subscription has a live session
+/metrics  Prometheus text, or OpenMetrics where Accept asks for it
+";
+
+/// The answer to one request. Methods are judged first: they are wrong on every path.
+fn route(head: &RequestHead<'_>, setup: &OpsSetup, now: Now) -> Response {
+    match head.method {
+        "GET" | "HEAD" => {}
+        "POST" | "PUT" | "DELETE" | "OPTIONS" | "TRACE" | "PATCH" | "CONNECT" => {
+            let refused = Response::text(405, "only GET and HEAD are served here\n");
+            return Response { allow: Some("GET, HEAD"), ..refused };
+        }
+        _ => return Response::text(501, "only GET and HEAD are served here\n"),
+    }
+    match head.path {
+        "/health" => report(health::health(&setup.metrics, now)),
+        "/ready" => report(health::ready(&setup.metrics, now, setup.lifecycle.phase())),
+        "/metrics" => {
+            let accept = head.values("accept").map(String::from_utf8_lossy);
+            let format = render::Format::accepted(&accept.collect::<Vec<_>>().join(","));
+            let body = render::render(&setup.metrics, format);
+            Response { content_type: format.content_type(), ..Response::text(200, body) }
+        }
+        "/" => Response::text(200, format!("connector-wss {VERSION}\n\n{ROUTES}")),
+        _ => Response::text(404, format!("not found; here are:\n{ROUTES}")),
+    }
+}
+
+fn report(report: health::Report) -> Response {
+    let status = if report.ok { 200 } else { 503 };
+    Response { content_type: "application/json", ..Response::text(status, report.body) }
+}
+
+/// Notices whose text was logged less than [`LOG_REPEAT_WINDOW`] ago are counted instead.
+#[derive(Debug, Default)]
+struct Repeats {
+    recent: HashMap<String, (Notice, MonoNs, u64)>,
+}
+
+impl Repeats {
+    fn take(&mut self, notice: Notice, now: MonoNs) {
+        let text = notice.market.map_or_else(String::new, |market| format!("{market}: "));
+        let text = text + &notice.text;
+        if let Some((_, _, count)) = self.recent.get_mut(&text) {
+            *count += 1;
+            return;
+        }
+        write_line(&notice, &text);
+        if self.recent.len() < LOG_REPEATS_MAX {
+            self.recent.insert(text, (notice, now, 0));
+        }
+    }
+
+    /// Forgets texts whose window is over, all of them without `now`, and says how often each
+    /// was repeated.
+    fn flush(&mut self, now: Option<MonoNs>) {
+        self.recent.retain(|text, (notice, logged, count)| {
+            let keeps = now.is_some_and(|now| now.since(*logged) < LOG_REPEAT_WINDOW);
+            if !keeps && *count > 0 {
+                write_line(notice, &format!("{text} (repeated {count} times)"));
+            }
+            keeps
+        });
+    }
+}
+
+/// Severity and target are fixed where tracing's macros stand, hence the table.
+fn write_line(notice: &Notice, text: &str) {
+    let engine = notice.market.is_some();
+    match (notice.severity, engine) {
+        (Severity::Debug, true) => tracing::debug!(target: ENGINE_TARGET, "{text}"),
+        (Severity::Info, true) => tracing::info!(target: ENGINE_TARGET, "{text}"),
+        (Severity::Warning, true) => tracing::warn!(target: ENGINE_TARGET, "{text}"),
+        (Severity::Error, true) => tracing::error!(target: ENGINE_TARGET, "{text}"),
+        (Severity::Debug, false) => tracing::debug!("{text}"),
+        (Severity::Info, false) => tracing::info!("{text}"),
+        (Severity::Warning, false) => tracing::warn!("{text}"),
+        (Severity::Error, false) => tracing::error!("{text}"),
+    }
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Turns of reading and writing for one connection before the next one has its turn.
+const PUMP_ROUNDS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests;

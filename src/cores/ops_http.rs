@@ -1,0 +1,297 @@
+//! One connection to the ops port, in memory: bytes in, bytes out, a deadline. Knows HTTP and
+//! patience; knows neither sockets nor routes.
+
+use std::fmt::Write as _;
+
+use crate::clock::{MonoNs, Now};
+use crate::limits::{
+    CLOSE_DRAIN, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_PATIENCE, HTTP_IDLE_PATIENCE, OPS_OUTPUT_BYTES_MAX,
+};
+use crate::wire::http::{RequestHead, date, reason};
+
+/// What a route answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// HTTP status.
+    pub status: u16,
+    /// `Content-Type`.
+    pub content_type: &'static str,
+    /// `Allow`, if the status asks for it.
+    pub allow: Option<&'static str>,
+    /// The body.
+    pub body: String,
+}
+
+impl Response {
+    /// A line of plain text.
+    pub fn text(status: u16, body: impl Into<String>) -> Self {
+        let content_type = "text/plain; charset=utf-8";
+        Self { status, content_type, allow: None, body: body.into() }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Reading requests.
+    Open,
+    /// No further request is read; what is owed is written, then FIN.
+    Closing,
+    /// FIN is sent; the peer's bytes are read and dropped, so that no reset destroys the answer.
+    Draining,
+    /// Nothing left to do.
+    Closed,
+}
+
+/// One connection. Drive it: [`Self::receive`] what was read, write [`Self::output`] and say so
+/// with [`Self::written`], send FIN when [`Self::wants_fin`], drop it when [`Self::is_closed`].
+#[derive(Debug)]
+pub struct HttpConnection {
+    input: Vec<u8>,
+    output: Vec<u8>,
+    written: usize,
+    state: State,
+    deadline: MonoNs,
+    peer_finished: bool,
+}
+
+impl HttpConnection {
+    /// A connection accepted now: a head must arrive in time.
+    pub fn new(now: Now) -> Self {
+        Self {
+            input: Vec::new(),
+            output: Vec::new(),
+            written: 0,
+            state: State::Open,
+            deadline: now.mono.after(HTTP_HEAD_PATIENCE),
+            peer_finished: false,
+        }
+    }
+
+    /// Takes bytes from the peer and answers every complete request with `route`.
+    pub fn receive(
+        &mut self,
+        bytes: &[u8],
+        now: Now,
+        route: &mut dyn FnMut(&RequestHead<'_>) -> Response,
+    ) {
+        if self.state == State::Open {
+            if self.input.is_empty() && !bytes.is_empty() {
+                self.deadline = now.mono.after(HTTP_HEAD_PATIENCE);
+            }
+            self.input.extend_from_slice(bytes);
+            self.answer(now, route);
+        }
+    }
+
+    /// The peer sent FIN: what is answered already is still written.
+    pub fn peer_finished(&mut self) {
+        self.peer_finished = true;
+        self.state = match self.state {
+            State::Open | State::Closing => State::Closing,
+            State::Draining | State::Closed => State::Closed,
+        };
+    }
+
+    /// Bytes to be written.
+    pub fn output(&self) -> &[u8] {
+        &self.output[self.written..]
+    }
+
+    /// The first `count` bytes of [`Self::output`] are written. Requests that waited for room are
+    /// answered now.
+    pub fn written(
+        &mut self,
+        count: usize,
+        now: Now,
+        route: &mut dyn FnMut(&RequestHead<'_>) -> Response,
+    ) {
+        self.written += count;
+        self.deadline = now.mono.after(HTTP_HEAD_PATIENCE);
+        if self.written == self.output.len() {
+            self.output.clear();
+            self.written = 0;
+            if self.state == State::Open {
+                self.answer(now, route);
+            }
+            if self.input.is_empty() && self.output.is_empty() {
+                self.deadline = now.mono.after(HTTP_IDLE_PATIENCE);
+            }
+        }
+    }
+
+    /// Whether more may be read: not while the peer owes us the reading of our answers.
+    pub fn wants_input(&self) -> bool {
+        match self.state {
+            State::Open => self.output().is_empty() && self.input.len() < HTTP_HEAD_BYTES_MAX,
+            State::Draining => true,
+            State::Closing | State::Closed => false,
+        }
+    }
+
+    /// Whether everything owed is written and FIN is to be sent; then call [`Self::fin_sent`].
+    pub fn wants_fin(&self) -> bool {
+        self.state == State::Closing && self.output().is_empty()
+    }
+
+    /// FIN is sent.
+    pub fn fin_sent(&mut self, now: Now) {
+        self.state = if self.peer_finished { State::Closed } else { State::Draining };
+        self.deadline = now.mono.after(CLOSE_DRAIN);
+    }
+
+    /// When [`Self::expire`] is due.
+    pub fn deadline(&self) -> MonoNs {
+        self.deadline
+    }
+
+    /// Patience is over: an unfinished head gets 408, everything else is closed.
+    pub fn expire(&mut self, now: Now) {
+        if self.state == State::Open && self.output.is_empty() && !self.input.is_empty() {
+            let late = Response::text(408, "the request head took too long\n");
+            self.respond(&late, false, false, now);
+            self.deadline = now.mono.after(CLOSE_DRAIN);
+        } else {
+            self.state = State::Closed;
+        }
+    }
+
+    /// Whether the socket is to be dropped.
+    pub fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+
+    fn answer(&mut self, now: Now, route: &mut dyn FnMut(&RequestHead<'_>) -> Response) {
+        let input = std::mem::take(&mut self.input);
+        let mut used = 0;
+        while self.state == State::Open && self.output().len() < OPS_OUTPUT_BYTES_MAX {
+            match RequestHead::parse(&input[used..]) {
+                Ok(Some(head)) => {
+                    let response = route(&head);
+                    used += head.bytes;
+                    self.respond(&response, head.method == "HEAD", head.keeps_alive(), now);
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    let response = Response::text(error.status(), format!("{error}\n"));
+                    self.respond(&response, false, false, now);
+                }
+            }
+        }
+        if self.state == State::Open {
+            self.input.extend_from_slice(&input[used..]);
+        }
+    }
+
+    fn respond(&mut self, response: &Response, head_only: bool, keeps_alive: bool, now: Now) {
+        let mut text = format!(
+            "HTTP/1.1 {} {}\r\nDate: {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n",
+            response.status,
+            reason(response.status),
+            date(now.unix_ms()),
+            response.content_type,
+            response.body.len()
+        );
+        if let Some(allow) = response.allow {
+            let _ = write!(text, "Allow: {allow}\r\n");
+        }
+        let connection = if keeps_alive { "keep-alive" } else { "close" };
+        let _ = write!(text, "Cache-Control: no-store\r\nConnection: {connection}\r\n\r\n");
+        self.output.extend_from_slice(text.as_bytes());
+        if !head_only {
+            self.output.extend_from_slice(response.body.as_bytes());
+        }
+        if !keeps_alive {
+            self.state = State::Closing;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(seconds: u64) -> Now {
+        Now { mono: MonoNs(0).after(Duration::from_secs(seconds)), unix_us: 0 }
+    }
+
+    fn route(head: &RequestHead<'_>) -> Response {
+        Response::text(200, head.path)
+    }
+
+    fn output(connection: &HttpConnection) -> String {
+        String::from_utf8(connection.output().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn pipelined_requests_are_answered_in_order_whatever_the_cuts() {
+        let text = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\nHEAD /b HTTP/1.1\r\nHost: h\r\n\r\n";
+        let mut connection = HttpConnection::new(at(0));
+        for byte in text {
+            connection.receive(&[*byte], at(0), &mut route);
+        }
+        let out = output(&connection);
+        assert_eq!(out.matches("HTTP/1.1 200 OK\r\n").count(), 2);
+        assert!(out.contains("\r\n\r\n/aHTTP/1.1") && out.ends_with("keep-alive\r\n\r\n"), "{out}");
+        connection.written(out.len(), at(0), &mut route);
+        assert!(connection.wants_input() && !connection.wants_fin());
+        assert_eq!(connection.deadline(), at(75).mono);
+    }
+
+    #[test]
+    fn an_error_is_answered_then_fin_then_drained() {
+        let mut connection = HttpConnection::new(at(0));
+        connection.receive(b"nonsense\r\n\r\n", at(0), &mut route);
+        let out = output(&connection);
+        assert!(out.starts_with("HTTP/1.1 400 ") && out.contains("Connection: close"), "{out}");
+        connection.written(out.len(), at(0), &mut route);
+        assert!(connection.wants_fin());
+        connection.fin_sent(at(0));
+        assert!(connection.wants_input() && !connection.is_closed());
+        connection.expire(at(1));
+        assert!(connection.is_closed());
+    }
+
+    #[test]
+    fn a_slow_head_gets_408_and_trickling_does_not_extend_its_time() {
+        let mut connection = HttpConnection::new(at(0));
+        connection.receive(b"GET / HT", at(1), &mut route);
+        connection.receive(b"T", at(9), &mut route);
+        assert_eq!(connection.deadline(), at(11).mono);
+        connection.expire(at(11));
+        assert!(output(&connection).starts_with("HTTP/1.1 408 "));
+        let mut silent = HttpConnection::new(at(0));
+        silent.expire(at(10));
+        assert!(silent.is_closed());
+    }
+
+    #[test]
+    fn one_that_does_not_read_is_read_no_further() {
+        let mut connection = HttpConnection::new(at(0));
+        let mut big = |_: &RequestHead<'_>| Response::text(200, "x".repeat(100_000));
+        let request = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n".repeat(10);
+        connection.receive(&request, at(0), &mut big);
+        assert!(!connection.wants_input());
+        assert!(connection.output().len() < OPS_OUTPUT_BYTES_MAX + 101_000);
+        let mut answers = 0;
+        while !connection.output().is_empty() {
+            answers += output(&connection).matches("HTTP/1.1 200").count();
+            connection.written(connection.output().len(), at(0), &mut big);
+        }
+        assert_eq!(answers, 10);
+    }
+
+    #[test]
+    fn a_half_closed_peer_still_gets_its_answer() {
+        let mut connection = HttpConnection::new(at(0));
+        connection.receive(b"GET /a HTTP/1.0\r\n\r\n", at(0), &mut route);
+        connection.peer_finished();
+        let length = connection.output().len();
+        assert!(length > 0);
+        connection.written(length, at(0), &mut route);
+        assert!(connection.wants_fin());
+        connection.fin_sent(at(0));
+        assert!(connection.is_closed());
+    }
+}

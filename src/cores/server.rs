@@ -1,0 +1,503 @@
+//! Puts the cores together: binds, joins them with rings and channels, starts the executors, and
+//! ends them in order. Owns start and stop; what runs in between is [`super::duty`]'s.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use rustls::ClientConfig;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::clock::Clock;
+use crate::config::{Config, Endpoints};
+use crate::fanout::{Fanout, FanoutConfig};
+use crate::feed::{Feed, FeedConfig};
+use crate::health::Lifecycle;
+use crate::limits::{
+    CLIENTS_MAX, COMMANDS_MAX, FEED_EVENTS_MAX, LISTEN_BACKLOG, OPS_REQUESTS_MAX, RING_SLOTS,
+};
+use crate::market::{Instrument, Interval};
+use crate::messages::{Command, FeedEvent, MarketEvent, OpsAnswer};
+use crate::metrics::{CoreMetrics, FanoutMetrics, Metrics, ShardMetrics};
+use crate::wire::{Endpoint, EndpointError, tls};
+
+use super::doorbell::Doorbell;
+use super::duty::Duty;
+use super::fanout::{FanoutCore, FanoutLinks};
+use super::ops::{Ops, OpsHandle, OpsSetup, OpsThread};
+use super::probe::{self, ProbeError};
+use super::shard::{ShardCore, ShardLinks};
+use super::shutdown::Shutdown;
+use super::topology::{self, ExecutorPlan, Topology, TopologyError, Wishes};
+use super::wait::Waiter;
+use super::workers::ShardLink;
+
+/// Why the server cannot start. Nothing is left running.
+#[derive(Debug)]
+pub enum StartError {
+    /// The kernel refuses what the executors need.
+    Probe(ProbeError),
+    /// The placement that was asked for is impossible.
+    Topology(TopologyError),
+    /// A port cannot be had.
+    Bind {
+        /// The variable that names the port.
+        variable: &'static str,
+        /// The address.
+        address: String,
+        /// The kernel's words.
+        error: io::Error,
+    },
+    /// An exchange's address cannot be understood.
+    Endpoint {
+        /// The variable's value.
+        url: String,
+        /// What is wrong with it.
+        error: EndpointError,
+    },
+    /// `CONNECTOR_TLS_CA_FILE` is of no use.
+    TlsRoots {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// An executor or a thread did not start.
+    Executor {
+        /// What it was to run.
+        name: String,
+        /// What went wrong.
+        why: String,
+    },
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Probe(error) => error.fmt(f),
+            Self::Topology(error) => error.fmt(f),
+            Self::Bind { variable, address, error } => write!(
+                f,
+                "cannot listen on {address}: {error}; another instance may run there: stop it, or \
+                 set {variable} to a free port"
+            ),
+            Self::Endpoint { url, error } => write!(f, "cannot connect to {url}: {error}"),
+            Self::TlsRoots { path, why } => {
+                write!(f, "CONNECTOR_TLS_CA_FILE={}: {why}; give a PEM file", path.display())
+            }
+            Self::Executor { name, why } => write!(f, "cannot start {name}: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A running server.
+pub struct Server {
+    /// Where clients connect.
+    pub client_address: SocketAddr,
+    /// Where health and metrics are served, if they are.
+    pub ops_address: Option<SocketAddr>,
+    /// What runs where.
+    pub topology: Topology,
+    shutdown: Arc<Shutdown>,
+    lifecycle: Arc<Lifecycle>,
+    executors: Vec<ExecutorJoinHandle<()>>,
+    ops: OpsThread,
+}
+
+/// Asks a running [`Server`] to go down, from any thread.
+#[derive(Clone)]
+pub struct Stopper {
+    shutdown: Arc<Shutdown>,
+    lifecycle: Arc<Lifecycle>,
+}
+
+impl Stopper {
+    /// `/ready` says draining from here on; clients are told and closed.
+    pub fn stop(&self) {
+        self.lifecycle.draining();
+        self.shutdown.request();
+    }
+}
+
+impl Server {
+    /// Starts every core as `config` says. All cores read clocks of `clock`'s origin.
+    pub fn start(config: &Config, clock: Clock) -> Result<Self, StartError> {
+        probe::probe().map_err(StartError::Probe)?;
+        let topology =
+            topology::plan(&usable_cpus(), &wishes(config)).map_err(StartError::Topology)?;
+        let tls = tls_config(config)?;
+        let (listener, client_address) = listen(config)?;
+        let (ops, ops_handle) = Ops::bind(config).map_err(|error| StartError::Bind {
+            variable: "CONNECTOR_WSS_HEALTH_CHECK_PORT",
+            address: SocketAddr::new(config.wss_host, config.health_check_port).to_string(),
+            error,
+        })?;
+        let ops_address = ops.local_addr();
+        let mut plan = Wiring::new(config, clock, &topology, &tls, ops_handle)?;
+        let lifecycle = Arc::new(Lifecycle::default());
+        let setup = OpsSetup {
+            config: Arc::new(config.clone()),
+            metrics: Arc::new(plan.metrics(&topology)),
+            lifecycle: Arc::clone(&lifecycle),
+            clock,
+            shards: plan.shard_links(),
+            tls,
+        };
+        let ops = ops.spawn(setup).map_err(|error| executor_error("the ops core", &error))?;
+        let shutdown = Arc::clone(&plan.shutdown);
+        let mut listener = Some(listener);
+        let mut executors = Vec::new();
+        for (at, executor) in topology.executors.iter().enumerate() {
+            let listener = if executor.fanout { listener.take() } else { None };
+            executors.push(plan.spawn(at, executor, listener)?);
+        }
+        lifecycle.serving();
+        Ok(Self { client_address, ops_address, topology, shutdown, lifecycle, executors, ops })
+    }
+
+    /// What stops this server.
+    pub fn stopper(&self) -> Stopper {
+        Stopper { shutdown: Arc::clone(&self.shutdown), lifecycle: Arc::clone(&self.lifecycle) }
+    }
+
+    /// Waits until the server was stopped and has drained.
+    pub fn join(self) {
+        for executor in self.executors {
+            if let Err(error) = executor.join() {
+                tracing::error!("an executor ended with an error: {error}");
+            }
+        }
+        self.ops.stop();
+    }
+}
+
+/// The ends of every ring and channel, until the core that owns them takes them.
+struct Wiring {
+    config: Config,
+    clock: Clock,
+    tls: Arc<ClientConfig>,
+    ws_bases: Vec<Endpoint>,
+    ops: OpsHandle,
+    shutdown: Arc<Shutdown>,
+    /// One per executor.
+    bells: Vec<Arc<Doorbell>>,
+    cores: Vec<Arc<CoreMetrics>>,
+    fanout_bell: Arc<Doorbell>,
+    fanout_metrics: Arc<FanoutMetrics>,
+    events: (Sender<FeedEvent>, Receiver<FeedEvent>),
+    /// One per shard.
+    shards: Vec<ShardEnds>,
+}
+
+struct ShardEnds {
+    metrics: Arc<ShardMetrics>,
+    bell: Arc<Doorbell>,
+    commands: (Sender<Command>, Receiver<Command>),
+    answers: (Sender<OpsAnswer>, Receiver<OpsAnswer>),
+    producer: Option<rtrb::Producer<MarketEvent>>,
+    consumer: Option<rtrb::Consumer<MarketEvent>>,
+}
+
+impl Wiring {
+    fn new(
+        config: &Config,
+        clock: Clock,
+        topology: &Topology,
+        tls: &Arc<ClientConfig>,
+        ops: OpsHandle,
+    ) -> Result<Self, StartError> {
+        let bell = || Doorbell::new().map(Arc::new);
+        let bells = topology.executors.iter().map(|_| bell()).collect::<Result<Vec<_>, _>>();
+        let bells = bells.map_err(|error| executor_error("the doorbells", &error))?;
+        let at_shard = |shard| topology.executors.iter().position(|e| e.shards.contains(&shard));
+        let at_fanout = topology.executors.iter().position(|executor| executor.fanout);
+        let fanout_bell = Arc::clone(&bells[at_fanout.expect("every plan runs the fan-out")]);
+        let shards = (0..topology.shards()).map(|shard| {
+            ShardEnds::new(Arc::clone(&bells[at_shard(shard).expect("every plan runs each shard")]))
+        });
+        Ok(Self {
+            config: config.clone(),
+            clock,
+            tls: Arc::clone(tls),
+            ws_bases: ws_bases(config)?,
+            ops,
+            shutdown: Arc::new(Shutdown::new(Arc::clone(&fanout_bell))),
+            cores: bells.iter().map(|_| Arc::default()).collect(),
+            fanout_metrics: Arc::default(),
+            events: bounded(FEED_EVENTS_MAX),
+            shards: shards.collect(),
+            fanout_bell,
+            bells,
+        })
+    }
+
+    fn metrics(&self, topology: &Topology) -> Metrics {
+        let names = topology.executors.iter().map(ExecutorPlan::name);
+        Metrics {
+            shards: self.shards.iter().map(|shard| Arc::clone(&shard.metrics)).collect(),
+            fanout: Arc::clone(&self.fanout_metrics),
+            cores: names.zip(self.cores.iter().map(Arc::clone)).collect(),
+        }
+    }
+
+    fn shard_links(&self) -> Vec<ShardLink> {
+        let link = |shard: &ShardEnds| {
+            let bell = Arc::clone(&shard.bell);
+            ShardLink { answers: shard.answers.0.clone(), wake: Arc::new(move || bell.ring()) }
+        };
+        self.shards.iter().map(link).collect()
+    }
+
+    /// Starts the executor at `at`; returns once its roles are ready.
+    fn spawn(
+        &mut self,
+        at: usize,
+        plan: &ExecutorPlan,
+        listener: Option<TcpListener>,
+    ) -> Result<ExecutorJoinHandle<()>, StartError> {
+        let name = plan.name();
+        let shards: Vec<_> = plan.shards.iter().map(|&shard| self.shard_parts(shard)).collect();
+        let fanout = listener.map(|listener| self.fanout_parts(listener));
+        let (bell, metrics) = (Arc::clone(&self.bells[at]), Arc::clone(&self.cores[at]));
+        let (clock, mode) = (self.clock, self.config.wait);
+        let (report, started) = bounded(1);
+        let handle = LocalExecutorBuilder::new(Placement::Fixed(plan.cpu))
+            .name(&name)
+            .io_memory(IO_MEMORY_BYTES)
+            .spawn(move || async move {
+                // Made here, so that the memory is this CPU's.
+                let duty = Waiter::new(mode, bell).and_then(|waiter| {
+                    let fanout = fanout.map(|parts| parts.build(clock, &waiter)).transpose()?;
+                    let shards = shards.into_iter().map(ShardParts::build).collect();
+                    Ok(Duty { shards, fanout, waiter, clock, metrics })
+                });
+                let (duty, result) = match duty {
+                    Ok(duty) => (Some(duty), Ok(())),
+                    Err(error) => (None, Err(error)),
+                };
+                let _heard = report.send(result);
+                if let Some(duty) = duty {
+                    duty.run().await;
+                }
+            })
+            .map_err(|error| executor_error(&name, &error))?;
+        match started.recv() {
+            Ok(Ok(())) => Ok(handle),
+            Ok(Err(error)) => Err(executor_error(&name, &error)),
+            // The executor ended before its first task: joining says why.
+            Err(_) => match handle.join() {
+                Ok(()) => Err(executor_error(&name, &"it ended at once")),
+                Err(error) => Err(executor_error(&name, &error)),
+            },
+        }
+    }
+
+    fn shard_parts(&mut self, shard: usize) -> ShardParts {
+        let shards = self.shards.len();
+        let ends = &mut self.shards[shard];
+        ShardParts {
+            number: u16::try_from(shard).expect("at most SHARDS_MAX"),
+            config: feed_config(&self.config, self.ws_bases.clone(), &self.tls, shards),
+            metrics: Arc::clone(&ends.metrics),
+            seed: seed(self.clock, shard),
+            links: ShardLinks {
+                ring: ends.producer.take().expect("each shard is started once"),
+                fanout_bell: Arc::clone(&self.fanout_bell),
+                events: self.events.0.clone(),
+                commands: ends.commands.1.clone(),
+                ops: self.ops.clone(),
+                answers: ends.answers.1.clone(),
+            },
+        }
+    }
+
+    fn fanout_parts(&mut self, listener: TcpListener) -> FanoutParts {
+        let consumers = self.shards.iter_mut().map(|shard| shard.consumer.take());
+        let commands = |shard: &ShardEnds| (shard.commands.0.clone(), Arc::clone(&shard.bell));
+        FanoutParts {
+            rings: consumers.map(|ring| ring.expect("the fan-out is started once")).collect(),
+            shards: self.shards.iter().map(commands).collect(),
+            config: fanout_config(&self.config, self.shards.len()),
+            drain_timeout: self.config.drain_timeout,
+            metrics: Arc::clone(&self.fanout_metrics),
+            events: self.events.1.clone(),
+            ops: self.ops.clone(),
+            stop: Arc::clone(&self.shutdown),
+            listener,
+        }
+    }
+}
+
+impl ShardEnds {
+    fn new(bell: Arc<Doorbell>) -> Self {
+        let (producer, consumer) = rtrb::RingBuffer::new(RING_SLOTS);
+        Self {
+            metrics: Arc::default(),
+            bell,
+            commands: bounded(COMMANDS_MAX),
+            answers: bounded(OPS_REQUESTS_MAX),
+            producer: Some(producer),
+            consumer: Some(consumer),
+        }
+    }
+}
+
+/// What a shard is made of, on its way to its own core.
+struct ShardParts {
+    number: u16,
+    config: FeedConfig,
+    metrics: Arc<ShardMetrics>,
+    seed: u64,
+    links: ShardLinks,
+}
+
+impl ShardParts {
+    fn build(self) -> ShardCore {
+        let feed = Feed::new(self.config, Arc::clone(&self.metrics), self.seed);
+        ShardCore::new(self.number, feed, self.links, self.metrics)
+    }
+}
+
+/// What the fan-out is made of, on its way to its own core.
+struct FanoutParts {
+    config: FanoutConfig,
+    drain_timeout: std::time::Duration,
+    metrics: Arc<FanoutMetrics>,
+    rings: Vec<rtrb::Consumer<MarketEvent>>,
+    events: Receiver<FeedEvent>,
+    shards: Vec<(Sender<Command>, Arc<Doorbell>)>,
+    ops: OpsHandle,
+    stop: Arc<Shutdown>,
+    listener: TcpListener,
+}
+
+impl FanoutParts {
+    fn build(self, clock: Clock, waiter: &Waiter) -> io::Result<FanoutCore> {
+        let fanout = Fanout::new(self.config, Arc::clone(&self.metrics), clock.now());
+        let links = FanoutLinks {
+            rings: self.rings,
+            events: self.events,
+            shards: self.shards,
+            ops: self.ops,
+            stop: self.stop,
+        };
+        FanoutCore::new(fanout, links, self.metrics, self.listener, self.drain_timeout, waiter)
+    }
+}
+
+/// The executors do no storage I/O; this is the least that is reserved for it.
+const IO_MEMORY_BYTES: usize = 64 * 1024;
+
+fn usable_cpus() -> Vec<usize> {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    let mut cpus: Vec<_> = cores.into_iter().map(|core| core.id).collect();
+    cpus.sort_unstable();
+    if cpus.is_empty() { vec![0] } else { cpus }
+}
+
+fn wishes(config: &Config) -> Wishes {
+    Wishes {
+        shards: config.shards,
+        shard_cpus: (!config.shard_cpus.is_empty()).then(|| config.shard_cpus.clone()),
+        fanout_cpu: config.fanout_cpu,
+        ops_cpu: config.ops_cpu,
+    }
+}
+
+fn tls_config(config: &Config) -> Result<Arc<ClientConfig>, StartError> {
+    let Some(path) = &config.tls_ca_file else {
+        return tls::client_config(None).map_err(|error| executor_error("TLS", &error));
+    };
+    let refused = |why: String| StartError::TlsRoots { path: path.clone(), why };
+    let pem = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
+    tls::client_config(Some(&pem)).map_err(|error| refused(error.to_string()))
+}
+
+fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), StartError> {
+    let address = SocketAddr::new(config.wss_host, config.wss_port);
+    let bound = || -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(LISTEN_BACKLOG)?;
+        Ok(socket.into())
+    };
+    let error = |error| StartError::Bind {
+        variable: "CONNECTOR_WSS_PORT",
+        address: address.to_string(),
+        error,
+    };
+    let listener = bound().map_err(error)?;
+    let address = listener.local_addr().map_err(error)?;
+    Ok((listener, address))
+}
+
+fn ws_bases(config: &Config) -> Result<Vec<Endpoint>, StartError> {
+    let parse = |each: &Endpoints| {
+        let refused = |error| StartError::Endpoint { url: each.ws_url.clone(), error };
+        Endpoint::parse(&each.ws_url).map_err(refused)
+    };
+    config.endpoints.iter().map(parse).collect()
+}
+
+fn feed_config(
+    config: &Config,
+    ws_bases: Vec<Endpoint>,
+    tls: &Arc<ClientConfig>,
+    shards: usize,
+) -> FeedConfig {
+    FeedConfig {
+        ws_bases,
+        rest_bases: config.endpoints.iter().map(|each| each.rest_url.clone()).collect(),
+        tls: Arc::clone(tls),
+        shards,
+        ping_interval: config.ws_ping_interval,
+        ping_timeout: config.ws_ping_timeout,
+        reconnect_delay: config.reconnect_delay,
+        inactivity_timeout: config.inactivity_timeout,
+        stream_idle_timeout: config.stream_idle_timeout,
+        max_symbols_per_session: config.symbols_per_session_max,
+        breaker_threshold: u32::try_from(config.breaker_failure_threshold).unwrap_or(u32::MAX),
+        breaker_recovery: config.breaker_recovery_timeout,
+        breaker_half_open_calls: u32::try_from(config.breaker_half_open_calls).unwrap_or(u32::MAX),
+        closed_queue_max: config.closed_queue_max,
+    }
+}
+
+fn fanout_config(config: &Config, shards: usize) -> FanoutConfig {
+    let instruments = config.preload.iter().flat_map(|preload| {
+        let instrument = |symbol: &String| Instrument {
+            market: preload.market,
+            symbol: symbol.as_str().into(),
+            interval: Interval::default(),
+        };
+        preload.symbols.iter().map(instrument)
+    });
+    FanoutConfig {
+        subscribe_timeout: config.wss_subscribe_timeout,
+        close_linger: config.close_linger,
+        client_buffer_max: config.client_buffer_max,
+        clients_max: CLIENTS_MAX,
+        ping_interval: config.ws_ping_interval,
+        ping_timeout: config.ws_ping_timeout,
+        shards,
+        preload: instruments.collect(),
+    }
+}
+
+/// Differs between shards and between starts: jitter must not march in step.
+fn seed(clock: Clock, shard: usize) -> u64 {
+    let shard = u64::try_from(shard).unwrap_or(0);
+    clock.now().unix_us.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ shard
+}
+
+fn executor_error(name: &str, why: &dyn fmt::Display) -> StartError {
+    StartError::Executor { name: name.to_owned(), why: why.to_string() }
+}

@@ -1,0 +1,120 @@
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::*;
+use crate::metrics::CoreMetrics;
+
+fn metrics() -> Metrics {
+    let shards: Vec<_> = (0..2).map(|_| Arc::new(ShardMetrics::default())).collect();
+    for (shard, ns) in shards.iter().zip([3_000_000, 20_000_000_000]) {
+        shard.markets[0].quote_latency.record_ns(ns);
+        shard.markets[0].closed_quotes.add(2);
+    }
+    shards[1].markets[0].breaker_state.set(1);
+    let core = Arc::new(CoreMetrics::default());
+    core.busy_ns.add(1_500_000_000);
+    Metrics { shards, fanout: Arc::default(), cores: vec![("shard0+fanout".into(), core)] }
+}
+
+/// The names of design §5, and the label that splits each.
+const PROMISED: [(&str, &str); 12] = [
+    ("connector_quotes_processed_total", "is_closed=\"true\""),
+    ("connector_quote_latency_seconds_bucket", "le=\"+Inf\""),
+    ("connector_active_connections", "exchange="),
+    ("connector_connection_errors_total", "error_type=\"dns\""),
+    ("connector_reconnections_total", "exchange="),
+    ("connector_rest_backfills_total", "status=\"ok\""),
+    ("connector_queue_depth_closed", "exchange="),
+    ("connector_queue_depth_open", "exchange="),
+    ("connector_queue_blocking_events_total", "exchange="),
+    ("connector_circuit_breaker_state", "exchange="),
+    ("connector_duplicates_filtered_total", "exchange="),
+    ("connector_build_info", "version="),
+];
+
+/// Checks one exposition as a strict reader would, and returns its samples by name and labels.
+fn check(text: &str, format: Format) -> HashMap<String, f64> {
+    let (mut samples, mut families) = (HashMap::new(), HashSet::new());
+    let (mut family, mut kind) = (String::new(), String::new());
+    for line in text.lines().filter(|line| *line != "# EOF") {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            family = rest.split(' ').next().unwrap().to_string();
+            assert!(families.insert(family.clone()), "{family} twice");
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, word) = rest.split_once(' ').unwrap();
+            assert_eq!(name, family);
+            kind = word.to_string();
+        } else if let Some(rest) = line.strip_prefix("# UNIT ") {
+            let (name, unit) = rest.split_once(' ').unwrap();
+            assert!(format == Format::OpenMetrics && name.ends_with(&format!("_{unit}")));
+        } else {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            let name = series.split('{').next().unwrap();
+            let suffix = name.strip_prefix(&*family).expect(line);
+            let allowed: &[&str] = match (&*kind, format) {
+                ("counter", Format::OpenMetrics) => &["_total"],
+                ("info", _) => &["_info"],
+                ("histogram", _) => &["_bucket", "_count", "_sum"],
+                _ => &[""],
+            };
+            assert!(allowed.contains(&suffix), "{line} in {kind} {family}");
+            assert!(kind != "counter" || name.ends_with("_total"), "{line}");
+            let value = value.parse().unwrap();
+            assert!(samples.insert(series.to_string(), value).is_none(), "{series} twice");
+        }
+    }
+    samples
+}
+
+#[test]
+fn both_forms_are_well_formed_and_complete_from_the_start() {
+    for format in [Format::Prometheus, Format::OpenMetrics] {
+        let text = render(&metrics(), format);
+        assert_eq!(text.ends_with("\n# EOF\n"), format == Format::OpenMetrics);
+        let samples = check(&text, format);
+        for (name, label) in PROMISED {
+            let of_name = samples.keys().filter(|series| series.starts_with(&format!("{name}{{")));
+            let count = of_name.filter(|series| series.contains(label)).count();
+            let expected = if name == "connector_build_info" { 1 } else { Market::COUNT };
+            assert_eq!(count, expected, "{name} {label}");
+        }
+    }
+}
+
+#[test]
+fn histograms_are_cumulative_over_shards_and_end_in_their_count() {
+    let samples = check(&render(&metrics(), Format::OpenMetrics), Format::OpenMetrics);
+    let labels = "exchange=\"binance\",contract_type=\"spot\"";
+    let bucket = |le: &str| {
+        samples[&format!("connector_quote_latency_seconds_bucket{{{labels},le=\"{le}\"}}")]
+    };
+    let bounds = ["0.001", "0.005", "0.01", "0.05", "0.1", "0.5", "1.0", "2.0", "5.0", "10.0"];
+    assert_eq!(bounds.map(bucket), [0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
+    let part = |part| samples[&format!("connector_quote_latency_seconds_{part}{{{labels}}}")];
+    assert_eq!((bucket("+Inf"), part("count")), (2.0, 2.0));
+    assert!((part("sum") - 20.003).abs() < 1e-9);
+    assert!(samples.keys().any(|series| series.contains("le=\"2.5e-06\"")));
+}
+
+#[test]
+fn counters_add_up_over_shards_and_the_worst_breaker_shows() {
+    let samples = check(&render(&metrics(), Format::Prometheus), Format::Prometheus);
+    let labels = "exchange=\"binance\",contract_type=\"spot\"";
+    let value = |name: &str, more: &str| samples[&format!("{name}{{{labels}{more}}}")];
+    assert_eq!(value("connector_quotes_processed_total", ",is_closed=\"true\""), 4.0);
+    assert_eq!(value("connector_circuit_breaker_state", ""), 1.0);
+    assert_eq!(samples["connector_core_busy_seconds_total{core=\"shard0+fanout\"}"], 1.5);
+}
+
+#[test]
+fn openmetrics_is_served_where_it_is_asked_for() {
+    let prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;\
+                      version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+    assert_eq!(Format::accepted(prometheus), Format::OpenMetrics);
+    assert_eq!(Format::accepted("application/openmetrics-text"), Format::OpenMetrics);
+    for plain in ["", "*/*", "text/plain", "application/openmetrics-text;q=0, text/plain;q=0.1"] {
+        assert_eq!(Format::accepted(plain), Format::Prometheus, "{plain}");
+    }
+    let plain_first = "application/openmetrics-text;q=0.2,text/plain;q=0.9";
+    assert_eq!(Format::accepted(plain_first), Format::Prometheus);
+}
