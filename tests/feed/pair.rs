@@ -33,7 +33,6 @@ pub(crate) struct Manners {
 
 pub(crate) struct Peer {
     pub(crate) wire: Connection,
-    pub(crate) endpoint: Endpoint,
     pub(crate) streams: BTreeSet<String>,
     /// When each message of the client (text, ping, pong) came.
     pub(crate) heard: Vec<MonoNs>,
@@ -240,14 +239,13 @@ impl Pair {
     }
 
     fn connect(&mut self, session: SessionId, endpoint: Endpoint) {
-        self.connects.push((self.now.mono, endpoint.clone()));
+        self.connects.push((self.now.mono, endpoint));
         if self.manners.refuses_tcp {
             let kind = ConnectionErrorKind::Tcp;
             return self.feed.handle_connect_failed(session, kind, "refused", self.now);
         }
         let peer = Peer {
             wire: Connection::server(),
-            endpoint,
             streams: BTreeSet::new(),
             heard: Vec::new(),
             texts: Vec::new(),

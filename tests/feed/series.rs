@@ -5,6 +5,7 @@ use std::time::Duration;
 use connector_wss::clock::UnixMs;
 use connector_wss::market::{FinalBy, InstrumentId, Source};
 use connector_wss::messages::MarketEvent;
+use connector_wss::wire::write_text_frame;
 
 use super::pair::{Pair, START_MS, config, kline};
 
@@ -136,4 +137,31 @@ fn a_full_closed_queue_holds_the_sockets_and_loses_nothing() {
     pair.pump();
     assert!(pair.feed.wants_bytes());
     assert_eq!(closes(&pair).len(), 3);
+}
+
+#[test]
+fn pushes_cut_anywhere_by_the_network_are_the_same_candles() {
+    let mut frames = Vec::new();
+    for minute in 0..3 {
+        let at = START_MS + 60_000 * (minute + 1);
+        write_text_frame(&mut frames, kline("BTCUSDT", minute, "2", true, at).as_bytes());
+        let next = kline("BTCUSDT", minute + 1, "3", false, at + 5);
+        write_text_frame(&mut frames, next.as_bytes());
+    }
+    let mut expected = None;
+    for chunk_bytes in [1, 2, 7, 64, 200, frames.len()] {
+        let mut pair = Pair::subscribed(&["BTCUSDT"]);
+        let session = pair.only();
+        pair.is_draining = false;
+        for chunk in frames.chunks(chunk_bytes) {
+            pair.feed.handle_bytes(session, chunk, pair.now);
+            while let Some(event) = pair.feed.next_published() {
+                pair.published.push(event);
+            }
+        }
+        let closed: Vec<_> = closes(&pair).into_iter().filter(|row| row.2).collect();
+        assert_eq!(closed.len(), 3);
+        assert_eq!(closes(&pair).last(), Some(&row(3, "3", false)));
+        assert_eq!(*expected.get_or_insert(closed.clone()), closed);
+    }
 }
