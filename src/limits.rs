@@ -64,6 +64,38 @@ pub const READ_BYTES_MAX: usize = 64 * 1024;
 /// Source: 20,000 open files are a common hard limit; half are left to the rest.
 pub const CLIENTS_MAX: usize = 10_000;
 
+/// Connections being told that there is no room, beyond [`CLIENTS_MAX`]. Reached: closed unanswered.
+pub const REFUSALS_MAX: usize = 256;
+
+/// Series one client may subscribe, over all its subscriptions. Reached: refused, naming the limit.
+/// Source: every instrument of the process once.
+pub const CLIENT_SERIES_MAX: usize = INSTRUMENTS_MAX;
+const _: () = assert!(CLIENT_SERIES_MAX >= REQUEST_SYMBOLS_MAX);
+
+/// WebSocket messages of one client handled in one turn. More wait for the next turn, so that a
+/// talkative client cannot starve the others. Source: at 2 µs each, about 0.1 ms.
+pub const CLIENT_MESSAGES_PER_TURN: usize = 64;
+
+/// Messages a client may send at once, and then per second. Reached: error and close 1008.
+/// Source: one request per symbol for the largest market; a human or a heartbeat afterwards.
+pub const CLIENT_MESSAGES_BURST: u32 = 4_096;
+/// See [`CLIENT_MESSAGES_BURST`].
+pub const CLIENT_MESSAGES_PER_SECOND: u32 = 200;
+
+/// Bytes of a request's `id`. Reached: refused. Source: a UUID has 36.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Bytes made ready for one client's socket at a time. What is beyond stays owed, where open
+/// candles conflate. Source: a default socket send buffer takes more in one write.
+pub const READY_BYTES_MAX: usize = 64 * 1024;
+
+/// Time for a client to take our last bytes, Close included. Reached: the socket is closed.
+/// Source: a client that still reads does so within a second; five allow for a bad network.
+pub const CLOSE_WRITE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A client that says Close 1000 has its first quotes at most this long afterwards (design §4).
+pub const CLOSE_NORMAL_LINGER: Duration = Duration::from_secs(3);
+
 /// How long the last client's leaving is waited out before the exchange subscription ends.
 /// Source: a client's restart takes seconds; a resubscription costs the exchange's budget.
 pub const UNSUBSCRIBE_LINGER: Duration = Duration::from_secs(15);

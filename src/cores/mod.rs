@@ -1,1 +1,7 @@
-//! cores.
+//! The world: sockets, threads, clocks, pinning, waiting. Owns nothing of the protocol; it moves
+//! bytes between sockets and the two engines, and messages between cores.
+
+pub mod doorbell;
+pub mod probe;
+pub mod topology;
+pub mod wait;

@@ -1,1 +1,294 @@
-//! fanout.
+//! Engine 2: candle updates in, client frames out. Owns every client, its subscriptions and what it
+//! is owed; encodes an update once for all of them. Knows no socket, thread, clock or randomness,
+//! and no exchange dialect: the driver hands in bytes and time, drains [`Fanout::poll_output`] to
+//! empty, and parks until [`Fanout::next_deadline`].
+//!
+//! A client's life is in `lifecycle`, its requests in `serve`, the way of an update in `publish`.
+
+mod client;
+mod clients;
+mod encode;
+mod hub;
+mod lifecycle;
+mod outbox;
+mod protocol;
+mod publish;
+mod request;
+mod serve;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{MonoNs, Now};
+use crate::market::{Instrument, InstrumentId};
+use crate::messages::{Command, FeedEvent, MarketEvent, Notice, Severity};
+use crate::metrics::FanoutMetrics;
+
+use clients::Clients;
+use hub::Hub;
+use outbox::{Class, FrameMeta, FramePool};
+
+/// What is configurable about the fan-out.
+#[derive(Clone, Debug)]
+pub struct FanoutConfig {
+    /// Time for a client's first subscription. Reached: error, close 1008.
+    pub subscribe_timeout: Duration,
+    /// How long a client that said it is done waits for what it asked for.
+    pub close_linger: Duration,
+    /// Bytes a client may owe (beyond 64 KiB made ready). Reached: close 1013.
+    pub client_buffer_max: usize,
+    /// Clients at once, at most [`crate::limits::CLIENTS_MAX`]. Reached: HTTP 503.
+    pub clients_max: usize,
+    /// Silence of a client after which it is pinged; zero: never.
+    pub ping_interval: Duration,
+    /// Time to answer a ping. Reached: the client is lost.
+    pub ping_timeout: Duration,
+    /// Shards that instruments are shared among, at least 1.
+    pub shards: usize,
+    /// Instruments subscribed from the start and for ever.
+    pub preload: Vec<Instrument>,
+}
+
+/// A client, from accept to close. Ids are never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientId {
+    index: u32,
+    generation: u32,
+}
+
+impl ClientId {
+    /// A small number that no other living client has, for tables in the driver.
+    pub fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
+/// What the driver has to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// [`Fanout::outgoing`] became non-empty. Once per batch, not per frame; after a short write
+    /// the driver goes on by itself when the socket is writable.
+    Transmit {
+        /// Whose bytes.
+        client: ClientId,
+    },
+    /// All is written: send FIN, go on reading.
+    ShutdownWrite {
+        /// Whose socket.
+        client: ClientId,
+    },
+    /// Close the socket; the id is dead.
+    Close {
+        /// Whose socket.
+        client: ClientId,
+    },
+    /// To a shard.
+    Command {
+        /// Which one, below [`FanoutConfig::shards`].
+        shard: usize,
+        /// What it is to do.
+        command: Command,
+    },
+    /// To the log.
+    Notice(Notice),
+}
+
+/// What a deadline is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Client(ClientId),
+    Linger(InstrumentId),
+}
+
+/// The fan-out engine.
+pub struct Fanout {
+    config: FanoutConfig,
+    metrics: Arc<FanoutMetrics>,
+    hub: Hub,
+    clients: Clients,
+    frames: FramePool,
+    /// Earliest first. An entry may be outdated: a client's own deadline decides when it is due.
+    timers: BinaryHeap<Reverse<(MonoNs, Timer)>>,
+    outputs: VecDeque<Output>,
+    /// Clients whose messages wait for the next turn.
+    unread: VecDeque<ClientId>,
+    /// Clients to look at after a publication: a subscription ended, a goodbye is due.
+    follow_up: Vec<ClientId>,
+    /// Clients that owe too much since the publication.
+    slow: Vec<ClientId>,
+    /// Reused: one message's JSON, and the same as a frame.
+    payload: Vec<u8>,
+    frame: Vec<u8>,
+    is_draining: bool,
+}
+
+impl Fanout {
+    /// A fan-out without clients. The preloaded instruments are subscribed at once.
+    ///
+    /// # Panics
+    /// If `config` has no shard.
+    pub fn new(config: FanoutConfig, metrics: Arc<FanoutMetrics>, _now: Now) -> Self {
+        assert!(config.shards > 0, "somebody has to stream the instruments");
+        let mut fanout = Self {
+            config,
+            metrics,
+            hub: Hub::new(),
+            clients: Clients::default(),
+            frames: FramePool::default(),
+            timers: BinaryHeap::new(),
+            outputs: VecDeque::new(),
+            unread: VecDeque::new(),
+            follow_up: Vec::new(),
+            slow: Vec::new(),
+            payload: Vec::new(),
+            frame: Vec::new(),
+            is_draining: false,
+        };
+        for instrument in std::mem::take(&mut fanout.config.preload) {
+            match fanout.hub.intern(&instrument) {
+                Ok(id) if fanout.hub.preload(id) => fanout.command_subscribe(id),
+                Ok(_) => {}
+                Err(_) => {
+                    fanout.notice(Severity::Error, format!("no room to preload {instrument}"))
+                }
+            }
+        }
+        fanout
+    }
+
+    /// One message from a shard's ring.
+    pub fn handle_market(&mut self, event: &MarketEvent, now: Now) {
+        match event {
+            MarketEvent::Candle(update) => self.publish_candle(update, now),
+            MarketEvent::Gap { instrument, first_missing, missing } => {
+                let Some(stream) = self.hub.stream(*instrument) else { return };
+                if !stream.is_wanted() {
+                    return;
+                }
+                self.payload.clear();
+                stream.labels.write_gap(&mut self.payload, *first_missing, *missing, now);
+                let (class, received) = (Class::Gap, None);
+                let open_time = *first_missing;
+                self.publish(
+                    FrameMeta { instrument: *instrument, class, open_time, received },
+                    now,
+                );
+            }
+        }
+    }
+
+    /// A shard's word about a subscription.
+    pub fn handle_feed(&mut self, event: FeedEvent, now: Now) {
+        match event {
+            FeedEvent::Rejected { instrument, message, exchange_message } => {
+                self.reject(instrument, &message, &exchange_message, now);
+            }
+        }
+    }
+
+    /// Does what is due. To be called when [`Self::next_deadline`] has come; harmless earlier.
+    pub fn handle_timeout(&mut self, now: Now) {
+        while let Some(&Reverse((at, timer))) = self.timers.peek() {
+            if at > now.mono {
+                break;
+            }
+            self.timers.pop();
+            match timer {
+                Timer::Client(id) => self.client_timeout(id, now),
+                Timer::Linger(id) => {
+                    if self.hub.end_linger(id, now) {
+                        self.command(id, Command::Unsubscribe { id });
+                    }
+                }
+            }
+        }
+        for _ in 0..self.unread.len() {
+            let Some(id) = self.unread.pop_front() else { break };
+            if let Some(client) = self.clients.find(id) {
+                client.is_unread = false;
+                self.read_messages(id, now);
+            }
+        }
+    }
+
+    /// When [`Self::handle_timeout`] is to be called next; zero: on the next turn.
+    pub fn next_deadline(&self) -> Option<MonoNs> {
+        if !self.unread.is_empty() {
+            return Some(MonoNs(0));
+        }
+        self.timers.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// The next thing to do; `None` when all is done.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        loop {
+            let output = self.outputs.pop_front()?;
+            match output {
+                Output::Transmit { client } => {
+                    if self.clients.find(client).is_some_and(client::Client::take_offer) {
+                        return Some(output);
+                    }
+                }
+                Output::ShutdownWrite { client } => {
+                    if self.clients.find(client).is_some() {
+                        return Some(output);
+                    }
+                }
+                Output::Close { .. } | Output::Command { .. } | Output::Notice(_) => {
+                    return Some(output);
+                }
+            }
+        }
+    }
+
+    /// Bytes ready for a client's socket; none if the client is gone.
+    pub fn outgoing(&self, client: ClientId) -> &[u8] {
+        self.clients.peek(client).map_or(&[], |client| client.connection.outgoing())
+    }
+
+    /// Whether the drain is over: it was begun, and every client is gone.
+    pub fn is_drained(&self) -> bool {
+        self.is_draining && self.clients.is_empty()
+    }
+
+    /// Clients connected, those being closed included.
+    pub fn clients(&self) -> usize {
+        self.clients.len()
+    }
+
+    fn command(&mut self, id: InstrumentId, command: Command) {
+        let hash = self.hub.instrument(id).stable_hash();
+        let shard = usize::try_from(hash % self.config.shards as u64);
+        let shard = shard.expect("below the number of shards");
+        self.outputs.push_back(Output::Command { shard, command });
+    }
+
+    fn command_subscribe(&mut self, id: InstrumentId) {
+        let instrument = self.hub.instrument(id).clone();
+        self.command(id, Command::Subscribe { id, instrument });
+    }
+
+    fn notice(&mut self, severity: Severity, text: String) {
+        self.outputs.push_back(Output::Notice(Notice { severity, market: None, text }));
+    }
+
+    /// Sees to it that the client's next deadline is among the timers.
+    fn arm(&mut self, id: ClientId) {
+        let Some(client) = self.clients.find(id) else { return };
+        let deadline = client.deadline(&self.config);
+        if deadline < client.armed {
+            client.armed = deadline;
+            self.timers.push(Reverse((deadline, Timer::Client(id))));
+        }
+    }
+
+    /// Sees to it that the driver knows of the client's outgoing bytes.
+    fn offer(&mut self, id: ClientId) {
+        let Some(client) = self.clients.find(id) else { return };
+        if client.make_offer() {
+            self.outputs.push_back(Output::Transmit { client: id });
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! One client: its connection, its subscriptions, and where it stands between accept and close.
+//! Owns its timers and what it is owed; does not know other clients or who publishes.
+
+use std::net::SocketAddr;
+
+use crate::clock::{MonoNs, Now, UnixMs};
+use crate::limits::{
+    CLIENT_MESSAGES_BURST, CLIENT_MESSAGES_PER_SECOND, HTTP_HEAD_PATIENCE, READY_BYTES_MAX,
+};
+use crate::market::{InstrumentId, Interval, Market};
+use crate::wire::Connection;
+
+use super::hub::Interest;
+use super::outbox::{Class, FrameMeta, Outbox};
+use super::{ClientId, FanoutConfig};
+
+/// Where a client stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The upgrade request has not arrived whole.
+    Handshaking,
+    /// Messages flow, perhaps after the client's own Close or FIN.
+    Live,
+    /// Our last bytes are ready; the socket is closed at `until` if they are not taken.
+    Flushing { until: MonoNs },
+    /// Our FIN is out; what still comes is discarded until `until`.
+    Draining { until: MonoNs },
+}
+
+/// What a client that has said it is done still gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Nothing more.
+    Nothing,
+    /// The first quote of each series (Close 1000).
+    FirstQuotes,
+    /// Every limit, and without a limit the first quote of each series (empty Close, FIN).
+    Everything,
+}
+
+/// The client's Close or FIN.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Goodbye {
+    /// What it still gets.
+    pub(super) due: Due,
+    /// The code of our Close.
+    pub(super) code: u16,
+    /// When it has waited long enough.
+    pub(super) until: MonoNs,
+}
+
+/// Whether the driver knows that there are bytes to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offer {
+    /// There are none.
+    Nothing,
+    /// A `Transmit` is among the outputs.
+    Queued,
+    /// The driver took the `Transmit`: what is still there, the socket did not take.
+    Taken,
+}
+
+/// Some instruments of one market.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    /// Ascending within a client.
+    pub(super) key: u32,
+    /// The request's `id`, as JSON.
+    pub(super) id: Option<String>,
+    /// Where.
+    pub(super) market: Market,
+    /// The length of the candles.
+    pub(super) interval: Interval,
+    /// What is left of the symbols asked for, in the order given.
+    pub(super) instruments: Vec<InstrumentId>,
+    /// Quotes it was given; 0: without end.
+    pub(super) limit: u64,
+    /// Quotes still to come, if there is a limit.
+    pub(super) remaining: u64,
+    /// Open candles are left out.
+    pub(super) closed_only: bool,
+    /// Instruments without a quote so far.
+    pub(super) unquoted: usize,
+}
+
+impl Subscription {
+    /// Whether its limit is reached.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.limit > 0 && self.remaining == 0
+    }
+
+    fn satisfies(&self, due: Due) -> bool {
+        match due {
+            Due::Nothing => true,
+            Due::FirstQuotes => self.unquoted == 0,
+            Due::Everything => self.limit == 0 && self.unquoted == 0,
+        }
+    }
+}
+
+/// One client.
+pub(super) struct Client {
+    pub(super) id: ClientId,
+    pub(super) peer: SocketAddr,
+    pub(super) connection: Connection,
+    pub(super) phase: Phase,
+    /// Ascending by key.
+    pub(super) subscriptions: Vec<Subscription>,
+    pub(super) next_key: u32,
+    pub(super) outbox: Outbox,
+    pub(super) offer: Offer,
+    /// Its FIN was read.
+    pub(super) is_half_closed: bool,
+    pub(super) goodbye: Option<Goodbye>,
+    /// Counted among the clients, not among those told that there is no room.
+    pub(super) is_admitted: bool,
+    /// A limit was reached, which ends the connection with the last subscription.
+    pub(super) is_served: bool,
+    /// Messages of it wait for the next turn.
+    pub(super) is_unread: bool,
+    /// The newest closed candle made ready for it.
+    pub(super) newest_closed: Option<UnixMs>,
+    /// When the oldest quote that is ready was received from the exchange.
+    pub(super) oldest_received: Option<MonoNs>,
+    /// The deadline for its first subscription; `None` once it has one.
+    pub(super) subscribe_by: Option<MonoNs>,
+    /// The earliest entry among the timers.
+    pub(super) armed: MonoNs,
+    pub(super) last_heard: MonoNs,
+    /// When a ping went out that nothing has answered.
+    pub(super) pinged: Option<MonoNs>,
+    opened: MonoNs,
+    tokens: u32,
+    tokens_at: MonoNs,
+}
+
+impl Client {
+    /// A client whose TCP connection was accepted now.
+    pub(super) fn new(id: ClientId, peer: SocketAddr, now: Now) -> Self {
+        Self {
+            id,
+            peer,
+            connection: Connection::server(),
+            phase: Phase::Handshaking,
+            subscriptions: Vec::new(),
+            next_key: 0,
+            outbox: Outbox::default(),
+            offer: Offer::Nothing,
+            is_half_closed: false,
+            goodbye: None,
+            is_admitted: true,
+            is_served: false,
+            is_unread: false,
+            newest_closed: None,
+            oldest_received: None,
+            subscribe_by: None,
+            armed: MonoNs(u64::MAX),
+            last_heard: now.mono,
+            pinged: None,
+            opened: now.mono,
+            tokens: CLIENT_MESSAGES_BURST,
+            tokens_at: now.mono,
+        }
+    }
+
+    /// Whether frames must queue: the socket did not take what it was offered, enough is ready for
+    /// it, or older frames are owed.
+    pub(super) fn is_behind(&self) -> bool {
+        let ready = self.connection.outgoing().len();
+        let is_blocked = self.offer == Offer::Taken && ready > 0;
+        is_blocked || ready >= READY_BYTES_MAX || !self.outbox.is_empty()
+    }
+
+    /// Takes note of a frame that was made ready: counts it for each of the client's `interests`
+    /// in its instrument. Returns whether a subscription may have ended or a goodbye be due.
+    pub(super) fn count(&mut self, interests: &mut [Interest], meta: &FrameMeta) -> bool {
+        if meta.class == Class::Closed {
+            self.newest_closed = self.newest_closed.max(Some(meta.open_time));
+        }
+        self.oldest_received = self.oldest_received.or(meta.received);
+        if !meta.is_quote() {
+            return false;
+        }
+        let mut is_exhausted = false;
+        for interest in interests.iter_mut().filter(|interest| interest.wants(meta)) {
+            if interest.is_quoted && !interest.is_limited {
+                continue;
+            }
+            let subscription = self.subscription(interest.key);
+            if !std::mem::replace(&mut interest.is_quoted, true) {
+                subscription.unquoted -= 1;
+            }
+            if interest.is_limited {
+                subscription.remaining = subscription.remaining.saturating_sub(1);
+                is_exhausted |= subscription.remaining == 0;
+            }
+        }
+        is_exhausted || self.goodbye.is_some()
+    }
+
+    /// The subscription with `key`, which an interest names.
+    pub(super) fn subscription(&mut self, key: u32) -> &mut Subscription {
+        let at = self.subscriptions.binary_search_by_key(&key, |subscription| subscription.key);
+        &mut self.subscriptions[at.expect("an interest's subscription lives")]
+    }
+
+    /// Whether the client's goodbye, if it has said one, may be answered now.
+    pub(super) fn is_goodbye_due(&self, now: Now) -> bool {
+        self.goodbye.is_some_and(|goodbye| {
+            let all = self.subscriptions.iter().all(|one| one.satisfies(goodbye.due));
+            all || goodbye.until <= now.mono
+        })
+    }
+
+    /// Takes one message from the client's allowance. `false`: it has none left.
+    pub(super) fn take_token(&mut self, now: Now) -> bool {
+        let elapsed_ms = now.mono.since(self.tokens_at).as_millis();
+        let earned = elapsed_ms.saturating_mul(u128::from(CLIENT_MESSAGES_PER_SECOND)) / 1000;
+        if earned > 0 {
+            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
+            self.tokens = self.tokens.saturating_add(earned).min(CLIENT_MESSAGES_BURST);
+            self.tokens_at = now.mono;
+        }
+        self.tokens.checked_sub(1).map(|left| self.tokens = left).is_some()
+    }
+
+    /// When something has to happen without anything arriving.
+    pub(super) fn deadline(&self, config: &FanoutConfig) -> MonoNs {
+        match self.phase {
+            Phase::Handshaking => self.opened.after(HTTP_HEAD_PATIENCE),
+            Phase::Flushing { until } | Phase::Draining { until } => until,
+            Phase::Live => {
+                let goodbye = self.goodbye.map(|goodbye| goodbye.until);
+                let all = [self.subscribe_by, goodbye, self.ping_deadline(config)];
+                all.into_iter().flatten().min().unwrap_or(MonoNs(u64::MAX))
+            }
+        }
+    }
+
+    /// When to ping, or when to give up waiting for the answer. A client that has said goodbye
+    /// has another deadline.
+    pub(super) fn ping_deadline(&self, config: &FanoutConfig) -> Option<MonoNs> {
+        if self.goodbye.is_some() || config.ping_interval.is_zero() {
+            return None;
+        }
+        Some(match self.pinged {
+            None => self.last_heard.after(config.ping_interval),
+            Some(pinged) => pinged.after(config.ping_timeout),
+        })
+    }
+
+    /// The client gave a sign of life.
+    pub(super) fn heard(&mut self, now: Now) {
+        self.last_heard = now.mono;
+        self.pinged = None;
+    }
+}
+
+impl Client {
+    /// Whether updates are not for it: it is not live.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.phase != Phase::Live
+    }
+
+    /// Notes that the driver is to be told of outgoing bytes. Returns whether it has to be now.
+    pub(super) fn make_offer(&mut self) -> bool {
+        if self.offer != Offer::Nothing || self.connection.outgoing().is_empty() {
+            return false;
+        }
+        self.offer = Offer::Queued;
+        true
+    }
+
+    /// The driver is being told. `false`: there is nothing to write any more.
+    pub(super) fn take_offer(&mut self) -> bool {
+        let is_ready = !self.connection.outgoing().is_empty();
+        self.offer = if is_ready { Offer::Taken } else { Offer::Nothing };
+        is_ready
+    }
+
+    /// All that was outgoing is written.
+    pub(super) fn written(&mut self) {
+        self.offer = Offer::Nothing;
+    }
+}

@@ -1,0 +1,279 @@
+//! Candles and gaps as JSON. Owns the order and spelling of their fields; knows no client. Writes
+//! into a buffer that is reused and allocates nothing once that has grown.
+
+use crate::clock::{Now, RFC3339_BYTES, UnixMs, write_rfc3339};
+use crate::market::{CandleUpdate, Instrument, Interval};
+
+/// What is the same in every message about one instrument, rendered once.
+#[derive(Debug)]
+pub(super) struct Labels {
+    /// `,"exchange":"binance","symbol":"BTCUSDT","contract_type":"spot"`.
+    names: Vec<u8>,
+    interval: Interval,
+    volume_unit: &'static str,
+}
+
+/// The `type` of a candle's message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CandleType {
+    /// A candle, open or closed.
+    Quote,
+    /// A closed candle that the exchange restated.
+    Correction,
+}
+
+impl Labels {
+    /// Renders what is fixed about `instrument`.
+    pub(super) fn new(instrument: &Instrument) -> Self {
+        let row = instrument.market.row();
+        let mut names = Vec::new();
+        names.extend_from_slice(b",\"exchange\":");
+        write_string(&mut names, row.venue.name());
+        names.extend_from_slice(b",\"symbol\":");
+        write_string(&mut names, &instrument.symbol);
+        names.extend_from_slice(b",\"contract_type\":");
+        write_string(&mut names, row.contract_type.name());
+        Self { names, interval: instrument.interval, volume_unit: row.volume_unit.name() }
+    }
+
+    /// The length of the instrument's candles.
+    pub(super) fn interval(&self) -> Interval {
+        self.interval
+    }
+
+    /// Appends `update` as `candle_type`, its fields in the order of the client protocol.
+    pub(super) fn write_candle(
+        &self,
+        out: &mut Vec<u8>,
+        candle_type: CandleType,
+        update: &CandleUpdate,
+        now: Now,
+    ) {
+        let candle = &update.candle;
+        out.extend_from_slice(match candle_type {
+            CandleType::Quote => b"{\"type\":\"quote\",\"current_time\":\"",
+            CandleType::Correction => b"{\"type\":\"correction\",\"current_time\":\"",
+        });
+        write_time(out, now.unix_us, 6);
+        out.extend_from_slice(b"\",\"timestamp\":\"");
+        let timestamp = update.event_time.unwrap_or(candle.open_time);
+        write_time(out, timestamp.0.saturating_mul(1000), 3);
+        out.push(b'"');
+        out.extend_from_slice(&self.names);
+        for (name, value) in [
+            (&b",\"open\":"[..], &candle.open),
+            (b",\"high\":", &candle.high),
+            (b",\"low\":", &candle.low),
+            (b",\"close\":", &candle.close),
+            (b",\"volume\":", &candle.volume),
+        ] {
+            out.extend_from_slice(name);
+            out.extend_from_slice(value.as_bytes());
+        }
+        write_unsigned(out, b",\"trade_num\":", candle.trades);
+        self.write_identity(out, update);
+        out.extend_from_slice(b",\"volume_unit\":\"");
+        out.extend_from_slice(self.volume_unit.as_bytes());
+        out.push(b'"');
+        if let Some(quote_volume) = &candle.quote_volume {
+            out.extend_from_slice(b",\"quote_volume\":");
+            out.extend_from_slice(quote_volume.as_bytes());
+        }
+        out.push(b'}');
+    }
+
+    /// From `is_closed_candle` to `final_by`.
+    fn write_identity(&self, out: &mut Vec<u8>, update: &CandleUpdate) {
+        let open_time = update.candle.open_time;
+        out.extend_from_slice(match update.is_closed() {
+            true => b",\"is_closed_candle\":true,\"interval\":\"",
+            false => b",\"is_closed_candle\":false,\"interval\":\"",
+        });
+        out.extend_from_slice(self.interval.name().as_bytes());
+        write_signed(out, b"\",\"open_time\":", open_time.0);
+        write_signed(out, b",\"close_time\":", self.interval.close_time(open_time).0);
+        write_signed(out, b",\"seq\":", self.interval.seq(open_time));
+        write_unsigned(out, b",\"revision\":", u64::from(update.revision));
+        out.extend_from_slice(b",\"source\":\"");
+        out.extend_from_slice(update.source.name().as_bytes());
+        match update.final_by {
+            None => out.extend_from_slice(b"\",\"final_by\":null"),
+            Some(final_by) => {
+                out.extend_from_slice(b"\",\"final_by\":\"");
+                out.extend_from_slice(final_by.name().as_bytes());
+                out.push(b'"');
+            }
+        }
+    }
+
+    /// Appends a `gap` of `missing` windows (at least 1), the first of which opens at
+    /// `first_missing`. `from` and `to` are open times, both missing.
+    pub(super) fn write_gap(
+        &self,
+        out: &mut Vec<u8>,
+        first_missing: UnixMs,
+        missing: u64,
+        now: Now,
+    ) {
+        out.extend_from_slice(b"{\"type\":\"gap\",\"current_time\":\"");
+        write_time(out, now.unix_us, 6);
+        out.push(b'"');
+        out.extend_from_slice(&self.names);
+        out.extend_from_slice(b",\"interval\":\"");
+        out.extend_from_slice(self.interval.name().as_bytes());
+        let span = i64::try_from(missing.saturating_sub(1)).unwrap_or(i64::MAX);
+        let last = first_missing.0.saturating_add(span.saturating_mul(self.interval.ms()));
+        write_signed(out, b"\",\"from\":", first_missing.0);
+        write_signed(out, b",\"to\":", last);
+        write_unsigned(out, b",\"count\":", missing);
+        out.extend_from_slice(b",\"reason\":\"not_received\"}");
+    }
+}
+
+/// Appends `text` as a JSON string. No control character survives unescaped, so a message never
+/// has a newline inside.
+pub(super) fn write_string(out: &mut Vec<u8>, text: &str) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    out.push(b'"');
+    for &byte in text.as_bytes() {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            0..0x20 | 0x7f => {
+                let (high, low) = (HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]);
+                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
+            }
+            _ => out.push(byte),
+        }
+    }
+    out.push(b'"');
+}
+
+/// Appends `before`, then `value` in decimal.
+pub(super) fn write_unsigned(out: &mut Vec<u8>, before: &[u8], mut value: u64) {
+    let mut digits = [0; DIGITS_MAX];
+    let mut start = DIGITS_MAX;
+    loop {
+        start -= 1;
+        digits[start] = b'0' + u8::try_from(value % 10).unwrap_or(0);
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(before);
+    out.extend_from_slice(&digits[start..]);
+}
+
+fn write_signed(out: &mut Vec<u8>, before: &[u8], value: i64) {
+    out.extend_from_slice(before);
+    write_unsigned(out, if value < 0 { b"-" } else { b"" }, value.unsigned_abs());
+}
+
+fn write_time(out: &mut Vec<u8>, unix_us: i64, fraction: usize) {
+    let mut text = [0; RFC3339_BYTES];
+    let length = write_rfc3339(unix_us, fraction, &mut text);
+    out.extend_from_slice(&text[..length]);
+}
+
+/// `u64::MAX` has 20 digits.
+const DIGITS_MAX: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::MonoNs;
+    use crate::market::{Candle, FinalBy, InstrumentId, Market, Source, Venue};
+
+    fn labels(symbol: &str) -> Labels {
+        let market = Market::find(Venue::Binance, "coinm").unwrap();
+        Labels::new(&Instrument { market, symbol: symbol.into(), interval: Interval::M1 })
+    }
+
+    fn update() -> CandleUpdate {
+        CandleUpdate {
+            instrument: InstrumentId(0),
+            candle: Candle {
+                open_time: UnixMs(1_700_000_040_000),
+                open: "29038.46000000".parse().unwrap(),
+                high: "29040.1".parse().unwrap(),
+                low: "0.00000001".parse().unwrap(),
+                close: "29039".parse().unwrap(),
+                volume: "3495670.8399999999".parse().unwrap(),
+                quote_volume: Some("9.49653573".parse().unwrap()),
+                trades: 17,
+            },
+            event_time: Some(UnixMs(1_700_000_100_005)),
+            received: MonoNs(0),
+            final_by: Some(FinalBy::Flag),
+            source: Source::Ws,
+            revision: 0,
+        }
+    }
+
+    fn candle_text(labels: &Labels, update: &CandleUpdate, candle_type: CandleType) -> String {
+        let mut out = Vec::new();
+        let now = Now { mono: MonoNs(0), unix_us: 1_700_000_100_123_456 };
+        labels.write_candle(&mut out, candle_type, update, now);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_quote_has_every_field_in_the_order_of_the_protocol() {
+        let text = candle_text(&labels("BTCUSD_PERP"), &update(), CandleType::Quote);
+        assert_eq!(
+            text,
+            "{\"type\":\"quote\",\"current_time\":\"2023-11-14T22:15:00.123456+00:00\",\
+             \"timestamp\":\"2023-11-14T22:15:00.005+00:00\",\"exchange\":\"binance\",\
+             \"symbol\":\"BTCUSD_PERP\",\"contract_type\":\"coinm\",\"open\":29038.46,\
+             \"high\":29040.1,\"low\":0.00000001,\"close\":29039,\"volume\":3495670.8399999999,\
+             \"trade_num\":17,\"is_closed_candle\":true,\"interval\":\"1m\",\
+             \"open_time\":1700000040000,\"close_time\":1700000099999,\"seq\":28333334,\
+             \"revision\":0,\"source\":\"ws\",\"final_by\":\"flag\",\
+             \"volume_unit\":\"contracts\",\"quote_volume\":9.49653573}"
+        );
+    }
+
+    #[test]
+    fn an_open_candle_says_so_and_falls_back_on_its_open_time() {
+        let mut open = update();
+        (open.final_by, open.event_time, open.candle.quote_volume) = (None, None, None);
+        let text = candle_text(&labels("X"), &open, CandleType::Quote);
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(json["is_closed_candle"], false);
+        assert_eq!(json["final_by"], serde_json::Value::Null);
+        assert_eq!(json["timestamp"], "2023-11-14T22:14:00.000+00:00");
+        assert!(json.get("quote_volume").is_none());
+    }
+
+    #[test]
+    fn symbols_are_escaped_and_other_scripts_kept() {
+        for symbol in ["币安人生USDT", "A\"B\\C\u{1}\n\u{7f}"] {
+            let text = candle_text(&labels(symbol), &update(), CandleType::Correction);
+            assert!(!text.contains('\n'));
+            let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(json["symbol"], symbol);
+            assert_eq!(json["type"], "correction");
+        }
+    }
+
+    #[test]
+    fn a_gap_names_its_first_and_last_window() {
+        let mut out = Vec::new();
+        labels("X").write_gap(&mut out, UnixMs(120_000), 3, Now::default());
+        let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!((json["from"].as_i64(), json["to"].as_i64()), (Some(120_000), Some(240_000)));
+        assert_eq!((json["count"].as_i64(), json["type"].as_str()), (Some(3), Some("gap")));
+    }
+
+    #[test]
+    fn integers_are_written_whole() {
+        let mut out = Vec::new();
+        write_unsigned(&mut out, b"", u64::MAX);
+        write_signed(&mut out, b" ", i64::MIN);
+        write_signed(&mut out, b" ", 0);
+        assert_eq!(out, b"18446744073709551615 -9223372036854775808 0");
+    }
+}

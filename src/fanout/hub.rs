@@ -1,0 +1,272 @@
+//! Who wants which instrument. Owns the interest lists, the newest candle of each live stream, and
+//! whether the exchange is subscribed; knows no frame and no socket.
+
+use std::ops::Range;
+
+use crate::clock::{MonoNs, Now, UnixMs};
+use crate::limits::{INSTRUMENTS_MAX, UNSUBSCRIBE_LINGER};
+use crate::market::instrument::TableFull;
+use crate::market::{CandleUpdate, Instrument, InstrumentId, InstrumentTable};
+
+use super::encode::Labels;
+use super::outbox::{Class, FrameMeta};
+
+/// One client's interest in one instrument, by one of its subscriptions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Interest {
+    /// Index of the client in its table; the client lives at least as long as its interests.
+    pub(super) client: u32,
+    /// Which of the client's subscriptions.
+    pub(super) key: u32,
+    /// Open candles are not wanted.
+    pub(super) closed_only: bool,
+    /// The subscription ends after a number of quotes.
+    pub(super) is_limited: bool,
+    /// The subscription has had a quote of this instrument.
+    pub(super) is_quoted: bool,
+}
+
+impl Interest {
+    /// Whether the subscription covers such a frame.
+    pub(super) fn wants(&self, meta: &FrameMeta) -> bool {
+        !(self.closed_only && meta.class == Class::Open)
+    }
+}
+
+/// Whether the exchange streams an instrument to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Upstream {
+    Off,
+    On,
+    /// Nobody wants it; it ends at this time unless somebody comes back.
+    Lingering(MonoNs),
+}
+
+/// One instrument.
+#[derive(Debug)]
+pub(super) struct Stream {
+    /// What is constant in its messages.
+    pub(super) labels: Labels,
+    /// Sorted by client and key, so one client's interests are neighbours.
+    interests: Vec<Interest>,
+    /// The newest candle while the stream is live.
+    latest: Option<CandleUpdate>,
+    upstream: Upstream,
+    /// Wanted whether or not a client wants it.
+    is_preloaded: bool,
+}
+
+impl Stream {
+    /// Everybody's interest; one client's are neighbours.
+    pub(super) fn interests_mut(&mut self) -> &mut [Interest] {
+        &mut self.interests
+    }
+
+    /// Whether anybody is to be told.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.interests.is_empty()
+    }
+
+    /// The interests of one client.
+    pub(super) fn of_client(&mut self, client: u32) -> &mut [Interest] {
+        let range = self.range(client);
+        &mut self.interests[range]
+    }
+
+    /// Keeps `update` if it is the newest. Returns whether the stream is live; the update of a
+    /// stream that has ended is late and goes nowhere.
+    pub(super) fn take(&mut self, update: &CandleUpdate) -> bool {
+        if self.upstream == Upstream::Off {
+            return false;
+        }
+        let open_time = update.candle.open_time;
+        if self.latest.is_none_or(|latest| open_time >= latest.candle.open_time) {
+            self.latest = Some(*update);
+        }
+        true
+    }
+
+    /// The newest candle, unless it is two intervals old.
+    pub(super) fn latest(&self, now: Now) -> Option<CandleUpdate> {
+        let fresh_since = UnixMs(now.unix_ms().0 - 2 * self.labels.interval().ms());
+        self.latest.filter(|latest| latest.candle.open_time > fresh_since)
+    }
+
+    fn range(&self, client: u32) -> Range<usize> {
+        let start = self.interests.partition_point(|interest| interest.client < client);
+        let rest = &self.interests[start..];
+        start..start + rest.iter().take_while(|interest| interest.client == client).count()
+    }
+
+    fn position(&self, client: u32, key: u32) -> Result<usize, usize> {
+        self.interests
+            .binary_search_by_key(&(client, key), |interest| (interest.client, interest.key))
+    }
+}
+
+/// Every instrument that was ever asked for.
+#[derive(Debug)]
+pub(super) struct Hub {
+    table: InstrumentTable,
+    /// By instrument id.
+    streams: Vec<Stream>,
+}
+
+impl Hub {
+    /// A hub that knows no instrument.
+    pub(super) fn new() -> Self {
+        Self { table: InstrumentTable::new(INSTRUMENTS_MAX), streams: Vec::new() }
+    }
+
+    /// The id of `instrument`, which is added if it is new.
+    pub(super) fn intern(&mut self, instrument: &Instrument) -> Result<InstrumentId, TableFull> {
+        let id = self.table.intern(instrument)?;
+        if id.index() == self.streams.len() {
+            self.streams.push(Stream {
+                labels: Labels::new(instrument),
+                interests: Vec::new(),
+                latest: None,
+                upstream: Upstream::Off,
+                is_preloaded: false,
+            });
+        }
+        Ok(id)
+    }
+
+    /// The instrument with `id`.
+    pub(super) fn instrument(&self, id: InstrumentId) -> &Instrument {
+        self.table.instrument(id)
+    }
+
+    /// The stream with `id`; `None` if this hub never gave out the id.
+    pub(super) fn stream(&mut self, id: InstrumentId) -> Option<&mut Stream> {
+        self.streams.get_mut(id.index())
+    }
+
+    /// Keeps the exchange's stream for ever. Returns whether it has to be subscribed now.
+    pub(super) fn preload(&mut self, id: InstrumentId) -> bool {
+        let stream = &mut self.streams[id.index()];
+        stream.is_preloaded = true;
+        let was = std::mem::replace(&mut stream.upstream, Upstream::On);
+        was == Upstream::Off
+    }
+
+    /// Adds an interest. Returns whether the exchange has to be subscribed now.
+    pub(super) fn add(&mut self, id: InstrumentId, interest: Interest) -> bool {
+        let stream = &mut self.streams[id.index()];
+        let at = stream.position(interest.client, interest.key);
+        let at = at.expect_err("a subscription names each of its instruments once");
+        stream.interests.insert(at, interest);
+        let was = std::mem::replace(&mut stream.upstream, Upstream::On);
+        was == Upstream::Off
+    }
+
+    /// Removes an interest; `None` if there was none. With the last one the linger begins, and
+    /// its end is returned.
+    pub(super) fn remove(
+        &mut self,
+        id: InstrumentId,
+        client: u32,
+        key: u32,
+        now: Now,
+    ) -> Option<(Interest, Option<MonoNs>)> {
+        let stream = &mut self.streams[id.index()];
+        let interest = stream.interests.remove(stream.position(client, key).ok()?);
+        let is_last = stream.interests.is_empty() && !stream.is_preloaded;
+        if !is_last || stream.upstream != Upstream::On {
+            return Some((interest, None));
+        }
+        let until = now.mono.after(UNSUBSCRIBE_LINGER);
+        stream.upstream = Upstream::Lingering(until);
+        Some((interest, Some(until)))
+    }
+
+    /// Ends the stream if its linger is over. Returns whether the exchange has to be unsubscribed.
+    pub(super) fn end_linger(&mut self, id: InstrumentId, now: Now) -> bool {
+        let stream = &mut self.streams[id.index()];
+        let is_over = matches!(stream.upstream, Upstream::Lingering(until) if until <= now.mono);
+        if is_over {
+            stream.upstream = Upstream::Off;
+            stream.latest = None;
+        }
+        is_over
+    }
+
+    /// The exchange ended the stream: the next interest asks it again. Returns the clients (by
+    /// index) that had an interest.
+    pub(super) fn reject(&mut self, id: InstrumentId) -> Vec<u32> {
+        let Some(stream) = self.streams.get_mut(id.index()) else { return Vec::new() };
+        stream.upstream = Upstream::Off;
+        stream.is_preloaded = false;
+        stream.latest = None;
+        let mut clients: Vec<u32> = stream.interests.iter().map(|at| at.client).collect();
+        clients.dedup();
+        clients
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::market::{Interval, Market, Venue};
+
+    fn hub() -> (Hub, InstrumentId) {
+        let market = Market::find(Venue::Binance, "spot").unwrap();
+        let mut hub = Hub::new();
+        let instrument = Instrument { market, symbol: "BTCUSDT".into(), interval: Interval::M1 };
+        let id = hub.intern(&instrument).unwrap();
+        (hub, id)
+    }
+
+    fn interest(client: u32, key: u32) -> Interest {
+        Interest { client, key, closed_only: false, is_limited: false, is_quoted: false }
+    }
+
+    fn at(seconds: u64) -> Now {
+        Now { mono: MonoNs(seconds * 1_000_000_000), unix_us: 0 }
+    }
+
+    #[test]
+    fn the_exchange_is_subscribed_once_and_left_after_the_linger() {
+        let (mut hub, id) = hub();
+        assert!(hub.add(id, interest(3, 0)));
+        assert!(!hub.add(id, interest(1, 0)));
+        assert_eq!(hub.remove(id, 1, 0, at(1)).unwrap().1, None);
+        let until = hub.remove(id, 3, 0, at(1)).unwrap().1.unwrap();
+        assert_eq!(until, at(1).mono.after(UNSUBSCRIBE_LINGER));
+        assert!(!hub.end_linger(id, at(15)));
+        assert!(hub.end_linger(id, at(16)));
+        assert!(!hub.end_linger(id, at(17)));
+        assert!(hub.add(id, interest(1, 0)), "subscribed anew");
+    }
+
+    #[test]
+    fn who_comes_back_within_the_linger_keeps_the_stream() {
+        let (mut hub, id) = hub();
+        hub.add(id, interest(0, 0));
+        hub.remove(id, 0, 0, at(0));
+        assert!(!hub.add(id, interest(0, 1)));
+        assert!(!hub.end_linger(id, at(100)));
+    }
+
+    #[test]
+    fn a_preloaded_stream_stays_without_clients() {
+        let (mut hub, id) = hub();
+        assert!(hub.preload(id));
+        assert!(!hub.add(id, interest(0, 0)));
+        assert_eq!(hub.remove(id, 0, 0, at(0)).unwrap().1, None);
+        assert!(!hub.end_linger(id, at(100)));
+    }
+
+    #[test]
+    fn one_clients_interests_are_neighbours() {
+        let (mut hub, id) = hub();
+        for (client, key) in [(5, 1), (2, 0), (5, 0), (9, 4), (5, 7)] {
+            hub.add(id, interest(client, key));
+        }
+        let keys: Vec<u32> = hub.stream(id).unwrap().of_client(5).iter().map(|i| i.key).collect();
+        assert_eq!(keys, [0, 1, 7]);
+        assert!(hub.stream(id).unwrap().of_client(4).is_empty());
+        assert_eq!(hub.reject(id), [2, 5, 9]);
+    }
+}

@@ -1,0 +1,310 @@
+//! A client's life: accepted, upgraded, read, pinged, closed. Owns the closing rules: who is told
+//! what before the FIN, and how long anything is waited for. Serves no request itself.
+
+use std::net::SocketAddr;
+
+use crate::clock::Now;
+use crate::limits::{
+    CLIENT_MESSAGES_PER_TURN, CLIENTS_MAX, CLOSE_DRAIN, CLOSE_NORMAL_LINGER, CLOSE_WRITE_PATIENCE,
+    REFUSALS_MAX,
+};
+use crate::messages::Severity;
+use crate::wire::{Event, WireError};
+
+use super::client::{Client, Due, Goodbye, Phase};
+use super::protocol::{Refusal, write_notice};
+use super::publish::{CLOSE_NORMAL, CLOSE_POLICY};
+use super::{ClientId, Fanout, Output};
+
+impl Fanout {
+    /// A TCP connection was accepted. Where there is no room, or the server is going down, the
+    /// client is answered with HTTP 503 at once, then closed.
+    pub fn handle_accepted(&mut self, peer: SocketAddr, now: Now) -> ClientId {
+        let admitted = usize::try_from(self.metrics.clients.value()).unwrap_or(0);
+        let is_full = admitted >= self.config.clients_max.min(CLIENTS_MAX);
+        let id = self.clients.insert(|id| Client::new(id, peer, now));
+        if is_full || self.is_draining {
+            self.refuse_accepted(id, now);
+        } else {
+            self.metrics.accepted.increment();
+            self.metrics.clients.add(1);
+            self.arm(id);
+        }
+        id
+    }
+
+    fn refuse_accepted(&mut self, id: ClientId, now: Now) {
+        self.metrics.refused.increment();
+        let admitted = usize::try_from(self.metrics.clients.value()).unwrap_or(0);
+        let refusals = self.clients.len().saturating_sub(admitted);
+        let Some(client) = self.clients.find(id) else { return };
+        client.is_admitted = false;
+        if refusals > REFUSALS_MAX {
+            return self.remove(id, now);
+        }
+        let why = if self.is_draining { "the server is going down" } else { "too many clients" };
+        client.connection.refuse(503, RETRY_AFTER, why);
+        self.flush(id, now);
+    }
+
+    /// Bytes from a client's socket, at most [`crate::limits::READ_BYTES_MAX`] at a time. What
+    /// comes after our Close is discarded.
+    pub fn handle_bytes(&mut self, id: ClientId, bytes: &[u8], now: Now) {
+        let Some(client) = self.clients.find(id) else { return };
+        if !matches!(client.phase, Phase::Handshaking | Phase::Live) {
+            return;
+        }
+        client.heard(now);
+        if let Err(error) = client.connection.handle_bytes(bytes) {
+            return self.fail(id, &error, now);
+        }
+        if !client.is_unread {
+            self.read_messages(id, now);
+        }
+    }
+
+    /// Handles what a client has sent, as far as one turn's share goes.
+    pub(super) fn read_messages(&mut self, id: ClientId, now: Now) {
+        for _ in 0..CLIENT_MESSAGES_PER_TURN {
+            let Some(client) = self.clients.find(id) else { return };
+            if !matches!(client.phase, Phase::Handshaking | Phase::Live) {
+                return;
+            }
+            match client.connection.next_event() {
+                Err(error) => return self.fail(id, &error, now),
+                Ok(None) => return self.end_turn(id, now),
+                Ok(Some(_)) if !client.take_token(now) => return self.stop_flood(id, now),
+                Ok(Some(event)) => self.handle_event(id, event, now),
+            }
+        }
+        if let Some(client) = self.clients.find(id) {
+            client.is_unread = true;
+            self.unread.push_back(id);
+        }
+        self.end_turn(id, now);
+    }
+
+    fn handle_event(&mut self, id: ClientId, event: Event, now: Now) {
+        match event {
+            Event::Open { .. } => {
+                let subscribe_by = now.mono.after(self.config.subscribe_timeout);
+                if let Some(client) = self.clients.find(id) {
+                    client.phase = Phase::Live;
+                    client.subscribe_by = Some(subscribe_by);
+                }
+            }
+            Event::Text(_) | Event::Binary(_) if self.is_draining => {}
+            Event::Text(text) => self.serve(id, text.as_str(), now),
+            Event::Binary(_) => {
+                let message = "binary messages are not understood; send JSON as a text message";
+                self.send_error(id, &Refusal::new("binary_message", message.to_owned()));
+            }
+            Event::Ping | Event::Pong(_) => {}
+            Event::Close { code, .. } => self.say_goodbye(id, code, now),
+        }
+    }
+
+    /// After a client's bytes were handled.
+    fn end_turn(&mut self, id: ClientId, now: Now) {
+        let Some(client) = self.clients.find(id) else { return };
+        if client.connection.outgoing().len() > self.config.client_buffer_max + PONGS_BYTES_MAX {
+            // It asks and pings without ever reading the answers.
+            return self.remove(id, now);
+        }
+        self.settle(id, now);
+        self.offer(id);
+        self.arm(id);
+    }
+
+    /// The peer said Close; what it still gets depends on the code.
+    fn say_goodbye(&mut self, id: ClientId, code: Option<u16>, now: Now) {
+        let (due, patience) = match code {
+            None => (Due::Everything, self.config.close_linger),
+            Some(CLOSE_NORMAL) => (Due::FirstQuotes, CLOSE_NORMAL_LINGER),
+            Some(_) => (Due::Nothing, CLOSE_NORMAL_LINGER),
+        };
+        let Some(client) = self.clients.find(id) else { return };
+        let (code, until) = (code.unwrap_or(CLOSE_NORMAL), now.mono.after(patience));
+        client.goodbye = Some(Goodbye { due, code, until });
+        client.subscribe_by = None;
+    }
+
+    /// A client's FIN: `read()` returned 0. Harmless when repeated.
+    pub fn handle_half_closed(&mut self, id: ClientId, now: Now) {
+        let Some(client) = self.clients.find(id) else { return };
+        if std::mem::replace(&mut client.is_half_closed, true) {
+            return;
+        }
+        match client.phase {
+            Phase::Handshaking | Phase::Draining { .. } => self.remove(id, now),
+            Phase::Flushing { .. } => {}
+            Phase::Live => {
+                if client.goodbye.is_none() {
+                    self.say_goodbye(id, None, now);
+                }
+                self.settle(id, now);
+                self.arm(id);
+            }
+        }
+    }
+
+    /// A client's socket failed: it is gone, and the driver has closed the socket or will.
+    /// Not to be called after [`Output::Close`]; harmless then.
+    pub fn handle_lost(&mut self, id: ClientId, now: Now) {
+        self.forget(id, now);
+    }
+
+    /// The client broke the protocol; what it is to be told is outgoing already.
+    fn fail(&mut self, id: ClientId, error: &WireError, now: Now) {
+        match error {
+            WireError::Protocol { .. } => self.metrics.protocol_errors.increment(),
+            WireError::Handshake(_) | WireError::Tls(_) => self.metrics.refused.increment(),
+        }
+        if let Some(client) = self.clients.find(id) {
+            let text = format!("client {}: {error}", client.peer);
+            self.notice(Severity::Debug, text);
+        }
+        self.flush(id, now);
+    }
+
+    fn stop_flood(&mut self, id: ClientId, now: Now) {
+        let message = "too many messages; wait between requests, or name more symbols in one";
+        let refusal = Refusal::new("too_many_messages", message.to_owned());
+        self.close_with_error(id, &refusal, now);
+    }
+
+    /// Says why, then Close 1008.
+    pub(super) fn close_with_error(&mut self, id: ClientId, refusal: &Refusal, now: Now) {
+        self.write_error_frame(refusal);
+        if let Some(client) = self.clients.find(id).filter(|client| client.phase == Phase::Live) {
+            // Ahead of what is owed, which is not sent any more.
+            client.connection.append_frames(&self.frame);
+            self.metrics.sent_messages.increment();
+        }
+        self.close(id, CLOSE_POLICY, &refusal.message, now);
+    }
+
+    /// Says Close; what is owed beyond the outgoing bytes is dropped.
+    pub(super) fn close(&mut self, id: ClientId, code: u16, reason: &str, now: Now) {
+        if let Some(client) = self.clients.find(id) {
+            client.connection.send_close(code, reason);
+            self.flush(id, now);
+        }
+    }
+
+    /// Nothing is added to the outgoing bytes any more; when they are written, FIN.
+    fn flush(&mut self, id: ClientId, now: Now) {
+        self.end_subscriptions(id, now);
+        let Some(client) = self.clients.find(id) else { return };
+        client.outbox.clear(&mut self.frames);
+        client.phase = Phase::Flushing { until: now.mono.after(CLOSE_WRITE_PATIENCE) };
+        if client.connection.outgoing().is_empty() {
+            return self.shut_down(id, now);
+        }
+        self.offer(id);
+        self.arm(id);
+    }
+
+    /// Everything is written: FIN, unless the peer's was there first.
+    pub(super) fn shut_down(&mut self, id: ClientId, now: Now) {
+        let Some(client) = self.clients.find(id) else { return };
+        if client.is_half_closed {
+            return self.remove(id, now);
+        }
+        client.phase = Phase::Draining { until: now.mono.after(CLOSE_DRAIN) };
+        self.outputs.push_back(Output::ShutdownWrite { client: id });
+        self.arm(id);
+    }
+
+    /// The client's socket is to be closed now.
+    fn remove(&mut self, id: ClientId, now: Now) {
+        if self.forget(id, now) {
+            self.outputs.push_back(Output::Close { client: id });
+        }
+    }
+
+    fn forget(&mut self, id: ClientId, now: Now) -> bool {
+        self.end_subscriptions(id, now);
+        let Some(mut client) = self.clients.remove(id) else { return false };
+        client.outbox.clear(&mut self.frames);
+        if client.is_admitted {
+            self.metrics.clients.add(-1);
+        }
+        true
+    }
+
+    /// One of the client's deadlines may have come.
+    pub(super) fn client_timeout(&mut self, id: ClientId, now: Now) {
+        let Some(client) = self.clients.find(id) else { return };
+        client.armed = crate::clock::MonoNs(u64::MAX);
+        if client.deadline(&self.config) <= now.mono {
+            match client.phase {
+                Phase::Handshaking => {
+                    self.metrics.refused.increment();
+                    client.connection.refuse(408, "", "the request did not arrive in time");
+                    self.flush(id, now);
+                }
+                Phase::Flushing { .. } | Phase::Draining { .. } => self.remove(id, now),
+                Phase::Live => self.live_timeout(id, now),
+            }
+        }
+        self.arm(id);
+    }
+
+    fn live_timeout(&mut self, id: ClientId, now: Now) {
+        let Some(client) = self.clients.find(id) else { return };
+        if client.goodbye.is_some() {
+            return self.settle(id, now);
+        }
+        if client.subscribe_by.is_some_and(|deadline| deadline <= now.mono) {
+            let seconds = self.config.subscribe_timeout.as_secs_f64();
+            let message = format!(
+                "no subscription within {seconds} s; send one object such as {{\"exchange\":\
+                 \"binance\",\"contract_type\":\"spot\",\"symbols\":[\"BTCUSDT\"]}}"
+            );
+            let refusal = Refusal::new("subscribe_timeout", message);
+            return self.close_with_error(id, &refusal, now);
+        }
+        if client.ping_deadline(&self.config).is_some_and(|deadline| deadline <= now.mono) {
+            if client.pinged.is_some() {
+                return self.remove(id, now);
+            }
+            client.pinged = Some(now.mono);
+            client.connection.send_ping(b"");
+            self.offer(id);
+        }
+    }
+
+    /// The server is going down: nobody new is admitted, everybody is told, gets what is owed, and
+    /// is closed with 1001. The driver bounds the time.
+    pub fn begin_drain(&mut self, now: Now) {
+        if std::mem::replace(&mut self.is_draining, true) {
+            return;
+        }
+        for id in self.clients.ids() {
+            let Some(client) = self.clients.find(id) else { continue };
+            match client.phase {
+                Phase::Handshaking => {
+                    client.connection.refuse(503, RETRY_AFTER, "the server is going down");
+                    self.flush(id, now);
+                }
+                Phase::Live => {
+                    client.is_unread = false;
+                    self.payload.clear();
+                    let text = "the server is going down; connect again";
+                    write_notice(&mut self.payload, "draining", text, now);
+                    self.send_payload(id);
+                    self.settle(id, now);
+                    self.offer(id);
+                }
+                Phase::Flushing { .. } | Phase::Draining { .. } => {}
+            }
+        }
+        self.unread.clear();
+    }
+}
+
+const RETRY_AFTER: &str = "Retry-After: 5\r\n";
+
+/// Room for pongs and answers to a client that is behind, beyond what it may be owed.
+const PONGS_BYTES_MAX: usize = 2 * crate::limits::READY_BYTES_MAX;

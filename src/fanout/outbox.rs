@@ -1,0 +1,286 @@
+//! What a client that is behind is still owed. Owns the order (closed candles, corrections, gaps
+//! and answers as they came; open candles last, the newest of each series only) and the frames
+//! that several clients share. Writes to no socket and counts no subscription.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::clock::{MonoNs, UnixMs};
+use crate::market::InstrumentId;
+
+/// What kind of message a frame holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// A running candle: may be replaced by its successor.
+    Open,
+    /// A closed candle, first published.
+    Closed,
+    /// A closed candle, restated.
+    Correction,
+    /// Windows known to be missing.
+    Gap,
+}
+
+/// What is known about a frame that came from an instrument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FrameMeta {
+    /// Whose message it is.
+    pub(super) instrument: InstrumentId,
+    /// What it says.
+    pub(super) class: Class,
+    /// Open time of the candle, or of the first missing window.
+    pub(super) open_time: UnixMs,
+    /// When the exchange's bytes arrived; `None` if that is not measured.
+    pub(super) received: Option<MonoNs>,
+}
+
+impl FrameMeta {
+    /// Whether it is a `quote`: what `limit` counts.
+    pub(super) fn is_quote(&self) -> bool {
+        matches!(self.class, Class::Open | Class::Closed)
+    }
+}
+
+/// Handle of a frame in the [`FramePool`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FrameId(u32);
+
+/// Frames owed to at least one client, each stored once. Freed frames keep their buffer for the
+/// next one, so a fan-out that has been busy before allocates nothing.
+#[derive(Debug, Default)]
+pub(super) struct FramePool {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    owners: u32,
+    /// `None`: an answer to one client, owed whatever it subscribes.
+    meta: Option<FrameMeta>,
+    bytes: Vec<u8>,
+}
+
+impl FramePool {
+    /// Stores `bytes`, owned by nobody yet. Every call is followed by at least one [`Self::own`].
+    pub(super) fn insert(&mut self, bytes: &[u8], meta: Option<FrameMeta>) -> FrameId {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { owners: 0, meta: None, bytes: Vec::new() });
+            u32::try_from(self.slots.len() - 1).expect("memory ends before 4 billion frames")
+        });
+        let slot = &mut self.slots[index as usize];
+        assert_eq!(slot.owners, 0, "a free slot has no owner");
+        slot.meta = meta;
+        slot.bytes.clear();
+        slot.bytes.extend_from_slice(bytes);
+        FrameId(index)
+    }
+
+    /// One more client is owed the frame.
+    fn own(&mut self, id: FrameId) {
+        self.slots[id.0 as usize].owners += 1;
+    }
+
+    /// One client less is owed the frame; with the last it is freed.
+    pub(super) fn release(&mut self, id: FrameId) {
+        let slot = &mut self.slots[id.0 as usize];
+        assert!(slot.owners > 0, "released more often than owned");
+        slot.owners -= 1;
+        if slot.owners == 0 {
+            if slot.bytes.capacity() > KEPT_BYTES_MAX {
+                slot.bytes = Vec::new();
+            }
+            self.free.push(id.0);
+        }
+    }
+
+    /// The frame's bytes.
+    pub(super) fn bytes(&self, id: FrameId) -> &[u8] {
+        &self.slots[id.0 as usize].bytes
+    }
+
+    /// What is known about the frame; `None` for an answer.
+    pub(super) fn meta(&self, id: FrameId) -> Option<FrameMeta> {
+        self.slots[id.0 as usize].meta
+    }
+
+    /// Frames owed to somebody.
+    #[cfg(test)]
+    pub(super) fn in_use(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+}
+
+/// What one client is owed beyond the bytes made ready for its socket.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    /// In order: closed candles, corrections, gaps, answers.
+    ordered: VecDeque<FrameId>,
+    /// The newest open candle of each series.
+    open: HashMap<InstrumentId, FrameId>,
+    /// The series in `open`, oldest first. May name a series whose candle is gone, or one twice.
+    open_order: VecDeque<InstrumentId>,
+    bytes: usize,
+}
+
+impl Outbox {
+    /// Whether nothing is owed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ordered.is_empty() && self.open.is_empty()
+    }
+
+    /// Bytes owed.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Owes the client `id`. Returns whether an open candle was conflated: replaced by its
+    /// successor, or made pointless by its own closed candle.
+    pub(super) fn owe(&mut self, frames: &mut FramePool, id: FrameId) -> bool {
+        frames.own(id);
+        self.bytes += frames.bytes(id).len();
+        match frames.meta(id) {
+            Some(FrameMeta { class: Class::Open, instrument, .. }) => {
+                let replaced = self.open.insert(instrument, id);
+                if replaced.is_none() {
+                    self.open_order.push_back(instrument);
+                }
+                replaced.is_some_and(|old| self.drop_frame(frames, old))
+            }
+            Some(FrameMeta { class: Class::Closed, instrument, open_time, .. }) => {
+                self.ordered.push_back(id);
+                let stale = self.open.get(&instrument).copied();
+                let stale = stale.filter(|&open| {
+                    frames.meta(open).is_some_and(|meta| meta.open_time <= open_time)
+                });
+                stale.is_some_and(|old| {
+                    self.open.remove(&instrument);
+                    self.drop_frame(frames, old)
+                })
+            }
+            Some(FrameMeta { class: Class::Correction | Class::Gap, .. }) | None => {
+                self.ordered.push_back(id);
+                false
+            }
+        }
+    }
+
+    /// Takes the next frame to be written; the caller releases it.
+    pub(super) fn pop(&mut self, frames: &FramePool) -> Option<FrameId> {
+        let id = self.ordered.pop_front().or_else(|| self.pop_open())?;
+        self.bytes -= frames.bytes(id).len();
+        Some(id)
+    }
+
+    /// Owes nothing any more.
+    pub(super) fn clear(&mut self, frames: &mut FramePool) {
+        while let Some(id) = self.pop(frames) {
+            frames.release(id);
+        }
+        *self = Self::default();
+    }
+
+    /// Open time of the oldest closed candle or correction owed: what a client that is cut off
+    /// now has not had.
+    pub(super) fn oldest_closed(&self, frames: &FramePool) -> Option<(InstrumentId, UnixMs)> {
+        let metas = self.ordered.iter().filter_map(|&id| frames.meta(id));
+        let closed = metas.filter(|meta| matches!(meta.class, Class::Closed | Class::Correction));
+        closed.map(|meta| (meta.instrument, meta.open_time)).min_by_key(|&(_, open_time)| open_time)
+    }
+
+    fn pop_open(&mut self) -> Option<FrameId> {
+        loop {
+            let instrument = self.open_order.pop_front()?;
+            if let Some(id) = self.open.remove(&instrument) {
+                return Some(id);
+            }
+        }
+    }
+
+    /// Always true, for the callers' convenience.
+    fn drop_frame(&mut self, frames: &mut FramePool, id: FrameId) -> bool {
+        self.bytes -= frames.bytes(id).len();
+        frames.release(id);
+        true
+    }
+}
+
+/// Buffers above this are given back. Source: a quote has 500 bytes; a list of symbols up to 60 kB.
+const KEPT_BYTES_MAX: usize = 4 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meta(instrument: u32, class: Class, minute: i64) -> Option<FrameMeta> {
+        let (instrument, open_time) = (InstrumentId(instrument), UnixMs(minute * 60_000));
+        Some(FrameMeta { instrument, class, open_time, received: None })
+    }
+
+    fn owe(
+        outbox: &mut Outbox,
+        frames: &mut FramePool,
+        text: &str,
+        meta: Option<FrameMeta>,
+    ) -> bool {
+        let id = frames.insert(text.as_bytes(), meta);
+        outbox.owe(frames, id)
+    }
+
+    fn drain(outbox: &mut Outbox, frames: &mut FramePool) -> Vec<String> {
+        std::iter::from_fn(|| {
+            let id = outbox.pop(frames)?;
+            let text = String::from_utf8(frames.bytes(id).to_vec()).unwrap();
+            frames.release(id);
+            Some(text)
+        })
+        .collect()
+    }
+
+    #[test]
+    fn closed_candle_is_never_conflated() {
+        let (mut outbox, mut frames) = (Outbox::default(), FramePool::default());
+        for minute in 0..50 {
+            let text = format!("c{minute}");
+            assert!(!owe(&mut outbox, &mut frames, &text, meta(0, Class::Closed, minute)));
+        }
+        let expected: Vec<String> = (0..50).map(|minute| format!("c{minute}")).collect();
+        assert_eq!(drain(&mut outbox, &mut frames), expected);
+    }
+
+    #[test]
+    fn an_open_candle_is_replaced_by_its_successor_and_comes_after_what_is_closed() {
+        let (mut outbox, mut frames) = (Outbox::default(), FramePool::default());
+        assert!(!owe(&mut outbox, &mut frames, "o1", meta(0, Class::Open, 1)));
+        assert!(!owe(&mut outbox, &mut frames, "other", meta(1, Class::Open, 1)));
+        assert!(owe(&mut outbox, &mut frames, "o1'", meta(0, Class::Open, 1)));
+        owe(&mut outbox, &mut frames, "c0", meta(0, Class::Closed, 0));
+        owe(&mut outbox, &mut frames, "answer", None);
+        assert_eq!(outbox.bytes(), "o1'othercoanswer".len());
+        assert_eq!(drain(&mut outbox, &mut frames), ["c0", "answer", "o1'", "other"]);
+        assert_eq!((outbox.bytes(), frames.in_use()), (0, 0));
+    }
+
+    #[test]
+    fn an_open_candle_never_follows_its_own_close() {
+        let (mut outbox, mut frames) = (Outbox::default(), FramePool::default());
+        owe(&mut outbox, &mut frames, "o1", meta(0, Class::Open, 1));
+        assert!(owe(&mut outbox, &mut frames, "c1", meta(0, Class::Closed, 1)));
+        owe(&mut outbox, &mut frames, "o2", meta(0, Class::Open, 2));
+        assert_eq!(drain(&mut outbox, &mut frames), ["c1", "o2"]);
+        assert_eq!(frames.in_use(), 0);
+    }
+
+    #[test]
+    fn a_shared_frame_is_stored_once_and_freed_with_its_last_owner() {
+        let (mut one, mut two) = (Outbox::default(), Outbox::default());
+        let mut frames = FramePool::default();
+        let id = frames.insert(b"shared", meta(0, Class::Closed, 7));
+        one.owe(&mut frames, id);
+        two.owe(&mut frames, id);
+        assert_eq!(one.oldest_closed(&frames), Some((InstrumentId(0), UnixMs(420_000))));
+        assert_eq!(frames.in_use(), 1);
+        one.clear(&mut frames);
+        assert_eq!(drain(&mut two, &mut frames), ["shared"]);
+        assert_eq!(frames.in_use(), 0);
+    }
+}

@@ -1,0 +1,317 @@
+//! Answers to clients as JSON: `subscribed`, `unsubscribed`, `list`, `pong`, `notice`, `error`.
+//! Owns their fields and that none exceeds what one message may have; sends nothing.
+
+use crate::clock::{Now, RFC3339_BYTES, write_rfc3339};
+use crate::limits::{CLIENT_MESSAGE_BYTES_MAX, SERVER_MESSAGE_BYTES_MAX, SYMBOL_BYTES_MAX};
+use crate::market::{Interval, Market};
+
+use super::encode::{write_string, write_unsigned};
+
+/// Why a client's request is not served, or what it has to know about a subscription.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// `system_message`: stable, for programs.
+    pub(super) code: &'static str,
+    /// `message`: a sentence for a person that says what would be right.
+    pub(super) message: String,
+    /// The field of the request that is at fault.
+    pub(super) field: Option<&'static str>,
+    /// The exchange it is about.
+    pub(super) exchange: Option<String>,
+    /// The contract type it is about.
+    pub(super) contract_type: Option<String>,
+    /// The symbols it is about, if it is about symbols.
+    pub(super) symbols: Vec<String>,
+    /// The exchange's own words.
+    pub(super) exchange_message: Option<String>,
+    /// The request's `id`, as JSON.
+    pub(super) id: Option<String>,
+}
+
+impl Refusal {
+    /// A refusal that is about no field.
+    pub(super) fn new(code: &'static str, message: String) -> Self {
+        Self { code, message, ..Self::default() }
+    }
+
+    /// A refusal of one field.
+    pub(super) fn field(code: &'static str, field: &'static str, message: String) -> Self {
+        Self { code, message, field: Some(field), ..Self::default() }
+    }
+
+    /// Names the market it is about.
+    pub(super) fn about(mut self, market: Market) -> Self {
+        self.exchange = Some(market.venue().name().to_owned());
+        self.contract_type = Some(market.contract_type().name().to_owned());
+        self
+    }
+}
+
+/// One subscription, as `subscribed` and `list` show it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shown<'a> {
+    /// Where.
+    pub(super) market: Market,
+    /// The length of the candles.
+    pub(super) interval: Interval,
+    /// Its symbols.
+    pub(super) symbols: &'a [&'a str],
+    /// Quotes it was given; 0: without end.
+    pub(super) limit: u64,
+    /// Quotes still to come, where there is a limit.
+    pub(super) remaining: Option<u64>,
+    /// Whether open candles are left out.
+    pub(super) closed_only: bool,
+}
+
+/// Appends an `error`.
+pub(super) fn write_error(out: &mut Vec<u8>, refusal: &Refusal) {
+    out.extend_from_slice(b"{\"type\":\"error\",\"message\":");
+    write_string(out, cut(&refusal.message));
+    write_field(out, "system_message", Some(refusal.code));
+    write_field(out, "exchange", refusal.exchange.as_deref());
+    write_field(out, "contract_type", refusal.contract_type.as_deref());
+    if !refusal.symbols.is_empty() {
+        let symbols: Vec<&str> = refusal.symbols.iter().map(String::as_str).collect();
+        write_symbols(out, &symbols, SYMBOLS_BYTES_MAX);
+    }
+    write_field(out, "exchange_message", refusal.exchange_message.as_deref().map(cut));
+    write_field(out, "field", refusal.field);
+    write_end(out, refusal.id.as_deref());
+}
+
+/// Appends the answer to a subscription that was accepted.
+pub(super) fn write_subscribed(out: &mut Vec<u8>, shown: &Shown<'_>, id: Option<&str>) {
+    out.extend_from_slice(b"{\"type\":\"subscribed\"");
+    write_shown(out, shown, SYMBOLS_BYTES_MAX);
+    write_end(out, id);
+}
+
+/// Appends the answer to an `unsubscribe` that ended something. `market`: none for "everything".
+pub(super) fn write_unsubscribed(
+    out: &mut Vec<u8>,
+    market: Option<Market>,
+    symbols: &[&str],
+    id: Option<&str>,
+) {
+    out.extend_from_slice(b"{\"type\":\"unsubscribed\"");
+    write_field(out, "exchange", market.map(|market| market.venue().name()));
+    write_field(out, "contract_type", market.map(|market| market.contract_type().name()));
+    write_symbols(out, symbols, SYMBOLS_BYTES_MAX);
+    write_end(out, id);
+}
+
+/// The `list` of a client's subscriptions, built one by one.
+pub(super) struct ListWriter<'a> {
+    out: &'a mut Vec<u8>,
+    written: usize,
+    omitted: u64,
+}
+
+impl<'a> ListWriter<'a> {
+    /// Begins the message.
+    pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
+        out.extend_from_slice(b"{\"type\":\"list\",\"subscriptions\":[");
+        Self { out, written: 0, omitted: 0 }
+    }
+
+    /// Adds one subscription; once the message is full it is only counted.
+    pub(super) fn push(&mut self, shown: &Shown<'_>) {
+        let left = SYMBOLS_BYTES_MAX.saturating_sub(self.out.len());
+        if left < SHOWN_BYTES_MAX {
+            self.omitted += 1;
+            return;
+        }
+        self.out.extend_from_slice(if self.written > 0 { b",{" } else { b"{" });
+        let start = self.out.len();
+        write_shown(self.out, shown, left - SHOWN_BYTES_MAX / 2);
+        self.out.remove(start);
+        self.out.push(b'}');
+        self.written += 1;
+    }
+
+    /// Ends the message.
+    pub(super) fn finish(self, id: Option<&str>) {
+        self.out.push(b']');
+        if self.omitted > 0 {
+            write_unsigned(self.out, b",\"subscriptions_omitted\":", self.omitted);
+        }
+        write_end(self.out, id);
+    }
+}
+
+/// Appends the answer to a `ping`.
+pub(super) fn write_pong(out: &mut Vec<u8>, now: Now, id: Option<&str>) {
+    out.extend_from_slice(b"{\"type\":\"pong\",\"current_time\":\"");
+    write_current_time(out, now);
+    out.push(b'"');
+    write_end(out, id);
+}
+
+/// Appends a `notice`: something every client should know.
+pub(super) fn write_notice(out: &mut Vec<u8>, code: &str, message: &str, now: Now) {
+    out.extend_from_slice(b"{\"type\":\"notice\",\"current_time\":\"");
+    write_current_time(out, now);
+    out.extend_from_slice(b"\",\"message\":");
+    write_string(out, message);
+    write_field(out, "system_message", Some(code));
+    out.push(b'}');
+}
+
+/// Begins with a comma.
+fn write_shown(out: &mut Vec<u8>, shown: &Shown<'_>, symbols_bytes_max: usize) {
+    write_field(out, "exchange", Some(shown.market.venue().name()));
+    write_field(out, "contract_type", Some(shown.market.contract_type().name()));
+    write_symbols(out, shown.symbols, symbols_bytes_max);
+    write_unsigned(out, b",\"limit\":", shown.limit);
+    if let Some(remaining) = shown.remaining {
+        write_unsigned(out, b",\"remaining\":", remaining);
+    }
+    write_field(out, "interval", Some(shown.interval.name()));
+    out.extend_from_slice(if shown.closed_only {
+        b",\"closed_only\":true"
+    } else {
+        b",\"closed_only\":false"
+    });
+}
+
+/// As many of `symbols` as fit into `bytes_max`; the others are counted in `symbols_omitted`.
+fn write_symbols(out: &mut Vec<u8>, symbols: &[&str], bytes_max: usize) {
+    out.extend_from_slice(b",\"symbols\":[");
+    let start = out.len();
+    let mut written = 0;
+    for symbol in symbols {
+        if out.len() - start + 2 * SYMBOL_BYTES_MAX > bytes_max {
+            break;
+        }
+        if written > 0 {
+            out.push(b',');
+        }
+        write_string(out, symbol);
+        written += 1;
+    }
+    out.push(b']');
+    if written < symbols.len() {
+        write_unsigned(out, b",\"symbols_omitted\":", (symbols.len() - written) as u64);
+    }
+}
+
+fn write_field(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
+    if let Some(value) = value {
+        out.push(b',');
+        write_string(out, name);
+        out.push(b':');
+        write_string(out, value);
+    }
+}
+
+fn write_end(out: &mut Vec<u8>, id: Option<&str>) {
+    if let Some(id) = id {
+        out.extend_from_slice(b",\"id\":");
+        out.extend_from_slice(id.as_bytes());
+    }
+    out.push(b'}');
+    debug_assert!(out.len() <= SERVER_MESSAGE_BYTES_MAX);
+}
+
+fn write_current_time(out: &mut Vec<u8>, now: Now) {
+    let mut text = [0; RFC3339_BYTES];
+    let length = write_rfc3339(now.unix_us, 6, &mut text);
+    out.extend_from_slice(&text[..length]);
+}
+
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MESSAGE_BYTES_MAX)]
+}
+
+/// Most bytes of a list of symbols, so that what is around it fits too.
+const SYMBOLS_BYTES_MAX: usize = 48_000;
+
+/// Most bytes of a sentence, ours or the exchange's. Escaped it may be six times as long.
+const MESSAGE_BYTES_MAX: usize = 800;
+
+/// A subscription without its symbols, and one symbol.
+const SHOWN_BYTES_MAX: usize = 1_024;
+
+const _: () = assert!(SYMBOLS_BYTES_MAX + 2 * 6 * MESSAGE_BYTES_MAX < SERVER_MESSAGE_BYTES_MAX);
+const _: () = assert!(SERVER_MESSAGE_BYTES_MAX < CLIENT_MESSAGE_BYTES_MAX, "what we send, we read");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::market::Venue;
+    use serde_json::Value;
+
+    fn json(write: impl FnOnce(&mut Vec<u8>)) -> Value {
+        let mut out = Vec::new();
+        write(&mut out);
+        assert!(out.len() <= SERVER_MESSAGE_BYTES_MAX, "{}", out.len());
+        assert!(!out.contains(&b'\n'));
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    fn spot() -> Market {
+        Market::find(Venue::Binance, "spot").unwrap()
+    }
+
+    fn shown<'a>(symbols: &'a [&'a str]) -> Shown<'a> {
+        let interval = Interval::M1;
+        Shown { market: spot(), interval, symbols, limit: 3, remaining: None, closed_only: false }
+    }
+
+    #[test]
+    fn an_error_has_only_the_fields_it_needs() {
+        let refusal = Refusal::field("missing_field", "exchange", "a\n\"b\"".to_owned());
+        let value = json(|out| write_error(out, &refusal));
+        let expected = serde_json::json!({
+            "type": "error", "message": "a\n\"b\"", "system_message": "missing_field",
+            "field": "exchange"
+        });
+        assert_eq!(value, expected);
+    }
+
+    #[test]
+    fn what_is_too_long_is_shortened_and_counted() {
+        let symbols = vec!["ABCDEFGHIJKLMNOPQRSTUVWX"; 4096];
+        let value = json(|out| write_subscribed(out, &shown(&symbols), Some("1")));
+        let written = value["symbols"].as_array().unwrap().len();
+        assert_eq!(value["symbols_omitted"], 4096 - written);
+        assert_eq!(value["id"], 1);
+        let list = json(|out| {
+            let mut list = ListWriter::new(out);
+            list.push(&shown(&symbols[..1000]));
+            list.push(&shown(&symbols));
+            (0..9).for_each(|_| list.push(&shown(&symbols)));
+            list.finish(None);
+        });
+        let listed = list["subscriptions"].as_array().unwrap().len();
+        assert_eq!(list["subscriptions_omitted"], 11 - listed);
+        let long = "\u{1}".repeat(100_000);
+        let refusal = Refusal {
+            exchange_message: Some(long.clone()),
+            symbols: vec!["ABCDEFGHIJKLMNOPQRSTUVWX".to_owned(); 4096],
+            ..Refusal::new("x", long)
+        };
+        json(|out| write_error(out, &refusal));
+    }
+
+    #[test]
+    fn a_list_of_many_small_subscriptions_fits() {
+        let list = json(|out| {
+            let mut list = ListWriter::new(out);
+            (0..2000).for_each(|_| list.push(&shown(&["BTCUSDT"])));
+            list.finish(Some("\"x\""));
+        });
+        assert!(list["subscriptions"].as_array().unwrap().len() > 100);
+        assert_eq!(list["subscriptions"][0]["symbols"][0], "BTCUSDT");
+    }
+
+    #[test]
+    fn a_pong_and_a_notice_tell_the_time() {
+        assert_eq!(json(|out| write_pong(out, Now::default(), Some("4")))["id"], 4);
+        let notice = json(|out| write_notice(out, "draining", "bye", Now::default()));
+        assert_eq!(notice["current_time"], "1970-01-01T00:00:00.000000+00:00");
+        let none = json(|out| write_unsubscribed(out, None, &["A"], None));
+        assert_eq!(none, serde_json::json!({"type": "unsubscribed", "symbols": ["A"]}));
+    }
+}

@@ -1,0 +1,248 @@
+//! The way of an update: encoded once, appended to every subscriber that keeps up, owed to those
+//! that do not, and refilled from there as their sockets take bytes.
+
+use crate::clock::Now;
+use crate::limits::READY_BYTES_MAX;
+use crate::market::{CandleUpdate, InstrumentId, Source};
+use crate::messages::Severity;
+use crate::wire::write_text_frame;
+
+use super::client::{Goodbye, Phase};
+use super::encode::CandleType;
+use super::outbox::{Class, FrameId, FrameMeta};
+use super::{ClientId, Fanout, Output};
+
+impl Fanout {
+    /// Publishes a candle to all who want it.
+    pub(super) fn publish_candle(&mut self, update: &CandleUpdate, now: Now) {
+        let Some(stream) = self.hub.stream(update.instrument) else { return };
+        if !stream.take(update) {
+            return;
+        }
+        if update.source == Source::Ws {
+            let hop = now.mono.since(update.received).as_nanos();
+            self.metrics.received_to_published.record_ns(u64::try_from(hop).unwrap_or(u64::MAX));
+        }
+        if !stream.is_wanted() {
+            return;
+        }
+        let meta = candle_meta(update);
+        let candle_type = match meta.class {
+            Class::Correction => CandleType::Correction,
+            Class::Open | Class::Closed | Class::Gap => CandleType::Quote,
+        };
+        self.payload.clear();
+        stream.labels.write_candle(&mut self.payload, candle_type, update, now);
+        self.publish(meta, now);
+    }
+
+    /// Publishes the message in `payload`: one frame, the same bytes for everybody.
+    pub(super) fn publish(&mut self, meta: FrameMeta, now: Now) {
+        if self.is_draining {
+            return;
+        }
+        self.frame.clear();
+        write_text_frame(&mut self.frame, &self.payload);
+        let Self { hub, clients, frames, frame, metrics, outputs, config, follow_up, slow, .. } =
+            self;
+        let Some(stream) = hub.stream(meta.instrument) else { return };
+        let mut shared = None;
+        let groups = stream.interests_mut().chunk_by_mut(|a, b| a.client == b.client);
+        for group in groups {
+            let client = clients.at(group[0].client);
+            if client.is_deaf() || !group.iter().any(|interest| interest.wants(&meta)) {
+                continue;
+            }
+            if client.is_behind() {
+                let id = *shared.get_or_insert_with(|| frames.insert(frame, Some(meta)));
+                if client.outbox.owe(frames, id) {
+                    metrics.conflated.increment();
+                }
+                if client.outbox.bytes() > config.client_buffer_max {
+                    slow.push(client.id);
+                }
+                continue;
+            }
+            client.connection.append_frames(frame);
+            metrics.sent_messages.increment();
+            if client.count(group, &meta) {
+                follow_up.push(client.id);
+            }
+            if client.make_offer() {
+                outputs.push_back(Output::Transmit { client: client.id });
+            }
+        }
+        self.follow_up(now);
+    }
+
+    /// Looks after the clients for whom the latest publication changed more than their bytes.
+    fn follow_up(&mut self, now: Now) {
+        while let Some(id) = self.slow.pop() {
+            self.close_slow(id, now);
+        }
+        while let Some(id) = self.follow_up.pop() {
+            self.end_exhausted(id, now);
+            self.settle(id, now);
+        }
+    }
+
+    /// Sends a client the newest candle of an instrument that one of its subscriptions has just
+    /// begun with. It counts for that subscription alone: for the others it is no news.
+    pub(super) fn send_latest(&mut self, id: ClientId, key: u32, of: InstrumentId, now: Now) {
+        let Some(stream) = self.hub.stream(of) else { return };
+        let Some(update) = stream.latest(now) else { return };
+        let class = if update.is_closed() { Class::Closed } else { Class::Open };
+        let meta = FrameMeta { class, received: None, ..candle_meta(&update) };
+        let interests = stream.of_client(id.index);
+        let own = interests.binary_search_by_key(&key, |interest| interest.key);
+        let Ok(at) = own.map_err(|_| ()) else { return };
+        if !interests[at].wants(&meta) {
+            return;
+        }
+        self.payload.clear();
+        self.frame.clear();
+        let Some(client) = self.clients.find(id) else { return };
+        stream.labels.write_candle(&mut self.payload, CandleType::Quote, &update, now);
+        write_text_frame(&mut self.frame, &self.payload);
+        if client.is_behind() {
+            let frame = self.frames.insert(&self.frame, Some(meta));
+            client.outbox.owe(&mut self.frames, frame);
+            return;
+        }
+        client.connection.append_frames(&self.frame);
+        client.count(&mut stream.of_client(id.index)[at..=at], &meta);
+        self.metrics.sent_messages.increment();
+    }
+
+    /// Moves what a client is owed into its outgoing bytes, as far as there is room.
+    pub(super) fn refill(&mut self, id: ClientId, now: Now) {
+        loop {
+            let Some(client) = self.clients.find(id) else { return };
+            if client.phase != Phase::Live || client.connection.outgoing().len() >= READY_BYTES_MAX
+            {
+                return;
+            }
+            let Some(frame) = client.outbox.pop(&self.frames) else { return };
+            let may_have_ended = self.send_owed(id, frame);
+            self.frames.release(frame);
+            if may_have_ended {
+                self.end_exhausted(id, now);
+            }
+        }
+    }
+
+    /// Sends one owed frame if the client still wants it: a subscription may have ended meanwhile.
+    fn send_owed(&mut self, id: ClientId, frame: FrameId) -> bool {
+        let Some(client) = self.clients.find(id) else { return false };
+        let bytes = self.frames.bytes(frame);
+        let Some(meta) = self.frames.meta(frame) else {
+            client.connection.append_frames(bytes);
+            self.metrics.sent_messages.increment();
+            return false;
+        };
+        let Some(stream) = self.hub.stream(meta.instrument) else { return false };
+        let interests = stream.of_client(id.index);
+        if !interests.iter().any(|interest| interest.wants(&meta)) {
+            return false;
+        }
+        client.connection.append_frames(bytes);
+        self.metrics.sent_messages.increment();
+        client.count(interests, &meta)
+    }
+
+    /// The driver has written the first `count` outgoing bytes of a client.
+    ///
+    /// When all are written, what is owed refills them: closed candles and answers first, then the
+    /// newest open candles.
+    ///
+    /// # Panics
+    /// If `count` exceeds what was outgoing.
+    pub fn consume_outgoing(&mut self, id: ClientId, count: usize, now: Now) {
+        let Some(client) = self.clients.find(id) else { return };
+        client.connection.consume_outgoing(count);
+        self.metrics.sent_bytes.add(count as u64);
+        if !client.connection.outgoing().is_empty() {
+            if count > 0 && client.pinged.is_some() {
+                // It takes what it is sent; its pong waits behind that.
+                client.pinged = Some(now.mono);
+            }
+            return;
+        }
+        client.written();
+        if let Some(received) = client.oldest_received.take() {
+            let hop = now.mono.since(received).as_nanos();
+            self.metrics.received_to_written.record_ns(u64::try_from(hop).unwrap_or(u64::MAX));
+        }
+        match client.phase {
+            Phase::Flushing { .. } => self.shut_down(id, now),
+            Phase::Live => {
+                self.refill(id, now);
+                self.settle(id, now);
+                self.offer(id);
+                self.arm(id);
+            }
+            Phase::Handshaking | Phase::Draining { .. } => {}
+        }
+    }
+
+    /// Cuts off a client that owes too much, and tells it where to resume.
+    fn close_slow(&mut self, id: ClientId, now: Now) {
+        let Some(client) = self.clients.find(id).filter(|client| client.phase == Phase::Live)
+        else {
+            return;
+        };
+        let owed = client.outbox.oldest_closed(&self.frames);
+        let since = owed.map(|(instrument, open_time)| {
+            open_time.0 - self.hub.instrument(instrument).interval.ms()
+        });
+        let since = since.or(client.newest_closed.map(|open_time| open_time.0));
+        let reason = match since {
+            Some(since) => format!("too slow; resume with \"since\":{since}"),
+            None => "too slow; no closed candle was missed".to_owned(),
+        };
+        self.metrics.slow_disconnects.increment();
+        let text = format!("client {} was closed (1013): {reason}", client.peer);
+        self.notice(Severity::Warning, text);
+        self.close(id, CLOSE_SLOW, &reason, now);
+    }
+
+    /// Answers a goodbye, or ends a connection whose limits are all served, once nothing is owed.
+    pub(super) fn settle(&mut self, id: ClientId, now: Now) {
+        let Some(client) = self.clients.find(id).filter(|client| client.phase == Phase::Live)
+        else {
+            return;
+        };
+        let is_late = client.goodbye.is_some_and(|goodbye| goodbye.until <= now.mono);
+        if !is_late && (client.is_unread || !client.outbox.is_empty()) {
+            return;
+        }
+        let goodbye = client.goodbye.map(|Goodbye { code, .. }| code);
+        if client.is_served && client.subscriptions.is_empty() {
+            self.close(id, goodbye.unwrap_or(CLOSE_NORMAL), "", now);
+        } else if client.is_goodbye_due(now) {
+            self.close(id, goodbye.unwrap_or(CLOSE_NORMAL), "", now);
+        } else if self.is_draining {
+            self.close(id, CLOSE_GOING_AWAY, "the server is going down", now);
+        }
+    }
+}
+
+fn candle_meta(update: &CandleUpdate) -> FrameMeta {
+    let class = match (update.is_closed(), update.revision) {
+        (false, _) => Class::Open,
+        (true, 0) => Class::Closed,
+        (true, _) => Class::Correction,
+    };
+    FrameMeta {
+        instrument: update.instrument,
+        class,
+        open_time: update.candle.open_time,
+        received: (update.source == Source::Ws).then_some(update.received),
+    }
+}
+
+/// Close codes, RFC 6455 section 7.4.1 and IANA's registry.
+pub(super) const CLOSE_NORMAL: u16 = 1000;
+pub(super) const CLOSE_GOING_AWAY: u16 = 1001;
+pub(super) const CLOSE_POLICY: u16 = 1008;
+const CLOSE_SLOW: u16 = 1013;

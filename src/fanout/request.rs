@@ -1,0 +1,450 @@
+//! What a client asks. Owns the fields of a request, their defaults, and the words in which a bad
+//! one is refused; serves nothing.
+
+use simd_json::prelude::*;
+use simd_json::tape::Value;
+
+use crate::limits::{REQUEST_ID_BYTES_MAX, REQUEST_SYMBOLS_MAX, SYMBOL_BYTES_MAX};
+use crate::market::{Interval, Market, Venue};
+
+use super::encode::write_string;
+use super::protocol::Refusal;
+
+/// A request that can be served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Request {
+    /// The client's `id` as JSON, to be echoed in every answer.
+    pub(super) id: Option<String>,
+    /// What it asks.
+    pub(super) op: Op,
+}
+
+/// What a request asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Op {
+    /// Quotes of these symbols.
+    Subscribe(Wanted),
+    /// No more quotes of these symbols (`None`: of any), in this market (`None`: in any).
+    Unsubscribe {
+        /// `None`: everything the client has subscribed.
+        market: Option<Market>,
+        /// Canonical; `None`: every symbol of the market.
+        symbols: Option<Vec<String>>,
+    },
+    /// What is subscribed.
+    List,
+    /// A sign of life.
+    Ping,
+}
+
+/// A subscription as asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// Where.
+    pub(super) market: Market,
+    /// The length of the candles.
+    pub(super) interval: Interval,
+    /// Canonical, each once, in the order given, at least one.
+    pub(super) symbols: Vec<String>,
+    /// Quotes until the subscription ends; 0: without end.
+    pub(super) limit: u64,
+    /// Open candles are not wanted.
+    pub(super) closed_only: bool,
+}
+
+/// Reads one text message. `text` is used up by the parser.
+pub(super) fn parse(text: &mut [u8]) -> Result<Request, Refusal> {
+    let tape = simd_json::to_tape(text).map_err(|_| {
+        Refusal::new("invalid_json", format!("the message is not valid JSON; send {EXAMPLE}"))
+    })?;
+    let value = tape.as_value();
+    let Some(object) = value.as_object() else {
+        let message = format!("the message is not a JSON object; send {EXAMPLE}");
+        return Err(Refusal::new("not_an_object", message));
+    };
+    let mut fields = Fields::default();
+    for (name, value) in object.iter() {
+        fields.put(name, value);
+    }
+    let id = fields.id()?;
+    match fields.op() {
+        Ok(op) => Ok(Request { id, op }),
+        Err(refusal) => Err(Refusal {
+            id,
+            exchange: fields.exchange.and_then(|value| shown(&value)),
+            contract_type: fields.contract_type.and_then(|value| shown(&value)),
+            ..refusal
+        }),
+    }
+}
+
+/// The fields a request may have; a `null` is as good as absent. Unknown ones are ignored, and of
+/// two with one name the last counts.
+#[derive(Default)]
+struct Fields<'tape, 'text> {
+    op: Option<Value<'tape, 'text>>,
+    id: Option<Value<'tape, 'text>>,
+    exchange: Option<Value<'tape, 'text>>,
+    contract_type: Option<Value<'tape, 'text>>,
+    symbols: Option<Value<'tape, 'text>>,
+    limit: Option<Value<'tape, 'text>>,
+    interval: Option<Value<'tape, 'text>>,
+    history: Option<Value<'tape, 'text>>,
+    since: Option<Value<'tape, 'text>>,
+    closed_only: Option<Value<'tape, 'text>>,
+}
+
+impl<'tape, 'text> Fields<'tape, 'text> {
+    fn put(&mut self, name: &str, value: Value<'tape, 'text>) {
+        let field = match name {
+            "op" => &mut self.op,
+            "id" => &mut self.id,
+            "exchange" => &mut self.exchange,
+            "contract_type" => &mut self.contract_type,
+            "symbols" => &mut self.symbols,
+            "limit" => &mut self.limit,
+            "interval" => &mut self.interval,
+            "history" => &mut self.history,
+            "since" => &mut self.since,
+            "closed_only" => &mut self.closed_only,
+            _ => return,
+        };
+        *field = if value.is_null() { None } else { Some(value) };
+    }
+
+    fn op(&self) -> Result<Op, Refusal> {
+        let Some(value) = &self.op else { return self.subscribe() };
+        match value.as_str() {
+            Some("subscribe") => self.subscribe(),
+            Some("unsubscribe") => self.unsubscribe(),
+            Some("list") => Ok(Op::List),
+            Some("ping") => Ok(Op::Ping),
+            Some(other) => Err(Refusal::field("unknown_op", "op", {
+                format!("unknown \"op\" {}; allowed: {OPS}", quoted(other))
+            })),
+            None => Err(wrong_type("op", &format!("a string, one of: {OPS}"))),
+        }
+    }
+
+    fn subscribe(&self) -> Result<Op, Refusal> {
+        let Some(exchange) = &self.exchange else {
+            return Err(missing("exchange", &format!("allowed: {}", venue_names())));
+        };
+        let venue = read_venue(exchange)?;
+        let Some(contract_type) = &self.contract_type else {
+            return Err(missing("contract_type", &format!("allowed: {}", contract_types(venue))));
+        };
+        let market = read_market(venue, contract_type)?;
+        let Some(symbols) = &self.symbols else {
+            return Err(missing("symbols", "an array of strings such as [\"BTCUSDT\"]"));
+        };
+        let symbols = read_symbols(market, symbols)?;
+        let interval = self.interval.as_ref().map_or(Ok(Interval::default()), read_interval)?;
+        self.refuse_what_is_not_offered()?;
+        let limit = self.limit.as_ref().map_or(Ok(0), read_limit)?;
+        let closed_only = match &self.closed_only {
+            None => false,
+            Some(value) => {
+                value.as_bool().ok_or_else(|| wrong_type("closed_only", "true or false"))?
+            }
+        };
+        Ok(Op::Subscribe(Wanted { market, interval, symbols, limit, closed_only }))
+    }
+
+    fn unsubscribe(&self) -> Result<Op, Refusal> {
+        let Some(exchange) = &self.exchange else {
+            if self.contract_type.is_none() && self.symbols.is_none() {
+                return Ok(Op::Unsubscribe { market: None, symbols: None });
+            }
+            return Err(missing("exchange", &format!("allowed: {}", venue_names())));
+        };
+        let venue = read_venue(exchange)?;
+        let Some(contract_type) = &self.contract_type else {
+            return Err(missing("contract_type", &format!("allowed: {}", contract_types(venue))));
+        };
+        let market = read_market(venue, contract_type)?;
+        let symbols = self.symbols.as_ref().map(|value| read_symbols(market, value)).transpose()?;
+        Ok(Op::Unsubscribe { market: Some(market), symbols })
+    }
+
+    fn refuse_what_is_not_offered(&self) -> Result<(), Refusal> {
+        for (name, value) in [("history", &self.history), ("since", &self.since)] {
+            match value.as_ref().map(|value| value.as_u64()) {
+                None | Some(Some(0)) => {}
+                Some(Some(_)) => {
+                    let message =
+                        format!("\"{name}\" is not offered by this server yet; leave it out");
+                    return Err(Refusal::field("not_offered", name, message));
+                }
+                Some(None) => return Err(wrong_type(name, "an integer, 0 or more")),
+            }
+        }
+        Ok(())
+    }
+
+    /// The `id`, rendered as JSON.
+    fn id(&self) -> Result<Option<String>, Refusal> {
+        let Some(value) = &self.id else { return Ok(None) };
+        if let Some(text) = value.as_str().filter(|text| text.len() <= REQUEST_ID_BYTES_MAX) {
+            return Ok(Some(quoted_whole(text)));
+        }
+        let number = value.as_i64().map(|number| number.to_string());
+        let number = number.or_else(|| value.as_u64().map(|number| number.to_string()));
+        number.map(Some).ok_or_else(|| {
+            let right = format!("an integer or a string of at most {REQUEST_ID_BYTES_MAX} bytes");
+            wrong_type("id", &right)
+        })
+    }
+}
+
+fn read_venue(value: &Value<'_, '_>) -> Result<Venue, Refusal> {
+    let Some(name) = value.as_str() else {
+        return Err(wrong_type("exchange", &format!("a string, one of: {}", venue_names())));
+    };
+    Venue::from_name(name).ok_or_else(|| {
+        let message = format!("unknown exchange {}; allowed: {}", quoted(name), venue_names());
+        Refusal::field("unknown_exchange", "exchange", message)
+    })
+}
+
+fn read_market(venue: Venue, value: &Value<'_, '_>) -> Result<Market, Refusal> {
+    let allowed = contract_types(venue);
+    let Some(name) = value.as_str() else {
+        return Err(wrong_type("contract_type", &format!("a string, one of: {allowed}")));
+    };
+    Market::find(venue, name).ok_or_else(|| {
+        let (name, venue) = (quoted(name), venue.name());
+        let message = format!("unknown contract_type {name} for {venue}; allowed: {allowed}");
+        Refusal::field("unknown_contract_type", "contract_type", message)
+    })
+}
+
+/// The canonical symbols, each once.
+fn read_symbols(market: Market, value: &Value<'_, '_>) -> Result<Vec<String>, Refusal> {
+    let is_wrong = || wrong_type("symbols", "an array of strings such as [\"BTCUSDT\"]");
+    let given: Vec<&str> = match (value.as_str(), value.as_array()) {
+        (Some(one), _) => vec![one],
+        (None, Some(many)) => {
+            let texts = many.iter().map(|symbol| symbol.into_string());
+            texts.collect::<Option<_>>().ok_or_else(is_wrong)?
+        }
+        (None, None) => return Err(is_wrong()),
+    };
+    if given.is_empty() {
+        let message = "\"symbols\" is empty; name at least one, such as [\"BTCUSDT\"]";
+        return Err(Refusal::field("empty_symbols", "symbols", message.to_owned()));
+    }
+    if given.len() > REQUEST_SYMBOLS_MAX {
+        let message = format!(
+            "\"symbols\" has {} entries; at most {REQUEST_SYMBOLS_MAX} per request",
+            given.len()
+        );
+        return Err(Refusal::field("too_many_symbols", "symbols", message));
+    }
+    let mut seen = std::collections::HashSet::new();
+    let mut symbols = Vec::with_capacity(given.len());
+    for text in given {
+        let symbol = market.canonical_symbol(text).ok_or_else(|| invalid_symbol(market, text))?;
+        if seen.insert(symbol.clone()) {
+            symbols.push(symbol);
+        }
+    }
+    Ok(symbols)
+}
+
+fn read_interval(value: &Value<'_, '_>) -> Result<Interval, Refusal> {
+    let names: Vec<&str> = Interval::ALL.into_iter().map(Interval::name).collect();
+    let names = names.join(", ");
+    let Some(name) = value.as_str() else {
+        return Err(wrong_type("interval", &format!("a string, one of: {names}")));
+    };
+    Interval::from_name(name).ok_or_else(|| {
+        let message = format!("unknown interval {}; allowed: {names}", quoted(name));
+        Refusal::field("unknown_interval", "interval", message)
+    })
+}
+
+fn read_limit(value: &Value<'_, '_>) -> Result<u64, Refusal> {
+    value.as_u64().ok_or_else(|| wrong_type("limit", "an integer, 0 or more (0: without end)"))
+}
+
+fn invalid_symbol(market: Market, text: &str) -> Refusal {
+    let message = format!(
+        "{} in \"symbols\" can be no symbol of {market}: 1 to {SYMBOL_BYTES_MAX} bytes, \
+         without spaces, quotes and slashes",
+        quoted(text)
+    );
+    let symbols = vec![cut(text).to_owned()];
+    Refusal { symbols, ..Refusal::field("invalid_symbol", "symbols", message) }
+}
+
+fn missing(field: &'static str, right: &str) -> Refusal {
+    Refusal::field("missing_field", field, format!("\"{field}\" is missing; {right}"))
+}
+
+fn wrong_type(field: &'static str, right: &str) -> Refusal {
+    Refusal::field("wrong_type", field, format!("\"{field}\" must be {right}"))
+}
+
+fn venue_names() -> String {
+    Venue::ALL.map(Venue::name).join(", ")
+}
+
+/// `spot, usdm (or um), coinm (or cm)`.
+fn contract_types(venue: Venue) -> String {
+    let names = Market::of(venue).map(|market| {
+        let row = market.row();
+        match row.aliases {
+            [] => row.contract_type.name().to_owned(),
+            aliases => format!("{} (or {})", row.contract_type.name(), aliases.join(", ")),
+        }
+    });
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// The client's own text as far as it is repeated in an answer.
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(SHOWN_BYTES_MAX)]
+}
+
+fn quoted(text: &str) -> String {
+    quoted_whole(cut(text))
+}
+
+fn quoted_whole(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    write_string(&mut out, text);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn shown(value: &Value<'_, '_>) -> Option<String> {
+    value.as_str().map(|text| cut(text).to_owned())
+}
+
+const SHOWN_BYTES_MAX: usize = 64;
+const OPS: &str = "subscribe, unsubscribe, list, ping";
+const EXAMPLE: &str =
+    r#"one object such as {"exchange":"binance","contract_type":"spot","symbols":["BTCUSDT"]}"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Request, Refusal> {
+        parse(&mut text.as_bytes().to_vec())
+    }
+
+    fn wanted(text: &str) -> Wanted {
+        match read(text).unwrap().op {
+            Op::Subscribe(wanted) => wanted,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_request_of_the_python_server_is_understood() {
+        let line = "{\"exchange\":\"binance\",\"contract_type\":\"UM\",\
+                    \"symbols\":[\"btcusdt\",\"ETHUSDT\",\"BTCUSDT\"],\"limit\":3,\"x\":[{}]}\n";
+        let wanted = wanted(line);
+        assert_eq!(wanted.market.to_string(), "binance usdm");
+        assert_eq!(wanted.symbols, ["BTCUSDT", "ETHUSDT"]);
+        assert_eq!((wanted.limit, wanted.closed_only), (3, false));
+    }
+
+    #[test]
+    fn nulls_are_absent_and_one_symbol_may_be_a_string() {
+        let wanted = wanted(
+            r#"{"exchange":"BINANCE","contract_type":"spot","symbols":"BTCUSDT","limit":null,
+                "op":null,"id":null,"interval":"1m","history":0,"since":null,"closed_only":true}"#,
+        );
+        assert_eq!((wanted.limit, wanted.closed_only), (0, true));
+        assert_eq!(wanted.symbols, ["BTCUSDT"]);
+    }
+
+    #[test]
+    fn the_id_is_kept_as_json() {
+        for (id, expected) in [("7", "7"), ("-1", "-1"), ("\"a\\nb\"", "\"a\\nb\"")] {
+            let request = read(&format!(r#"{{"op":"ping","id":{id}}}"#)).unwrap();
+            assert_eq!(request.id.as_deref(), Some(expected));
+        }
+        let refusal = read(r#"{"op":"dance","id":"x"}"#).unwrap_err();
+        assert_eq!(refusal.id.as_deref(), Some("\"x\""));
+    }
+
+    #[test]
+    fn each_bad_request_has_its_own_error_that_names_the_field_and_what_is_right() {
+        let head = r#""exchange":"binance","contract_type":"spot""#;
+        let full = r#""exchange":"binance","contract_type":"spot","symbols":["BTCUSDT"]"#;
+        for (text, code, field, says) in [
+            ("{".to_owned(), "invalid_json", None, "valid JSON"),
+            (String::new(), "invalid_json", None, "valid JSON"),
+            ("[1]".to_owned(), "not_an_object", None, "\"exchange\":\"binance\""),
+            ("{}".to_owned(), "missing_field", Some("exchange"), "allowed: binance"),
+            (r#"{"exchange":1}"#.to_owned(), "wrong_type", Some("exchange"), "a string"),
+            (r#"{"exchange":"x"}"#.to_owned(), "unknown_exchange", Some("exchange"), "binance"),
+            (
+                r#"{"exchange":"binance"}"#.to_owned(),
+                "missing_field",
+                Some("contract_type"),
+                "spot, usdm (or um), coinm (or cm)",
+            ),
+            (
+                r#"{"exchange":"binance","contract_type":[]}"#.to_owned(),
+                "wrong_type",
+                Some("contract_type"),
+                "a string",
+            ),
+            (
+                r#"{"exchange":"binance","contract_type":"perp"}"#.to_owned(),
+                "unknown_contract_type",
+                Some("contract_type"),
+                "usdm (or um)",
+            ),
+            (format!("{{{head}}}"), "missing_field", Some("symbols"), "[\"BTCUSDT\"]"),
+            (format!("{{{head},\"symbols\":5}}"), "wrong_type", Some("symbols"), "array"),
+            (format!("{{{head},\"symbols\":[5]}}"), "wrong_type", Some("symbols"), "array"),
+            (format!("{{{head},\"symbols\":[]}}"), "empty_symbols", Some("symbols"), "one"),
+            (format!("{{{head},\"symbols\":[\"A B\"]}}"), "invalid_symbol", Some("symbols"), "A B"),
+            (format!("{{{full},\"limit\":-1}}"), "wrong_type", Some("limit"), "0 or more"),
+            (format!("{{{full},\"limit\":\"3\"}}"), "wrong_type", Some("limit"), "integer"),
+            (format!("{{{full},\"limit\":1.5}}"), "wrong_type", Some("limit"), "integer"),
+            (format!("{{{full},\"limit\":true}}"), "wrong_type", Some("limit"), "integer"),
+            (format!("{{{full},\"interval\":\"5m\"}}"), "unknown_interval", Some("interval"), "1m"),
+            (format!("{{{full},\"interval\":1}}"), "wrong_type", Some("interval"), "1m"),
+            (format!("{{{full},\"history\":5}}"), "not_offered", Some("history"), "leave it out"),
+            (format!("{{{full},\"since\":5}}"), "not_offered", Some("since"), "leave it out"),
+            (format!("{{{full},\"since\":\"x\"}}"), "wrong_type", Some("since"), "integer"),
+            (format!("{{{full},\"closed_only\":1}}"), "wrong_type", Some("closed_only"), "true"),
+            (format!("{{{full},\"op\":\"dance\"}}"), "unknown_op", Some("op"), "unsubscribe"),
+            (format!("{{{full},\"op\":1}}"), "wrong_type", Some("op"), "unsubscribe"),
+            (format!("{{{full},\"id\":[]}}"), "wrong_type", Some("id"), "integer"),
+            (
+                r#"{"op":"unsubscribe","symbols":["A"]}"#.to_owned(),
+                "missing_field",
+                Some("exchange"),
+                "binance",
+            ),
+        ] {
+            let refusal = read(&text).unwrap_err();
+            assert_eq!((refusal.code, refusal.field), (code, field), "{text}");
+            assert!(refusal.message.contains(says), "{text}: {}", refusal.message);
+            assert!(field.is_none_or(|field| refusal.message.contains(field)), "{text}");
+        }
+    }
+
+    #[test]
+    fn more_symbols_than_any_market_has_are_refused() {
+        let many: Vec<String> = (0..=REQUEST_SYMBOLS_MAX).map(|i| format!("\"S{i}\"")).collect();
+        let head = r#""exchange":"binance","contract_type":"spot","symbols""#;
+        let refusal = read(&format!("{{{head}:[{}]}}", many.join(","))).unwrap_err();
+        assert_eq!(refusal.code, "too_many_symbols");
+    }
+
+    #[test]
+    fn deep_nesting_is_no_trouble() {
+        let deep = format!("{{\"x\":{}{}}}", "[".repeat(30_000), "]".repeat(30_000));
+        let _either = read(&deep);
+        let _unfinished = read(&"[".repeat(60_000));
+        let _objects = read(&"{\"a\":".repeat(10_000));
+    }
+}

@@ -1,0 +1,313 @@
+//! Requests served: subscribe, unsubscribe, list, ping, and how subscriptions end. Owns the rule
+//! that `subscribed` and the newest candles leave in the turn of the request.
+
+use crate::clock::Now;
+use crate::limits::{CLIENT_SERIES_MAX, INSTRUMENTS_MAX};
+use crate::market::{Instrument, InstrumentId, Market};
+use crate::messages::{Notice, Severity};
+use crate::wire::write_text_frame;
+
+use super::client::{Phase, Subscription};
+use super::hub::Interest;
+use super::protocol::{
+    ListWriter, Refusal, Shown, write_error, write_pong, write_subscribed, write_unsubscribed,
+};
+use super::request::{self, Op, Request, Wanted};
+use super::{ClientId, Fanout, Output, Timer};
+
+impl Fanout {
+    /// One text message of a client.
+    pub(super) fn serve(&mut self, id: ClientId, text: &str, now: Now) {
+        let request = match request::parse(&mut text.as_bytes().to_vec()) {
+            Ok(request) => request,
+            Err(refusal) => return self.send_error(id, &refusal),
+        };
+        let Request { id: echo, op } = request;
+        let result = match op {
+            Op::Subscribe(wanted) => self.subscribe(id, wanted, echo.clone(), now),
+            Op::Unsubscribe { market, symbols } => {
+                self.unsubscribe(id, market, symbols.as_deref(), echo.as_deref(), now)
+            }
+            Op::List => {
+                self.list(id, echo.as_deref());
+                Ok(())
+            }
+            Op::Ping => {
+                self.payload.clear();
+                write_pong(&mut self.payload, now, echo.as_deref());
+                self.send_payload(id);
+                Ok(())
+            }
+        };
+        if let Err(refusal) = result {
+            self.send_error(id, &Refusal { id: echo, ..refusal });
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        id: ClientId,
+        wanted: Wanted,
+        echo: Option<String>,
+        now: Now,
+    ) -> Result<(), Refusal> {
+        let Some(client) = self.clients.find(id) else { return Ok(()) };
+        let series: usize = client.subscriptions.iter().map(|one| one.instruments.len()).sum();
+        if series + wanted.symbols.len() > CLIENT_SERIES_MAX {
+            let message =
+                format!("\"symbols\": a client may subscribe {CLIENT_SERIES_MAX} series at once");
+            let refusal = Refusal::field("too_many_subscriptions", "symbols", message);
+            return Err(refusal.about(wanted.market));
+        }
+        let instruments = self.intern_all(&wanted)?;
+        let subscription = Subscription {
+            key: 0,
+            id: echo,
+            market: wanted.market,
+            interval: wanted.interval,
+            unquoted: instruments.len(),
+            instruments: instruments.clone(),
+            limit: wanted.limit,
+            remaining: wanted.limit,
+            closed_only: wanted.closed_only,
+        };
+        self.payload.clear();
+        let symbols: Vec<&str> = wanted.symbols.iter().map(String::as_str).collect();
+        let shown = show(&subscription, &symbols);
+        let shown = Shown { remaining: None, ..shown };
+        write_subscribed(&mut self.payload, &shown, subscription.id.as_deref());
+        self.send_payload(id);
+        let Some(key) = self.add_subscription(id, subscription) else { return Ok(()) };
+        for instrument in instruments {
+            self.send_latest(id, key, instrument, now);
+            self.end_exhausted(id, now);
+        }
+        Ok(())
+    }
+
+    /// All or none.
+    fn intern_all(&mut self, wanted: &Wanted) -> Result<Vec<InstrumentId>, Refusal> {
+        let (market, interval) = (wanted.market, wanted.interval);
+        let ids = wanted.symbols.iter().map(|symbol| {
+            self.hub.intern(&Instrument { market, symbol: symbol.as_str().into(), interval })
+        });
+        ids.collect::<Result<_, _>>().map_err(|_| {
+            let message = format!(
+                "\"symbols\": the server knows {INSTRUMENTS_MAX} symbols already and takes no new one"
+            );
+            Refusal::field("too_many_instruments", "symbols", message).about(market)
+        })
+    }
+
+    /// Gives the subscription its key and its interests; the exchange is subscribed where need be.
+    fn add_subscription(&mut self, id: ClientId, mut subscription: Subscription) -> Option<u32> {
+        let client = self.clients.find(id)?;
+        let key = client.next_key;
+        client.next_key += 1;
+        subscription.key = key;
+        let interest = Interest {
+            client: id.index,
+            key,
+            closed_only: subscription.closed_only,
+            is_limited: subscription.limit > 0,
+            is_quoted: false,
+        };
+        let instruments = subscription.instruments.clone();
+        client.subscriptions.push(subscription);
+        client.subscribe_by = None;
+        self.metrics.subscriptions.add(1);
+        for instrument in instruments {
+            if self.hub.add(instrument, interest) {
+                self.command_subscribe(instrument);
+            }
+        }
+        Some(key)
+    }
+
+    fn unsubscribe(
+        &mut self,
+        id: ClientId,
+        market: Option<Market>,
+        symbols: Option<&[String]>,
+        echo: Option<&str>,
+        now: Now,
+    ) -> Result<(), Refusal> {
+        let Some(client) = self.clients.find(id) else { return Ok(()) };
+        let mut leaving = Vec::new();
+        for subscription in &client.subscriptions {
+            if market.is_some_and(|market| market != subscription.market) {
+                continue;
+            }
+            let named = subscription.instruments.iter().filter(|&&instrument| {
+                let symbol = &*self.hub.instrument(instrument).symbol;
+                symbols.is_none_or(|symbols| symbols.iter().any(|one| one == symbol))
+            });
+            leaving.extend(named.map(|&instrument| (subscription.key, instrument)));
+        }
+        if leaving.is_empty() {
+            let what = symbols.map_or("nothing".to_owned(), |_| "none of \"symbols\"".to_owned());
+            let message =
+                format!("{what} is subscribed here; send {{\"op\":\"list\"}} to see what is");
+            let refusal = Refusal::new("not_subscribed", message);
+            return Err(market.map_or(refusal.clone(), |market| refusal.about(market)));
+        }
+        client.is_served = false;
+        for &(key, instrument) in &leaving {
+            self.leave(id, key, instrument, now);
+        }
+        let mut left: Vec<InstrumentId> = leaving.iter().map(|&(_, left)| left).collect();
+        left.sort_unstable();
+        left.dedup();
+        let names: Vec<&str> = left.iter().map(|&one| &*self.hub.instrument(one).symbol).collect();
+        self.payload.clear();
+        write_unsubscribed(&mut self.payload, market, &names, echo);
+        self.send_payload(id);
+        Ok(())
+    }
+
+    fn list(&mut self, id: ClientId, echo: Option<&str>) {
+        let Some(client) = self.clients.find(id) else { return };
+        self.payload.clear();
+        let mut list = ListWriter::new(&mut self.payload);
+        for subscription in &client.subscriptions {
+            let ids = subscription.instruments.iter();
+            let symbols: Vec<&str> = ids.map(|&one| &*self.hub.instrument(one).symbol).collect();
+            list.push(&show(subscription, &symbols));
+        }
+        list.finish(echo);
+        self.send_payload(id);
+    }
+
+    /// Takes one instrument from a subscription, which ends with its last.
+    fn leave(&mut self, id: ClientId, key: u32, instrument: InstrumentId, now: Now) {
+        let Some((interest, linger)) = self.hub.remove(instrument, id.index, key, now) else {
+            return;
+        };
+        if let Some(until) = linger {
+            self.timers.push(std::cmp::Reverse((until, Timer::Linger(instrument))));
+        }
+        let Some(client) = self.clients.find(id) else { return };
+        let subscription = client.subscription(key);
+        subscription.instruments.retain(|&one| one != instrument);
+        if !interest.is_quoted {
+            subscription.unquoted -= 1;
+        }
+        if subscription.instruments.is_empty() {
+            client.subscriptions.retain(|one| one.key != key);
+            self.metrics.subscriptions.add(-1);
+        }
+    }
+
+    fn end_subscription(&mut self, id: ClientId, subscription: &Subscription, now: Now) {
+        self.metrics.subscriptions.add(-1);
+        for &instrument in &subscription.instruments {
+            let removed = self.hub.remove(instrument, id.index, subscription.key, now);
+            if let Some((_, Some(until))) = removed {
+                self.timers.push(std::cmp::Reverse((until, Timer::Linger(instrument))));
+            }
+        }
+    }
+
+    /// Ends the subscriptions whose limit is reached.
+    pub(super) fn end_exhausted(&mut self, id: ClientId, now: Now) {
+        while let Some(client) = self.clients.find(id) {
+            let at = client.subscriptions.iter().position(Subscription::is_exhausted);
+            let Some(at) = at else { return };
+            client.is_served = true;
+            let subscription = client.subscriptions.remove(at);
+            self.end_subscription(id, &subscription, now);
+        }
+    }
+
+    /// Ends all subscriptions of a client.
+    pub(super) fn end_subscriptions(&mut self, id: ClientId, now: Now) {
+        let Some(client) = self.clients.find(id) else { return };
+        for subscription in std::mem::take(&mut client.subscriptions) {
+            self.end_subscription(id, &subscription, now);
+        }
+    }
+
+    /// The exchange refused an instrument: everybody who wants it is told, and goes on without. A
+    /// client that has nothing else is closed with 1008, so that no program waits for ever.
+    pub(super) fn reject(&mut self, of: InstrumentId, message: &str, exchange: &str, now: Now) {
+        let clients = self.hub.reject(of);
+        let Some(_) = self.hub.stream(of) else { return };
+        let Instrument { market, symbol, .. } = self.hub.instrument(of).clone();
+        let text = format!("{symbol} was refused: {message} {exchange}");
+        let notice = Notice { severity: Severity::Warning, market: Some(market), text };
+        self.outputs.push_back(Output::Notice(notice));
+        let exchange_message = (!exchange.is_empty()).then(|| exchange.to_owned());
+        let refusal = Refusal {
+            symbols: vec![symbol.to_string()],
+            exchange_message,
+            ..Refusal::new("symbol_rejected", message.to_owned()).about(market)
+        };
+        for index in clients {
+            let id = self.clients.at(index).id;
+            self.reject_for(id, of, &refusal, now);
+        }
+    }
+
+    fn reject_for(&mut self, id: ClientId, of: InstrumentId, refusal: &Refusal, now: Now) {
+        let Some(stream) = self.hub.stream(of) else { return };
+        let keys: Vec<u32> = stream.of_client(id.index).iter().map(|one| one.key).collect();
+        let Some(client) = self.clients.find(id) else { return };
+        let echo = keys.first().and_then(|&key| client.subscription(key).id.clone());
+        for key in keys {
+            self.leave(id, key, of, now);
+        }
+        let refusal = Refusal { id: echo, ..refusal.clone() };
+        let Some(client) = self.clients.find(id) else { return };
+        if client.subscriptions.is_empty() {
+            self.metrics.client_errors.increment();
+            return self.close_with_error(id, &refusal, now);
+        }
+        self.send_error(id, &refusal);
+        self.settle(id, now);
+        self.offer(id);
+        self.arm(id);
+    }
+
+    /// Sends an `error`; the connection stays.
+    pub(super) fn send_error(&mut self, id: ClientId, refusal: &Refusal) {
+        self.metrics.client_errors.increment();
+        self.write_error_frame(refusal);
+        self.send_payload(id);
+    }
+
+    /// Writes an `error` into `payload` and, as a frame, into `frame`.
+    pub(super) fn write_error_frame(&mut self, refusal: &Refusal) {
+        self.payload.clear();
+        write_error(&mut self.payload, refusal);
+        self.frame.clear();
+        write_text_frame(&mut self.frame, &self.payload);
+    }
+
+    /// Sends the message in `payload` to one client: at once, or behind what it is owed.
+    pub(super) fn send_payload(&mut self, id: ClientId) {
+        self.frame.clear();
+        write_text_frame(&mut self.frame, &self.payload);
+        let Some(client) = self.clients.find(id).filter(|client| client.phase == Phase::Live)
+        else {
+            return;
+        };
+        if client.is_behind() {
+            let frame = self.frames.insert(&self.frame, None);
+            client.outbox.owe(&mut self.frames, frame);
+        } else {
+            client.connection.append_frames(&self.frame);
+            self.metrics.sent_messages.increment();
+        }
+    }
+}
+
+fn show<'a>(subscription: &Subscription, symbols: &'a [&'a str]) -> Shown<'a> {
+    Shown {
+        market: subscription.market,
+        interval: subscription.interval,
+        symbols,
+        limit: subscription.limit,
+        remaining: (subscription.limit > 0).then_some(subscription.remaining),
+        closed_only: subscription.closed_only,
+    }
+}
