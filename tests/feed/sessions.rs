@@ -139,9 +139,12 @@ fn a_session_that_acknowledges_and_stays_silent_is_lost() {
 fn a_quiet_symbol_is_kept_while_rest_has_no_answer() {
     let mut pair = Pair::subscribed(&["BTCUSDT"]);
     pair.manners.rest_status = Some(429);
-    pair.pass(SECOND * 300);
+    pair.pass(SECOND * 179);
     assert_eq!((pair.connects.len(), rejected(&pair).len()), (1, 0));
-    assert!(pair.rests.len() <= 6, "a limit is obeyed: {} questions", pair.rests.len());
+    assert!(pair.rests.len() <= 4, "a limit is obeyed: {} questions", pair.rests.len());
+    pair.pass(SECOND * 121);
+    assert_eq!(pair.errors(ConnectionErrorKind::Silent), 1);
+    assert_eq!((pair.connects.len(), rejected(&pair).len()), (2, 0));
 }
 
 #[test]
@@ -253,8 +256,12 @@ fn connects_stay_within_the_share_of_this_shard() {
     }
     assert_eq!(pair.connects.len(), 10);
     pair.manners.rest_status = Some(503);
+    pair.push(&kline("S0", 0, "2", false, START_MS));
     pair.pass(SECOND * 299);
     assert_eq!(pair.connects.len(), 10);
-    pair.pass(SECOND * 600);
-    assert_eq!(pair.peers.len(), 25);
+    for second in 0..60 {
+        pair.push(&kline("S0", 0, "2", false, START_MS + second));
+        pair.pass(SECOND * 10);
+    }
+    assert_eq!((pair.connects.len(), pair.peers.len()), (25, 25));
 }
