@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::MonoNs;
 use crate::limits::{CLOSE_DRAIN, CONNECT_PATIENCE};
-use crate::market::{InstrumentId, Market};
+use crate::market::Market;
 use crate::messages::Severity;
 use crate::metrics::ConnectionErrorKind;
 use crate::venue::{self, SubscribeOp};
@@ -365,21 +365,6 @@ impl Feed {
                 let rest = [answer.map(|at| at.after(CONNECT_PATIENCE)), pong, proof];
                 let rest = rest.into_iter().chain([session.script.speaks_at()]).flatten();
                 rest.chain([fixed, ping]).min()
-            }
-        }
-    }
-
-    /// Those of `members` that were acknowledged on a session and may turn out to be silent.
-    pub(super) fn arm_checks(&mut self, index: usize, members: &[InstrumentId], now: MonoNs) {
-        let at = now.after(self.config.stream_idle_timeout);
-        for &id in members {
-            let stream = self.streams.stream_mut(id);
-            if let Some(stream) = stream.filter(|stream| stream.is_wanted && !stream.is_delivering)
-                && stream.check == Check::Idle
-            {
-                stream.check = Check::Due { at, fingerprint: None };
-                let next = &mut self.sessions[index].next_check;
-                *next = at.min(*next);
             }
         }
     }

@@ -14,6 +14,7 @@ use crate::metrics::ConnectionErrorKind;
 use crate::venue::{self, SymbolCheck};
 
 use super::plan::Check;
+use super::session::Phase;
 use super::{Feed, Output};
 
 /// Questions under way and waiting.
@@ -38,6 +39,21 @@ impl Checks {
 }
 
 impl Feed {
+    /// Those of `members` that were acknowledged on a session and may turn out to be silent.
+    pub(super) fn arm_checks(&mut self, index: usize, members: &[InstrumentId], now: MonoNs) {
+        let at = now.after(self.config.stream_idle_timeout);
+        for &id in members {
+            let stream = self.streams.stream_mut(id);
+            if let Some(stream) = stream.filter(|stream| stream.is_wanted && !stream.is_delivering)
+                && stream.check == Check::Idle
+            {
+                stream.check = Check::Due { at, fingerprint: None };
+                let next = &mut self.sessions[index].next_check;
+                *next = at.min(*next);
+            }
+        }
+    }
+
     /// Puts the members of a session that are due to be looked at into the queue.
     pub(super) fn collect_checks(&mut self, index: usize, now: MonoNs) {
         let session = &mut self.sessions[index];
@@ -116,6 +132,7 @@ impl Feed {
         let idle = self.config.stream_idle_timeout;
         match verdict {
             SymbolCheck::Unknown { message } => self.reject(id, &message, now),
+            SymbolCheck::Undecided if self.is_long_silent(id, now) => self.lose_silent(id, now),
             SymbolCheck::Undecided => self.recheck(id, fingerprint, idle, now),
             SymbolCheck::Known { fingerprint: new } => match fingerprint {
                 Some(old) if old != new => self.judge_silent(id, new, now),
@@ -155,6 +172,21 @@ impl Feed {
             session.script.want_alone([id].into_iter());
             return self.recheck(id, Some(fingerprint), RECHECK_LONE, now);
         }
+        self.lose_silent(id, now);
+    }
+
+    /// Where REST has no answer, whole windows without one push decide.
+    fn is_long_silent(&self, id: InstrumentId, now: MonoNs) -> bool {
+        let session = self.carrier(id).map(|index| &self.sessions[index]);
+        session.is_some_and(|session| match session.phase {
+            Phase::Open { since } => !session.has_delivered && since.after(LONG_SILENCE) <= now,
+            _ => false,
+        })
+    }
+
+    fn lose_silent(&mut self, id: InstrumentId, now: MonoNs) {
+        let Some(index) = self.carrier(id) else { return };
+        let session = &mut self.sessions[index];
         session.is_alternate = !session.is_alternate;
         if let Some(wire) = &mut session.wire {
             wire.send_close(1000, "");
@@ -177,6 +209,9 @@ const ASKED_MAX: usize = 4;
 
 /// A silent stream beside delivering ones is asked about this often.
 const RECHECK_LONE: Duration = Duration::from_secs(60);
+
+/// Two whole windows of a minute: even one without trades is pushed when it closes.
+const LONG_SILENCE: Duration = Duration::from_secs(180);
 
 /// Binance counts its limits by the minute.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(60);

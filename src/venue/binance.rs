@@ -316,3 +316,70 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 
 /// No time in ms or count comes near; keeps all arithmetic on them from overflowing.
 const NATURAL_MAX: i64 = 1 << 53;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(status: u16, body: &str) -> SymbolCheck {
+        let body = body.as_bytes().to_vec();
+        let response = RestResponse { status, retry_after: None, limit_headers: vec![], body };
+        read_symbol_check(&mut JsonReader::default(), &response)
+    }
+
+    #[test]
+    fn each_contract_type_has_its_path() {
+        let path = |base: &str, contract_type, is_alternate| {
+            endpoint(contract_type, &Endpoint::parse(base).unwrap(), is_alternate).to_string()
+        };
+        let spot = path("wss://stream.binance.com:9443", ContractType::Spot, true);
+        assert_eq!(spot, "wss://stream.binance.com:9443/ws");
+        let usdm = path("wss://fstream.binance.com/market", ContractType::Usdm, true);
+        assert_eq!(usdm, "wss://fstream.binance.com/market/ws");
+        let coinm = |base, is_alternate| path(base, ContractType::Coinm, is_alternate);
+        assert_eq!(coinm("wss://dstream.binance.com", false), "wss://dstream.binance.com/ws");
+        let alternate = "wss://dstream.binance.com/market/ws";
+        assert_eq!(coinm("wss://dstream.binance.com", true), alternate);
+        assert_eq!(coinm("wss://dstream.binance.com/market", true), alternate);
+    }
+
+    #[test]
+    fn subscribe_messages_name_streams_in_lower_case() {
+        let mut text = "old".to_owned();
+        let symbols = [("BTCUSD_PERP", Interval::M1), ("币安人生USDT", Interval::M1)];
+        write_subscribe(&mut text, SubscribeOp::Subscribe, 7, symbols.into_iter());
+        let expected = r#"{"method":"SUBSCRIBE","params":["btcusd_perp@kline_1m","币安人生usdt@kline_1m"],"id":7}"#;
+        assert_eq!(text, expected);
+        write_subscribe(&mut text, SubscribeOp::Unsubscribe, 8, symbols.into_iter().take(1));
+        let expected = r#"{"method":"UNSUBSCRIBE","params":["btcusd_perp@kline_1m"],"id":8}"#;
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_symbol_is_unknown_only_on_the_exchange_s_word() {
+        let unknown = SymbolCheck::Unknown { message: "Invalid symbol.".to_owned() };
+        assert_eq!(check(400, r#"{"code":-1121,"msg":"Invalid symbol."}"#), unknown);
+        assert_eq!(
+            check(400, r#"{"code":-1120,"msg":"Invalid interval."}"#),
+            SymbolCheck::Undecided
+        );
+        assert_eq!(check(429, r#"{"code":-1003,"msg":"Too much"}"#), SymbolCheck::Undecided);
+        assert_eq!(check(502, "<html>"), SymbolCheck::Undecided);
+        assert_eq!(check(200, "{}"), SymbolCheck::Undecided);
+        let row = |text| check(200, text);
+        assert!(matches!(row("[]"), SymbolCheck::Known { .. }));
+        assert_eq!(row("[[1,2]]"), row("[[1,2]]"));
+        assert_ne!(row("[[1,2]]"), row("[[1,3]]"));
+    }
+
+    #[test]
+    fn check_urls_are_percent_encoded() {
+        let url = |symbol| {
+            let base = "https://api.binance.com/";
+            symbol_check_url(ContractType::Spot, base, symbol, Interval::M1)
+        };
+        let expected = "https://api.binance.com/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=1";
+        assert_eq!(url("BTCUSDT"), expected);
+        assert!(url("币&").contains("symbol=%E5%B8%81%26&interval"));
+    }
+}

@@ -1,0 +1,7 @@
+//! The feed through its public interface, against an exchange in memory and in virtual time.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod decode;
+mod pair;
+mod series;
+mod sessions;
