@@ -1,0 +1,7 @@
+//! The client protocol, in virtual time: clients of raw bytes against the fan-out engine.
+
+mod closing;
+mod hostile;
+mod requests;
+mod slow;
+mod world;
