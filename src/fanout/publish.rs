@@ -7,7 +7,7 @@ use crate::market::{CandleUpdate, InstrumentId, Source};
 use crate::messages::Severity;
 use crate::wire::write_text_frame;
 
-use super::client::{Goodbye, Phase};
+use super::client::Phase;
 use super::encode::CandleType;
 use super::outbox::{Class, FrameId, FrameMeta};
 use super::{ClientId, Fanout, Output};
@@ -216,11 +216,10 @@ impl Fanout {
         if !is_late && (client.is_unread || !client.outbox.is_empty()) {
             return;
         }
-        let goodbye = client.goodbye.map(|Goodbye { code, .. }| code);
-        if client.is_served && client.subscriptions.is_empty() {
-            self.close(id, goodbye.unwrap_or(CLOSE_NORMAL), "", now);
-        } else if client.is_goodbye_due(now) {
-            self.close(id, goodbye.unwrap_or(CLOSE_NORMAL), "", now);
+        let is_served = client.is_served && client.subscriptions.is_empty();
+        if is_served || client.is_goodbye_due(now) {
+            // After the client's own Close, this answers it with the client's code.
+            self.close(id, CLOSE_NORMAL, "", now);
         } else if self.is_draining {
             self.close(id, CLOSE_GOING_AWAY, "the server is going down", now);
         }

@@ -24,7 +24,7 @@ fn an_empty_close_is_answered_when_the_limit_is_served() {
     assert_eq!((texts.len(), close), (3, None));
     world.open_candle("BTCUSDT", 0, "3");
     let (texts, close) = world.got(id);
-    assert_eq!((texts.len(), close.unwrap().0), (1, 1000));
+    assert_eq!((texts.len(), close.unwrap().0), (1, 1005));
     world.half_close(id);
     assert!(world.socket(id).is_closed);
 }
@@ -39,7 +39,7 @@ fn an_empty_close_without_a_limit_is_answered_after_the_first_quote_of_each_seri
     assert_eq!(world.got(id).1, None);
     world.open_candle("ETHUSDT", 0, "1");
     let (texts, close) = world.got(id);
-    assert_eq!((texts.len(), close.unwrap().0), (1, 1000));
+    assert_eq!((texts.len(), close.unwrap().0), (1, 1005));
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn an_empty_close_is_answered_after_the_linger_at_the_latest() {
     world.pass(Duration::from_millis(9_999));
     assert_eq!(world.close_of(id), None);
     world.pass(Duration::from_millis(2));
-    assert_eq!(world.close_of(id), Some(1000));
+    assert_eq!(world.close_of(id), Some(1005));
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn any_other_code_or_nothing_owed_is_answered_at_once() {
     assert_eq!(world.close_of(id), Some(1001));
     let id = world.open();
     world.say_close(id, b"");
-    assert!(world.close_of(id).is_some());
+    assert_eq!(world.close_of(id), Some(1005));
     let id = world.open();
     world.half_close(id);
     assert_eq!(world.close_of(id), Some(1000));
@@ -107,7 +107,7 @@ fn a_request_glued_to_its_close_is_served() {
     let bytes = [frame(0x81, BTC.as_bytes()), frame(0x88, b"")].concat();
     world.send(id, &bytes);
     let (texts, close) = world.got(id);
-    assert_eq!((texts.len(), close.unwrap().0), (2, 1000));
+    assert_eq!((texts.len(), close.unwrap().0), (2, 1005));
     assert_eq!(world.got(other).1, None);
 }
 

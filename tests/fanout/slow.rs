@@ -109,7 +109,7 @@ fn a_close_waits_for_what_is_owed() {
     world.say_close(id, b"");
     world.unblock(id);
     let (texts, close) = world.got(id);
-    assert_eq!((texts.len(), close.unwrap().0), (3, 1000));
+    assert_eq!((texts.len(), close.unwrap().0), (3, 1005));
 }
 
 #[test]

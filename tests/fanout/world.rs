@@ -231,7 +231,8 @@ impl World {
         self.commands.iter().filter(|one| matches!(one, Command::Unsubscribe { .. })).count()
     }
 
-    /// What a client has got since it was last asked: texts, and its Close if it got one.
+    /// What a client has got since it was last asked: texts, and its Close if it got one (1005: an
+    /// empty one, which answers an empty one).
     pub fn got(&mut self, id: ClientId) -> (Vec<Value>, Option<(u16, String)>) {
         let bytes = std::mem::take(&mut self.socket(id).bytes);
         let (mut texts, mut close) = (Vec::new(), None);
@@ -243,9 +244,15 @@ impl World {
                     texts.push(serde_json::from_slice(&payload).unwrap());
                 }
                 0x88 => {
-                    assert!((2..=125).contains(&payload.len()));
-                    let code = u16::from_be_bytes([payload[0], payload[1]]);
-                    close = Some((code, String::from_utf8(payload[2..].to_vec()).unwrap()));
+                    assert!(payload.len() <= 125);
+                    close = Some(match payload.as_slice() {
+                        [] => (1005, String::new()),
+                        [high, low, reason @ ..] => {
+                            let reason = String::from_utf8(reason.to_vec()).unwrap();
+                            (u16::from_be_bytes([*high, *low]), reason)
+                        }
+                        [_] => panic!("half a code"),
+                    });
                 }
                 0x89 | 0x8a => {}
                 other => panic!("opcode {other:x}"),
