@@ -1,5 +1,7 @@
 //! The client protocol, in virtual time: clients of raw bytes against the fan-out engine.
 
+#![allow(clippy::unwrap_used)]
+
 mod closing;
 mod hostile;
 mod requests;

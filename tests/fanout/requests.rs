@@ -118,6 +118,17 @@ fn a_socket_stays_while_one_of_its_subscriptions_has_no_end() {
 }
 
 #[test]
+fn a_second_subscription_repeats_no_closed_candle() {
+    let mut world = World::new();
+    let id = world.open_with(BTC);
+    world.closed_candle("BTCUSDT", 0, "1");
+    world.say(id, BTC);
+    assert_eq!(world.summary(id), ["subscribed", "quote BTCUSDT 1", "subscribed"]);
+    world.open_candle("BTCUSDT", 1, "2");
+    assert_eq!(world.summary(id), ["quote BTCUSDT 2"]);
+}
+
+#[test]
 fn closed_only_leaves_out_open_candles() {
     let mut world = World::new();
     let id = world.open_with(&BTC.replace('}', r#","closed_only":true}"#));

@@ -144,3 +144,38 @@ fn a_batch_beyond_the_ready_bytes_arrives_whole_and_in_order() {
     assert_eq!(times.len() as i64, minutes);
     assert!(times.is_sorted());
 }
+
+#[test]
+fn short_writes_lose_and_tear_nothing() {
+    let mut world = World::new();
+    let id = blocked(&mut world, TWO);
+    for minute in 0..10 {
+        world.open_candle("ETHUSDT", minute, "1");
+        world.closed_candle("BTCUSDT", minute, "2");
+        let part = world.fanout.outgoing(id)[..40].to_vec();
+        world.socket(id).bytes.extend_from_slice(&part);
+        world.fanout.consume_outgoing(id, part.len(), world.now);
+        world.drive();
+    }
+    world.say(id, r#"{"op":"ping"}"#);
+    world.unblock(id);
+    let summary = world.summary(id);
+    let closed = summary.iter().filter(|text| *text == "quote BTCUSDT 2").count();
+    assert_eq!((closed, summary.contains(&"pong".to_owned())), (10, true), "{summary:?}");
+}
+
+#[test]
+fn a_pong_behind_bytes_that_are_being_taken_is_waited_for() {
+    let mut world = World::new();
+    let id = blocked(&mut world, BTC);
+    for minute in 0..3 {
+        world.closed_candle("BTCUSDT", minute, "2");
+    }
+    for _ in 0..12 {
+        world.pass(Duration::from_secs(5));
+        world.fanout.consume_outgoing(id, 1, world.now);
+    }
+    assert!(!world.socket(id).is_closed);
+    world.pass(Duration::from_secs(21));
+    assert!(world.socket(id).is_closed);
+}
