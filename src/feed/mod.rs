@@ -1,1 +1,356 @@
-//! feed.
+//! Engine 1: exchange bytes in, candle updates out. Owns the sessions of one shard, what is
+//! subscribed on them, and the series. Knows no socket, thread, clock or randomness: its driver
+//! hands it what happened and the time, drains [`Feed::poll_output`], and parks until
+//! [`Feed::next_deadline`].
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+
+use crate::clock::{MonoNs, Now};
+use crate::market::{Instrument, InstrumentId, Market};
+use crate::messages::{Command, FeedEvent, Notice, RestRequest, RestResponse, Severity};
+use crate::metrics::{ConnectionErrorKind, FeedMetrics, ShardMetrics};
+use crate::venue;
+use crate::wire::Endpoint;
+use crate::wire::json::JsonReader;
+
+mod budget;
+mod inbound;
+mod lifecycle;
+mod plan;
+mod publish;
+mod retry;
+mod session;
+mod silence;
+
+use budget::Budget;
+use lifecycle::Socket;
+use plan::Streams;
+use publish::PublishQueue;
+use retry::{Breaker, Dice};
+use session::{Phase, Session};
+use silence::Checks;
+
+/// What a feed is told about the world. Durations as `CONNECTOR_…` variables name them.
+#[derive(Clone, Debug)]
+pub struct FeedConfig {
+    /// Base of each market's WebSocket URL, by [`Market::index`]; the dialect adds the path.
+    pub ws_bases: Vec<Endpoint>,
+    /// Base of each market's REST URL, by [`Market::index`].
+    pub rest_bases: Vec<String>,
+    /// For `wss`.
+    pub tls: Arc<ClientConfig>,
+    /// How many shards share the exchanges' limits per address; at least 1.
+    pub shards: usize,
+    /// A ping is sent this often.
+    pub ping_interval: Duration,
+    /// A session on which nothing arrives for this long after a ping is lost.
+    pub ping_timeout: Duration,
+    /// First wait before a lost session is connected again; doubles.
+    pub reconnect_delay: Duration,
+    /// After this much silence a session is asked by a ping whether it lives.
+    pub inactivity_timeout: Duration,
+    /// A stream that has never delivered is checked by REST after this long.
+    pub stream_idle_timeout: Duration,
+    /// Instruments on one session, at least 1; the venue's own limit holds too.
+    pub max_symbols_per_session: usize,
+    /// Failures in a row that open a market's breaker.
+    pub breaker_threshold: u32,
+    /// How long an open breaker stays so at first.
+    pub breaker_recovery: Duration,
+    /// Sessions that a half-open breaker lets try at once.
+    pub breaker_half_open_calls: u32,
+    /// Closed candles that may wait for the ring before sockets are no longer read; at least 1.
+    pub closed_queue_max: usize,
+}
+
+/// Names one connection of a feed. Never used again, so that what is said about a dead connection
+/// is not taken for its successor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId {
+    index: u32,
+    generation: u32,
+}
+
+impl SessionId {
+    /// The session's place: small, dense, used again by later sessions.
+    pub fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
+/// What the driver is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Open a TCP connection; report with [`Feed::handle_connected`] or
+    /// [`Feed::handle_connect_failed`].
+    Connect {
+        /// The new session.
+        session: SessionId,
+        /// Where to; TLS is spoken by the feed.
+        endpoint: Endpoint,
+    },
+    /// [`Feed::outgoing`] of this session is not empty.
+    Transmit {
+        /// The session.
+        session: SessionId,
+    },
+    /// Close the socket, or give up connecting. The id is dead.
+    Disconnect {
+        /// The session.
+        session: SessionId,
+    },
+    /// Ask; report with [`Feed::handle_rest`].
+    Rest(RestRequest),
+    /// For the fan-out core.
+    Event(FeedEvent),
+    /// For the log.
+    Notice(Notice),
+}
+
+/// The feed of one shard.
+pub struct Feed {
+    config: FeedConfig,
+    metrics: Arc<ShardMetrics>,
+    dice: Dice,
+    streams: Streams,
+    sessions: Vec<Session>,
+    /// Per market, by [`Market::index`].
+    gates: Vec<Gate>,
+    checks: Checks,
+    queue: PublishQueue,
+    json: JsonReader,
+    outputs: VecDeque<Output>,
+    /// Never later than what is due; looked for again when it has passed.
+    deadline: Option<MonoNs>,
+    is_stopping: bool,
+}
+
+/// What decides whether a market's sessions may connect.
+struct Gate {
+    breaker: Breaker,
+    connects: Budget,
+    /// The path on which the last session delivered.
+    is_alternate: bool,
+}
+
+impl Feed {
+    /// A feed without instruments. `seed` decides all that is left to chance.
+    ///
+    /// # Panics
+    /// If `config` lacks a market's endpoint.
+    pub fn new(config: FeedConfig, metrics: Arc<ShardMetrics>, seed: u64) -> Self {
+        assert!(config.ws_bases.len() == Market::COUNT, "one WebSocket base per market");
+        assert!(config.rest_bases.len() == Market::COUNT, "one REST base per market");
+        let gates = Market::all().map(|market| Gate::new(&config, market)).collect();
+        Self {
+            queue: PublishQueue::new(config.closed_queue_max),
+            config,
+            metrics,
+            dice: Dice::new(seed),
+            streams: Streams::new(),
+            sessions: Vec::new(),
+            gates,
+            checks: Checks::default(),
+            json: JsonReader::default(),
+            outputs: VecDeque::new(),
+            deadline: None,
+            is_stopping: false,
+        }
+    }
+
+    /// Takes a command of the fan-out core.
+    pub fn handle_command(&mut self, command: Command, now: Now) {
+        match command {
+            Command::Subscribe { id, instrument } => self.subscribe(id, &instrument, now.mono),
+            Command::Unsubscribe { id } => self.unsubscribe(id, now.mono),
+            Command::Stop => self.stop(now.mono),
+        }
+        self.handle_timeout(now);
+    }
+
+    /// TCP is up.
+    pub fn handle_connected(&mut self, session: SessionId, now: Now) {
+        if let Some(index) = self.live(session) {
+            self.begin_handshake(index, now.mono);
+            self.refresh(now.mono);
+        }
+    }
+
+    /// TCP did not come up. `kind`: `Dns`, `Tcp` or `Timeout`; `why`: a few words.
+    pub fn handle_connect_failed(
+        &mut self,
+        session: SessionId,
+        kind: ConnectionErrorKind,
+        why: &str,
+        now: Now,
+    ) {
+        if let Some(index) = self.live(session) {
+            self.lose(index, kind, why, Socket::Gone, now.mono);
+            self.handle_timeout(now);
+        }
+    }
+
+    /// The socket is gone: end of stream or reset. Not to be called after our `Disconnect`.
+    pub fn handle_closed(&mut self, session: SessionId, why: &str, now: Now) {
+        if let Some(index) = self.live(session) {
+            self.lose(index, ConnectionErrorKind::Closed, why, Socket::Gone, now.mono);
+            self.handle_timeout(now);
+        }
+    }
+
+    /// The answer to an [`Output::Rest`], or why there is none.
+    pub fn handle_rest(&mut self, id: u64, result: Result<RestResponse, String>, now: Now) {
+        self.finish_check(id, result, now.mono);
+        self.handle_timeout(now);
+    }
+
+    /// Time has passed. Harmless when nothing is due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        for index in 0..self.sessions.len() {
+            self.tend(index, now.mono);
+        }
+        self.ask_checks(now.mono);
+        self.refresh(now.mono);
+    }
+
+    /// When [`Self::handle_timeout`] is next to be called.
+    pub fn next_deadline(&self) -> Option<MonoNs> {
+        self.deadline
+    }
+
+    /// The next thing to do; to be drained to `None` after every `handle_…`.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Bytes for the session's socket; empty for a dead session.
+    pub fn outgoing(&self, session: SessionId) -> &[u8] {
+        let live = self.live(session).and_then(|index| self.sessions[index].wire.as_ref());
+        live.map_or(&[], |wire| wire.outgoing())
+    }
+
+    /// The first `count` outgoing bytes were written.
+    pub fn consume_outgoing(&mut self, session: SessionId, count: usize) {
+        let index = self.live(session);
+        if let Some(wire) = index.and_then(|index| self.sessions[index].wire.as_mut()) {
+            wire.consume_outgoing(count);
+        }
+    }
+
+    /// False while the closed queue is at its bound: sockets are then not to be read, so that TCP
+    /// holds the exchange back. One read may bring more than the bound; nothing is dropped.
+    pub fn wants_bytes(&self) -> bool {
+        self.queue.has_room()
+    }
+
+    /// Events wait and the ring is full; counted for the market whose event is next.
+    pub fn note_ring_full(&mut self, _now: Now) {
+        let id = self.queue.next_instrument();
+        if let Some(stream) = id.and_then(|id| self.streams.stream(id)) {
+            self.metrics.market(stream.instrument.market).queue_blocking.increment();
+        }
+    }
+
+    /// Whether [`Command::Stop`] was given and every session is closed.
+    pub fn is_stopped(&self) -> bool {
+        self.is_stopping && self.sessions.iter().all(|session| session.phase == Phase::Free)
+    }
+
+    /// The place of a session that is not dead.
+    fn live(&self, id: SessionId) -> Option<usize> {
+        let session = self.sessions.get(id.index())?;
+        (session.id == id && session.is_connected()).then_some(id.index())
+    }
+
+    fn market_metrics(&self, market: Market) -> &FeedMetrics {
+        self.metrics.market(market)
+    }
+
+    fn notice(&mut self, severity: Severity, market: Market, text: String) {
+        self.outputs.push_back(Output::Notice(Notice { severity, market: Some(market), text }));
+    }
+
+    fn transmit(&mut self, index: usize) {
+        let session = &self.sessions[index];
+        if session.wire.as_ref().is_some_and(|wire| !wire.outgoing().is_empty()) {
+            self.outputs.push_back(Output::Transmit { session: session.id });
+        }
+    }
+
+    fn reject(&mut self, id: InstrumentId, words: &str, now: MonoNs) {
+        let Some(stream) = self.streams.stream(id) else { return };
+        let Instrument { market, symbol, .. } = stream.instrument.clone();
+        let message = format!("{market} has no symbol {symbol}");
+        self.notice(Severity::Warning, market, format!("{message}: {words}"));
+        let exchange_message = words.to_owned();
+        let event = FeedEvent::Rejected { instrument: id, message, exchange_message };
+        self.outputs.push_back(Output::Event(event));
+        self.unsubscribe(id, now);
+    }
+
+    fn subscribe(&mut self, id: InstrumentId, instrument: &Instrument, now: MonoNs) {
+        if self.is_stopping || !self.streams.want(id, instrument) {
+            return;
+        }
+        self.market_metrics(instrument.market).instruments.add(1);
+        self.queue.reserve_open(self.streams.capacity());
+        let symbol = &*instrument.symbol;
+        if instrument.market.canonical_symbol(symbol).as_deref() != Some(symbol) {
+            return self.reject(id, "", now);
+        }
+        let index = self.place_for(instrument.market, now);
+        self.sessions[index].add(id);
+    }
+
+    fn unsubscribe(&mut self, id: InstrumentId, now: MonoNs) {
+        let Some(stream) = self.streams.stream_mut(id).filter(|stream| stream.is_wanted) else {
+            return;
+        };
+        stream.is_wanted = false;
+        stream.check = plan::Check::Idle;
+        let waiting = stream.waiting.take();
+        let metrics = self.metrics.market(stream.instrument.market);
+        metrics.instruments.add(-1);
+        if waiting.is_some() {
+            metrics.open_queue_depth.add(-1);
+        }
+        for index in 0..self.sessions.len() {
+            let session = &mut self.sessions[index];
+            if session.remove(id) && session.members.is_empty() {
+                self.retire(index, now);
+            }
+        }
+    }
+
+    /// The first session with room, else a new one.
+    fn place_for(&mut self, market: Market, now: MonoNs) -> usize {
+        let venue_max = venue::limits(market).streams_per_session;
+        let members_max = self.config.max_symbols_per_session.clamp(1, venue_max);
+        let with_room = self.sessions.iter().position(|session| {
+            let has_room = session.members.len() < members_max;
+            session.market == market && session.is_joinable() && has_room
+        });
+        with_room.unwrap_or_else(|| self.new_session(market, now))
+    }
+}
+
+impl Gate {
+    fn new(config: &FeedConfig, market: Market) -> Self {
+        let limits = venue::limits(market);
+        let share = (limits.connects / config.shards.max(1)).max(1);
+        let recovery = config.breaker_recovery;
+        Self {
+            breaker: Breaker::new(
+                config.breaker_threshold,
+                recovery,
+                config.breaker_half_open_calls,
+            ),
+            connects: Budget::new(share, limits.connects_window),
+            is_alternate: false,
+        }
+    }
+}

@@ -1,1 +1,227 @@
-//! sim.
+//! The simulated exchanges: real loopback sockets, a seeded market that knows the true candle of
+//! every minute, and named faults. Shares the market's vocabulary with the connector and no code
+//! that reads or writes the wire, so that the two check each other.
+//!
+//! ```text
+//!  market ──> exchange (subscriptions, limits, pushes) ──┐
+//!  playback ──^      ^── faults      rest, info ─────────┼── server: mio, one thread
+//! ```
+//!
+//! Modules in reading order:
+
+pub mod market;
+pub mod time;
+
+pub mod binance;
+pub mod faults;
+pub mod playback;
+
+pub mod exchange;
+pub mod stream;
+
+pub mod info;
+pub mod rest;
+
+mod client;
+mod http;
+mod server;
+mod socket;
+pub mod tls;
+
+mod options;
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use mio::Waker;
+use mio::net::TcpListener;
+
+use crate::clock::Clock;
+use crate::market::{ContractType, Market};
+
+use self::binance::PROFILES;
+use self::exchange::Exchange;
+use self::market::SimMarket;
+pub use self::options::{Playback, SimOptions};
+use self::server::Server;
+use self::time::SimTime;
+
+/// Why the simulator could not start.
+#[derive(Debug)]
+pub enum SimError {
+    /// A port could not be bound: taken, or not allowed.
+    Bind(SocketAddr, io::Error),
+    /// The thread, its poll or its waker could not be made.
+    Thread(io::Error),
+    /// No certificate could be made.
+    Tls(String),
+    /// The authority's certificate could not be written, or a capture not be read.
+    File(PathBuf, io::Error),
+    /// This line (from 1) of the capture is no JSON.
+    Playback(PathBuf, usize),
+}
+
+impl fmt::Display for SimError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            Self::Thread(error) => write!(f, "cannot start the simulator's thread: {error}"),
+            Self::Tls(error) => write!(f, "cannot make a certificate: {error}"),
+            Self::File(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Playback(path, line) => {
+                write!(f, "{}: line {line} is no JSON", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for SimError {}
+
+/// A running simulator. Stops when it is dropped.
+#[derive(Debug)]
+pub struct Simulator {
+    addresses: [SocketAddr; PROFILES.len()],
+    ca_pem: Option<String>,
+    ca_file: Option<PathBuf>,
+    stop: Arc<AtomicBool>,
+    waker: Waker,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+/// Binds 127.0.0.1, one port per contract type, and serves from a thread of its own.
+///
+/// # Errors
+/// [`SimError`]; nothing is left running then.
+pub fn start(options: SimOptions) -> Result<Simulator, SimError> {
+    let identity = options.tls.then(tls::identity).transpose().map_err(SimError::Tls)?;
+    let (config, ca_pem) = identity.map(|made| (made.config, made.ca_pem)).unzip();
+    let ca_file = options.tls_ca_out.clone().filter(|_| ca_pem.is_some());
+    if let (Some(path), Some(pem)) = (&ca_file, &ca_pem) {
+        std::fs::write(path, pem).map_err(|error| SimError::File(path.clone(), error))?;
+    }
+    let listeners = options.ports.map(bind);
+    let [spot, usdm, coinm] = listeners;
+    let (listeners, addresses) = addresses([spot?, usdm?, coinm?])?;
+    let clock = Clock::new();
+    let exchanges = exchanges(&options, SimTime::new(clock.now(), options.time_scale))?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (server, waker) =
+        Server::new(listeners, exchanges, config, clock, stop.clone()).map_err(SimError::Thread)?;
+    let thread = std::thread::Builder::new()
+        .name("sim".to_owned())
+        .spawn(|| server.run())
+        .map_err(SimError::Thread)?;
+    Ok(Simulator { addresses, ca_pem, ca_file, stop, waker, thread: Some(thread) })
+}
+
+type Bound = (Vec<TcpListener>, [SocketAddr; PROFILES.len()]);
+
+fn addresses(listeners: [TcpListener; PROFILES.len()]) -> Result<Bound, SimError> {
+    let mut addresses = [any_port(0); PROFILES.len()];
+    for (address, listener) in addresses.iter_mut().zip(&listeners) {
+        *address = listener.local_addr().map_err(|error| SimError::Bind(*address, error))?;
+    }
+    Ok((listeners.into(), addresses))
+}
+
+fn bind(port: u16) -> Result<TcpListener, SimError> {
+    let address = any_port(port);
+    TcpListener::bind(address).map_err(|error| SimError::Bind(address, error))
+}
+
+fn any_port(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+fn exchanges(options: &SimOptions, time: SimTime) -> Result<[Exchange; PROFILES.len()], SimError> {
+    let mut played = [None, None, None];
+    if let Some(playback) = &options.playback {
+        played[playback.contract_type as usize] = Some(playback.load()?);
+    }
+    let mut index = 0;
+    Ok(played.map(|messages| {
+        let profile = &PROFILES[index];
+        index += 1;
+        let market = SimMarket::new(options.seed, profile.contract_type, options.symbols_extra);
+        Exchange::new(profile, market, options.settings(profile, messages), time)
+    }))
+}
+
+impl Simulator {
+    /// The variables that point a connector at this simulator: a WebSocket and a REST URL per
+    /// contract type, and the file with the authority's certificate if one was written.
+    pub fn env(&self) -> Vec<(String, String)> {
+        let mut lines = Vec::new();
+        for profile in &PROFILES {
+            let name = profile.contract_type.name().to_uppercase();
+            let contract_type = profile.contract_type;
+            let (ws, rest) = (self.ws_base(contract_type), self.rest_base(contract_type));
+            lines.push((format!("CONNECTOR_BINANCE_{name}_WS_URL"), ws));
+            lines.push((format!("CONNECTOR_BINANCE_{name}_REST_URL"), rest));
+        }
+        if let Some(path) = &self.ca_file {
+            lines.push(("CONNECTOR_TLS_CA_FILE".to_owned(), path.display().to_string()));
+        }
+        lines
+    }
+
+    /// The WebSocket base URL of `market`, to which `/ws` or `/stream` is appended.
+    pub fn ws_url(&self, market: Market) -> String {
+        self.ws_base(market.contract_type())
+    }
+
+    /// The REST base URL of `market`, to which the venue's paths are appended.
+    pub fn rest_url(&self, market: Market) -> String {
+        self.rest_base(market.contract_type())
+    }
+
+    /// Where `market` is listened for.
+    pub fn address(&self, market: Market) -> SocketAddr {
+        self.addresses[market.contract_type() as usize]
+    }
+
+    /// The authority's certificate, PEM, if TLS is on.
+    pub fn ca_pem(&self) -> Option<&str> {
+        self.ca_pem.as_deref()
+    }
+
+    /// Whether it still serves; it ends by itself only where the system refuses to poll.
+    pub fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// Drops every connection and waits for the thread to end.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn ws_base(&self, contract_type: ContractType) -> String {
+        let scheme = if self.ca_pem.is_some() { "wss" } else { "ws" };
+        let route = if contract_type == ContractType::Usdm { "/market" } else { "" };
+        format!("{scheme}://{}{route}", self.addresses[contract_type as usize])
+    }
+
+    fn rest_base(&self, contract_type: ContractType) -> String {
+        let scheme = if self.ca_pem.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.addresses[contract_type as usize])
+    }
+
+    fn end(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        self.stop.store(true, Ordering::Release);
+        // A failed wake-up costs half a second, no more: the server never waits longer.
+        self.waker.wake().ok();
+        thread.join().ok();
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -3,6 +3,7 @@
 
 pub mod endpoint;
 mod handshake;
+pub mod json;
 mod pipe;
 pub mod tls;
 pub mod websocket;

@@ -1,0 +1,377 @@
+//! Drives the [`Fanout`]: the listener, the clients' sockets, the rings from the shards. Owns the
+//! sockets; knows nothing of what the bytes mean.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::clock::{MonoNs, Now};
+use crate::fanout::{ClientId, Fanout, Output};
+use crate::limits::{CLOSE_DRAIN, READ_BYTES_MAX};
+use crate::messages::{Command, FeedEvent, MarketEvent, Notice, Severity};
+use crate::metrics::FanoutMetrics;
+
+use super::doorbell::Doorbell;
+use super::shutdown::Shutdown as StopSignal;
+use super::wait::{Ready, Token, Waiter};
+
+/// What joins the fan-out to the other cores.
+pub struct FanoutLinks {
+    /// One ring from each shard.
+    pub rings: Vec<rtrb::Consumer<MarketEvent>>,
+    /// Session events from all shards.
+    pub events: Receiver<FeedEvent>,
+    /// Commands to each shard, and the bell of its core.
+    pub shards: Vec<(Sender<Command>, Arc<Doorbell>)>,
+    /// Lines for the log.
+    pub notices: Sender<Notice>,
+    /// Says when to begin the drain.
+    pub stop: Arc<StopSignal>,
+}
+
+/// The fan-out: its engine, its sockets, its links.
+pub struct FanoutCore {
+    fanout: Fanout,
+    links: FanoutLinks,
+    metrics: Arc<FanoutMetrics>,
+    listener: Option<TcpListener>,
+    /// Set while accepting is paused because the kernel has no file descriptor or memory for it.
+    accept_again: Option<MonoNs>,
+    clients: Vec<Option<Client>>,
+    /// Commands that found a channel full.
+    unsent_commands: VecDeque<(usize, Command)>,
+    scratch: Box<[u8]>,
+    drain: Drain,
+    drain_timeout: Duration,
+}
+
+struct Client {
+    id: ClientId,
+    stream: TcpStream,
+    /// The kernel takes no more for now; room is being waited for.
+    is_blocked: bool,
+    /// The client has closed its direction.
+    is_half_closed: bool,
+    /// FIN once everything is written.
+    wants_fin: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Drain {
+    Serving,
+    Draining { give_up: MonoNs },
+    Done,
+}
+
+impl FanoutCore {
+    /// The fan-out behind `listener`, which must be non-blocking and is watched under the owner
+    /// number [`OWNER`].
+    pub fn new(
+        fanout: Fanout,
+        links: FanoutLinks,
+        metrics: Arc<FanoutMetrics>,
+        listener: TcpListener,
+        drain_timeout: Duration,
+        waiter: &Waiter,
+    ) -> io::Result<Self> {
+        waiter.watch(&listener, LISTENER, false)?;
+        Ok(Self {
+            fanout,
+            links,
+            metrics,
+            listener: Some(listener),
+            accept_again: None,
+            clients: Vec::new(),
+            unsent_commands: VecDeque::new(),
+            scratch: vec![0; READ_BYTES_MAX].into_boxed_slice(),
+            drain: Drain::Serving,
+            drain_timeout,
+        })
+    }
+
+    /// One turn: rings first, then clients, timers, and everything the engine has to say. Returns
+    /// whether there was work.
+    pub fn turn(&mut self, now: Now, ready: &[Ready], waiter: &Waiter) -> bool {
+        let mut worked = self.take_mail(now);
+        for event in ready.iter().filter(|event| event.token.owner() == u64::from(OWNER)) {
+            self.serve(*event, now, waiter);
+            worked = true;
+        }
+        if self.fanout.next_deadline().is_some_and(|deadline| deadline <= now.mono) {
+            self.fanout.handle_timeout(now);
+            worked = true;
+        }
+        if self.accept_again.is_some_and(|again| again <= now.mono) {
+            self.resume_accepting(waiter);
+        }
+        self.advance_drain(now);
+        worked | self.drain_outputs(now, waiter)
+    }
+
+    /// When the engine wants its next turn at the latest.
+    pub fn next_deadline(&self) -> Option<MonoNs> {
+        self.fanout.next_deadline().into_iter().chain(self.accept_again).min()
+    }
+
+    /// Whether something waits in a queue that no socket announces.
+    pub fn has_mail(&self) -> bool {
+        self.links.rings.iter().any(|ring| !ring.is_empty())
+            || !self.links.events.is_empty()
+            || (self.drain == Drain::Serving && self.links.stop.is_requested())
+    }
+
+    /// Whether the drain is over and the shards have been stopped.
+    pub fn is_done(&self) -> bool {
+        self.drain == Drain::Done
+    }
+
+    fn take_mail(&mut self, now: Now) -> bool {
+        let mut worked = false;
+        for ring in &mut self.links.rings {
+            let count = ring.slots().min(BATCH_EVENTS_MAX);
+            let Ok(batch) = ring.read_chunk(count) else { continue };
+            for event in batch {
+                self.fanout.handle_market(&event, now);
+                worked = true;
+            }
+        }
+        while let Ok(event) = self.links.events.try_recv() {
+            self.fanout.handle_feed(event, now);
+            worked = true;
+        }
+        worked
+    }
+
+    fn serve(&mut self, event: Ready, now: Now, waiter: &Waiter) {
+        let slot = event.token.slot();
+        if event.token == LISTENER {
+            return self.accept(now, waiter);
+        }
+        let Some(Some(client)) = self.clients.get_mut(slot) else { return };
+        let id = client.id;
+        if client.is_half_closed && event.ended {
+            self.clients[slot] = None;
+            return self.fanout.handle_lost(id, now);
+        }
+        if event.readable && !client.is_half_closed {
+            self.read(slot, now, waiter);
+        }
+        if event.writable {
+            self.write(slot, now, waiter);
+        }
+    }
+
+    fn accept(&mut self, now: Now, waiter: &Waiter) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(listener) = &self.listener else { return };
+            let (stream, peer) = match listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if is_passing(&error) => continue,
+                Err(error) => return self.pause_accepting(&error, now, waiter),
+            };
+            let id = self.fanout.handle_accepted(peer, now);
+            let token = token(id);
+            let prepared = stream
+                .set_nonblocking(true)
+                .and_then(|()| stream.set_nodelay(true))
+                .and_then(|()| waiter.watch(&stream, token, false));
+            if prepared.is_err() {
+                self.fanout.handle_lost(id, now);
+                continue;
+            }
+            let slot = id.index();
+            if slot >= self.clients.len() {
+                self.clients.resize_with(slot + 1, || None);
+            }
+            let client =
+                Client { id, stream, is_blocked: false, is_half_closed: false, wants_fin: false };
+            assert!(self.clients[slot].is_none(), "an id is given out once at a time");
+            self.clients[slot] = Some(client);
+            // The request often comes with the connection: read it in this turn.
+            self.read(slot, now, waiter);
+        }
+    }
+
+    /// Out of file descriptors or memory: the waiting connections stay in the kernel's queue, and
+    /// those who are here are served meanwhile.
+    fn pause_accepting(&mut self, error: &io::Error, now: Now, waiter: &Waiter) {
+        if let Some(listener) = &self.listener {
+            let _ignored = waiter.ignore_reads(listener, LISTENER, false);
+        }
+        self.accept_again = Some(now.mono.after(ACCEPT_PAUSE));
+        let text = format!(
+            "cannot accept clients: {error}; trying again every {ACCEPT_PAUSE:?} \
+             (too many open files? raise LimitNOFILE or ulimit -n)"
+        );
+        self.note(Notice { severity: Severity::Error, market: None, text });
+    }
+
+    fn resume_accepting(&mut self, waiter: &Waiter) {
+        self.accept_again = None;
+        if let Some(listener) = &self.listener {
+            let _watched = waiter.rewatch(listener, LISTENER, false);
+        }
+    }
+
+    fn read(&mut self, slot: usize, now: Now, waiter: &Waiter) {
+        let Some(Some(client)) = self.clients.get_mut(slot) else { return };
+        let id = client.id;
+        match client.stream.read(&mut self.scratch) {
+            Ok(0) => {
+                client.is_half_closed = true;
+                let _ignored = waiter.ignore_reads(&client.stream, token(id), client.is_blocked);
+                self.fanout.handle_half_closed(id, now);
+            }
+            Ok(count) => self.fanout.handle_bytes(id, &self.scratch[..count], now),
+            Err(error) if is_transient(&error) => {}
+            Err(_) => {
+                self.clients[slot] = None;
+                self.fanout.handle_lost(id, now);
+            }
+        }
+    }
+
+    fn drain_outputs(&mut self, now: Now, waiter: &Waiter) -> bool {
+        self.send_commands();
+        let mut worked = false;
+        while let Some(output) = self.fanout.poll_output() {
+            worked = true;
+            match output {
+                Output::Transmit { client } => self.write(client.index(), now, waiter),
+                Output::ShutdownWrite { client } => {
+                    if let Some(Some(client)) = self.clients.get_mut(client.index()) {
+                        client.wants_fin = true;
+                    }
+                    self.write(client.index(), now, waiter);
+                }
+                // Dropping the socket closes it and takes it out of the epoll set.
+                Output::Close { client } => self.clients[client.index()] = None,
+                Output::Command { shard, command } => {
+                    self.unsent_commands.push_back((shard, command));
+                    self.send_commands();
+                }
+                Output::Notice(notice) => self.note(notice),
+            }
+        }
+        worked
+    }
+
+    /// Writes what the client has ready, until the kernel takes no more.
+    fn write(&mut self, slot: usize, now: Now, waiter: &Waiter) {
+        let Some(Some(client)) = self.clients.get_mut(slot) else { return };
+        let id = client.id;
+        let lost = loop {
+            let bytes = self.fanout.outgoing(id);
+            if bytes.is_empty() {
+                break false;
+            }
+            match client.stream.write(bytes) {
+                Ok(count) => self.fanout.consume_outgoing(id, count, now),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return set_blocked(client, true, waiter);
+                }
+                Err(_) => break true,
+            }
+        };
+        if lost {
+            self.clients[slot] = None;
+            return self.fanout.handle_lost(id, now);
+        }
+        if client.is_blocked {
+            set_blocked(client, false, waiter);
+        }
+        if client.wants_fin {
+            client.wants_fin = false;
+            // An error means that the peer is gone; reading will say so.
+            let _sent = client.stream.shutdown(Shutdown::Write);
+        }
+    }
+
+    fn send_commands(&mut self) {
+        while let Some((shard, command)) = self.unsent_commands.pop_front() {
+            let (sender, bell) = &self.links.shards[shard];
+            match sender.try_send(command) {
+                Ok(()) => bell.ring(),
+                Err(crossbeam_channel::TrySendError::Full(command)) => {
+                    self.unsent_commands.push_front((shard, command));
+                    return;
+                }
+                // The shard is gone: the process is going down.
+                Err(crossbeam_channel::TrySendError::Disconnected(_)) => {}
+            }
+        }
+    }
+
+    /// Serving → draining when asked to stop → done when every client is gone or time is up.
+    fn advance_drain(&mut self, now: Now) {
+        match self.drain {
+            Drain::Serving if self.links.stop.is_requested() => {
+                self.listener = None;
+                self.fanout.begin_drain(now);
+                let give_up = now.mono.after(self.drain_timeout + CLOSE_DRAIN);
+                self.drain = Drain::Draining { give_up };
+            }
+            Drain::Draining { give_up } if self.fanout.is_drained() || now.mono >= give_up => {
+                for shard in 0..self.links.shards.len() {
+                    self.unsent_commands.push_back((shard, Command::Stop));
+                }
+                self.send_commands();
+                if self.unsent_commands.is_empty() {
+                    self.drain = Drain::Done;
+                }
+            }
+            Drain::Serving | Drain::Draining { .. } | Drain::Done => {}
+        }
+    }
+
+    fn note(&mut self, notice: Notice) {
+        if self.links.notices.try_send(notice).is_err() {
+            self.metrics.notices_dropped.increment();
+        }
+    }
+}
+
+/// The fan-out's owner number in tokens; shards have the numbers below.
+pub const OWNER: u16 = u16::MAX - 1;
+
+const LISTENER: Token = Token::new(OWNER, u32::MAX);
+
+/// How long accepting rests when the kernel cannot give a socket.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Events taken from one ring before the clients are written to. Source: a minute's close of 1,000
+/// series in one batch, and its 350 KB for one client in a few writes.
+const BATCH_EVENTS_MAX: usize = 1024;
+
+/// Connections taken from the listener in one turn, so that a connect storm does not starve the
+/// clients that are here.
+const ACCEPTS_PER_TURN: usize = 16;
+
+fn token(id: ClientId) -> Token {
+    Token::new(OWNER, u32::try_from(id.index()).expect("clients are far fewer"))
+}
+
+fn set_blocked(client: &mut Client, is_blocked: bool, waiter: &Waiter) {
+    client.is_blocked = is_blocked;
+    let token = token(client.id);
+    let _watched = if client.is_half_closed {
+        waiter.ignore_reads(&client.stream, token, is_blocked)
+    } else {
+        waiter.rewatch(&client.stream, token, is_blocked)
+    };
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// A connection that failed before we took it, as accept(2) reports it.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted)
+}

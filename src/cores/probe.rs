@@ -1,0 +1,99 @@
+//! Whether this host lets us run at all: io_uring and locked memory, asked before the executors
+//! start, so that a refusal is a sentence with a remedy and not a panic inside a library.
+
+use std::fmt;
+
+use rustix::process::{Resource, getrlimit};
+
+/// Why the executors cannot run here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeError {
+    /// The kernel has no io_uring, or is too old.
+    NoIoUring(String),
+    /// io_uring is there, and forbidden to this process.
+    IoUringForbidden(String),
+    /// Too little memory may be locked.
+    MemlockTooLow {
+        /// The limit, in bytes.
+        limit: u64,
+    },
+}
+
+impl fmt::Display for ProbeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoIoUring(why) => write!(
+                f,
+                "io_uring is not available ({why}); connector-wss needs Linux 5.8 or newer with \
+                 CONFIG_IO_URING"
+            ),
+            Self::IoUringForbidden(why) => write!(
+                f,
+                "io_uring is forbidden to this process ({why}). On the host: \
+                 `sysctl -w kernel.io_uring_disabled=0`. In a container: the default seccomp \
+                 profile forbids it; allow io_uring_setup, io_uring_enter and io_uring_register \
+                 (docker run --security-opt seccomp=PROFILE.json, or in Kubernetes \
+                 securityContext.seccompProfile type Localhost)"
+            ),
+            Self::MemlockTooLow { limit } => write!(
+                f,
+                "only {} KiB of memory may be locked, {} KiB are needed. Raise the limit: \
+                 `ulimit -l unlimited`, systemd `LimitMEMLOCK=infinity`, docker run \
+                 --ulimit memlock=-1, or `memlock` in /etc/security/limits.conf",
+                limit / 1024,
+                MEMLOCK_BYTES_MIN / 1024
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ProbeError {}
+
+/// Least memory that must be lockable. Source: glommio 0.9 refuses to start an executor below it.
+const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
+
+/// Asks the kernel for what an executor will ask for.
+pub fn probe() -> Result<(), ProbeError> {
+    judge_memlock(getrlimit(Resource::Memlock).current)?;
+    match io_uring::IoUring::new(PROBE_RING_ENTRIES) {
+        Ok(_ring) => Ok(()),
+        Err(error) => Err(judge(&error)),
+    }
+}
+
+const PROBE_RING_ENTRIES: u32 = 8;
+
+fn judge_memlock(limit: Option<u64>) -> Result<(), ProbeError> {
+    match limit {
+        Some(limit) if limit < MEMLOCK_BYTES_MIN => Err(ProbeError::MemlockTooLow { limit }),
+        _ => Ok(()),
+    }
+}
+
+fn judge(error: &std::io::Error) -> ProbeError {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => ProbeError::IoUringForbidden(error.to_string()),
+        std::io::ErrorKind::OutOfMemory => {
+            let limit = getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX);
+            ProbeError::MemlockTooLow { limit }
+        }
+        _ => ProbeError::NoIoUring(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Error;
+
+    #[test]
+    fn each_refusal_names_its_remedy() {
+        let forbidden = judge(&Error::from_raw_os_error(1)).to_string();
+        assert!(forbidden.contains("seccomp") && forbidden.contains("io_uring_disabled"));
+        let missing = judge(&Error::from_raw_os_error(38)).to_string();
+        assert!(missing.contains("5.8"), "{missing}");
+        let low = judge_memlock(Some(64 * 1024)).unwrap_err().to_string();
+        assert!(low.contains("64 KiB") && low.contains("LimitMEMLOCK"), "{low}");
+        assert_eq!(judge_memlock(None), Ok(()));
+    }
+}

@@ -1,0 +1,406 @@
+//! Drives one [`Feed`]: its sockets to the exchanges, its ring to the fan-out, its mail. Owns the
+//! sockets; knows nothing of what the bytes mean.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::clock::{MonoNs, Now};
+use crate::feed::{Feed, Output, SessionId};
+use crate::limits::READ_BYTES_MAX;
+use crate::messages::{Command, FeedEvent, MarketEvent, Notice, OpsAnswer, OpsRequest};
+use crate::metrics::{ConnectionErrorKind, ShardMetrics};
+use crate::wire::Endpoint;
+
+use super::doorbell::Doorbell;
+use super::wait::{Ready, Token, Waiter};
+
+/// Puts a question to the ops core; false if too many wait already.
+pub type Ask = Box<dyn Fn(OpsRequest) -> bool + Send>;
+
+/// What joins a shard to the other cores.
+pub struct ShardLinks {
+    /// Market events to the fan-out.
+    pub ring: rtrb::Producer<MarketEvent>,
+    /// Rings when something was put into `ring` or `events`.
+    pub fanout_bell: Arc<Doorbell>,
+    /// Session events to the fan-out.
+    pub events: Sender<FeedEvent>,
+    /// Commands from the fan-out.
+    pub commands: Receiver<Command>,
+    /// Questions to the ops core.
+    pub ask: Ask,
+    /// The ops core's answers.
+    pub answers: Receiver<OpsAnswer>,
+    /// Lines for the log.
+    pub notices: Sender<Notice>,
+}
+
+/// One shard: its engine, its sockets, its links.
+pub struct ShardCore {
+    number: u16,
+    feed: Feed,
+    links: ShardLinks,
+    metrics: Arc<ShardMetrics>,
+    slots: Vec<Option<Slot>>,
+    by_session: HashMap<SessionId, usize>,
+    /// Sessions whose host is being looked up, and where they want to go.
+    resolving: Vec<(SessionId, Endpoint)>,
+    /// Events that found the channel full.
+    unsent_events: VecDeque<FeedEvent>,
+    scratch: Box<[u8]>,
+    open_sockets: usize,
+}
+
+struct Slot {
+    session: SessionId,
+    stream: TcpStream,
+    is_connected: bool,
+    /// Room is being waited for.
+    is_blocked: bool,
+}
+
+impl ShardCore {
+    /// Shard `number` with its engine.
+    pub fn new(number: u16, feed: Feed, links: ShardLinks, metrics: Arc<ShardMetrics>) -> Self {
+        Self {
+            number,
+            feed,
+            links,
+            metrics,
+            slots: Vec::new(),
+            by_session: HashMap::new(),
+            resolving: Vec::new(),
+            unsent_events: VecDeque::new(),
+            scratch: vec![0; READ_BYTES_MAX].into_boxed_slice(),
+            open_sockets: 0,
+        }
+    }
+
+    /// One turn: mail, sockets, timers, then everything the engine has to say. Returns whether
+    /// there was work.
+    pub fn turn(&mut self, now: Now, ready: &[Ready], waiter: &Waiter) -> bool {
+        let mut worked = self.take_mail(now, waiter);
+        worked |= self.serve_sockets(now, ready, waiter);
+        if self.feed.next_deadline().is_some_and(|deadline| deadline <= now.mono) {
+            self.feed.handle_timeout(now);
+            worked = true;
+        }
+        worked |= self.drain_outputs(now, waiter);
+        worked | self.publish(now)
+    }
+
+    /// When the engine wants its next turn at the latest.
+    pub fn next_deadline(&self) -> Option<MonoNs> {
+        self.feed.next_deadline()
+    }
+
+    /// Whether something waits in a queue that no socket announces.
+    pub fn has_mail(&self) -> bool {
+        !self.links.commands.is_empty() || !self.links.answers.is_empty()
+    }
+
+    /// Whether there are more sockets than are read directly in each turn.
+    pub fn needs_poll(&self) -> bool {
+        self.open_sockets > DIRECT_SOCKETS_MAX
+    }
+
+    /// Whether the engine was stopped and every session is closed.
+    pub fn is_done(&self) -> bool {
+        self.feed.is_stopped()
+    }
+
+    fn take_mail(&mut self, now: Now, waiter: &Waiter) -> bool {
+        let mut worked = false;
+        while let Ok(command) = self.links.commands.try_recv() {
+            self.feed.handle_command(command, now);
+            worked = true;
+        }
+        while let Ok(answer) = self.links.answers.try_recv() {
+            match answer {
+                OpsAnswer::Resolved { host, port, result } => {
+                    self.resolved(&host, port, &result, now, waiter);
+                }
+                OpsAnswer::Rest { id, result } => self.feed.handle_rest(id, result, now),
+            }
+            worked = true;
+        }
+        worked
+    }
+
+    fn serve_sockets(&mut self, now: Now, ready: &[Ready], waiter: &Waiter) -> bool {
+        let (mut worked, owner) = (false, u64::from(self.number));
+        for event in ready.iter().filter(|event| event.token.owner() == owner) {
+            let slot = event.token.slot();
+            if event.writable {
+                self.writable(slot, now, waiter);
+            }
+            if event.readable && self.needs_poll() {
+                worked |= self.read(slot, now);
+            }
+        }
+        if !self.needs_poll() {
+            for slot in 0..self.slots.len() {
+                worked |= self.read(slot, now);
+            }
+        }
+        worked
+    }
+
+    /// Reads one socket, once: a burst larger than the scratch is continued in the next turn.
+    fn read(&mut self, at: usize, now: Now) -> bool {
+        let Some(Some(slot)) = self.slots.get_mut(at) else { return false };
+        if !slot.is_connected || !self.feed.wants_bytes() {
+            return false;
+        }
+        let session = slot.session;
+        match slot.stream.read(&mut self.scratch) {
+            Ok(0) => {
+                self.forget(session);
+                self.feed.handle_closed(session, "the exchange closed the connection", now);
+            }
+            Ok(count) => self.feed.handle_bytes(session, &self.scratch[..count], now),
+            Err(error) if is_transient(&error) => return false,
+            Err(error) => {
+                self.forget(session);
+                self.feed.handle_closed(session, &error.to_string(), now);
+            }
+        }
+        true
+    }
+
+    fn writable(&mut self, at: usize, now: Now, waiter: &Waiter) {
+        let Some(Some(slot)) = self.slots.get_mut(at) else { return };
+        let session = slot.session;
+        if slot.is_connected {
+            return self.transmit(session, now, waiter);
+        }
+        match slot.stream.take_error() {
+            Ok(None) => {
+                slot.is_connected = true;
+                let token = token(self.number, at);
+                let _watched = waiter.rewatch(&slot.stream, token, false);
+                self.feed.handle_connected(session, now);
+                self.transmit(session, now, waiter);
+            }
+            Ok(Some(error)) | Err(error) => {
+                self.forget(session);
+                self.connect_failed(session, &error, now);
+            }
+        }
+    }
+
+    fn drain_outputs(&mut self, now: Now, waiter: &Waiter) -> bool {
+        let mut worked = self.send_events();
+        while let Some(output) = self.feed.poll_output() {
+            worked = true;
+            match output {
+                Output::Connect { session, endpoint } => self.dial(session, endpoint, now, waiter),
+                Output::Transmit { session } => self.transmit(session, now, waiter),
+                Output::Disconnect { session } => self.forget(session),
+                Output::Rest(request) => {
+                    let id = request.id;
+                    if !(self.links.ask)(OpsRequest::Rest(request)) {
+                        let why = "too many requests are waiting already".to_owned();
+                        self.feed.handle_rest(id, Err(why), now);
+                    }
+                }
+                Output::Event(event) => {
+                    self.unsent_events.push_back(event);
+                    self.send_events();
+                }
+                Output::Notice(notice) => {
+                    if self.links.notices.try_send(notice).is_err() {
+                        self.metrics.notices_dropped.increment();
+                    }
+                }
+            }
+        }
+        worked
+    }
+
+    fn send_events(&mut self) -> bool {
+        let mut worked = false;
+        while let Some(event) = self.unsent_events.pop_front() {
+            match self.links.events.try_send(event) {
+                Ok(()) => worked = true,
+                Err(TrySendError::Full(event)) => {
+                    self.unsent_events.push_front(event);
+                    break;
+                }
+                // The fan-out is gone: nobody is left to be told.
+                Err(TrySendError::Disconnected(_)) => {}
+            }
+        }
+        if worked {
+            self.links.fanout_bell.ring();
+        }
+        worked
+    }
+
+    /// Moves what the engine publishes into the ring, as far as there is room.
+    fn publish(&mut self, now: Now) -> bool {
+        let mut published = 0;
+        while self.links.ring.slots() > 0 {
+            let Some(event) = self.feed.next_published() else { break };
+            let pushed = self.links.ring.push(event);
+            assert!(pushed.is_ok(), "a free slot was seen, and there is one producer");
+            published += 1;
+        }
+        if self.links.ring.slots() == 0 {
+            self.metrics.ring_full.increment();
+            self.feed.note_ring_full(now);
+        }
+        if published > 0 {
+            let used = self.links.ring.buffer().capacity() - self.links.ring.slots();
+            self.metrics.ring_depth.set(i64::try_from(used).unwrap_or(i64::MAX));
+            self.links.fanout_bell.ring();
+        }
+        published > 0
+    }
+
+    fn dial(&mut self, session: SessionId, endpoint: Endpoint, now: Now, waiter: &Waiter) {
+        if let Ok(address) = endpoint.host.parse::<IpAddr>() {
+            let address = SocketAddr::new(address, endpoint.port);
+            return self.connect(session, address, now, waiter);
+        }
+        let (host, port) = (endpoint.host.clone(), endpoint.port);
+        self.resolving.push((session, endpoint));
+        if !(self.links.ask)(OpsRequest::Resolve { host, port }) {
+            self.resolving.retain(|(waiting, _)| *waiting != session);
+            let why = "too many look-ups are waiting already";
+            self.feed.handle_connect_failed(session, ConnectionErrorKind::Dns, why, now);
+        }
+    }
+
+    fn resolved(
+        &mut self,
+        host: &str,
+        port: u16,
+        result: &Result<Vec<SocketAddr>, String>,
+        now: Now,
+        waiter: &Waiter,
+    ) {
+        let is_asked =
+            |(_, endpoint): &(_, Endpoint)| endpoint.host == host && endpoint.port == port;
+        let Some(at) = self.resolving.iter().position(is_asked) else { return };
+        let (session, _) = self.resolving.swap_remove(at);
+        match result {
+            // Addresses in turn, so that a dead one does not hold a session for ever.
+            Ok(addresses) if !addresses.is_empty() => {
+                let turn = usize::try_from(now.mono.0 / 1_000_000).unwrap_or(0);
+                self.connect(session, addresses[turn % addresses.len()], now, waiter);
+            }
+            Ok(_) => {
+                let why = format!("{host} has no address");
+                self.feed.handle_connect_failed(session, ConnectionErrorKind::Dns, &why, now);
+            }
+            Err(why) => {
+                self.feed.handle_connect_failed(session, ConnectionErrorKind::Dns, why, now);
+            }
+        }
+    }
+
+    fn connect(&mut self, session: SessionId, address: SocketAddr, now: Now, waiter: &Waiter) {
+        let at = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
+        let opened = open_socket(address).and_then(|stream| {
+            waiter.watch(&stream, token(self.number, at), true)?;
+            Ok(stream)
+        });
+        match opened {
+            Ok(stream) => {
+                let slot = Some(Slot { session, stream, is_connected: false, is_blocked: false });
+                if at == self.slots.len() {
+                    self.slots.push(slot);
+                } else {
+                    self.slots[at] = slot;
+                }
+                self.by_session.insert(session, at);
+                self.open_sockets += 1;
+            }
+            Err(error) => self.connect_failed(session, &error, now),
+        }
+    }
+
+    fn connect_failed(&mut self, session: SessionId, error: &io::Error, now: Now) {
+        let kind = match error.kind() {
+            io::ErrorKind::TimedOut => ConnectionErrorKind::Timeout,
+            _ => ConnectionErrorKind::Tcp,
+        };
+        self.feed.handle_connect_failed(session, kind, &error.to_string(), now);
+    }
+
+    /// Writes what the session has for its socket; waits for room where the kernel has none.
+    fn transmit(&mut self, session: SessionId, now: Now, waiter: &Waiter) {
+        let Some(&at) = self.by_session.get(&session) else { return };
+        let Some(slot) = &mut self.slots[at] else { return };
+        if !slot.is_connected {
+            return;
+        }
+        let token = token(self.number, at);
+        loop {
+            let bytes = self.feed.outgoing(session);
+            if bytes.is_empty() {
+                if slot.is_blocked {
+                    slot.is_blocked = false;
+                    let _watched = waiter.rewatch(&slot.stream, token, false);
+                }
+                return;
+            }
+            match slot.stream.write(bytes) {
+                Ok(count) => self.feed.consume_outgoing(session, count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    slot.is_blocked = true;
+                    let _watched = waiter.rewatch(&slot.stream, token, true);
+                    return;
+                }
+                Err(error) => {
+                    self.forget(session);
+                    return self.feed.handle_closed(session, &error.to_string(), now);
+                }
+            }
+        }
+    }
+
+    /// Closes the session's socket, wherever it stands; closing takes it out of the epoll set.
+    fn forget(&mut self, session: SessionId) {
+        self.resolving.retain(|(waiting, _)| *waiting != session);
+        if let Some(at) = self.by_session.remove(&session) {
+            self.slots[at] = None;
+            self.open_sockets -= 1;
+        }
+    }
+}
+
+/// Up to so many sockets are read in each turn without asking epoll first; with more, the reads
+/// that find nothing would cost more than the question.
+const DIRECT_SOCKETS_MAX: usize = 4;
+
+fn token(number: u16, slot: usize) -> Token {
+    Token::new(number, u32::try_from(slot).expect("sessions are far fewer"))
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// A non-blocking socket on its way to `address`. Becomes writable once it is there or has failed.
+fn open_socket(address: SocketAddr) -> io::Result<TcpStream> {
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    match socket.connect(&SockAddr::from(address)) {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(EINPROGRESS) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(socket.into())
+}
+
+const EINPROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();

@@ -1,0 +1,65 @@
+//! How often something may be done: at most so many times in any window. Owns the instants of the
+//! last times; the limits are the venue's.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::clock::MonoNs;
+
+/// At most `count_max` times in any `window`, counted exactly and not by an average.
+#[derive(Clone, Debug)]
+pub(super) struct Budget {
+    count_max: usize,
+    window: Duration,
+    /// When it was last done, oldest first, never more than `count_max`.
+    spent: VecDeque<MonoNs>,
+}
+
+impl Budget {
+    pub(super) fn new(count_max: usize, window: Duration) -> Self {
+        assert!(count_max > 0, "a budget of nothing would wait for ever");
+        Self { count_max, window, spent: VecDeque::with_capacity(count_max) }
+    }
+
+    /// When it may be done next; in the past if now.
+    pub(super) fn ready_at(&self) -> MonoNs {
+        match self.spent.front() {
+            Some(oldest) if self.spent.len() == self.count_max => oldest.after(self.window),
+            _ => MonoNs(0),
+        }
+    }
+
+    pub(super) fn is_ready(&self, now: MonoNs) -> bool {
+        self.ready_at() <= now
+    }
+
+    /// It was done, allowed or not: what cannot wait delays what can.
+    pub(super) fn spend(&mut self, now: MonoNs) {
+        if self.spent.len() == self.count_max {
+            self.spent.pop_front();
+        }
+        self.spent.push_back(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_window_ever_holds_more() {
+        let mut budget = Budget::new(4, Duration::from_secs(1));
+        let (mut now, mut done) = (MonoNs(0), Vec::new());
+        for step in 0..1000 {
+            while budget.is_ready(now) {
+                budget.spend(now);
+                done.push(now);
+            }
+            now = now.after(Duration::from_millis(step % 37));
+        }
+        assert!(done.len() > 40);
+        for window in done.windows(5) {
+            assert!(window[4].since(window[0]) >= Duration::from_secs(1));
+        }
+    }
+}

@@ -1,0 +1,414 @@
+//! How sessions begin, live, end and are replaced: connect, handshake, heartbeat, loss, backoff,
+//! renewal, farewell. Owns the changes of [`Phase`]; knows no candle.
+
+use std::time::Duration;
+
+use crate::clock::MonoNs;
+use crate::limits::{CLOSE_DRAIN, CONNECT_PATIENCE};
+use crate::market::{InstrumentId, Market};
+use crate::messages::Severity;
+use crate::metrics::ConnectionErrorKind;
+use crate::venue::{self, SubscribeOp};
+use crate::wire::{Connection, WireError};
+
+use super::plan::Check;
+use super::session::{Phase, Session};
+use super::{Feed, Output, SessionId};
+
+/// Whether a lost session's socket is still there to be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Socket {
+    Open,
+    Gone,
+}
+
+impl Feed {
+    /// An empty place for a session of `market`, which connects as soon as it may.
+    pub(super) fn new_session(&mut self, market: Market, now: MonoNs) -> usize {
+        let free = self.sessions.iter().position(|session| session.phase == Phase::Free);
+        let index = free.unwrap_or(self.sessions.len());
+        let number = u32::try_from(index).expect("no more sessions than instruments");
+        let generation = free.map_or(0, |index| self.sessions[index].id.generation);
+        let mut session = Session::new(SessionId { index: number, generation }, market);
+        session.phase = Phase::Waiting { until: now };
+        session.is_alternate = self.gates[market.index()].is_alternate;
+        if index == self.sessions.len() {
+            self.sessions.push(session);
+        } else {
+            self.sessions[index] = session;
+        }
+        index
+    }
+
+    /// Does what is due on one session.
+    pub(super) fn tend(&mut self, index: usize, now: MonoNs) {
+        match self.sessions[index].phase {
+            Phase::Free => {}
+            Phase::Waiting { until } if until <= now => self.connect(index, now),
+            Phase::Waiting { .. } => {}
+            Phase::Connecting { since } if since.after(CONNECT_PATIENCE) <= now => {
+                self.lose_to(index, ConnectionErrorKind::Timeout, "no handshake in time", now);
+            }
+            Phase::Connecting { .. } => {}
+            Phase::Open { since } => self.tend_open(index, since, now),
+            Phase::Closing { since, .. } if since.after(CLOSE_DRAIN) <= now => {
+                self.finish_close(index, Socket::Open);
+            }
+            Phase::Closing { .. } => {}
+        }
+    }
+
+    fn connect(&mut self, index: usize, now: MonoNs) {
+        let session = &mut self.sessions[index];
+        let gate = &mut self.gates[session.market.index()];
+        if !gate.connects.is_ready(now) || !gate.breaker.admit(now) {
+            return;
+        }
+        gate.connects.spend(now);
+        session.id.generation = session.id.generation.wrapping_add(1);
+        session.is_on_trial = true;
+        session.phase = Phase::Connecting { since: now };
+        let base = &self.config.ws_bases[session.market.index()];
+        let endpoint = venue::endpoint(session.market, base, session.is_alternate);
+        self.outputs.push_back(Output::Connect { session: session.id, endpoint });
+    }
+
+    pub(super) fn begin_handshake(&mut self, index: usize, now: MonoNs) {
+        let session = &mut self.sessions[index];
+        let base = &self.config.ws_bases[session.market.index()];
+        let endpoint = venue::endpoint(session.market, base, session.is_alternate);
+        match Connection::client(&endpoint, &self.config.tls, self.dice.nonce()) {
+            Ok(wire) => session.wire = Some(wire),
+            Err(error) => return self.lose_wire(index, &error, now),
+        }
+        self.transmit(index);
+    }
+
+    /// The handshake is done: subscribes everything.
+    pub(super) fn opened(&mut self, index: usize, now: MonoNs) {
+        let life = venue::limits(self.sessions[index].market).session_life;
+        let life = self.dice.between(life, life + RENEWAL_SPREAD);
+        let session = &mut self.sessions[index];
+        session.phase = Phase::Open { since: now };
+        (session.last_received, session.renew_at) = (now, now.after(life));
+        session.next_ping = now.after(self.config.ping_interval);
+        for &id in &session.members {
+            session.script.want(SubscribeOp::Subscribe, id);
+        }
+        let (market, was_lost, count) = (session.market, session.was_lost, session.members.len());
+        if was_lost {
+            self.market_metrics(market).reconnections.increment();
+        }
+        let word = if was_lost { "again" } else { "up" };
+        self.notice(Severity::Info, market, format!("session {index} is {word}: {count} symbols"));
+    }
+
+    fn tend_open(&mut self, index: usize, since: MonoNs, now: MonoNs) {
+        let is_reading = self.queue.has_room();
+        let session = &mut self.sessions[index];
+        if !is_reading {
+            // Nobody reads the socket: its silence says nothing.
+            session.last_received = now;
+            session.ping_sent = session.ping_sent.map(|_| now);
+        }
+        if session.script.unanswered_since().is_some_and(|at| at.after(CONNECT_PATIENCE) <= now) {
+            let why = "a subscription was not answered";
+            return self.lose_to(index, ConnectionErrorKind::Timeout, why, now);
+        }
+        if session.ping_sent.is_some_and(|at| at.after(self.config.ping_timeout) <= now) {
+            return self.lose_to(
+                index,
+                ConnectionErrorKind::Timeout,
+                "a ping was not answered",
+                now,
+            );
+        }
+        if ping_due(session, self.config.inactivity_timeout) <= now {
+            ping(session, self.config.ping_interval, now);
+        }
+        session.speak(&self.streams, now);
+        let (is_old, is_proven) =
+            (session.renew_at <= now, session.is_on_trial && since.after(HEALTHY_AFTER) <= now);
+        self.transmit(index);
+        if is_proven {
+            self.prove(index);
+        }
+        if is_old {
+            self.renew(index, "it is nearly a day old", now);
+        }
+        if self.sessions[index].next_check <= now {
+            self.collect_checks(index, now);
+        }
+    }
+
+    /// A session has shown that it works: failures before it are forgotten.
+    pub(super) fn prove(&mut self, index: usize) {
+        let session = &mut self.sessions[index];
+        session.backoff.reset();
+        let market = session.market;
+        if std::mem::take(&mut session.is_on_trial) {
+            let gate = &mut self.gates[market.index()];
+            gate.is_alternate = session.is_alternate;
+            if gate.breaker.succeed() {
+                self.notice(Severity::Info, market, "connections work again".to_owned());
+            }
+        }
+    }
+
+    /// Opens a second session with the same instruments, which takes over once it delivers.
+    pub(super) fn renew(&mut self, index: usize, why: &str, now: MonoNs) {
+        let session = &mut self.sessions[index];
+        session.renew_at = MonoNs(u64::MAX);
+        if session.is_replaced || session.replaces.is_some() || self.is_stopping {
+            return;
+        }
+        session.is_replaced = true;
+        let (market, members) = (session.market, session.members.clone());
+        self.notice(Severity::Info, market, format!("session {index} is replaced: {why}"));
+        let successor = self.new_session(market, now);
+        self.sessions[successor].members = members;
+        self.sessions[successor].replaces = Some(index);
+    }
+
+    /// Ends the session that this one replaces, if this one is ready.
+    pub(super) fn take_over(&mut self, index: usize, now: MonoNs) {
+        let session = &mut self.sessions[index];
+        if session.has_delivered
+            && session.script.is_done()
+            && let Some(old) = session.replaces.take()
+        {
+            self.retire(old, now);
+        }
+    }
+
+    pub(super) fn lose_wire(&mut self, index: usize, error: &WireError, now: MonoNs) {
+        let kind = match error {
+            WireError::Tls(_) => ConnectionErrorKind::Tls,
+            WireError::Handshake(_) => ConnectionErrorKind::Handshake,
+            WireError::Protocol { .. } => ConnectionErrorKind::Protocol,
+        };
+        self.lose_to(index, kind, &error.to_string(), now);
+    }
+
+    pub(super) fn lose_to(
+        &mut self,
+        index: usize,
+        kind: ConnectionErrorKind,
+        why: &str,
+        now: MonoNs,
+    ) {
+        self.lose(index, kind, why, Socket::Open, now);
+    }
+
+    /// A session failed or ended: counts it, and connects again after a while.
+    pub(super) fn lose(
+        &mut self,
+        index: usize,
+        kind: ConnectionErrorKind,
+        why: &str,
+        socket: Socket,
+        now: MonoNs,
+    ) {
+        if matches!(self.sessions[index].phase, Phase::Closing { .. }) {
+            return self.finish_close(index, socket);
+        }
+        let market = self.sessions[index].market;
+        self.market_metrics(market).connection_errors[kind as usize].increment();
+        if std::mem::take(&mut self.sessions[index].is_on_trial) {
+            self.fail_trial(market, now);
+        }
+        self.forget_deliveries(index, now);
+        let session = &mut self.sessions[index];
+        session.was_lost = true;
+        let retry_at = if session.is_replaced || session.members.is_empty() || self.is_stopping {
+            None
+        } else {
+            let delay = session.backoff.next(self.config.reconnect_delay, &mut self.dice);
+            Some(now.after(delay))
+        };
+        let has_last_words = session.is_open()
+            && socket == Socket::Open
+            && session.wire.as_ref().is_some_and(|wire| !wire.outgoing().is_empty());
+        session.phase = Phase::Closing { since: now, retry_at };
+        let text = format!("session {index} is lost ({}): {why}", kind.label());
+        self.notice(Severity::Warning, market, text);
+        if has_last_words {
+            self.transmit(index);
+        } else {
+            self.finish_close(index, socket);
+        }
+    }
+
+    fn fail_trial(&mut self, market: Market, now: MonoNs) {
+        let breaker = &mut self.gates[market.index()].breaker;
+        if breaker.fail(now) {
+            let failures = breaker.failures();
+            let wait = breaker.ask_again_at().map_or(Duration::ZERO, |at| at.since(now));
+            let text = format!("{failures} failures in a row: no connection for {wait:?}");
+            self.notice(Severity::Error, market, text);
+        }
+    }
+
+    /// The members of a lost session are as if they had never delivered. Those that another
+    /// session already carries are looked at there.
+    fn forget_deliveries(&mut self, index: usize, now: MonoNs) {
+        let members = self.sessions[index].members.clone();
+        for &id in &members {
+            if let Some(stream) = self.streams.stream_mut(id) {
+                (stream.is_delivering, stream.check) = (false, Check::Idle);
+            }
+        }
+        if let Some(successor) = self.successor(index) {
+            self.sessions[successor].replaces = None;
+            if self.sessions[successor].is_open() {
+                self.arm_checks(successor, &members, now);
+            }
+        }
+    }
+
+    fn successor(&self, index: usize) -> Option<usize> {
+        self.sessions.iter().position(|session| session.replaces == Some(index))
+    }
+
+    /// Ends a session for good: it is empty, replaced, or we stop.
+    pub(super) fn retire(&mut self, index: usize, now: MonoNs) {
+        let session = &mut self.sessions[index];
+        match &mut session.phase {
+            Phase::Free => {}
+            Phase::Waiting { .. } => self.free(index),
+            Phase::Connecting { .. } => self.finish_close(index, Socket::Open),
+            Phase::Closing { retry_at, .. } => *retry_at = None,
+            Phase::Open { .. } => {
+                session.phase = Phase::Closing { since: now, retry_at: None };
+                if let Some(wire) = &mut session.wire {
+                    wire.send_close(CLOSE_NORMAL, "");
+                }
+                self.transmit(index);
+            }
+        }
+    }
+
+    fn finish_close(&mut self, index: usize, socket: Socket) {
+        let session = &mut self.sessions[index];
+        if socket == Socket::Open {
+            self.outputs.push_back(Output::Disconnect { session: session.id });
+        }
+        match session.phase {
+            Phase::Closing { retry_at: Some(until), .. } => {
+                session.reset_connection();
+                session.phase = Phase::Waiting { until };
+            }
+            _ => self.free(index),
+        }
+    }
+
+    fn free(&mut self, index: usize) {
+        let session = &mut self.sessions[index];
+        if std::mem::take(&mut session.is_on_trial) {
+            self.gates[session.market.index()].breaker.forget();
+        }
+        session.members.clear();
+        session.reset_connection();
+        session.phase = Phase::Free;
+        if let Some(old) = session.replaces.take() {
+            self.sessions[old].is_replaced = false;
+        }
+        if let Some(successor) = self.successor(index) {
+            self.sessions[successor].replaces = None;
+        }
+    }
+
+    pub(super) fn stop(&mut self, now: MonoNs) {
+        self.is_stopping = true;
+        for index in 0..self.sessions.len() {
+            self.retire(index, now);
+        }
+    }
+
+    /// Looks again for the next deadline and at the gauges. Not on the hot path: a push only
+    /// moves deadlines to later.
+    pub(super) fn refresh(&mut self, now: MonoNs) {
+        let mut deadline = self.checks.deadline(now);
+        let (mut active, mut wanted) = ([0; Market::COUNT], [0; Market::COUNT]);
+        for index in 0..self.sessions.len() {
+            let session = &self.sessions[index];
+            let due = self.session_due(session).filter(|&due| due < MonoNs(u64::MAX));
+            deadline = deadline.into_iter().chain(due).min();
+            active[session.market.index()] += i64::from(session.is_open());
+            wanted[session.market.index()] += i64::from(session.is_joinable());
+        }
+        self.deadline = deadline;
+        for market in Market::all() {
+            let (at, metrics) = (market.index(), self.market_metrics(market));
+            metrics.active_sessions.set(active[at]);
+            metrics.wanted_sessions.set(wanted[at]);
+            metrics.breaker_state.set(self.gates[at].breaker.gauge());
+            metrics.consecutive_failures.set(i64::from(self.gates[at].breaker.failures()));
+        }
+    }
+
+    fn session_due(&self, session: &Session) -> Option<MonoNs> {
+        match session.phase {
+            Phase::Free => None,
+            Phase::Waiting { until } => {
+                let gate = &self.gates[session.market.index()];
+                Some(gate.breaker.ask_again_at()?.max(gate.connects.ready_at()).max(until))
+            }
+            Phase::Connecting { since } => Some(since.after(CONNECT_PATIENCE)),
+            Phase::Closing { since, .. } => Some(since.after(CLOSE_DRAIN)),
+            Phase::Open { since } => {
+                let answer = session.script.unanswered_since();
+                let pong = session.ping_sent.map(|at| at.after(self.config.ping_timeout));
+                let proof = session.is_on_trial.then(|| since.after(HEALTHY_AFTER));
+                let fixed = session.renew_at.min(session.next_check);
+                let ping = ping_due(session, self.config.inactivity_timeout);
+                let rest = [answer.map(|at| at.after(CONNECT_PATIENCE)), pong, proof];
+                let rest = rest.into_iter().chain([session.script.speaks_at()]).flatten();
+                rest.chain([fixed, ping]).min()
+            }
+        }
+    }
+
+    /// Those of `members` that were acknowledged on a session and may turn out to be silent.
+    pub(super) fn arm_checks(&mut self, index: usize, members: &[InstrumentId], now: MonoNs) {
+        let at = now.after(self.config.stream_idle_timeout);
+        for &id in members {
+            let stream = self.streams.stream_mut(id);
+            if let Some(stream) = stream.filter(|stream| stream.is_wanted && !stream.is_delivering)
+                && stream.check == Check::Idle
+            {
+                stream.check = Check::Due { at, fingerprint: None };
+                let next = &mut self.sessions[index].next_check;
+                *next = at.min(*next);
+            }
+        }
+    }
+}
+
+/// When a ping is to be sent: by the clock, or after silence of a session that has spoken.
+fn ping_due(session: &Session, inactivity_timeout: Duration) -> MonoNs {
+    if session.ping_sent.is_some() {
+        return MonoNs(u64::MAX);
+    }
+    let silent_at = match session.has_delivered {
+        true => session.last_received.after(inactivity_timeout),
+        false => MonoNs(u64::MAX),
+    };
+    session.next_ping.min(silent_at).max(session.script.ready_at())
+}
+
+fn ping(session: &mut Session, interval: Duration, now: MonoNs) {
+    let Some(wire) = &mut session.wire else { return };
+    wire.send_ping(&now.0.to_be_bytes());
+    session.script.spend(now);
+    (session.ping_sent, session.next_ping) = (Some(now), now.after(interval));
+}
+
+/// An exchange that served a session this long works, even if it had nothing to say.
+const HEALTHY_AFTER: Duration = Duration::from_secs(60);
+
+/// Sessions opened together are not renewed together; with a day's life, 15 minutes are left.
+const RENEWAL_SPREAD: Duration = Duration::from_secs(45 * 60);
+
+/// RFC 6455: normal closure.
+const CLOSE_NORMAL: u16 = 1000;

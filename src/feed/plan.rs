@@ -1,0 +1,195 @@
+//! Which instruments there are and where each one's stream runs. Owns the streams, their series and
+//! the way from a pushed symbol to its stream; opens no session.
+
+use std::sync::Arc;
+
+use crate::clock::{MonoNs, UnixMs};
+use crate::market::{Candle, CandleUpdate, Instrument, InstrumentId, Interval, Market, Series};
+
+/// One instrument: its series and what is known of its stream.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) id: InstrumentId,
+    pub(super) instrument: Instrument,
+    /// Whether anyone wants it. If not, what still arrives is dropped without a word.
+    pub(super) is_wanted: bool,
+    /// The watermark outlives sessions and subscriptions, so that nothing is published twice.
+    pub(super) series: Series,
+    /// Windows missed while nobody wanted the stream are no gap: set on subscribing again,
+    /// cleared by the first closed candle.
+    pub(super) is_resumed: bool,
+    /// The newest open candle published or waiting, with the exchange's time.
+    pub(super) newest_open: Option<(UnixMs, Candle)>,
+    /// The open candle that waits for the ring.
+    pub(super) waiting: Option<CandleUpdate>,
+    /// Whether the publish queue holds this stream's id.
+    pub(super) is_queued: bool,
+    /// Whether it delivered anything since it was last subscribed by a client.
+    pub(super) is_delivering: bool,
+    pub(super) check: Check,
+}
+
+/// Where the REST check of a stream that never delivered stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Check {
+    /// Nothing to check: not acknowledged, or delivering.
+    Idle,
+    /// To be asked at this time, if still silent. With the fingerprint of an earlier answer.
+    Due { at: MonoNs, fingerprint: Option<u64> },
+    /// Asked.
+    Asked { fingerprint: Option<u64> },
+}
+
+impl Stream {
+    fn new(id: InstrumentId, instrument: Instrument) -> Self {
+        Self {
+            id,
+            series: Series::new(instrument.interval),
+            instrument,
+            is_wanted: true,
+            is_resumed: false,
+            newest_open: None,
+            waiting: None,
+            is_queued: false,
+            is_delivering: false,
+            check: Check::Idle,
+        }
+    }
+}
+
+/// Every instrument this shard was ever told to subscribe.
+#[derive(Debug)]
+pub(super) struct Streams {
+    /// By [`InstrumentId::index`]; ids are dense over all shards, so there are holes.
+    by_id: Vec<Option<Box<Stream>>>,
+    by_symbol: [SymbolTable; Market::COUNT],
+}
+
+impl Streams {
+    pub(super) fn new() -> Self {
+        Self { by_id: Vec::new(), by_symbol: std::array::from_fn(|_| SymbolTable::default()) }
+    }
+
+    /// Wants `instrument` under `id`. False if it is wanted already.
+    pub(super) fn want(&mut self, id: InstrumentId, instrument: &Instrument) -> bool {
+        if self.by_id.len() <= id.index() {
+            self.by_id.resize_with(id.index() + 1, || None);
+        }
+        let Some(stream) = &mut self.by_id[id.index()] else {
+            self.by_id[id.index()] = Some(Box::new(Stream::new(id, instrument.clone())));
+            let table = &mut self.by_symbol[instrument.market.index()];
+            table.insert(instrument.symbol.clone(), instrument.interval, id);
+            return true;
+        };
+        assert!(stream.instrument == *instrument, "an id never means something else");
+        if stream.is_wanted {
+            return false;
+        }
+        (stream.is_wanted, stream.is_resumed, stream.is_delivering) = (true, true, false);
+        stream.check = Check::Idle;
+        true
+    }
+
+    pub(super) fn stream(&self, id: InstrumentId) -> Option<&Stream> {
+        self.by_id.get(id.index())?.as_deref()
+    }
+
+    pub(super) fn stream_mut(&mut self, id: InstrumentId) -> Option<&mut Stream> {
+        self.by_id.get_mut(id.index())?.as_deref_mut()
+    }
+
+    /// The stream of what `market` calls `symbol`.
+    pub(super) fn find(
+        &mut self,
+        market: Market,
+        symbol: &str,
+        interval: Interval,
+    ) -> Option<&mut Stream> {
+        let id = self.by_symbol[market.index()].find(symbol, interval)?;
+        self.stream_mut(id)
+    }
+
+    /// How many ids there is room for.
+    pub(super) fn capacity(&self) -> usize {
+        self.by_id.len()
+    }
+}
+
+/// Symbols to ids: open addressing, at most half full, FNV-1a over the symbol's few bytes.
+#[derive(Debug, Default)]
+struct SymbolTable {
+    /// A power of two of slots, or none.
+    slots: Vec<Option<Entry>>,
+    length: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    symbol: Arc<str>,
+    interval: Interval,
+    id: InstrumentId,
+}
+
+impl SymbolTable {
+    fn insert(&mut self, symbol: Arc<str>, interval: Interval, id: InstrumentId) {
+        if (self.length + 1) * 2 > self.slots.len() {
+            let larger = vec![None; (self.slots.len() * 2).max(SLOTS_MIN)];
+            let old = std::mem::replace(&mut self.slots, larger);
+            old.into_iter().flatten().for_each(|entry| self.place(entry));
+        }
+        self.place(Entry { symbol, interval, id });
+        self.length += 1;
+    }
+
+    fn place(&mut self, entry: Entry) {
+        let mut at = self.home(&entry.symbol);
+        while self.slots[at].is_some() {
+            at = (at + 1) & (self.slots.len() - 1);
+        }
+        self.slots[at] = Some(entry);
+    }
+
+    fn find(&self, symbol: &str, interval: Interval) -> Option<InstrumentId> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        let mut at = self.home(symbol);
+        while let Some(entry) = &self.slots[at] {
+            if *entry.symbol == *symbol && entry.interval == interval {
+                return Some(entry.id);
+            }
+            at = (at + 1) & (self.slots.len() - 1);
+        }
+        None
+    }
+
+    #[allow(clippy::cast_possible_truncation)]
+    fn home(&self, symbol: &str) -> usize {
+        let hash = symbol.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        (hash ^ (hash >> 32)) as usize & (self.slots.len() - 1)
+    }
+}
+
+/// Room for the symbols of a few clients without growing.
+const SLOTS_MIN: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_symbol_finds_its_own_id() {
+        let mut table = SymbolTable::default();
+        assert_eq!(table.find("S0", Interval::M1), None);
+        for number in 0..3000 {
+            table.insert(format!("S{number}").into(), Interval::M1, InstrumentId(number));
+        }
+        for number in 0..3000 {
+            let found = table.find(&format!("S{number}"), Interval::M1);
+            assert_eq!(found, Some(InstrumentId(number)));
+        }
+        assert_eq!(table.find("S3000", Interval::M1), None);
+    }
+}

@@ -1,0 +1,254 @@
+//! One session to a venue: its connection, what is subscribed on it and what is still to be said.
+//! Owns the wording and pacing of what we send; when it begins, ends and is replaced is the feed's.
+
+use std::collections::VecDeque;
+
+use crate::clock::MonoNs;
+use crate::market::{Instrument, InstrumentId, Market};
+use crate::venue::{self, SubscribeOp};
+use crate::wire::Connection;
+
+use super::SessionId;
+use super::budget::Budget;
+use super::plan::Streams;
+use super::retry::Backoff;
+
+/// A place for one session after another: the first connection, and those that replace it.
+pub(super) struct Session {
+    pub(super) id: SessionId,
+    pub(super) market: Market,
+    pub(super) phase: Phase,
+    /// From TCP being up to the end.
+    pub(super) wire: Option<Connection>,
+    /// What is to be subscribed here, whatever the phase.
+    pub(super) members: Vec<InstrumentId>,
+    pub(super) script: Script,
+    pub(super) backoff: Backoff,
+    /// Whether the breaker waits for a verdict about this attempt.
+    pub(super) is_on_trial: bool,
+    /// Whether a session at this place was lost.
+    pub(super) was_lost: bool,
+    /// Whether to use the venue's alternate path.
+    pub(super) is_alternate: bool,
+    /// Whether this connection delivered a candle.
+    pub(super) has_delivered: bool,
+    /// Whether a decode error of this connection was told to the log.
+    pub(super) has_complained: bool,
+    pub(super) last_received: MonoNs,
+    /// When the unanswered ping was sent.
+    pub(super) ping_sent: Option<MonoNs>,
+    pub(super) next_ping: MonoNs,
+    pub(super) renew_at: MonoNs,
+    /// When a silent member is next to be looked at.
+    pub(super) next_check: MonoNs,
+    /// The place that this one replaces, once it delivers.
+    pub(super) replaces: Option<usize>,
+    /// Whether another place is about to replace this one.
+    pub(super) is_replaced: bool,
+}
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The place is empty.
+    Free,
+    /// To be connected at this time, breaker and budget permitting.
+    Waiting { until: MonoNs },
+    /// TCP, then TLS and the upgrade, are under way.
+    Connecting { since: MonoNs },
+    /// Messages flow.
+    Open { since: MonoNs },
+    /// Our Close is out; then the place waits until `retry_at`, or is free.
+    Closing { since: MonoNs, retry_at: Option<MonoNs> },
+}
+
+impl Session {
+    pub(super) fn new(id: SessionId, market: Market) -> Self {
+        let limits = venue::limits(market);
+        let budget = Budget::new(limits.messages, limits.messages_window);
+        Self {
+            id,
+            market,
+            phase: Phase::Free,
+            wire: None,
+            members: Vec::new(),
+            script: Script::new(budget),
+            backoff: Backoff::default(),
+            is_on_trial: false,
+            was_lost: false,
+            is_alternate: false,
+            has_delivered: false,
+            has_complained: false,
+            last_received: MonoNs(0),
+            ping_sent: None,
+            next_ping: MonoNs(u64::MAX),
+            renew_at: MonoNs(u64::MAX),
+            next_check: MonoNs(u64::MAX),
+            replaces: None,
+            is_replaced: false,
+        }
+    }
+
+    /// Whether a connection is open or being opened.
+    pub(super) fn is_connected(&self) -> bool {
+        matches!(self.phase, Phase::Connecting { .. } | Phase::Open { .. } | Phase::Closing { .. })
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open { .. })
+    }
+
+    /// Whether instruments may be added.
+    pub(super) fn is_joinable(&self) -> bool {
+        !self.is_replaced && !matches!(self.phase, Phase::Free | Phase::Closing { .. })
+    }
+
+    /// Forgets the connection, keeps the members.
+    pub(super) fn reset_connection(&mut self) {
+        self.wire = None;
+        let limits = venue::limits(self.market);
+        self.script = Script::new(Budget::new(limits.messages, limits.messages_window));
+        (self.has_delivered, self.has_complained) = (false, false);
+        (self.ping_sent, self.next_ping) = (None, MonoNs(u64::MAX));
+        (self.renew_at, self.next_check) = (MonoNs(u64::MAX), MonoNs(u64::MAX));
+    }
+
+    pub(super) fn add(&mut self, id: InstrumentId) {
+        self.members.push(id);
+        if self.is_open() {
+            self.script.want(SubscribeOp::Subscribe, id);
+        }
+    }
+
+    /// Ends the stream of `id` here, if it is one of ours. True if it was.
+    pub(super) fn remove(&mut self, id: InstrumentId) -> bool {
+        let Some(at) = self.members.iter().position(|&member| member == id) else { return false };
+        self.members.swap_remove(at);
+        if self.is_open() {
+            self.script.want(SubscribeOp::Unsubscribe, id);
+        }
+        true
+    }
+
+    /// Says what there is to say, as far as the budget goes. True if anything was said.
+    pub(super) fn speak(&mut self, streams: &Streams, now: MonoNs) -> bool {
+        let Some(wire) = &mut self.wire else { return false };
+        let mut has_spoken = false;
+        while let Some(text) = self.script.next_text(self.market, streams, now) {
+            wire.send_text(text);
+            has_spoken = true;
+        }
+        has_spoken
+    }
+}
+
+/// The subscribe messages of one connection: wanted, sent, not yet answered.
+pub(super) struct Script {
+    budget: Budget,
+    /// What is to be said, in order; runs of one kind share a message.
+    wanted: VecDeque<(SubscribeOp, InstrumentId)>,
+    /// What is to be said one by one, since a message naming several was refused.
+    singles: VecDeque<InstrumentId>,
+    unanswered: Vec<Unanswered>,
+    next_id: i64,
+    text: String,
+}
+
+/// A subscribe message without an answer yet.
+#[derive(Clone, Debug)]
+pub(super) struct Unanswered {
+    id: i64,
+    pub(super) op: SubscribeOp,
+    pub(super) instruments: Vec<InstrumentId>,
+    sent: MonoNs,
+}
+
+impl Script {
+    fn new(budget: Budget) -> Self {
+        Self {
+            budget,
+            wanted: VecDeque::new(),
+            singles: VecDeque::new(),
+            unanswered: Vec::new(),
+            next_id: 1,
+            text: String::new(),
+        }
+    }
+
+    /// A wish that takes back an earlier one which was not yet said replaces it.
+    pub(super) fn want(&mut self, op: SubscribeOp, id: InstrumentId) {
+        let wishes = self.wanted.len() + self.singles.len();
+        self.wanted.retain(|&(_, wanted)| wanted != id);
+        self.singles.retain(|&wanted| wanted != id);
+        let was_said = wishes == self.wanted.len() + self.singles.len();
+        if was_said || op == SubscribeOp::Subscribe {
+            self.wanted.push_back((op, id));
+        }
+    }
+
+    pub(super) fn want_alone(&mut self, ids: impl Iterator<Item = InstrumentId>) {
+        self.singles.extend(ids);
+    }
+
+    fn next_text(&mut self, market: Market, streams: &Streams, now: MonoNs) -> Option<&str> {
+        if !self.budget.is_ready(now) {
+            return None;
+        }
+        let (op, instruments) = self.next_batch(venue::limits(market).streams_per_message)?;
+        let id = self.next_id;
+        self.next_id += 1;
+        let named = instruments.iter().filter_map(|&id| streams.stream(id));
+        let symbols = named.map(|stream| {
+            let Instrument { symbol, interval, .. } = &stream.instrument;
+            (&**symbol, *interval)
+        });
+        venue::write_subscribe(market, &mut self.text, op, id, symbols);
+        self.unanswered.push(Unanswered { id, op, instruments, sent: now });
+        self.budget.spend(now);
+        Some(&self.text)
+    }
+
+    fn next_batch(&mut self, length_max: usize) -> Option<(SubscribeOp, Vec<InstrumentId>)> {
+        let Some(&(op, _)) = self.wanted.front() else {
+            return self.singles.pop_front().map(|id| (SubscribeOp::Subscribe, vec![id]));
+        };
+        let run = self.wanted.iter().take(length_max).take_while(|wish| wish.0 == op).count();
+        Some((op, self.wanted.drain(..run).map(|wish| wish.1).collect()))
+    }
+
+    /// The message that the exchange answers with `id`; without one, the only unanswered message.
+    pub(super) fn answered(&mut self, id: Option<i64>) -> Option<Unanswered> {
+        let at = match id {
+            Some(id) => self.unanswered.iter().position(|message| message.id == id)?,
+            None if self.unanswered.len() == 1 => 0,
+            None => return None,
+        };
+        Some(self.unanswered.remove(at))
+    }
+
+    /// Whether everything is said and answered.
+    pub(super) fn is_done(&self) -> bool {
+        self.wanted.is_empty() && self.singles.is_empty() && self.unanswered.is_empty()
+    }
+
+    /// When the oldest unanswered message was sent.
+    pub(super) fn unanswered_since(&self) -> Option<MonoNs> {
+        self.unanswered.iter().map(|message| message.sent).min()
+    }
+
+    /// When there will be something to say.
+    pub(super) fn speaks_at(&self) -> Option<MonoNs> {
+        let has_wishes = !self.wanted.is_empty() || !self.singles.is_empty();
+        has_wishes.then(|| self.budget.ready_at())
+    }
+
+    /// When the next message of any kind may be sent.
+    pub(super) fn ready_at(&self) -> MonoNs {
+        self.budget.ready_at()
+    }
+
+    /// A message that is none of ours was sent: a ping or a pong.
+    pub(super) fn spend(&mut self, now: MonoNs) {
+        self.budget.spend(now);
+    }
+}

@@ -1,0 +1,182 @@
+//! Acknowledged but silent: streams that never deliver. Owns the questions to the exchange's REST
+//! interface and what follows from the answers; whether a stream delivers is seen elsewhere.
+//!
+//! A quiet instrument looks like a dead stream. What tells them apart is that the exchange's own
+//! newest candle changes between two answers while the session says nothing.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::clock::MonoNs;
+use crate::market::{Instrument, InstrumentId, Market};
+use crate::messages::{RestRequest, RestResponse, Severity};
+use crate::metrics::ConnectionErrorKind;
+use crate::venue::{self, SymbolCheck};
+
+use super::plan::Check;
+use super::{Feed, Output};
+
+/// Questions under way and waiting.
+#[derive(Debug, Default)]
+pub(super) struct Checks {
+    /// Instruments to ask about; each at most once.
+    waiting: VecDeque<InstrumentId>,
+    /// Request ids under way, at most [`ASKED_MAX`].
+    asked: Vec<(u64, InstrumentId)>,
+    next_id: u64,
+    /// Per market: nothing is asked before, since the exchange said so.
+    blocked_until: [MonoNs; Market::COUNT],
+}
+
+impl Checks {
+    /// When a waiting question may be asked, if nothing else brings it on.
+    pub(super) fn deadline(&self, now: MonoNs) -> Option<MonoNs> {
+        let has_room = !self.waiting.is_empty() && self.asked.len() < ASKED_MAX;
+        let blocked = self.blocked_until.iter().copied();
+        if has_room { blocked.filter(|&until| until > now).min() } else { None }
+    }
+}
+
+impl Feed {
+    /// Puts the members of a session that are due to be looked at into the queue.
+    pub(super) fn collect_checks(&mut self, index: usize, now: MonoNs) {
+        let session = &mut self.sessions[index];
+        session.next_check = MonoNs(u64::MAX);
+        for &id in &session.members {
+            let Some(stream) = self.streams.stream_mut(id) else { continue };
+            let Check::Due { at, fingerprint } = stream.check else { continue };
+            if stream.is_delivering {
+                stream.check = Check::Idle;
+            } else if at <= now {
+                stream.check = Check::Asked { fingerprint };
+                self.checks.waiting.push_back(id);
+            } else {
+                session.next_check = session.next_check.min(at);
+            }
+        }
+    }
+
+    /// Asks as much as may be asked at once.
+    pub(super) fn ask_checks(&mut self, now: MonoNs) {
+        for _ in 0..self.checks.waiting.len() {
+            if self.checks.asked.len() >= ASKED_MAX || self.is_stopping {
+                return;
+            }
+            let Some(id) = self.checks.waiting.pop_front() else { return };
+            let Some(stream) = self.streams.stream_mut(id) else { continue };
+            let market = stream.instrument.market;
+            if !matches!(stream.check, Check::Asked { .. }) {
+                continue;
+            }
+            if stream.is_delivering {
+                stream.check = Check::Idle;
+            } else if self.checks.blocked_until[market.index()] > now {
+                self.checks.waiting.push_back(id);
+            } else {
+                self.ask(id);
+            }
+        }
+    }
+
+    fn ask(&mut self, id: InstrumentId) {
+        let Some(stream) = self.streams.stream(id) else { return };
+        let Instrument { market, symbol, interval } = &stream.instrument;
+        let base = &self.config.rest_bases[market.index()];
+        let url = venue::symbol_check_url(*market, base, symbol, *interval);
+        let request_id = self.checks.next_id;
+        self.checks.next_id += 1;
+        self.checks.asked.push((request_id, id));
+        self.outputs.push_back(Output::Rest(RestRequest { id: request_id, url, body: None }));
+    }
+
+    pub(super) fn finish_check(
+        &mut self,
+        request_id: u64,
+        result: Result<RestResponse, String>,
+        now: MonoNs,
+    ) {
+        let asked = &mut self.checks.asked;
+        let Some(at) = asked.iter().position(|question| question.0 == request_id) else { return };
+        let (_, id) = asked.swap_remove(at);
+        let Some(stream) = self.streams.stream_mut(id) else { return };
+        let Check::Asked { fingerprint } = stream.check else { return };
+        stream.check = Check::Idle;
+        let market = stream.instrument.market;
+        let is_settled = stream.is_delivering || !stream.is_wanted;
+        let verdict = match &result {
+            Ok(response) => {
+                self.note_limits(market, response, now);
+                venue::read_symbol_check(market, &mut self.json, response)
+            }
+            Err(_) => SymbolCheck::Undecided,
+        };
+        if is_settled {
+            return;
+        }
+        let idle = self.config.stream_idle_timeout;
+        match verdict {
+            SymbolCheck::Unknown { message } => self.reject(id, &message, now),
+            SymbolCheck::Undecided => self.recheck(id, fingerprint, idle, now),
+            SymbolCheck::Known { fingerprint: new } => match fingerprint {
+                Some(old) if old != new => self.judge_silent(id, new, now),
+                _ => self.recheck(id, Some(new), idle / 2, now),
+            },
+        }
+    }
+
+    fn note_limits(&mut self, market: Market, response: &RestResponse, now: MonoNs) {
+        if matches!(response.status, 418 | 429) {
+            let wait = response.retry_after.unwrap_or(RETRY_AFTER_DEFAULT);
+            self.checks.blocked_until[market.index()] = now.after(wait);
+            let text =
+                format!("REST limit reached ({}): asking again in {wait:?}", response.status);
+            self.notice(Severity::Warning, market, text);
+        }
+    }
+
+    fn recheck(&mut self, id: InstrumentId, fingerprint: Option<u64>, wait: Duration, now: MonoNs) {
+        let Some(index) = self.carrier(id) else { return };
+        let Some(stream) = self.streams.stream_mut(id) else { return };
+        let at = now.after(wait);
+        stream.check = Check::Due { at, fingerprint };
+        let next = &mut self.sessions[index].next_check;
+        *next = at.min(*next);
+    }
+
+    /// The exchange's candle of `id` changes and we are told nothing of it: if the whole session
+    /// is silent, it is lost; else the one stream is asked for again.
+    fn judge_silent(&mut self, id: InstrumentId, fingerprint: u64, now: MonoNs) {
+        let Some(index) = self.carrier(id) else { return };
+        let session = &mut self.sessions[index];
+        if !session.is_open() {
+            return;
+        }
+        if session.has_delivered {
+            session.script.want_alone([id].into_iter());
+            return self.recheck(id, Some(fingerprint), RECHECK_LONE, now);
+        }
+        session.is_alternate = !session.is_alternate;
+        if let Some(wire) = &mut session.wire {
+            wire.send_close(1000, "");
+        }
+        let why = "acknowledged, but nothing was delivered";
+        self.lose_to(index, ConnectionErrorKind::Silent, why, now);
+    }
+
+    /// The session on which `id` is to be delivered.
+    fn carrier(&self, id: InstrumentId) -> Option<usize> {
+        self.sessions
+            .iter()
+            .position(|session| !session.is_replaced && session.members.contains(&id))
+    }
+}
+
+/// Questions under way at once. Source: a check has weight 2 of 6,000 a minute; four answers of
+/// 0.2 s are 1,200 a minute.
+const ASKED_MAX: usize = 4;
+
+/// A silent stream beside delivering ones is asked about this often.
+const RECHECK_LONE: Duration = Duration::from_secs(60);
+
+/// Binance counts its limits by the minute.
+const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(60);

@@ -1,0 +1,446 @@
+//! Binance's dialect, seen from the exchange's side: what its documents fix per contract type,
+//! the frames clients send, and the kline messages it pushes. Pure text in, text out.
+
+use std::time::Duration;
+
+use simd_json::OwnedValue;
+use simd_json::prelude::*;
+
+use crate::market::ContractType;
+
+use super::market::{BASE_DECIMALS, Listing, TrueCandle, push_number, write_decimal};
+
+/// What Binance's documents fix for one contract type.
+#[derive(Debug)]
+pub struct Profile {
+    /// The contract type.
+    pub contract_type: ContractType,
+    /// What its REST paths begin with.
+    pub rest_prefix: &'static str,
+    /// Rows one klines request may ask for.
+    pub klines_limit_max: u64,
+    /// REST weight per minute and address.
+    pub weight_per_minute: u32,
+    /// Client messages per second, pings and pongs included. More: the connection is cut.
+    pub messages_per_second: u32,
+    /// New connections per five minutes, where that is limited.
+    pub connects_max: Option<usize>,
+    /// How often the server pings.
+    pub ping_interval: Duration,
+    /// How long a pong may take before the connection is cut.
+    pub pong_patience: Duration,
+    /// The closing push comes this long after the minute's last ms: least and most, in ms.
+    pub close_delay_ms: (u64, u64),
+    /// Paths on which klines are delivered begin with one of these.
+    pub routed: &'static [&'static str],
+    /// Paths that are accepted and acknowledged, and on which no kline ever comes.
+    pub silent: &'static [&'static str],
+    /// Whether pushes are skipped while nothing changed.
+    pub only_changes: bool,
+}
+
+/// Streams one connection may hold. More: the connection is closed.
+pub const STREAMS_MAX: usize = 1024;
+
+/// Life of a connection, then it is cut.
+pub const CONNECTION_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// The intervals of which Binance knows; the simulator has candles of the first only.
+pub const INTERVAL: &str = "1m";
+
+/// Source: binance-spot-api-docs `web-socket-streams.md`, `rest-api.md`; derivatives pages
+/// "Websocket Market Streams" (USD-M, COIN-M) and "Base URL Split & Migration".
+pub const PROFILES: [Profile; 3] = [
+    Profile {
+        contract_type: ContractType::Spot,
+        rest_prefix: "/api/v3/",
+        klines_limit_max: 1000,
+        weight_per_minute: 6000,
+        messages_per_second: 5,
+        connects_max: Some(300),
+        ping_interval: Duration::from_secs(20),
+        pong_patience: Duration::from_secs(60),
+        close_delay_ms: (5, 120),
+        routed: &["/"],
+        silent: &[],
+        only_changes: false,
+    },
+    Profile {
+        contract_type: ContractType::Usdm,
+        rest_prefix: "/fapi/v1/",
+        klines_limit_max: 1500,
+        weight_per_minute: 2400,
+        messages_per_second: 10,
+        connects_max: None,
+        ping_interval: Duration::from_secs(180),
+        pong_patience: Duration::from_secs(600),
+        close_delay_ms: (200, 2000),
+        routed: &["/market/"],
+        silent: &["/public/", "/private/", "/"],
+        only_changes: true,
+    },
+    Profile {
+        contract_type: ContractType::Coinm,
+        rest_prefix: "/dapi/v1/",
+        klines_limit_max: 1500,
+        weight_per_minute: 2400,
+        messages_per_second: 10,
+        connects_max: None,
+        ping_interval: Duration::from_secs(180),
+        pong_patience: Duration::from_secs(600),
+        close_delay_ms: (200, 2000),
+        routed: &["/market/", "/"],
+        silent: &["/public/", "/private/"],
+        only_changes: true,
+    },
+];
+
+/// What a WebSocket path asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Whether klines are delivered on this path at all.
+    pub routed: bool,
+    /// Whether messages come in the `{"stream":…,"data":…}` wrapper.
+    pub combined: bool,
+    /// Streams subscribed by the path.
+    pub streams: Vec<String>,
+}
+
+/// Reads a WebSocket path, `/ws[/<s1>/<s2>…]` or `/stream[?streams=<s1>/<s2>…]` behind a route.
+/// `None` where the venue has no such path.
+pub fn parse_target(profile: &Profile, target: &str) -> Option<Target> {
+    let strip = |routes: &[&str]| routes.iter().find_map(|route| endpoint(target, route));
+    let (routed, (combined, streams)) = match strip(profile.routed) {
+        Some(found) => (true, found),
+        None => (false, strip(profile.silent)?),
+    };
+    let names = streams.split('/').filter(|name| !name.is_empty());
+    Some(Target { routed, combined, streams: names.map(percent_decode).collect() })
+}
+
+/// (whether combined, the streams part) of `target` behind `route`.
+fn endpoint<'a>(target: &'a str, route: &str) -> Option<(bool, &'a str)> {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let rest = path.strip_prefix(route)?;
+    if rest == "stream" {
+        let streams = query.split('&').find_map(|pair| pair.strip_prefix("streams="));
+        return Some((true, streams.unwrap_or("")));
+    }
+    let streams = rest.strip_prefix("ws")?;
+    (streams.is_empty() || streams.starts_with('/')).then_some((false, streams))
+}
+
+/// Undoes `%XX`; what is no such escape stays as it is.
+pub fn percent_decode(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let hex = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()).filter(|_| *first == b'%') {
+            Some(byte) => {
+                out.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                out.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// A client's frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Start these streams.
+    Subscribe(Vec<String>),
+    /// End these streams.
+    Unsubscribe(Vec<String>),
+    /// Which streams are there?
+    ListSubscriptions,
+    /// Switch the wrapper on or off.
+    SetCombined(bool),
+    /// Is the wrapper on?
+    GetCombined,
+}
+
+/// A client's frame and the id to answer it with, as JSON text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// What is wanted.
+    pub method: Method,
+    /// `null`, a number, or a quoted string.
+    pub id: String,
+}
+
+/// Reads a client's text frame. The error is the whole answer, as the venue words it.
+pub fn parse_request(text: &str) -> Result<Request, String> {
+    let mut bytes = text.as_bytes().to_vec();
+    let Ok(value) = simd_json::to_owned_value(&mut bytes) else {
+        return Err(error(3, "Invalid JSON: expected value at line 1 column 1", "null"));
+    };
+    let id = request_id(&value)?;
+    let refuse = |message: &str| error(2, &format!("Invalid request: {message}"), &id);
+    let Some(method) = value.get("method") else {
+        return Err(refuse(&format!("missing field `method` at line 1 column {}", text.len())));
+    };
+    let params = value.get("params");
+    let streams = || string_list(params).map_err(refuse);
+    let method = match method.as_str() {
+        Some("SUBSCRIBE") => Method::Subscribe(streams()?),
+        Some("UNSUBSCRIBE") => Method::Unsubscribe(streams()?),
+        Some("LIST_SUBSCRIPTIONS") => Method::ListSubscriptions,
+        Some("SET_PROPERTY") => Method::SetCombined(set_property(params, &id)?),
+        Some("GET_PROPERTY") => Method::GetCombined,
+        Some(other) => {
+            let known = "`SUBSCRIBE`, `UNSUBSCRIBE`, `LIST_SUBSCRIPTIONS`, `SET_PROPERTY`";
+            let other = other.replace(['"', '\\'], "?");
+            return Err(refuse(&format!("unknown variant `{other}`, expected one of {known}")));
+        }
+        None => return Err(refuse("method must be a string")),
+    };
+    Ok(Request { method, id })
+}
+
+fn request_id(value: &OwnedValue) -> Result<String, String> {
+    let plain = |text: &&str| text.len() <= 36 && text.chars().all(|c| c.is_ascii_alphanumeric());
+    match value.get("id") {
+        None => Ok("null".to_owned()),
+        Some(id) if id.is_null() => Ok("null".to_owned()),
+        Some(id) => id
+            .as_i64()
+            .map(|number| number.to_string())
+            .or_else(|| id.as_str().filter(plain).map(|text| format!("\"{text}\"")))
+            .ok_or_else(|| {
+                let message = "Invalid request: request ID must be an unsigned integer";
+                error(2, message, "null")
+            }),
+    }
+}
+
+fn string_list(params: Option<&OwnedValue>) -> Result<Vec<String>, &'static str> {
+    let list = params.ok_or("missing field `params`")?;
+    let list = list.as_array().ok_or("params must be an array")?;
+    let names = list.iter().map(|name| name.as_str().map(str::to_owned));
+    names.collect::<Option<_>>().ok_or("params must be strings")
+}
+
+fn set_property(params: Option<&OwnedValue>, id: &str) -> Result<bool, String> {
+    let list = params.and_then(|params| params.as_array()).map_or(&[][..], |list| list.as_slice());
+    match list {
+        [name, value] if name.as_str() == Some("combined") => {
+            value.as_bool().ok_or_else(|| error(1, "Invalid value type: expected Boolean", id))
+        }
+        [name, _] if name.is_str() => Err(error(0, "Unknown property", id)),
+        [_, _] => Err(error(2, "Invalid request: property name must be a string", id)),
+        _ => Err(error(2, "Invalid request: too many parameters", id)),
+    }
+}
+
+fn error(code: u32, message: &str, id: &str) -> String {
+    let id = if id == "null" { String::new() } else { format!(",\"id\":{id}") };
+    format!("{{\"code\": {code}, \"msg\": \"{message}\"{id}}}")
+}
+
+/// The answer to a request that was accepted; `result` is JSON.
+pub fn ack(result: &str, id: &str) -> String {
+    format!("{{\"result\":{result},\"id\":{id}}}")
+}
+
+/// Writes the payload of a kline push, without wrapper, into `out` (cleared first).
+pub fn write_kline(
+    out: &mut String,
+    contract_type: ContractType,
+    listing: &Listing,
+    candle: &TrueCandle,
+    event_ms: i64,
+    closed: bool,
+) {
+    let digits = Digits { contract_type, listing };
+    out.clear();
+    out.push_str("{\"e\":\"kline\",\"E\":");
+    push_number(out, event_ms.unsigned_abs());
+    push_parts(out, &[",\"s\":\"", &listing.name, "\",\"k\":{\"t\":"]);
+    push_number(out, candle.open_time_ms.unsigned_abs());
+    out.push_str(",\"T\":");
+    push_number(out, candle.close_time_ms().unsigned_abs());
+    push_parts(out, &[",\"s\":\"", &listing.name, "\",\"i\":\"1m\",\"f\":"]);
+    push_id(out, candle.first_trade);
+    out.push_str(",\"L\":");
+    push_id(out, candle.last_trade());
+    let prices = [("o", candle.open), ("c", candle.close), ("h", candle.high), ("l", candle.low)];
+    for (name, ticks) in prices {
+        push_parts(out, &[",\"", name, "\":\""]);
+        digits.price(out, ticks);
+        out.push('"');
+    }
+    out.push_str(",\"v\":\"");
+    digits.quantity(out, candle.volume);
+    out.push_str("\",\"n\":");
+    push_number(out, candle.trades);
+    out.push_str(if closed { ",\"x\":true,\"q\":\"" } else { ",\"x\":false,\"q\":\"" });
+    digits.turnover(out, candle.turnover);
+    out.push_str("\",\"V\":\"");
+    digits.quantity(out, candle.taker_volume);
+    out.push_str("\",\"Q\":\"");
+    digits.turnover(out, candle.taker_turnover);
+    out.push_str("\",\"B\":\"0\"}}");
+}
+
+fn push_parts(out: &mut String, parts: &[&str]) {
+    parts.iter().for_each(|part| out.push_str(part));
+}
+
+fn push_id(out: &mut String, id: i64) {
+    if id < 0 {
+        out.push('-');
+    }
+    push_number(out, id.unsigned_abs());
+}
+
+/// `payload` in the combined wrapper.
+pub fn wrap(stream: &str, payload: &str) -> String {
+    ["{\"stream\":\"", stream, "\",\"data\":", payload, "}"].concat()
+}
+
+/// The digits in which a contract type shows a listing's numbers: spot always with 8 decimals,
+/// futures with those of the tick.
+#[derive(Clone, Copy, Debug)]
+pub struct Digits<'a> {
+    /// Spot pads.
+    pub contract_type: ContractType,
+    /// Whose numbers.
+    pub listing: &'a Listing,
+}
+
+impl Digits<'_> {
+    fn write(self, out: &mut String, value: u64, scale: u32) {
+        let spot = self.contract_type == ContractType::Spot;
+        write_decimal(out, value, scale, if spot { 8 } else { scale });
+    }
+
+    /// Appends a price given in ticks.
+    pub fn price(self, out: &mut String, ticks: i64) {
+        self.write(out, ticks.unsigned_abs(), self.listing.price_decimals);
+    }
+
+    /// Appends a quantity given in steps or contracts.
+    pub fn quantity(self, out: &mut String, steps: u64) {
+        self.write(out, steps, self.listing.quantity_decimals);
+    }
+
+    /// Appends a turnover.
+    pub fn turnover(self, out: &mut String, value: u64) {
+        let contracts = self.listing.contract_size > 0;
+        let sum = self.listing.price_decimals + self.listing.quantity_decimals;
+        self.write(out, value, if contracts { BASE_DECIMALS } else { sum });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::market::SimMarket;
+    use super::*;
+
+    #[test]
+    fn paths_are_routed_as_the_venue_routes_them() {
+        let [spot, usdm, coinm] = &PROFILES;
+        let routed = |profile, path| parse_target(profile, path).map(|target| target.routed);
+        assert_eq!(routed(spot, "/ws"), Some(true));
+        assert_eq!(routed(spot, "/market/ws"), None);
+        assert_eq!(routed(spot, "/wsx"), None);
+        assert_eq!(routed(usdm, "/market/stream"), Some(true));
+        assert_eq!(routed(usdm, "/stream?streams=btcusdt@kline_1m"), Some(false));
+        assert_eq!(routed(usdm, "/ws"), Some(false));
+        assert_eq!(routed(coinm, "/ws"), Some(true));
+        assert_eq!(routed(coinm, "/market/ws"), Some(true));
+    }
+
+    #[test]
+    fn streams_in_the_path_are_subscribed() {
+        let target = parse_target(&PROFILES[1], "/market/ws/a@kline_1m/b@kline_1m").unwrap();
+        assert_eq!((target.combined, target.streams.len()), (false, 2));
+        let encoded = "/stream?streams=%E5%B8%81usdt@kline_1m/x@kline_1m&timeUnit=MILLISECOND";
+        let target = parse_target(&PROFILES[0], encoded).unwrap();
+        assert!(target.combined);
+        assert_eq!(target.streams, ["币usdt@kline_1m", "x@kline_1m"]);
+    }
+
+    #[test]
+    fn requests_are_read_and_their_ids_echoed() {
+        let request =
+            parse_request(r#"{"method":"SUBSCRIBE","params":["a","b"],"id":-7}"#).unwrap();
+        assert_eq!(request.method, Method::Subscribe(vec!["a".into(), "b".into()]));
+        assert_eq!(ack("null", &request.id), r#"{"result":null,"id":-7}"#);
+        let request = parse_request(r#"{"method":"LIST_SUBSCRIPTIONS","id":"abc1"}"#).unwrap();
+        assert_eq!(request.id, "\"abc1\"");
+        let request = r#"{"method":"SET_PROPERTY","params":["combined",true]}"#;
+        assert_eq!(parse_request(request).unwrap().method, Method::SetCombined(true));
+    }
+
+    #[test]
+    fn wrong_requests_get_the_documented_errors() {
+        let answer = |text| parse_request(text).unwrap_err();
+        assert!(answer("{").starts_with("{\"code\": 3, \"msg\": \"Invalid JSON"));
+        assert_eq!(
+            answer(r#"{"method":"SET_PROPERTY","params":["x",1],"id":1}"#),
+            r#"{"code": 0, "msg": "Unknown property","id":1}"#
+        );
+        let texts = [
+            r#"{"params":[],"id":2}"#,
+            r#"{"method":"SUBSCRIBE","id":2}"#,
+            r#"{"method":"SUBSCRIBE","params":[1],"id":2}"#,
+            r#"{"method":"DANCE","params":[],"id":2}"#,
+            r#"{"method":"SUBSCRIBE","params":[],"id":1.5}"#,
+            r#"{"method":"SET_PROPERTY","params":["combined",1]}"#,
+            r#"[]"#,
+        ];
+        for text in texts {
+            let parsed: serde_json::Value = serde_json::from_str(&answer(text)).unwrap();
+            assert!(parsed["code"].as_u64().unwrap() <= 2, "{text}: {parsed}");
+        }
+    }
+
+    #[test]
+    fn a_push_read_by_another_parser_equals_the_truth() {
+        for profile in &PROFILES {
+            let market = SimMarket::new(3, profile.contract_type, 0);
+            for (index, listing) in market.listings().iter().enumerate() {
+                let candle = market.truth(index, 29_000_001);
+                assert_push(profile.contract_type, listing, &candle);
+            }
+        }
+    }
+
+    fn assert_push(contract_type: ContractType, listing: &Listing, candle: &TrueCandle) {
+        let mut text = String::new();
+        write_kline(&mut text, contract_type, listing, candle, 1_740_000_120_007, true);
+        let push: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let kline = &push["k"];
+        assert_eq!((&push["s"], &kline["x"]), (&(*listing.name).into(), &true.into()));
+        assert_eq!(kline["t"], candle.open_time_ms);
+        assert_eq!(kline["n"], candle.trades);
+        assert_eq!(kline["L"], candle.last_trade());
+        let sum = listing.price_decimals + listing.quantity_decimals;
+        let scale = if listing.contract_size > 0 { BASE_DECIMALS } else { sum };
+        assert_eq!(units(&kline["h"], listing.price_decimals), candle.high.unsigned_abs());
+        assert_eq!(units(&kline["v"], listing.quantity_decimals), candle.volume);
+        assert_eq!(units(&kline["q"], scale), candle.turnover);
+        if contract_type == ContractType::Spot {
+            assert_eq!(kline["o"].as_str().unwrap().split_once('.').unwrap().1.len(), 8);
+        }
+    }
+
+    /// The number times 10^scale, which must be whole.
+    fn units(value: &serde_json::Value, scale: u32) -> u64 {
+        let (whole, fraction) = value
+            .as_str()
+            .unwrap()
+            .split_once('.')
+            .unwrap_or_else(|| (value.as_str().unwrap(), ""));
+        let (kept, padding) = fraction.split_at(scale.min(8) as usize);
+        assert!(padding.bytes().all(|digit| digit == b'0'));
+        format!("{whole}{kept}").parse().unwrap()
+    }
+}

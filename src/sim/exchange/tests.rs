@@ -1,0 +1,230 @@
+//! Subscriptions, closes, limits, faults and playback of one simulated exchange, in virtual time.
+
+use super::*;
+use crate::clock::Now;
+use crate::sim::binance::PROFILES;
+
+const ID: ConnectionId = ConnectionId(1);
+/// 10 s into a minute.
+const START_MS: i64 = 1_740_000_010_000;
+
+fn exchange(profile: usize, change: impl FnOnce(&mut Settings)) -> Exchange {
+    let profile = &PROFILES[profile];
+    let mut settings = Settings {
+        push_interval: Duration::from_millis(250),
+        always_push: false,
+        first_data_delay: Duration::ZERO,
+        close_delay_ms: profile.close_delay_ms,
+        enforce_limits: true,
+        connection_life: binance::CONNECTION_LIFE,
+        playback: Arc::new([]),
+        playback_speed: 1,
+    };
+    change(&mut settings);
+    let market = SimMarket::new(1, profile.contract_type, 0);
+    let origin = Now { mono: MonoNs(0), unix_us: START_MS * 1000 };
+    Exchange::new(profile, market, settings, SimTime::new(origin, 1))
+}
+
+fn at(ms: u64) -> MonoNs {
+    MonoNs(ms * 1_000_000)
+}
+
+/// Runs from deadline to deadline until `end_ms` and returns the texts that were sent.
+fn run(exchange: &mut Exchange, end_ms: u64) -> Vec<String> {
+    let mut sent = Vec::new();
+    while let Some(due) = exchange.next_deadline().filter(|&due| due <= at(end_ms)) {
+        exchange.advance(due);
+        for output in outputs(exchange) {
+            match output {
+                Output::Text(text) => sent.push(text.to_string()),
+                Output::Ping(_) => exchange.pong(ID, due),
+                Output::Close(..) | Output::Cut | Output::Freeze => {}
+            }
+        }
+    }
+    sent
+}
+
+fn outputs(exchange: &mut Exchange) -> Vec<Output> {
+    std::iter::from_fn(|| exchange.poll_output()).map(|(_, output)| output).collect()
+}
+
+fn texts(exchange: &mut Exchange) -> Vec<String> {
+    let outputs = outputs(exchange).into_iter();
+    outputs
+        .filter_map(|output| match output {
+            Output::Text(text) => Some(text.to_string()),
+            Output::Ping(_) | Output::Close(..) | Output::Cut | Output::Freeze => None,
+        })
+        .collect()
+}
+
+fn subscribe(exchange: &mut Exchange, name: &str, now: MonoNs) {
+    let text = format!("{{\"method\":\"SUBSCRIBE\",\"params\":[\"{name}\"],\"id\":1}}");
+    exchange.text(ID, &text, now);
+    assert_eq!(texts(exchange), ["{\"result\":null,\"id\":1}"]);
+}
+
+#[test]
+fn each_minute_is_closed_once_with_the_truth() {
+    for profile in 0..3 {
+        let mut exchange = exchange(profile, |_| {});
+        let path = ["/ws", "/market/ws", "/ws"][profile];
+        exchange.connect(ID, path, at(0)).unwrap();
+        let name = exchange.market.listings()[0].lower.to_string() + "@kline_1m";
+        subscribe(&mut exchange, &name, at(0));
+        let texts = run(&mut exchange, 180_000);
+        let closed: Vec<_> = texts.iter().filter(|text| text.contains("\"x\":true")).collect();
+        assert_eq!(closed.len(), 3);
+        for (text, minute) in closed.iter().zip(START_MS / MINUTE_MS..) {
+            let truth = exchange.market.truth(0, minute);
+            let push: serde_json::Value = serde_json::from_str(text).unwrap();
+            assert_eq!(push["k"]["t"], truth.open_time_ms);
+            assert_eq!(push["k"]["n"], truth.trades);
+            let late = push["E"].as_i64().unwrap() - truth.close_time_ms();
+            let (least, most) = exchange.profile.close_delay_ms;
+            assert!((least as i64..=most as i64 + 1).contains(&late), "{late}");
+        }
+        assert!(texts.len() > 600 / (1 + profile), "{}", texts.len());
+    }
+}
+
+#[test]
+fn unknown_upper_case_halted_and_unrouted_streams_are_acknowledged_and_silent() {
+    let cases = [
+        (0, "/ws", "nosuch@kline_1m"),
+        (0, "/ws", "BTCUSDT@kline_1m"),
+        (0, "/ws", "lunausdt@kline_1m"),
+        (1, "/ws", "btcusdt@kline_1m"),
+        (1, "/public/ws", "btcusdt@kline_1m"),
+    ];
+    for (profile, path, name) in cases {
+        let mut exchange = exchange(profile, |_| {});
+        exchange.connect(ID, path, at(0)).unwrap();
+        subscribe(&mut exchange, name, at(0));
+        assert_eq!(run(&mut exchange, 10_000), [""; 0], "{name}");
+    }
+}
+
+#[test]
+fn first_data_waits_for_its_delay() {
+    let mut exchange = exchange(0, |set| set.first_data_delay = Duration::from_secs(2));
+    exchange.connect(ID, "/ws", at(0)).unwrap();
+    subscribe(&mut exchange, "btcusdt@kline_1m", at(0));
+    assert!(run(&mut exchange, 1999).is_empty());
+    assert_eq!(run(&mut exchange, 2000).len(), 1);
+}
+
+#[test]
+fn unsubscribed_streams_end_and_lists_tell_what_is_left() {
+    let mut exchange = exchange(0, |_| {});
+    let path = "/stream?streams=btcusdt@kline_1m/币安人生usdt@kline_1m";
+    exchange.connect(ID, path, at(0)).unwrap();
+    let first = run(&mut exchange, 0);
+    assert!(first[1].starts_with("{\"stream\":\"币安人生usdt@kline_1m\",\"data\":{"));
+    let end = r#"{"method":"UNSUBSCRIBE","params":["btcusdt@kline_1m"],"id":2}"#;
+    exchange.text(ID, end, at(100));
+    exchange.text(ID, r#"{"method":"LIST_SUBSCRIPTIONS","id":3}"#, at(100));
+    let answers = texts(&mut exchange);
+    assert_eq!(answers[1], r#"{"result":["币安人生usdt@kline_1m"],"id":3}"#);
+    assert!(run(&mut exchange, 5_000).iter().all(|text| text.contains("币安人生USDT")));
+}
+
+#[test]
+fn too_many_messages_a_second_close_the_connection_and_then_ban() {
+    let mut exchange = exchange(0, |_| {});
+    for round in 0..OFFENCES_MAX {
+        exchange.connect(ID, "/ws", at(0)).unwrap();
+        for _ in 0..5 {
+            exchange.ping(ID, at(0));
+        }
+        assert_eq!(outputs(&mut exchange), [], "round {round}");
+        exchange.pong(ID, at(999));
+        assert_eq!(outputs(&mut exchange), [Output::Close(1008, "Too many requests")]);
+    }
+    let refusal = exchange.connect(ID, "/ws", at(1000)).unwrap_err();
+    assert_eq!((refusal.status, refusal.retry_after), (418, 120));
+    assert!(exchange.connect(ID, "/ws", at(121_000)).is_ok());
+}
+
+#[test]
+fn connections_and_streams_are_limited() {
+    let mut exchange = exchange(0, |_| {});
+    for number in 0..300 {
+        assert!(exchange.connect(ConnectionId(number), "/ws", at(0)).is_ok());
+    }
+    assert_eq!(exchange.connect(ConnectionId(300), "/ws", at(1)).unwrap_err().status, 429);
+    assert!(exchange.connect(ConnectionId(300), "/ws", at(300_000)).is_ok());
+    let names: Vec<String> = (0..=STREAMS_MAX).map(|n| format!("s{n}@kline_1m")).collect();
+    exchange.subscribe(ConnectionId(300), names, at(300_000));
+    assert_eq!(outputs(&mut exchange), [Output::Close(1008, "Too many streams")]);
+}
+
+#[test]
+fn pings_come_and_a_missing_pong_cuts() {
+    let mut exchange = exchange(0, |_| {});
+    exchange.connect(ID, "/ws", at(0)).unwrap();
+    exchange.advance(at(20_000));
+    assert!(matches!(outputs(&mut exchange)[..], [Output::Ping(_)]));
+    exchange.pong(ID, at(20_001));
+    exchange.advance(at(40_000));
+    exchange.advance(at(99_000));
+    assert!(matches!(outputs(&mut exchange)[..], [Output::Ping(_), Output::Ping(_)]));
+    exchange.advance(at(100_000));
+    assert_eq!(outputs(&mut exchange), [Output::Cut]);
+}
+
+#[test]
+fn a_connection_ends_after_a_day() {
+    let mut exchange = exchange(2, |_| {});
+    exchange.connect(ID, "/ws", at(0)).unwrap();
+    exchange.with(ID, |open| open.next_ping = MonoNs(u64::MAX));
+    exchange.advance(at(86_400_000 - 1));
+    assert_eq!(outputs(&mut exchange), []);
+    exchange.advance(at(86_400_000));
+    assert!(matches!(outputs(&mut exchange)[..], [Output::Close(1001, _)]));
+    assert_eq!(exchange.connections(), 0);
+}
+
+#[test]
+fn faults_do_what_they_are_called() {
+    let mut exchange = exchange(0, |_| {});
+    exchange.connect(ID, "/stream?streams=btcusdt@kline_1m", at(0)).unwrap();
+    run(&mut exchange, 0);
+    exchange.fault(Fault::ShutdownNotice, at(1));
+    assert!(texts(&mut exchange)[0].starts_with(r#"{"stream":"!serverShutdown","data":{"e""#));
+    exchange.fault(Fault::Malformed, at(1));
+    assert_eq!(texts(&mut exchange), [MALFORMED]);
+    exchange.fault(Fault::LostClose, at(1));
+    let closes = |texts: Vec<String>| texts.iter().filter(|t| t.contains("x\":true")).count();
+    assert_eq!(closes(run(&mut exchange, 60_000)), 0);
+    exchange.fault(Fault::DoubleClose, at(60_000));
+    assert_eq!(closes(run(&mut exchange, 120_000)), 2);
+    exchange.fault(Fault::Refuse(Duration::from_secs(5)), at(120_000));
+    let refusal = exchange.connect(ConnectionId(2), "/ws", at(124_000)).unwrap_err();
+    assert_eq!(refusal.status, 503);
+    exchange.fault(Fault::Silence(Duration::ZERO), at(125_000));
+    assert!(run(&mut exchange, 190_000).is_empty());
+    exchange.fault(Fault::Disconnect, at(190_000));
+    assert!(outputs(&mut exchange).contains(&Output::Cut));
+}
+
+#[test]
+fn playback_starts_after_the_last_subscription_and_keeps_the_spacing() {
+    let captured = |offset, stream: &str| Captured {
+        offset: Duration::from_millis(offset),
+        stream: stream.to_owned(),
+        payload: format!("{{\"at\":{offset}}}"),
+    };
+    let playback =
+        [captured(0, "a@kline_1m"), captured(50, "b@kline_1m"), captured(90, "a@kline_1m")];
+    let mut exchange = exchange(0, |set| set.playback = playback.into());
+    exchange.connect(ID, "/ws", at(0)).unwrap();
+    subscribe(&mut exchange, "c@kline_1m", at(0));
+    subscribe(&mut exchange, "a@kline_1m", at(100));
+    assert!(run(&mut exchange, 299).is_empty());
+    assert_eq!(run(&mut exchange, 300), ["{\"at\":0}"]);
+    assert!(run(&mut exchange, 389).is_empty());
+    assert_eq!(run(&mut exchange, 10_000), ["{\"at\":90}"]);
+}

@@ -1,0 +1,85 @@
+//! Named faults: what can be made to go wrong on request, and how a request names it. A new fault
+//! is a variant here, a row of [`Fault::parse`], and an arm in `exchange`.
+
+use std::time::Duration;
+
+/// One fault, done to one contract type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Drop every TCP connection now.
+    Disconnect,
+    /// Keep every TCP connection, and neither read nor write on it any more.
+    HalfOpen,
+    /// Acknowledge, and send nothing: on the present connections, and on those made for so long.
+    Silence(Duration),
+    /// Announce a shutdown on every connection.
+    ShutdownNotice,
+    /// Refuse new connections for so long.
+    Refuse(Duration),
+    /// Send every connection one message that is no JSON.
+    Malformed,
+    /// From now on the first data comes so long after a subscription.
+    DelayFirst(Duration),
+    /// The next push of every stream comes twice.
+    Duplicate,
+    /// The next closing push of every stream is left out.
+    LostClose,
+    /// The next closing push of every stream comes twice.
+    DoubleClose,
+    /// REST answers 429, then 418, for so long.
+    RateLimit(Duration),
+}
+
+impl Fault {
+    /// The names by which [`Self::parse`] knows faults.
+    pub const NAMES: [&str; 11] = [
+        "disconnect",
+        "half_open",
+        "silence",
+        "shutdown_notice",
+        "refuse",
+        "malformed",
+        "delay_first_ms",
+        "duplicate",
+        "lost_close",
+        "double_close",
+        "rate_limit",
+    ];
+
+    /// The fault called `name`. `value` is its number: seconds (`silence`, `refuse`, `rate_limit`)
+    /// or ms (`delay_first_ms`); the others have none.
+    pub fn parse(name: &str, value: u64) -> Option<Self> {
+        let seconds = Duration::from_secs(value.min(SECONDS_MAX));
+        Some(match name {
+            "disconnect" => Self::Disconnect,
+            "half_open" => Self::HalfOpen,
+            "silence" => Self::Silence(seconds),
+            "shutdown_notice" => Self::ShutdownNotice,
+            "refuse" => Self::Refuse(seconds),
+            "malformed" => Self::Malformed,
+            "delay_first_ms" => Self::DelayFirst(Duration::from_millis(value.min(SECONDS_MAX))),
+            "duplicate" => Self::Duplicate,
+            "lost_close" => Self::LostClose,
+            "double_close" => Self::DoubleClose,
+            "rate_limit" => Self::RateLimit(seconds),
+            _ => return None,
+        })
+    }
+}
+
+/// A month: longer is a mistake, and keeps sums of times far from their end.
+const SECONDS_MAX: u64 = 30 * 86_400;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_a_fault_of_its_own() {
+        let faults = Fault::NAMES.map(|name| Fault::parse(name, 1).unwrap());
+        for (index, fault) in faults.iter().enumerate() {
+            assert!(!faults[..index].contains(fault));
+        }
+        assert_eq!(Fault::parse("earthquake", 1), None);
+    }
+}

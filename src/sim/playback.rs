@@ -1,0 +1,123 @@
+//! A captured session, ready to be sent again byte for byte. Reads the two forms captures come in
+//! and finds each message's stream and the moment it came; does not know who listens.
+
+use std::time::Duration;
+
+use simd_json::OwnedValue;
+use simd_json::prelude::*;
+
+/// One captured message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Captured {
+    /// Time since the first message of its file.
+    pub offset: Duration,
+    /// Its stream, e.g. `btcusdt@kline_1m`.
+    pub stream: String,
+    /// The payload without the combined wrapper, as it came.
+    pub payload: String,
+}
+
+impl Captured {
+    /// The symbol, in lower case.
+    pub fn symbol(&self) -> &str {
+        self.stream.split('@').next().unwrap_or("")
+    }
+}
+
+/// The messages of one capture: lines `{"t":seconds,"dir":"recv","raw":"…"}`, or the bare messages
+/// themselves, whose spacing is then that of their event times. Lines that carry no stream (sent
+/// frames, acknowledgements) are passed over.
+///
+/// # Errors
+/// The number of the first line that is no JSON, counted from 1.
+pub fn parse(text: &str) -> Result<Vec<Captured>, usize> {
+    let mut messages: Vec<Captured> = Vec::new();
+    let mut origin_ms = None;
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let Some((at_ms, stream, payload)) = parse_line(line).ok_or(number + 1)? else { continue };
+        let origin_ms = *origin_ms.get_or_insert(at_ms);
+        let offset = Duration::from_millis(u64::try_from(at_ms - origin_ms).unwrap_or(0));
+        let offset = messages.last().map_or(offset, |before| before.offset.max(offset));
+        messages.push(Captured { offset, stream, payload });
+    }
+    Ok(messages)
+}
+
+type Line = (i64, String, String);
+
+/// `None`: no JSON. `Some(None)`: nothing to play.
+fn parse_line(line: &str) -> Option<Option<Line>> {
+    let value = parse_json(line)?;
+    let Some(direction) = value.get("dir") else { return Some(parse_message(line, &value)) };
+    let raw = value.get("raw").and_then(|raw| raw.as_str());
+    let (Some("recv"), Some(raw)) = (direction.as_str(), raw) else { return Some(None) };
+    let message = parse_json(raw).and_then(|value| parse_message(raw, &value));
+    let received_ms = value.get("t").and_then(|t| t.cast_f64()).map(whole_ms);
+    Some(message.map(|(at_ms, stream, data)| (received_ms.unwrap_or(at_ms), stream, data)))
+}
+
+fn parse_json(text: &str) -> Option<OwnedValue> {
+    simd_json::to_owned_value(&mut text.as_bytes().to_vec()).ok()
+}
+
+fn parse_message(text: &str, value: &OwnedValue) -> Option<Line> {
+    let text = text.trim();
+    let (stream, data, payload) = match (value.get("stream"), value.get("data")) {
+        (Some(stream), Some(data)) => {
+            let start = text.find("\"data\":")? + "\"data\":".len();
+            let payload = text.get(start..text.len() - 1)?.trim();
+            (stream.as_str()?.to_owned(), data, payload)
+        }
+        _ => {
+            let kline = value.get("k")?;
+            let (symbol, interval) = (kline.get("s")?.as_str()?, kline.get("i")?.as_str()?);
+            (format!("{}@kline_{interval}", symbol.to_lowercase()), value, text)
+        }
+    };
+    let at_ms = data.get("E").and_then(|time| time.as_i64()).unwrap_or(0);
+    Some((at_ms, stream, payload.to_owned()))
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "a time of day is far from the end of i64")]
+fn whole_ms(seconds: f64) -> i64 {
+    (seconds * 1000.0) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RAW: &str = r#"{"e":"kline","E":1500,"s":"BTCUSDT","k":{"s":"BTCUSDT","i":"1m"}}"#;
+
+    #[test]
+    fn wrapped_and_raw_messages_keep_their_payload_bytes() {
+        let wrapped = format!(r#"{{"stream":"btcusdt@kline_1m","data":{RAW}}}"#);
+        let later = RAW.replace("1500", "1750");
+        let played = parse(&format!("{wrapped}\n\n{later}\n")).unwrap();
+        assert_eq!(played[0].payload, RAW);
+        assert_eq!(played[1].payload, later);
+        assert_eq!(played[1].stream, "btcusdt@kline_1m");
+        assert_eq!(played[1].symbol(), "btcusdt");
+        assert_eq!(played[1].offset, Duration::from_millis(250));
+    }
+
+    #[test]
+    fn session_lines_play_what_was_received() {
+        let raw = RAW.replace('"', "\\\"");
+        let lines = [
+            r#"{"t":10.0,"dir":"connect","url":"wss://x"}"#.to_owned(),
+            r#"{"t":10.1,"dir":"recv","raw":"{\"result\":null,\"id\":1}"}"#.to_owned(),
+            format!(r#"{{"t":10.5,"dir":"recv","raw":"{raw}"}}"#),
+            format!(r#"{{"t":12.5,"dir":"recv","raw":"{raw}"}}"#),
+        ];
+        let played = parse(&lines.join("\n")).unwrap();
+        assert_eq!(played.len(), 2);
+        assert_eq!(played[0].payload, RAW);
+        assert_eq!(played[1].offset, Duration::from_secs(2));
+    }
+
+    #[test]
+    fn a_broken_line_is_named() {
+        assert_eq!(parse(&format!("{RAW}\n{{broken")), Err(2));
+    }
+}

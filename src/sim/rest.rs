@@ -1,0 +1,375 @@
+//! The simulated Binance's REST side: klines, exchangeInfo, time and ping with their weights, and
+//! the simulator's own questions (`/truth`, `/stats`, `/fault`). Pure: request in, response out.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::clock::MonoNs;
+use crate::market::ContractType;
+
+use super::binance::{Digits, INTERVAL, PROFILES, percent_decode};
+use super::exchange::Exchange;
+use super::faults::Fault;
+use super::info::exchange_info;
+use super::market::{Listing, MINUTE_MS, TrueCandle};
+
+/// An HTTP response without its status line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The HTTP status.
+    pub status: u16,
+    /// JSON.
+    pub body: String,
+    /// Weight used in this minute, where the venue tells it.
+    pub used_weight: Option<u32>,
+    /// Seconds to wait, for 418 and 429.
+    pub retry_after: Option<u64>,
+}
+
+/// Weight used by the one address that all loopback clients share.
+#[derive(Clone, Copy, Debug, Default)]
+struct Budget {
+    minute: u64,
+    used: u32,
+    refused: u32,
+    banned_until: MonoNs,
+    limited_until: MonoNs,
+}
+
+/// Answers REST requests for all contract types.
+#[derive(Debug, Default)]
+pub struct Rest {
+    /// Spot's, and the one that both kinds of futures share.
+    budgets: [Budget; 2],
+}
+
+type Query = HashMap<String, String>;
+
+impl Rest {
+    /// Answers a request to the port of `exchanges[index]`.
+    pub fn respond(
+        &mut self,
+        exchanges: &mut [Exchange; PROFILES.len()],
+        index: usize,
+        target: &str,
+        now: MonoNs,
+    ) -> Response {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let query = parse_query(query);
+        match path {
+            "/truth" => truth(exchanges, index, &query, now),
+            "/stats" => plain(200, stats(exchanges)),
+            "/fault" => self.fault(exchanges, index, &query, now),
+            _ => self.venue(&exchanges[index], path, &query, now),
+        }
+    }
+
+    fn venue(&mut self, exchange: &Exchange, path: &str, query: &Query, now: MonoNs) -> Response {
+        let profile = exchange.profile;
+        let Some(endpoint) = path.strip_prefix(profile.rest_prefix) else {
+            return plain(404, error(-5000, "Path is invalid"));
+        };
+        let weight = match endpoint {
+            "klines" => klines_weight(profile.contract_type, query),
+            "exchangeInfo" if profile.contract_type == ContractType::Spot => 20,
+            "exchangeInfo" | "time" | "ping" => 1,
+            _ => return plain(404, error(-5000, "Path is invalid")),
+        };
+        let limits = exchange.settings.enforce_limits;
+        let used = match self.budget(exchange).spend(weight, profile.weight_per_minute, limits, now)
+        {
+            Ok(used) => used,
+            Err(refused) => return refused,
+        };
+        let now_ms = exchange.unix_ms(now);
+        let (status, body) = match endpoint {
+            "klines" => match klines(exchange, query, now_ms) {
+                Ok(body) => (200, body),
+                Err(body) => (400, body),
+            },
+            "exchangeInfo" => (200, exchange_info(exchange, now_ms)),
+            "time" => (200, format!("{{\"serverTime\":{now_ms}}}")),
+            _ => (200, "{}".to_owned()),
+        };
+        Response { used_weight: Some(used), ..plain(status, body) }
+    }
+
+    fn budget(&mut self, exchange: &Exchange) -> &mut Budget {
+        &mut self.budgets[usize::from(exchange.profile.contract_type != ContractType::Spot)]
+    }
+
+    fn fault(
+        &mut self,
+        exchanges: &mut [Exchange; PROFILES.len()],
+        index: usize,
+        query: &Query,
+        now: MonoNs,
+    ) -> Response {
+        let Some(index) = named_exchange(exchanges, index, query) else {
+            return plain(400, "{\"error\":\"no such exchange or contract_type\"}".to_owned());
+        };
+        let text = |key: &str| query.get(key).map_or("", |value| value.as_str());
+        let value = ["value", "seconds", "ms"].into_iter().find_map(|key| query.get(key));
+        let Ok(value) = value.map_or(Ok(0), |value| value.parse()) else {
+            return plain(400, "{\"error\":\"value must be a whole number\"}".to_owned());
+        };
+        let Some(fault) = Fault::parse(text("name"), value) else {
+            let names = simd_json::to_string(&Fault::NAMES).unwrap_or_default();
+            return plain(400, format!("{{\"error\":\"no such fault\",\"name\":{names}}}"));
+        };
+        if let Fault::RateLimit(time) = fault {
+            self.budget(&exchanges[index]).limited_until = now.after(time);
+        }
+        exchanges[index].fault(fault, now);
+        plain(200, "{\"done\":true}".to_owned())
+    }
+}
+
+impl Budget {
+    /// Takes `weight`; the weight used so far, or the refusal to send.
+    fn spend(
+        &mut self,
+        weight: u32,
+        limit: u32,
+        enforce: bool,
+        now: MonoNs,
+    ) -> Result<u32, Response> {
+        let minute = now.0 / MINUTE_NS;
+        if minute != self.minute {
+            *self = Self { minute, used: 0, refused: 0, ..*self };
+        }
+        if now < self.banned_until {
+            return Err(self.refusal(418, self.banned_until, limit, now));
+        }
+        self.used += weight;
+        let limited = now < self.limited_until;
+        if (self.used <= limit || !enforce) && !limited {
+            return Ok(self.used);
+        }
+        self.refused += 1;
+        if self.refused > REFUSALS_MAX {
+            self.banned_until = now.after(BAN);
+            return Err(self.refusal(418, self.banned_until, limit, now));
+        }
+        let minute_end = MonoNs((minute + 1) * MINUTE_NS);
+        let until = if limited { self.limited_until } else { minute_end };
+        Err(self.refusal(429, until, limit, now))
+    }
+
+    fn refusal(&self, status: u16, until: MonoNs, limit: u32, now: MonoNs) -> Response {
+        let message = format!(
+            "Too much request weight used; current limit is {limit} request weight per 1 MINUTE. \
+             Please use WebSocket Streams for live updates to avoid polling the API."
+        );
+        Response {
+            retry_after: Some(until.since(now).as_secs() + 1),
+            used_weight: Some(self.used),
+            ..plain(status, error(-1003, &message))
+        }
+    }
+}
+
+fn klines_weight(contract_type: ContractType, query: &Query) -> u32 {
+    let limit = query.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(500_u64);
+    match (contract_type, limit) {
+        (ContractType::Spot, _) => 2,
+        (_, ..100) => 1,
+        (_, 100..500) => 2,
+        (_, 500..=1000) => 5,
+        (_, 1001..) => 10,
+    }
+}
+
+/// The body, or the body of the error.
+fn klines(exchange: &Exchange, query: &Query, now_ms: i64) -> Result<String, String> {
+    let profile = exchange.profile;
+    let symbol = query.get("symbol").ok_or_else(|| missing("symbol"))?;
+    let interval = query.get("interval").ok_or_else(|| missing("interval"))?;
+    let number = |key: &str| query.get(key).map(|text| text.parse::<i64>()).transpose();
+    let read = |key| number(key).map_err(|_| illegal(key));
+    let (start, end) = (read("startTime")?, read("endTime")?);
+    let limit = read("limit")?.unwrap_or(500);
+    if limit < 1 {
+        return Err(illegal("limit"));
+    }
+    if is_played(exchange, symbol) {
+        return Ok("[]".to_owned());
+    }
+    let index = exchange.market.find(symbol).ok_or_else(|| error(-1121, "Invalid symbol."))?;
+    if interval != INTERVAL {
+        return Err(error(-1120, "Invalid interval."));
+    }
+    let spot = profile.contract_type == ContractType::Spot;
+    if let (Some(start), Some(end), false) = (start, end, spot)
+        && end.saturating_sub(start) > SPAN_MAX_MS
+    {
+        return Err(error(-4088, "Maximum time interval is 200 days."));
+    }
+    let limit = limit.min(profile.klines_limit_max as i64);
+    let minutes = kline_minutes(start, end, limit, spot, now_ms);
+    let rows = minutes.map(|minute| {
+        let elapsed = now_ms - minute * MINUTE_MS;
+        let candle = exchange.market.running(index, minute, elapsed);
+        row(profile.contract_type, &exchange.market.listings()[index], &candle)
+    });
+    Ok(format!("[{}]", rows.collect::<Vec<_>>().join(",")))
+}
+
+/// The minutes asked for, oldest first; the running one is the last if the range reaches it.
+fn kline_minutes(
+    start: Option<i64>,
+    end: Option<i64>,
+    limit: i64,
+    spot: bool,
+    now_ms: i64,
+) -> std::ops::RangeInclusive<i64> {
+    let last = end.unwrap_or(now_ms).min(now_ms).div_euclid(MINUTE_MS);
+    let Some(start) = start else { return (last - limit + 1).max(0)..=last };
+    let first = (start.max(0) + MINUTE_MS - 1).div_euclid(MINUTE_MS);
+    // Futures with both times count back from the end; all else counts on from the start.
+    if end.is_some() && !spot {
+        return first.max(last - limit + 1)..=last;
+    }
+    first..=last.min(first + limit - 1)
+}
+
+fn row(contract_type: ContractType, listing: &Listing, candle: &TrueCandle) -> String {
+    let digits = Digits { contract_type, listing };
+    let text = |write: &dyn Fn(&mut String)| {
+        let mut out = String::new();
+        write(&mut out);
+        out
+    };
+    let price = |ticks| text(&|out| digits.price(out, ticks));
+    let quantity = |steps| text(&|out| digits.quantity(out, steps));
+    let turnover = |value| text(&|out| digits.turnover(out, value));
+    format!(
+        "[{},\"{}\",\"{}\",\"{}\",\"{}\",\"{}\",{},\"{}\",{},\"{}\",\"{}\",\"0\"]",
+        candle.open_time_ms,
+        price(candle.open),
+        price(candle.high),
+        price(candle.low),
+        price(candle.close),
+        quantity(candle.volume),
+        candle.close_time_ms(),
+        turnover(candle.turnover),
+        candle.trades,
+        quantity(candle.taker_volume),
+        turnover(candle.taker_turnover),
+    )
+}
+
+/// Closed candles with an open time in `from..=to`, at most [`TRUTH_ROWS_MAX`], oldest first.
+fn truth(exchanges: &[Exchange], index: usize, query: &Query, now: MonoNs) -> Response {
+    let number = |key: &str| query.get(key).and_then(|text| text.parse::<i64>().ok());
+    let found = named_exchange(exchanges, index, query).map(|index| &exchanges[index]);
+    let Some(exchange) = found else {
+        return plain(400, "{\"error\":\"no such exchange or contract_type\"}".to_owned());
+    };
+    let symbol = query.get("symbol").and_then(|symbol| exchange.market.find(symbol));
+    let (Some(symbol), Some(from), Some(to)) = (symbol, number("from"), number("to")) else {
+        return plain(
+            400,
+            "{\"error\":\"symbol (listed), from and to (ms) are needed\"}".to_owned(),
+        );
+    };
+    let closed_before = exchange.unix_ms(now).div_euclid(MINUTE_MS);
+    let first = (from.max(0) + MINUTE_MS - 1).div_euclid(MINUTE_MS);
+    let last = to.div_euclid(MINUTE_MS).min(closed_before - 1).min(first + TRUTH_ROWS_MAX - 1);
+    let listing = &exchange.market.listings()[symbol];
+    let rows = (first..=last).map(|minute| {
+        let candle = exchange.market.truth(symbol, minute);
+        truth_row(exchange.profile.contract_type, listing, &candle)
+    });
+    plain(200, format!("[{}]", rows.collect::<Vec<_>>().join(",")))
+}
+
+fn truth_row(contract_type: ContractType, listing: &Listing, candle: &TrueCandle) -> String {
+    let digits = Digits { contract_type, listing };
+    let mut out = format!(
+        "{{\"open_time\":{},\"close_time\":{}",
+        candle.open_time_ms,
+        candle.close_time_ms()
+    );
+    let prices = [("open", candle.open), ("high", candle.high), ("low", candle.low)];
+    for (name, ticks) in prices.into_iter().chain([("close", candle.close)]) {
+        out.push_str(&format!(",\"{name}\":\""));
+        digits.price(&mut out, ticks);
+        out.push('"');
+    }
+    out.push_str(",\"volume\":\"");
+    digits.quantity(&mut out, candle.volume);
+    out.push_str("\",\"quote_volume\":\"");
+    digits.turnover(&mut out, candle.turnover);
+    out.push_str(&format!("\",\"trade_num\":{}}}", candle.trades));
+    out
+}
+
+fn stats(exchanges: &[Exchange]) -> String {
+    let rows = exchanges.iter().map(|exchange| {
+        let subscriptions = exchange.subscriptions();
+        let counters = exchange.counters;
+        format!(
+            "\"{}\":{{\"connections\":{},\"connections_total\":{},\"subscriptions_total\":{},\
+             \"subscriptions\":{},\"subscribe_frames\":{},\"messages_sent\":{},\"faults\":{},\
+             \"limit_cuts\":{}}}",
+            exchange.profile.contract_type.name(),
+            exchange.connections(),
+            counters.connections_total,
+            subscriptions.values().sum::<usize>(),
+            simd_json::to_string(&subscriptions).unwrap_or_else(|_| "{}".to_owned()),
+            counters.subscribe_frames,
+            counters.messages_sent,
+            counters.faults,
+            counters.limit_cuts,
+        )
+    });
+    format!("{{\"binance\":{{{}}}}}", rows.collect::<Vec<_>>().join(","))
+}
+
+/// Index of the exchange the query names; that of the port where it names none.
+fn named_exchange(exchanges: &[Exchange], index: usize, query: &Query) -> Option<usize> {
+    if query.get("exchange").is_some_and(|name| name != "binance") {
+        return None;
+    }
+    let Some(name) = query.get("contract_type") else { return Some(index) };
+    exchanges.iter().position(|exchange| exchange.profile.contract_type.name() == name)
+}
+
+/// Whether the symbol comes from a capture: its candles are not the simulator's to tell.
+fn is_played(exchange: &Exchange, symbol: &str) -> bool {
+    let lower = symbol.to_lowercase();
+    exchange.settings.playback.iter().any(|message| message.symbol() == lower)
+}
+
+fn parse_query(query: &str) -> Query {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(key, value)| (key.to_owned(), percent_decode(value))).collect()
+}
+
+fn plain(status: u16, body: String) -> Response {
+    Response { status, body, used_weight: None, retry_after: None }
+}
+
+fn error(code: i32, message: &str) -> String {
+    format!("{{\"code\":{code},\"msg\":\"{message}\"}}")
+}
+
+fn missing(parameter: &str) -> String {
+    let message =
+        format!("Mandatory parameter '{parameter}' was not sent, was empty/null, or malformed.");
+    error(-1102, &message)
+}
+
+fn illegal(parameter: &str) -> String {
+    error(-1100, &format!("Illegal characters found in parameter '{parameter}'."))
+}
+
+const MINUTE_NS: u64 = 60_000_000_000;
+/// Refusals that are answered 429 before the address is banned; the venue gives no number.
+const REFUSALS_MAX: u32 = 5;
+/// Source: bans "scale in duration from 2 minutes to 3 days".
+const BAN: Duration = Duration::from_secs(120);
+const SPAN_MAX_MS: i64 = 200 * 86_400_000;
+/// Rows of one `/truth` answer: a week of minutes.
+const TRUTH_ROWS_MAX: i64 = 10_080;

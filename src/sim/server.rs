@@ -1,0 +1,194 @@
+//! The simulator's sockets: one thread, mio, one listener per contract type for WebSocket and REST
+//! alike. Deliberately shares no code with `wire`, so that the two check each other.
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token, Waker};
+use rustls::ServerConfig;
+use tungstenite::Message;
+
+use crate::clock::{Clock, MonoNs};
+
+use super::binance::PROFILES;
+use super::client::{Client, Gone};
+use super::exchange::{ConnectionId, Exchange};
+use super::http;
+use super::rest::{Response, Rest};
+use super::socket::Socket;
+
+/// Everything the simulator's thread owns.
+pub(super) struct Server {
+    poll: Poll,
+    listeners: Vec<TcpListener>,
+    clients: HashMap<usize, Client>,
+    next_token: usize,
+    exchanges: [Exchange; PROFILES.len()],
+    rest: Rest,
+    tls: Option<Arc<ServerConfig>>,
+    clock: Clock,
+    stop: Arc<AtomicBool>,
+}
+
+impl Server {
+    /// A server for `listeners`, in the order of `exchanges`; the waker ends its waiting.
+    pub(super) fn new(
+        mut listeners: Vec<TcpListener>,
+        exchanges: [Exchange; PROFILES.len()],
+        tls: Option<Arc<ServerConfig>>,
+        clock: Clock,
+        stop: Arc<AtomicBool>,
+    ) -> io::Result<(Self, Waker)> {
+        let poll = Poll::new()?;
+        for (index, listener) in listeners.iter_mut().enumerate() {
+            poll.registry().register(listener, Token(index), Interest::READABLE)?;
+        }
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        let server = Self {
+            poll,
+            listeners,
+            clients: HashMap::new(),
+            next_token: WAKER.0 + 1,
+            exchanges,
+            rest: Rest::default(),
+            tls,
+            clock,
+            stop,
+        };
+        Ok((server, waker))
+    }
+
+    /// Serves until it is told to stop, or the poll itself fails.
+    pub(super) fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(1024);
+        while !self.stop.load(Ordering::Acquire) {
+            match self.poll.poll(&mut events, Some(self.patience())) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                waited => waited?,
+            }
+            let now = self.clock.mono();
+            for event in &events {
+                match event.token() {
+                    WAKER => {}
+                    Token(index) if index < WAKER.0 => self.accept(index),
+                    Token(token) => self.serve(token, now),
+                }
+            }
+            self.advance(self.clock.mono());
+        }
+        Ok(())
+    }
+
+    fn patience(&self) -> Duration {
+        let due = self.exchanges.iter().filter_map(Exchange::next_deadline).min();
+        let left = due.map_or(PATIENCE_MAX, |due| due.since(self.clock.mono()));
+        left.min(PATIENCE_MAX)
+    }
+
+    fn accept(&mut self, index: usize) {
+        // Errors of single connections (reset before accept, no file left) end only this batch.
+        while let Ok((mut stream, _)) = self.listeners[index].accept() {
+            let token = self.next_token;
+            self.next_token += 1;
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            let registered = self.poll.registry().register(&mut stream, Token(token), interest);
+            let prepared = stream.set_nodelay(true).and(registered);
+            let socket = prepared.and_then(|()| Socket::new(stream, self.tls.as_ref()));
+            if let Ok(socket) = socket {
+                self.clients.insert(token, Client::new(index, socket));
+            }
+        }
+    }
+
+    /// Something happened on the client's socket. It is taken out while it is served.
+    fn serve(&mut self, token: usize, now: MonoNs) {
+        let Some(mut client) = self.clients.remove(&token) else { return };
+        let served = if client.frozen { Ok(()) } else { self.converse(token, &mut client, now) };
+        match served {
+            Ok(()) => drop(self.clients.insert(token, client)),
+            Err(Gone) => self.exchanges[client.exchange].disconnected(ConnectionId(token)),
+        }
+    }
+
+    fn converse(&mut self, token: usize, client: &mut Client, now: MonoNs) -> Result<(), Gone> {
+        while let Some(request) = client.next_request()? {
+            self.answer(token, client, request, now)?;
+        }
+        let exchange = &mut self.exchanges[client.exchange];
+        let id = ConnectionId(token);
+        while let Some(message) = client.next_message()? {
+            match message {
+                Message::Text(text) => exchange.text(id, &text, now),
+                Message::Ping(_) => exchange.ping(id, now),
+                Message::Pong(_) => exchange.pong(id, now),
+                // Binary: the venue knows none; the answer is that of invalid JSON.
+                Message::Binary(_) => exchange.text(id, "", now),
+                Message::Close(_) | Message::Frame(_) => {}
+            }
+        }
+        client.flush()
+    }
+
+    fn answer(
+        &mut self,
+        token: usize,
+        client: &mut Client,
+        request: Result<http::Request, u16>,
+        now: MonoNs,
+    ) -> Result<(), Gone> {
+        let request = match request {
+            Ok(request) => request,
+            Err(status) => return client.respond(&refusal(status, 0), true),
+        };
+        if let Some(key) = request.websocket_key {
+            let exchange = &mut self.exchanges[client.exchange];
+            return match exchange.connect(ConnectionId(token), &request.target, now) {
+                Ok(()) => client.upgrade(&key),
+                Err(why) => client.respond(&refusal(why.status, why.retry_after), true),
+            };
+        }
+        let index = client.exchange;
+        let response = self.rest.respond(&mut self.exchanges, index, &request.target, now);
+        client.respond(&http::response(&response, request.close), request.close)
+    }
+
+    /// Lets the exchanges send what is due, and writes it.
+    fn advance(&mut self, now: MonoNs) {
+        let mut gone = Vec::new();
+        for exchange in &mut self.exchanges {
+            exchange.advance(now);
+            while let Some((id, output)) = exchange.poll_output() {
+                let Some(client) = self.clients.get_mut(&id.0) else { continue };
+                if client.is_websocket() && client.perform(output, now).is_err() {
+                    gone.push(id.0);
+                }
+            }
+        }
+        for (&token, client) in &mut self.clients {
+            let late = client.drop_at.is_some_and(|at| at <= now);
+            if late || (client.dirty && client.flush().is_err()) {
+                gone.push(token);
+            }
+        }
+        for token in gone {
+            if let Some(client) = self.clients.remove(&token) {
+                self.exchanges[client.exchange].disconnected(ConnectionId(token));
+            }
+        }
+    }
+}
+
+fn refusal(status: u16, retry_after: u64) -> String {
+    let retry_after = Some(retry_after).filter(|&seconds| seconds > 0);
+    let body = format!("{{\"code\":-1,\"msg\":\"HTTP {status}\"}}");
+    http::response(&Response { status, body, used_weight: None, retry_after }, true)
+}
+
+/// Above every listener, below every client.
+const WAKER: Token = Token(PROFILES.len());
+/// The longest wait, so that peers which never answer a Close are dropped in time.
+const PATIENCE_MAX: Duration = Duration::from_millis(500);
