@@ -43,8 +43,6 @@ pub(super) enum Due {
 pub(super) struct Goodbye {
     /// What it still gets.
     pub(super) due: Due,
-    /// The code of our Close.
-    pub(super) code: u16,
     /// When it has waited long enough.
     pub(super) until: MonoNs,
 }

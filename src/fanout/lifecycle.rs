@@ -124,8 +124,7 @@ impl Fanout {
             Some(_) => (Due::Nothing, CLOSE_NORMAL_LINGER),
         };
         let Some(client) = self.clients.find(id) else { return };
-        let (code, until) = (code.unwrap_or(CLOSE_NORMAL), now.mono.after(patience));
-        client.goodbye = Some(Goodbye { due, code, until });
+        client.goodbye = Some(Goodbye { due, until: now.mono.after(patience) });
         client.subscribe_by = None;
     }
 

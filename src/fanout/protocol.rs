@@ -30,17 +30,17 @@ pub(super) struct Refusal {
 
 impl Refusal {
     /// A refusal that is about no field.
-    pub(super) fn new(code: &'static str, message: String) -> Self {
-        Self { code, message, ..Self::default() }
+    pub(super) fn new(code: &'static str, message: String) -> Box<Self> {
+        Box::new(Self { code, message, ..Self::default() })
     }
 
     /// A refusal of one field.
-    pub(super) fn field(code: &'static str, field: &'static str, message: String) -> Self {
-        Self { code, message, field: Some(field), ..Self::default() }
+    pub(super) fn field(code: &'static str, field: &'static str, message: String) -> Box<Self> {
+        Box::new(Self { code, message, field: Some(field), ..Self::default() })
     }
 
     /// Names the market it is about.
-    pub(super) fn about(mut self, market: Market) -> Self {
+    pub(super) fn about(mut self: Box<Self>, market: Market) -> Box<Self> {
         self.exchange = Some(market.venue().name().to_owned());
         self.contract_type = Some(market.contract_type().name().to_owned());
         self
@@ -290,7 +290,7 @@ mod tests {
         let refusal = Refusal {
             exchange_message: Some(long.clone()),
             symbols: vec!["ABCDEFGHIJKLMNOPQRSTUVWX".to_owned(); 4096],
-            ..Refusal::new("x", long)
+            ..*Refusal::new("x", long)
         };
         json(|out| write_error(out, &refusal));
     }

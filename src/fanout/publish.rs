@@ -7,7 +7,7 @@ use crate::market::{CandleUpdate, InstrumentId, Source};
 use crate::messages::Severity;
 use crate::wire::write_text_frame;
 
-use super::client::{Goodbye, Phase};
+use super::client::Phase;
 use super::encode::CandleType;
 use super::outbox::{Class, FrameId, FrameMeta};
 use super::{ClientId, Fanout, Output};
@@ -87,7 +87,8 @@ impl Fanout {
     }
 
     /// Sends a client the newest candle of an instrument that one of its subscriptions has just
-    /// begun with. It counts for that subscription alone: for the others it is no news.
+    /// begun with. It counts for that subscription alone: for the others it is no news. A closed
+    /// candle that another of them has brought already is not sent twice.
     pub(super) fn send_latest(&mut self, id: ClientId, key: u32, of: InstrumentId, now: Now) {
         let Some(stream) = self.hub.stream(of) else { return };
         let Some(update) = stream.latest(now) else { return };
@@ -96,15 +97,19 @@ impl Fanout {
         let interests = stream.of_client(id.index);
         let own = interests.binary_search_by_key(&key, |interest| interest.key);
         let Ok(at) = own.map_err(|_| ()) else { return };
-        if !interests[at].wants(&meta) {
+        let Some(client) = self.clients.find(id) else { return };
+        let is_behind = client.is_behind();
+        let is_known = interests
+            .iter()
+            .any(|other| other.key != key && other.wants(&meta) && (other.is_quoted || is_behind));
+        if !interests[at].wants(&meta) || (class == Class::Closed && is_known) {
             return;
         }
         self.payload.clear();
         self.frame.clear();
-        let Some(client) = self.clients.find(id) else { return };
         stream.labels.write_candle(&mut self.payload, CandleType::Quote, &update, now);
         write_text_frame(&mut self.frame, &self.payload);
-        if client.is_behind() {
+        if is_behind {
             let frame = self.frames.insert(&self.frame, Some(meta));
             client.outbox.owe(&mut self.frames, frame);
             return;
@@ -216,11 +221,10 @@ impl Fanout {
         if !is_late && (client.is_unread || !client.outbox.is_empty()) {
             return;
         }
-        let goodbye = client.goodbye.map(|Goodbye { code, .. }| code);
-        if client.is_served && client.subscriptions.is_empty() {
-            self.close(id, goodbye.unwrap_or(CLOSE_NORMAL), "", now);
-        } else if client.is_goodbye_due(now) {
-            self.close(id, goodbye.unwrap_or(CLOSE_NORMAL), "", now);
+        let is_served = client.is_served && client.subscriptions.is_empty();
+        if is_served || client.is_goodbye_due(now) {
+            // After the client's own Close, this answers it with the client's code.
+            self.close(id, CLOSE_NORMAL, "", now);
         } else if self.is_draining {
             self.close(id, CLOSE_GOING_AWAY, "the server is going down", now);
         }

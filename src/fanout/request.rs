@@ -53,7 +53,7 @@ pub(super) struct Wanted {
 }
 
 /// Reads one text message. `text` is used up by the parser.
-pub(super) fn parse(text: &mut [u8]) -> Result<Request, Refusal> {
+pub(super) fn parse(text: &mut [u8]) -> Result<Request, Box<Refusal>> {
     let tape = simd_json::to_tape(text).map_err(|_| {
         Refusal::new("invalid_json", format!("the message is not valid JSON; send {EXAMPLE}"))
     })?;
@@ -69,12 +69,12 @@ pub(super) fn parse(text: &mut [u8]) -> Result<Request, Refusal> {
     let id = fields.id()?;
     match fields.op() {
         Ok(op) => Ok(Request { id, op }),
-        Err(refusal) => Err(Refusal {
+        Err(refusal) => Err(Box::new(Refusal {
             id,
             exchange: fields.exchange.and_then(|value| shown(&value)),
             contract_type: fields.contract_type.and_then(|value| shown(&value)),
-            ..refusal
-        }),
+            ..*refusal
+        })),
     }
 }
 
@@ -112,7 +112,7 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         *field = if value.is_null() { None } else { Some(value) };
     }
 
-    fn op(&self) -> Result<Op, Refusal> {
+    fn op(&self) -> Result<Op, Box<Refusal>> {
         let Some(value) = &self.op else { return self.subscribe() };
         match value.as_str() {
             Some("subscribe") => self.subscribe(),
@@ -126,7 +126,7 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         }
     }
 
-    fn subscribe(&self) -> Result<Op, Refusal> {
+    fn subscribe(&self) -> Result<Op, Box<Refusal>> {
         let Some(exchange) = &self.exchange else {
             return Err(missing("exchange", &format!("allowed: {}", venue_names())));
         };
@@ -151,7 +151,7 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         Ok(Op::Subscribe(Wanted { market, interval, symbols, limit, closed_only }))
     }
 
-    fn unsubscribe(&self) -> Result<Op, Refusal> {
+    fn unsubscribe(&self) -> Result<Op, Box<Refusal>> {
         let Some(exchange) = &self.exchange else {
             if self.contract_type.is_none() && self.symbols.is_none() {
                 return Ok(Op::Unsubscribe { market: None, symbols: None });
@@ -167,7 +167,7 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         Ok(Op::Unsubscribe { market: Some(market), symbols })
     }
 
-    fn refuse_what_is_not_offered(&self) -> Result<(), Refusal> {
+    fn refuse_what_is_not_offered(&self) -> Result<(), Box<Refusal>> {
         for (name, value) in [("history", &self.history), ("since", &self.since)] {
             match value.as_ref().map(|value| value.as_u64()) {
                 None | Some(Some(0)) => {}
@@ -183,7 +183,7 @@ impl<'tape, 'text> Fields<'tape, 'text> {
     }
 
     /// The `id`, rendered as JSON.
-    fn id(&self) -> Result<Option<String>, Refusal> {
+    fn id(&self) -> Result<Option<String>, Box<Refusal>> {
         let Some(value) = &self.id else { return Ok(None) };
         if let Some(text) = value.as_str().filter(|text| text.len() <= REQUEST_ID_BYTES_MAX) {
             return Ok(Some(quoted_whole(text)));
@@ -197,7 +197,7 @@ impl<'tape, 'text> Fields<'tape, 'text> {
     }
 }
 
-fn read_venue(value: &Value<'_, '_>) -> Result<Venue, Refusal> {
+fn read_venue(value: &Value<'_, '_>) -> Result<Venue, Box<Refusal>> {
     let Some(name) = value.as_str() else {
         return Err(wrong_type("exchange", &format!("a string, one of: {}", venue_names())));
     };
@@ -207,7 +207,7 @@ fn read_venue(value: &Value<'_, '_>) -> Result<Venue, Refusal> {
     })
 }
 
-fn read_market(venue: Venue, value: &Value<'_, '_>) -> Result<Market, Refusal> {
+fn read_market(venue: Venue, value: &Value<'_, '_>) -> Result<Market, Box<Refusal>> {
     let allowed = contract_types(venue);
     let Some(name) = value.as_str() else {
         return Err(wrong_type("contract_type", &format!("a string, one of: {allowed}")));
@@ -220,7 +220,7 @@ fn read_market(venue: Venue, value: &Value<'_, '_>) -> Result<Market, Refusal> {
 }
 
 /// The canonical symbols, each once.
-fn read_symbols(market: Market, value: &Value<'_, '_>) -> Result<Vec<String>, Refusal> {
+fn read_symbols(market: Market, value: &Value<'_, '_>) -> Result<Vec<String>, Box<Refusal>> {
     let is_wrong = || wrong_type("symbols", "an array of strings such as [\"BTCUSDT\"]");
     let given: Vec<&str> = match (value.as_str(), value.as_array()) {
         (Some(one), _) => vec![one],
@@ -252,7 +252,7 @@ fn read_symbols(market: Market, value: &Value<'_, '_>) -> Result<Vec<String>, Re
     Ok(symbols)
 }
 
-fn read_interval(value: &Value<'_, '_>) -> Result<Interval, Refusal> {
+fn read_interval(value: &Value<'_, '_>) -> Result<Interval, Box<Refusal>> {
     let names: Vec<&str> = Interval::ALL.into_iter().map(Interval::name).collect();
     let names = names.join(", ");
     let Some(name) = value.as_str() else {
@@ -264,25 +264,26 @@ fn read_interval(value: &Value<'_, '_>) -> Result<Interval, Refusal> {
     })
 }
 
-fn read_limit(value: &Value<'_, '_>) -> Result<u64, Refusal> {
+fn read_limit(value: &Value<'_, '_>) -> Result<u64, Box<Refusal>> {
     value.as_u64().ok_or_else(|| wrong_type("limit", "an integer, 0 or more (0: without end)"))
 }
 
-fn invalid_symbol(market: Market, text: &str) -> Refusal {
+fn invalid_symbol(market: Market, text: &str) -> Box<Refusal> {
     let message = format!(
         "{} in \"symbols\" can be no symbol of {market}: 1 to {SYMBOL_BYTES_MAX} bytes, \
          without spaces, quotes and slashes",
         quoted(text)
     );
-    let symbols = vec![cut(text).to_owned()];
-    Refusal { symbols, ..Refusal::field("invalid_symbol", "symbols", message) }
+    let mut refusal = Refusal::field("invalid_symbol", "symbols", message);
+    refusal.symbols.push(cut(text).to_owned());
+    refusal
 }
 
-fn missing(field: &'static str, right: &str) -> Refusal {
+fn missing(field: &'static str, right: &str) -> Box<Refusal> {
     Refusal::field("missing_field", field, format!("\"{field}\" is missing; {right}"))
 }
 
-fn wrong_type(field: &'static str, right: &str) -> Refusal {
+fn wrong_type(field: &'static str, right: &str) -> Box<Refusal> {
     Refusal::field("wrong_type", field, format!("\"{field}\" must be {right}"))
 }
 
@@ -330,7 +331,7 @@ const EXAMPLE: &str =
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Request, Refusal> {
+    fn read(text: &str) -> Result<Request, Box<Refusal>> {
         parse(&mut text.as_bytes().to_vec())
     }
 

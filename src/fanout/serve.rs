@@ -40,7 +40,7 @@ impl Fanout {
             }
         };
         if let Err(refusal) = result {
-            self.send_error(id, &Refusal { id: echo, ..refusal });
+            self.send_error(id, &Refusal { id: echo, ..*refusal });
         }
     }
 
@@ -50,7 +50,7 @@ impl Fanout {
         wanted: Wanted,
         echo: Option<String>,
         now: Now,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Box<Refusal>> {
         let Some(client) = self.clients.find(id) else { return Ok(()) };
         let series: usize = client.subscriptions.iter().map(|one| one.instruments.len()).sum();
         if series + wanted.symbols.len() > CLIENT_SERIES_MAX {
@@ -86,7 +86,7 @@ impl Fanout {
     }
 
     /// All or none.
-    fn intern_all(&mut self, wanted: &Wanted) -> Result<Vec<InstrumentId>, Refusal> {
+    fn intern_all(&mut self, wanted: &Wanted) -> Result<Vec<InstrumentId>, Box<Refusal>> {
         let (market, interval) = (wanted.market, wanted.interval);
         let ids = wanted.symbols.iter().map(|symbol| {
             self.hub.intern(&Instrument { market, symbol: symbol.as_str().into(), interval })
@@ -131,7 +131,7 @@ impl Fanout {
         symbols: Option<&[String]>,
         echo: Option<&str>,
         now: Now,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Box<Refusal>> {
         let Some(client) = self.clients.find(id) else { return Ok(()) };
         let mut leaving = Vec::new();
         for subscription in &client.subscriptions {
@@ -149,7 +149,10 @@ impl Fanout {
             let message =
                 format!("{what} is subscribed here; send {{\"op\":\"list\"}} to see what is");
             let refusal = Refusal::new("not_subscribed", message);
-            return Err(market.map_or(refusal.clone(), |market| refusal.about(market)));
+            return Err(match market {
+                Some(market) => refusal.about(market),
+                None => refusal,
+            });
         }
         client.is_served = false;
         for &(key, instrument) in &leaving {
@@ -240,7 +243,7 @@ impl Fanout {
         let refusal = Refusal {
             symbols: vec![symbol.to_string()],
             exchange_message,
-            ..Refusal::new("symbol_rejected", message.to_owned()).about(market)
+            ..*Refusal::new("symbol_rejected", message.to_owned()).about(market)
         };
         for index in clients {
             let id = self.clients.at(index).id;

@@ -1,0 +1,9 @@
+//! The client protocol, in virtual time: clients of raw bytes against the fan-out engine.
+
+#![allow(clippy::unwrap_used)]
+
+mod closing;
+mod hostile;
+mod requests;
+mod slow;
+mod world;

@@ -1,0 +1,205 @@
+//! What clients ask and what they are answered.
+
+use connector_wss::clock::UnixMs;
+use connector_wss::fanout::ClientId;
+use connector_wss::limits::UNSUBSCRIBE_LINGER;
+use connector_wss::market::FinalBy;
+use connector_wss::messages::MarketEvent;
+use std::time::Duration;
+
+use super::world::*;
+
+#[test]
+fn subscribed_and_the_newest_candle_leave_in_the_turn_of_the_request() {
+    let mut world = World::new();
+    let first = world.open_with(BTC);
+    assert_eq!(world.summary(first), ["subscribed"]);
+    world.open_candle("BTCUSDT", 0, "7.50");
+    assert_eq!(world.summary(first), ["quote BTCUSDT 7.5"]);
+    let second = world.open_with(BTC);
+    assert_eq!(world.summary(second), ["subscribed", "quote BTCUSDT 7.5"]);
+    world.pass(seconds(180));
+    let third = world.open_with(BTC);
+    assert_eq!(world.summary(third), ["subscribed"], "two intervals old is not news");
+}
+
+#[test]
+fn subscribed_names_what_was_accepted() {
+    let mut world = World::new();
+    let id = world.open_with(
+        r#"{"exchange":"Binance","contract_type":"um","symbols":["btcusdt","BTCUSDT","x"],"id":9}"#,
+    );
+    let expected = serde_json::json!({
+        "type": "subscribed", "exchange": "binance", "contract_type": "usdm",
+        "symbols": ["BTCUSDT", "X"], "limit": 0, "interval": "1m", "closed_only": false, "id": 9
+    });
+    assert_eq!(world.texts(id), [expected]);
+}
+
+#[test]
+fn all_clients_get_the_same_bytes_and_the_exchange_is_subscribed_once() {
+    let mut world = World::new();
+    let ids: Vec<ClientId> = (0..50).map(|_| world.open_with(BTC)).collect();
+    assert_eq!(world.subscribes(), 1);
+    for &id in &ids {
+        world.socket(id).bytes.clear();
+        world.socket(id).transmits = 0;
+    }
+    world.closed_candle("BTCUSDT", 0, "1.5");
+    let expected = world.socket(ids[0]).bytes.clone();
+    assert!(expected.len() > 200);
+    for &id in &ids {
+        assert_eq!(world.socket(id).bytes, expected);
+        assert_eq!(world.socket(id).transmits, 1);
+    }
+    for &id in &ids {
+        world.fanout.handle_lost(id, world.now);
+    }
+    world.pass(UNSUBSCRIBE_LINGER - Duration::from_millis(1));
+    assert_eq!(world.unsubscribes(), 0);
+    world.pass(Duration::from_millis(2));
+    assert_eq!((world.unsubscribes(), world.fanout.clients()), (1, 0));
+    assert_eq!(world.metrics.subscriptions.value(), 0);
+}
+
+#[test]
+fn several_updates_in_one_batch_are_one_transmit() {
+    let mut world = World::new();
+    let id = world.open_with(BTC);
+    world.socket(id).transmits = 0;
+    for close in ["1", "2", "3"] {
+        let update = world.update("BTCUSDT", 0, close, None);
+        world.fanout.handle_market(&MarketEvent::Candle(update), world.now);
+    }
+    world.drive();
+    assert_eq!(world.socket(id).transmits, 1);
+    assert_eq!(world.summary(id).len(), 4);
+}
+
+#[test]
+fn a_limit_is_served_exactly_and_then_closed_normally() {
+    let mut world = World::new();
+    let id = world.open_with(BTC_3);
+    for close in ["1", "2", "3", "4"] {
+        world.open_candle("BTCUSDT", 0, close);
+    }
+    let (texts, close) = world.got(id);
+    assert_eq!(texts.len(), 4, "subscribed and three quotes");
+    assert_eq!(close, Some((1000, String::new())));
+    assert!(world.socket(id).has_fin && !world.socket(id).is_closed);
+    world.half_close(id);
+    assert!(world.socket(id).is_closed);
+}
+
+#[test]
+fn the_newest_candle_counts_towards_the_limit() {
+    let mut world = World::new();
+    world.open_with(BTC);
+    world.open_candle("BTCUSDT", 0, "1");
+    let id = world.open_with(&BTC_3.replace('3', "1"));
+    let (texts, close) = world.got(id);
+    assert_eq!(texts.len(), 2);
+    assert_eq!(close.unwrap().0, 1000);
+}
+
+#[test]
+fn a_socket_stays_while_one_of_its_subscriptions_has_no_end() {
+    let mut world = World::new();
+    let id = world.open_with(BTC_3);
+    world.say(id, BTC);
+    for close in ["1", "2", "3", "4", "5"] {
+        world.open_candle("BTCUSDT", 0, close);
+    }
+    let (texts, close) = world.got(id);
+    assert_eq!(texts.len(), 2 + 5, "a quote is sent once, however many subscriptions cover it");
+    assert_eq!(close, None);
+    world.say(id, r#"{"op":"list"}"#);
+    assert_eq!(world.texts(id)[0]["subscriptions"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_second_subscription_repeats_no_closed_candle() {
+    let mut world = World::new();
+    let id = world.open_with(BTC);
+    world.closed_candle("BTCUSDT", 0, "1");
+    world.say(id, BTC);
+    assert_eq!(world.summary(id), ["subscribed", "quote BTCUSDT 1", "subscribed"]);
+    world.open_candle("BTCUSDT", 1, "2");
+    assert_eq!(world.summary(id), ["quote BTCUSDT 2"]);
+}
+
+#[test]
+fn closed_only_leaves_out_open_candles() {
+    let mut world = World::new();
+    let id = world.open_with(&BTC.replace('}', r#","closed_only":true}"#));
+    world.open_candle("BTCUSDT", 0, "1");
+    world.closed_candle("BTCUSDT", 0, "2");
+    assert_eq!(world.summary(id), ["subscribed", "quote BTCUSDT 2"]);
+}
+
+#[test]
+fn corrections_and_gaps_are_told_and_count_as_no_quote() {
+    let mut world = World::new();
+    let id = world.open_with(BTC_3);
+    let mut update = world.update("BTCUSDT", 0, "2", Some(FinalBy::Rest));
+    update.revision = 1;
+    world.market(MarketEvent::Candle(update));
+    let (instrument, first_missing) = (world.ids["BTCUSDT"], UnixMs((MINUTE_0 - 4) * 60_000));
+    world.market(MarketEvent::Gap { instrument, first_missing, missing: 2 });
+    let texts = world.texts(id);
+    assert_eq!(summarize(&texts[1]), "correction BTCUSDT 2");
+    assert_eq!((&texts[2]["type"], &texts[2]["count"]), (&"gap".into(), &2.into()));
+    world.say(id, r#"{"op":"list"}"#);
+    assert_eq!(world.texts(id)[0]["subscriptions"][0]["remaining"], 3);
+}
+
+#[test]
+fn list_ping_and_unsubscribe_answer_with_the_id() {
+    let mut world = World::new();
+    let id = world.open_with(TWO);
+    world.texts(id);
+    world.say(id, r#"{"op":"ping","id":"p"}"#);
+    let pong = world.texts(id);
+    assert_eq!((&pong[0]["type"], &pong[0]["id"]), (&"pong".into(), &"p".into()));
+    world.say(id, &BTC.replace('{', r#"{"op":"unsubscribe","id":2,"#));
+    let left = world.texts(id);
+    assert_eq!((&left[0]["type"], &left[0]["id"]), (&"unsubscribed".into(), &2.into()));
+    assert_eq!(left[0]["symbols"], serde_json::json!(["BTCUSDT"]));
+    world.open_candle("BTCUSDT", 0, "1");
+    world.open_candle("ETHUSDT", 0, "2");
+    assert_eq!(world.summary(id), ["quote ETHUSDT 2"]);
+    world.say(id, &BTC.replace('{', r#"{"op":"unsubscribe","#));
+    assert_eq!(world.error(id)["system_message"], "not_subscribed");
+    world.say(id, r#"{"op":"unsubscribe"}"#);
+    assert_eq!(world.summary(id), ["unsubscribed"]);
+    world.pass(seconds(16));
+    assert_eq!((world.unsubscribes(), world.close_of(id)), (2, None));
+}
+
+#[test]
+fn a_bad_request_is_answered_and_leaves_the_connection_open() {
+    let mut world = World::new();
+    let id = world.open_with(r#"{"exchange":"binance","contract_type":"perp","id":5}"#);
+    let error = world.error(id);
+    assert_eq!(error["system_message"], "unknown_contract_type");
+    assert_eq!((&error["field"], &error["id"]), (&"contract_type".into(), &5.into()));
+    assert_eq!((&error["exchange"], &error["contract_type"]), (&"binance".into(), &"perp".into()));
+    world.send(id, &frame(0x82, b"\x01\x02"));
+    assert_eq!(world.error(id)["system_message"], "binary_message");
+    world.say(id, BTC);
+    assert_eq!(world.summary(id), ["subscribed"]);
+    assert_eq!(world.metrics.client_errors.value(), 2);
+}
+
+#[test]
+fn who_subscribes_nothing_is_told_and_closed() {
+    let mut world = World::new();
+    let id = world.open_with("nonsense");
+    world.texts(id);
+    world.pass(Duration::from_millis(9_999));
+    assert_eq!(world.got(id), (Vec::new(), None));
+    world.pass(Duration::from_millis(2));
+    let (texts, close) = world.got(id);
+    assert_eq!(texts[0]["system_message"], "subscribe_timeout");
+    assert_eq!(close.unwrap().0, 1008);
+}

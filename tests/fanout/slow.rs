@@ -1,0 +1,181 @@
+//! Clients that do not keep up.
+
+use connector_wss::fanout::{ClientId, FanoutConfig};
+use connector_wss::limits::READY_BYTES_MAX;
+use connector_wss::market::FinalBy;
+use connector_wss::messages::MarketEvent;
+use std::time::Duration;
+
+use super::world::*;
+
+/// A client that has its `subscribed`, and whose socket then takes nothing more.
+fn blocked(world: &mut World, request: &str) -> ClientId {
+    let id = world.open_with(request);
+    world.texts(id);
+    world.socket(id).is_blocked = true;
+    id
+}
+
+#[test]
+fn closed_candle_is_never_conflated() {
+    let mut world = World::new();
+    let id = blocked(&mut world, TWO);
+    for minute in 0..20 {
+        for price in ["1", "2", "3"] {
+            world.open_candle("BTCUSDT", minute, price);
+        }
+        world.closed_candle("BTCUSDT", minute, &format!("{}", 100 + minute));
+        world.open_candle("ETHUSDT", minute, &format!("{}", 200 + minute));
+    }
+    assert!(world.metrics.conflated.value() > 60);
+    world.unblock(id);
+    let mut expected = vec!["quote BTCUSDT 1".to_owned()];
+    expected.extend((0..20).map(|minute| format!("quote BTCUSDT {}", 100 + minute)));
+    expected.push("quote ETHUSDT 219".to_owned());
+    assert_eq!(world.summary(id), expected, "the first was ready before the socket blocked");
+    world.open_candle("BTCUSDT", 20, "9");
+    assert_eq!(world.summary(id), ["quote BTCUSDT 9"]);
+}
+
+#[test]
+fn one_slow_client_costs_the_others_nothing() {
+    let mut world = World::new();
+    let slow = blocked(&mut world, BTC);
+    let quick = world.open_with(BTC);
+    world.texts(quick);
+    for minute in 0..50 {
+        world.closed_candle("BTCUSDT", minute, "1");
+        assert_eq!(world.texts(quick).len(), 1);
+    }
+    world.unblock(slow);
+    assert_eq!(world.texts(slow).len(), 50);
+    assert_eq!(world.metrics.slow_disconnects.value(), 0);
+}
+
+#[test]
+fn who_owes_too_much_is_closed_with_1013_and_told_where_to_resume() {
+    let mut world = World::with(FanoutConfig { client_buffer_max: 3_000, ..config() });
+    let id = blocked(&mut world, BTC);
+    let quick = world.open_with(BTC);
+    for minute in 0..20 {
+        world.closed_candle("BTCUSDT", minute, "1");
+    }
+    assert_eq!(world.metrics.slow_disconnects.value(), 1);
+    assert_eq!(world.texts(quick).len(), 21);
+    world.unblock(id);
+    let (texts, close) = world.got(id);
+    let (code, reason) = close.unwrap();
+    assert_eq!(code, 1013);
+    let newest = texts.last().unwrap()["open_time"].as_i64().unwrap();
+    assert!(reason.contains(&format!("\"since\":{newest}")), "{reason}");
+    assert!(world.socket(id).has_fin);
+}
+
+#[test]
+fn a_slow_client_that_never_reads_is_dropped() {
+    let mut world = World::with(FanoutConfig { client_buffer_max: 3_000, ..config() });
+    let id = blocked(&mut world, BTC);
+    for minute in 0..20 {
+        world.closed_candle("BTCUSDT", minute, "1");
+    }
+    world.pass(Duration::from_millis(5_001));
+    assert!(world.socket(id).is_closed);
+    assert_eq!(world.fanout.clients(), 0);
+}
+
+#[test]
+fn a_limit_counts_what_is_sent_not_what_was_conflated() {
+    let mut world = World::new();
+    let id = blocked(&mut world, BTC_3);
+    for price in ["1", "2", "3", "4", "5"] {
+        world.open_candle("BTCUSDT", 0, price);
+    }
+    world.unblock(id);
+    assert_eq!(world.summary(id), ["quote BTCUSDT 1", "quote BTCUSDT 5"]);
+    for price in ["6", "7"] {
+        world.open_candle("BTCUSDT", 0, price);
+    }
+    let (texts, close) = world.got(id);
+    assert_eq!((texts.len(), close.unwrap().0), (1, 1000));
+}
+
+#[test]
+fn a_close_waits_for_what_is_owed() {
+    let mut world = World::new();
+    let id = blocked(&mut world, BTC_3);
+    for minute in 0..5 {
+        world.closed_candle("BTCUSDT", minute, "1");
+    }
+    world.say_close(id, b"");
+    world.unblock(id);
+    let (texts, close) = world.got(id);
+    assert_eq!((texts.len(), close.unwrap().0), (3, 1005));
+}
+
+#[test]
+fn the_drain_writes_what_is_owed() {
+    let mut world = World::new();
+    let id = blocked(&mut world, BTC);
+    for minute in 0..5 {
+        world.closed_candle("BTCUSDT", minute, "1");
+    }
+    world.fanout.begin_drain(world.now);
+    world.drive();
+    world.unblock(id);
+    let (texts, close) = world.got(id);
+    assert_eq!(texts.len(), 6);
+    assert_eq!((&texts[5]["type"], close.unwrap().0), (&"notice".into(), 1001));
+}
+
+#[test]
+fn a_batch_beyond_the_ready_bytes_arrives_whole_and_in_order() {
+    let mut world = World::with(FanoutConfig { client_buffer_max: 1 << 20, ..config() });
+    let id = world.open_with(BTC);
+    world.texts(id);
+    let minutes = 2 * READY_BYTES_MAX as i64 / 400;
+    for minute in 0..minutes {
+        let update = world.update("BTCUSDT", minute, "1", Some(FinalBy::Flag));
+        world.fanout.handle_market(&MarketEvent::Candle(update), world.now);
+    }
+    assert!(world.fanout.outgoing(id).len() < READY_BYTES_MAX + 1_000);
+    world.drive();
+    let times: Vec<i64> =
+        world.texts(id).iter().map(|text| text["open_time"].as_i64().unwrap()).collect();
+    assert_eq!(times.len() as i64, minutes);
+    assert!(times.is_sorted());
+}
+
+#[test]
+fn short_writes_lose_and_tear_nothing() {
+    let mut world = World::new();
+    let id = blocked(&mut world, TWO);
+    for minute in 0..10 {
+        world.open_candle("ETHUSDT", minute, "1");
+        world.closed_candle("BTCUSDT", minute, "2");
+        let part = world.fanout.outgoing(id)[..40].to_vec();
+        world.socket(id).bytes.extend_from_slice(&part);
+        world.fanout.consume_outgoing(id, part.len(), world.now);
+        world.drive();
+    }
+    world.say(id, r#"{"op":"ping"}"#);
+    world.unblock(id);
+    let summary = world.summary(id);
+    let closed = summary.iter().filter(|text| *text == "quote BTCUSDT 2").count();
+    assert_eq!((closed, summary.contains(&"pong".to_owned())), (10, true), "{summary:?}");
+}
+
+#[test]
+fn a_pong_behind_bytes_that_are_being_taken_is_waited_for() {
+    let mut world = World::new();
+    let id = blocked(&mut world, BTC);
+    for minute in 0..3 {
+        world.closed_candle("BTCUSDT", minute, "2");
+    }
+    for _ in 0..12 {
+        world.pass(Duration::from_secs(5));
+        world.fanout.consume_outgoing(id, 1, world.now);
+    }
+    assert!(!world.socket(id).is_closed);
+    world.pass(Duration::from_secs(21));
+    assert!(world.socket(id).is_closed);
+}
