@@ -1,7 +1,7 @@
 //! Configuration as the rest of the program wants it: typed, checked, complete. Owns the list of
 //! variables; flags, environment and `.env` are merged here and nowhere else.
 //!
-//! Two stages: [`raw`] collects texts with where they came from, the rows of [`table`] turn them
+//! Two stages: `raw` collects texts with where they came from, the rows of `table` turn them
 //! into [`Config`]. The process environment is read, never changed.
 
 mod error;

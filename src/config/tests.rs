@@ -1,7 +1,11 @@
 use super::*;
 
 fn load(args: &[&str], environment: &[(&str, &str)]) -> Result<Action, ConfigError> {
-    let args = std::iter::once("connector-wss").chain(args.iter().copied()).map(OsString::from);
+    // A developer's own `.env` is not to be seen.
+    let no_file = ["--env-file", "/dev/null"].into_iter();
+    let no_file = no_file.take(if args.contains(&"--env-file") { 0 } else { 2 });
+    let args = ["connector-wss"].into_iter().chain(args.iter().copied()).chain(no_file);
+    let args = args.map(OsString::from);
     let environment = environment.iter().map(|(name, value)| (name.into(), value.into()));
     Config::load_from(args, environment)
 }
