@@ -1,9 +1,12 @@
 //! The simulator over real loopback sockets, spoken to by tungstenite's blocking client and a bare
 //! HTTP client: what a connector will meet.
 
-use std::io::{Read, Write};
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -395,4 +398,23 @@ fn a_broken_capture_and_a_taken_port_are_refused_by_name() {
     let port = simulator.address(market("spot")).port();
     let options = SimOptions { ports: [port, 0, 0], ..SimOptions::default() };
     assert!(sim::start(options).unwrap_err().to_string().contains(&port.to_string()));
+}
+
+#[test]
+fn the_program_prints_where_it_listens_and_ends_on_sigterm() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_connector-sim"))
+        .args(["--print-env", "--seed", "7"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let lines: Vec<String> = lines.take(6).map(Result::unwrap).collect();
+    let find = |name: &str| lines.iter().find_map(|line| line.strip_prefix(name)).unwrap();
+    assert!(find("CONNECTOR_BINANCE_USDM_WS_URL=ws://127.0.0.1:").ends_with("/market"));
+    let address = find("CONNECTOR_BINANCE_SPOT_REST_URL=http://");
+    let mut stream = TcpStream::connect(address).unwrap();
+    assert_eq!(http(&mut stream, "GET /api/v3/ping").0, 200);
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
 }
