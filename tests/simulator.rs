@@ -387,6 +387,23 @@ fn load_mode_gives_every_stream_its_updates() {
 }
 
 #[test]
+fn a_reader_that_never_reads_is_cut_and_the_others_do_not_notice() {
+    let options = SimOptions { updates_per_second: 1000, symbols_extra: 50, ..Default::default() };
+    let simulator = sim::start(options).unwrap();
+    let mut lazy = connect(&simulator, "spot", "/ws");
+    let names: Vec<String> =
+        (1..=50).map(|number| format!("sim{number:04}usdt@kline_1m")).collect();
+    subscribe(&mut lazy, &names.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut other = connect(&simulator, "spot", "/ws/sim0001usdt@kline_1m");
+    while get(&simulator, "spot", "/stats")["binance"]["spot"]["connections"] == 2 {
+        assert_eq!(json_of(&mut other)["s"], "SIM0001USDT");
+    }
+    assert_eq!(json_of(&mut other)["s"], "SIM0001USDT");
+    let stats = get(&simulator, "spot", "/stats");
+    assert_eq!(stats["binance"]["spot"]["subscriptions"]["SIM0001USDT"], 1);
+}
+
+#[test]
 fn a_broken_capture_and_a_taken_port_are_refused_by_name() {
     let file = Scratch::new("broken.jsonl");
     std::fs::write(&file.0, "{}\n{broken\n").unwrap();
