@@ -1,9 +1,12 @@
 //! The simulator over real loopback sockets, spoken to by tungstenite's blocking client and a bare
 //! HTTP client: what a connector will meet.
 
-use std::io::{Read, Write};
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -384,6 +387,23 @@ fn load_mode_gives_every_stream_its_updates() {
 }
 
 #[test]
+fn a_reader_that_never_reads_is_cut_and_the_others_do_not_notice() {
+    let options = SimOptions { updates_per_second: 1000, symbols_extra: 50, ..Default::default() };
+    let simulator = sim::start(options).unwrap();
+    let mut lazy = connect(&simulator, "spot", "/ws");
+    let names: Vec<String> =
+        (1..=50).map(|number| format!("sim{number:04}usdt@kline_1m")).collect();
+    subscribe(&mut lazy, &names.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut other = connect(&simulator, "spot", "/ws/sim0001usdt@kline_1m");
+    while get(&simulator, "spot", "/stats")["binance"]["spot"]["connections"] == 2 {
+        assert_eq!(json_of(&mut other)["s"], "SIM0001USDT");
+    }
+    assert_eq!(json_of(&mut other)["s"], "SIM0001USDT");
+    let stats = get(&simulator, "spot", "/stats");
+    assert_eq!(stats["binance"]["spot"]["subscriptions"]["SIM0001USDT"], 1);
+}
+
+#[test]
 fn a_broken_capture_and_a_taken_port_are_refused_by_name() {
     let file = Scratch::new("broken.jsonl");
     std::fs::write(&file.0, "{}\n{broken\n").unwrap();
@@ -395,4 +415,23 @@ fn a_broken_capture_and_a_taken_port_are_refused_by_name() {
     let port = simulator.address(market("spot")).port();
     let options = SimOptions { ports: [port, 0, 0], ..SimOptions::default() };
     assert!(sim::start(options).unwrap_err().to_string().contains(&port.to_string()));
+}
+
+#[test]
+fn the_program_prints_where_it_listens_and_ends_on_sigterm() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_connector-sim"))
+        .args(["--print-env", "--seed", "7"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let lines: Vec<String> = lines.take(6).map(Result::unwrap).collect();
+    let find = |name: &str| lines.iter().find_map(|line| line.strip_prefix(name)).unwrap();
+    assert!(find("CONNECTOR_BINANCE_USDM_WS_URL=ws://127.0.0.1:").ends_with("/market"));
+    let address = find("CONNECTOR_BINANCE_SPOT_REST_URL=http://");
+    let mut stream = TcpStream::connect(address).unwrap();
+    assert_eq!(http(&mut stream, "GET /api/v3/ping").0, 200);
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
 }

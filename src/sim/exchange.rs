@@ -2,6 +2,9 @@
 //! subscriptions and limits, and the pushes that are due. Pure: driven by path, frames and time,
 //! drained through [`Exchange::poll_output`]. Knows no socket, clock or HTTP.
 
+mod limits;
+mod push;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -174,36 +177,6 @@ impl Exchange {
         Ok(())
     }
 
-    fn admit(&mut self, now: MonoNs) -> Result<(), Refusal> {
-        let until =
-            |end: MonoNs, status| Refusal { status, retry_after: end.since(now).as_secs() + 1 };
-        if now < self.refuse_until {
-            return Err(until(self.refuse_until, 503));
-        }
-        if now < self.banned_until {
-            return Err(until(self.banned_until, 418));
-        }
-        forget_before(&mut self.connects, CONNECTS_WINDOW, now);
-        let limit = self.profile.connects_max.filter(|_| self.settings.enforce_limits);
-        if limit.is_some_and(|limit| self.connects.len() >= limit) {
-            self.offend(now);
-            return Err(until(self.connects[0].after(CONNECTS_WINDOW), 429));
-        }
-        self.connects.push_back(now);
-        Ok(())
-    }
-
-    /// Counts a broken limit; repeated ones end in a ban.
-    fn offend(&mut self, now: MonoNs) {
-        self.counters.limit_cuts += 1;
-        forget_before(&mut self.offences, CONNECTS_WINDOW, now);
-        self.offences.push_back(now);
-        if self.offences.len() >= OFFENCES_MAX {
-            self.offences.clear();
-            self.banned_until = now.after(BAN);
-        }
-    }
-
     /// A text frame came from a client.
     pub fn text(&mut self, id: ConnectionId, text: &str, now: MonoNs) {
         if !self.count_message(id, now) {
@@ -356,24 +329,6 @@ impl Exchange {
         self.outputs.push_back((id, Output::Text(text)));
     }
 
-    /// Counts a client's frame; false if the connection was cut for it or is gone.
-    fn count_message(&mut self, id: ConnectionId, now: MonoNs) -> bool {
-        let Some(connection) = self.connections.get_mut(&id) else { return false };
-        if now.since(connection.window_start) >= MESSAGES_WINDOW {
-            connection.window_start = now;
-            connection.window_messages = 0;
-        }
-        connection.window_messages += 1;
-        let limit = self.profile.messages_per_second;
-        if connection.window_messages <= limit || !self.settings.enforce_limits {
-            return true;
-        }
-        self.outputs.push_back((id, Output::Close(1008, "Too many requests")));
-        self.offend(now);
-        self.disconnected(id);
-        false
-    }
-
     fn subscribe(&mut self, id: ConnectionId, names: Vec<String>, now: MonoNs) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let mut added = Vec::new();
@@ -434,173 +389,8 @@ impl Exchange {
             self.streams[index] = None;
         }
     }
-
-    /// When the closing push of `minute` is due, in the exchange's time.
-    fn close_at_ms(&self, index: usize, minute: i64) -> i64 {
-        let (least, most) = self.settings.close_delay_ms;
-        let delay = least + self.market.chance(index, minute) % (most.saturating_sub(least) + 1);
-        (minute + 1) * MINUTE_MS - 1 + delay as i64
-    }
-
-    fn advance_stream(&mut self, index: usize, stream: &mut Stream, now: MonoNs) {
-        let now_ms = self.time.unix_ms(now);
-        let oldest = now_ms.div_euclid(MINUTE_MS) - CATCH_UP_MINUTES;
-        stream.minute = stream.minute.max(oldest);
-        while now_ms >= self.close_at_ms(index, stream.minute) {
-            self.push_close(index, stream, now, now_ms);
-            stream.minute += 1;
-        }
-        let running = now_ms.div_euclid(MINUTE_MS) == stream.minute;
-        let interval = self.settings.push_interval;
-        for _ in 0..CATCH_UP_PUSHES {
-            if stream.next_push > now {
-                break;
-            }
-            if running {
-                self.push_running(index, stream, now, now_ms);
-            }
-            stream.next_push = stream.next_push.after(interval);
-        }
-        stream.next_push = stream.next_push.max(now);
-        let close = self.time.mono(self.close_at_ms(index, stream.minute));
-        stream.next_due = close.min(stream.next_push);
-    }
-
-    fn push_close(&mut self, index: usize, stream: &mut Stream, now: MonoNs, now_ms: i64) {
-        if std::mem::take(&mut stream.lose_close) {
-            return;
-        }
-        let truth = self.market.truth(index, stream.minute);
-        let times = 1 + usize::from(std::mem::take(&mut stream.double_close));
-        for _ in 0..times {
-            self.push(index, stream, &truth, now, now_ms, true);
-        }
-    }
-
-    fn push_running(&mut self, index: usize, stream: &mut Stream, now: MonoNs, now_ms: i64) {
-        let changed = stream.refresh(&self.market, index, now_ms);
-        let quiet = self.profile.only_changes && !self.settings.always_push;
-        if changed || !quiet || stream.owes_first(now) {
-            let candle = stream.candle;
-            self.push(index, stream, &candle, now, now_ms, false);
-        }
-    }
-
-    /// Sends `candle` to everyone who listens, encoded once for each of the two forms.
-    fn push(
-        &mut self,
-        index: usize,
-        stream: &mut Stream,
-        candle: &super::market::TrueCandle,
-        now: MonoNs,
-        now_ms: i64,
-        closed: bool,
-    ) {
-        let listing = &self.market.listings()[index];
-        let kind = self.profile.contract_type;
-        binance::write_kline(&mut self.text, kind, listing, candle, now_ms, closed);
-        let mut forms: [Option<Utf8Bytes>; 2] = [None, None];
-        let times = 1 + usize::from(std::mem::take(&mut stream.duplicate_next));
-        for subscriber in stream.subscribers.iter_mut().filter(|one| one.from <= now) {
-            let Some(connection) = self.connections.get(&subscriber.id) else { continue };
-            subscriber.had_first = true;
-            if connection.silent {
-                continue;
-            }
-            let form = forms[usize::from(connection.combined)].get_or_insert_with(|| {
-                if connection.combined {
-                    binance::wrap(&stream.name, &self.text).into()
-                } else {
-                    self.text.as_str().into()
-                }
-            });
-            for _ in 0..times {
-                self.counters.messages_sent += 1;
-                self.outputs.push_back((subscriber.id, Output::Text(form.clone())));
-            }
-        }
-    }
-
-    fn connection_deadline(&self, open: &Connection) -> MonoNs {
-        let pong = open.pong_owed_since.map(|since| since.after(self.profile.pong_patience));
-        let play = self.play_due(open).filter(|_| !open.silent);
-        let life = open.opened.after(self.settings.connection_life);
-        [pong, play].into_iter().flatten().fold(life.min(open.next_ping), MonoNs::min)
-    }
-
-    fn advance_connections(&mut self, now: MonoNs) {
-        let mut ended = Vec::new();
-        let payload = self.time.unix_ms(now).to_string();
-        for (&id, open) in &mut self.connections {
-            let late = open.pong_owed_since.map(|since| since.after(self.profile.pong_patience));
-            if late.is_some_and(|late| late <= now) {
-                ended.push((id, Output::Cut));
-            } else if now >= open.opened.after(self.settings.connection_life) {
-                ended.push((id, Output::Close(1001, "Connection lifetime reached")));
-            } else if now >= open.next_ping {
-                open.next_ping = now.after(self.profile.ping_interval);
-                open.pong_owed_since = open.pong_owed_since.or(Some(now));
-                self.outputs.push_back((id, Output::Ping(payload.clone())));
-            }
-        }
-        for (id, output) in ended {
-            self.disconnected(id);
-            self.outputs.push_back((id, output));
-        }
-    }
-
-    /// When the connection's next captured message is due.
-    fn play_due(&self, open: &Connection) -> Option<MonoNs> {
-        let next = self.settings.playback.get(open.played)?;
-        let speed = self.settings.playback_speed;
-        let offset = if speed == 0 { Duration::ZERO } else { next.offset / speed };
-        Some(open.play_at?.after(offset))
-    }
-
-    fn play(&mut self, now: MonoNs) {
-        let playback = self.settings.playback.clone();
-        let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
-        for id in ids {
-            for _ in 0..PLAYBACK_BATCH {
-                let Some(open) = self.connections.get(&id) else { break };
-                if open.silent || self.play_due(open).is_none_or(|due| due > now) {
-                    break;
-                }
-                let message = &playback[open.played];
-                if open.routed && open.subscriptions.contains(&message.stream) {
-                    let text: Utf8Bytes = if open.combined {
-                        binance::wrap(&message.stream, &message.payload).into()
-                    } else {
-                        message.payload.as_str().into()
-                    };
-                    self.send(id, text);
-                }
-                self.with(id, |open| open.played += 1);
-            }
-        }
-    }
 }
 
-fn forget_before(times: &mut VecDeque<MonoNs>, window: Duration, now: MonoNs) {
-    while times.front().is_some_and(|&time| now.since(time) >= window) {
-        times.pop_front();
-    }
-}
-
-const MESSAGES_WINDOW: Duration = Duration::from_secs(1);
-/// Source: "300 connections per attempt every 5 minutes per IP".
-const CONNECTS_WINDOW: Duration = Duration::from_secs(300);
-/// Limits broken within [`CONNECTS_WINDOW`] before the address is banned. The venue says
-/// "repeated"; the number is ours.
-const OFFENCES_MAX: usize = 5;
-/// Source: bans "scale in duration from 2 minutes to 3 days".
-const BAN: Duration = Duration::from_secs(120);
-/// Minutes closed late after a stall; older ones are skipped.
-const CATCH_UP_MINUTES: i64 = 10;
-/// Pushes of one stream sent at once when the pace is faster than the duty cycle.
-const CATCH_UP_PUSHES: usize = 64;
-/// Captured messages sent to one connection in one turn.
-const PLAYBACK_BATCH: usize = 256;
 /// So that every symbol is subscribed before the first captured message goes out.
 const PLAYBACK_SETTLE: Duration = Duration::from_millis(200);
 const MALFORMED: &str = "{\"e\":\"kline\",\"E\":17,\"s\":\"BTCUSDT\",\"k\":{\"t\":";

@@ -9,6 +9,7 @@
 //!
 //! Modules in reading order:
 
+mod listed;
 pub mod market;
 pub mod time;
 

@@ -32,13 +32,13 @@ impl Captured {
 /// The number of the first line that is no JSON, counted from 1.
 pub fn parse(text: &str) -> Result<Vec<Captured>, usize> {
     let mut messages: Vec<Captured> = Vec::new();
-    let mut origin_ms = None;
+    let mut before_ms = None;
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let Some((at_ms, stream, payload)) = parse_line(line).ok_or(number + 1)? else { continue };
-        let origin_ms = *origin_ms.get_or_insert(at_ms);
-        let offset = Duration::from_millis(u64::try_from(at_ms - origin_ms).unwrap_or(0));
-        let offset = messages.last().map_or(offset, |before| before.offset.max(offset));
-        messages.push(Captured { offset, stream, payload });
+        let gap_ms = (at_ms - before_ms.unwrap_or(at_ms)).clamp(0, GAP_MAX_MS).unsigned_abs();
+        let offset = messages.last().map_or(Duration::ZERO, |before| before.offset);
+        messages.push(Captured { offset: offset + Duration::from_millis(gap_ms), stream, payload });
+        before_ms = Some(at_ms);
     }
     Ok(messages)
 }
@@ -83,6 +83,9 @@ fn whole_ms(seconds: f64) -> i64 {
     (seconds * 1000.0) as i64
 }
 
+/// Longer silences are shortened to this: a file may hold captures of different years.
+const GAP_MAX_MS: i64 = 60_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +117,14 @@ mod tests {
         assert_eq!(played.len(), 2);
         assert_eq!(played[0].payload, RAW);
         assert_eq!(played[1].offset, Duration::from_secs(2));
+    }
+
+    #[test]
+    fn captures_of_different_years_follow_each_other_within_a_minute() {
+        let [later, earlier] = ["99999999999", "1000"].map(|time| RAW.replace("1500", time));
+        let played = parse(&[RAW, &later, &earlier, RAW].join("\n")).unwrap();
+        let seconds: Vec<f32> = played.iter().map(|one| one.offset.as_secs_f32()).collect();
+        assert_eq!(seconds, [0.0, 60.0, 60.0, 60.5]);
     }
 
     #[test]

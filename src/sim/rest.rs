@@ -373,3 +373,6 @@ const BAN: Duration = Duration::from_secs(120);
 const SPAN_MAX_MS: i64 = 200 * 86_400_000;
 /// Rows of one `/truth` answer: a week of minutes.
 const TRUTH_ROWS_MAX: i64 = 10_080;
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! Subscriptions, closes, limits, faults and playback of one simulated exchange, in virtual time.
 
+use super::limits::OFFENCES_MAX;
 use super::*;
 use crate::clock::Now;
 use crate::sim::binance::PROFILES;
