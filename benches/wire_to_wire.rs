@@ -1,0 +1,364 @@
+//! Socket to socket: an exchange's bytes in, a client's bytes out, with a relay in the middle.
+//!
+//! Three relays are measured in turn, several times over, in one run: a thread that only copies
+//! the bytes, the usual tokio + tokio-tungstenite + serde_json relay, and this server in its two
+//! main wait modes. Each relay is a process of its own. One thread plays both the exchange and the
+//! client: it sends at fixed times, whatever comes back (no coordinated omission), and takes the
+//! delay from the time at which a message was due.
+//!
+//! `cargo bench --bench wire_to_wire`; `-- --quick` for a short run.
+
+#![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
+
+mod relays;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use tungstenite::{Message, WebSocket};
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(at) = arguments.iter().position(|argument| argument == "--relay") {
+        let upstream = arguments[at + 2].parse().expect("an address follows the relay's name");
+        return relays::run(&arguments[at + 1], upstream);
+    }
+    let is_quick = arguments.iter().any(|argument| argument == "--quick");
+    if arguments.iter().any(|argument| argument == "--test") {
+        return println!("benches are not tests");
+    }
+    let (rounds, seconds) = if is_quick { (1, 1) } else { (3, 3) };
+    print_host();
+    for rate in [1_000, 20_000] {
+        compare(rate, rounds, Duration::from_secs(seconds));
+    }
+}
+
+/// What stands between the exchange and the client.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Relay {
+    Copier,
+    Tokio,
+    Spin,
+    Adaptive,
+}
+
+impl Relay {
+    const ALL: [Self; 4] = [Self::Copier, Self::Tokio, Self::Spin, Self::Adaptive];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Copier => "byte copier (thread, spin)",
+            Self::Tokio => "tokio relay",
+            Self::Spin => "connector-wss spin",
+            Self::Adaptive => "connector-wss adaptive",
+        }
+    }
+}
+
+struct Row {
+    relay: Relay,
+    delays: Histogram<u64>,
+    cpu: Duration,
+    messages: u64,
+}
+
+fn compare(rate: u64, rounds: usize, duration: Duration) {
+    println!("\n{rate} updates/s, one client, {rounds} rounds of {duration:?} each, interleaved");
+    let mut rows: Vec<Vec<Row>> = Relay::ALL.iter().map(|_| Vec::new()).collect();
+    for _ in 0..rounds {
+        for (at, relay) in Relay::ALL.into_iter().enumerate() {
+            rows[at].push(measure(relay, rate, duration));
+        }
+    }
+    println!(
+        "{:<28}{:>9}{:>9}{:>9}{:>9}{:>9}{:>10}{:>9}{:>9}",
+        "µs", "p50", "p90", "p99", "p99.9", "max", "CPU/msg", "p50/copy", "p50/tok"
+    );
+    let medians: Vec<[f64; 6]> = rows.iter().map(|rows| medians(rows)).collect();
+    for (relay, m) in Relay::ALL.iter().zip(&medians) {
+        println!(
+            "{:<28}{:>9.1}{:>9.1}{:>9.1}{:>9.1}{:>9.1}{:>10.2}{:>8.2}x{:>8.2}x",
+            relay.name(),
+            m[0],
+            m[1],
+            m[2],
+            m[3],
+            m[4],
+            m[5],
+            m[0] / medians[0][0],
+            m[0] / medians[1][0],
+        );
+    }
+}
+
+/// Medians over the rounds, in µs: p50, p90, p99, p99.9, max, CPU time per message.
+fn medians(rows: &[Row]) -> [f64; 6] {
+    let quantiles = [0.5, 0.9, 0.99, 0.999, 1.0];
+    std::array::from_fn(|column| {
+        let mut values: Vec<f64> = rows
+            .iter()
+            .map(|row| match quantiles.get(column) {
+                Some(&quantile) => row.delays.value_at_quantile(quantile) as f64 / 1000.0,
+                None => row.cpu.as_secs_f64() * 1e6 / row.messages as f64,
+            })
+            .collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    })
+}
+
+fn measure(relay: Relay, rate: u64, duration: Duration) -> Row {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (mut process, address) = start(relay, listener.local_addr().unwrap());
+    let mut exchange = Exchange::default();
+    let mut client = attach(relay, &listener, &mut exchange, address);
+    let warm_up = Duration::from_millis(500);
+    run_load(&mut exchange, &mut client, rate, warm_up, 0);
+    let cpu_before = cpu_time(process.id());
+    let first = exchange.sent;
+    let delays = run_load(&mut exchange, &mut client, rate, duration, first);
+    let cpu = cpu_time(process.id()) - cpu_before;
+    let messages = exchange.sent - first;
+    assert_eq!(delays.len(), messages, "{}: every message arrives once", relay.name());
+    process.kill().unwrap();
+    process.wait().unwrap();
+    Row { relay, delays, cpu, messages }.checked()
+}
+
+impl Row {
+    fn checked(self) -> Self {
+        assert!(self.messages > 0, "{}: nothing was measured", self.relay.name());
+        self
+    }
+}
+
+/// The simulated exchange's end: sends kline messages whose trade count is their number.
+#[derive(Default)]
+struct Exchange {
+    socket: Option<TcpStream>,
+    sent: u64,
+    frame: Vec<u8>,
+}
+
+impl Exchange {
+    fn accept(&mut self, listener: &TcpListener, wants_subscription: bool) {
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut socket: WebSocket<TcpStream> = tungstenite::accept(stream).unwrap();
+        while wants_subscription {
+            let Message::Text(text) = socket.read().unwrap() else { continue };
+            if text.contains("SUBSCRIBE") {
+                let id = text.split("\"id\":").nth(1).unwrap();
+                let id: String = id.chars().take_while(char::is_ascii_digit).collect();
+                let answer = format!("{{\"result\":null,\"id\":{id}}}");
+                socket.send(Message::text(answer)).unwrap();
+                break;
+            }
+        }
+        let stream = socket.get_ref().try_clone().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        std::mem::forget(socket);
+        self.socket = Some(stream);
+    }
+
+    fn send(&mut self) {
+        self.sent += 1;
+        let open_time = 1_700_000_040_000u64;
+        let payload = format!(
+            "{{\"e\":\"kline\",\"E\":{},\"s\":\"BTCUSDT\",\"k\":{{\"t\":{open_time},\"T\":{},\"s\":\"BTCUSDT\",\
+             \"i\":\"1m\",\"f\":100,\"L\":200,\"o\":\"29038.46000000\",\"c\":\"29040.12000000\",\
+             \"h\":\"29044.00000000\",\"l\":\"29030.01000000\",\"v\":\"12.34567000\",\"n\":{},\"x\":false,\
+             \"q\":\"358499.12345678\",\"V\":\"6.10000000\",\"Q\":\"177134.60600000\",\"B\":\"0\"}}}}",
+            open_time + 1,
+            open_time + 59_999,
+            self.sent
+        );
+        self.frame.clear();
+        connector_wss::wire::write_text_frame(&mut self.frame, payload.as_bytes());
+        let written = self.socket.as_ref().unwrap().write(&self.frame).unwrap();
+        assert_eq!(written, self.frame.len(), "the relay keeps up");
+    }
+}
+
+/// The client's end: finds the numbers in whatever frames come.
+struct Client {
+    socket: TcpStream,
+    bytes: Vec<u8>,
+    is_quote: bool,
+}
+
+impl Client {
+    /// Numbers of the messages that have arrived since.
+    fn receive(&mut self, numbers: &mut Vec<u64>) {
+        let mut chunk = [0; 64 * 1024];
+        let Ok(count) = self.socket.read(&mut chunk) else { return };
+        assert!(count > 0, "the relay closed the connection");
+        self.bytes.extend_from_slice(&chunk[..count]);
+        let key: &[u8] = if self.is_quote { b"\"trade_num\":" } else { b"\"n\":" };
+        let mut done = 0;
+        while let Some((length, payload)) = frame(&self.bytes[done..]) {
+            let payload = &self.bytes[done + length - payload..done + length];
+            numbers.extend(number_after(payload, key));
+            done += length;
+        }
+        self.bytes.drain(..done);
+    }
+}
+
+/// Length of the whole frame and of its payload, if it is complete.
+fn frame(bytes: &[u8]) -> Option<(usize, usize)> {
+    let (header, payload) = match bytes.get(1)? & 0x7f {
+        126 => (4, usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?]))),
+        127 => panic!("no message is that long"),
+        length => (2, usize::from(length)),
+    };
+    (bytes.len() >= header + payload).then_some((header + payload, payload))
+}
+
+fn number_after(payload: &[u8], key: &[u8]) -> Option<u64> {
+    let at = payload.windows(key.len()).position(|window| window == key)? + key.len();
+    let digits = payload[at..].iter().take_while(|byte| byte.is_ascii_digit());
+    Some(digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
+}
+
+/// Sends at fixed times for `duration`, then waits for what is still under way. Delays in ns of
+/// the messages numbered above `first`.
+fn run_load(
+    exchange: &mut Exchange,
+    client: &mut Client,
+    rate: u64,
+    duration: Duration,
+    first: u64,
+) -> Histogram<u64> {
+    let mut delays = Histogram::new_with_bounds(1, 60_000_000_000, 3).unwrap();
+    let interval_ns = 1_000_000_000 / rate;
+    let total = rate * u64::try_from(duration.as_millis()).unwrap() / 1000;
+    let base = exchange.sent;
+    let (begin, mut numbers) = (Instant::now(), Vec::new());
+    let give_up = duration + Duration::from_secs(5);
+    let mut last = exchange.sent;
+    while last < base + total {
+        let elapsed = begin.elapsed();
+        assert!(elapsed < give_up, "{} messages are missing", base + total - last);
+        let due = u64::try_from(elapsed.as_nanos()).unwrap() / interval_ns;
+        if exchange.sent - base < due.min(total) {
+            exchange.send();
+        }
+        client.receive(&mut numbers);
+        let now_ns = u64::try_from(begin.elapsed().as_nanos()).unwrap();
+        for number in numbers.drain(..) {
+            if number > base {
+                let due_ns = (number - base) * interval_ns;
+                assert!(number <= first || number == last + 1, "in order, none missing");
+                delays.record(now_ns.saturating_sub(due_ns).max(1)).unwrap();
+                last = number;
+            }
+        }
+    }
+    delays
+}
+
+fn attach(
+    relay: Relay,
+    listener: &TcpListener,
+    exchange: &mut Exchange,
+    address: SocketAddr,
+) -> Client {
+    let is_quote = matches!(relay, Relay::Spin | Relay::Adaptive);
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_nodelay(true).unwrap();
+    let url = format!("ws://{address}/ws/btcusdt@kline_1m");
+    if relay == Relay::Copier {
+        // The copier passes the handshake through, so both ends must be served at once.
+        let accepting = listener.try_clone().unwrap();
+        let joined = std::thread::spawn(move || {
+            let mut exchange = Exchange::default();
+            exchange.accept(&accepting, false);
+            exchange
+        });
+        let client = open_client(&url, stream, is_quote, "");
+        *exchange = joined.join().unwrap();
+        return client;
+    }
+    let request = if is_quote {
+        r#"{"exchange":"binance","contract_type":"spot","symbols":["BTCUSDT"]}"#
+    } else {
+        ""
+    };
+    let client = open_client(&url, stream, is_quote, request);
+    exchange.accept(listener, is_quote);
+    client
+}
+
+fn open_client(url: &str, stream: TcpStream, is_quote: bool, request: &str) -> Client {
+    let (mut socket, _) = tungstenite::client(url, stream).unwrap();
+    if !request.is_empty() {
+        socket.send(Message::text(request)).unwrap();
+        let answer = socket.read().unwrap();
+        assert!(answer.to_text().unwrap().contains("subscribed"), "{answer}");
+    }
+    let socket = socket.get_ref().try_clone().unwrap();
+    socket.set_nonblocking(true).unwrap();
+    Client { socket, bytes: Vec::new(), is_quote }
+}
+
+/// Starts a relay towards `upstream`; where it listens for the client.
+fn start(relay: Relay, upstream: SocketAddr) -> (Child, SocketAddr) {
+    let mut command = match relay {
+        Relay::Copier | Relay::Tokio => {
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            let name = if relay == Relay::Copier { "copier" } else { "tokio" };
+            command.args(["--relay", name, &upstream.to_string()]);
+            command
+        }
+        Relay::Spin | Relay::Adaptive => {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_connector-wss"));
+            let wait = if relay == Relay::Spin { "spin" } else { "adaptive" };
+            command
+                .env("CONNECTOR_WAIT", wait)
+                .env("CONNECTOR_WSS_PORT", "0")
+                .env("CONNECTOR_WSS_HEALTH_CHECK_PORT", "0")
+                .env("CONNECTOR_LOG_DIR", std::env::temp_dir().join("connector-bench"))
+                .env("CONNECTOR_BINANCE_SPOT_WS_URL", format!("ws://{upstream}"))
+                .env("CONNECTOR_BINANCE_SPOT_REST_URL", format!("http://{upstream}"));
+            command
+        }
+    };
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the relay starts");
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let address = lines
+        .by_ref()
+        .map(|line| line.expect("the relay says where it listens"))
+        .find_map(|line| line.split("ws://").nth(1)?.split_whitespace().next()?.parse().ok())
+        .expect("a line with ws://ADDRESS");
+    std::thread::spawn(move || lines.for_each(drop));
+    (child, address)
+}
+
+/// CPU time that a process has used. Source: proc(5), fields 14 and 15 of stat.
+fn cpu_time(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
+}
+
+fn print_host() {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let cpuinfo = read("/proc/cpuinfo");
+    let model =
+        cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
+    let governor = read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor");
+    println!(
+        "host: {} × {}, Linux {}, governor {}",
+        std::thread::available_parallelism().unwrap(),
+        model.unwrap_or("unknown CPU"),
+        read("/proc/sys/kernel/osrelease"),
+        if governor.is_empty() { "unknown" } else { &governor },
+    );
+}

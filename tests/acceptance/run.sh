@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# The server as its users meet it: the release binary, and clients that were written by others
+# (websocat, Python's websockets, Node's ws, curl, promtool, a real Prometheus).
+# Installs what is missing under target/acceptance; talks to loopback only; ends what it started.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+work=$PWD/target/acceptance
+mkdir -p "$work"
+passed=0
+failed=0
+skipped=0
+pids=()
+
+cleanup() {
+  for pid in "${pids[@]:-}"; do
+    [ -n "$pid" ] && kill "$pid" 2>/dev/null || true
+  done
+  wait 2>/dev/null || true
+}
+trap cleanup EXIT
+
+ok() { passed=$((passed + 1)); echo "ok      $1"; }
+bad() { failed=$((failed + 1)); echo "FAILED  $1"; [ -n "${2:-}" ] && printf '%s\n' "$2" | head -20 | sed 's/^/        /'; return 0; }
+skip() { skipped=$((skipped + 1)); echo "skipped $1: $2"; }
+
+# check NAME COMMAND…: the command must succeed.
+check() {
+  local name=$1 out
+  shift
+  if out=$("$@" 2>&1); then ok "$name"; else bad "$name" "$out"; fi
+}
+
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+# until_true SECONDS COMMAND…: waits until the command succeeds.
+until_true() {
+  local end=$((SECONDS + $1))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    [ "$SECONDS" -lt "$end" ] || return 1
+    sleep 0.1
+  done
+}
+
+. tests/acceptance/tools.sh
+install_tools
+
+server=$PWD/target/release/connector-wss
+simulator=$PWD/target/release/connector-sim
+
+for steps in tests/acceptance/[0-9]*.sh; do
+  echo "== ${steps##*/}"
+  # shellcheck source=/dev/null
+  . "$steps"
+done
+
+echo
+echo "acceptance: $passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]
