@@ -15,6 +15,11 @@ pub const SHARDS_MAX: usize = 64;
 /// candles and queues closed ones up to `CONNECTOR_CLOSED_QUEUE_MAXSIZE`.
 pub const RING_SLOTS: usize = 8_192;
 
+/// Open candles that may wait for a shard's ring in order. Beyond: conflated, one per series.
+/// Source: two reads of [`READ_BYTES_MAX`] full of 300-byte pushes, with room.
+pub const OPEN_BURST_MAX: usize = 1_024;
+const _: () = assert!(OPEN_BURST_MAX >= 2 * READ_BYTES_MAX / 300);
+
 /// Commands under way to one shard. Full: the fan-out keeps them and sends them on a later turn.
 pub const COMMANDS_MAX: usize = 65_536;
 const _: () = assert!(COMMANDS_MAX >= 2 * INSTRUMENTS_MAX, "every instrument, on and off");

@@ -9,7 +9,7 @@ use crate::venue::{self, Kline, Message, SubscribeOp};
 use crate::wire::Event;
 
 use super::plan::{Check, Stream, Streams};
-use super::publish::PublishQueue;
+use super::publish::{PublishQueue, instrument_of, is_closed};
 use super::{Feed, SessionId};
 
 /// What a message asks of its session, beside the candle already taken from it.
@@ -173,18 +173,22 @@ impl Feed {
         }
     }
 
-    /// The next event for the ring: closed candles and gaps in order first, then open candles, at
-    /// most one per instrument. To be called only when the ring has a free slot.
+    /// The next event for the ring: what is ready in its order, then conflated open candles, one
+    /// per instrument. To be called only when the ring has a free slot.
     pub fn next_published(&mut self) -> Option<MarketEvent> {
         let metrics = &self.metrics;
         let depth = |stream: &Stream| metrics.market(stream.instrument.market);
-        if let Some(id) = self.queue.next_closed_instrument() {
-            if let Some(stream) = self.streams.stream(id) {
-                depth(stream).closed_queue_depth.add(-1);
+        if let Some(event) = self.queue.pop_ready() {
+            if let Some(stream) = self.streams.stream(instrument_of(&event)) {
+                let metrics = depth(stream);
+                match is_closed(&event) {
+                    true => metrics.closed_queue_depth.add(-1),
+                    false => metrics.open_queue_depth.add(-1),
+                }
             }
-            return self.queue.pop_closed();
+            return Some(event);
         }
-        while let Some(id) = self.queue.pop_open() {
+        while let Some(id) = self.queue.pop_conflated() {
             let Some(stream) = self.streams.stream_mut(id) else { continue };
             stream.is_queued = false;
             if let Some(update) = stream.waiting.take() {
@@ -240,7 +244,8 @@ fn take_kline(
     Ok(Consequence::Delivered)
 }
 
-/// An open candle replaces the one that waits, unless it is older than what was already seen.
+/// An open candle is made ready; where there is no room it replaces the one that waits. Not if it is
+/// older than what was already seen.
 fn take_open(
     stream: &mut Stream,
     queue: &mut PublishQueue,
@@ -260,11 +265,15 @@ fn take_open(
     }
     stream.newest_open = Some((kline.event_time, kline.candle));
     metrics.open_quotes.increment();
+    if stream.waiting.is_none() && queue.has_room_for_open() {
+        metrics.open_queue_depth.add(1);
+        return queue.push_open(update);
+    }
     if stream.waiting.replace(update).is_none() {
         metrics.open_queue_depth.add(1);
     }
     if !std::mem::replace(&mut stream.is_queued, true) {
-        queue.push_open(stream.id);
+        queue.push_conflated(stream.id);
     }
 }
 

@@ -297,7 +297,7 @@ impl Feed {
             return;
         }
         self.market_metrics(instrument.market).instruments.add(1);
-        self.queue.reserve_open(self.streams.capacity());
+        self.queue.reserve_conflated(self.streams.capacity());
         let symbol = &*instrument.symbol;
         if instrument.market.canonical_symbol(symbol).as_deref() != Some(symbol) {
             return self.reject(id, "", now);

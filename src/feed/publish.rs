@@ -1,72 +1,97 @@
-//! What waits for the ring: closed candles and gaps in order, open candles conflated. Owns the
-//! order of publishing; whether a candle may be published is the series' decision.
+//! What waits for the ring: closed candles and gaps in order, open candles in order too while there
+//! is room and conflated beyond. Owns the order of publishing; whether a candle may be published is
+//! the series' decision.
 
 use std::collections::VecDeque;
 
-use crate::limits::READ_BYTES_MAX;
+use crate::limits::{OPEN_BURST_MAX, READ_BYTES_MAX};
 use crate::market::{CandleUpdate, InstrumentId};
 use crate::messages::MarketEvent;
 
 /// Events on their way to the ring.
 ///
-/// All closed candles leave before any open one, so an open candle never overtakes the closed
-/// candle of an earlier window.
+/// What is ready leaves in the order in which it came, before any conflated candle. An instrument
+/// with a conflated candle gets no ready open one, so its updates never overtake each other; and
+/// an open candle never overtakes the closed candle of an earlier window.
 #[derive(Debug)]
 pub(super) struct PublishQueue {
-    /// Closed candles and gaps, oldest first.
-    closed: VecDeque<MarketEvent>,
+    /// Closed candles, gaps, and as many open candles as there is room for, oldest first.
+    ready: VecDeque<MarketEvent>,
+    /// How many of `ready` are closed candles or gaps.
+    closed: usize,
     /// From this many on the sockets are not read.
     closed_max: usize,
-    /// Instruments with an open candle waiting, in the order in which they began to wait.
-    open: VecDeque<InstrumentId>,
+    /// Instruments with a conflated open candle, in the order in which they began to wait.
+    conflated: VecDeque<InstrumentId>,
 }
 
 impl PublishQueue {
     /// `closed_max` is passed by at most what one read of a socket may bring.
     pub(super) fn new(closed_max: usize) -> Self {
         let closed_max = closed_max.max(1);
-        let room = closed_max.min(ROOM_MAX) + READ_BYTES_MAX / CLOSED_PUSH_BYTES_MIN;
-        Self { closed: VecDeque::with_capacity(room), closed_max, open: VecDeque::new() }
+        let burst = READ_BYTES_MAX / CLOSED_PUSH_BYTES_MIN;
+        let room = closed_max.min(ROOM_MAX) + burst + OPEN_BURST_MAX;
+        let ready = VecDeque::with_capacity(room);
+        Self { ready, closed: 0, closed_max, conflated: VecDeque::new() }
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.closed.len() < self.closed_max
+        self.closed < self.closed_max
+    }
+
+    /// Whether an open candle may be made ready rather than conflated.
+    pub(super) fn has_room_for_open(&self) -> bool {
+        self.ready.len() - self.closed < OPEN_BURST_MAX
+    }
+
+    /// An open candle, while [`Self::has_room_for_open`].
+    pub(super) fn push_open(&mut self, update: CandleUpdate) {
+        assert!(update.final_by.is_none(), "a closed candle counts towards its own bound");
+        self.ready.push_back(MarketEvent::Candle(update));
     }
 
     pub(super) fn push_closed(&mut self, event: MarketEvent) {
-        self.closed.push_back(event);
+        self.ready.push_back(event);
+        self.closed += 1;
     }
 
-    /// `id` has an open candle waiting and had none before.
-    pub(super) fn push_open(&mut self, id: InstrumentId) {
-        self.open.push_back(id);
+    /// `id` has a conflated candle waiting and had none before.
+    pub(super) fn push_conflated(&mut self, id: InstrumentId) {
+        self.conflated.push_back(id);
     }
 
-    pub(super) fn pop_closed(&mut self) -> Option<MarketEvent> {
-        self.closed.pop_front()
+    pub(super) fn pop_ready(&mut self) -> Option<MarketEvent> {
+        let event = self.ready.pop_front()?;
+        self.closed -= usize::from(is_closed(&event));
+        Some(event)
     }
 
     /// The next instrument to look at; its open candle may have been withdrawn meanwhile.
-    pub(super) fn pop_open(&mut self) -> Option<InstrumentId> {
-        self.open.pop_front()
-    }
-
-    /// Whose closed candle or gap is next.
-    pub(super) fn next_closed_instrument(&self) -> Option<InstrumentId> {
-        let (MarketEvent::Candle(CandleUpdate { instrument, .. })
-        | MarketEvent::Gap { instrument, .. }) = self.closed.front()?;
-        Some(*instrument)
+    pub(super) fn pop_conflated(&mut self) -> Option<InstrumentId> {
+        self.conflated.pop_front()
     }
 
     /// Whose event is next.
     pub(super) fn next_instrument(&self) -> Option<InstrumentId> {
-        self.next_closed_instrument().or_else(|| self.open.front().copied())
+        self.ready.front().map(instrument_of).or_else(|| self.conflated.front().copied())
     }
 
-    /// Makes room for one waiting open candle of each of `count` instruments.
-    pub(super) fn reserve_open(&mut self, count: usize) {
-        self.open.reserve(count.saturating_sub(self.open.len()));
+    /// Makes room for one conflated candle of each of `count` instruments.
+    pub(super) fn reserve_conflated(&mut self, count: usize) {
+        self.conflated.reserve(count.saturating_sub(self.conflated.len()));
     }
+}
+
+/// Whether an event counts towards the bound of closed candles.
+pub(super) fn is_closed(event: &MarketEvent) -> bool {
+    !matches!(event, MarketEvent::Candle(CandleUpdate { final_by: None, .. }))
+}
+
+/// Whose event it is.
+pub(super) fn instrument_of(event: &MarketEvent) -> InstrumentId {
+    let (MarketEvent::Candle(CandleUpdate { instrument, .. })
+    | MarketEvent::Gap { instrument, .. }) = event;
+    *instrument
 }
 
 /// The shortest closed push of any venue has more bytes, even with a gap before it.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use connector_wss::clock::UnixMs;
+use connector_wss::limits::OPEN_BURST_MAX;
 use connector_wss::market::{FinalBy, InstrumentId, Source};
 use connector_wss::messages::MarketEvent;
 use connector_wss::wire::write_text_frame;
@@ -100,21 +101,42 @@ fn windows_missed_while_unsubscribed_are_no_gap_and_nothing_is_said_twice() {
 }
 
 #[test]
-fn open_candles_are_conflated_and_never_overtake_a_closed_one() {
+fn a_burst_of_open_candles_reaches_the_ring_whole_and_in_order() {
     let mut pair = Pair::subscribed(&["BTCUSDT"]);
     pair.is_draining = false;
-    for (close, at) in [("1", 1), ("2", 2), ("3", 3)] {
-        pair.push(&kline("BTCUSDT", 0, close, false, START_MS + at));
+    for close in ["1", "2", "3"] {
+        let at = START_MS + close.parse::<i64>().unwrap();
+        pair.push(&kline("BTCUSDT", 0, close, false, at));
     }
-    assert_eq!(pair.spot().open_queue_depth.value(), 1);
     pair.push(&kline("BTCUSDT", 0, "4", true, START_MS + 60_010));
+    pair.push(&kline("BTCUSDT", 1, "5", false, START_MS + 60_020));
+    pair.is_draining = true;
+    pair.pump();
+    let opens = ["1", "2", "3"].map(|close| row(0, close, false));
+    assert_eq!(closes(&pair)[..3], opens);
+    assert_eq!(closes(&pair)[3..], [row(0, "4", true), row(1, "5", false)]);
     assert_eq!(pair.spot().open_queue_depth.value(), 0);
+}
+
+#[test]
+fn beyond_the_burst_open_candles_are_conflated_and_never_overtake_a_closed_one() {
+    let burst = i64::try_from(OPEN_BURST_MAX).unwrap();
+    let mut pair = Pair::subscribed(&["BTCUSDT"]);
+    pair.is_draining = false;
+    for at in 1..=burst + 3 {
+        pair.push(&kline("BTCUSDT", 0, &at.to_string(), false, START_MS + at));
+    }
+    assert_eq!(pair.spot().open_queue_depth.value(), burst + 1);
+    pair.push(&kline("BTCUSDT", 0, "4", true, START_MS + 60_010));
+    assert_eq!(pair.spot().open_queue_depth.value(), burst);
     pair.push(&kline("BTCUSDT", 1, "5", false, START_MS + 60_020));
     pair.push(&kline("BTCUSDT", 1, "6", false, START_MS + 60_030));
     pair.push(&kline("BTCUSDT", 1, "5", false, START_MS + 60_020));
     pair.is_draining = true;
     pair.pump();
-    assert_eq!(closes(&pair), [row(0, "4", true), row(1, "6", false)]);
+    let published = closes(&pair);
+    assert_eq!(published.len(), OPEN_BURST_MAX + 2);
+    assert_eq!(published[OPEN_BURST_MAX..], [row(0, "4", true), row(1, "6", false)]);
     assert_eq!(pair.spot().late.value(), 1);
     assert_eq!(pair.spot().closed_queue_depth.value(), 0);
     assert_eq!(pair.spot().open_queue_depth.value(), 0);
