@@ -56,6 +56,8 @@ impl Duty {
             worked |= shard.turn(now, ready, &self.waiter);
         }
         if let Some(fanout) = &mut self.fanout {
+            // What the shards took out of their sockets has taken time: the hops are measured.
+            let now = if worked { self.clock.now() } else { now };
             worked |= fanout.turn(now, ready, &self.waiter);
         }
         worked

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::clock::{MonoNs, Now};
+use crate::clock::{Clock, MonoNs, Now};
 use crate::fanout::{ClientId, Fanout, Output};
 use crate::limits::{CLOSE_DRAIN, READ_BYTES_MAX};
 use crate::messages::{Command, FeedEvent, MarketEvent, Notice, Severity};
@@ -38,6 +38,8 @@ pub struct FanoutLinks {
 pub struct FanoutCore {
     fanout: Fanout,
     links: FanoutLinks,
+    /// Read after each write: what was written must not seem to have been so earlier.
+    clock: Clock,
     metrics: Arc<FanoutMetrics>,
     listener: Option<TcpListener>,
     /// Set while accepting is paused because the kernel has no file descriptor or memory for it.
@@ -77,12 +79,14 @@ impl FanoutCore {
         metrics: Arc<FanoutMetrics>,
         listener: TcpListener,
         drain_timeout: Duration,
+        clock: Clock,
         waiter: &Waiter,
     ) -> io::Result<Self> {
         waiter.watch(&listener, LISTENER, false)?;
         Ok(Self {
             fanout,
             links,
+            clock,
             metrics,
             listener: Some(listener),
             accept_again: None,
@@ -272,7 +276,7 @@ impl FanoutCore {
                 break false;
             }
             match client.stream.write(bytes) {
-                Ok(count) => self.fanout.consume_outgoing(id, count, now),
+                Ok(count) => self.fanout.consume_outgoing(id, count, self.clock.now()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return set_blocked(client, true, waiter);

@@ -387,7 +387,8 @@ impl FanoutParts {
             ops: self.ops,
             stop: self.stop,
         };
-        FanoutCore::new(fanout, links, self.metrics, self.listener, self.drain_timeout, waiter)
+        let Self { metrics, listener, drain_timeout, .. } = self;
+        FanoutCore::new(fanout, links, metrics, listener, drain_timeout, clock, waiter)
     }
 }
 
