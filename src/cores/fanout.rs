@@ -195,7 +195,8 @@ impl FanoutCore {
             }
             let client =
                 Client { id, stream, is_blocked: false, is_half_closed: false, wants_fin: false };
-            assert!(self.clients[slot].is_none(), "an id is given out once at a time");
+            // A client that the engine gave up in this very turn may still be here: it is closed by
+            // being replaced, and its own Close finds another id.
             self.clients[slot] = Some(client);
             // The request often comes with the connection: read it in this turn.
             self.read(slot, now, waiter);
@@ -248,14 +249,18 @@ impl FanoutCore {
             worked = true;
             match output {
                 Output::Transmit { client } => self.write(client.index(), now, waiter),
-                Output::ShutdownWrite { client } => {
-                    if let Some(Some(client)) = self.clients.get_mut(client.index()) {
+                Output::ShutdownWrite { client: id } => {
+                    if let Some(client) = self.client(id) {
                         client.wants_fin = true;
+                        self.write(id.index(), now, waiter);
                     }
-                    self.write(client.index(), now, waiter);
                 }
-                // Dropping the socket closes it and takes it out of the epoll set.
-                Output::Close { client } => self.clients[client.index()] = None,
+                Output::Close { client: id } => {
+                    // Dropping the socket closes it and takes it out of the epoll set.
+                    if self.client(id).is_some() {
+                        self.clients[id.index()] = None;
+                    }
+                }
                 Output::Command { shard, command } => {
                     self.unsent_commands.push_back((shard, command));
                     self.send_commands();
@@ -264,6 +269,11 @@ impl FanoutCore {
             }
         }
         worked
+    }
+
+    /// The socket of `id`, unless its place has been given to another.
+    fn client(&mut self, id: ClientId) -> Option<&mut Client> {
+        self.clients.get_mut(id.index())?.as_mut().filter(|client| client.id == id)
     }
 
     /// Writes what the client has ready, until the kernel takes no more.
