@@ -165,8 +165,12 @@ impl Client {
     /// it, or older frames are owed.
     pub(super) fn is_behind(&self) -> bool {
         let ready = self.connection.outgoing().len();
-        let is_blocked = self.offer == Offer::Taken && ready > 0;
-        is_blocked || ready >= READY_BYTES_MAX || !self.outbox.is_empty()
+        self.is_blocked() || ready >= READY_BYTES_MAX || !self.outbox.is_empty()
+    }
+
+    /// Whether the socket did not take all that it was offered.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.offer == Offer::Taken && !self.connection.outgoing().is_empty()
     }
 
     /// Takes note of a frame that was made ready: counts it for each of the client's `interests`

@@ -111,6 +111,9 @@ impl Fanout {
             // It asks and pings without ever reading the answers.
             return self.remove(id, now);
         }
+        if client.is_blocked() && client.outbox.bytes() > self.config.client_buffer_max {
+            return self.close_slow(id, now);
+        }
         self.settle(id, now);
         self.offer(id);
         self.arm(id);

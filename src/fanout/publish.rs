@@ -191,7 +191,7 @@ impl Fanout {
     }
 
     /// Cuts off a client that owes too much, and tells it where to resume.
-    fn close_slow(&mut self, id: ClientId, now: Now) {
+    pub(super) fn close_slow(&mut self, id: ClientId, now: Now) {
         let Some(client) = self.clients.find(id).filter(|client| client.phase == Phase::Live)
         else {
             return;

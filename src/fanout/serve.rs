@@ -1,6 +1,8 @@
 //! Requests served: subscribe, unsubscribe, list, ping, and how subscriptions end. Owns the rule
 //! that `subscribed` and the newest candles leave in the turn of the request.
 
+use std::collections::HashSet;
+
 use crate::clock::Now;
 use crate::limits::{CLIENT_SERIES_MAX, INSTRUMENTS_MAX};
 use crate::market::{Instrument, InstrumentId, Market};
@@ -133,6 +135,8 @@ impl Fanout {
         now: Now,
     ) -> Result<(), Box<Refusal>> {
         let Some(client) = self.clients.find(id) else { return Ok(()) };
+        let symbols = symbols.map(|symbols| symbols.iter().map(String::as_str));
+        let symbols: Option<HashSet<&str>> = symbols.map(Iterator::collect);
         let mut leaving = Vec::new();
         for subscription in &client.subscriptions {
             if market.is_some_and(|market| market != subscription.market) {
@@ -140,12 +144,12 @@ impl Fanout {
             }
             let named = subscription.instruments.iter().filter(|&&instrument| {
                 let symbol = &*self.hub.instrument(instrument).symbol;
-                symbols.is_none_or(|symbols| symbols.iter().any(|one| one == symbol))
+                symbols.as_ref().is_none_or(|symbols| symbols.contains(symbol))
             });
             leaving.extend(named.map(|&instrument| (subscription.key, instrument)));
         }
         if leaving.is_empty() {
-            let what = symbols.map_or("nothing".to_owned(), |_| "none of \"symbols\"".to_owned());
+            let what = symbols.map_or("nothing", |_| "none of \"symbols\"");
             let message =
                 format!("{what} is subscribed here; send {{\"op\":\"list\"}} to see what is");
             let refusal = Refusal::new("not_subscribed", message);

@@ -159,7 +159,8 @@ impl Feed {
     pub(super) fn renew(&mut self, index: usize, why: &str, now: MonoNs) {
         let session = &mut self.sessions[index];
         session.renew_at = MonoNs(u64::MAX);
-        if session.is_replaced || session.replaces.is_some() || self.is_stopping {
+        let is_leaving = !session.is_open() || session.is_replaced;
+        if is_leaving || session.replaces.is_some() || self.is_stopping {
             return;
         }
         session.is_replaced = true;

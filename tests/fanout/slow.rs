@@ -179,3 +179,21 @@ fn a_pong_behind_bytes_that_are_being_taken_is_waited_for() {
     world.pass(Duration::from_secs(21));
     assert!(world.socket(id).is_closed);
 }
+
+#[test]
+fn answers_that_nobody_reads_are_bounded_too() {
+    let mut world = World::with(FanoutConfig { client_buffer_max: 50_000, ..config() });
+    let symbols: Vec<String> = (0..2000).map(|number| format!("\"SYMBOL{number}\"")).collect();
+    let request = format!(
+        r#"{{"exchange":"binance","contract_type":"spot","symbols":[{}]}}"#,
+        symbols.join(",")
+    );
+    let id = blocked(&mut world, &request);
+    for _ in 0..100 {
+        world.say(id, r#"{"op":"list"}"#);
+    }
+    assert_eq!(world.metrics.slow_disconnects.value(), 1);
+    world.unblock(id);
+    let (_, close) = world.got(id);
+    assert_eq!(close.unwrap().0, 1013);
+}
