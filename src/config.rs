@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::market::Market;
+use crate::wire::Endpoint;
 
 pub use error::{ConfigError, Source};
 pub use table::{Kind, VARIABLES, Variable};
@@ -51,7 +52,7 @@ pub enum LogLevel {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoints {
     /// `ws://…` or `wss://…`.
-    pub ws_url: String,
+    pub ws_url: Endpoint,
     /// `http://…` or `https://…`.
     pub rest_url: String,
 }
@@ -94,7 +95,7 @@ pub struct Config {
     pub breaker_half_open_calls: usize,
     /// Closed candles that may wait for a full ring, per shard.
     pub closed_queue_max: usize,
-    /// Open candles that may wait for a full ring, per shard; 0: one per series.
+    /// Accepted and unused: open candles are conflated where they would have to wait.
     pub open_queue_max: usize,
     /// Accepted and unused: the watermark has no window.
     pub deduplication_window: Duration,
@@ -104,7 +105,7 @@ pub struct Config {
     pub rest_pool_connections: usize,
     /// REST requests under way at once.
     pub rest_pool_max: usize,
-    /// How long closed candles wait for the repair of a gap before them.
+    /// Accepted and unused so far: closed candles do not wait for the repair of a gap.
     pub gap_hold_timeout: Duration,
     /// The least severe log line about exchanges and their streams.
     pub log_level: LogLevel,

@@ -1,6 +1,7 @@
 //! `connector-wss`: reads the configuration, starts the cores, waits for a signal, stops in order.
 
 use std::fmt::Display;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use connector_wss::clock::Clock;
@@ -8,6 +9,7 @@ use connector_wss::config::{Action, Config};
 use connector_wss::cores::log::{self, LogGuard};
 use connector_wss::cores::server::{Server, Stopper};
 use connector_wss::sim::{self, SimOptions, Simulator};
+use connector_wss::wire::Endpoint;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -15,12 +17,13 @@ fn main() -> ExitCode {
     let config = match Config::load(std::env::args_os()) {
         Ok(Action::Run(config)) => *config,
         Ok(Action::Print(text)) => {
-            println!("{}", text.trim_end());
+            // Whoever reads only the first lines has closed the pipe: that is no error of ours.
+            let _written = writeln!(std::io::stdout(), "{}", text.trim_end());
             return ExitCode::SUCCESS;
         }
         Err(error) => {
-            eprintln!("connector-wss: {error}");
-            return ExitCode::FAILURE;
+            let _written = writeln!(std::io::stderr(), "connector-wss: {error}");
+            return ExitCode::from(CONFIG_ERROR_CODE);
         }
     };
     let clock = Clock::new();
@@ -31,6 +34,9 @@ fn main() -> ExitCode {
     }
     finish(log, outcome.is_ok())
 }
+
+/// Exit code of a wrong flag, variable or env file. Source: what shells and clap use for misuse.
+const CONFIG_ERROR_CODE: u8 = 2;
 
 /// The server's whole life; an error is why it did not start.
 fn run(mut config: Config, clock: Clock) -> Result<(), String> {
@@ -53,7 +59,8 @@ fn run(mut config: Config, clock: Clock) -> Result<(), String> {
 fn simulate(config: &mut Config) -> Result<Simulator, String> {
     let simulator = sim::start(SimOptions::default()).map_err(|error| error.to_string())?;
     for (market, endpoints) in connector_wss::market::Market::all().zip(&mut config.endpoints) {
-        endpoints.ws_url = simulator.ws_url(market);
+        endpoints.ws_url =
+            Endpoint::parse(&simulator.ws_url(market)).map_err(|error| error.to_string())?;
         endpoints.rest_url = simulator.rest_url(market);
     }
     Ok(simulator)
@@ -61,13 +68,15 @@ fn simulate(config: &mut Config) -> Result<Simulator, String> {
 
 fn announce(server: &Server, config: &Config) {
     let simulated = if config.simulate { ", on the simulated exchanges" } else { "" };
-    println!("connector-wss {}{simulated}", env!("CARGO_PKG_VERSION"));
-    println!("clients:  ws://{}", server.client_address);
+    let (version, clients) = (env!("CARGO_PKG_VERSION"), server.client_address);
+    let mut text = format!("connector-wss {version}{simulated}\nclients:  ws://{clients}\n");
     if let Some(address) = server.ops_address {
-        println!("ops:      http://{address}/health  /ready  /metrics");
+        text += &format!("ops:      http://{address}/health  /ready  /metrics\n");
     }
-    println!("cores:    {}", server.topology);
-    println!("try:      echo '{EXAMPLE}' | websocat ws://{}", server.client_address);
+    text += &format!("cores:    {}\n", server.topology);
+    // A supervisor may have closed stdout; the log says the same.
+    let _written =
+        write!(std::io::stdout(), "{text}try:      echo '{EXAMPLE}' | websocat ws://{clients}\n");
     tracing::info!("listening on {}; {}", server.client_address, server.topology);
 }
 

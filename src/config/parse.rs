@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use crate::limits::{REQUEST_SYMBOLS_MAX, SYMBOL_BYTES_MAX};
+use crate::limits::REQUEST_SYMBOLS_MAX;
 use crate::market::{Market, Venue};
 
 use super::{LogLevel, Preload, Wait};
@@ -96,10 +96,8 @@ fn preload_group(group: &str) -> Option<Preload> {
     let venue = Venue::from_name(parts.next()?)?;
     let market = Market::find(venue, parts.next()?)?;
     let symbols = parts.next()?.split(',').map(str::trim);
-    let fits = |symbol: &&str| !symbol.is_empty() && symbol.len() <= SYMBOL_BYTES_MAX;
-    let symbols: Vec<_> = symbols.map(|s| Some(s).filter(fits)).collect::<Option<_>>()?;
-    (symbols.len() <= REQUEST_SYMBOLS_MAX).then_some(())?;
-    Some(Preload { market, symbols: symbols.into_iter().map(str::to_string).collect() })
+    let symbols: Vec<_> = symbols.map(|s| market.canonical_symbol(s)).collect::<Option<_>>()?;
+    (symbols.len() <= REQUEST_SYMBOLS_MAX).then_some(Preload { market, symbols })
 }
 
 /// A base URL of one of `schemes`: host, optional port and path; no user, query or fragment.

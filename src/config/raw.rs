@@ -104,7 +104,8 @@ impl Values {
             let (name, value) = pair.map_err(|error| match error {
                 dotenvy::Error::LineParse(line, _) => fail(
                     text.lines().position(|l| l.contains(line.trim())).map(|at| at + 1),
-                    "is not NAME=value; a value with spaces needs quotes".into(),
+                    "is not NAME=value; a value with spaces needs quotes, and a quote its end"
+                        .into(),
                 ),
                 other => fail(None, other.to_string()),
             })?;
@@ -177,13 +178,13 @@ impl Values {
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<_> = self.unknown.iter().map(unknown_warning).collect();
         warnings.sort();
-        if self.given.keys().any(|name| name.starts_with("CONNECTOR_DEDUPLICATION_")) {
-            warnings.push(
-                "CONNECTOR_DEDUPLICATION_… is accepted without effect: a watermark per series \
-                 keeps duplicates out for ever"
-                    .into(),
-            );
-        }
+        let is_changed = |prefix: &str| {
+            let mut named = VARIABLES.iter().filter(|variable| variable.name.starts_with(prefix));
+            named.any(|variable| self.effective(variable).0 != variable.default)
+        };
+        let idle = WITHOUT_EFFECT.iter().filter(|(name, _)| is_changed(name.trim_end_matches('…')));
+        warnings
+            .extend(idle.map(|(name, why)| format!("{name} is accepted without effect: {why}")));
         warnings
     }
 }
@@ -224,6 +225,14 @@ fn edits(left: &str, right: &str) -> usize {
     }
     row[right.len()]
 }
+
+/// Variables that are read and change nothing, and why. Said only to who sets another value than
+/// the default, not to who has copied the example file.
+const WITHOUT_EFFECT: [(&str, &str); 3] = [
+    ("CONNECTOR_DEDUPLICATION_…", "a watermark per series keeps duplicates out for ever"),
+    ("CONNECTOR_OPEN_QUEUE_MAXSIZE", "open candles are conflated where they would have to wait"),
+    ("CONNECTOR_GAP_HOLD_TIMEOUT", "a gap is told at once, and nothing waits for its repair"),
+];
 
 /// A misspelling is at most this far from what was meant. Source: a word swapped in (`_S`, `_MS`)
 /// or two typos.

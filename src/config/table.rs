@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::limits::{CLIENT_BUFFER_BYTES_MAX, CLIENT_BUFFER_BYTES_MIN, CPUS_MAX, SHARDS_MAX};
 use crate::market::{ContractType, Market, Venue};
+use crate::wire::Endpoint;
 
 use super::{Config, LogLevel, Preload, Wait, parse};
 
@@ -99,10 +100,12 @@ impl Kind {
             Self::File(field) => put(field(config), Some((!empty).then(|| PathBuf::from(text)))),
             Self::WsUrl(market) => {
                 let url = parse::url(text, ["ws", "wss"]);
+                let url = url.and_then(|url| Endpoint::parse(&url).ok());
                 put(&mut config.endpoints[market.index()].ws_url, url)
             }
             Self::RestUrl(market) => {
                 let url = parse::url(text, ["http", "https"]);
+                let url = url.filter(|url| Endpoint::parse(url).is_ok());
                 put(&mut config.endpoints[market.index()].rest_url, url)
             }
         }
@@ -232,9 +235,9 @@ fn fixed() -> Vec<Variable> {
         row("CONNECTOR_CLOSED_QUEUE_MAXSIZE", "1000", Count(1, MANY, |c| &mut c.closed_queue_max),
             "Closed candles that may wait for the fan-out core, per shard."),
         row("CONNECTOR_OPEN_QUEUE_MAXSIZE", "0", Count(0, MANY, |c| &mut c.open_queue_max),
-            "Open candles that may wait, per shard; 0: the newest of each series."),
+            "Accepted, without effect: open candles are conflated where they would have to wait."),
         row("CONNECTOR_GAP_HOLD_TIMEOUT", "5", Seconds(0.0, DAY_S, |c| &mut c.gap_hold_timeout),
-            "How long newer closed candles wait for the repair of a gap."),
+            "Accepted, without effect so far: a gap is told at once, and nothing waits for its repair."),
         row("CONNECTOR_DEDUPLICATION_WINDOW_SECONDS", "120.0", Seconds(0.0, 10_000_000.0, |c| &mut c.deduplication_window),
             "Accepted, without effect: a watermark per series keeps duplicates out for ever."),
         row("CONNECTOR_DEDUPLICATION_MAX_ENTRIES", "10000", Count(0, usize::MAX, |c| &mut c.deduplication_entries_max),

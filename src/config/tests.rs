@@ -54,7 +54,7 @@ fn defaults_are_those_of_the_python_server() {
     assert_eq!(config.client_buffer_max, 1 << 20);
     assert_eq!(config.wss_host.to_string(), "127.0.0.1");
     assert!(config.health_check_enabled && config.warnings.is_empty());
-    assert_eq!(config.endpoints[1].ws_url, "wss://fstream.binance.com/market");
+    assert_eq!(config.endpoints[1].ws_url.to_string(), "wss://fstream.binance.com/market");
     assert_eq!(config.endpoints[2].rest_url, "https://dapi.binance.com");
 }
 
@@ -119,6 +119,9 @@ fn every_kind_refuses_what_it_cannot_mean() {
         ("CONNECTOR_BINANCE_SPOT_WS_URL", "https://127.0.0.1"),
         ("CONNECTOR_BINANCE_SPOT_WS_URL", "ws://"),
         ("CONNECTOR_BINANCE_SPOT_WS_URL", "ws://h:99999"),
+        ("CONNECTOR_BINANCE_SPOT_WS_URL", "ws://[::1"),
+        ("CONNECTOR_BINANCE_SPOT_REST_URL", "http://[::1/"),
+        ("CONNECTOR_PRELOAD", "binance:spot:BTC/USDT"),
         ("CONNECTOR_BINANCE_SPOT_REST_URL", "http://user@h/"),
         ("CONNECTOR_BINANCE_SPOT_REST_URL", "http://h/?q"),
     ];
@@ -146,7 +149,7 @@ fn numbers_and_booleans_read_as_python_users_write_them() {
     assert!(!config.health_check_enabled);
     assert_eq!(config.shard_cpus, [2, 3, 4, 7]);
     assert_eq!(config.log_level, LogLevel::Warning);
-    assert_eq!(config.endpoints[0].ws_url, "ws://[::1]:9001");
+    assert_eq!(config.endpoints[0].ws_url.to_string(), "ws://[::1]:9001/");
     assert_eq!(config.tls_ca_file, None);
 }
 
@@ -165,6 +168,36 @@ fn unknown_variables_warn_with_the_nearest_name() {
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(warnings[1].ends_with("did you mean CONNECTOR_WSS_PORT?"), "{warnings:?}");
     assert!(warnings[0].ends_with("has no effect"), "{warnings:?}");
+}
+
+#[test]
+fn variables_without_effect_say_so_to_who_changes_them() {
+    let same = [("CONNECTOR_GAP_HOLD_TIMEOUT", "5"), ("CONNECTOR_OPEN_QUEUE_MAXSIZE", "0")];
+    assert!(run(&[], &same).warnings.is_empty());
+    let changed = [
+        ("CONNECTOR_DEDUPLICATION_MAX_ENTRIES", "5"),
+        ("CONNECTOR_DEDUPLICATION_WINDOW_SECONDS", "5"),
+        ("CONNECTOR_GAP_HOLD_TIMEOUT", "6"),
+        ("CONNECTOR_OPEN_QUEUE_MAXSIZE", "7"),
+    ];
+    let warnings = run(&[], &changed).warnings;
+    assert_eq!(warnings.len(), 3, "each once: {warnings:?}");
+    assert!(warnings[2].starts_with("CONNECTOR_GAP_HOLD_TIMEOUT is accepted"), "{warnings:?}");
+}
+
+#[test]
+fn an_env_file_is_read_as_editors_of_every_system_write_it() {
+    let file = EnvFile::new(
+        "editors",
+        "\u{feff}CONNECTOR_WSS_PORT=1234\r\n  # comment\r\n\r\n\
+         export CONNECTOR_LOG_DIR=\"a b\" # why\r\nCONNECTOR_REST_TIMEOUT=\r\n\
+         CONNECTOR_WAIT = 'park'\r\nCONNECTOR_PRELOAD='binance:spot: btcusdt'",
+    );
+    let config = run(&["--env-file", file.path()], &[]);
+    assert_eq!((config.wss_port, config.wait), (1234, Wait::Park));
+    assert_eq!(config.log_dir, PathBuf::from("a b"));
+    assert_eq!(config.rest_timeout, Duration::from_secs(5), "empty means the default");
+    assert_eq!(config.preload[0].symbols, ["BTCUSDT"], "in the venue's spelling");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use rustls::ClientConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::clock::Clock;
-use crate::config::{Config, Endpoints};
+use crate::config::Config;
 use crate::fanout::{Fanout, FanoutConfig};
 use crate::feed::{Feed, FeedConfig};
 use crate::health::Lifecycle;
@@ -23,7 +23,7 @@ use crate::limits::{
 use crate::market::{Instrument, Interval};
 use crate::messages::{Command, FeedEvent, MarketEvent, OpsAnswer};
 use crate::metrics::{CoreMetrics, FanoutMetrics, Metrics, ShardMetrics};
-use crate::wire::{Endpoint, EndpointError, tls};
+use crate::wire::tls;
 
 use super::doorbell::Doorbell;
 use super::duty::Duty;
@@ -52,13 +52,6 @@ pub enum StartError {
         /// The kernel's words.
         error: io::Error,
     },
-    /// An exchange's address cannot be understood.
-    Endpoint {
-        /// The variable's value.
-        url: String,
-        /// What is wrong with it.
-        error: EndpointError,
-    },
     /// `CONNECTOR_TLS_CA_FILE` is of no use.
     TlsRoots {
         /// The file.
@@ -85,7 +78,6 @@ impl fmt::Display for StartError {
                 "cannot listen on {address}: {error}; another instance may run there: stop it, or \
                  set {variable} to a free port"
             ),
-            Self::Endpoint { url, error } => write!(f, "cannot connect to {url}: {error}"),
             Self::TlsRoots { path, why } => {
                 write!(f, "CONNECTOR_TLS_CA_FILE={}: {why}; give a PEM file", path.display())
             }
@@ -182,7 +174,6 @@ struct Wiring {
     config: Config,
     clock: Clock,
     tls: Arc<ClientConfig>,
-    ws_bases: Vec<Endpoint>,
     ops: OpsHandle,
     shutdown: Arc<Shutdown>,
     /// One per executor.
@@ -225,7 +216,6 @@ impl Wiring {
             config: config.clone(),
             clock,
             tls: Arc::clone(tls),
-            ws_bases: ws_bases(config)?,
             ops,
             shutdown: Arc::new(Shutdown::new(Arc::clone(&fanout_bell))),
             cores: bells.iter().map(|_| Arc::default()).collect(),
@@ -303,7 +293,7 @@ impl Wiring {
         let ends = &mut self.shards[shard];
         ShardParts {
             number: u16::try_from(shard).expect("at most SHARDS_MAX"),
-            config: feed_config(&self.config, self.ws_bases.clone(), &self.tls, shards),
+            config: feed_config(&self.config, &self.tls, shards),
             metrics: Arc::clone(&ends.metrics),
             seed: seed(self.clock, shard),
             links: ShardLinks {
@@ -440,22 +430,9 @@ fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), StartError> {
     Ok((listener, address))
 }
 
-fn ws_bases(config: &Config) -> Result<Vec<Endpoint>, StartError> {
-    let parse = |each: &Endpoints| {
-        let refused = |error| StartError::Endpoint { url: each.ws_url.clone(), error };
-        Endpoint::parse(&each.ws_url).map_err(refused)
-    };
-    config.endpoints.iter().map(parse).collect()
-}
-
-fn feed_config(
-    config: &Config,
-    ws_bases: Vec<Endpoint>,
-    tls: &Arc<ClientConfig>,
-    shards: usize,
-) -> FeedConfig {
+fn feed_config(config: &Config, tls: &Arc<ClientConfig>, shards: usize) -> FeedConfig {
     FeedConfig {
-        ws_bases,
+        ws_bases: config.endpoints.iter().map(|each| each.ws_url.clone()).collect(),
         rest_bases: config.endpoints.iter().map(|each| each.rest_url.clone()).collect(),
         tls: Arc::clone(tls),
         shards,

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// A `ws`, `wss`, `http` or `https` URL.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A `ws`, `wss`, `http` or `https` URL. The default one has no host and leads nowhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoint {
     /// Whether TLS is spoken (`wss`, `https`).
     pub tls: bool,
