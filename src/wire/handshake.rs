@@ -1,11 +1,13 @@
 //! The opening handshake of WebSocket (RFC 6455, section 4), both roles, over an HTTP head in
-//! memory. Owns which request is an upgrade and how every other one is refused.
+//! memory. Owns which request is an upgrade and how every other one is refused; what is a valid head
+//! at all is [`super::http`]'s.
 
 use tungstenite::handshake::derive_accept_key;
 
 use crate::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX};
 
 use super::endpoint::Endpoint;
+use super::http::{RequestHead, reason};
 
 /// A request that is not an upgrade: what it is told.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,7 +15,7 @@ pub(super) struct Refusal {
     /// HTTP status.
     pub(super) status: u16,
     /// One sentence for the person at the other end.
-    pub(super) message: &'static str,
+    pub(super) message: String,
 }
 
 /// A head that is complete: what came of it and how many bytes it took.
@@ -29,66 +31,32 @@ pub(super) fn read_request(bytes: &[u8]) -> Result<Option<Upgrade>, Refusal> {
     if bytes.first().is_some_and(|&first| first == TLS_HANDSHAKE_RECORD) {
         return Err(refusal(400, "this port speaks plain ws://, not wss://"));
     }
-    let Some(head_bytes) = head_length(bytes) else {
-        if bytes.len() > HTTP_HEAD_BYTES_MAX {
-            return Err(refusal(431, "the request head is too long"));
-        }
-        return match httparse::Request::new(&mut [httparse::EMPTY_HEADER; HTTP_HEADERS_MAX])
-            .parse(bytes)
-        {
-            Err(error) => Err(malformed(error)),
-            Ok(_) => Ok(None),
-        };
-    };
-    let head = &bytes[..head_bytes];
-    if head_bytes > HTTP_HEAD_BYTES_MAX {
-        return Err(refusal(431, "the request head is too long"));
-    }
-    if has_bare_line_feed(head) {
-        return Err(refusal(400, "every header line must end in CR LF"));
-    }
-    let mut headers = [httparse::EMPTY_HEADER; HTTP_HEADERS_MAX];
-    let mut request = httparse::Request::new(&mut headers);
-    match request.parse(head) {
-        Ok(httparse::Status::Complete(_)) => {}
-        Ok(httparse::Status::Partial) => return Err(refusal(400, "the request is malformed")),
-        Err(error) => return Err(malformed(error)),
-    }
-    judge(&request, head_bytes).map(Some)
+    let head = RequestHead::parse(bytes)
+        .map_err(|error| Refusal { status: error.status(), message: error.to_string() })?;
+    head.map(|head| judge(&head)).transpose()
 }
 
-fn judge(request: &httparse::Request<'_, '_>, head_bytes: usize) -> Result<Upgrade, Refusal> {
-    if request.version != Some(1) {
+fn judge(head: &RequestHead<'_>) -> Result<Upgrade, Refusal> {
+    if head.minor_version == 0 {
         return Err(refusal(505, "WebSocket needs HTTP/1.1"));
     }
-    if request.method != Some("GET") {
+    if head.method != "GET" {
         return Err(refusal(405, "a WebSocket begins with GET"));
     }
-    let headers = &*request.headers;
-    if values(headers, "host").count() != 1 {
-        return Err(refusal(400, "exactly one Host header is needed"));
-    }
-    if values(headers, "transfer-encoding").next().is_some()
-        || values(headers, "content-length").any(|value| value != b"0")
-    {
-        return Err(refusal(400, "a WebSocket request has no body"));
-    }
-    if !has_token(headers, "upgrade", "websocket") || !has_token(headers, "connection", "upgrade") {
+    if !head.has_token("upgrade", "websocket") || !head.has_token("connection", "upgrade") {
         return Err(refusal(426, "connect with a WebSocket client, e.g. websocat ws://HOST:PORT"));
     }
-    let mut versions = values(headers, "sec-websocket-version");
-    if versions.next() != Some(b"13") || versions.next().is_some() {
+    if head.value("sec-websocket-version") != Some("13") {
         return Err(refusal(426, "the WebSocket version must be 13"));
     }
-    let mut keys = values(headers, "sec-websocket-key");
-    let (Some(key), None) = (keys.next(), keys.next()) else {
+    let Some(key) = head.value("sec-websocket-key") else {
         return Err(refusal(400, "exactly one Sec-WebSocket-Key header is needed"));
     };
-    if !is_key(key) {
+    if !is_key(key.as_bytes()) {
         return Err(refusal(400, "Sec-WebSocket-Key must be 16 bytes in base64"));
     }
-    let path = request.path.unwrap_or("/").to_owned();
-    Ok(Upgrade { head_bytes, path, accept_key: derive_accept_key(key) })
+    let accept_key = derive_accept_key(key.as_bytes());
+    Ok(Upgrade { head_bytes: head.bytes, path: head.target.to_owned(), accept_key })
 }
 
 /// The answer that turns the connection into a WebSocket.
@@ -101,16 +69,7 @@ pub(super) fn accept_response(accept_key: &str) -> String {
 
 /// The answer that refuses and ends the connection. `headers`: further lines, each with CR LF.
 pub(super) fn refuse_response(status: u16, headers: &str, message: &str) -> String {
-    let reason = match status {
-        400 => "Bad Request",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        426 => "Upgrade Required",
-        431 => "Request Header Fields Too Large",
-        503 => "Service Unavailable",
-        505 => "HTTP Version Not Supported",
-        _ => "Error",
-    };
+    let reason = reason(status);
     let own = match status {
         405 => "Allow: GET\r\n",
         426 => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
@@ -174,20 +133,11 @@ pub(super) fn read_response(bytes: &[u8], key: &str) -> Result<Option<usize>, St
 
 const TLS_HANDSHAKE_RECORD: u8 = 0x16;
 
-fn refusal(status: u16, message: &'static str) -> Refusal {
-    Refusal { status, message }
+fn refusal(status: u16, message: &str) -> Refusal {
+    Refusal { status, message: message.to_owned() }
 }
 
-fn malformed(error: httparse::Error) -> Refusal {
-    match error {
-        httparse::Error::TooManyHeaders => refusal(431, "too many header lines"),
-        httparse::Error::Version => refusal(505, "WebSocket needs HTTP/1.1"),
-        _ => refusal(400, "the request is malformed"),
-    }
-}
-
-/// Bytes up to and with the empty line that ends a head. A head ended by bare line feeds counts as
-/// complete, so that it can be refused at once.
+/// Bytes up to and with the empty line that ends a venue's head.
 fn head_length(bytes: &[u8]) -> Option<usize> {
     let mut line_start = 0;
     for (at, _) in bytes.iter().enumerate().filter(|&(_, &byte)| byte == b'\n') {
@@ -198,10 +148,6 @@ fn head_length(bytes: &[u8]) -> Option<usize> {
         line_start = at + 1;
     }
     None
-}
-
-fn has_bare_line_feed(head: &[u8]) -> bool {
-    head.iter().enumerate().any(|(at, &byte)| byte == b'\n' && (at == 0 || head[at - 1] != b'\r'))
 }
 
 fn values<'h>(headers: &[httparse::Header<'h>], name: &str) -> impl Iterator<Item = &'h [u8]> {
@@ -279,6 +225,9 @@ mod tests {
             (GOOD.replace("Host: h", "Host: h\r\nTransfer-Encoding: chunked"), 400),
             (GOOD.replace("\r\n", "\n"), 400),
             (GOOD.replace("Host: h", "Host: \0"), 400),
+            (GOOD.replace("Host: h", "Host: a b"), 400),
+            (GOOD.replace("GET /x", "GET x"), 400),
+            (GOOD.replace("GET /x", &format!("GET /{}", "x".repeat(HTTP_HEAD_BYTES_MAX))), 414),
             (GOOD.replace("Host: h\r\n", &many), 431),
             (GOOD.replace("Host: h\r\n", &long), 431),
             ("\u{16}\u{3}\u{1}".to_owned(), 400),

@@ -13,6 +13,8 @@ use crate::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX};
 pub struct RequestHead<'b> {
     /// The method, as sent: case matters.
     pub method: &'b str,
+    /// The target, as sent.
+    pub target: &'b str,
     /// Path of the target, without query; `*` for the server as a whole.
     pub path: &'b str,
     /// Minor version: HTTP/1.0 or HTTP/1.1.
@@ -89,7 +91,8 @@ impl<'b> RequestHead<'b> {
         let minor_version = request.version.unwrap_or(1);
         let headers_used = request.headers.len();
         let path = path_of(method, target)?;
-        let head = Self { method, path, minor_version, bytes: length, headers, headers_used };
+        let bytes = length;
+        let head = Self { method, target, path, minor_version, bytes, headers, headers_used };
         head.check_host()?;
         head.check_no_body()?;
         Ok(Some(head))
@@ -98,7 +101,8 @@ impl<'b> RequestHead<'b> {
     /// Values of every header called `name`, in order; case is forgiven.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {
         let headers = self.headers[..self.headers_used].iter();
-        headers.filter(move |h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value)
+        let named = headers.filter(move |header| header.name.eq_ignore_ascii_case(name));
+        named.map(|header| header.value.trim_ascii())
     }
 
     /// The only value of the header called `name`; `None` if there is none, or more than one, or

@@ -244,8 +244,8 @@ impl Connection {
                 Ok(Some(Event::Open { path: upgrade.path }))
             }
             Err(refusal) => {
-                self.refuse(refusal.status, "", refusal.message);
-                Err(WireError::Handshake(refusal.message.to_owned()))
+                self.refuse(refusal.status, "", &refusal.message);
+                Err(WireError::Handshake(refusal.message))
             }
         }
     }
