@@ -76,7 +76,7 @@ fn announce(server: &Server, config: &Config) {
     text += &format!("cores:    {}\n", server.topology);
     // A supervisor may have closed stdout; the log says the same.
     let _written =
-        write!(std::io::stdout(), "{text}try:      echo '{EXAMPLE}' | websocat ws://{clients}\n");
+        writeln!(std::io::stdout(), "{text}try:      echo '{EXAMPLE}' | websocat ws://{clients}");
     tracing::info!("listening on {}; {}", server.client_address, server.topology);
 }
 

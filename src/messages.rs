@@ -59,6 +59,23 @@ pub enum FeedEvent {
         /// The exchange's own words, empty if it said nothing.
         exchange_message: String,
     },
+    /// The session that carried these instruments is lost: until [`Self::SessionBack`] nothing is
+    /// heard of them.
+    SessionLost {
+        /// Where.
+        market: Market,
+        /// What it carried, at least one.
+        instruments: Vec<InstrumentId>,
+        /// Why, for a person.
+        why: String,
+    },
+    /// These instruments deliver again.
+    SessionBack {
+        /// Where.
+        market: Market,
+        /// What was lost and is subscribed again, at least one.
+        instruments: Vec<InstrumentId>,
+    },
 }
 
 /// How much a notice matters.

@@ -1,6 +1,7 @@
 //! Who wants which instrument. Owns the interest lists, the newest candle of each live stream, and
 //! whether the exchange is subscribed; knows no frame and no socket.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::clock::{MonoNs, Now, UnixMs};
@@ -52,6 +53,8 @@ pub(super) struct Stream {
     /// The newest candle while the stream is live.
     latest: Option<CandleUpdate>,
     upstream: Upstream,
+    /// Its session is lost: no candle is kept, since a straggler from before is not the state now.
+    is_lost: bool,
     /// Wanted whether or not a client wants it.
     is_preloaded: bool,
 }
@@ -80,7 +83,8 @@ impl Stream {
             return false;
         }
         let open_time = update.candle.open_time;
-        if self.latest.is_none_or(|latest| open_time >= latest.candle.open_time) {
+        let is_newest = self.latest.is_none_or(|latest| open_time >= latest.candle.open_time);
+        if is_newest && !self.is_lost {
             self.latest = Some(*update);
         }
         true
@@ -127,6 +131,7 @@ impl Hub {
                 interests: Vec::new(),
                 latest: None,
                 upstream: Upstream::Off,
+                is_lost: false,
                 is_preloaded: false,
             });
         }
@@ -187,9 +192,30 @@ impl Hub {
         let is_over = matches!(stream.upstream, Upstream::Lingering(until) if until <= now.mono);
         if is_over {
             stream.upstream = Upstream::Off;
-            stream.latest = None;
+            (stream.latest, stream.is_lost) = (None, false);
         }
         is_over
+    }
+
+    /// The session of these instruments is lost, or back.
+    pub(super) fn set_lost(&mut self, ids: &[InstrumentId], is_lost: bool) {
+        for id in ids {
+            if let Some(stream) = self.streams.get_mut(id.index()) {
+                (stream.latest, stream.is_lost) = (None, is_lost);
+            }
+        }
+    }
+
+    /// Which of `ids` each client (by index) wants, in the order of `ids`.
+    pub(super) fn interested(&self, ids: &[InstrumentId]) -> BTreeMap<u32, Vec<InstrumentId>> {
+        let mut clients = BTreeMap::<u32, Vec<InstrumentId>>::new();
+        for &id in ids {
+            let Some(stream) = self.streams.get(id.index()) else { continue };
+            for group in stream.interests.chunk_by(|a, b| a.client == b.client) {
+                clients.entry(group[0].client).or_default().push(id);
+            }
+        }
+        clients
     }
 
     /// The exchange ended the stream: the next interest asks it again. Returns the clients (by
@@ -198,7 +224,7 @@ impl Hub {
         let Some(stream) = self.streams.get_mut(id.index()) else { return Vec::new() };
         stream.upstream = Upstream::Off;
         stream.is_preloaded = false;
-        stream.latest = None;
+        (stream.latest, stream.is_lost) = (None, false);
         let mut clients: Vec<u32> = stream.interests.iter().map(|at| at.client).collect();
         clients.dedup();
         clients

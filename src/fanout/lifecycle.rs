@@ -294,7 +294,7 @@ impl Fanout {
                     client.is_unread = false;
                     self.payload.clear();
                     let text = "the server is going down; connect again";
-                    write_notice(&mut self.payload, "draining", text, now);
+                    write_notice(&mut self.payload, "draining", text, None, now);
                     self.send_payload(id);
                     self.settle(id, now);
                     self.offer(id);

@@ -185,6 +185,16 @@ impl Fanout {
             FeedEvent::Rejected { instrument, message, exchange_message } => {
                 self.reject(instrument, &message, &exchange_message, now);
             }
+            FeedEvent::SessionLost { market, instruments, why } => {
+                self.hub.set_lost(&instruments, true);
+                let message = format!("the connection to {market} is lost: {why}");
+                self.tell_session("session_lost", &message, market, &instruments, now);
+            }
+            FeedEvent::SessionBack { market, instruments } => {
+                self.hub.set_lost(&instruments, false);
+                let message = format!("the connection to {market} is back");
+                self.tell_session("session_back", &message, market, &instruments, now);
+            }
         }
     }
 

@@ -148,14 +148,25 @@ pub(super) fn write_pong(out: &mut Vec<u8>, now: Now, id: Option<&str>) {
     write_end(out, id);
 }
 
-/// Appends a `notice`: something every client should know.
-pub(super) fn write_notice(out: &mut Vec<u8>, code: &str, message: &str, now: Now) {
+/// Appends a `notice`: something that a client should know, `about` all it has or some symbols.
+pub(super) fn write_notice(
+    out: &mut Vec<u8>,
+    code: &str,
+    message: &str,
+    about: Option<(Market, &[&str])>,
+    now: Now,
+) {
     out.extend_from_slice(b"{\"type\":\"notice\",\"current_time\":\"");
     write_current_time(out, now);
     out.extend_from_slice(b"\",\"message\":");
-    write_string(out, message);
+    write_string(out, cut(message));
     write_field(out, "system_message", Some(code));
-    out.push(b'}');
+    if let Some((market, symbols)) = about {
+        write_field(out, "exchange", Some(market.venue().name()));
+        write_field(out, "contract_type", Some(market.contract_type().name()));
+        write_symbols(out, symbols, SYMBOLS_BYTES_MAX);
+    }
+    write_end(out, None);
 }
 
 /// Begins with a comma.
@@ -309,7 +320,7 @@ mod tests {
     #[test]
     fn a_pong_and_a_notice_tell_the_time() {
         assert_eq!(json(|out| write_pong(out, Now::default(), Some("4")))["id"], 4);
-        let notice = json(|out| write_notice(out, "draining", "bye", Now::default()));
+        let notice = json(|out| write_notice(out, "draining", "bye", None, Now::default()));
         assert_eq!(notice["current_time"], "1970-01-01T00:00:00.000000+00:00");
         let none = json(|out| write_unsubscribed(out, None, &["A"], None));
         assert_eq!(none, serde_json::json!({"type": "unsubscribed", "symbols": ["A"]}));

@@ -12,7 +12,8 @@ use crate::wire::write_text_frame;
 use super::client::{Phase, Subscription};
 use super::hub::Interest;
 use super::protocol::{
-    ListWriter, Refusal, Shown, write_error, write_pong, write_subscribed, write_unsubscribed,
+    ListWriter, Refusal, Shown, write_error, write_notice, write_pong, write_subscribed,
+    write_unsubscribed,
 };
 use super::request::{self, Op, Request, Wanted};
 use super::{ClientId, Fanout, Output, Timer};
@@ -273,6 +274,31 @@ impl Fanout {
         self.settle(id, now);
         self.offer(id);
         self.arm(id);
+    }
+
+    /// Sends a `notice` about a session to each client that wants some of its `instruments`, with
+    /// the symbols that it wants.
+    pub(super) fn tell_session(
+        &mut self,
+        code: &str,
+        message: &str,
+        market: Market,
+        instruments: &[InstrumentId],
+        now: Now,
+    ) {
+        if self.is_draining {
+            return;
+        }
+        for (index, wanted) in self.hub.interested(instruments) {
+            let id = self.clients.at(index).id;
+            let named = wanted.iter().map(|&one| &*self.hub.instrument(one).symbol);
+            let symbols: Vec<&str> = named.collect();
+            self.payload.clear();
+            let about = Some((market, &symbols[..]));
+            write_notice(&mut self.payload, code, message, about, now);
+            self.send_payload(id);
+            self.offer(id);
+        }
     }
 
     /// Sends an `error`; the connection stays.

@@ -119,6 +119,7 @@ impl Feed {
             Consequence::Unwanted => {}
             Consequence::Delivered => {
                 self.sessions[index].has_delivered = true;
+                self.tell_back(index);
                 self.prove(index);
                 self.take_over(index, now);
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::clock::MonoNs;
 use crate::limits::{CLOSE_DRAIN, CONNECT_PATIENCE};
 use crate::market::Market;
-use crate::messages::Severity;
+use crate::messages::{FeedEvent, Severity};
 use crate::metrics::ConnectionErrorKind;
 use crate::venue::{self, SubscribeOp};
 use crate::wire::{Connection, WireError};
@@ -164,11 +164,13 @@ impl Feed {
             return;
         }
         session.is_replaced = true;
+        let is_told_lost = std::mem::take(&mut session.is_told_lost);
         let (market, members) = (session.market, session.members.clone());
         self.notice(Severity::Info, market, format!("session {index} is replaced: {why}"));
         let successor = self.new_session(market, now);
         self.sessions[successor].members = members;
         self.sessions[successor].replaces = Some(index);
+        self.sessions[successor].is_told_lost = is_told_lost;
     }
 
     /// Ends the session that this one replaces, if this one is ready.
@@ -219,6 +221,7 @@ impl Feed {
             self.fail_trial(market, now);
         }
         self.forget_deliveries(index, now);
+        self.tell_lost(index, why);
         let session = &mut self.sessions[index];
         session.was_lost = true;
         let retry_at = if session.is_replaced || session.members.is_empty() || self.is_stopping {
@@ -237,6 +240,27 @@ impl Feed {
             self.transmit(index);
         } else {
             self.finish_close(index, socket);
+        }
+    }
+
+    /// Tells the clients, once from the loss of a session that served them to its return.
+    fn tell_lost(&mut self, index: usize, why: &str) {
+        let session = &mut self.sessions[index];
+        let serves = session.is_open() && !session.is_replaced && !session.members.is_empty();
+        if !serves || self.is_stopping || std::mem::replace(&mut session.is_told_lost, true) {
+            return;
+        }
+        let (market, instruments) = (session.market, session.members.clone());
+        let event = FeedEvent::SessionLost { market, instruments, why: why.to_owned() };
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// The counterpart of [`Self::tell_lost`], when the first candle is there.
+    pub(super) fn tell_back(&mut self, index: usize) {
+        let session = &mut self.sessions[index];
+        if std::mem::take(&mut session.is_told_lost) && !session.members.is_empty() {
+            let (market, instruments) = (session.market, session.members.clone());
+            self.outputs.push_back(Output::Event(FeedEvent::SessionBack { market, instruments }));
         }
     }
 

@@ -28,6 +28,8 @@ pub(super) struct Session {
     pub(super) is_on_trial: bool,
     /// Whether a session at this place was lost.
     pub(super) was_lost: bool,
+    /// Whether the clients were told that it is lost, and not yet that it is back.
+    pub(super) is_told_lost: bool,
     /// Whether to use the venue's alternate path.
     pub(super) is_alternate: bool,
     /// Whether this connection delivered a candle.
@@ -76,6 +78,7 @@ impl Session {
             backoff: Backoff::default(),
             is_on_trial: false,
             was_lost: false,
+            is_told_lost: false,
             is_alternate: false,
             has_delivered: false,
             has_complained: false,

@@ -216,7 +216,7 @@ fn a_request_head_that_never_ends_is_answered_with_408() {
     world.pass(Duration::from_millis(10_001));
     assert!(world.socket(id).bytes.starts_with(b"HTTP/1.1 408 "));
     let id = world.accept();
-    world.send(id, b"POST / HTTP/1.1\r\n\r\n");
+    world.send(id, b"POST / HTTP/1.1\r\nHost: h\r\n\r\n");
     assert!(world.socket(id).bytes.starts_with(b"HTTP/1.1 405 "));
     assert!(world.socket(id).has_fin);
 }

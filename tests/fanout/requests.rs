@@ -203,3 +203,30 @@ fn who_subscribes_nothing_is_told_and_closed() {
     assert_eq!(texts[0]["system_message"], "subscribe_timeout");
     assert_eq!(close.unwrap().0, 1008);
 }
+
+#[test]
+fn a_lost_session_is_told_to_whom_it_concerns_and_no_stale_candle_is_shown() {
+    let mut world = World::new();
+    let (both, other) = (world.open_with(TWO), world.open_with(BTC));
+    world.open_candle("BTCUSDT", 0, "1");
+    world.open_candle("ETHUSDT", 0, "2");
+    (world.texts(both), world.texts(other));
+    world.session("ETHUSDT", false);
+    let told = world.texts(both);
+    assert_eq!(told.len(), 1);
+    assert_eq!(
+        (&told[0]["type"], &told[0]["system_message"]),
+        (&"notice".into(), &"session_lost".into())
+    );
+    assert_eq!(told[0]["symbols"], serde_json::json!(["ETHUSDT"]));
+    assert!(world.texts(other).is_empty(), "BTCUSDT has another session");
+    world.open_candle("ETHUSDT", 0, "3");
+    let late = world.open_with(TWO);
+    assert_eq!(world.summary(late)[1..], ["quote BTCUSDT 1"], "and nothing from before the loss");
+    world.texts(both);
+    world.session("ETHUSDT", true);
+    assert_eq!(world.texts(both)[0]["system_message"], "session_back");
+    world.open_candle("ETHUSDT", 0, "4");
+    let later = world.open_with(TWO);
+    assert_eq!(world.summary(later)[1..], ["quote BTCUSDT 1", "quote ETHUSDT 4"]);
+}

@@ -166,6 +166,19 @@ impl World {
         self.drive();
     }
 
+    /// The session that carries `symbol` alone is lost, or back.
+    pub fn session(&mut self, symbol: &str, is_back: bool) {
+        let market = Market::find(Venue::Binance, "spot").unwrap();
+        let instruments = vec![self.ids[symbol]];
+        let event = if is_back {
+            FeedEvent::SessionBack { market, instruments }
+        } else {
+            FeedEvent::SessionLost { market, instruments, why: "reset by peer".to_owned() }
+        };
+        self.fanout.handle_feed(event, self.now);
+        self.drive();
+    }
+
     /// Time passes, wakeup by wakeup.
     pub fn pass(&mut self, duration: Duration) {
         let end = self.now.mono.after(duration);

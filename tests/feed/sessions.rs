@@ -14,10 +14,30 @@ const SECOND: Duration = Duration::from_secs(1);
 fn rejected(pair: &Pair) -> Vec<(InstrumentId, &str)> {
     let event = |event| match event {
         &FeedEvent::Rejected { instrument, ref exchange_message, .. } => {
-            (instrument, exchange_message.as_str())
+            Some((instrument, exchange_message.as_str()))
         }
+        FeedEvent::SessionLost { .. } | FeedEvent::SessionBack { .. } => None,
     };
-    pair.events.iter().map(event).collect()
+    pair.events.iter().filter_map(event).collect()
+}
+
+#[test]
+fn a_lost_session_is_told_once_and_again_when_it_delivers() {
+    let mut pair = Pair::subscribed(&["BTCUSDT", "ETHUSDT"]);
+    pair.cut();
+    pair.manners.refuses_tcp = true;
+    pair.pass(SECOND * 10);
+    let instruments = vec![InstrumentId(0), InstrumentId(1)];
+    let market = market("spot");
+    let why = "reset by peer".to_owned();
+    let lost = FeedEvent::SessionLost { market, instruments: instruments.clone(), why };
+    assert_eq!(pair.events, [lost], "attempts that fail are no news");
+    pair.manners.refuses_tcp = false;
+    pair.pass(SECOND * 60);
+    assert_eq!(pair.events.len(), 1, "a connection that delivers nothing is no news either");
+    pair.push(&kline("ETHUSDT", 0, "2", false, START_MS));
+    pair.push(&kline("ETHUSDT", 0, "3", false, START_MS + 1));
+    assert_eq!(pair.events[1..], [FeedEvent::SessionBack { market, instruments }]);
 }
 
 #[test]
