@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use crate::clock::Now;
 use crate::limits::{CLIENT_SERIES_MAX, INSTRUMENTS_MAX};
 use crate::market::{Instrument, InstrumentId, Market};
-use crate::messages::{Notice, Severity};
+use crate::messages::Command;
 use crate::wire::write_text_frame;
 
 use super::client::{Phase, Subscription};
@@ -16,7 +16,7 @@ use super::protocol::{
     write_unsubscribed,
 };
 use super::request::{self, Op, Request, Wanted};
-use super::{ClientId, Fanout, Output, Timer};
+use super::{ClientId, Fanout, Timer};
 
 impl Fanout {
     /// One text message of a client.
@@ -241,9 +241,8 @@ impl Fanout {
         let clients = self.hub.reject(of);
         let Some(_) = self.hub.stream(of) else { return };
         let Instrument { market, symbol, .. } = self.hub.instrument(of).clone();
-        let text = format!("{symbol} was refused: {message} {exchange}");
-        let notice = Notice { severity: Severity::Warning, market: Some(market), text };
-        self.outputs.push_back(Output::Notice(notice));
+        // The refusal may have crossed a new Subscribe: then the shard streams it for nobody.
+        self.command(of, Command::Unsubscribe { id: of });
         let exchange_message = (!exchange.is_empty()).then(|| exchange.to_owned());
         let refusal = Refusal {
             symbols: vec![symbol.to_string()],

@@ -285,7 +285,9 @@ impl Feed {
         let Some(stream) = self.streams.stream(id) else { return };
         let Instrument { market, symbol, .. } = stream.instrument.clone();
         let message = format!("{market} has no symbol {symbol}");
-        self.notice(Severity::Warning, market, format!("{message}: {words}"));
+        let colon = if words.is_empty() { "" } else { ": " };
+        let text = format!("no symbol {symbol} here{colon}{words}");
+        self.notice(Severity::Warning, market, text);
         let exchange_message = words.to_owned();
         let event = FeedEvent::Rejected { instrument: id, message, exchange_message };
         self.outputs.push_back(Output::Event(event));

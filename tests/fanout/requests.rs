@@ -4,7 +4,7 @@ use connector_wss::clock::UnixMs;
 use connector_wss::fanout::ClientId;
 use connector_wss::limits::UNSUBSCRIBE_LINGER;
 use connector_wss::market::FinalBy;
-use connector_wss::messages::MarketEvent;
+use connector_wss::messages::{Command, MarketEvent};
 use std::time::Duration;
 
 use super::world::*;
@@ -229,4 +229,19 @@ fn a_lost_session_is_told_to_whom_it_concerns_and_no_stale_candle_is_shown() {
     world.open_candle("ETHUSDT", 0, "4");
     let later = world.open_with(TWO);
     assert_eq!(world.summary(later)[1..], ["quote BTCUSDT 1", "quote ETHUSDT 4"]);
+}
+
+#[test]
+fn a_refusal_that_crossed_a_new_subscription_leaves_no_stream_behind() {
+    let mut world = World::new();
+    let first = world.open_with(BTC);
+    world.say(first, r#"{"op":"unsubscribe"}"#);
+    world.pass(UNSUBSCRIBE_LINGER);
+    world.open_with(BTC);
+    world.commands.clear();
+    world.reject("BTCUSDT");
+    let id = world.ids["BTCUSDT"];
+    assert_eq!(world.commands, [Command::Unsubscribe { id }]);
+    world.open_with(BTC);
+    assert!(matches!(world.commands[1], Command::Subscribe { .. }), "asked again");
 }
