@@ -101,7 +101,10 @@ impl Feed {
             Message::ShutdownNotice => Ok(Consequence::ShuttingDown),
         });
         match read.unwrap_or(Err(DecodeErrorKind::Json)) {
-            Ok(Consequence::Delivered) if self.sessions[index].has_delivered => false,
+            Ok(Consequence::Delivered) if self.sessions[index].has_delivered => {
+                self.sessions[index].last_candle = now.mono;
+                false
+            }
             Ok(Consequence::Unwanted) => false,
             Ok(consequence) => {
                 self.follow(index, consequence, text, now.mono);
@@ -118,7 +121,9 @@ impl Feed {
         match consequence {
             Consequence::Unwanted => {}
             Consequence::Delivered => {
-                self.sessions[index].has_delivered = true;
+                let session = &mut self.sessions[index];
+                (session.has_delivered, session.is_suspect) = (true, false);
+                session.last_candle = now;
                 self.tell_back(index);
                 self.prove(index);
                 self.take_over(index, now);

@@ -90,7 +90,8 @@ impl Feed {
         let life = self.dice.between(life, life + RENEWAL_SPREAD);
         let session = &mut self.sessions[index];
         session.phase = Phase::Open { since: now };
-        (session.last_received, session.renew_at) = (now, now.after(life));
+        (session.last_received, session.last_candle) = (now, now);
+        session.renew_at = now.after(life);
         session.next_ping = now.after(self.config.ping_interval);
         for &id in &session.members {
             session.script.want(SubscribeOp::Subscribe, id);
@@ -108,7 +109,7 @@ impl Feed {
         let session = &mut self.sessions[index];
         if !is_reading {
             // Nobody reads the socket: its silence says nothing.
-            session.last_received = now;
+            (session.last_received, session.last_candle) = (now, now);
             session.ping_sent = session.ping_sent.map(|_| now);
         }
         if session.script.unanswered_since().is_some_and(|at| at.after(CONNECT_PATIENCE) <= now) {
@@ -135,6 +136,9 @@ impl Feed {
         }
         if is_old {
             self.renew(index, "it is nearly a day old", now);
+        }
+        if self.doubt_at(&self.sessions[index]) <= now {
+            self.doubt(index, now);
         }
         if self.sessions[index].next_check <= now {
             self.collect_checks(index, now);
@@ -385,7 +389,7 @@ impl Feed {
                 let answer = session.script.unanswered_since();
                 let pong = session.ping_sent.map(|at| at.after(self.config.ping_timeout));
                 let proof = session.is_on_trial.then(|| since.after(HEALTHY_AFTER));
-                let fixed = session.renew_at.min(session.next_check);
+                let fixed = session.renew_at.min(session.next_check).min(self.doubt_at(session));
                 let ping = ping_due(session, self.config.inactivity_timeout);
                 let rest = [answer.map(|at| at.after(CONNECT_PATIENCE)), pong, proof];
                 let rest = rest.into_iter().chain([session.script.speaks_at()]).flatten();

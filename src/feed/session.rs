@@ -36,7 +36,11 @@ pub(super) struct Session {
     pub(super) has_delivered: bool,
     /// Whether a decode error of this connection was told to the log.
     pub(super) has_complained: bool,
+    /// Whether the exchange has news that this silent session did not deliver.
+    pub(super) is_suspect: bool,
     pub(super) last_received: MonoNs,
+    /// When the newest candle came; when the session opened, if none did.
+    pub(super) last_candle: MonoNs,
     /// When the unanswered ping was sent.
     pub(super) ping_sent: Option<MonoNs>,
     pub(super) next_ping: MonoNs,
@@ -82,7 +86,9 @@ impl Session {
             is_alternate: false,
             has_delivered: false,
             has_complained: false,
+            is_suspect: false,
             last_received: MonoNs(0),
+            last_candle: MonoNs(0),
             ping_sent: None,
             next_ping: MonoNs(u64::MAX),
             renew_at: MonoNs(u64::MAX),
@@ -111,7 +117,7 @@ impl Session {
         self.wire = None;
         let limits = venue::limits(self.market);
         self.script = Script::new(Budget::new(limits.messages, limits.messages_window));
-        (self.has_delivered, self.has_complained) = (false, false);
+        (self.has_delivered, self.has_complained, self.is_suspect) = (false, false, false);
         (self.ping_sent, self.next_ping) = (None, MonoNs(u64::MAX));
         (self.renew_at, self.next_check) = (MonoNs(u64::MAX), MonoNs(u64::MAX));
     }

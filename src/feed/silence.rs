@@ -14,7 +14,7 @@ use crate::metrics::ConnectionErrorKind;
 use crate::venue::{self, SymbolCheck};
 
 use super::plan::Check;
-use super::session::Phase;
+use super::session::{Phase, Session};
 use super::{Feed, Output};
 
 /// Questions under way and waiting.
@@ -135,7 +135,7 @@ impl Feed {
             SymbolCheck::Undecided if self.is_long_silent(id, now) => self.lose_silent(id, now),
             SymbolCheck::Undecided => self.recheck(id, fingerprint, idle, now),
             SymbolCheck::Known { fingerprint: new } => match fingerprint {
-                Some(old) if old != new => self.judge_silent(id, new, now),
+                Some(old) if old != new => self.judge_silent(id, old, new, now),
                 _ => self.recheck(id, Some(new), idle / 2, now),
             },
         }
@@ -160,9 +160,32 @@ impl Feed {
         *next = at.min(*next);
     }
 
+    /// When a session that has delivered is silent for so long that REST is asked about it.
+    pub(super) fn doubt_at(&self, session: &Session) -> MonoNs {
+        match session.has_delivered {
+            true => session.last_candle.after(self.config.stream_idle_timeout),
+            false => MonoNs(u64::MAX),
+        }
+    }
+
+    /// A session has delivered and fell silent, though its pings may be answered: from here on it
+    /// has to prove itself anew. One member speaks for all.
+    pub(super) fn doubt(&mut self, index: usize, now: MonoNs) {
+        let session = &mut self.sessions[index];
+        session.has_delivered = false;
+        let Some(&id) = session.members.first() else { return };
+        let Some(stream) = self.streams.stream_mut(id) else { return };
+        stream.is_delivering = false;
+        if !matches!(stream.check, Check::Asked { .. }) {
+            stream.check = Check::Due { at: now, fingerprint: None };
+            session.next_check = now;
+        }
+    }
+
     /// The exchange's candle of `id` changes and we are told nothing of it: if the whole session
-    /// is silent, it is lost; else the one stream is asked for again.
-    fn judge_silent(&mut self, id: InstrumentId, fingerprint: u64, now: MonoNs) {
+    /// is silent, and still is when the push has had its time, it is lost; else the one stream is
+    /// asked for again.
+    fn judge_silent(&mut self, id: InstrumentId, old: u64, fingerprint: u64, now: MonoNs) {
         let Some(index) = self.carrier(id) else { return };
         let session = &mut self.sessions[index];
         if !session.is_open() {
@@ -172,6 +195,9 @@ impl Feed {
             session.script.want_alone([id].into_iter());
             return self.recheck(id, Some(fingerprint), RECHECK_LONE, now);
         }
+        if !std::mem::replace(&mut session.is_suspect, true) {
+            return self.recheck(id, Some(old), self.config.stream_idle_timeout / 2, now);
+        }
         self.lose_silent(id, now);
     }
 
@@ -179,7 +205,9 @@ impl Feed {
     fn is_long_silent(&self, id: InstrumentId, now: MonoNs) -> bool {
         let session = self.carrier(id).map(|index| &self.sessions[index]);
         session.is_some_and(|session| match session.phase {
-            Phase::Open { since } => !session.has_delivered && since.after(LONG_SILENCE) <= now,
+            Phase::Open { .. } => {
+                !session.has_delivered && session.last_candle.after(LONG_SILENCE) <= now
+            }
             _ => false,
         })
     }
@@ -191,7 +219,7 @@ impl Feed {
         if let Some(wire) = &mut session.wire {
             wire.send_close(1000, "");
         }
-        let why = "acknowledged, but nothing was delivered";
+        let why = "nothing is delivered, though the exchange has news";
         self.lose_to(index, ConnectionErrorKind::Silent, why, now);
     }
 

@@ -162,6 +162,10 @@ impl<'tape, 'text> Outer<'tape, 'text> {
         let interval =
             Interval::from_name(text(inner.interval)?).ok_or(DecodeErrorKind::BadField)?;
         let candle = inner.candle(contract_type, interval)?;
+        if candle.open_time.0 > event_time.0 + interval.ms() {
+            // Of a future window: taken as closed, it would make every candle until then late.
+            return Err(DecodeErrorKind::BadField);
+        }
         let is_closed = inner.is_closed.ok_or(DecodeErrorKind::MissingField)?.boolean();
         let is_closed = is_closed.ok_or(DecodeErrorKind::BadField)?;
         Ok(Kline { symbol, interval, candle, is_closed, event_time })

@@ -210,7 +210,8 @@ fn a_lost_session_is_told_to_whom_it_concerns_and_no_stale_candle_is_shown() {
     let (both, other) = (world.open_with(TWO), world.open_with(BTC));
     world.open_candle("BTCUSDT", 0, "1");
     world.open_candle("ETHUSDT", 0, "2");
-    (world.texts(both), world.texts(other));
+    world.texts(both);
+    world.texts(other);
     world.session("ETHUSDT", false);
     let told = world.texts(both);
     assert_eq!(told.len(), 1);

@@ -150,6 +150,7 @@ fn each_kind_of_bad_message_has_its_own_count() {
         (&exponent, DecodeErrorKind::BadNumber),
         (&negative, DecodeErrorKind::BadField),
         (&misaligned, DecodeErrorKind::Misaligned),
+        (&kline("BTCUSDT", 500_000, "2", true, START_MS), DecodeErrorKind::BadField),
         (&stranger, DecodeErrorKind::Unknown),
         (trade, DecodeErrorKind::Unknown),
         ("[]", DecodeErrorKind::Unknown),

@@ -132,6 +132,7 @@ fn a_silent_symbol_that_the_exchange_does_not_know_is_rejected_with_its_words() 
     pair.push(&kline("BTCUSDT", 0, "2", false, START_MS));
     pair.pass(SECOND * 9);
     assert!(pair.rests.is_empty());
+    pair.push(&kline("BTCUSDT", 0, "3", false, START_MS + 9_000));
     pair.pass(SECOND * 2);
     assert_eq!(pair.rests, ["http://spot/api/v3/klines?symbol=NOSUCH&interval=1m&limit=1"]);
     assert_eq!(rejected(&pair), [(InstrumentId(1), "Invalid symbol.")]);
@@ -143,7 +144,7 @@ fn a_silent_symbol_that_the_exchange_does_not_know_is_rejected_with_its_words() 
 fn a_session_that_acknowledges_and_stays_silent_is_lost() {
     let mut pair = Pair::new();
     pair.subscribe(0, "coinm", "BTCUSD_PERP");
-    pair.pass(SECOND * 17);
+    pair.pass(SECOND * 22);
     let coinm = pair.metrics.market(market("coinm"));
     assert_eq!(coinm.connection_errors[ConnectionErrorKind::Silent as usize].value(), 1);
     let paths: Vec<_> = pair.connects.iter().map(|connect| connect.1.path.as_str()).collect();
@@ -153,6 +154,24 @@ fn a_session_that_acknowledges_and_stays_silent_is_lost() {
     pair.cut();
     pair.pass(SECOND * 2);
     assert_eq!(pair.connects[2].1.path, "/market/ws");
+}
+
+#[test]
+fn a_session_that_falls_silent_later_is_lost_once_the_exchange_has_news() {
+    let mut pair = Pair::subscribed(&["BTCUSDT", "ETHUSDT"]);
+    pair.push(&kline("BTCUSDT", 0, "2", false, START_MS));
+    pair.push(&kline("ETHUSDT", 0, "2", false, START_MS));
+    pair.pass(SECOND * 9);
+    assert!(pair.rests.is_empty());
+    pair.pass(SECOND * 8);
+    assert_eq!(pair.rests.len(), 2, "one symbol speaks for all");
+    pair.push(&kline("ETHUSDT", 0, "3", false, START_MS + 17_000));
+    pair.pass(SECOND * 9);
+    assert_eq!(pair.errors(ConnectionErrorKind::Silent), 0, "it was only slow");
+    pair.pass(SECOND * 14);
+    assert_eq!(pair.errors(ConnectionErrorKind::Silent), 1);
+    pair.pass(SECOND * 2);
+    assert_eq!(pair.streams(), ["btcusdt@kline_1m", "ethusdt@kline_1m"]);
 }
 
 #[test]
@@ -222,6 +241,7 @@ fn an_announced_shutdown_is_survived_without_a_pause() {
 #[test]
 fn a_session_is_renewed_before_a_day_is_over() {
     let mut pair = Pair::subscribed(&["BTCUSDT"]);
+    pair.manners.is_still = true;
     pair.push(&kline("BTCUSDT", 0, "2", false, START_MS));
     pair.pass(SECOND * 3600 * 22);
     assert_eq!(pair.connects.len(), 1);
@@ -271,11 +291,11 @@ fn connects_stay_within_the_share_of_this_shard() {
     let settings =
         FeedConfig { max_symbols_per_session: 1, shards: 27, breaker_threshold: 1000, ..config() };
     let mut pair = Pair::with(settings);
+    pair.manners.is_still = true;
     for id in 0..25 {
         pair.subscribe(id, "spot", &format!("S{id}"));
     }
     assert_eq!(pair.connects.len(), 10);
-    pair.manners.rest_status = Some(503);
     pair.push(&kline("S0", 0, "2", false, START_MS));
     pair.pass(SECOND * 299);
     assert_eq!(pair.connects.len(), 10);
