@@ -100,7 +100,7 @@ impl Feed {
         if was_lost {
             self.market_metrics(market).reconnections.increment();
         }
-        let word = if was_lost { "again" } else { "up" };
+        let word = if was_lost { "up again" } else { "up" };
         self.notice(Severity::Info, market, format!("session {index} is {word}: {count} symbols"));
     }
 
@@ -237,8 +237,12 @@ impl Feed {
         let has_last_words = session.is_open()
             && socket == Socket::Open
             && session.wire.as_ref().is_some_and(|wire| !wire.outgoing().is_empty());
+        let fate = if session.is_open() { "is lost" } else { "did not come up" };
+        let retry = retry_at.map_or(String::new(), |at| {
+            format!("; next attempt in {:.1} s", at.since(now).as_secs_f64())
+        });
         session.phase = Phase::Closing { since: now, retry_at };
-        let text = format!("session {index} is lost ({}): {why}", kind.label());
+        let text = format!("session {index} {fate} ({}): {why}{retry}", kind.label());
         self.notice(Severity::Warning, market, text);
         if has_last_words {
             self.transmit(index);

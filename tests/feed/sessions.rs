@@ -32,6 +32,8 @@ fn a_lost_session_is_told_once_and_again_when_it_delivers() {
     let why = "reset by peer".to_owned();
     let lost = FeedEvent::SessionLost { market, instruments: instruments.clone(), why };
     assert_eq!(pair.events, [lost], "attempts that fail are no news");
+    let attempt = "session 0 did not come up (tcp): refused; next attempt in ";
+    assert!(pair.notices.iter().any(|notice| notice.text.starts_with(attempt)));
     pair.manners.refuses_tcp = false;
     pair.pass(SECOND * 60);
     assert_eq!(pair.events.len(), 1, "a connection that delivers nothing is no news either");
