@@ -191,8 +191,10 @@ impl FanoutCore {
             }
             let client =
                 Client { id, stream, is_blocked: false, is_half_closed: false, wants_fin: false };
-            assert!(self.clients[slot].is_none(), "an id is given out once at a time");
-            self.clients[slot] = Some(client);
+            // A client that ended in this turn may still be here: its slot is free for the engine,
+            // and its `Output::Close` not yet read. Its socket is closed by being replaced.
+            let before = self.clients[slot].replace(client);
+            assert!(before.is_none_or(|before| before.id != id), "an id is given out once");
             // The request often comes with the connection: read it in this turn.
             self.read(slot, now, waiter);
         }
@@ -250,8 +252,13 @@ impl FanoutCore {
                     }
                     self.write(client.index(), now, waiter);
                 }
-                // Dropping the socket closes it and takes it out of the epoll set.
-                Output::Close { client } => self.clients[client.index()] = None,
+                // Dropping the socket closes it and takes it out of the epoll set. By now the slot
+                // may be another client's, or none where watching its socket failed.
+                Output::Close { client: id } => {
+                    if let Some(slot) = self.clients.get_mut(id.index()) {
+                        slot.take_if(|client| client.id == id);
+                    }
+                }
                 Output::Command { shard, command } => {
                     self.unsent_commands.push_back((shard, command));
                     self.send_commands();

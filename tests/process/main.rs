@@ -4,6 +4,7 @@
 
 mod client;
 mod harness;
+mod hostile;
 mod outage;
 mod replay;
 mod requests;
