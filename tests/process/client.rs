@@ -4,6 +4,7 @@
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 use tungstenite::protocol::CloseFrame;
 use tungstenite::{Message, WebSocket};
 
@@ -50,7 +51,19 @@ impl Client {
 
     /// `None` if the server does not take it.
     pub(crate) fn try_connect(server: SocketAddr) -> Option<Self> {
-        let stream = TcpStream::connect(server).ok()?;
+        Self::upgrade(TcpStream::connect(server).ok()?, server)
+    }
+
+    /// One for whom the kernel holds next to nothing, so that the server soon notices that it does
+    /// not read.
+    pub(crate) fn connect_narrow(server: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.connect(&server.into()).unwrap();
+        Self::upgrade(socket.into(), server).unwrap()
+    }
+
+    fn upgrade(stream: TcpStream, server: SocketAddr) -> Option<Self> {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Some(Self(tungstenite::client(format!("ws://{server}/"), stream).ok()?.0))
     }

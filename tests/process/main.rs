@@ -8,5 +8,7 @@ mod hostile;
 mod outage;
 mod replay;
 mod requests;
+mod shutdown;
 mod starting;
 mod streams;
+mod truth;
