@@ -56,12 +56,8 @@ fn every_client_is_told_and_closed_with_1001() {
 #[test]
 fn what_is_owed_is_written_before_the_close() {
     let symbols: Vec<String> = (1..=400).map(|number| format!("SIM{number:04}USDT")).collect();
-    let options = SimOptions {
-        symbols_extra: symbols.len(),
-        time_scale: 60,
-        close_delay_ms: Some((5, 120)),
-        ..SimOptions::default()
-    };
+    let options =
+        SimOptions { symbols_extra: symbols.len(), time_scale: 240, ..SimOptions::default() };
     let simulator = sim::start(options).unwrap();
     let buffer = ("CONNECTOR_CLIENT_BUFFER_MAX", "1000000000");
     let mut server = Server::start(simulator.env(), &[("CONNECTOR_DRAIN_TIMEOUT", "20"), buffer]);
@@ -96,16 +92,20 @@ fn what_is_owed_is_written_before_the_close() {
     assert_eq!(server.process.wait().code(), Some(0));
 }
 
-/// A client under load that stops reading, until the server finds its socket full.
+/// A client of the exchange under load that never reads; the server has found its socket full.
 fn stuck_client(server: &Server) -> Client {
+    let symbols: Vec<String> = (1..=50).map(|number| format!("SIM{number:04}USDT")).collect();
+    let request = serde_json::json!({
+        "exchange": "binance", "contract_type": "spot", "symbols": symbols,
+    });
     let mut client = Client::connect_narrow(server.clients);
-    client.send(BTC);
+    client.send(&request.to_string());
     wait_until("the socket is full", || server.metric("connector_conflated_total", &[]) > 0.0);
     client
 }
 
 fn loaded() -> SimOptions {
-    SimOptions { updates_per_second: 5_000, ..SimOptions::default() }
+    SimOptions { symbols_extra: 50, updates_per_second: 100, ..SimOptions::default() }
 }
 
 #[test]
