@@ -37,6 +37,9 @@ fn main() {
     }
 }
 
+/// Before each measurement, at the same rate.
+const WARM_UP: Duration = Duration::from_millis(500);
+
 /// What stands between the exchange and the client.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Relay {
@@ -123,18 +126,24 @@ fn measure(relay: Relay, rate: u64, duration: Duration) -> Row {
     let (mut process, address) = start(relay, listener.local_addr().unwrap());
     let mut exchange = Exchange::default();
     let mut client = attach(relay, &listener, &mut exchange, address);
-    let warm_up = Duration::from_millis(500);
-    run_load(&mut exchange, &mut client, rate, warm_up);
-    let cpu_before = cpu_time(process.id());
-    let first = exchange.sent;
-    let delays = run_load(&mut exchange, &mut client, rate, duration);
-    let cpu = cpu_time(process.id()) - cpu_before;
-    let messages = exchange.sent - first;
+    let (cpu, delays) = std::thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            // The load on the first CPU, the pinned relays on the last: what is measured is not
+            // the scheduler. A thread of its own, because a relay inherits its starter's CPUs.
+            relays::pin(<[_]>::first);
+            run_load(&mut exchange, &mut client, rate, WARM_UP);
+            let before = cpu_time(process.id());
+            let delays = run_load(&mut exchange, &mut client, rate, duration);
+            (cpu_time(process.id()) - before, delays)
+        });
+        load.join().unwrap()
+    });
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let messages = rate * u64::try_from(duration.as_millis()).unwrap() / 1000;
     let conflated = messages - delays.len();
     let may_conflate = matches!(relay, Relay::Spin | Relay::Adaptive);
     assert!(conflated == 0 || may_conflate, "{}: every message arrives", relay.name());
-    process.kill().unwrap();
-    process.wait().unwrap();
     assert!(!delays.is_empty(), "{}: nothing was measured", relay.name());
     Row { delays, cpu, messages, conflated }
 }

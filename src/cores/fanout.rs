@@ -195,9 +195,10 @@ impl FanoutCore {
             }
             let client =
                 Client { id, stream, is_blocked: false, is_half_closed: false, wants_fin: false };
-            // A client that the engine gave up in this very turn may still be here: it is closed by
-            // being replaced, and its own Close finds another id.
-            self.clients[slot] = Some(client);
+            // A client that ended in this turn may still be here: its slot is free for the engine,
+            // and its `Output::Close` not yet read. Its socket is closed by being replaced.
+            let before = self.clients[slot].replace(client);
+            assert!(before.is_none_or(|before| before.id != id), "an id is given out once");
             // The request often comes with the connection: read it in this turn.
             self.read(slot, now, waiter);
         }
@@ -255,10 +256,11 @@ impl FanoutCore {
                         self.write(id.index(), now, waiter);
                     }
                 }
+                // Dropping the socket closes it and takes it out of the epoll set. By now the slot
+                // may be another client's, or none where watching its socket failed.
                 Output::Close { client: id } => {
-                    // Dropping the socket closes it and takes it out of the epoll set.
-                    if self.client(id).is_some() {
-                        self.clients[id.index()] = None;
+                    if let Some(slot) = self.clients.get_mut(id.index()) {
+                        slot.take_if(|client| client.id == id);
                     }
                 }
                 Output::Command { shard, command } => {

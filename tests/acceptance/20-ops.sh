@@ -53,4 +53,4 @@ else
   skip "a real Prometheus" "it is not there"
 fi
 kill -TERM "$ops_pid"
-wait "$ops_pid" || bad "SIGTERM ends the server with exit code 0"
+check_ends "SIGTERM ends the server with exit code 0" "$ops_pid"

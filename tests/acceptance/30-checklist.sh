@@ -22,9 +22,9 @@ if [ -n "$websocat" ]; then
   done
 fi
 kill -TERM "$first_pid"
-check "the first stops with exit code 0" wait "$first_pid"
+check_ends "the first stops with exit code 0" "$first_pid"
 check "its log ends with Server shutdown complete" \
   sh -c "tail -n 1 '$dir/logs/connector.log' | grep -q 'Server shutdown complete'"
 check "the second is untouched" curl -fs "http://127.0.0.1:$second_ops/health"
 kill -TERM "$second_pid"
-check "the second stops with exit code 0" wait "$second_pid"
+check_ends "the second stops with exit code 0" "$second_pid"

@@ -30,6 +30,13 @@ check() {
   if out=$("$@" 2>&1); then ok "$name"; else bad "$name" "$out"; fi
 }
 
+# check_ends NAME PID: the process, a child of this shell, must end with exit code 0.
+check_ends() {
+  local code=0
+  wait "$2" || code=$?
+  if [ "$code" = 0 ]; then ok "$1"; else bad "$1" "exit code $code"; fi
+}
+
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
 # until_true SECONDS COMMAND…: waits until the command succeeds.

@@ -1,0 +1,14 @@
+//! The programs as their users run them: real processes, real loopback sockets.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod client;
+mod harness;
+mod hostile;
+mod outage;
+mod replay;
+mod requests;
+mod shutdown;
+mod starting;
+mod streams;
+mod truth;

@@ -1,0 +1,125 @@
+//! Starting: side by side, and refused in words that say what to do.
+
+use std::process::Command;
+
+use super::client::{BTC_3, assert_served_three};
+use super::harness::{Process, Server};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_connector-wss");
+
+/// What is said by a start that is refused.
+fn refused(command: &mut Command, env: &[(&str, &str)]) -> String {
+    let env: Vec<_> = env.iter().map(|&(name, value)| (name.into(), value.into())).collect();
+    let mut process = Process::spawn(command, &env);
+    assert!(!process.wait().success());
+    let said = process.stderr();
+    assert!(!said.contains("panicked") && !said.contains("RUST_BACKTRACE"), "{said}");
+    said
+}
+
+fn program() -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.arg("--simulate");
+    command
+}
+
+#[test]
+fn two_instances_serve_side_by_side() {
+    let servers = [Server::simulated(), Server::simulated()];
+    assert_ne!(servers[0].clients.port(), servers[1].clients.port());
+    for server in &servers {
+        assert_served_three(&mut server.ask(BTC_3));
+        assert_eq!(server.metric("connector_clients_accepted_total", &[]), 1.0);
+    }
+}
+
+#[test]
+fn a_taken_port_is_refused_by_the_name_of_its_variable() {
+    let server = Server::simulated();
+    let clients = server.clients.port().to_string();
+    let ops = server.ops.port().to_string();
+    let port = "CONNECTOR_WSS_PORT";
+    let health = "CONNECTOR_WSS_HEALTH_CHECK_PORT";
+    for (taken, variable, values) in
+        [(&clients, port, [&*clients, "0"]), (&ops, health, ["0", &*ops])]
+    {
+        let said = refused(&mut program(), &[(port, values[0]), (health, values[1])]);
+        let address = format!("127.0.0.1:{taken}");
+        assert!(said.contains(&address) && said.contains(variable), "{said}");
+        assert!(said.contains("in use"), "{said}");
+    }
+    assert_served_three(&mut server.ask(BTC_3));
+}
+
+#[test]
+fn a_wrong_value_is_refused_with_its_variable_and_what_is_allowed() {
+    for (variable, value, allowed) in [
+        ("CONNECTOR_WSS_PORT", "70000", "a port from 0 to 65535"),
+        ("CONNECTOR_REST_TIMEOUT", "fast", "a number of seconds from"),
+        ("CONNECTOR_WAIT", "sometimes", "spin, adaptive or park"),
+        ("CONNECTOR_CLIENT_BUFFER_MAX", "12", "a whole number from 65536"),
+        ("CONNECTOR_BINANCE_SPOT_WS_URL", "http://x", "ws://host"),
+        ("CONNECTOR_PRELOAD", "binance:margin:X", "binance:usdm"),
+    ] {
+        let said = refused(&mut program(), &[(variable, value)]);
+        for part in [variable, value, allowed] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+}
+
+/// Forbids `io_uring_setup` (425 on every architecture) to the program it then becomes, as the
+/// default seccomp profiles of container runtimes do.
+const FORBID: &str = r#"
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+steps = [(0x20, 0, 0, 0), (0x15, 0, 1, 425), (0x06, 0, 0, 0x00050001), (0x06, 0, 0, 0x7fff0000)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(steps), ctypes.addressof(code)))
+zero = ctypes.c_ulong(0)
+assert libc.prctl(38, ctypes.c_ulong(1), zero, zero, zero) == 0
+if libc.prctl(22, ctypes.c_ulong(2), program, zero, zero) != 0:
+    sys.exit("no seccomp here")
+os.execv(sys.argv[1], sys.argv[1:])
+"#;
+
+fn has(program: &str) -> bool {
+    let found = Command::new(program).arg("--version").output();
+    let found = found.is_ok_and(|output| output.status.success());
+    if !found {
+        println!("skipped: no {program}");
+    }
+    found
+}
+
+#[test]
+fn where_io_uring_is_forbidden_the_refusal_names_the_remedy() {
+    if !has("python3") {
+        return;
+    }
+    let mut command = Command::new("python3");
+    let said = refused(command.args(["-c", FORBID, PROGRAM, "--simulate"]), &free_ports());
+    if said.contains("no seccomp here") {
+        return println!("skipped: no seccomp");
+    }
+    for part in ["io_uring is forbidden", "seccomp", "io_uring_disabled"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
+fn where_too_little_memory_may_be_locked_the_refusal_names_the_remedy() {
+    if !has("prlimit") {
+        return;
+    }
+    let mut command = Command::new("prlimit");
+    command.args(["--memlock=65536:65536", PROGRAM, "--simulate"]);
+    let said = refused(&mut command, &free_ports());
+    for part in ["64 KiB", "512 KiB", "ulimit -l", "LimitMEMLOCK"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+fn free_ports() -> [(&'static str, &'static str); 2] {
+    [("CONNECTOR_WSS_PORT", "0"), ("CONNECTOR_WSS_HEALTH_CHECK_PORT", "0")]
+}

@@ -1,0 +1,104 @@
+//! One client and fifty: what is asked for arrives, however the client ends its side.
+
+use std::time::Duration;
+
+use connector_wss::sim::{self, SimOptions};
+use tungstenite::Message;
+use tungstenite::protocol::frame::Frame;
+
+use super::client::{BTC, BTC_3, Client, assert_served_three, served_three};
+use super::harness::{Server, spot_stats, wait_until};
+
+/// A Close with empty payload is answered in kind.
+const NO_CODE: u16 = 1005;
+
+#[test]
+fn a_limit_is_served_from_the_simulated_exchange_within() {
+    let server = Server::simulated();
+    assert_served_three(&mut server.ask(BTC_3));
+    assert_eq!(server.get("/health").0, 200);
+    assert!(server.is_ready());
+}
+
+#[test]
+fn a_limit_is_served_however_late_the_exchange_speaks() {
+    for delay_ms in [200, 2000] {
+        let first_data_delay = Duration::from_millis(delay_ms);
+        let simulator = sim::start(SimOptions { first_data_delay, ..fast() }).unwrap();
+        let server = Server::start(simulator.env(), &[]);
+        let mut plain = server.ask(BTC_3);
+        let mut closing = server.ask(&format!("{BTC_3}\n"));
+        say_empty_close(&mut closing);
+        let mut half_closed = server.ask(BTC_3);
+        half_closed.shut_down_write();
+        assert_served_three(&mut plain);
+        assert_served_three(&mut half_closed);
+        assert_eq!(served_three(&mut closing), NO_CODE);
+    }
+}
+
+#[test]
+fn without_a_limit_who_closes_his_side_gets_the_first_quote_of_each_symbol() {
+    let server = Server::simulated();
+    let two = BTC.replace("]", ",\"ETHUSDT\"]");
+    let mut closing = server.ask(&two);
+    say_empty_close(&mut closing);
+    let half_closed = server.ask(&two);
+    half_closed.shut_down_write();
+    for (mut client, expected) in [(closing, NO_CODE), (half_closed, 1000)] {
+        let (texts, code, _) = client.until_close();
+        assert!(texts[0].is("subscribed"));
+        for symbol in ["BTCUSDT", "ETHUSDT"] {
+            assert!(texts[1..].iter().any(|quote| quote.json["symbol"] == symbol), "{symbol}");
+        }
+        assert_eq!(code, expected);
+    }
+}
+
+#[test]
+fn fifty_clients_of_one_symbol_are_one_subscription_at_the_exchange() {
+    let simulator = sim::start(fast()).unwrap();
+    let server = Server::start(simulator.env(), &[]);
+    let mut clients: Vec<Client> = (0..50).map(|_| server.ask(BTC)).collect();
+    for client in &mut clients {
+        assert!(client.next().is("subscribed"));
+        client.next_of("quote");
+    }
+    let one = |what: &str| {
+        let stats = spot_stats(&simulator);
+        assert_eq!(stats["subscriptions"]["BTCUSDT"], 1, "{what}: {stats}");
+        assert_eq!(stats["subscriptions_total"], 1, "{what}: {stats}");
+        assert_eq!(stats["connections"], 1, "{what}: {stats}");
+    };
+    one("all are there");
+    assert_eq!(server.metric("connector_clients", &[]), 50.0);
+    assert_eq!(server.metric("connector_client_subscriptions", &[]), 50.0);
+    drop(clients);
+    wait_until("all have left", || server.metric("connector_clients", &[]) == 0.0);
+    one("all have left, and may come back");
+    let before = spot_stats(&simulator)["subscribe_frames"].clone();
+    assert!(server.ask(BTC).next_of("quote").is("quote"));
+    assert_eq!(spot_stats(&simulator)["subscribe_frames"], before, "nothing was asked again");
+}
+
+#[test]
+fn the_last_client_s_leaving_ends_the_subscription_at_the_exchange() {
+    let simulator = sim::start(fast()).unwrap();
+    let server = Server::start(simulator.env(), &[]);
+    server.ask(BTC).next_of("quote");
+    wait_until("the exchange has lost its subscriber", || {
+        spot_stats(&simulator)["subscriptions_total"] == 0
+    });
+    assert_eq!(server.metric("connector_client_subscriptions", &[]), 0.0);
+    assert!(server.is_ready());
+}
+
+/// A simulated exchange that pushes often.
+fn fast() -> SimOptions {
+    SimOptions { push_interval: Duration::from_millis(50), ..SimOptions::default() }
+}
+
+/// A Close with empty payload; this client goes on reading, as websocat does.
+fn say_empty_close(client: &mut Client) {
+    client.0.send(Message::Frame(Frame::close(None))).unwrap();
+}
