@@ -102,8 +102,14 @@ impl FanoutCore {
     /// whether there was work.
     pub fn turn(&mut self, now: Now, ready: &[Ready], waiter: &Waiter) -> bool {
         let mut worked = self.take_mail(now);
-        for event in ready.iter().filter(|event| event.token.owner() == u64::from(OWNER)) {
+        let own = |event: &&Ready| event.token.owner() == u64::from(OWNER);
+        for event in ready.iter().filter(own).filter(|event| event.token != LISTENER) {
             self.serve(*event, now, waiter);
+            worked = true;
+        }
+        // Newcomers last: they may take the places of clients that this batch still speaks of.
+        if ready.iter().any(|event| event.token == LISTENER) {
+            self.accept(now, waiter);
             worked = true;
         }
         if self.fanout.next_deadline().is_some_and(|deadline| deadline <= now.mono) {
@@ -153,9 +159,6 @@ impl FanoutCore {
 
     fn serve(&mut self, event: Ready, now: Now, waiter: &Waiter) {
         let slot = event.token.slot();
-        if event.token == LISTENER {
-            return self.accept(now, waiter);
-        }
         let Some(Some(client)) = self.clients.get_mut(slot) else { return };
         let id = client.id;
         if client.is_half_closed && event.ended {

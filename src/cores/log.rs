@@ -141,6 +141,8 @@ struct RotatingFile {
     bytes: u64,
     bytes_max: u64,
     kept: usize,
+    /// Lines that could not be written since the last one that could.
+    lines_lost: u64,
 }
 
 impl RotatingFile {
@@ -149,7 +151,7 @@ impl RotatingFile {
         let path = folder.join("connector.log");
         let file = OpenOptions::new().create(true).append(true).open(&path)?;
         let bytes = file.metadata()?.len();
-        Ok(Self { path, file, bytes, bytes_max, kept })
+        Ok(Self { path, file, bytes, bytes_max, kept, lines_lost: 0 })
     }
 
     fn numbered(&self, number: usize) -> PathBuf {
@@ -158,29 +160,63 @@ impl RotatingFile {
         path.into()
     }
 
+    /// May be tried again after a failure: what was moved already is not moved further.
     fn rotate(&mut self) -> io::Result<()> {
+        if self.path.exists() {
+            self.shift()?;
+        }
+        self.file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+        self.bytes = 0;
+        Ok(())
+    }
+
+    fn shift(&self) -> io::Result<()> {
         for number in (1..self.kept).rev() {
             match fs::rename(self.numbered(number), self.numbered(number + 1)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         }
-        fs::rename(&self.path, self.numbered(1))?;
-        self.file = OpenOptions::new().create(true).append(true).open(&self.path)?;
-        self.bytes = 0;
-        Ok(())
+        fs::rename(&self.path, self.numbered(1))
     }
-}
 
-impl Write for RotatingFile {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+    /// Writes a line whole, or as much as the disk takes.
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
         let length = u64::try_from(line.len()).unwrap_or(u64::MAX);
         if self.bytes > 0 && self.bytes.saturating_add(length) > self.bytes_max {
             self.rotate()?;
         }
-        let written = self.file.write(line)?;
-        self.bytes += u64::try_from(written).unwrap_or(0);
-        Ok(written)
+        self.bytes = self.bytes.saturating_add(length);
+        self.file.write_all(line)
+    }
+
+    /// Stderr has every line anyway; it is also told when the file begins and ceases to miss them.
+    fn follow_up(&mut self, result: io::Result<()>) -> Option<String> {
+        let path = self.path.display();
+        match result {
+            Ok(()) if self.lines_lost == 0 => None,
+            Ok(()) => {
+                let lost = std::mem::take(&mut self.lines_lost);
+                Some(format!("{path} is written again; it misses {lost} lines"))
+            }
+            Err(error) => {
+                self.lines_lost += 1;
+                let is_first = self.lines_lost == 1;
+                is_first.then(|| format!("{path} cannot be written: {error}; lines are on stderr"))
+            }
+        }
+    }
+}
+
+impl Write for RotatingFile {
+    /// Never fails: the writer thread would drop the line without a word.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let result = self.append(line);
+        if let Some(text) = self.follow_up(result) {
+            // A closed stderr leaves nobody to be told.
+            let _told = writeln!(io::stderr(), "connector-wss: {text}");
+        }
+        Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -206,6 +242,27 @@ mod tests {
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 3);
         let again = RotatingFile::open(&folder, 10, 2).unwrap();
         assert_eq!(again.bytes, 10);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_full_disk_is_told_once_and_so_is_its_end() {
+        let folder = std::env::temp_dir().join(format!("connector-full-{}", std::process::id()));
+        let mut file = RotatingFile::open(&folder, 1000, 2).unwrap();
+        file.file = OpenOptions::new().append(true).open("/dev/full").unwrap();
+        let mut say = |line: &[u8]| {
+            let result = file.append(line);
+            (file.follow_up(result), file.lines_lost)
+        };
+        let (text, lost) = say(b"one\n");
+        assert!(text.is_some_and(|text| text.contains("No space left")) && lost == 1);
+        assert_eq!(say(b"two\n"), (None, 2));
+        file.file = OpenOptions::new().append(true).open(&file.path).unwrap();
+        let result = file.append(b"three\n");
+        assert!(file.follow_up(result).is_some_and(|text| text.contains("misses 2 lines")));
+        let result = file.append(b"four\n");
+        assert_eq!(file.follow_up(result), None);
+        assert_eq!(fs::read_to_string(&file.path).unwrap(), "three\nfour\n");
         fs::remove_dir_all(&folder).unwrap();
     }
 
