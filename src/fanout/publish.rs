@@ -190,7 +190,7 @@ impl Fanout {
         }
     }
 
-    /// Cuts off a client that owes too much, and tells it where to resume.
+    /// Cuts off a client that owes too much, and tells it from where on candles are missing.
     pub(super) fn close_slow(&mut self, id: ClientId, now: Now) {
         let Some(client) = self.clients.find(id).filter(|client| client.phase == Phase::Live)
         else {
@@ -202,7 +202,7 @@ impl Fanout {
         });
         let since = since.or(client.newest_closed.map(|open_time| open_time.0));
         let reason = match since {
-            Some(since) => format!("too slow; resume with \"since\":{since}"),
+            Some(since) => format!("too slow; complete up to \"since\":{since}"),
             None => "too slow; no closed candle was missed".to_owned(),
         };
         self.metrics.slow_disconnects.increment();

@@ -22,19 +22,28 @@ use super::{Feed, Output};
 pub(super) struct Checks {
     /// Instruments to ask about; each at most once.
     waiting: VecDeque<InstrumentId>,
-    /// Request ids under way, at most [`ASKED_MAX`].
-    asked: Vec<(u64, InstrumentId)>,
+    /// Requests under way, at most [`ASKED_MAX`].
+    asked: Vec<Asked>,
     next_id: u64,
     /// Per market: nothing is asked before, since the exchange said so.
     blocked_until: [MonoNs; Market::COUNT],
 }
 
+#[derive(Debug)]
+struct Asked {
+    request: u64,
+    instrument: InstrumentId,
+    /// When the answer is taken for lost.
+    until: MonoNs,
+}
+
 impl Checks {
-    /// When a waiting question may be asked, if nothing else brings it on.
+    /// When a waiting question may be asked or an answer is overdue, if nothing else brings it on.
     pub(super) fn deadline(&self, now: MonoNs) -> Option<MonoNs> {
         let has_room = !self.waiting.is_empty() && self.asked.len() < ASKED_MAX;
         let blocked = self.blocked_until.iter().copied();
-        if has_room { blocked.filter(|&until| until > now).min() } else { None }
+        let ask = if has_room { blocked.filter(|&until| until > now).min() } else { None };
+        ask.into_iter().chain(self.asked.iter().map(|asked| asked.until)).min()
     }
 }
 
@@ -74,6 +83,9 @@ impl Feed {
 
     /// Asks as much as may be asked at once.
     pub(super) fn ask_checks(&mut self, now: MonoNs) {
+        while let Some(lost) = self.checks.asked.iter().find(|asked| asked.until <= now) {
+            self.finish_check(lost.request, Err("no answer came".to_owned()), now);
+        }
         for _ in 0..self.checks.waiting.len() {
             if self.checks.asked.len() >= ASKED_MAX || self.is_stopping {
                 return;
@@ -89,19 +101,20 @@ impl Feed {
             } else if self.checks.blocked_until[market.index()] > now {
                 self.checks.waiting.push_back(id);
             } else {
-                self.ask(id);
+                self.ask(id, now);
             }
         }
     }
 
-    fn ask(&mut self, id: InstrumentId) {
+    fn ask(&mut self, id: InstrumentId, now: MonoNs) {
         let Some(stream) = self.streams.stream(id) else { return };
         let Instrument { market, symbol, interval } = &stream.instrument;
         let base = &self.config.rest_bases[market.index()];
         let url = venue::symbol_check_url(*market, base, symbol, *interval);
         let request_id = self.checks.next_id;
         self.checks.next_id += 1;
-        self.checks.asked.push((request_id, id));
+        let until = now.after(ANSWER_LOST);
+        self.checks.asked.push(Asked { request: request_id, instrument: id, until });
         self.outputs.push_back(Output::Rest(RestRequest { id: request_id, url, body: None }));
     }
 
@@ -112,8 +125,8 @@ impl Feed {
         now: MonoNs,
     ) {
         let asked = &mut self.checks.asked;
-        let Some(at) = asked.iter().position(|question| question.0 == request_id) else { return };
-        let (_, id) = asked.swap_remove(at);
+        let Some(at) = asked.iter().position(|asked| asked.request == request_id) else { return };
+        let id = asked.swap_remove(at).instrument;
         let Some(stream) = self.streams.stream_mut(id) else { return };
         let Check::Asked { fingerprint } = stream.check else { return };
         stream.check = Check::Idle;
@@ -234,6 +247,10 @@ impl Feed {
 /// Questions under way at once. Source: a check has weight 2 of 6,000 a minute; four answers of
 /// 0.2 s are 1,200 a minute.
 const ASKED_MAX: usize = 4;
+
+/// An answer that has not come by then never will: the ops core gave it up long before.
+/// Source: the largest `CONNECTOR_REST_TIMEOUT` that makes sense, twice.
+const ANSWER_LOST: Duration = Duration::from_secs(60);
 
 /// A silent stream beside delivering ones is asked about this often.
 const RECHECK_LONE: Duration = Duration::from_secs(60);

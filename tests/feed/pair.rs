@@ -31,6 +31,8 @@ pub(crate) struct Manners {
     pub(crate) is_still: bool,
     /// REST answers with this status and nothing else.
     pub(crate) rest_status: Option<u16>,
+    /// REST questions get no answer at all.
+    pub(crate) loses_rest: bool,
 }
 
 pub(crate) struct Peer {
@@ -227,7 +229,9 @@ impl Pair {
                 Output::Rest(request) => {
                     let response = self.answer(&request.url);
                     self.rests.push(request.url);
-                    self.feed.handle_rest(request.id, Ok(response), self.now);
+                    if !self.manners.loses_rest {
+                        self.feed.handle_rest(request.id, Ok(response), self.now);
+                    }
                 }
                 Output::Event(event) => self.events.push(event),
                 Output::Notice(notice) => self.notices.push(notice),

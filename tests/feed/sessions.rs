@@ -189,6 +189,16 @@ fn a_quiet_symbol_is_kept_while_rest_has_no_answer() {
 }
 
 #[test]
+fn a_lost_answer_does_not_end_the_questions() {
+    let mut pair = Pair::subscribed(&["A", "B", "C", "D", "E"]);
+    pair.manners.loses_rest = true;
+    pair.pass(SECOND * 60);
+    assert_eq!(pair.rests.len(), 4, "so many at once");
+    pair.pass(SECOND * 30);
+    assert!(pair.rests.len() > 4, "the fifth had its turn");
+}
+
+#[test]
 fn message_rate_is_never_exceeded_by_600_symbols() {
     let mut pair = Pair::with(FeedConfig { max_symbols_per_session: 1000, ..config() });
     for id in 0..600 {
