@@ -123,7 +123,7 @@ fn medians(rows: &[Row]) -> [f64; 6] {
 
 fn measure(relay: Relay, rate: u64, duration: Duration) -> Row {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (mut process, address) = start(relay, listener.local_addr().unwrap());
+    let (process, address) = start(relay, listener.local_addr().unwrap());
     let mut exchange = Exchange::default();
     let mut client = attach(relay, &listener, &mut exchange, address);
     let (cpu, delays) = std::thread::scope(|scope| {
@@ -132,14 +132,13 @@ fn measure(relay: Relay, rate: u64, duration: Duration) -> Row {
             // the scheduler. A thread of its own, because a relay inherits its starter's CPUs.
             relays::pin(<[_]>::first);
             run_load(&mut exchange, &mut client, rate, WARM_UP);
-            let before = cpu_time(process.id());
+            let before = cpu_time(process.0.id());
             let delays = run_load(&mut exchange, &mut client, rate, duration);
-            (cpu_time(process.id()) - before, delays)
+            (cpu_time(process.0.id()) - before, delays)
         });
         load.join().unwrap()
     });
-    process.kill().unwrap();
-    process.wait().unwrap();
+    drop(process);
     let messages = rate * u64::try_from(duration.as_millis()).unwrap() / 1000;
     let conflated = messages - delays.len();
     let may_conflate = matches!(relay, Relay::Spin | Relay::Adaptive);
@@ -315,7 +314,7 @@ fn open_client(url: &str, stream: TcpStream, is_quote: bool, request: &str) -> C
 }
 
 /// Starts a relay towards `upstream`; where it listens for the client.
-fn start(relay: Relay, upstream: SocketAddr) -> (Child, SocketAddr) {
+fn start(relay: Relay, upstream: SocketAddr) -> (Running, SocketAddr) {
     let mut command = match relay {
         Relay::Copier | Relay::Tokio => {
             let mut command = Command::new(std::env::current_exe().unwrap());
@@ -345,7 +344,17 @@ fn start(relay: Relay, upstream: SocketAddr) -> (Child, SocketAddr) {
         .find_map(|line| line.split("ws://").nth(1)?.split_whitespace().next()?.parse().ok())
         .expect("a line with ws://ADDRESS");
     std::thread::spawn(move || lines.for_each(drop));
-    (child, address)
+    (Running(child), address)
+}
+
+/// A relay's process; ends with the measurement, whatever becomes of that.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
 }
 
 /// CPU time that a process has used. Source: proc(5), fields 14 and 15 of stat.

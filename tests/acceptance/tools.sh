@@ -1,22 +1,24 @@
-# Installs the clients under target/acceptance, once. A tool that cannot be had is skipped in words.
+# Installs the clients under target/acceptance, once. A tool that cannot be had, or not in time, is
+# skipped in words.
 
 install_tools() {
   cargo build --release --quiet --bins
   websocat=$(command -v websocat || true)
   if [ -z "$websocat" ]; then
     websocat=$work/bin/websocat
-    [ -x "$websocat" ] || cargo install --quiet --locked --root "$work" --version 1.14.1 websocat || websocat=
+    [ -x "$websocat" ] || timeout 900 cargo install --quiet --locked --root "$work" --version 1.14.1 websocat || websocat=
   fi
   python=$work/venv/bin/python
   if [ ! -x "$python" ]; then
     python3 -m venv "$work/venv"
   fi
   "$python" -c 'import websockets, prometheus_client' 2>/dev/null ||
-    "$work/venv/bin/pip" install --quiet 'websockets==15.0.1' 'prometheus_client==0.23.1' || python=
+    timeout 180 "$work/venv/bin/pip" install --quiet --disable-pip-version-check 'websockets==15.0.1' 'prometheus_client==0.23.1' || python=
   if command -v npm >/dev/null; then
-    [ -d "$work/node_modules/ws" ] || npm install --silent --no-audit --no-fund --prefix "$work" ws@8 >/dev/null || true
+    [ -d "$work/node_modules/ws" ] ||
+      timeout 120 npm install --silent --no-audit --no-fund --prefix "$work" ws@8 >/dev/null </dev/null || true
   fi
   if ! command -v promtool >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq prometheus) >/dev/null 2>&1 || true
+    (timeout 300 apt-get update -qq && DEBIAN_FRONTEND=noninteractive timeout 300 apt-get install -y -qq prometheus) >/dev/null 2>&1 || true
   fi
 }
