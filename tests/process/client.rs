@@ -1,6 +1,7 @@
 //! A client as other people's programs are: tungstenite, blocking. Texts stay texts, so that digits
 //! can be compared.
 
+use std::io::ErrorKind;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use serde_json::Value;
@@ -80,7 +81,14 @@ impl Client {
     /// The next text, or the server's Close; every text is whole, one line and never empty.
     pub(crate) fn try_next(&mut self) -> Result<Text, Option<CloseFrame>> {
         loop {
-            match self.0.read().unwrap() {
+            let message = match self.0.read() {
+                // The host stopped this process for a while; nothing was lost by it.
+                Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {
+                    continue;
+                }
+                read => read.unwrap(),
+            };
+            match message {
                 Message::Text(text) => {
                     assert!(!text.is_empty() && !text.contains('\n'), "{text:?}");
                     let json = serde_json::from_str(&text).unwrap();
