@@ -61,6 +61,10 @@ pub const HTTP_HEAD_PATIENCE: Duration = Duration::from_secs(10);
 /// Source: OKX's whole instrument list over WebSocket is below 4 MiB; a kline push is 300 bytes.
 pub const VENUE_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Candles in one message from an exchange. More: a decode error, nothing of it is used.
+/// Source: two at a roll-over (Bybit, Gate), and room for a dialect that repeats a few minutes.
+pub const KLINES_PER_MESSAGE_MAX: usize = 16;
+
 /// Bytes read from one socket in one turn. More is left for the next turn, so that one
 /// talkative socket cannot starve the others. Source: a minute's close of 50 symbols is 16 KiB.
 pub const READ_BYTES_MAX: usize = 64 * 1024;

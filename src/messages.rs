@@ -125,6 +125,8 @@ pub struct RestRequest {
     pub url: String,
     /// `None`: GET. `Some`: POST of this JSON text.
     pub body: Option<String>,
+    /// Further request headers: names in lower case, values.
+    pub headers: &'static [(&'static str, &'static str)],
 }
 
 /// What an exchange's REST interface answered, whatever the status.

@@ -274,7 +274,8 @@ fn endpoints(market: Market) -> [Variable; 2] {
 }
 
 /// The exchange's public endpoints, WebSocket and REST.
-/// Source: Binance's documentation, 2026; USD-M klines are served below `/market` only.
+/// Source: the exchanges' documentation, 2026; Binance's USD-M klines are served below `/market`
+/// only, Gate has another host for futures.
 fn default_urls(market: Market) -> (&'static str, &'static str) {
     match (market.venue(), market.contract_type()) {
         (Venue::Binance, ContractType::Spot) => {
@@ -286,5 +287,11 @@ fn default_urls(market: Market) -> (&'static str, &'static str) {
         (Venue::Binance, ContractType::Coinm) => {
             ("wss://dstream.binance.com", "https://dapi.binance.com")
         }
+        (Venue::Binance, _) => unreachable!("MARKETS has three of Binance"),
+        (Venue::Okx, _) => ("wss://ws.okx.com:8443", "https://www.okx.com"),
+        (Venue::Bybit, _) => ("wss://stream.bybit.com", "https://api.bybit.com"),
+        (Venue::Gateio, ContractType::Spot) => ("wss://api.gateio.ws", "https://api.gateio.ws"),
+        (Venue::Gateio, _) => ("wss://fx-ws.gateio.ws", "https://api.gateio.ws"),
+        (Venue::Hyperliquid, _) => ("wss://api.hyperliquid.xyz", "https://api.hyperliquid.xyz"),
     }
 }

@@ -148,11 +148,15 @@ fn agent(config: &Config, tls: Arc<ClientConfig>) -> ureq::Agent {
 }
 
 fn ask(agent: &ureq::Agent, request: &RestRequest) -> Result<RestResponse, ureq::Error> {
+    let headers = request.headers.iter();
     let mut response = match &request.body {
-        None => agent.get(&request.url).call()?,
-        Some(body) => {
-            agent.post(&request.url).content_type("application/json").send(body.as_str())?
-        }
+        None => headers
+            .fold(agent.get(&request.url), |get, (name, value)| get.header(*name, *value))
+            .call()?,
+        Some(body) => headers
+            .fold(agent.post(&request.url), |post, (name, value)| post.header(*name, *value))
+            .content_type("application/json")
+            .send(body.as_str())?,
     };
     let limit = u64::try_from(REST_BODY_BYTES_MAX).unwrap_or(u64::MAX);
     let body = response.body_mut().with_config().limit(limit).read_to_vec()?;

@@ -253,12 +253,13 @@ fn read_symbols(market: Market, value: &Value<'_, '_>) -> Result<Vec<String>, Bo
 }
 
 fn read_interval(value: &Value<'_, '_>) -> Result<Interval, Box<Refusal>> {
-    let names: Vec<&str> = Interval::ALL.into_iter().map(Interval::name).collect();
+    let names: Vec<&str> = Interval::SERVED.into_iter().map(Interval::name).collect();
     let names = names.join(", ");
     let Some(name) = value.as_str() else {
         return Err(wrong_type("interval", &format!("a string, one of: {names}")));
     };
-    Interval::from_name(name).ok_or_else(|| {
+    let served = Interval::from_name(name).filter(|interval| Interval::SERVED.contains(interval));
+    served.ok_or_else(|| {
         let message = format!("unknown interval {}; allowed: {names}", quoted(name));
         Refusal::field("unknown_interval", "interval", message)
     })

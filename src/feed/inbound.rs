@@ -1,11 +1,11 @@
 //! From a session's bytes to the ring: messages, candles, verdicts, publishing. The hot path: a
 //! push that fits its series allocates nothing and is logged nowhere.
 
-use crate::clock::{MonoNs, Now};
+use crate::clock::{MonoNs, Now, UnixMs};
 use crate::market::{CandleUpdate, FinalBy, InstrumentId, Market, Source, Verdict};
 use crate::messages::{MarketEvent, Severity};
 use crate::metrics::{ConnectionErrorKind, DecodeErrorKind, FeedMetrics};
-use crate::venue::{self, Kline, Message, SubscribeOp};
+use crate::venue::{self, Kline, Klines, Message, RefusalScope, SubscribeOp};
 use crate::wire::Event;
 
 use super::plan::{Check, Stream, Streams};
@@ -92,13 +92,33 @@ impl Feed {
         let Self { json, streams, queue, metrics, .. } = self;
         let metrics = metrics.market(market);
         metrics.last_message_ms.set(now.unix_ms().0);
-        let read = json.read(text, |root| match venue::decode(market, root)? {
-            Message::Kline(kline) => take_kline(streams, queue, metrics, market, &kline, now),
-            Message::Accepted { id } => Ok(Consequence::Accepted { id }),
-            Message::Refused { id, code, message } => {
-                Ok(Consequence::Refused { id, words: format!("{message} ({code})") })
+        if venue::is_plain_pong(market, text) {
+            return false;
+        }
+        let read = json.read(text, |root| {
+            let mut klines = Klines::new();
+            match venue::decode(market, root, &mut klines)? {
+                Message::Klines => {
+                    let mut consequence = Ok(Consequence::Unwanted);
+                    for kline in &klines {
+                        consequence = take_kline(streams, queue, metrics, market, kline, now);
+                    }
+                    consequence
+                }
+                Message::Accepted { id: Some(id) } => Ok(Consequence::Accepted { id }),
+                Message::Refused(refusal) => {
+                    let RefusalScope::Whole { id } = refusal.scope else {
+                        return Err(DecodeErrorKind::Unknown);
+                    };
+                    let words = format!("{} ({})", refusal.message, refusal.code.unwrap_or(0));
+                    Ok(Consequence::Refused { id, words })
+                }
+                Message::ShutdownNotice => Ok(Consequence::ShuttingDown),
+                Message::Accepted { id: None } | Message::AcceptedOne { .. } => {
+                    Err(DecodeErrorKind::Unknown)
+                }
+                Message::Nothing => Ok(Consequence::Unwanted),
             }
-            Message::ShutdownNotice => Ok(Consequence::ShuttingDown),
         });
         match read.unwrap_or(Err(DecodeErrorKind::Json)) {
             Ok(Consequence::Delivered) if self.sessions[index].has_delivered => {
@@ -219,9 +239,12 @@ fn take_kline(
     if !stream.is_wanted {
         return Ok(Consequence::Unwanted);
     }
-    let latency_us = now.unix_us.saturating_sub(kline.event_time.0.saturating_mul(1000)).max(0);
-    metrics.quote_latency.record_ns(latency_us.unsigned_abs().saturating_mul(1000));
-    let verdict = match kline.is_closed {
+    if let Some(UnixMs(sent_ms)) = kline.event_time {
+        let latency_us = now.unix_us.saturating_sub(sent_ms.saturating_mul(1000)).max(0);
+        metrics.quote_latency.record_ns(latency_us.unsigned_abs().saturating_mul(1000));
+    }
+    let is_closed = kline.is_closed == Some(true);
+    let verdict = match is_closed {
         true => stream.series.close(&kline.candle),
         false => stream.series.judge_open(&kline.candle),
     };
@@ -232,9 +255,9 @@ fn take_kline(
     let update = CandleUpdate {
         instrument: stream.id,
         candle: kline.candle,
-        event_time: Some(kline.event_time),
+        event_time: kline.event_time,
         received: now.mono,
-        final_by: kline.is_closed.then_some(FinalBy::Flag),
+        final_by: is_closed.then_some(FinalBy::Flag),
         source: Source::Ws,
         revision: if let Verdict::Correction { revision } = verdict { revision } else { 0 },
     };

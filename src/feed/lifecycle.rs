@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::clock::MonoNs;
+use crate::clock::{MonoNs, Now};
 use crate::limits::{CLOSE_DRAIN, CONNECT_PATIENCE};
 use crate::market::Market;
 use crate::messages::{FeedEvent, Severity};
@@ -41,7 +41,8 @@ impl Feed {
     }
 
     /// Does what is due on one session.
-    pub(super) fn tend(&mut self, index: usize, now: MonoNs) {
+    pub(super) fn tend(&mut self, index: usize, at: Now) {
+        let now = at.mono;
         match self.sessions[index].phase {
             Phase::Free => {}
             Phase::Waiting { until } if until <= now => self.connect(index, now),
@@ -50,7 +51,7 @@ impl Feed {
                 self.lose_to(index, ConnectionErrorKind::Timeout, "no handshake in time", now);
             }
             Phase::Connecting { .. } => {}
-            Phase::Open { since } => self.tend_open(index, since, now),
+            Phase::Open { since } => self.tend_open(index, since, at),
             Phase::Closing { since, .. } if since.after(CLOSE_DRAIN) <= now => {
                 self.finish_close(index, Socket::Open);
             }
@@ -87,11 +88,11 @@ impl Feed {
     /// The handshake is done: subscribes everything.
     pub(super) fn opened(&mut self, index: usize, now: MonoNs) {
         let life = venue::limits(self.sessions[index].market).session_life;
-        let life = self.dice.between(life, life + RENEWAL_SPREAD);
+        let life = life.map(|life| self.dice.between(life, life + RENEWAL_SPREAD));
         let session = &mut self.sessions[index];
         session.phase = Phase::Open { since: now };
         (session.last_received, session.last_candle) = (now, now);
-        session.renew_at = now.after(life);
+        session.renew_at = life.map_or(MonoNs(u64::MAX), |life| now.after(life));
         session.next_ping = now.after(self.config.ping_interval);
         for &id in &session.members {
             session.script.want(SubscribeOp::Subscribe, id);
@@ -104,7 +105,8 @@ impl Feed {
         self.notice(Severity::Info, market, format!("session {index} is {word}: {count} symbols"));
     }
 
-    fn tend_open(&mut self, index: usize, since: MonoNs, now: MonoNs) {
+    fn tend_open(&mut self, index: usize, since: MonoNs, at: Now) {
+        let now = at.mono;
         let is_reading = self.queue.has_room();
         let session = &mut self.sessions[index];
         if !is_reading {
@@ -127,7 +129,7 @@ impl Feed {
         if ping_due(session, self.config.inactivity_timeout) <= now {
             ping(session, self.config.ping_interval, now);
         }
-        session.speak(&self.streams, now);
+        session.speak(&self.streams, at);
         let (is_old, is_proven) =
             (session.renew_at <= now, session.is_on_trial && since.after(HEALTHY_AFTER) <= now);
         self.transmit(index);

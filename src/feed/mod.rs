@@ -211,9 +211,9 @@ impl Feed {
     /// Time has passed. Harmless when nothing is due.
     pub fn handle_timeout(&mut self, now: Now) {
         for index in 0..self.sessions.len() {
-            self.tend(index, now.mono);
+            self.tend(index, now);
         }
-        self.ask_checks(now.mono);
+        self.ask_checks(now);
         self.refresh(now.mono);
     }
 

@@ -19,7 +19,7 @@ pub(super) struct Stream {
     /// cleared by the first closed candle.
     pub(super) is_resumed: bool,
     /// The newest open candle published or waiting, with the exchange's time.
-    pub(super) newest_open: Option<(UnixMs, Candle)>,
+    pub(super) newest_open: Option<(Option<UnixMs>, Candle)>,
     /// The open candle that waits for the ring.
     pub(super) waiting: Option<CandleUpdate>,
     /// Whether the publish queue holds this stream's id.

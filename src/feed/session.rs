@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::clock::MonoNs;
+use crate::clock::{MonoNs, Now};
 use crate::market::{Instrument, InstrumentId, Market};
 use crate::venue::{self, SubscribeOp};
 use crate::wire::Connection;
@@ -140,7 +140,7 @@ impl Session {
     }
 
     /// Says what there is to say, as far as the budget goes. True if anything was said.
-    pub(super) fn speak(&mut self, streams: &Streams, now: MonoNs) -> bool {
+    pub(super) fn speak(&mut self, streams: &Streams, now: Now) -> bool {
         let Some(wire) = &mut self.wire else { return false };
         let mut has_spoken = false;
         while let Some(text) = self.script.next_text(self.market, streams, now) {
@@ -199,8 +199,8 @@ impl Script {
         self.singles.extend(ids);
     }
 
-    fn next_text(&mut self, market: Market, streams: &Streams, now: MonoNs) -> Option<&str> {
-        if !self.budget.is_ready(now) {
+    fn next_text(&mut self, market: Market, streams: &Streams, now: Now) -> Option<&str> {
+        if !self.budget.is_ready(now.mono) {
             return None;
         }
         let (op, instruments) = self.next_batch(venue::limits(market).streams_per_message)?;
@@ -211,9 +211,9 @@ impl Script {
             let Instrument { symbol, interval, .. } = &stream.instrument;
             (&**symbol, *interval)
         });
-        venue::write_subscribe(market, &mut self.text, op, id, symbols);
-        self.unanswered.push(Unanswered { id, op, instruments, sent: now });
-        self.budget.spend(now);
+        venue::write_subscribe(market, &mut self.text, op, id, symbols, now.unix_ms());
+        self.unanswered.push(Unanswered { id, op, instruments, sent: now.mono });
+        self.budget.spend(now.mono);
         Some(&self.text)
     }
 

@@ -7,11 +7,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::clock::MonoNs;
+use crate::clock::{MonoNs, Now};
 use crate::market::{Instrument, InstrumentId, Market};
 use crate::messages::{RestRequest, RestResponse, Severity};
 use crate::metrics::ConnectionErrorKind;
-use crate::venue::{self, SymbolCheck};
+use crate::venue::{self, RestQuery, SymbolCheck};
 
 use super::plan::Check;
 use super::session::{Phase, Session};
@@ -82,7 +82,8 @@ impl Feed {
     }
 
     /// Asks as much as may be asked at once.
-    pub(super) fn ask_checks(&mut self, now: MonoNs) {
+    pub(super) fn ask_checks(&mut self, at: Now) {
+        let now = at.mono;
         while let Some(lost) = self.checks.asked.iter().find(|asked| asked.until <= now) {
             self.finish_check(lost.request, Err("no answer came".to_owned()), now);
         }
@@ -101,21 +102,22 @@ impl Feed {
             } else if self.checks.blocked_until[market.index()] > now {
                 self.checks.waiting.push_back(id);
             } else {
-                self.ask(id, now);
+                self.ask(id, at);
             }
         }
     }
 
-    fn ask(&mut self, id: InstrumentId, now: MonoNs) {
+    fn ask(&mut self, id: InstrumentId, now: Now) {
         let Some(stream) = self.streams.stream(id) else { return };
         let Instrument { market, symbol, interval } = &stream.instrument;
         let base = &self.config.rest_bases[market.index()];
-        let url = venue::symbol_check_url(*market, base, symbol, *interval);
+        let query = venue::symbol_check_query(*market, base, symbol, *interval, now.unix_ms());
         let request_id = self.checks.next_id;
         self.checks.next_id += 1;
-        let until = now.after(ANSWER_LOST);
+        let until = now.mono.after(ANSWER_LOST);
         self.checks.asked.push(Asked { request: request_id, instrument: id, until });
-        self.outputs.push_back(Output::Rest(RestRequest { id: request_id, url, body: None }));
+        let RestQuery { url, body, headers } = query;
+        self.outputs.push_back(Output::Rest(RestRequest { id: request_id, url, body, headers }));
     }
 
     pub(super) fn finish_check(
@@ -130,12 +132,12 @@ impl Feed {
         let Some(stream) = self.streams.stream_mut(id) else { return };
         let Check::Asked { fingerprint } = stream.check else { return };
         stream.check = Check::Idle;
-        let market = stream.instrument.market;
+        let Instrument { market, interval, .. } = stream.instrument;
         let is_settled = stream.is_delivering || !stream.is_wanted;
         let verdict = match &result {
             Ok(response) => {
                 self.note_limits(market, response, now);
-                venue::read_symbol_check(market, &mut self.json, response)
+                venue::read_symbol_check(market, &mut self.json, response, interval)
             }
             Err(_) => SymbolCheck::Undecided,
         };

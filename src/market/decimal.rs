@@ -64,6 +64,19 @@ impl Decimal {
         Ok(Self { length: length.expect("1..=31: whole has a digit"), digits })
     }
 
+    /// A whole number.
+    pub fn from_natural(number: u64) -> Self {
+        let (mut digits, mut at, mut rest) = ([0; DECIMAL_DIGITS_MAX], DECIMAL_DIGITS_MAX, number);
+        loop {
+            at -= 1;
+            digits[at] = b'0' + u8::try_from(rest % 10).expect("a digit");
+            rest /= 10;
+            if rest == 0 {
+                return Self::parse(&digits[at..]).expect("at most 20 digits");
+            }
+        }
+    }
+
     /// The canonical digits, a valid JSON number.
     pub fn as_bytes(&self) -> &[u8] {
         &self.digits[..usize::from(self.length.get())]
@@ -136,6 +149,13 @@ mod tests {
 
     fn canonical(text: &str) -> Result<String, DecimalError> {
         Decimal::parse(text.as_bytes()).map(|decimal| decimal.to_string())
+    }
+
+    #[test]
+    fn whole_numbers_are_their_digits() {
+        for number in [0, 7, 10, 27_525_555, u64::MAX] {
+            assert_eq!(Decimal::from_natural(number).as_str(), number.to_string());
+        }
     }
 
     #[test]

@@ -14,16 +14,29 @@ use super::candle::Interval;
 pub enum Venue {
     /// Binance.
     Binance,
+    /// OKX.
+    Okx,
+    /// Bybit, its version 5 interface.
+    Bybit,
+    /// Gate.
+    Gateio,
+    /// Hyperliquid.
+    Hyperliquid,
 }
 
 impl Venue {
     /// Every exchange served.
-    pub const ALL: [Self; 1] = [Self::Binance];
+    pub const ALL: [Self; 5] =
+        [Self::Binance, Self::Okx, Self::Bybit, Self::Gateio, Self::Hyperliquid];
 
     /// The name clients use in `exchange`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Binance => "binance",
+            Self::Okx => "okx",
+            Self::Bybit => "bybit",
+            Self::Gateio => "gateio",
+            Self::Hyperliquid => "hyperliquid",
         }
     }
 
@@ -33,15 +46,27 @@ impl Venue {
     }
 }
 
-/// What kind of contract is traded.
+/// What kind of contract is traded, in the venue's own word for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ContractType {
     /// The asset itself.
     Spot,
-    /// Futures margined in a USD stablecoin.
+    /// Futures margined in a USD stablecoin (Binance, Hyperliquid).
     Usdm,
-    /// Futures margined in the base coin.
+    /// Futures margined in the base coin (Binance); Hyperliquid's old name for its perpetuals.
     Coinm,
+    /// Perpetuals, whatever their margin (OKX).
+    Swap,
+    /// Dated futures, whatever their margin (OKX).
+    Futures,
+    /// Perpetuals and futures margined in USDT or USDC (Bybit).
+    Linear,
+    /// Perpetuals and futures margined in the base coin (Bybit).
+    Inverse,
+    /// Perpetuals settled in USDT (Gate).
+    Um,
+    /// Perpetuals settled in BTC and quoted in USD (Gate).
+    Cm,
 }
 
 impl ContractType {
@@ -51,6 +76,12 @@ impl ContractType {
             Self::Spot => "spot",
             Self::Usdm => "usdm",
             Self::Coinm => "coinm",
+            Self::Swap => "swap",
+            Self::Futures => "futures",
+            Self::Linear => "linear",
+            Self::Inverse => "inverse",
+            Self::Um => "um",
+            Self::Cm => "cm",
         }
     }
 }
@@ -96,25 +127,31 @@ pub struct MarketRow {
 
 /// Every market served, in the order in which they are listed to users.
 pub const MARKETS: &[MarketRow] = &[
-    MarketRow {
-        venue: Venue::Binance,
-        contract_type: ContractType::Spot,
-        aliases: &[],
-        volume_unit: VolumeUnit::Base,
-    },
-    MarketRow {
-        venue: Venue::Binance,
-        contract_type: ContractType::Usdm,
-        aliases: &["um"],
-        volume_unit: VolumeUnit::Base,
-    },
-    MarketRow {
-        venue: Venue::Binance,
-        contract_type: ContractType::Coinm,
-        aliases: &["cm"],
-        volume_unit: VolumeUnit::Contracts,
-    },
+    row(Venue::Binance, ContractType::Spot, &[], VolumeUnit::Base),
+    row(Venue::Binance, ContractType::Usdm, &["um"], VolumeUnit::Base),
+    row(Venue::Binance, ContractType::Coinm, &["cm"], VolumeUnit::Contracts),
+    row(Venue::Okx, ContractType::Spot, &[], VolumeUnit::Base),
+    row(Venue::Okx, ContractType::Swap, &[], VolumeUnit::Contracts),
+    row(Venue::Okx, ContractType::Futures, &[], VolumeUnit::Contracts),
+    row(Venue::Bybit, ContractType::Spot, &[], VolumeUnit::Base),
+    row(Venue::Bybit, ContractType::Linear, &["um", "usd-m", "perp"], VolumeUnit::Base),
+    row(Venue::Bybit, ContractType::Inverse, &["cm", "coin-m"], VolumeUnit::Quote),
+    row(Venue::Gateio, ContractType::Spot, &[], VolumeUnit::Quote),
+    row(Venue::Gateio, ContractType::Um, &["usd-m"], VolumeUnit::Contracts),
+    row(Venue::Gateio, ContractType::Cm, &["coin-m"], VolumeUnit::Contracts),
+    row(Venue::Hyperliquid, ContractType::Spot, &[], VolumeUnit::Base),
+    row(Venue::Hyperliquid, ContractType::Usdm, &["usd-m", "perp", "swap"], VolumeUnit::Base),
+    row(Venue::Hyperliquid, ContractType::Coinm, &["cm"], VolumeUnit::Base),
 ];
+
+const fn row(
+    venue: Venue,
+    contract_type: ContractType,
+    aliases: &'static [&'static str],
+    volume_unit: VolumeUnit,
+) -> MarketRow {
+    MarketRow { venue, contract_type, aliases, volume_unit }
+}
 
 const _: () = assert!(MARKETS.len() <= u8::MAX as usize);
 
@@ -143,22 +180,41 @@ impl Market {
         Self::all().filter(move |market| market.row().venue == venue)
     }
 
+    /// The market that is meant where a client names none: Bybit and Gate spot, Hyperliquid's
+    /// perpetuals, and at OKX what the symbol's spelling says. Binance has none.
+    pub fn default_of(venue: Venue, symbol: &str) -> Option<Self> {
+        match venue {
+            Venue::Binance => None,
+            Venue::Okx => Self::find(venue, okx_contract_type(symbol)?.name()),
+            Venue::Bybit | Venue::Gateio => Self::find(venue, "spot"),
+            Venue::Hyperliquid => Self::find(venue, "usdm"),
+        }
+    }
+
     /// The one spelling under which a symbol is known here, whatever case a user typed; `None` if
     /// it can be no symbol: empty, longer than [`SYMBOL_BYTES_MAX`] bytes, or with a space, a
-    /// control character, a quote, a slash, a backslash or an `@`.
+    /// control character, a quote, a backslash, or (but at Hyperliquid) a slash or an `@`; at OKX
+    /// also if its spelling is that of another contract type.
     ///
-    /// Binance pushes symbols in upper case. Only ASCII letters are raised: the venue's non-ASCII
-    /// symbols come from scripts without case, and Unicode raising may change a text's length
-    /// (`ß` to `SS`), so anything else stays as the user typed it.
+    /// Exchanges push symbols in upper case; Hyperliquid alone tells cases apart (`kPEPE`). Only
+    /// ASCII letters are raised: the venues' non-ASCII symbols come from scripts without case, and
+    /// Unicode raising may change a text's length (`ß` to `SS`), so anything else stays as the
+    /// user typed it.
     pub fn canonical_symbol(self, symbol: &str) -> Option<String> {
-        let is_foreign = |c: char| {
-            c.is_control() || c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '/' | '\\' | '@')
-        };
+        let is_foreign =
+            |c: char| c.is_control() || c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '\\');
         if symbol.is_empty() || symbol.len() > SYMBOL_BYTES_MAX || symbol.contains(is_foreign) {
             return None;
         }
+        let is_sign = |c: char| matches!(c, '/' | '@');
         match self.venue() {
-            Venue::Binance => Some(symbol.to_ascii_uppercase()),
+            Venue::Hyperliquid => Some(symbol.to_owned()),
+            _ if symbol.contains(is_sign) => None,
+            Venue::Okx => {
+                let symbol = symbol.to_ascii_uppercase();
+                (okx_contract_type(&symbol) == Some(self.contract_type())).then_some(symbol)
+            }
+            Venue::Binance | Venue::Bybit | Venue::Gateio => Some(symbol.to_ascii_uppercase()),
         }
     }
 
@@ -187,6 +243,20 @@ impl fmt::Display for Market {
     /// `binance spot`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.venue().name(), self.contract_type().name())
+    }
+}
+
+/// `BTC-USDT` is spot, `BTC-USDT-SWAP` a swap, `BTC-USDT-250926` a future; `None`: no instrument
+/// with candles of ours (an option has five parts), or no instrument at all.
+fn okx_contract_type(symbol: &str) -> Option<ContractType> {
+    let mut parts = symbol.split('-').skip(1);
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(quote), None, None) if !quote.is_empty() => Some(ContractType::Spot),
+        (Some(_), Some(end), None) if end.eq_ignore_ascii_case("SWAP") => Some(ContractType::Swap),
+        (Some(_), Some(end), None) if end.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Some(ContractType::Futures)
+        }
+        _ => None,
     }
 }
 
@@ -324,6 +394,54 @@ mod tests {
         assert_eq!(find("um"), Some(ContractType::Usdm));
         assert_eq!(find("cm"), Some(ContractType::Coinm));
         assert_eq!(find("perp"), None);
+        let name = |venue, alias| Market::find(venue, alias).map(|market| market.to_string());
+        for (venue, aliases, expected) in [
+            (Venue::Bybit, &["linear", "um", "usd-m", "perp"][..], "bybit linear"),
+            (Venue::Bybit, &["inverse", "cm", "coin-m"], "bybit inverse"),
+            (Venue::Gateio, &["um", "USD-M"], "gateio um"),
+            (Venue::Gateio, &["cm", "coin-m"], "gateio cm"),
+            (Venue::Hyperliquid, &["usdm", "usd-m", "perp", "swap"], "hyperliquid usdm"),
+            (Venue::Hyperliquid, &["coinm", "cm"], "hyperliquid coinm"),
+            (Venue::Okx, &["swap"], "okx swap"),
+        ] {
+            for alias in aliases {
+                assert_eq!(name(venue, alias).as_deref(), Some(expected), "{alias}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_a_client_names_no_contract_type_the_venue_s_default_is_meant() {
+        let default =
+            |venue, symbol| Market::default_of(venue, symbol).map(|market| market.to_string());
+        for (venue, symbol, expected) in [
+            (Venue::Binance, "BTCUSDT", None),
+            (Venue::Okx, "BTC-USDT", Some("okx spot")),
+            (Venue::Okx, "btc-usd-swap", Some("okx swap")),
+            (Venue::Okx, "BTC-USD-250926", Some("okx futures")),
+            (Venue::Okx, "BTC-USD-250926-50000-C", None),
+            (Venue::Okx, "BTCUSDT", None),
+            (Venue::Bybit, "BTCUSDT", Some("bybit spot")),
+            (Venue::Gateio, "BTC_USDT", Some("gateio spot")),
+            (Venue::Hyperliquid, "BTC", Some("hyperliquid usdm")),
+        ] {
+            assert_eq!(default(venue, symbol).as_deref(), expected, "{symbol}");
+        }
+    }
+
+    #[test]
+    fn case_is_forgiven_where_the_venue_has_none() {
+        let canonical = |venue, contract_type, symbol: &str| {
+            Market::find(venue, contract_type).unwrap().canonical_symbol(symbol)
+        };
+        let swap = canonical(Venue::Okx, "swap", "btc-usdt-swap");
+        assert_eq!(swap.as_deref(), Some("BTC-USDT-SWAP"));
+        assert_eq!(canonical(Venue::Okx, "spot", "BTC-USDT-SWAP"), None);
+        assert_eq!(canonical(Venue::Gateio, "um", "btc_usdt").as_deref(), Some("BTC_USDT"));
+        for symbol in ["kPEPE", "@107", "PURR/USDC", "xyz:XYZ100"] {
+            assert_eq!(canonical(Venue::Hyperliquid, "spot", symbol).as_deref(), Some(symbol));
+        }
+        assert_eq!(canonical(Venue::Hyperliquid, "usdm", "a\"b"), None);
     }
 
     #[test]

@@ -36,9 +36,9 @@ fn status_key(contract_type: ContractType) -> &'static str {
 
 fn symbol(contract_type: ContractType, listing: &Listing) -> String {
     let halted = match contract_type {
-        ContractType::Spot => "BREAK",
         ContractType::Usdm => "SETTLING",
         ContractType::Coinm => "PENDING_TRADING",
+        _ => "BREAK",
     };
     let status = if listing.trading { "TRADING" } else { halted };
     let unit = |decimals| {

@@ -43,9 +43,9 @@ const fn row(
 /// The usual symbols of `contract_type`.
 pub(super) fn rows(contract_type: ContractType) -> &'static [Row] {
     match contract_type {
-        ContractType::Spot => SPOT,
         ContractType::Usdm => USDM,
         ContractType::Coinm => COINM,
+        _ => SPOT,
     }
 }
 

@@ -7,47 +7,109 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use crate::clock::UnixMs;
-use crate::market::decimal::DecimalError;
-use crate::market::{Candle, ContractType, Decimal, Interval};
+use crate::market::{Candle, ContractType, Interval, Listed};
 use crate::messages::RestResponse;
 use crate::metrics::DecodeErrorKind;
 use crate::wire::Endpoint;
 use crate::wire::json::{Fields, JsonReader, Value};
 
-use super::{Kline, Limits, Message, SubscribeOp, SymbolCheck};
+use super::fields::{ascending, decimal, integer, natural, no_sense, push_encoded, text};
+use super::{
+    InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope, RestCandle,
+    RestCandles, RestError, RestQuery, SubscribeOp, UNLIMITED,
+};
+
+/// What differs between the contract types.
+struct Row {
+    contract_type: ContractType,
+    /// Messages of ours in 1.1 s.
+    messages: usize,
+    /// The path that is tried when `/ws` stays silent, if there is another.
+    alternate: Option<&'static str>,
+    klines_path: &'static str,
+    instruments_path: &'static str,
+    /// Klines requests a minute, and rows of one.
+    rest: (usize, usize),
+    /// Whether `q` is turnover in the quote asset.
+    has_quote_volume: bool,
+}
+
+const ROWS: [Row; 3] = [
+    Row {
+        contract_type: ContractType::Spot,
+        messages: 4,
+        alternate: None,
+        klines_path: "/api/v3/klines",
+        instruments_path: "/api/v3/exchangeInfo",
+        rest: (2000, 1000),
+        has_quote_volume: true,
+    },
+    Row {
+        contract_type: ContractType::Usdm,
+        messages: 8,
+        alternate: None,
+        klines_path: "/fapi/v1/klines",
+        instruments_path: "/fapi/v1/exchangeInfo",
+        rest: (400, 499),
+        has_quote_volume: true,
+    },
+    // Whether it wants `/market` too is not documented. `v` counts contracts, `q` is the volume in
+    // the base asset, not turnover.
+    Row {
+        contract_type: ContractType::Coinm,
+        messages: 8,
+        alternate: Some("/market/ws"),
+        klines_path: "/dapi/v1/klines",
+        instruments_path: "/dapi/v1/exchangeInfo",
+        rest: (400, 499),
+        has_quote_volume: false,
+    },
+];
+
+fn row(contract_type: ContractType) -> &'static Row {
+    let row = ROWS.iter().find(|row| row.contract_type == contract_type);
+    row.expect("MARKETS and ROWS name the same contract types")
+}
 
 /// Source: web-socket-streams.md: 1024 streams a session, 5 messages a second on spot, 300 new
 /// sessions in 5 minutes per IP, 24 h of life; derivatives: 10 messages a second, 1024 streams, no
 /// number for new sessions, so spot's. Messages are counted over 1.1 s, since the network may push
 /// them together; a tenth of the new sessions is left to others behind the same address.
+///
+/// REST: a klines request weighs 2 of 6,000 a minute on spot; on futures 2 up to 499 rows, of 2,400
+/// that usdm and coinm share; a third is left for instrument lists and others.
 pub(super) fn limits(contract_type: ContractType) -> Limits {
+    let row = row(contract_type);
     Limits {
         streams_per_session: 1024,
         streams_per_message: 100,
-        messages: match contract_type {
-            ContractType::Spot => 4,
-            ContractType::Usdm | ContractType::Coinm => 8,
-        },
+        messages: row.messages,
         messages_window: Duration::from_millis(1100),
+        counts_heartbeats: true,
         connects: 270,
         connects_window: Duration::from_secs(300),
-        session_life: Duration::from_secs(23 * 3600),
+        sessions: UNLIMITED,
+        streams: UNLIMITED,
+        session_life: Some(Duration::from_secs(23 * 3600)),
+        ping_interval_max: Duration::from_secs(60),
+        rest_requests: row.rest.0,
+        rest_window: Duration::from_secs(60),
+        rest_rows: row.rest.1,
     }
 }
 
 /// usdm's routed path, `/market`, is part of its base: un-routed it acknowledges and stays silent.
-/// Whether coinm wants the same is not documented: it is its alternate.
 pub(super) fn endpoint(
     contract_type: ContractType,
     base: &Endpoint,
     is_alternate: bool,
 ) -> Endpoint {
     let is_routed = base.path.trim_end_matches('/').ends_with("/market");
-    match contract_type {
-        ContractType::Coinm if is_alternate && !is_routed => base.join("/market/ws"),
-        ContractType::Spot | ContractType::Usdm | ContractType::Coinm => base.join("/ws"),
-    }
+    let alternate = row(contract_type).alternate.filter(|_| is_alternate && !is_routed);
+    base.join(alternate.unwrap_or("/ws"))
 }
 
 /// Stream names are in lower case, by Unicode's rules without a locale, as Java's
@@ -85,11 +147,12 @@ pub(super) fn write_subscribe<'a>(
 pub(super) fn decode<'text>(
     contract_type: ContractType,
     root: Value<'_, 'text>,
+    klines: &mut Klines<'text>,
 ) -> Result<Message<'text>, DecodeErrorKind> {
     let outer = Outer::read(root)?;
     match outer.data {
-        Some(data) => Outer::read(data)?.message(contract_type),
-        None => outer.message(contract_type),
+        Some(data) => Outer::read(data)?.message(contract_type, klines),
+        None => outer.message(contract_type, klines),
     }
 }
 
@@ -129,22 +192,30 @@ impl<'tape, 'text> Outer<'tape, 'text> {
         Ok(outer)
     }
 
-    fn message(self, contract_type: ContractType) -> Result<Message<'text>, DecodeErrorKind> {
+    fn message(
+        self,
+        contract_type: ContractType,
+        klines: &mut Klines<'text>,
+    ) -> Result<Message<'text>, DecodeErrorKind> {
         if self.event.is_some() || self.kline.is_some() {
             return match text(self.event)? {
-                "kline" => self.kline(contract_type).map(Message::Kline),
+                "kline" => {
+                    klines.push(self.kline(contract_type)?);
+                    Ok(Message::Klines)
+                }
                 "serverShutdown" => Ok(Message::ShutdownNotice),
                 _ => Err(DecodeErrorKind::Unknown),
             };
         }
         match (self.code, self.result) {
-            (Some(code), _) => Ok(Message::Refused {
-                id: self.id.and_then(Value::integer),
-                code: code.integer().ok_or(DecodeErrorKind::BadField)?,
+            (Some(code), _) => Ok(Message::Refused(Refusal {
+                scope: RefusalScope::Whole { id: self.id.and_then(Value::integer) },
+                kind: RefusalKind::UnknownSymbol,
+                code: Some(code.integer().ok_or(DecodeErrorKind::BadField)?),
                 message: text(self.msg)?,
-            }),
+            })),
             (None, Some(result)) if result.is_null() => {
-                Ok(Message::Accepted { id: integer(self.id)? })
+                Ok(Message::Accepted { id: Some(integer(self.id)?) })
             }
             (None, Some(_)) => Err(DecodeErrorKind::BadField),
             (None, None) => Err(DecodeErrorKind::Unknown),
@@ -168,7 +239,13 @@ impl<'tape, 'text> Outer<'tape, 'text> {
         }
         let is_closed = inner.is_closed.ok_or(DecodeErrorKind::MissingField)?.boolean();
         let is_closed = is_closed.ok_or(DecodeErrorKind::BadField)?;
-        Ok(Kline { symbol, interval, candle, is_closed, event_time })
+        Ok(Kline {
+            symbol,
+            interval,
+            candle,
+            is_closed: Some(is_closed),
+            event_time: Some(event_time),
+        })
     }
 }
 
@@ -226,7 +303,7 @@ impl<'tape, 'text> Inner<'tape, 'text> {
         if natural(self.close_time)? != interval.close_time(open_time).0 {
             return Err(DecodeErrorKind::BadField);
         }
-        let quote_volume = match has_quote_volume(contract_type) {
+        let quote_volume = match row(contract_type).has_quote_volume {
             true => Some(decimal(self.quote_volume)?),
             false => None,
         };
@@ -243,92 +320,124 @@ impl<'tape, 'text> Inner<'tape, 'text> {
     }
 }
 
-/// `klines` with `limit=1`: weight 2 on spot, 1 on futures (exchangeInfo costs 20).
-pub(super) fn symbol_check_url(
+/// `klines` with both times: at most [`Limits::rest_rows`] rows, ascending, the running one last.
+pub(super) fn candles_query(
     contract_type: ContractType,
     base: &str,
     symbol: &str,
     interval: Interval,
-) -> String {
-    let path = match contract_type {
-        ContractType::Spot => "/api/v3/klines",
-        ContractType::Usdm => "/fapi/v1/klines",
-        ContractType::Coinm => "/dapi/v1/klines",
-    };
+    from: UnixMs,
+    to: UnixMs,
+) -> RestQuery {
+    let path = row(contract_type).klines_path;
     let mut url = format!("{}{path}?symbol=", base.trim_end_matches('/'));
-    for byte in symbol.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'.' => url.push(byte.into()),
-            _ => write!(url, "%{byte:02X}").expect("a String takes every write"),
-        }
-    }
-    url + "&interval=" + interval.name() + "&limit=1"
+    push_encoded(&mut url, symbol);
+    let rows = (to.0 - from.0) / interval.ms() + 1;
+    let (interval, from, to) = (interval.name(), from.0, to.0);
+    write!(url, "&interval={interval}&startTime={from}&endTime={to}&limit={rows}")
+        .expect("a String takes every write");
+    RestQuery { url, body: None, headers: &[] }
 }
 
+/// Rows `[openTime,"o","h","l","c","v",closeTime,"quote volume",trades,…]`, without a flag.
 /// errors.md: an unknown symbol is HTTP 400 with `{"code":-1121,"msg":"Invalid symbol."}`; -1100
-/// says that a parameter has illegal characters, which for us can only be the symbol.
-pub(super) fn read_symbol_check(json: &mut JsonReader, response: &RestResponse) -> SymbolCheck {
+/// says that a parameter has illegal characters, which for us can only be the symbol. Too fast: 429,
+/// then 418, both with `Retry-After` in seconds.
+pub(super) fn read_candles(
+    contract_type: ContractType,
+    json: &mut JsonReader,
+    response: &RestResponse,
+    interval: Interval,
+) -> Result<RestCandles, RestError> {
+    if matches!(response.status, 418 | 429) {
+        return Err(RestError::TooFast { wait: response.retry_after });
+    }
     let read = json.read(&response.body, |root| {
         if response.status == 200 {
-            let fingerprint = fnv1a(&response.body);
-            return root.is_array().then_some(SymbolCheck::Known { fingerprint });
+            let rows = root.elements()?.map(|cells| read_row(contract_type, cells, interval));
+            let candles = ascending(rows.collect::<Result<_, _>>().ok()?);
+            return Some(Ok(RestCandles { candles, server_time: None }));
         }
         let outer = Outer::read(root).ok()?;
         let code = outer.code.and_then(Value::integer)?;
         let message = outer.msg.and_then(Value::text)?.to_owned();
-        matches!(code, -1121 | -1100).then_some(SymbolCheck::Unknown { message })
+        Some(Err(match code {
+            -1121 | -1100 => RestError::UnknownSymbol { message },
+            _ => RestError::Failed { message: format!("{message} ({code})") },
+        }))
     });
-    read.ok().flatten().unwrap_or(SymbolCheck::Undecided)
+    read.ok().flatten().unwrap_or_else(|| Err(no_sense(response, "no klines")))
 }
 
-/// coinm's `v` counts contracts and its `q` is volume in the base asset, not turnover.
-pub(super) fn has_quote_volume(contract_type: ContractType) -> bool {
-    match contract_type {
-        ContractType::Spot | ContractType::Usdm => true,
-        ContractType::Coinm => false,
+fn read_row(
+    contract_type: ContractType,
+    cells: Value<'_, '_>,
+    interval: Interval,
+) -> Result<RestCandle, DecodeErrorKind> {
+    let mut cells = cells.elements().ok_or(DecodeErrorKind::BadField)?;
+    let open_time = UnixMs(natural(cells.next())?);
+    if !interval.is_aligned(open_time) {
+        return Err(DecodeErrorKind::Misaligned);
     }
+    let (open, high) = (decimal(cells.next())?, decimal(cells.next())?);
+    let (low, close) = (decimal(cells.next())?, decimal(cells.next())?);
+    let volume = decimal(cells.next())?;
+    if natural(cells.next())? != interval.close_time(open_time).0 {
+        return Err(DecodeErrorKind::BadField);
+    }
+    let quote_volume = decimal(cells.next())?;
+    let quote_volume = row(contract_type).has_quote_volume.then_some(quote_volume);
+    let trades = natural(cells.next())?.unsigned_abs();
+    let candle = Candle { open_time, open, high, low, close, volume, quote_volume, trades };
+    Ok(RestCandle { candle, is_closed: None })
 }
 
-fn text<'text>(field: Option<Value<'_, 'text>>) -> Result<&'text str, DecodeErrorKind> {
-    field.ok_or(DecodeErrorKind::MissingField)?.text().ok_or(DecodeErrorKind::BadField)
+/// `exchangeInfo`: weight 20 on spot, 1 on futures.
+pub(super) fn instruments_query(contract_type: ContractType, base: &str) -> RestQuery {
+    let path = row(contract_type).instruments_path;
+    let url = format!("{}{path}", base.trim_end_matches('/'));
+    RestQuery { url, body: None, headers: &[] }
 }
 
-fn integer(field: Option<Value<'_, '_>>) -> Result<i64, DecodeErrorKind> {
-    field.ok_or(DecodeErrorKind::MissingField)?.integer().ok_or(DecodeErrorKind::BadField)
+/// The fields of exchangeInfo that are read.
+#[derive(Deserialize)]
+struct ExchangeInfo {
+    symbols: Vec<SymbolInfo>,
 }
 
-/// A time or a count: never negative.
-fn natural(field: Option<Value<'_, '_>>) -> Result<i64, DecodeErrorKind> {
-    let number = integer(field)?;
-    if (0..=NATURAL_MAX).contains(&number) { Ok(number) } else { Err(DecodeErrorKind::BadField) }
+#[derive(Deserialize)]
+struct SymbolInfo {
+    symbol: String,
+    /// coinm spells it `contractStatus`.
+    #[serde(alias = "contractStatus")]
+    status: String,
 }
 
-/// A price or a volume: a decimal in a string, never negative.
-fn decimal(field: Option<Value<'_, '_>>) -> Result<Decimal, DecodeErrorKind> {
-    let decimal = Decimal::parse(text(field)?.as_bytes()).map_err(|error| match error {
-        DecimalError::Malformed => DecodeErrorKind::BadNumber,
-        DecimalError::TooLong => DecodeErrorKind::NumberTooLong,
-    })?;
-    if decimal.is_negative() { Err(DecodeErrorKind::BadField) } else { Ok(decimal) }
+/// `symbols[].status` is `TRADING`, or why not (`BREAK`, `SETTLING`, `PENDING_TRADING`, …).
+pub(super) fn read_instruments(response: &RestResponse) -> Result<InstrumentPage, String> {
+    if response.status != 200 {
+        return Err(format!("HTTP {}", response.status));
+    }
+    let mut body = response.body.clone();
+    let info: ExchangeInfo =
+        simd_json::serde::from_slice(&mut body).map_err(|error| error.to_string())?;
+    let listed = info.symbols.into_iter().map(|one| Listed {
+        symbol: one.symbol,
+        halted: Some(one.status).filter(|status| status != "TRADING"),
+        known_as: None,
+    });
+    Ok(InstrumentPage { listed: listed.collect(), more: Vec::new() })
 }
-
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
-/// No time in ms or count comes near; keeps all arithmetic on them from overflowing.
-const NATURAL_MAX: i64 = 1 << 53;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(status: u16, body: &str) -> SymbolCheck {
+    fn read(status: u16, body: &str) -> Result<RestCandles, RestError> {
         let body = body.as_bytes().to_vec();
         let response = RestResponse { status, retry_after: None, limit_headers: vec![], body };
-        read_symbol_check(&mut JsonReader::default(), &response)
+        let spot = ContractType::Spot;
+        read_candles(spot, &mut JsonReader::default(), &response, Interval::M1)
     }
 
     #[test]
@@ -361,29 +470,54 @@ mod tests {
 
     #[test]
     fn a_symbol_is_unknown_only_on_the_exchange_s_word() {
-        let unknown = SymbolCheck::Unknown { message: "Invalid symbol.".to_owned() };
-        assert_eq!(check(400, r#"{"code":-1121,"msg":"Invalid symbol."}"#), unknown);
-        assert_eq!(
-            check(400, r#"{"code":-1120,"msg":"Invalid interval."}"#),
-            SymbolCheck::Undecided
-        );
-        assert_eq!(check(429, r#"{"code":-1003,"msg":"Too much"}"#), SymbolCheck::Undecided);
-        assert_eq!(check(502, "<html>"), SymbolCheck::Undecided);
-        assert_eq!(check(200, "{}"), SymbolCheck::Undecided);
-        let row = |text| check(200, text);
-        assert!(matches!(row("[]"), SymbolCheck::Known { .. }));
-        assert_eq!(row("[[1,2]]"), row("[[1,2]]"));
-        assert_ne!(row("[[1,2]]"), row("[[1,3]]"));
+        let unknown = RestError::UnknownSymbol { message: "Invalid symbol.".to_owned() };
+        assert_eq!(read(400, r#"{"code":-1121,"msg":"Invalid symbol."}"#), Err(unknown));
+        for (status, body) in
+            [(400, r#"{"code":-1120,"msg":"Invalid interval."}"#), (502, "<html>"), (200, "{}")]
+        {
+            assert!(matches!(read(status, body), Err(RestError::Failed { .. })), "{body}");
+        }
+        let too_fast = read(429, r#"{"code":-1003,"msg":"Too much"}"#);
+        assert_eq!(too_fast, Err(RestError::TooFast { wait: None }));
+        assert_eq!(read(200, "[]").map(|read| read.candles.len()), Ok(0));
     }
 
     #[test]
-    fn check_urls_are_percent_encoded() {
-        let url = |symbol| {
-            let base = "https://api.binance.com/";
-            symbol_check_url(ContractType::Spot, base, symbol, Interval::M1)
+    fn rows_become_candles() {
+        let row = r#"[[1672515780000,"0.0010","0.0025","0.0015","0.0020","1000",1672515839999,"1.0",100,"500","0.5","0"]]"#;
+        let read_one = read(200, row).unwrap();
+        let candle = read_one.candles[0].candle;
+        assert_eq!((candle.open_time, candle.trades), (UnixMs(1_672_515_780_000), 100));
+        let digits = [candle.open, candle.high, candle.low, candle.close, candle.volume];
+        assert_eq!(
+            digits.map(|one| one.to_string()),
+            ["0.001", "0.0025", "0.0015", "0.002", "1000"]
+        );
+        assert_eq!(candle.quote_volume.map(|one| one.to_string()).as_deref(), Some("1"));
+        assert!(read(200, &row.replace("1672515780000", "1672515780001")).is_err());
+        assert!(read(200, &row.replace("\"1000\"", "-1")).is_err());
+    }
+
+    #[test]
+    fn urls_are_percent_encoded() {
+        let query = |symbol| {
+            let (base, to) = ("https://api.binance.com/", UnixMs(120_000));
+            candles_query(ContractType::Spot, base, symbol, Interval::M1, UnixMs(60_000), to).url
         };
-        let expected = "https://api.binance.com/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=1";
-        assert_eq!(url("BTCUSDT"), expected);
-        assert!(url("币&").contains("symbol=%E5%B8%81%26&interval"));
+        let expected = "https://api.binance.com/api/v3/klines?symbol=BTCUSDT&interval=1m\
+                        &startTime=60000&endTime=120000&limit=2";
+        assert_eq!(query("BTCUSDT"), expected);
+        assert!(query("币&").contains("symbol=%E5%B8%81%26&interval"));
+    }
+
+    #[test]
+    fn what_does_not_trade_is_listed_with_its_state() {
+        let body = r#"{"symbols":[{"symbol":"BTCUSDT","status":"TRADING","x":{}},
+            {"symbol":"LUNAUSDT","status":"BREAK"},{"symbol":"A","contractStatus":"TRADING"}]}"#;
+        let body = body.as_bytes().to_vec();
+        let response = RestResponse { status: 200, retry_after: None, limit_headers: vec![], body };
+        let page = read_instruments(&response).unwrap();
+        let states: Vec<_> = page.listed.iter().map(|one| one.halted.as_deref()).collect();
+        assert_eq!(states, [None, Some("BREAK"), None]);
     }
 }

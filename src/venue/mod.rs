@@ -1,36 +1,75 @@
 //! Dialects: what each exchange wants to hear and what it says, as pure functions. Every venue
-//! answers the same questions in the same order: limits, endpoint, subscribe, decode, heartbeat,
-//! check of a symbol by REST, meaning of the volumes. Owns no session and no candle series.
+//! answers the same questions in the same order: limits, finality, endpoint, subscribe, decode,
+//! heartbeat, candles by REST, check of a symbol by REST, instruments. Owns no session and no
+//! candle series.
 
 use std::time::Duration;
 
+use arrayvec::ArrayVec;
+
 use crate::clock::UnixMs;
-use crate::market::{Candle, Interval, Market, Venue};
+use crate::limits::KLINES_PER_MESSAGE_MAX;
+use crate::market::{Candle, Interval, Listed, Market, Venue};
 use crate::messages::RestResponse;
 use crate::metrics::DecodeErrorKind;
 use crate::wire::Endpoint;
 use crate::wire::json::{JsonReader, Value};
 
 pub mod binance;
+pub mod bybit;
+mod fields;
+pub mod gateio;
+pub mod hyperliquid;
+pub mod okx;
 
-/// What an exchange allows, less a margin of ours.
+/// What an exchange allows, less a margin of ours. "Per address" counts hold for all markets of one
+/// [`budget_group`] and all shards together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Streams on one session.
     pub streams_per_session: usize,
     /// Streams named in one subscribe message.
     pub streams_per_message: usize,
-    /// Messages of ours (pings, pongs and JSON) on one session within [`Self::messages_window`],
-    /// one short of the exchange's number: a pong may come on top.
+    /// Messages of ours on one session within [`Self::messages_window`], one short of the
+    /// exchange's number where a pong may come on top.
     pub messages: usize,
     /// The window in which [`Self::messages`] are counted.
     pub messages_window: Duration,
-    /// New sessions of the whole process within [`Self::connects_window`].
+    /// Whether heartbeats count as messages; if not, only subscriptions do.
+    pub counts_heartbeats: bool,
+    /// New sessions within [`Self::connects_window`], per address.
     pub connects: usize,
     /// The window in which [`Self::connects`] are counted.
     pub connects_window: Duration,
-    /// A session this old is replaced before the exchange cuts it.
-    pub session_life: Duration,
+    /// Sessions at once, per address.
+    pub sessions: usize,
+    /// Streams at once, per address.
+    pub streams: usize,
+    /// A session this old is replaced before the exchange cuts it; `None`: the exchange has no such
+    /// cut, or none that a replacement would foresee.
+    pub session_life: Option<Duration>,
+    /// Longest pause between two heartbeats of ours.
+    pub ping_interval_max: Duration,
+    /// REST requests of the kinds made here within [`Self::rest_window`], per address.
+    pub rest_requests: usize,
+    /// The window in which [`Self::rest_requests`] are counted.
+    pub rest_window: Duration,
+    /// Candles that one REST request may ask for.
+    pub rest_rows: usize,
+}
+
+/// No number is published, and none is needed: other limits are reached first.
+pub const UNLIMITED: usize = usize::MAX;
+
+/// On what evidence a candle of a market is closed, beside its REST row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finality {
+    /// The exchange's flag, which always comes.
+    Flag,
+    /// The flag, or the first message of a later window where the flag was left out.
+    FlagOrSuccessor,
+    /// The first message of a later window: there is no flag.
+    Successor,
 }
 
 /// What a subscribe message does.
@@ -45,28 +84,79 @@ pub enum SubscribeOp {
 /// A message from an exchange, understood; texts are borrowed from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message<'text> {
-    /// A candle.
-    Kline(Kline<'text>),
-    /// A subscribe message was accepted.
+    /// Candles: they are in the [`Klines`] that were handed to [`decode`], at least one.
+    Klines,
+    /// A subscribe message was accepted as a whole.
     Accepted {
-        /// The id we gave it.
-        id: i64,
-    },
-    /// A subscribe message was refused as a whole.
-    Refused {
-        /// The id we gave it, if the exchange could read it.
+        /// The id we gave it; `None` if the exchange does not repeat it.
         id: Option<i64>,
-        /// The exchange's error code.
-        code: i64,
-        /// The exchange's words.
-        message: &'text str,
     },
+    /// One stream of a subscribe message was accepted.
+    AcceptedOne {
+        /// What was done.
+        op: SubscribeOp,
+        /// The symbol in the venue's canonical spelling.
+        symbol: &'text str,
+        /// The length of its candles.
+        interval: Interval,
+    },
+    /// A subscribe message, or one stream of it, was refused.
+    Refused(Refusal<'text>),
     /// The exchange is about to close this session.
     ShutdownNotice,
+    /// An answer to a heartbeat, or another message that asks nothing of us.
+    Nothing,
+}
+
+/// What was refused, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal<'text> {
+    /// How much of which message was refused.
+    pub scope: RefusalScope<'text>,
+    /// What the reason means to us.
+    pub kind: RefusalKind,
+    /// The exchange's error code, if it gives one.
+    pub code: Option<i64>,
+    /// The exchange's words.
+    pub message: &'text str,
+}
+
+/// How much of a subscribe message was refused. Ids are those we gave the messages; `None` where
+/// the exchange did not repeat it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalScope<'text> {
+    /// All of it, and the exchange does not say whose fault it is.
+    Whole {
+        /// The message.
+        id: Option<i64>,
+    },
+    /// All of it, because of one stream.
+    WholeBecauseOf {
+        /// The message.
+        id: Option<i64>,
+        /// The symbol at fault, as the exchange spells it.
+        symbol: &'text str,
+    },
+    /// One stream of it; the others are served.
+    One {
+        /// The symbol at fault, as the exchange spells it.
+        symbol: &'text str,
+    },
+}
+
+/// What a refusal means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// The exchange has no such stream.
+    UnknownSymbol,
+    /// We were too fast, or there are too many of us: the same may be said later.
+    TooFast,
+    /// Another reason, as far as the exchange's words tell.
+    Other,
 }
 
 /// A pushed candle.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kline<'text> {
     /// The symbol in the venue's canonical spelling.
     pub symbol: &'text str,
@@ -74,17 +164,74 @@ pub struct Kline<'text> {
     pub interval: Interval,
     /// The candle. Its open time is aligned to the interval.
     pub candle: Candle,
-    /// The exchange's own closed flag.
-    pub is_closed: bool,
-    /// The exchange's time of this push.
-    pub event_time: UnixMs,
+    /// The exchange's own closed flag; `None` if the message has none.
+    pub is_closed: Option<bool>,
+    /// The exchange's time of this push, if the message has one.
+    pub event_time: Option<UnixMs>,
 }
+
+/// The candles of one message, in the order sent.
+pub type Klines<'text> = ArrayVec<Kline<'text>, KLINES_PER_MESSAGE_MAX>;
 
 /// How a session shows that it is alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heartbeat {
     /// By answering WebSocket pings.
     WebSocketPing,
+    /// By answering the text of [`write_ping`].
+    Text,
+}
+
+/// What to ask an exchange's REST interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestQuery {
+    /// Absolute URL, `http` or `https`.
+    pub url: String,
+    /// `None`: GET. `Some`: POST of this JSON text.
+    pub body: Option<String>,
+    /// Further request headers, names in lower case.
+    pub headers: Headers,
+}
+
+/// Header names in lower case and values, to be sent with a request.
+pub type Headers = &'static [(&'static str, &'static str)];
+
+/// A candle from an exchange's REST interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestCandle {
+    /// The candle.
+    pub candle: Candle,
+    /// The exchange's own closed flag; `None` if rows have none.
+    pub is_closed: Option<bool>,
+}
+
+/// The candles that an exchange's REST interface gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestCandles {
+    /// Ascending by open time, each window once.
+    pub candles: Vec<RestCandle>,
+    /// The exchange's own time of the answer, if the body says it (Bybit).
+    pub server_time: Option<UnixMs>,
+}
+
+/// Why an exchange's REST interface gave no candles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RestError {
+    /// Too many requests; after this pause they may be made again, if the exchange says so.
+    TooFast {
+        /// How long to wait; `None`: it did not say.
+        wait: Option<Duration>,
+    },
+    /// It knows no such symbol; its own words.
+    UnknownSymbol {
+        /// The exchange's words.
+        message: String,
+    },
+    /// Another error, or an answer that makes no sense; for the log.
+    Failed {
+        /// What was wrong.
+        message: String,
+    },
 }
 
 /// What the exchange's REST interface says about a symbol.
@@ -92,7 +239,7 @@ pub enum Heartbeat {
 pub enum SymbolCheck {
     /// It knows it. Two answers with other fingerprints: its candle has changed in between.
     Known {
-        /// A hash of the newest candle as sent.
+        /// A hash of the newest candle.
         fingerprint: u64,
     },
     /// It does not; its own words.
@@ -104,10 +251,43 @@ pub enum SymbolCheck {
     Undecided,
 }
 
+/// One page of an exchange's instrument list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InstrumentPage {
+    /// The symbols of this market on it.
+    pub listed: Vec<Listed>,
+    /// Further pages to ask for; each is handed to [`instruments_query`].
+    pub more: Vec<String>,
+}
+
 /// What `market` allows.
 pub fn limits(market: Market) -> Limits {
     match market.venue() {
         Venue::Binance => binance::limits(market.contract_type()),
+        Venue::Okx => okx::limits(),
+        Venue::Bybit => bybit::limits(market.contract_type()),
+        Venue::Gateio => gateio::limits(market.contract_type()),
+        Venue::Hyperliquid => hyperliquid::limits(),
+    }
+}
+
+/// The market in whose name the limits per address of `market` are counted: at OKX, Bybit, Gate and
+/// Hyperliquid all contract types share them; Binance's have hosts and limits of their own.
+pub fn budget_group(market: Market) -> Market {
+    match market.venue() {
+        Venue::Binance => market,
+        Venue::Okx | Venue::Bybit | Venue::Gateio | Venue::Hyperliquid => {
+            Market::of(market.venue()).next().unwrap_or(market)
+        }
+    }
+}
+
+/// On what evidence `market`'s candles are closed.
+pub fn finality(market: Market) -> Finality {
+    match market.venue() {
+        Venue::Binance | Venue::Okx | Venue::Bybit => Finality::Flag,
+        Venue::Gateio => Finality::FlagOrSuccessor,
+        Venue::Hyperliquid => Finality::Successor,
     }
 }
 
@@ -116,32 +296,66 @@ pub fn limits(market: Market) -> Limits {
 pub fn endpoint(market: Market, base: &Endpoint, is_alternate: bool) -> Endpoint {
     match market.venue() {
         Venue::Binance => binance::endpoint(market.contract_type(), base, is_alternate),
+        Venue::Okx => okx::endpoint(base),
+        Venue::Bybit => bybit::endpoint(market.contract_type(), base),
+        Venue::Gateio => gateio::endpoint(market.contract_type(), base),
+        Venue::Hyperliquid => hyperliquid::endpoint(base),
     }
 }
 
-/// Replaces `out` by the message that starts or ends the streams of `symbols`, which are canonical.
+/// Further headers of the request that opens a session.
+pub fn handshake_headers(market: Market) -> Headers {
+    match market.venue() {
+        Venue::Binance | Venue::Okx | Venue::Bybit | Venue::Hyperliquid => &[],
+        Venue::Gateio => gateio::HEADERS,
+    }
+}
+
+/// Replaces `out` by the message that starts or ends the streams of `symbols`, which are canonical
+/// and at most [`Limits::streams_per_message`]. `now`: the local time.
 pub fn write_subscribe<'a>(
     market: Market,
     out: &mut String,
     op: SubscribeOp,
     id: i64,
     symbols: impl Iterator<Item = (&'a str, Interval)>,
+    now: UnixMs,
 ) {
     match market.venue() {
         Venue::Binance => binance::write_subscribe(out, op, id, symbols),
+        Venue::Okx => okx::write_subscribe(out, op, symbols),
+        Venue::Bybit => bybit::write_subscribe(out, op, id, symbols),
+        Venue::Gateio => {
+            gateio::write_subscribe(market.contract_type(), out, op, id, symbols, now);
+        }
+        Venue::Hyperliquid => hyperliquid::write_subscribe(out, op, symbols),
     }
 }
 
-/// Understands one message.
+/// Whether `text`, which is no JSON, is an answer to a heartbeat.
+pub fn is_plain_pong(market: Market, text: &[u8]) -> bool {
+    match market.venue() {
+        Venue::Okx => text == okx::PONG,
+        Venue::Binance | Venue::Bybit | Venue::Gateio | Venue::Hyperliquid => false,
+    }
+}
+
+/// Understands one message. Candles go into `klines`, which is empty; on an error it is to be
+/// thrown away, whatever it holds.
 ///
 /// # Errors
 /// The kind to count; the message is of no use, the session is.
 pub fn decode<'text>(
     market: Market,
     root: Value<'_, 'text>,
+    klines: &mut Klines<'text>,
 ) -> Result<Message<'text>, DecodeErrorKind> {
     match market.venue() {
-        Venue::Binance => binance::decode(market.contract_type(), root),
+        Venue::Binance => binance::decode(market.contract_type(), root, klines),
+        Venue::Okx => okx::decode(market.contract_type(), root, klines),
+        Venue::Bybit => bybit::decode(market.contract_type(), root, klines),
+        Venue::Gateio => gateio::decode(market.contract_type(), root, klines),
+        Venue::Hyperliquid => hyperliquid::decode(root, klines),
     }
 }
 
@@ -149,31 +363,117 @@ pub fn decode<'text>(
 pub fn heartbeat(market: Market) -> Heartbeat {
     match market.venue() {
         Venue::Binance => Heartbeat::WebSocketPing,
+        Venue::Okx | Venue::Bybit | Venue::Gateio | Venue::Hyperliquid => Heartbeat::Text,
     }
 }
 
-/// The URL whose answer tells whether the exchange knows `symbol`; `base` as configured.
-pub fn symbol_check_url(market: Market, base: &str, symbol: &str, interval: Interval) -> String {
+/// Replaces `out` by the text that asks for a sign of life, where [`heartbeat`] is
+/// [`Heartbeat::Text`]; else by nothing. `now`: the local time.
+pub fn write_ping(market: Market, out: &mut String, now: UnixMs) {
+    out.clear();
     match market.venue() {
-        Venue::Binance => binance::symbol_check_url(market.contract_type(), base, symbol, interval),
+        Venue::Binance => {}
+        Venue::Okx => out.push_str(okx::PING),
+        Venue::Bybit => out.push_str(bybit::PING),
+        Venue::Gateio => gateio::write_ping(market.contract_type(), out, now),
+        Venue::Hyperliquid => out.push_str(hyperliquid::PING),
     }
 }
 
-/// Understands the answer to [`symbol_check_url`].
+/// Asks for the candles that open in `from..=to`, both aligned, at most [`Limits::rest_rows`];
+/// `base` as configured.
+pub fn candles_query(
+    market: Market,
+    base: &str,
+    symbol: &str,
+    interval: Interval,
+    from: UnixMs,
+    to: UnixMs,
+) -> RestQuery {
+    let contract_type = market.contract_type();
+    match market.venue() {
+        Venue::Binance => binance::candles_query(contract_type, base, symbol, interval, from, to),
+        Venue::Okx => okx::candles_query(base, symbol, interval, from, to),
+        Venue::Bybit => bybit::candles_query(contract_type, base, symbol, interval, from, to),
+        Venue::Gateio => gateio::candles_query(contract_type, base, symbol, interval, from, to),
+        Venue::Hyperliquid => hyperliquid::candles_query(base, symbol, interval, from, to),
+    }
+}
+
+/// Understands the answer to [`candles_query`].
+///
+/// # Errors
+/// [`RestError`]: the exchange refused, or its answer makes no sense.
+pub fn read_candles(
+    market: Market,
+    json: &mut JsonReader,
+    response: &RestResponse,
+    interval: Interval,
+) -> Result<RestCandles, RestError> {
+    let contract_type = market.contract_type();
+    match market.venue() {
+        Venue::Binance => binance::read_candles(contract_type, json, response, interval),
+        Venue::Okx => okx::read_candles(contract_type, json, response, interval),
+        Venue::Bybit => bybit::read_candles(contract_type, json, response, interval),
+        Venue::Gateio => gateio::read_candles(contract_type, json, response, interval),
+        Venue::Hyperliquid => hyperliquid::read_candles(json, response, interval),
+    }
+}
+
+/// Asks whether the exchange knows `symbol`, and how its newest candle is: [`candles_query`] of the
+/// running window at `now` (the local time) and the one before.
+pub fn symbol_check_query(
+    market: Market,
+    base: &str,
+    symbol: &str,
+    interval: Interval,
+    now: UnixMs,
+) -> RestQuery {
+    let to = interval.open_time(now);
+    candles_query(market, base, symbol, interval, UnixMs(to.0 - interval.ms()), to)
+}
+
+/// Understands the answer to [`symbol_check_query`].
 pub fn read_symbol_check(
     market: Market,
     json: &mut JsonReader,
     response: &RestResponse,
+    interval: Interval,
 ) -> SymbolCheck {
-    match market.venue() {
-        Venue::Binance => binance::read_symbol_check(json, response),
+    match read_candles(market, json, response, interval) {
+        Ok(read) => SymbolCheck::Known { fingerprint: fields::fingerprint(&read.candles) },
+        Err(RestError::UnknownSymbol { message }) => SymbolCheck::Unknown { message },
+        Err(RestError::TooFast { .. } | RestError::Failed { .. }) => SymbolCheck::Undecided,
     }
 }
 
-/// Whether `market`'s candles carry turnover in the quote currency beside their volume, whose
-/// meaning is [`crate::market::instrument::MarketRow::volume_unit`].
-pub fn has_quote_volume(market: Market) -> bool {
+/// Asks for the instrument list of `market`: its first page, or one of [`InstrumentPage::more`].
+pub fn instruments_query(market: Market, base: &str, page: Option<&str>) -> RestQuery {
+    let contract_type = market.contract_type();
     match market.venue() {
-        Venue::Binance => binance::has_quote_volume(market.contract_type()),
+        Venue::Binance => binance::instruments_query(contract_type, base),
+        Venue::Okx => okx::instruments_query(contract_type, base),
+        Venue::Bybit => bybit::instruments_query(contract_type, base, page),
+        Venue::Gateio => gateio::instruments_query(contract_type, base),
+        Venue::Hyperliquid => hyperliquid::instruments_query(contract_type, base, page),
+    }
+}
+
+/// Understands the answer to [`instruments_query`] of the same `page`. Slow: not for a hot core.
+///
+/// # Errors
+/// What was wrong with it, for the log.
+pub fn read_instruments(
+    market: Market,
+    page: Option<&str>,
+    response: &RestResponse,
+) -> Result<InstrumentPage, String> {
+    let contract_type = market.contract_type();
+    match market.venue() {
+        Venue::Binance => binance::read_instruments(response),
+        Venue::Okx => okx::read_instruments(response),
+        Venue::Bybit => bybit::read_instruments(contract_type, response),
+        Venue::Gateio => gateio::read_instruments(contract_type, response),
+        Venue::Hyperliquid => hyperliquid::read_instruments(contract_type, page, response),
     }
 }

@@ -91,6 +91,14 @@ impl<'tape, 'text> Value<'tape, 'text> {
         }
     }
 
+    /// The elements of an array, in the order sent.
+    pub fn elements(self) -> Option<Elements<'tape, 'text>> {
+        match self.nodes.split_first() {
+            Some((Node::Array { .. }, rest)) => Some(Elements { nodes: rest }),
+            _ => None,
+        }
+    }
+
     /// Whether it is an array.
     pub fn is_array(self) -> bool {
         matches!(self.nodes.first(), Some(Node::Array { .. }))
@@ -108,14 +116,38 @@ impl<'tape, 'text> Iterator for Fields<'tape, 'text> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let (Node::String(key), rest) = self.nodes.split_first()? else { return None };
-        let length = match rest.first()? {
-            Node::Object { count, .. } | Node::Array { count, .. } => count + 1,
-            Node::String(_) | Node::Static(_) => 1,
-        };
-        let (value, rest) = rest.split_at_checked(length)?;
-        self.nodes = rest;
-        Some((key, Value { nodes: value }))
+        let value;
+        (value, self.nodes) = split_value(rest)?;
+        Some((key, value))
     }
+}
+
+/// Walks an array's elements.
+#[derive(Clone, Debug)]
+pub struct Elements<'tape, 'text> {
+    nodes: &'tape [Node<'text>],
+}
+
+impl<'tape, 'text> Iterator for Elements<'tape, 'text> {
+    type Item = Value<'tape, 'text>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let value;
+        (value, self.nodes) = split_value(self.nodes)?;
+        Some(value)
+    }
+}
+
+/// The first value on the tape, and what follows it.
+fn split_value<'tape, 'text>(
+    nodes: &'tape [Node<'text>],
+) -> Option<(Value<'tape, 'text>, &'tape [Node<'text>])> {
+    let length = match nodes.first()? {
+        Node::Object { count, .. } | Node::Array { count, .. } => count + 1,
+        Node::String(_) | Node::Static(_) => 1,
+    };
+    let (value, rest) = nodes.split_at_checked(length)?;
+    Some((Value { nodes: value }, rest))
 }
 
 /// Source: a kline push has 300 bytes and 40 nodes; ample.
@@ -138,7 +170,9 @@ mod tests {
         for _ in 0..2 {
             let keys = reader.read(text, |root| {
                 let fields: Vec<_> = root.fields().unwrap().collect();
-                assert!(fields[0].1.is_array());
+                let elements: Vec<_> = fields[0].1.elements().unwrap().collect();
+                assert_eq!((elements.len(), elements[0].integer()), (2, Some(1)));
+                assert!(elements[1].fields().is_some() && fields[1].1.elements().is_none());
                 let inner = fields[1].1.fields().unwrap().next().unwrap();
                 assert_eq!((inner.0, inner.1.fields().unwrap().count()), ("c", 1));
                 assert_eq!(fields[2].1.text(), Some("Ab"));

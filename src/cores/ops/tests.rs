@@ -115,7 +115,7 @@ const LIMITED: &str = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nX-MBX
                        6001\r\nX-Other: 1\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
 
 fn ask(running: &Running, url: String) -> Result<crate::messages::RestResponse, String> {
-    let request = OpsRequest::Rest(RestRequest { id: 9, url, body: None });
+    let request = OpsRequest::Rest(RestRequest { id: 9, url, body: None, headers: &[] });
     running.handle.ask(0, request).unwrap();
     let answer = running.answers.recv_timeout(Duration::from_secs(20)).unwrap();
     running.rings.recv_timeout(Duration::from_secs(20)).unwrap();

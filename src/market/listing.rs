@@ -1,0 +1,153 @@
+//! What an exchange lists in one market: symbols, whether they trade, and the nearest to a misspelt
+//! one. Owns the comparison of spellings; does not fetch the list.
+
+use std::collections::HashMap;
+
+/// One symbol of an exchange's instrument list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The venue's canonical spelling, by which it is subscribed.
+    pub symbol: String,
+    /// The exchange's word for its state if it does not trade (`BREAK`, `suspend`, …).
+    pub halted: Option<String>,
+    /// The name that people use, where it is another one (Hyperliquid: `HYPE/USDC` for `@107`).
+    pub known_as: Option<String>,
+}
+
+/// Every symbol of one market at one time. Never changes; a newer one takes its place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SymbolList {
+    listed: Vec<Listed>,
+    by_symbol: HashMap<String, usize>,
+}
+
+impl SymbolList {
+    /// The list of `listed`; of a symbol that is there twice, the first counts.
+    pub fn new(listed: Vec<Listed>) -> Self {
+        let mut by_symbol = HashMap::with_capacity(listed.len());
+        for (index, one) in listed.iter().enumerate() {
+            by_symbol.entry(one.symbol.clone()).or_insert(index);
+        }
+        Self { listed, by_symbol }
+    }
+
+    /// The entry of `symbol`, in the canonical spelling.
+    pub fn find(&self, symbol: &str) -> Option<&Listed> {
+        self.by_symbol.get(symbol).map(|&index| &self.listed[index])
+    }
+
+    /// Number of symbols.
+    pub fn len(&self) -> usize {
+        self.listed.len()
+    }
+
+    /// Whether nothing is listed.
+    pub fn is_empty(&self) -> bool {
+        self.listed.is_empty()
+    }
+
+    /// Trading symbols that may have been meant by `symbol`, the nearest first, at most
+    /// [`NEAREST_MAX`]: the same letters and digits whatever their case and signs (`BTC/USDT` for
+    /// `BTCUSDT`), then those that only go on (`BTC-USDT-SWAP` for `BTC-USDT`), then those at most
+    /// two mistakes away, one for short ones.
+    pub fn nearest(&self, symbol: &str) -> Vec<&str> {
+        let wanted = squashed(symbol);
+        if wanted.is_empty() {
+            return Vec::new();
+        }
+        let mistakes_max = if wanted.len() <= SHORT_BYTES { 1 } else { 2 };
+        let trading = self.listed.iter().filter(|one| one.halted.is_none());
+        let mut near: Vec<(usize, usize, &str)> = trading
+            .filter_map(|one| {
+                let names = [Some(&one.symbol), one.known_as.as_ref()].into_iter().flatten();
+                let distance =
+                    names.filter_map(|name| distance(&wanted, name, mistakes_max)).min()?;
+                Some((distance, one.symbol.len(), one.symbol.as_str()))
+            })
+            .collect();
+        near.sort_unstable();
+        near.into_iter().take(NEAREST_MAX).map(|(_, _, symbol)| symbol).collect()
+    }
+
+    /// `; did you mean BTCUSDT or BTCUSDC?`, to follow a sentence; empty if nothing is near.
+    pub fn did_you_mean(&self, symbol: &str) -> String {
+        let near: Vec<String> =
+            self.nearest(symbol).into_iter().map(|near| self.shown(near)).collect();
+        match &near[..] {
+            [] => String::new(),
+            [only] => format!("; did you mean {only}?"),
+            [first @ .., last] => format!("; did you mean {} or {last}?", first.join(", ")),
+        }
+    }
+
+    fn shown(&self, symbol: &str) -> String {
+        match self.find(symbol).and_then(|one| one.known_as.as_deref()) {
+            Some(name) => format!("{symbol} ({name})"),
+            None => symbol.to_owned(),
+        }
+    }
+}
+
+/// 0: the same but for case and signs; 1: goes on; from 2: so many mistakes, and one.
+fn distance(wanted: &str, name: &str, mistakes_max: usize) -> Option<usize> {
+    let name = squashed(name);
+    if name == wanted {
+        return Some(0);
+    }
+    if wanted.len() >= SHORT_BYTES && name.starts_with(wanted) {
+        return Some(1);
+    }
+    if name.len().abs_diff(wanted.len()) > mistakes_max {
+        return None;
+    }
+    let mistakes = strsim::osa_distance(wanted, &name);
+    (mistakes <= mistakes_max).then_some(mistakes + 1)
+}
+
+fn squashed(symbol: &str) -> String {
+    symbol.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_uppercase).collect()
+}
+
+/// Suggestions beyond these confuse more than they help.
+pub const NEAREST_MAX: usize = 3;
+
+/// Names up to this length have many neighbours at two mistakes.
+const SHORT_BYTES: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(symbols: &[&str]) -> SymbolList {
+        let listed = |symbol: &&str| Listed {
+            symbol: (*symbol).to_owned(),
+            halted: symbol.starts_with("LUNA").then(|| "BREAK".to_owned()),
+            known_as: (*symbol == "@107").then(|| "HYPE/USDC".to_owned()),
+        };
+        SymbolList::new(symbols.iter().map(listed).collect())
+    }
+
+    #[test]
+    fn a_near_miss_finds_what_was_meant() {
+        let binance = list(&["BTCUSDT", "ETHUSDT", "BTCUSDC", "SOLUSDT", "LUNAUSDT"]);
+        assert_eq!(binance.nearest("BTC-USDT"), ["BTCUSDT"]);
+        assert_eq!(binance.nearest("BTCUSTD")[0], "BTCUSDT");
+        assert_eq!(binance.did_you_mean("ETHUSD"), "; did you mean ETHUSDT?");
+        assert_eq!(binance.did_you_mean("NOSUCHTHING"), "");
+        assert_eq!(binance.did_you_mean(""), "");
+        let okx = list(&["BTC-USDT-SWAP", "BTC-USD-SWAP", "ETH-USDT-SWAP"]);
+        assert_eq!(okx.nearest("BTC-USDT"), ["BTC-USDT-SWAP"]);
+        let hyperliquid = list(&["BTC", "ETH", "kPEPE", "@107"]);
+        assert_eq!(hyperliquid.nearest("btc"), ["BTC"]);
+        assert_eq!(hyperliquid.nearest("KPEPE"), ["kPEPE"]);
+        assert_eq!(hyperliquid.did_you_mean("HYPE/USDC"), "; did you mean @107 (HYPE/USDC)?");
+    }
+
+    #[test]
+    fn what_does_not_trade_is_found_but_never_suggested() {
+        let list = list(&["LUNAUSDT", "LUNCUSDT"]);
+        assert_eq!(list.find("LUNAUSDT").and_then(|one| one.halted.as_deref()), Some("BREAK"));
+        assert_eq!(list.nearest("LUNAUSD"), ["LUNCUSDT"]);
+        assert_eq!(list.find("luna"), None);
+    }
+}

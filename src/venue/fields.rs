@@ -1,0 +1,109 @@
+//! Reading and writing what all dialects have in common: fields that must be there, numbers that
+//! must be plain, texts in URLs.
+
+use std::fmt::Write;
+
+use crate::clock::UnixMs;
+use crate::market::decimal::DecimalError;
+use crate::market::{Candle, Decimal};
+use crate::messages::RestResponse;
+use crate::metrics::DecodeErrorKind;
+use crate::wire::Endpoint;
+use crate::wire::json::Value;
+
+use super::{RestCandle, RestError};
+
+type Field<'tape, 'text> = Option<Value<'tape, 'text>>;
+
+pub(super) fn text<'text>(field: Field<'_, 'text>) -> Result<&'text str, DecodeErrorKind> {
+    field.ok_or(DecodeErrorKind::MissingField)?.text().ok_or(DecodeErrorKind::BadField)
+}
+
+pub(super) fn integer(field: Field<'_, '_>) -> Result<i64, DecodeErrorKind> {
+    field.ok_or(DecodeErrorKind::MissingField)?.integer().ok_or(DecodeErrorKind::BadField)
+}
+
+/// A time or a count: never negative, and small enough to be reckoned with.
+pub(super) fn natural(field: Field<'_, '_>) -> Result<i64, DecodeErrorKind> {
+    in_range(integer(field)?)
+}
+
+/// A time or a count in a string.
+#[allow(dead_code)]
+pub(super) fn natural_text(field: Field<'_, '_>) -> Result<i64, DecodeErrorKind> {
+    let digits = text(field)?;
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(DecodeErrorKind::BadField);
+    }
+    in_range(digits.parse().map_err(|_| DecodeErrorKind::BadField)?)
+}
+
+fn in_range(number: i64) -> Result<i64, DecodeErrorKind> {
+    if (0..=NATURAL_MAX).contains(&number) { Ok(number) } else { Err(DecodeErrorKind::BadField) }
+}
+
+/// A price or a volume: a decimal in a string, never negative.
+pub(super) fn decimal(field: Field<'_, '_>) -> Result<Decimal, DecodeErrorKind> {
+    let decimal = Decimal::parse(text(field)?.as_bytes()).map_err(|error| match error {
+        DecimalError::Malformed => DecodeErrorKind::BadNumber,
+        DecimalError::TooLong => DecodeErrorKind::NumberTooLong,
+    })?;
+    if decimal.is_negative() { Err(DecodeErrorKind::BadField) } else { Ok(decimal) }
+}
+
+/// The answer's JSON could not be read.
+pub(super) fn no_sense(response: &RestResponse, what: &str) -> RestError {
+    let excerpt = &response.body[..response.body.len().min(EXCERPT_BYTES)];
+    let excerpt = String::from_utf8_lossy(excerpt);
+    RestError::Failed { message: format!("{what} (HTTP {}): {excerpt:?}", response.status) }
+}
+
+/// Ascending by open time; of a window that is there twice, the last counts.
+pub(super) fn ascending(mut candles: Vec<RestCandle>) -> Vec<RestCandle> {
+    candles.sort_by_key(|row| row.candle.open_time);
+    candles.reverse();
+    candles.dedup_by_key(|row| row.candle.open_time);
+    candles.reverse();
+    candles
+}
+
+/// A hash of the newest candle: another one once anything about it has changed.
+pub(super) fn fingerprint(candles: &[RestCandle]) -> u64 {
+    let Some(newest) = candles.last() else { return 0 };
+    let Candle { open_time, open, high, low, close, volume, quote_volume, trades } = &newest.candle;
+    let times = [open_time.0.to_le_bytes(), trades.to_le_bytes()];
+    let digits = [open, high, low, close, volume].map(Decimal::as_bytes);
+    let quote = quote_volume.as_ref().map_or(&b""[..], Decimal::as_bytes);
+    let texts = digits.into_iter().chain([quote]).flat_map(|digits| digits.iter().chain(b","));
+    let bytes = times.iter().flatten().chain(texts);
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// `path` below `base`, unless the base as configured ends with it already.
+pub(super) fn join_once(base: &Endpoint, path: &str) -> Endpoint {
+    let is_there = base.path.trim_end_matches('/').ends_with(path.trim_end_matches('/'));
+    if is_there { base.clone() } else { base.join(path) }
+}
+
+/// Appends `text` as part of a URL's query.
+pub(super) fn push_encoded(url: &mut String, text: &str) {
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'.' => url.push(byte.into()),
+            _ => write!(url, "%{byte:02X}").expect("a String takes every write"),
+        }
+    }
+}
+
+/// Seconds since the Unix epoch, as some exchanges want them.
+pub(super) fn seconds(at: UnixMs) -> i64 {
+    at.0.div_euclid(1000)
+}
+
+/// No time in ms or count comes near; keeps all arithmetic on them from overflowing.
+const NATURAL_MAX: i64 = 1 << 53;
+
+/// As much of an answer that makes no sense as goes into the log.
+const EXCERPT_BYTES: usize = 200;
