@@ -2,10 +2,11 @@
 //! session events and notices are rare, may own text, and travel in bounded channels.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::UnixMs;
-use crate::market::{CandleUpdate, Instrument, InstrumentId, Market};
+use crate::market::{CandleUpdate, Instrument, InstrumentId, Market, SymbolList};
 
 /// One message in a shard's ring to the fan-out core.
 // Slots of a ring are of one size: the largest variant is what nearly all of them hold.
@@ -114,6 +115,12 @@ pub enum OpsRequest {
     },
     /// Ask an exchange's REST interface; the answer is [`OpsAnswer::Rest`].
     Rest(RestRequest),
+    /// What does this market list? The answer is [`OpsAnswer::Listed`], from the ops core's cache
+    /// or from the exchange.
+    List {
+        /// The market.
+        market: Market,
+    },
 }
 
 /// One request to an exchange's REST interface.
@@ -161,5 +168,12 @@ pub enum OpsAnswer {
         id: u64,
         /// The response, whatever its status.
         result: Result<RestResponse, String>,
+    },
+    /// What a market lists, or why that is not known.
+    Listed {
+        /// The market.
+        market: Market,
+        /// Its instruments.
+        result: Result<Arc<SymbolList>, String>,
     },
 }

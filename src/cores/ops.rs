@@ -48,7 +48,7 @@ impl OpsHandle {
     pub fn ask(&self, shard: usize, request: OpsRequest) -> Result<(), OpsRequest> {
         let queue = match &request {
             OpsRequest::Resolve { .. } => &self.resolve,
-            OpsRequest::Rest(_) => &self.rest,
+            OpsRequest::Rest(_) | OpsRequest::List { .. } => &self.rest,
         };
         queue.try_send((shard, request)).map_err(|error| error.into_inner().1)
     }

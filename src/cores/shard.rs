@@ -122,6 +122,9 @@ impl ShardCore {
                     self.resolved(&host, port, &result, now, waiter);
                 }
                 OpsAnswer::Rest { id, result } => self.feed.handle_rest(id, result, now),
+                OpsAnswer::Listed { market, result } => {
+                    self.feed.handle_listed(market, result, now);
+                }
             }
             worked = true;
         }
@@ -203,6 +206,12 @@ impl ShardCore {
                     if self.ask(OpsRequest::Rest(request)).is_err() {
                         let why = "too many requests are waiting already".to_owned();
                         self.feed.handle_rest(id, Err(why), now);
+                    }
+                }
+                Output::List { market } => {
+                    if self.ask(OpsRequest::List { market }).is_err() {
+                        let why = "too many requests are waiting already".to_owned();
+                        self.feed.handle_listed(market, Err(why), now);
                     }
                 }
                 Output::Event(event) => {

@@ -104,6 +104,9 @@ fn answer_dns(request: OpsRequest) -> OpsAnswer {
         OpsRequest::Rest(RestRequest { id, .. }) => {
             OpsAnswer::Rest { id, result: Err("a REST request in the queue for names".into()) }
         }
+        OpsRequest::List { market } => {
+            OpsAnswer::Listed { market, result: Err("a list in the queue for names".into()) }
+        }
     }
 }
 
@@ -114,6 +117,9 @@ fn answer(agent: &ureq::Agent, request: OpsRequest) -> OpsAnswer {
             OpsAnswer::Rest { id: request.id, result }
         }
         resolve @ OpsRequest::Resolve { .. } => answer_dns(resolve),
+        OpsRequest::List { market } => {
+            OpsAnswer::Listed { market, result: Err("not fetched".into()) }
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustls::ClientConfig;
 
 use crate::clock::{MonoNs, Now};
-use crate::market::{Instrument, InstrumentId, Market};
+use crate::market::{Instrument, InstrumentId, Market, SymbolList};
 use crate::messages::{Command, FeedEvent, Notice, RestRequest, RestResponse, Severity};
 use crate::metrics::{ConnectionErrorKind, FeedMetrics, ShardMetrics};
 use crate::venue;
@@ -105,6 +105,11 @@ pub enum Output {
     },
     /// Ask; report with [`Feed::handle_rest`].
     Rest(RestRequest),
+    /// Find out what the market lists; report with [`Feed::handle_listed`].
+    List {
+        /// The market.
+        market: Market,
+    },
     /// For the fan-out core.
     Event(FeedEvent),
     /// For the log.
@@ -205,6 +210,16 @@ impl Feed {
     /// The answer to an [`Output::Rest`], or why there is none.
     pub fn handle_rest(&mut self, id: u64, result: Result<RestResponse, String>, now: Now) {
         self.finish_check(id, result, now.mono);
+        self.handle_timeout(now);
+    }
+
+    /// The answer to an [`Output::List`], or why there is none.
+    pub fn handle_listed(
+        &mut self,
+        _market: Market,
+        _result: Result<Arc<SymbolList>, String>,
+        now: Now,
+    ) {
         self.handle_timeout(now);
     }
 
