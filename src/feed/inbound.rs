@@ -1,31 +1,66 @@
 //! From a session's bytes to the ring: messages, candles, verdicts, publishing. The hot path: a
 //! push that fits its series allocates nothing and is logged nowhere.
 
+use std::time::Duration;
+
 use crate::clock::{MonoNs, Now, UnixMs};
 use crate::market::{CandleUpdate, FinalBy, InstrumentId, Market, Source, Verdict};
 use crate::messages::{MarketEvent, Severity};
 use crate::metrics::{ConnectionErrorKind, DecodeErrorKind, FeedMetrics};
-use crate::venue::{self, Kline, Klines, Message, RefusalScope, SubscribeOp};
+use crate::venue::{self, Finality, Kline, Klines, Message, RefusalKind, RefusalScope, SubscribeOp};
 use crate::wire::Event;
 
 use super::plan::{Check, Stream, Streams};
 use super::publish::{PublishQueue, instrument_of, is_closed};
-use super::{Feed, SessionId};
+use super::session::Unanswered;
+use super::{Feed, Rejection, SessionId};
 
-/// What a message asks of its session, beside the candle already taken from it.
+/// What a message asks of its session, beside the candles already taken from it.
 enum Consequence {
     /// A candle of a wanted stream came.
     Delivered,
-    /// A candle that nobody wants any longer.
-    Unwanted,
+    /// Candles that nobody wants any longer, or a message that asks nothing.
+    Nothing,
     Accepted {
-        id: i64,
-    },
-    Refused {
         id: Option<i64>,
-        words: String,
     },
+    AcceptedOne {
+        op: SubscribeOp,
+        id: InstrumentId,
+    },
+    Refused(Refused),
     ShuttingDown,
+}
+
+/// A [`venue::Refusal`] that outlives its message.
+struct Refused {
+    scope: Scope,
+    kind: RefusalKind,
+    /// The exchange's words and code.
+    words: String,
+}
+
+enum Scope {
+    Whole { id: Option<i64> },
+    WholeBecauseOf { id: Option<i64>, symbol: String },
+    One { symbol: String },
+}
+
+impl Refused {
+    fn new(refusal: &venue::Refusal<'_>) -> Self {
+        let scope = match refusal.scope {
+            RefusalScope::Whole { id } => Scope::Whole { id },
+            RefusalScope::WholeBecauseOf { id, symbol } => {
+                Scope::WholeBecauseOf { id, symbol: symbol.to_owned() }
+            }
+            RefusalScope::One { symbol } => Scope::One { symbol: symbol.to_owned() },
+        };
+        let words = match refusal.code {
+            Some(code) => format!("{} ({code})", refusal.message),
+            None => refusal.message.to_owned(),
+        };
+        Self { scope, kind: refusal.kind, words }
+    }
 }
 
 impl Feed {
@@ -75,7 +110,7 @@ impl Feed {
         match event {
             Event::Open { .. } => self.opened(index, now),
             // Its pong is on its way already.
-            Event::Ping => self.sessions[index].script.spend(now),
+            Event::Ping => self.sessions[index].script.spend_heartbeat(now),
             Event::Pong(_) => {}
             Event::Close { code, reason } => {
                 let code = code.map_or("no code".to_owned(), |code| code.to_string());
@@ -98,26 +133,16 @@ impl Feed {
         let read = json.read(text, |root| {
             let mut klines = Klines::new();
             match venue::decode(market, root, &mut klines)? {
-                Message::Klines => {
-                    let mut consequence = Ok(Consequence::Unwanted);
-                    for kline in &klines {
-                        consequence = take_kline(streams, queue, metrics, market, kline, now);
-                    }
-                    consequence
+                Message::Klines => take_klines(streams, queue, metrics, market, &klines, now),
+                Message::Accepted { id } => Ok(Consequence::Accepted { id }),
+                Message::AcceptedOne { op, symbol, interval } => {
+                    let stream = streams.find(market, symbol, interval);
+                    let id = stream.ok_or(DecodeErrorKind::Unknown)?.id;
+                    Ok(Consequence::AcceptedOne { op, id })
                 }
-                Message::Accepted { id: Some(id) } => Ok(Consequence::Accepted { id }),
-                Message::Refused(refusal) => {
-                    let RefusalScope::Whole { id } = refusal.scope else {
-                        return Err(DecodeErrorKind::Unknown);
-                    };
-                    let words = format!("{} ({})", refusal.message, refusal.code.unwrap_or(0));
-                    Ok(Consequence::Refused { id, words })
-                }
+                Message::Refused(refusal) => Ok(Consequence::Refused(Refused::new(&refusal))),
                 Message::ShutdownNotice => Ok(Consequence::ShuttingDown),
-                Message::Accepted { id: None } | Message::AcceptedOne { .. } => {
-                    Err(DecodeErrorKind::Unknown)
-                }
-                Message::Nothing => Ok(Consequence::Unwanted),
+                Message::Nothing => Ok(Consequence::Nothing),
             }
         });
         match read.unwrap_or(Err(DecodeErrorKind::Json)) {
@@ -125,7 +150,7 @@ impl Feed {
                 self.sessions[index].last_candle = now.mono;
                 false
             }
-            Ok(Consequence::Unwanted) => false,
+            Ok(Consequence::Nothing) => false,
             Ok(consequence) => {
                 self.follow(index, consequence, text, now.mono);
                 true
@@ -139,7 +164,7 @@ impl Feed {
 
     fn follow(&mut self, index: usize, consequence: Consequence, text: &[u8], now: MonoNs) {
         match consequence {
-            Consequence::Unwanted => {}
+            Consequence::Nothing => {}
             Consequence::Delivered => {
                 let session = &mut self.sessions[index];
                 (session.has_delivered, session.is_suspect) = (true, false);
@@ -149,41 +174,103 @@ impl Feed {
                 self.take_over(index, now);
             }
             Consequence::Accepted { id } => {
-                let Some(message) = self.sessions[index].script.answered(Some(id)) else {
+                let Some(message) = self.sessions[index].script.answered(id) else {
                     return self.complain(index, DecodeErrorKind::Unknown, text);
                 };
-                if message.op == SubscribeOp::Subscribe {
-                    self.arm_checks(index, &message.instruments, now);
-                }
-                self.take_over(index, now);
+                self.accepted(index, message.op, &message.instruments, now);
             }
-            Consequence::Refused { id, words } => self.refused(index, id, &words, text, now),
+            Consequence::AcceptedOne { op, id } => {
+                if !self.sessions[index].script.answered_one(op, id) {
+                    return self.complain(index, DecodeErrorKind::Unknown, text);
+                }
+                self.accepted(index, op, &[id], now);
+            }
+            Consequence::Refused(refused) => self.refused(index, &refused, text, now),
             Consequence::ShuttingDown => {
                 self.renew(index, "the exchange announced a shutdown", now);
             }
         }
     }
 
-    /// A refused message is said again one instrument at a time, so that only the one that the
-    /// exchange does not want is rejected.
-    fn refused(&mut self, index: usize, id: Option<i64>, words: &str, text: &[u8], now: MonoNs) {
-        let session = &mut self.sessions[index];
-        let Some(message) = session.script.answered(id) else {
+    fn accepted(&mut self, index: usize, op: SubscribeOp, ids: &[InstrumentId], now: MonoNs) {
+        if op == SubscribeOp::Subscribe {
+            for &id in ids {
+                if let Some(stream) = self.streams.stream_mut(id) {
+                    stream.strikes = 0;
+                }
+            }
+            self.arm_checks(index, ids, now);
+        }
+        self.take_over(index, now);
+    }
+
+    /// Whose fault it is, is rejected; who was only in the same message, is asked for again. Where
+    /// the exchange does not say whose fault it is, each is asked for alone.
+    fn refused(&mut self, index: usize, refused: &Refused, text: &[u8], now: MonoNs) {
+        let (message, culprit) = match &refused.scope {
+            Scope::Whole { id } => (self.sessions[index].script.answered(*id), None),
+            Scope::WholeBecauseOf { id, symbol } => {
+                let message = self.sessions[index].script.answered(*id);
+                let named = |message: &Unanswered| self.named(&message.instruments, symbol);
+                let culprit = message.as_ref().and_then(named);
+                (message, culprit)
+            }
+            Scope::One { symbol } => {
+                let asked = self.sessions[index].script.unanswered_instruments();
+                let culprit = self.named(&asked, symbol);
+                let script = &mut self.sessions[index].script;
+                match culprit.filter(|&id| script.answered_one(SubscribeOp::Subscribe, id)) {
+                    Some(id) => return self.reject_refused(id, refused, now),
+                    None => (None, None),
+                }
+            }
+        };
+        let Some(message) = message else {
             return self.complain(index, DecodeErrorKind::Unknown, text);
         };
-        let members = &session.members;
-        let is_member = |id: &InstrumentId| members.contains(id);
-        match (message.op, &message.instruments[..]) {
-            (SubscribeOp::Unsubscribe, _) => {
-                let market = session.market;
-                let text = format!("an unsubscription was refused: {words}");
+        let session = &mut self.sessions[index];
+        let market = session.market;
+        if message.op == SubscribeOp::Unsubscribe {
+            let text = format!("an unsubscription was refused: {}", refused.words);
+            return self.notice(Severity::Warning, market, text);
+        }
+        let others: Vec<InstrumentId> = message.instruments.iter().copied().filter(|id| {
+            session.members.contains(id) && Some(*id) != culprit
+        }).collect();
+        match (refused.kind, culprit) {
+            (RefusalKind::TooFast, _) => {
+                session.script.hold(now.after(TOO_FAST_PAUSE));
+                others.iter().for_each(|&id| session.script.want(SubscribeOp::Subscribe, id));
+                let text = format!("a subscription was refused: {}; said again later", refused.words);
                 self.notice(Severity::Warning, market, text);
             }
-            (SubscribeOp::Subscribe, &[only]) => self.reject(only, words, now),
-            (SubscribeOp::Subscribe, several) => {
-                session.script.want_alone(several.iter().copied().filter(is_member));
+            (RefusalKind::UnknownSymbol | RefusalKind::Other, Some(culprit)) => {
+                others.iter().for_each(|&id| session.script.want(SubscribeOp::Subscribe, id));
+                self.reject_refused(culprit, refused, now);
+            }
+            (RefusalKind::UnknownSymbol | RefusalKind::Other, None) => match message.instruments[..] {
+                [only] => self.reject_refused(only, refused, now),
+                _ => session.script.want_alone(others.into_iter()),
+            },
+        }
+    }
+
+    fn reject_refused(&mut self, id: InstrumentId, refused: &Refused, now: MonoNs) {
+        let words = &*refused.words;
+        match refused.kind {
+            RefusalKind::UnknownSymbol => self.reject(id, &Rejection::Unknown(words), now),
+            RefusalKind::TooFast | RefusalKind::Other => {
+                self.reject(id, &Rejection::Refused(words), now);
             }
         }
+    }
+
+    /// The one of `ids` whose symbol is `symbol`.
+    fn named(&self, ids: &[InstrumentId], symbol: &str) -> Option<InstrumentId> {
+        let is_named = |id: &&InstrumentId| {
+            self.streams.stream(**id).is_some_and(|stream| *stream.instrument.symbol == *symbol)
+        };
+        ids.iter().find(is_named).copied()
     }
 
     /// Counts a message that was not understood; the first of a connection is shown.
@@ -226,51 +313,128 @@ impl Feed {
     }
 }
 
-fn take_kline(
+/// Takes every candle of a message, or none: a message that is wrong in one is not to be trusted.
+fn take_klines(
     streams: &mut Streams,
     queue: &mut PublishQueue,
     metrics: &FeedMetrics,
     market: Market,
-    kline: &Kline<'_>,
+    klines: &Klines<'_>,
     now: Now,
 ) -> Result<Consequence, DecodeErrorKind> {
-    let stream = streams.find(market, kline.symbol, kline.interval);
-    let stream = stream.ok_or(DecodeErrorKind::Unknown)?;
-    if !stream.is_wanted {
-        return Ok(Consequence::Unwanted);
+    let latest_open_ms = now.unix_ms().0 + FUTURE_MAX_MS;
+    for kline in klines {
+        if streams.find(market, kline.symbol, kline.interval).is_none() {
+            return Err(DecodeErrorKind::Unknown);
+        }
+        if kline.event_time.is_none() && kline.candle.open_time.0 > latest_open_ms {
+            return Err(DecodeErrorKind::BadField);
+        }
+        if !kline.interval.is_aligned(kline.candle.open_time) {
+            return Err(DecodeErrorKind::Misaligned);
+        }
     }
+    let mut consequence = Consequence::Nothing;
+    for kline in klines {
+        let Some(stream) = streams.find(market, kline.symbol, kline.interval) else { continue };
+        if stream.is_wanted {
+            take_kline(stream, queue, metrics, kline, now);
+            consequence = Consequence::Delivered;
+        }
+    }
+    Ok(consequence)
+}
+
+fn take_kline(
+    stream: &mut Stream,
+    queue: &mut PublishQueue,
+    metrics: &FeedMetrics,
+    kline: &Kline<'_>,
+    now: Now,
+) {
     if let Some(UnixMs(sent_ms)) = kline.event_time {
         let latency_us = now.unix_us.saturating_sub(sent_ms.saturating_mul(1000)).max(0);
         metrics.quote_latency.record_ns(latency_us.unsigned_abs().saturating_mul(1000));
     }
-    let is_closed = kline.is_closed == Some(true);
-    let verdict = match is_closed {
-        true => stream.series.close(&kline.candle),
-        false => stream.series.judge_open(&kline.candle),
-    };
-    if verdict == Verdict::Misaligned {
-        return Err(DecodeErrorKind::Misaligned);
-    }
     (stream.is_delivering, stream.check) = (true, Check::Idle);
+    let finality = venue::finality(stream.instrument.market);
+    if finality != Finality::Flag {
+        close_predecessor(stream, queue, metrics, kline, now);
+    }
     let update = CandleUpdate {
         instrument: stream.id,
         candle: kline.candle,
         event_time: kline.event_time,
         received: now.mono,
-        final_by: is_closed.then_some(FinalBy::Flag),
+        final_by: None,
         source: Source::Ws,
-        revision: if let Verdict::Correction { revision } = verdict { revision } else { 0 },
+        revision: 0,
     };
-    match verdict {
+    if kline.is_closed == Some(true) {
+        return close(stream, queue, metrics, update, FinalBy::Flag);
+    }
+    match stream.series.judge_open(&kline.candle) {
         Verdict::Open => take_open(stream, queue, metrics, update, kline),
+        Verdict::Late if finality == Finality::Successor && is_afterthought(stream, kline) => {
+            close(stream, queue, metrics, update, FinalBy::Successor);
+        }
+        _ => metrics.late.increment(),
+    }
+}
+
+/// The first message of a later window ends the candle before it, if nothing of that one can have
+/// been missed.
+fn close_predecessor(
+    stream: &mut Stream,
+    queue: &mut PublishQueue,
+    metrics: &FeedMetrics,
+    kline: &Kline<'_>,
+    now: Now,
+) {
+    let is_unbroken = std::mem::replace(&mut stream.is_unbroken, true);
+    let Some((event_time, candle)) = stream.newest_open else { return };
+    let is_closed = stream.series.watermark() >= Some(candle.open_time);
+    if is_closed || !is_unbroken || kline.candle.open_time <= candle.open_time {
+        return;
+    }
+    let update = CandleUpdate {
+        instrument: stream.id,
+        candle,
+        event_time,
+        received: now.mono,
+        final_by: None,
+        source: Source::Ws,
+        revision: 0,
+    };
+    close(stream, queue, metrics, update, FinalBy::Successor);
+}
+
+/// Whether a candle that was closed by its successor got further trades after all.
+fn is_afterthought(stream: &Stream, kline: &Kline<'_>) -> bool {
+    let closed = stream.series.newest_closed();
+    closed.is_some_and(|closed| {
+        closed.open_time == kline.candle.open_time && closed.trades < kline.candle.trades
+    })
+}
+
+/// Closes a candle, as far as its series agrees.
+fn close(
+    stream: &mut Stream,
+    queue: &mut PublishQueue,
+    metrics: &FeedMetrics,
+    update: CandleUpdate,
+    final_by: FinalBy,
+) {
+    let verdict = stream.series.close(&update.candle);
+    let revision = if let Verdict::Correction { revision } = verdict { revision } else { 0 };
+    let update = CandleUpdate { final_by: Some(final_by), revision, ..update };
+    match verdict {
         Verdict::Duplicate => metrics.duplicates.increment(),
-        Verdict::Late => metrics.late.increment(),
-        Verdict::Misaligned => {}
         Verdict::Closed | Verdict::Correction { .. } | Verdict::ClosedAfterGap { .. } => {
             take_closed(stream, queue, metrics, update, verdict);
         }
+        Verdict::Late | Verdict::Open | Verdict::Misaligned => metrics.late.increment(),
     }
-    Ok(Consequence::Delivered)
 }
 
 /// An open candle is made ready; where there is no room it replaces the one that waits. Not if it is
@@ -308,7 +472,7 @@ fn take_open(
 
 /// A closed candle goes behind its gap, and takes an open one of its window or before out of the
 /// queue.
-fn take_closed(
+pub(super) fn take_closed(
     stream: &mut Stream,
     queue: &mut PublishQueue,
     metrics: &FeedMetrics,
@@ -328,6 +492,9 @@ fn take_closed(
         metrics.corrections.increment();
     }
     metrics.closed_quotes.increment();
+    if let Some(final_by) = update.final_by {
+        metrics.closed_by[final_by as usize].increment();
+    }
     metrics.closed_queue_depth.add(1);
     queue.push_closed(MarketEvent::Candle(update));
     let is_past = |open: &mut CandleUpdate| open.candle.open_time <= update.candle.open_time;
@@ -338,3 +505,11 @@ fn take_closed(
 
 /// As much of a message that was not understood as goes into the log.
 const EXCERPT_BYTES: usize = 200;
+
+/// A candle without an exchange's time beside it that opens later than this after the local clock
+/// is garbled. Source: clocks are minutes off; a replay or a simulation may run days ahead.
+const FUTURE_MAX_MS: i64 = 30 * 86_400_000;
+
+/// What an exchange refused because we were too fast is said again after this long.
+/// Source: OKX, Bybit and Gate count in windows of seconds, Hyperliquid in a minute.
+const TOO_FAST_PAUSE: Duration = Duration::from_secs(60);

@@ -13,7 +13,7 @@ use crate::wire::{Connection, WireError};
 
 use super::plan::Check;
 use super::session::{Phase, Session};
-use super::{Feed, Output, SessionId};
+use super::{Feed, Output, Rejection, SessionId};
 
 /// Whether a lost session's socket is still there to be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Feed {
         let generation = free.map_or(0, |index| self.sessions[index].id.generation);
         let mut session = Session::new(SessionId { index: number, generation }, market);
         session.phase = Phase::Waiting { until: now };
-        session.is_alternate = self.gates[market.index()].is_alternate;
+        session.is_alternate = self.gates.of(market).is_alternate;
         if index == self.sessions.len() {
             self.sessions.push(session);
         } else {
@@ -61,11 +61,13 @@ impl Feed {
 
     fn connect(&mut self, index: usize, now: MonoNs) {
         let session = &mut self.sessions[index];
-        let gate = &mut self.gates[session.market.index()];
-        if !gate.connects.is_ready(now) || !gate.breaker.admit(now) {
+        let market = session.market;
+        if !self.gates.group(market).connects.is_ready(now)
+            || !self.gates.of_mut(market).breaker.admit(now)
+        {
             return;
         }
-        gate.connects.spend(now);
+        self.gates.group_mut(market).connects.spend(now);
         session.id.generation = session.id.generation.wrapping_add(1);
         session.is_on_trial = true;
         session.phase = Phase::Connecting { since: now };
@@ -78,7 +80,8 @@ impl Feed {
         let session = &mut self.sessions[index];
         let base = &self.config.ws_bases[session.market.index()];
         let endpoint = venue::endpoint(session.market, base, session.is_alternate);
-        match Connection::client(&endpoint, &self.config.tls, self.dice.nonce()) {
+        let headers = venue::handshake_headers(session.market);
+        match Connection::client(&endpoint, &self.config.tls, self.dice.nonce(), headers) {
             Ok(wire) => session.wire = Some(wire),
             Err(error) => return self.lose_wire(index, &error, now),
         }
@@ -93,9 +96,12 @@ impl Feed {
         session.phase = Phase::Open { since: now };
         (session.last_received, session.last_candle) = (now, now);
         session.renew_at = life.map_or(MonoNs(u64::MAX), |life| now.after(life));
-        session.next_ping = now.after(self.config.ping_interval);
+        session.next_ping = now.after(session.ping_interval(self.config.ping_interval));
         for &id in &session.members {
-            session.script.want(SubscribeOp::Subscribe, id);
+            match self.streams.stream(id).is_some_and(|stream| stream.strikes > 0) {
+                true => session.script.want_alone([id].into_iter()),
+                false => session.script.want(SubscribeOp::Subscribe, id),
+            }
         }
         let (market, was_lost, count) = (session.market, session.was_lost, session.members.len());
         if was_lost {
@@ -127,7 +133,7 @@ impl Feed {
             );
         }
         if ping_due(session, self.config.inactivity_timeout) <= now {
-            ping(session, self.config.ping_interval, now);
+            session.ping(self.config.ping_interval, at);
         }
         session.speak(&self.streams, at);
         let (is_old, is_proven) =
@@ -153,7 +159,7 @@ impl Feed {
         session.backoff.reset();
         let market = session.market;
         if std::mem::take(&mut session.is_on_trial) {
-            let gate = &mut self.gates[market.index()];
+            let gate = self.gates.of_mut(market);
             gate.is_alternate = session.is_alternate;
             if gate.breaker.succeed() {
                 self.notice(Severity::Info, market, "connections work again".to_owned());
@@ -228,6 +234,9 @@ impl Feed {
         }
         self.forget_deliveries(index, now);
         self.tell_lost(index, why);
+        if kind == ConnectionErrorKind::Closed {
+            self.blame_unanswered(index, now);
+        }
         let session = &mut self.sessions[index];
         session.was_lost = true;
         let retry_at = if session.is_replaced || session.members.is_empty() || self.is_stopping {
@@ -275,7 +284,7 @@ impl Feed {
     }
 
     fn fail_trial(&mut self, market: Market, now: MonoNs) {
-        let breaker = &mut self.gates[market.index()].breaker;
+        let breaker = &mut self.gates.of_mut(market).breaker;
         if breaker.fail(now) {
             let failures = breaker.failures();
             let wait = breaker.ask_again_at().map_or(Duration::ZERO, |at| at.since(now));
@@ -291,12 +300,32 @@ impl Feed {
         for &id in &members {
             if let Some(stream) = self.streams.stream_mut(id) {
                 (stream.is_delivering, stream.check) = (false, Check::Idle);
+                stream.is_unbroken = false;
             }
         }
         if let Some(successor) = self.successor(index) {
             self.sessions[successor].replaces = None;
             if self.sessions[successor].is_open() {
                 self.arm_checks(successor, &members, now);
+            }
+        }
+    }
+
+    /// The exchange ended the session without an answer to what was asked last: where that is its
+    /// way to say that it knows no such symbol, the ones asked for come under suspicion, are from
+    /// then on asked for alone, and one that was alone too often is rejected.
+    fn blame_unanswered(&mut self, index: usize, now: MonoNs) {
+        let session = &self.sessions[index];
+        if !session.is_open() || !venue::drops_unknown(session.market) {
+            return;
+        }
+        let suspects = session.script.unanswered_instruments();
+        let is_alone = suspects.len() == 1;
+        for id in suspects {
+            let Some(stream) = self.streams.stream_mut(id) else { continue };
+            stream.strikes = stream.strikes.saturating_add(1);
+            if is_alone && stream.strikes >= STRIKES_MAX {
+                self.reject(id, &Rejection::Drops, now);
             }
         }
     }
@@ -340,7 +369,7 @@ impl Feed {
     fn free(&mut self, index: usize) {
         let session = &mut self.sessions[index];
         if std::mem::take(&mut session.is_on_trial) {
-            self.gates[session.market.index()].breaker.forget();
+            self.gates.of_mut(session.market).breaker.forget();
         }
         session.members.clear();
         session.reset_connection();
@@ -363,7 +392,9 @@ impl Feed {
     /// Looks again for the next deadline and at the gauges. Not on the hot path: a push only
     /// moves deadlines to later.
     pub(super) fn refresh(&mut self, now: MonoNs) {
-        let mut deadline = self.checks.deadline(now);
+        let questions = self.questions.deadline(now, &self.gates);
+        let others = [questions, self.listings.deadline(), self.next_close_watch];
+        let mut deadline = others.into_iter().flatten().min();
         let (mut active, mut wanted) = ([0; Market::COUNT], [0; Market::COUNT]);
         for index in 0..self.sessions.len() {
             let session = &self.sessions[index];
@@ -377,8 +408,9 @@ impl Feed {
             let (at, metrics) = (market.index(), self.market_metrics(market));
             metrics.active_sessions.set(active[at]);
             metrics.wanted_sessions.set(wanted[at]);
-            metrics.breaker_state.set(self.gates[at].breaker.gauge());
-            metrics.consecutive_failures.set(i64::from(self.gates[at].breaker.failures()));
+            let breaker = &self.gates.of(market).breaker;
+            metrics.breaker_state.set(breaker.gauge());
+            metrics.consecutive_failures.set(i64::from(breaker.failures()));
         }
     }
 
@@ -386,8 +418,7 @@ impl Feed {
         match session.phase {
             Phase::Free => None,
             Phase::Waiting { until } => {
-                let gate = &self.gates[session.market.index()];
-                Some(gate.breaker.ask_again_at()?.max(gate.connects.ready_at()).max(until))
+                Some(self.gates.connects_at(session.market)?.max(until))
             }
             Phase::Connecting { since } => Some(since.after(CONNECT_PATIENCE)),
             Phase::Closing { since, .. } => Some(since.after(CLOSE_DRAIN)),
@@ -414,14 +445,8 @@ fn ping_due(session: &Session, inactivity_timeout: Duration) -> MonoNs {
         true => session.last_received.after(inactivity_timeout),
         false => MonoNs(u64::MAX),
     };
-    session.next_ping.min(silent_at).max(session.script.ready_at())
-}
-
-fn ping(session: &mut Session, interval: Duration, now: MonoNs) {
-    let Some(wire) = &mut session.wire else { return };
-    wire.send_ping(&now.0.to_be_bytes());
-    session.script.spend(now);
-    (session.ping_sent, session.next_ping) = (Some(now), now.after(interval));
+    let may = session.script.heartbeats_at();
+    session.next_ping.min(silent_at).max(may)
 }
 
 /// An exchange that served a session this long works, even if it had nothing to say.
@@ -429,6 +454,10 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
 /// Sessions opened together are not renewed together; with a day's life, 15 minutes are left.
 const RENEWAL_SPREAD: Duration = Duration::from_secs(45 * 60);
+
+/// So often is a symbol asked for before the exchange's cutting the session each time is taken for
+/// its answer: once among others, twice alone, so that an outage is not mistaken for it.
+const STRIKES_MAX: u8 = 3;
 
 /// RFC 6455: normal closure.
 const CLOSE_NORMAL: u16 = 1000;

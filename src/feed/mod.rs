@@ -18,21 +18,25 @@ use crate::wire::Endpoint;
 use crate::wire::json::JsonReader;
 
 mod budget;
+mod closing;
+mod gate;
 mod inbound;
 mod lifecycle;
+mod listings;
 mod plan;
 mod publish;
 mod retry;
 mod session;
 mod silence;
 
-use budget::Budget;
+use gate::Gates;
 use lifecycle::Socket;
+use listings::Listings;
 use plan::Streams;
 use publish::PublishQueue;
-use retry::{Breaker, Dice};
+use retry::Dice;
 use session::{Phase, Session};
-use silence::Checks;
+use silence::Questions;
 
 /// What a feed is told about the world. Durations as `CONNECTOR_…` variables name them.
 #[derive(Clone, Debug)]
@@ -123,23 +127,17 @@ pub struct Feed {
     dice: Dice,
     streams: Streams,
     sessions: Vec<Session>,
-    /// Per market, by [`Market::index`].
-    gates: Vec<Gate>,
-    checks: Checks,
+    gates: Gates,
+    listings: Listings,
+    questions: Questions,
+    /// When unclosed candles are next looked for.
+    next_close_watch: Option<MonoNs>,
     queue: PublishQueue,
     json: JsonReader,
     outputs: VecDeque<Output>,
     /// Never later than what is due; looked for again when it has passed.
     deadline: Option<MonoNs>,
     is_stopping: bool,
-}
-
-/// What decides whether a market's sessions may connect.
-struct Gate {
-    breaker: Breaker,
-    connects: Budget,
-    /// The path on which the last session delivered.
-    is_alternate: bool,
 }
 
 impl Feed {
@@ -150,7 +148,7 @@ impl Feed {
     pub fn new(config: FeedConfig, metrics: Arc<ShardMetrics>, seed: u64) -> Self {
         assert!(config.ws_bases.len() == Market::COUNT, "one WebSocket base per market");
         assert!(config.rest_bases.len() == Market::COUNT, "one REST base per market");
-        let gates = Market::all().map(|market| Gate::new(&config, market)).collect();
+        let gates = Gates::new(&config);
         Self {
             queue: PublishQueue::new(config.closed_queue_max),
             config,
@@ -159,7 +157,9 @@ impl Feed {
             streams: Streams::new(),
             sessions: Vec::new(),
             gates,
-            checks: Checks::default(),
+            listings: Listings::default(),
+            questions: Questions::default(),
+            next_close_watch: None,
             json: JsonReader::default(),
             outputs: VecDeque::new(),
             deadline: None,
@@ -209,17 +209,18 @@ impl Feed {
 
     /// The answer to an [`Output::Rest`], or why there is none.
     pub fn handle_rest(&mut self, id: u64, result: Result<RestResponse, String>, now: Now) {
-        self.finish_check(id, result, now.mono);
+        self.finish_question(id, result, now);
         self.handle_timeout(now);
     }
 
     /// The answer to an [`Output::List`], or why there is none.
     pub fn handle_listed(
         &mut self,
-        _market: Market,
-        _result: Result<Arc<SymbolList>, String>,
+        market: Market,
+        result: Result<Arc<SymbolList>, String>,
         now: Now,
     ) {
+        self.take_list(market, result, now.mono);
         self.handle_timeout(now);
     }
 
@@ -228,7 +229,9 @@ impl Feed {
         for index in 0..self.sessions.len() {
             self.tend(index, now);
         }
-        self.ask_checks(now);
+        self.ask_lists(now.mono);
+        self.watch_closes(now);
+        self.ask_questions(now);
         self.refresh(now.mono);
     }
 
@@ -296,14 +299,35 @@ impl Feed {
         }
     }
 
-    fn reject(&mut self, id: InstrumentId, words: &str, now: MonoNs) {
+    /// Ends the stream of `id` for a reason that is the instrument's own.
+    fn reject(&mut self, id: InstrumentId, why: &Rejection<'_>, now: MonoNs) {
         let Some(stream) = self.streams.stream(id) else { return };
         let Instrument { market, symbol, .. } = stream.instrument.clone();
-        let message = format!("{market} has no symbol {symbol}");
-        let colon = if words.is_empty() { "" } else { ": " };
-        let text = format!("no symbol {symbol} here{colon}{words}");
-        self.notice(Severity::Warning, market, text);
-        let exchange_message = words.to_owned();
+        let (message, exchange_message) = match why {
+            Rejection::Unknown(words) => {
+                let hint = self.listings.did_you_mean(market, &symbol);
+                (format!("{market} has no symbol {symbol}{hint}"), *words)
+            }
+            Rejection::Refused(words) => (format!("{market} refuses {symbol}"), *words),
+            Rejection::Halted(state) => {
+                (format!("{market} lists {symbol} as {state}: it is not trading"), *state)
+            }
+            Rejection::Drops => (
+                format!("{market} drops the connection when it is asked for {symbol}: no such symbol"),
+                "",
+            ),
+            Rejection::NoRoom(streams) => (
+                format!(
+                    "{symbol} is one too many: {market} allows {streams} streams to one address, \
+                     all contract types together"
+                ),
+                "",
+            ),
+        };
+        self.market_metrics(market).rejected.increment();
+        let colon = if exchange_message.is_empty() { "" } else { ": " };
+        self.notice(Severity::Warning, market, format!("{message}{colon}{exchange_message}"));
+        let exchange_message = exchange_message.to_owned();
         let event = FeedEvent::Rejected { instrument: id, message, exchange_message };
         self.outputs.push_back(Output::Event(event));
         self.unsubscribe(id, now);
@@ -313,14 +337,32 @@ impl Feed {
         if self.is_stopping || !self.streams.want(id, instrument) {
             return;
         }
-        self.market_metrics(instrument.market).instruments.add(1);
+        let market = instrument.market;
+        self.market_metrics(market).instruments.add(1);
         self.queue.reserve_conflated(self.streams.capacity());
         let symbol = &*instrument.symbol;
-        if instrument.market.canonical_symbol(symbol).as_deref() != Some(symbol) {
-            return self.reject(id, "", now);
+        if market.canonical_symbol(symbol).as_deref() != Some(symbol) {
+            return self.reject(id, &Rejection::Unknown(""), now);
         }
-        let index = self.place_for(instrument.market, now);
-        self.sessions[index].add(id);
+        self.arm_close_watch(market, now);
+        match self.admit_listed(id, market, symbol, now) {
+            Admission::Now => self.place(id, market, now),
+            // The list is asked for, and brings the first on.
+            Admission::Later | Admission::Rejected => {}
+        }
+    }
+
+    /// Gives an instrument to a session.
+    fn place(&mut self, id: InstrumentId, market: Market, now: MonoNs) {
+        match self.place_for(market, now) {
+            Some(index) => self.sessions[index].add(id),
+            None => {
+                let streams = venue::limits(market).streams.min(
+                    venue::limits(market).sessions.saturating_mul(venue::limits(market).streams_per_session),
+                );
+                self.reject(id, &Rejection::NoRoom(streams), now);
+            }
+        }
     }
 
     fn unsubscribe(&mut self, id: InstrumentId, now: MonoNs) {
@@ -343,31 +385,67 @@ impl Feed {
         }
     }
 
-    /// The first session with room, else a new one.
-    fn place_for(&mut self, market: Market, now: MonoNs) -> usize {
+    /// The first session with room, else a new one, else the emptiest, as far as the exchange's
+    /// limits go.
+    fn place_for(&mut self, market: Market, now: MonoNs) -> Option<usize> {
+        let group = venue::budget_group(market);
+        let in_group = |session: &&Session| {
+            session.phase != Phase::Free && venue::budget_group(session.market) == group
+        };
+        let streams: usize =
+            self.sessions.iter().filter(in_group).map(|session| session.members.len()).sum();
+        if streams >= self.gates.group(market).streams_max {
+            return None;
+        }
         let venue_max = venue::limits(market).streams_per_session;
         let members_max = self.config.max_symbols_per_session.clamp(1, venue_max);
+        let joinable = |session: &Session| session.market == market && session.is_joinable();
         let with_room = self.sessions.iter().position(|session| {
-            let has_room = session.members.len() < members_max;
-            session.market == market && session.is_joinable() && has_room
+            let is_soon = session.script.ready_at() <= now.after(SPEECHLESS_MAX);
+            joinable(session) && session.members.len() < members_max && is_soon
         });
-        with_room.unwrap_or_else(|| self.new_session(market, now))
+        if with_room.is_some() {
+            return with_room;
+        }
+        let sessions = self.sessions.iter().filter(in_group).count();
+        let is_owed_one = |other: &Market| {
+            let has_none = !self.sessions.iter().any(|session| {
+                session.phase != Phase::Free && session.market == *other
+            });
+            *other != market && venue::budget_group(*other) == group && has_none
+        };
+        let owed = Market::all().filter(is_owed_one).count();
+        if sessions + owed < self.gates.group(market).sessions_max {
+            return Some(self.new_session(market, now));
+        }
+        let fitting = self.sessions.iter().enumerate();
+        let fitting = fitting
+            .filter(|(_, session)| joinable(session) && session.members.len() < venue_max);
+        fitting.min_by_key(|(_, session)| session.members.len()).map(|(index, _)| index)
     }
 }
 
-impl Gate {
-    fn new(config: &FeedConfig, market: Market) -> Self {
-        let limits = venue::limits(market);
-        let share = (limits.connects / config.shards.max(1)).max(1);
-        let recovery = config.breaker_recovery;
-        Self {
-            breaker: Breaker::new(
-                config.breaker_threshold,
-                recovery,
-                config.breaker_half_open_calls,
-            ),
-            connects: Budget::new(share, limits.connects_window),
-            is_alternate: false,
-        }
-    }
+/// Why an instrument's stream is not to be had.
+enum Rejection<'words> {
+    /// There is no such symbol; the exchange's words, if it said any.
+    Unknown(&'words str),
+    /// The exchange does not want it; its words.
+    Refused(&'words str),
+    /// It is listed, and does not trade; the exchange's word for its state.
+    Halted(&'words str),
+    /// The exchange cuts the session whenever it is asked for.
+    Drops,
+    /// The exchange allows so many streams.
+    NoRoom(usize),
 }
+
+/// What is to be done with a new subscription, as far as the exchange's list tells.
+enum Admission {
+    Now,
+    Later,
+    Rejected,
+}
+
+/// A session that may not speak for so long gets no new instruments while another may be opened.
+/// Source: OKX allows 480 operations an hour.
+const SPEECHLESS_MAX: Duration = Duration::from_secs(10);

@@ -18,6 +18,15 @@ pub(super) struct Stream {
     /// Windows missed while nobody wanted the stream are no gap: set on subscribing again,
     /// cleared by the first closed candle.
     pub(super) is_resumed: bool,
+    /// How often the exchange cut the session when it was asked for this; 0 once it was accepted.
+    pub(super) strikes: u8,
+    /// Whether nothing of this stream can have been missed since `newest_open` came: only then does
+    /// its successor prove that it was the last word.
+    pub(super) is_unbroken: bool,
+    /// Whether the exchange is being asked by REST how the candle ended.
+    pub(super) is_closing: bool,
+    /// It is not asked before.
+    pub(super) ask_close_at: MonoNs,
     /// The newest open candle published or waiting, with the exchange's time.
     pub(super) newest_open: Option<(Option<UnixMs>, Candle)>,
     /// The open candle that waits for the ring.
@@ -48,6 +57,10 @@ impl Stream {
             instrument,
             is_wanted: true,
             is_resumed: false,
+            strikes: 0,
+            is_unbroken: false,
+            is_closing: false,
+            ask_close_at: MonoNs(0),
             newest_open: None,
             waiting: None,
             is_queued: false,
@@ -86,8 +99,14 @@ impl Streams {
             return false;
         }
         (stream.is_wanted, stream.is_resumed, stream.is_delivering) = (true, true, false);
-        stream.check = Check::Idle;
+        (stream.check, stream.is_unbroken, stream.strikes) = (Check::Idle, false, 0);
         true
+    }
+
+    /// Every stream of `market` that is wanted.
+    pub(super) fn wanted(&mut self, market: Market) -> impl Iterator<Item = &mut Stream> {
+        let streams = self.by_id.iter_mut().flatten().map(|stream| &mut **stream);
+        streams.filter(move |stream| stream.is_wanted && stream.instrument.market == market)
     }
 
     pub(super) fn stream(&self, id: InstrumentId) -> Option<&Stream> {

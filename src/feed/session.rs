@@ -2,10 +2,11 @@
 //! Owns the wording and pacing of what we send; when it begins, ends and is replaced is the feed's.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::clock::{MonoNs, Now};
 use crate::market::{Instrument, InstrumentId, Market};
-use crate::venue::{self, SubscribeOp};
+use crate::venue::{self, Heartbeat, Limits, SubscribeOp};
 use crate::wire::Connection;
 
 use super::SessionId;
@@ -71,14 +72,14 @@ pub(super) enum Phase {
 impl Session {
     pub(super) fn new(id: SessionId, market: Market) -> Self {
         let limits = venue::limits(market);
-        let budget = Budget::new(limits.messages, limits.messages_window);
+        let script = Script::new(&limits);
         Self {
             id,
             market,
             phase: Phase::Free,
             wire: None,
             members: Vec::new(),
-            script: Script::new(budget),
+            script,
             backoff: Backoff::default(),
             is_on_trial: false,
             was_lost: false,
@@ -116,7 +117,7 @@ impl Session {
     pub(super) fn reset_connection(&mut self) {
         self.wire = None;
         let limits = venue::limits(self.market);
-        self.script = Script::new(Budget::new(limits.messages, limits.messages_window));
+        self.script = Script::new(&limits);
         (self.has_delivered, self.has_complained, self.is_suspect) = (false, false, false);
         (self.ping_sent, self.next_ping) = (None, MonoNs(u64::MAX));
         (self.renew_at, self.next_check) = (MonoNs(u64::MAX), MonoNs(u64::MAX));
@@ -139,6 +140,26 @@ impl Session {
         true
     }
 
+    /// The pause between two heartbeats: as configured, unless the exchange wants them sooner.
+    pub(super) fn ping_interval(&self, configured: Duration) -> Duration {
+        configured.min(venue::limits(self.market).ping_interval_max)
+    }
+
+    /// Asks for a sign of life.
+    pub(super) fn ping(&mut self, interval: Duration, now: Now) {
+        let interval = self.ping_interval(interval);
+        let Some(wire) = &mut self.wire else { return };
+        match venue::heartbeat(self.market) {
+            Heartbeat::WebSocketPing => wire.send_ping(&now.mono.0.to_be_bytes()),
+            Heartbeat::Text => {
+                venue::write_ping(self.market, &mut self.script.text, now.unix_ms());
+                wire.send_text(&self.script.text);
+            }
+        }
+        self.script.spend_heartbeat(now.mono);
+        (self.ping_sent, self.next_ping) = (Some(now.mono), now.mono.after(interval));
+    }
+
     /// Says what there is to say, as far as the budget goes. True if anything was said.
     pub(super) fn speak(&mut self, streams: &Streams, now: Now) -> bool {
         let Some(wire) = &mut self.wire else { return false };
@@ -154,6 +175,10 @@ impl Session {
 /// The subscribe messages of one connection: wanted, sent, not yet answered.
 pub(super) struct Script {
     budget: Budget,
+    /// Whether heartbeats count too.
+    counts_heartbeats: bool,
+    /// The exchange said that we are too fast: nothing is said before.
+    hold_until: MonoNs,
     /// What is to be said, in order; runs of one kind share a message.
     wanted: VecDeque<(SubscribeOp, InstrumentId)>,
     /// What is to be said one by one, since a message naming several was refused.
@@ -173,9 +198,11 @@ pub(super) struct Unanswered {
 }
 
 impl Script {
-    fn new(budget: Budget) -> Self {
+    fn new(limits: &Limits) -> Self {
         Self {
-            budget,
+            budget: Budget::new(limits.messages, limits.messages_window),
+            counts_heartbeats: limits.counts_heartbeats,
+            hold_until: MonoNs(0),
             wanted: VecDeque::new(),
             singles: VecDeque::new(),
             unanswered: Vec::new(),
@@ -200,7 +227,7 @@ impl Script {
     }
 
     fn next_text(&mut self, market: Market, streams: &Streams, now: Now) -> Option<&str> {
-        if !self.budget.is_ready(now.mono) {
+        if self.ready_at() > now.mono {
             return None;
         }
         let (op, instruments) = self.next_batch(venue::limits(market).streams_per_message)?;
@@ -219,6 +246,10 @@ impl Script {
 
     fn next_batch(&mut self, length_max: usize) -> Option<(SubscribeOp, Vec<InstrumentId>)> {
         let Some(&(op, _)) = self.wanted.front() else {
+            // One at a time, so that what happens then is that one's doing.
+            if !self.unanswered.is_empty() {
+                return None;
+            }
             return self.singles.pop_front().map(|id| (SubscribeOp::Subscribe, vec![id]));
         };
         let run = self.wanted.iter().take(length_max).take_while(|wish| wish.0 == op).count();
@@ -235,6 +266,30 @@ impl Script {
         Some(self.unanswered.remove(at))
     }
 
+    /// The exchange answered about `id` alone: takes it out of the message that named it. Whether
+    /// there was one that did `op`.
+    pub(super) fn answered_one(&mut self, op: SubscribeOp, id: InstrumentId) -> bool {
+        let names = |message: &Unanswered| message.op == op && message.instruments.contains(&id);
+        let Some(at) = self.unanswered.iter().position(names) else { return false };
+        let message = &mut self.unanswered[at];
+        message.instruments.retain(|&named| named != id);
+        if message.instruments.is_empty() {
+            self.unanswered.remove(at);
+        }
+        true
+    }
+
+    /// What was asked for and not answered yet.
+    pub(super) fn unanswered_instruments(&self) -> Vec<InstrumentId> {
+        let asked = self.unanswered.iter().filter(|message| message.op == SubscribeOp::Subscribe);
+        asked.flat_map(|message| message.instruments.iter().copied()).collect()
+    }
+
+    /// Says nothing before `until`.
+    pub(super) fn hold(&mut self, until: MonoNs) {
+        self.hold_until = self.hold_until.max(until);
+    }
+
     /// Whether everything is said and answered.
     pub(super) fn is_done(&self) -> bool {
         self.wanted.is_empty() && self.singles.is_empty() && self.unanswered.is_empty()
@@ -247,17 +302,24 @@ impl Script {
 
     /// When there will be something to say.
     pub(super) fn speaks_at(&self) -> Option<MonoNs> {
-        let has_wishes = !self.wanted.is_empty() || !self.singles.is_empty();
-        has_wishes.then(|| self.budget.ready_at())
+        let may_be_alone = !self.singles.is_empty() && self.unanswered.is_empty();
+        (!self.wanted.is_empty() || may_be_alone).then(|| self.ready_at())
     }
 
-    /// When the next message of any kind may be sent.
+    /// When the next subscribe message may be sent.
     pub(super) fn ready_at(&self) -> MonoNs {
-        self.budget.ready_at()
+        self.budget.ready_at().max(self.hold_until)
     }
 
-    /// A message that is none of ours was sent: a ping or a pong.
-    pub(super) fn spend(&mut self, now: MonoNs) {
-        self.budget.spend(now);
+    /// When the next heartbeat may be sent.
+    pub(super) fn heartbeats_at(&self) -> MonoNs {
+        if self.counts_heartbeats { self.budget.ready_at() } else { MonoNs(0) }
+    }
+
+    /// A ping or a pong was sent.
+    pub(super) fn spend_heartbeat(&mut self, now: MonoNs) {
+        if self.counts_heartbeats {
+            self.budget.spend(now);
+        }
     }
 }

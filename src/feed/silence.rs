@@ -7,42 +7,54 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::clock::{MonoNs, Now};
-use crate::market::{Instrument, InstrumentId, Market};
+use crate::clock::{MonoNs, Now, UnixMs};
+use crate::market::{Instrument, InstrumentId, Interval, Market};
 use crate::messages::{RestRequest, RestResponse, Severity};
 use crate::metrics::ConnectionErrorKind;
-use crate::venue::{self, RestQuery, SymbolCheck};
+use crate::venue::{self, RestError, RestQuery, SymbolCheck};
 
+use super::gate::Gates;
 use super::plan::Check;
 use super::session::{Phase, Session};
-use super::{Feed, Output};
+use super::{Feed, Output, Rejection};
+
+/// What an exchange's REST interface is asked about an instrument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Whether the symbol exists and has news.
+    Symbol,
+    /// How its unclosed candle ended.
+    Close,
+}
 
 /// Questions under way and waiting.
 #[derive(Debug, Default)]
-pub(super) struct Checks {
-    /// Instruments to ask about; each at most once.
-    waiting: VecDeque<InstrumentId>,
+pub(super) struct Questions {
+    /// Instruments to ask about; each at most once for each purpose.
+    waiting: VecDeque<(Purpose, InstrumentId)>,
     /// Requests under way, at most [`ASKED_MAX`].
     asked: Vec<Asked>,
     next_id: u64,
-    /// Per market: nothing is asked before, since the exchange said so.
-    blocked_until: [MonoNs; Market::COUNT],
 }
 
 #[derive(Debug)]
 struct Asked {
     request: u64,
+    purpose: Purpose,
     instrument: InstrumentId,
     /// When the answer is taken for lost.
     until: MonoNs,
 }
 
-impl Checks {
+impl Questions {
+    pub(super) fn push(&mut self, purpose: Purpose, id: InstrumentId) {
+        self.waiting.push_back((purpose, id));
+    }
+
     /// When a waiting question may be asked or an answer is overdue, if nothing else brings it on.
-    pub(super) fn deadline(&self, now: MonoNs) -> Option<MonoNs> {
+    pub(super) fn deadline(&self, now: MonoNs, gates: &Gates) -> Option<MonoNs> {
         let has_room = !self.waiting.is_empty() && self.asked.len() < ASKED_MAX;
-        let blocked = self.blocked_until.iter().copied();
-        let ask = if has_room { blocked.filter(|&until| until > now).min() } else { None };
+        let ask = if has_room { gates.next_rest_at(now) } else { None };
         ask.into_iter().chain(self.asked.iter().map(|asked| asked.until)).min()
     }
 }
@@ -50,8 +62,10 @@ impl Checks {
 impl Feed {
     /// Those of `members` that were acknowledged on a session and may turn out to be silent.
     pub(super) fn arm_checks(&mut self, index: usize, members: &[InstrumentId], now: MonoNs) {
-        let at = now.after(self.config.stream_idle_timeout);
         for &id in members {
+            let Some(stream) = self.streams.stream(id) else { continue };
+            let Instrument { market, symbol, .. } = &stream.instrument;
+            let at = now.after(self.patience_with(*market, symbol));
             let stream = self.streams.stream_mut(id);
             if let Some(stream) = stream.filter(|stream| stream.is_wanted && !stream.is_delivering)
                 && stream.check == Check::Idle
@@ -74,7 +88,7 @@ impl Feed {
                 stream.check = Check::Idle;
             } else if at <= now {
                 stream.check = Check::Asked { fingerprint };
-                self.checks.waiting.push_back(id);
+                self.questions.push(Purpose::Symbol, id);
             } else {
                 session.next_check = session.next_check.min(at);
             }
@@ -82,61 +96,98 @@ impl Feed {
     }
 
     /// Asks as much as may be asked at once.
-    pub(super) fn ask_checks(&mut self, at: Now) {
-        let now = at.mono;
-        while let Some(lost) = self.checks.asked.iter().find(|asked| asked.until <= now) {
-            self.finish_check(lost.request, Err("no answer came".to_owned()), now);
+    pub(super) fn ask_questions(&mut self, now: Now) {
+        while let Some(lost) = self.questions.asked.iter().find(|asked| asked.until <= now.mono) {
+            self.finish_question(lost.request, Err("no answer came".to_owned()), now);
         }
-        for _ in 0..self.checks.waiting.len() {
-            if self.checks.asked.len() >= ASKED_MAX || self.is_stopping {
+        for _ in 0..self.questions.waiting.len() {
+            if self.questions.asked.len() >= ASKED_MAX || self.is_stopping {
                 return;
             }
-            let Some(id) = self.checks.waiting.pop_front() else { return };
+            let Some((purpose, id)) = self.questions.waiting.pop_front() else { return };
             let Some(stream) = self.streams.stream_mut(id) else { continue };
             let market = stream.instrument.market;
-            if !matches!(stream.check, Check::Asked { .. }) {
+            let is_moot = match purpose {
+                Purpose::Symbol => {
+                    let is_asked = matches!(stream.check, Check::Asked { .. });
+                    if is_asked && stream.is_delivering {
+                        stream.check = Check::Idle;
+                    }
+                    !is_asked || stream.is_delivering
+                }
+                Purpose::Close => {
+                    let open_time = stream.newest_open.as_ref().map(|(_, open)| open.open_time);
+                    let is_closed = stream.series.watermark() >= open_time;
+                    stream.is_closing &= stream.is_wanted && !is_closed;
+                    !stream.is_closing
+                }
+            };
+            if is_moot {
                 continue;
             }
-            if stream.is_delivering {
-                stream.check = Check::Idle;
-            } else if self.checks.blocked_until[market.index()] > now {
-                self.checks.waiting.push_back(id);
+            if self.gates.rest_at(market) > now.mono {
+                self.questions.push(purpose, id);
             } else {
-                self.ask(id, at);
+                self.ask(purpose, id, now);
             }
         }
     }
 
-    fn ask(&mut self, id: InstrumentId, now: Now) {
+    fn ask(&mut self, purpose: Purpose, id: InstrumentId, now: Now) {
         let Some(stream) = self.streams.stream(id) else { return };
         let Instrument { market, symbol, interval } = &stream.instrument;
+        let (market, interval) = (*market, *interval);
         let base = &self.config.rest_bases[market.index()];
-        let query = venue::symbol_check_query(*market, base, symbol, *interval, now.unix_ms());
-        let request_id = self.checks.next_id;
-        self.checks.next_id += 1;
+        let query = match (purpose, &stream.newest_open) {
+            (Purpose::Close, Some((_, open))) => {
+                let rows = i64::try_from(CLOSE_ROWS_MAX).expect("a small number");
+                let newest = UnixMs(open.open_time.0 + (rows - 1) * interval.ms());
+                let to = interval.open_time(now.unix_ms()).clamp(open.open_time, newest);
+                venue::candles_query(market, base, symbol, interval, open.open_time, to)
+            }
+            _ => venue::symbol_check_query(market, base, symbol, interval, now.unix_ms()),
+        };
+        let request = self.questions.next_id;
+        self.questions.next_id += 1;
         let until = now.mono.after(ANSWER_LOST);
-        self.checks.asked.push(Asked { request: request_id, instrument: id, until });
+        self.questions.asked.push(Asked { request, purpose, instrument: id, until });
+        self.gates.group_mut(market).rest.spend(now.mono);
         let RestQuery { url, body, headers } = query;
-        self.outputs.push_back(Output::Rest(RestRequest { id: request_id, url, body, headers }));
+        self.outputs.push_back(Output::Rest(RestRequest { id: request, url, body, headers }));
     }
 
-    pub(super) fn finish_check(
+    pub(super) fn finish_question(
         &mut self,
-        request_id: u64,
+        request: u64,
         result: Result<RestResponse, String>,
+        now: Now,
+    ) {
+        let asked = &mut self.questions.asked;
+        let Some(at) = asked.iter().position(|asked| asked.request == request) else { return };
+        let Asked { purpose, instrument: id, .. } = asked.swap_remove(at);
+        if let (Ok(response), Some(stream)) = (&result, self.streams.stream(id)) {
+            let Instrument { market, interval, .. } = stream.instrument;
+            self.note_limits(market, interval, response, now.mono);
+        }
+        match purpose {
+            Purpose::Symbol => self.finish_check(id, &result, now.mono),
+            Purpose::Close => self.finish_close(id, result, now),
+        }
+    }
+
+    fn finish_check(
+        &mut self,
+        id: InstrumentId,
+        result: &Result<RestResponse, String>,
         now: MonoNs,
     ) {
-        let asked = &mut self.checks.asked;
-        let Some(at) = asked.iter().position(|asked| asked.request == request_id) else { return };
-        let id = asked.swap_remove(at).instrument;
         let Some(stream) = self.streams.stream_mut(id) else { return };
         let Check::Asked { fingerprint } = stream.check else { return };
         stream.check = Check::Idle;
         let Instrument { market, interval, .. } = stream.instrument;
         let is_settled = stream.is_delivering || !stream.is_wanted;
-        let verdict = match &result {
+        let verdict = match result {
             Ok(response) => {
-                self.note_limits(market, response, now);
                 venue::read_symbol_check(market, &mut self.json, response, interval)
             }
             Err(_) => SymbolCheck::Undecided,
@@ -146,7 +197,7 @@ impl Feed {
         }
         let idle = self.config.stream_idle_timeout;
         match verdict {
-            SymbolCheck::Unknown { message } => self.reject(id, &message, now),
+            SymbolCheck::Unknown { message } => self.reject(id, &Rejection::Unknown(&message), now),
             SymbolCheck::Undecided if self.is_long_silent(id, now) => self.lose_silent(id, now),
             SymbolCheck::Undecided => self.recheck(id, fingerprint, idle, now),
             SymbolCheck::Known { fingerprint: new } => match fingerprint {
@@ -156,20 +207,30 @@ impl Feed {
         }
     }
 
-    fn note_limits(&mut self, market: Market, response: &RestResponse, now: MonoNs) {
-        if matches!(response.status, 418 | 429) {
-            let wait = response.retry_after.unwrap_or(RETRY_AFTER_DEFAULT);
-            self.checks.blocked_until[market.index()] = now.after(wait);
-            let text =
-                format!("REST limit reached ({}): asking again in {wait:?}", response.status);
-            self.notice(Severity::Warning, market, text);
-        }
+    /// An exchange that said "too fast" is not asked again before its pause is over.
+    fn note_limits(
+        &mut self,
+        market: Market,
+        interval: Interval,
+        response: &RestResponse,
+        now: MonoNs,
+    ) {
+        let read = venue::read_candles(market, &mut self.json, response, interval);
+        let Err(RestError::TooFast { wait }) = read else { return };
+        let wait = wait.unwrap_or(RETRY_AFTER_DEFAULT);
+        self.gates.group_mut(market).rest_blocked_until = now.after(wait);
+        let text = format!("REST limit reached ({}): asking again in {wait:?}", response.status);
+        self.notice(Severity::Warning, market, text);
     }
 
     fn recheck(&mut self, id: InstrumentId, fingerprint: Option<u64>, wait: Duration, now: MonoNs) {
+        self.bring_forward(id, now.after(wait), fingerprint);
+    }
+
+    /// Asks about `id` at this time, if it is still silent.
+    pub(super) fn bring_forward(&mut self, id: InstrumentId, at: MonoNs, fingerprint: Option<u64>) {
         let Some(index) = self.carrier(id) else { return };
         let Some(stream) = self.streams.stream_mut(id) else { return };
-        let at = now.after(wait);
         stream.check = Check::Due { at, fingerprint };
         let next = &mut self.sessions[index].next_check;
         *next = at.min(*next);
@@ -239,7 +300,7 @@ impl Feed {
     }
 
     /// The session on which `id` is to be delivered.
-    fn carrier(&self, id: InstrumentId) -> Option<usize> {
+    pub(super) fn carrier(&self, id: InstrumentId) -> Option<usize> {
         self.sessions
             .iter()
             .position(|session| !session.is_replaced && session.members.contains(&id))
@@ -260,5 +321,8 @@ const RECHECK_LONE: Duration = Duration::from_secs(60);
 /// Two whole windows of a minute: even one without trades is pushed when it closes.
 const LONG_SILENCE: Duration = Duration::from_secs(180);
 
-/// Binance counts its limits by the minute.
+/// The longest window in which an exchange counts its requests.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(60);
+
+/// Candles asked for to close one. Source: after an hour of silence there is nothing to close.
+const CLOSE_ROWS_MAX: usize = 60;

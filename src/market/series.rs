@@ -57,6 +57,11 @@ impl Series {
         self.newest_closed.map(|candle| candle.open_time)
     }
 
+    /// The newest closed candle published.
+    pub fn newest_closed(&self) -> Option<&Candle> {
+        self.newest_closed.as_ref()
+    }
+
     /// Judges a running candle. Changes nothing.
     pub fn judge_open(&self, candle: &Candle) -> Verdict {
         if !self.interval.is_aligned(candle.open_time) {

@@ -282,6 +282,16 @@ pub fn budget_group(market: Market) -> Market {
     }
 }
 
+/// How many of `shards` carry `market`, at least one: fewer where the exchange allows too few
+/// sessions for one per shard and market of the [`budget_group`], or too few new ones in a window
+/// for each shard to open one.
+pub fn carriers(market: Market, shards: usize) -> usize {
+    let group = budget_group(market);
+    let markets = Market::all().filter(|&other| budget_group(other) == group).count();
+    let limits = limits(market);
+    (limits.sessions / markets.max(1)).min(limits.connects).clamp(1, shards.max(1))
+}
+
 /// On what evidence `market`'s candles are closed.
 pub fn finality(market: Market) -> Finality {
     match market.venue() {
@@ -329,6 +339,15 @@ pub fn write_subscribe<'a>(
             gateio::write_subscribe(market.contract_type(), out, op, id, symbols, now);
         }
         Venue::Hyperliquid => hyperliquid::write_subscribe(out, op, symbols),
+    }
+}
+
+/// Whether the exchange drops the whole session without a word when it is asked for a symbol that it
+/// does not know.
+pub fn drops_unknown(market: Market) -> bool {
+    match market.venue() {
+        Venue::Binance | Venue::Okx | Venue::Bybit | Venue::Gateio => false,
+        Venue::Hyperliquid => true,
     }
 }
 
@@ -475,5 +494,20 @@ pub fn read_instruments(
         Venue::Bybit => bybit::read_instruments(contract_type, response),
         Venue::Gateio => gateio::read_instruments(contract_type, response),
         Venue::Hyperliquid => hyperliquid::read_instruments(contract_type, page, response),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fewer_shards_carry_a_venue_that_allows_few_sessions() {
+        let carriers = |venue, name, shards| carriers(Market::find(venue, name).unwrap(), shards);
+        assert_eq!(carriers(Venue::Binance, "spot", 64), 64);
+        assert_eq!(carriers(Venue::Hyperliquid, "usdm", 1), 1);
+        assert_eq!(carriers(Venue::Hyperliquid, "usdm", 64), 3);
+        assert_eq!(carriers(Venue::Bybit, "inverse", 0), 1);
+        assert_eq!(carriers(Venue::Okx, "swap", 64), limits(Market::find(Venue::Okx, "swap").unwrap()).connects);
     }
 }

@@ -83,11 +83,13 @@ pub(super) fn refuse_response(status: u16, headers: &str, message: &str) -> Stri
     )
 }
 
-/// The request with which we open a WebSocket at `endpoint`.
-pub(super) fn request(endpoint: &Endpoint, key: &str) -> String {
+/// The request with which we open a WebSocket at `endpoint`. `headers`: further names and values.
+pub(super) fn request(endpoint: &Endpoint, key: &str, headers: &[(&str, &str)]) -> String {
+    let headers: String =
+        headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nUser-Agent: connector-wss/{}\r\n\r\n",
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{headers}User-Agent: connector-wss/{}\r\n\r\n",
         endpoint.path,
         endpoint.authority(),
         env!("CARGO_PKG_VERSION"),

@@ -104,6 +104,7 @@ impl Connection {
         endpoint: &Endpoint,
         tls: &Arc<ClientConfig>,
         nonce: [u8; 16],
+        headers: &[(&str, &str)],
     ) -> Result<Self, WireError> {
         let tls = if endpoint.tls {
             let session = TlsSession::client(tls, &endpoint.host);
@@ -113,7 +114,7 @@ impl Connection {
         };
         let key = data_encoding::BASE64.encode(&nonce);
         let mut outgoing = ByteQueue::default();
-        outgoing.push(handshake::request(endpoint, &key).as_bytes());
+        outgoing.push(handshake::request(endpoint, &key, headers).as_bytes());
         let mut connection = Self::new(Role::Client, State::Answering { key }, tls, outgoing);
         connection.encrypt();
         Ok(connection)

@@ -233,6 +233,12 @@ impl Pair {
                         self.feed.handle_rest(request.id, Ok(response), self.now);
                     }
                 }
+                Output::List { market } => {
+                    self.lists_asked.push(market);
+                    let list = self.lists.get(&market).cloned();
+                    let result = list.ok_or_else(|| "no list here".to_owned());
+                    self.feed.handle_listed(market, result, self.now);
+                }
                 Output::Event(event) => self.events.push(event),
                 Output::Notice(notice) => self.notices.push(notice),
             }

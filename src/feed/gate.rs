@@ -1,0 +1,126 @@
+//! What may be done towards an exchange now: a breaker per market, and budgets per address, which
+//! the markets of one venue may share. Owns this shard's part of each budget; what is done with it
+//! is decided elsewhere.
+
+use std::time::Duration;
+
+use crate::clock::MonoNs;
+use crate::market::Market;
+use crate::venue;
+
+use super::FeedConfig;
+use super::budget::Budget;
+use super::retry::Breaker;
+
+/// Every market's gate and every group's budgets.
+pub(super) struct Gates {
+    /// By [`Market::index`].
+    gates: Vec<Gate>,
+    /// By [`Market::index`] of the group's name, [`venue::budget_group`].
+    groups: Vec<Group>,
+}
+
+/// What decides whether a market's sessions may connect.
+pub(super) struct Gate {
+    pub(super) breaker: Breaker,
+    /// The path on which the last session delivered.
+    pub(super) is_alternate: bool,
+}
+
+/// This shard's part of what an exchange allows one address.
+pub(super) struct Group {
+    pub(super) connects: Budget,
+    pub(super) rest: Budget,
+    /// No REST request is made before, since the exchange said so.
+    pub(super) rest_blocked_until: MonoNs,
+    /// Sessions at once.
+    pub(super) sessions_max: usize,
+    /// Streams at once.
+    pub(super) streams_max: usize,
+}
+
+impl Gates {
+    pub(super) fn new(config: &FeedConfig) -> Self {
+        let gate = || Gate {
+            breaker: Breaker::new(
+                config.breaker_threshold,
+                config.breaker_recovery,
+                config.breaker_half_open_calls,
+            ),
+            is_alternate: false,
+        };
+        Self {
+            gates: Market::all().map(|_| gate()).collect(),
+            groups: Market::all().map(|market| Group::new(market, config.shards)).collect(),
+        }
+    }
+
+    pub(super) fn of(&self, market: Market) -> &Gate {
+        &self.gates[market.index()]
+    }
+
+    pub(super) fn of_mut(&mut self, market: Market) -> &mut Gate {
+        &mut self.gates[market.index()]
+    }
+
+    pub(super) fn group(&self, market: Market) -> &Group {
+        &self.groups[venue::budget_group(market).index()]
+    }
+
+    pub(super) fn group_mut(&mut self, market: Market) -> &mut Group {
+        &mut self.groups[venue::budget_group(market).index()]
+    }
+
+    /// When a session of `market` may be connected; `None`: not before a trial has ended.
+    pub(super) fn connects_at(&self, market: Market) -> Option<MonoNs> {
+        Some(self.of(market).breaker.ask_again_at()?.max(self.group(market).connects.ready_at()))
+    }
+
+    /// When a REST request to `market` may be made.
+    pub(super) fn rest_at(&self, market: Market) -> MonoNs {
+        let group = self.group(market);
+        group.rest.ready_at().max(group.rest_blocked_until)
+    }
+
+    /// The next time at which a REST request becomes possible somewhere.
+    pub(super) fn next_rest_at(&self, now: MonoNs) -> Option<MonoNs> {
+        Market::all().map(|market| self.rest_at(market)).filter(|&at| at > now).min()
+    }
+}
+
+impl Group {
+    fn new(market: Market, shards: usize) -> Self {
+        let limits = venue::limits(market);
+        let carriers = venue::carriers(market, shards);
+        Self {
+            connects: share(limits.connects, limits.connects_window, carriers),
+            rest: share(limits.rest_requests, limits.rest_window, carriers),
+            rest_blocked_until: MonoNs(0),
+            sessions_max: (limits.sessions / carriers).max(1),
+            streams_max: (limits.streams / carriers).max(1),
+        }
+    }
+}
+
+/// One of `carriers` equal parts of `count` in any `window`.
+fn share(count: usize, window: Duration, carriers: usize) -> Budget {
+    Budget::new((count / carriers).max(1), window)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_all_shards_are_never_more_than_the_whole() {
+        for market in Market::all() {
+            let limits = venue::limits(market);
+            for shards in 1..=64 {
+                let carriers = venue::carriers(market, shards);
+                for whole in [limits.connects, limits.rest_requests, limits.sessions] {
+                    assert!((whole / carriers).max(1) * carriers <= whole, "{market}, {shards}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What the exchanges list, as far as it is known: halted symbols are refused, unknown ones doubted
+//! or refused, misspelt ones explained. Owns when the lists are asked for. Without a list everything
+//! works; the exchange then has the only word.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::MonoNs;
+use crate::market::{InstrumentId, Market, SymbolList};
+use crate::messages::Severity;
+use crate::venue;
+
+use super::plan::Check;
+use super::{Admission, Feed, Output, Rejection};
+
+/// The lists of all markets.
+#[derive(Debug, Default)]
+pub(super) struct Listings {
+    /// By [`Market::index`].
+    markets: [Listing; Market::COUNT],
+}
+
+#[derive(Debug)]
+struct Listing {
+    list: Option<Arc<SymbolList>>,
+    /// When it is to be asked for, or, while it was, when the answer is taken for lost.
+    /// The end of time while nobody wants anything of this market.
+    next_at: MonoNs,
+    is_asked: bool,
+    /// Whether it was once not to be had, and nothing has to wait for it any longer.
+    has_failed: bool,
+    /// Instruments that are not to be subscribed before the list is there.
+    waiting: Vec<InstrumentId>,
+}
+
+impl Default for Listing {
+    fn default() -> Self {
+        Self {
+            list: None,
+            next_at: MonoNs(u64::MAX),
+            is_asked: false,
+            has_failed: false,
+            waiting: Vec::new(),
+        }
+    }
+}
+
+impl Listings {
+    /// When [`Feed::ask_lists`] has something to do.
+    pub(super) fn deadline(&self) -> Option<MonoNs> {
+        let due = self.markets.iter().map(|listing| listing.next_at).min();
+        due.filter(|&due| due < MonoNs(u64::MAX))
+    }
+
+    /// `; did you mean …?`, if something near `symbol` is listed.
+    pub(super) fn did_you_mean(&self, market: Market, symbol: &str) -> String {
+        let list = self.markets[market.index()].list.as_deref();
+        list.map_or(String::new(), |list| list.did_you_mean(symbol))
+    }
+}
+
+impl Feed {
+    /// Asks for the lists that are due.
+    pub(super) fn ask_lists(&mut self, now: MonoNs) {
+        if self.is_stopping || self.listings.deadline().is_none_or(|due| due > now) {
+            return;
+        }
+        for market in Market::all() {
+            let listing = &mut self.listings.markets[market.index()];
+            if listing.next_at > now {
+                continue;
+            }
+            if std::mem::take(&mut listing.is_asked) {
+                self.take_list(market, Err("no answer came".to_owned()), now);
+            } else {
+                (listing.is_asked, listing.next_at) = (true, now.after(ANSWER_LOST));
+                self.outputs.push_back(Output::List { market });
+            }
+        }
+    }
+
+    pub(super) fn take_list(
+        &mut self,
+        market: Market,
+        result: Result<Arc<SymbolList>, String>,
+        now: MonoNs,
+    ) {
+        let listing = &mut self.listings.markets[market.index()];
+        listing.is_asked = false;
+        let waiting = std::mem::take(&mut listing.waiting);
+        match result {
+            Ok(list) if !list.is_empty() => {
+                (listing.list, listing.next_at) = (Some(list), now.after(FRESH));
+                self.judge_silent_by_list(market, now);
+            }
+            result => {
+                listing.next_at = now.after(RETRY);
+                let is_first = !std::mem::replace(&mut listing.has_failed, true);
+                let why = result.err().unwrap_or_else(|| "it is empty".to_owned());
+                if is_first && listing.list.is_none() {
+                    let text = format!("no list of instruments: {why}; symbols are tried unseen");
+                    self.notice(Severity::Warning, market, text);
+                }
+            }
+        }
+        for id in waiting {
+            let Some(stream) = self.streams.stream(id).filter(|stream| stream.is_wanted) else {
+                continue;
+            };
+            let symbol = stream.instrument.symbol.clone();
+            if matches!(self.admit_listed(id, market, &symbol, now), Admission::Now) {
+                self.place(id, market, now);
+            }
+        }
+    }
+
+    /// What the list says about a new subscription. Rejects it where it is known to be vain.
+    pub(super) fn admit_listed(
+        &mut self,
+        id: InstrumentId,
+        market: Market,
+        symbol: &str,
+        now: MonoNs,
+    ) -> Admission {
+        let listing = &mut self.listings.markets[market.index()];
+        if listing.next_at == MonoNs(u64::MAX) {
+            listing.next_at = now;
+        }
+        let Some(list) = listing.list.clone() else {
+            if venue::drops_unknown(market) && !listing.has_failed {
+                listing.waiting.push(id);
+                return Admission::Later;
+            }
+            return Admission::Now;
+        };
+        match list.find(symbol) {
+            Some(listed) => match &listed.halted {
+                None => Admission::Now,
+                Some(state) => {
+                    self.reject(id, &Rejection::Halted(state), now);
+                    Admission::Rejected
+                }
+            },
+            None if venue::drops_unknown(market) => {
+                self.reject(id, &Rejection::Unknown(""), now);
+                Admission::Rejected
+            }
+            None => Admission::Now,
+        }
+    }
+
+    /// How long an acknowledged stream may stay silent before REST is asked whether its symbol
+    /// exists: not at all if it is not listed.
+    pub(super) fn patience_with(&self, market: Market, symbol: &str) -> Duration {
+        let list = self.listings.markets[market.index()].list.as_deref();
+        match list.is_some_and(|list| list.find(symbol).is_none()) {
+            true => Duration::ZERO,
+            false => self.config.stream_idle_timeout,
+        }
+    }
+
+    /// A list has come: what was subscribed before and has not delivered is judged by it.
+    fn judge_silent_by_list(&mut self, market: Market, now: MonoNs) {
+        let silent = self.streams.wanted(market).filter(|stream| !stream.is_delivering);
+        let silent: Vec<_> =
+            silent.map(|stream| (stream.id, stream.instrument.symbol.clone(), stream.check)).collect();
+        for (id, symbol, check) in silent {
+            let is_waiting = self.carrier(id).is_none();
+            if is_waiting || !matches!(self.admit_listed(id, market, &symbol, now), Admission::Now) {
+                continue;
+            }
+            if let Check::Due { fingerprint, .. } = check {
+                let at = now.after(self.patience_with(market, &symbol));
+                self.bring_forward(id, at, fingerprint);
+            }
+        }
+    }
+}
+
+/// A list is asked for anew after this long. Source: exchanges announce listings a day ahead.
+const FRESH: Duration = Duration::from_secs(3600);
+
+/// A list that was not to be had is asked for again after this long.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// A list that has not come by then never will. Source: `CONNECTOR_REST_TIMEOUT` for each of a
+/// dozen pages.
+const ANSWER_LOST: Duration = Duration::from_secs(120);
