@@ -267,6 +267,10 @@ pub struct FeedMetrics {
     pub corrections: Counter,
     /// `connector_decode_errors_total`, by [`DecodeErrorKind`].
     pub decode_errors: [Counter; DecodeErrorKind::ALL.len()],
+    /// `connector_symbols_rejected_total`: subscriptions refused, by the exchange or its list.
+    pub rejected: Counter,
+    /// `connector_closed_by_total`, by [`crate::market::FinalBy`].
+    pub closed_by: [Counter; 3],
     /// `connector_subscribed_instruments`.
     pub instruments: Gauge,
     /// Wall clock of the last message, ms since the epoch; 0 if there was none.
@@ -296,6 +300,8 @@ impl Default for FeedMetrics {
             gap_candles: Counter::default(),
             corrections: Counter::default(),
             decode_errors: Default::default(),
+            rejected: Counter::default(),
+            closed_by: Default::default(),
             instruments: Gauge::default(),
             last_message_ms: Gauge::default(),
         }

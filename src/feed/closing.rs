@@ -35,7 +35,8 @@ impl Feed {
                 let end = stream.instrument.interval.close_time(open.open_time);
                 let is_closed = stream.series.watermark() >= Some(open.open_time);
                 let is_overdue = end.0 + GRACE_MS < now.unix_ms().0;
-                if is_overdue && !is_closed && !stream.is_closing && stream.ask_close_at <= now.mono {
+                if is_overdue && !is_closed && !stream.is_closing && stream.ask_close_at <= now.mono
+                {
                     stream.is_closing = true;
                     self.questions.push(Purpose::Close, stream.id);
                 }
@@ -45,7 +46,7 @@ impl Feed {
     }
 
     /// The candles of `id` from its unclosed one on, as REST has them.
-    pub(super) fn finish_close(
+    pub(super) fn learn_close(
         &mut self,
         id: InstrumentId,
         result: Result<RestResponse, String>,
@@ -67,7 +68,8 @@ impl Feed {
             }
             Err(error) => {
                 metrics.backfills_failed.increment();
-                if let RestError::Failed { message } | RestError::UnknownSymbol { message } = error {
+                if let RestError::Failed { message } | RestError::UnknownSymbol { message } = error
+                {
                     let text = format!("a candle's end could not be looked up: {message}");
                     self.notice(Severity::Warning, market, text);
                 }

@@ -7,7 +7,9 @@ use crate::clock::{MonoNs, Now, UnixMs};
 use crate::market::{CandleUpdate, FinalBy, InstrumentId, Market, Source, Verdict};
 use crate::messages::{MarketEvent, Severity};
 use crate::metrics::{ConnectionErrorKind, DecodeErrorKind, FeedMetrics};
-use crate::venue::{self, Finality, Kline, Klines, Message, RefusalKind, RefusalScope, SubscribeOp};
+use crate::venue::{
+    self, Finality, Kline, Klines, Message, RefusalKind, RefusalScope, SubscribeOp,
+};
 use crate::wire::Event;
 
 use super::plan::{Check, Stream, Streams};
@@ -234,24 +236,30 @@ impl Feed {
             let text = format!("an unsubscription was refused: {}", refused.words);
             return self.notice(Severity::Warning, market, text);
         }
-        let others: Vec<InstrumentId> = message.instruments.iter().copied().filter(|id| {
-            session.members.contains(id) && Some(*id) != culprit
-        }).collect();
+        let others: Vec<InstrumentId> = message
+            .instruments
+            .iter()
+            .copied()
+            .filter(|id| session.members.contains(id) && Some(*id) != culprit)
+            .collect();
         match (refused.kind, culprit) {
             (RefusalKind::TooFast, _) => {
                 session.script.hold(now.after(TOO_FAST_PAUSE));
                 others.iter().for_each(|&id| session.script.want(SubscribeOp::Subscribe, id));
-                let text = format!("a subscription was refused: {}; said again later", refused.words);
+                let text =
+                    format!("a subscription was refused: {}; said again later", refused.words);
                 self.notice(Severity::Warning, market, text);
             }
             (RefusalKind::UnknownSymbol | RefusalKind::Other, Some(culprit)) => {
                 others.iter().for_each(|&id| session.script.want(SubscribeOp::Subscribe, id));
                 self.reject_refused(culprit, refused, now);
             }
-            (RefusalKind::UnknownSymbol | RefusalKind::Other, None) => match message.instruments[..] {
-                [only] => self.reject_refused(only, refused, now),
-                _ => session.script.want_alone(others.into_iter()),
-            },
+            (RefusalKind::UnknownSymbol | RefusalKind::Other, None) => {
+                match message.instruments[..] {
+                    [only] => self.reject_refused(only, refused, now),
+                    _ => session.script.want_alone(others.into_iter()),
+                }
+            }
         }
     }
 

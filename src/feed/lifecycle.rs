@@ -417,9 +417,7 @@ impl Feed {
     fn session_due(&self, session: &Session) -> Option<MonoNs> {
         match session.phase {
             Phase::Free => None,
-            Phase::Waiting { until } => {
-                Some(self.gates.connects_at(session.market)?.max(until))
-            }
+            Phase::Waiting { until } => Some(self.gates.connects_at(session.market)?.max(until)),
             Phase::Connecting { since } => Some(since.after(CONNECT_PATIENCE)),
             Phase::Closing { since, .. } => Some(since.after(CLOSE_DRAIN)),
             Phase::Open { since } => {

@@ -162,11 +162,13 @@ impl Feed {
     /// A list has come: what was subscribed before and has not delivered is judged by it.
     fn judge_silent_by_list(&mut self, market: Market, now: MonoNs) {
         let silent = self.streams.wanted(market).filter(|stream| !stream.is_delivering);
-        let silent: Vec<_> =
-            silent.map(|stream| (stream.id, stream.instrument.symbol.clone(), stream.check)).collect();
+        let silent: Vec<_> = silent
+            .map(|stream| (stream.id, stream.instrument.symbol.clone(), stream.check))
+            .collect();
         for (id, symbol, check) in silent {
             let is_waiting = self.carrier(id).is_none();
-            if is_waiting || !matches!(self.admit_listed(id, market, &symbol, now), Admission::Now) {
+            if is_waiting || !matches!(self.admit_listed(id, market, &symbol, now), Admission::Now)
+            {
                 continue;
             }
             if let Check::Due { fingerprint, .. } = check {

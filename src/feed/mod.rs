@@ -313,7 +313,9 @@ impl Feed {
                 (format!("{market} lists {symbol} as {state}: it is not trading"), *state)
             }
             Rejection::Drops => (
-                format!("{market} drops the connection when it is asked for {symbol}: no such symbol"),
+                format!(
+                    "{market} drops the connection when it is asked for {symbol}: no such symbol"
+                ),
                 "",
             ),
             Rejection::NoRoom(streams) => (
@@ -358,7 +360,9 @@ impl Feed {
             Some(index) => self.sessions[index].add(id),
             None => {
                 let streams = venue::limits(market).streams.min(
-                    venue::limits(market).sessions.saturating_mul(venue::limits(market).streams_per_session),
+                    venue::limits(market)
+                        .sessions
+                        .saturating_mul(venue::limits(market).streams_per_session),
                 );
                 self.reject(id, &Rejection::NoRoom(streams), now);
             }
@@ -409,9 +413,10 @@ impl Feed {
         }
         let sessions = self.sessions.iter().filter(in_group).count();
         let is_owed_one = |other: &Market| {
-            let has_none = !self.sessions.iter().any(|session| {
-                session.phase != Phase::Free && session.market == *other
-            });
+            let has_none = !self
+                .sessions
+                .iter()
+                .any(|session| session.phase != Phase::Free && session.market == *other);
             *other != market && venue::budget_group(*other) == group && has_none
         };
         let owed = Market::all().filter(is_owed_one).count();
@@ -419,8 +424,8 @@ impl Feed {
             return Some(self.new_session(market, now));
         }
         let fitting = self.sessions.iter().enumerate();
-        let fitting = fitting
-            .filter(|(_, session)| joinable(session) && session.members.len() < venue_max);
+        let fitting =
+            fitting.filter(|(_, session)| joinable(session) && session.members.len() < venue_max);
         fitting.min_by_key(|(_, session)| session.members.len()).map(|(index, _)| index)
     }
 }

@@ -171,7 +171,7 @@ impl Feed {
         }
         match purpose {
             Purpose::Symbol => self.finish_check(id, &result, now.mono),
-            Purpose::Close => self.finish_close(id, result, now),
+            Purpose::Close => self.learn_close(id, result, now),
         }
     }
 
@@ -187,9 +187,7 @@ impl Feed {
         let Instrument { market, interval, .. } = stream.instrument;
         let is_settled = stream.is_delivering || !stream.is_wanted;
         let verdict = match result {
-            Ok(response) => {
-                venue::read_symbol_check(market, &mut self.json, response, interval)
-            }
+            Ok(response) => venue::read_symbol_check(market, &mut self.json, response, interval),
             Err(_) => SymbolCheck::Undecided,
         };
         if is_settled {

@@ -508,6 +508,9 @@ mod tests {
         assert_eq!(carriers(Venue::Hyperliquid, "usdm", 1), 1);
         assert_eq!(carriers(Venue::Hyperliquid, "usdm", 64), 3);
         assert_eq!(carriers(Venue::Bybit, "inverse", 0), 1);
-        assert_eq!(carriers(Venue::Okx, "swap", 64), limits(Market::find(Venue::Okx, "swap").unwrap()).connects);
+        assert_eq!(
+            carriers(Venue::Okx, "swap", 64),
+            limits(Market::find(Venue::Okx, "swap").unwrap()).connects
+        );
     }
 }

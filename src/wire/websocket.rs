@@ -393,7 +393,7 @@ mod tests {
         fn new() -> Self {
             let endpoint = Endpoint::parse("ws://localhost/x?y=1").unwrap();
             let tls = super::super::tls::client_config(None).unwrap();
-            let client = Connection::client(&endpoint, &tls, [7; 16]).unwrap();
+            let client = Connection::client(&endpoint, &tls, [7; 16], &[]).unwrap();
             Self { client, server: Connection::server() }
         }
 
@@ -531,7 +531,7 @@ mod tests {
     fn garbage_instead_of_tls_is_an_error_and_not_a_panic() {
         let endpoint = Endpoint::parse("wss://localhost/").unwrap();
         let tls = super::super::tls::client_config(None).unwrap();
-        let mut client = Connection::client(&endpoint, &tls, [0; 16]).unwrap();
+        let mut client = Connection::client(&endpoint, &tls, [0; 16], &[]).unwrap();
         assert!(!client.outgoing().is_empty(), "the TLS hello leaves at once");
         let events = deliver(&mut client, b"HTTP/1.1 400 Bad Request\r\n\r\n");
         assert!(matches!(events[..], [Err(WireError::Tls(_))]), "{events:?}");

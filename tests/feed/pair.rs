@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use connector_wss::clock::{MonoNs, Now};
 use connector_wss::feed::{Feed, FeedConfig, Output, SessionId};
-use connector_wss::market::{CandleUpdate, Instrument, InstrumentId, Interval, Market, Venue};
+use connector_wss::market::{
+    CandleUpdate, Instrument, InstrumentId, Interval, Market, SymbolList, Venue,
+};
 use connector_wss::messages::{Command, FeedEvent, MarketEvent, Notice, RestResponse};
 use connector_wss::metrics::{ConnectionErrorKind, DecodeErrorKind, FeedMetrics, ShardMetrics};
 use connector_wss::wire::{Connection, Endpoint, Event, tls, write_text_frame};
@@ -55,15 +57,26 @@ pub(crate) struct Pair {
     pub(crate) events: Vec<FeedEvent>,
     pub(crate) notices: Vec<Notice>,
     pub(crate) rests: Vec<String>,
+    /// What each market lists; for the others there is no list.
+    pub(crate) lists: BTreeMap<Market, Arc<SymbolList>>,
+    pub(crate) lists_asked: Vec<Market>,
     /// Whether published events are taken from the feed.
     pub(crate) is_draining: bool,
 }
 
 pub(crate) fn config() -> FeedConfig {
-    let ws = ["ws://spot:9443", "ws://usdm/market", "ws://coinm"];
+    let host = |market: Market| match market.venue() {
+        Venue::Binance => market.contract_type().name().to_owned(),
+        venue => format!("{}-{}", venue.name(), market.contract_type().name()),
+    };
+    let ws = |market: Market| match &*host(market) {
+        "spot" => "ws://spot:9443".to_owned(),
+        "usdm" => "ws://usdm/market".to_owned(),
+        host => format!("ws://{host}"),
+    };
     FeedConfig {
-        ws_bases: ws.iter().map(|url| Endpoint::parse(url).unwrap()).collect(),
-        rest_bases: ["http://spot", "http://usdm", "http://coinm"].map(String::from).to_vec(),
+        ws_bases: Market::all().map(|market| Endpoint::parse(&ws(market)).unwrap()).collect(),
+        rest_bases: Market::all().map(|market| format!("http://{}", host(market))).collect(),
         tls: tls::client_config(None).unwrap(),
         shards: 1,
         ping_interval: Duration::from_secs(20),
@@ -116,6 +129,8 @@ impl Pair {
             events: Vec::new(),
             notices: Vec::new(),
             rests: Vec::new(),
+            lists: BTreeMap::new(),
+            lists_asked: Vec::new(),
             is_draining: true,
         }
     }
@@ -315,8 +330,13 @@ impl Pair {
             None if self.manners.unknown.iter().any(is_unknown) => {
                 (400, r#"{"code":-1121,"msg":"Invalid symbol."}"#.to_owned())
             }
-            None if self.manners.is_still => (200, "[[1,\"1\"]]".to_owned()),
-            None => (200, format!("[[{},\"1\"]]", self.now.unix_us)),
+            None => {
+                let volume = if self.manners.is_still { 1 } else { self.now.unix_us };
+                let end = START_MS + 59_999;
+                let row =
+                    format!(r#"[[{START_MS},"1","1","1","1","{volume}",{end},"1",7,"1","1","0"]]"#);
+                (200, row)
+            }
         };
         let body = body.into_bytes();
         RestResponse { status, retry_after: None, limit_headers: Vec::new(), body }
