@@ -11,7 +11,7 @@ use crate::messages::{RestResponse, Severity};
 use crate::venue::{self, Finality, RestCandles, RestError};
 
 use super::Feed;
-use super::inbound::take_closed;
+use super::candles::take_closed;
 use super::silence::Purpose;
 
 impl Feed {

@@ -11,9 +11,10 @@ use crate::metrics::ConnectionErrorKind;
 use crate::venue::{self, SubscribeOp};
 use crate::wire::{Connection, WireError};
 
+use super::placing::Rejection;
 use super::plan::Check;
 use super::session::{Phase, Session};
-use super::{Feed, Output, Rejection, SessionId};
+use super::{Feed, Output, SessionId};
 
 /// Whether a lost session's socket is still there to be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -394,7 +395,7 @@ impl Feed {
     pub(super) fn refresh(&mut self, now: MonoNs) {
         let questions = self.questions.deadline(now, &self.gates);
         let others = [questions, self.listings.deadline(), self.next_close_watch];
-        let mut deadline = others.into_iter().flatten().min();
+        let mut deadline = others.into_iter().flatten().min().filter(|_| !self.is_stopping);
         let (mut active, mut wanted) = ([0; Market::COUNT], [0; Market::COUNT]);
         for index in 0..self.sessions.len() {
             let session = &self.sessions[index];

@@ -10,8 +10,9 @@ use crate::market::{InstrumentId, Market, SymbolList};
 use crate::messages::Severity;
 use crate::venue;
 
+use super::placing::{Admission, Rejection};
 use super::plan::Check;
-use super::{Admission, Feed, Output, Rejection};
+use super::{Feed, Output};
 
 /// The lists of all markets.
 #[derive(Debug, Default)]

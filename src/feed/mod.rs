@@ -10,19 +10,20 @@ use std::time::Duration;
 use rustls::ClientConfig;
 
 use crate::clock::{MonoNs, Now};
-use crate::market::{Instrument, InstrumentId, Market, SymbolList};
+use crate::market::{Market, SymbolList};
 use crate::messages::{Command, FeedEvent, Notice, RestRequest, RestResponse, Severity};
 use crate::metrics::{ConnectionErrorKind, FeedMetrics, ShardMetrics};
-use crate::venue;
 use crate::wire::Endpoint;
 use crate::wire::json::JsonReader;
 
 mod budget;
+mod candles;
 mod closing;
 mod gate;
 mod inbound;
 mod lifecycle;
 mod listings;
+mod placing;
 mod plan;
 mod publish;
 mod retry;
@@ -298,159 +299,4 @@ impl Feed {
             self.outputs.push_back(Output::Transmit { session: session.id });
         }
     }
-
-    /// Ends the stream of `id` for a reason that is the instrument's own.
-    fn reject(&mut self, id: InstrumentId, why: &Rejection<'_>, now: MonoNs) {
-        let Some(stream) = self.streams.stream(id) else { return };
-        let Instrument { market, symbol, .. } = stream.instrument.clone();
-        let (message, exchange_message) = match why {
-            Rejection::Unknown(words) => {
-                let hint = self.listings.did_you_mean(market, &symbol);
-                (format!("{market} has no symbol {symbol}{hint}"), *words)
-            }
-            Rejection::Refused(words) => (format!("{market} refuses {symbol}"), *words),
-            Rejection::Halted(state) => {
-                (format!("{market} lists {symbol} as {state}: it is not trading"), *state)
-            }
-            Rejection::Drops => (
-                format!(
-                    "{market} drops the connection when it is asked for {symbol}: no such symbol"
-                ),
-                "",
-            ),
-            Rejection::NoRoom(streams) => (
-                format!(
-                    "{symbol} is one too many: {market} allows {streams} streams to one address, \
-                     all contract types together"
-                ),
-                "",
-            ),
-        };
-        self.market_metrics(market).rejected.increment();
-        let colon = if exchange_message.is_empty() { "" } else { ": " };
-        self.notice(Severity::Warning, market, format!("{message}{colon}{exchange_message}"));
-        let exchange_message = exchange_message.to_owned();
-        let event = FeedEvent::Rejected { instrument: id, message, exchange_message };
-        self.outputs.push_back(Output::Event(event));
-        self.unsubscribe(id, now);
-    }
-
-    fn subscribe(&mut self, id: InstrumentId, instrument: &Instrument, now: MonoNs) {
-        if self.is_stopping || !self.streams.want(id, instrument) {
-            return;
-        }
-        let market = instrument.market;
-        self.market_metrics(market).instruments.add(1);
-        self.queue.reserve_conflated(self.streams.capacity());
-        let symbol = &*instrument.symbol;
-        if market.canonical_symbol(symbol).as_deref() != Some(symbol) {
-            return self.reject(id, &Rejection::Unknown(""), now);
-        }
-        self.arm_close_watch(market, now);
-        match self.admit_listed(id, market, symbol, now) {
-            Admission::Now => self.place(id, market, now),
-            // The list is asked for, and brings the first on.
-            Admission::Later | Admission::Rejected => {}
-        }
-    }
-
-    /// Gives an instrument to a session.
-    fn place(&mut self, id: InstrumentId, market: Market, now: MonoNs) {
-        match self.place_for(market, now) {
-            Some(index) => self.sessions[index].add(id),
-            None => {
-                let streams = venue::limits(market).streams.min(
-                    venue::limits(market)
-                        .sessions
-                        .saturating_mul(venue::limits(market).streams_per_session),
-                );
-                self.reject(id, &Rejection::NoRoom(streams), now);
-            }
-        }
-    }
-
-    fn unsubscribe(&mut self, id: InstrumentId, now: MonoNs) {
-        let Some(stream) = self.streams.stream_mut(id).filter(|stream| stream.is_wanted) else {
-            return;
-        };
-        stream.is_wanted = false;
-        stream.check = plan::Check::Idle;
-        let waiting = stream.waiting.take();
-        let metrics = self.metrics.market(stream.instrument.market);
-        metrics.instruments.add(-1);
-        if waiting.is_some() {
-            metrics.open_queue_depth.add(-1);
-        }
-        for index in 0..self.sessions.len() {
-            let session = &mut self.sessions[index];
-            if session.remove(id) && session.members.is_empty() {
-                self.retire(index, now);
-            }
-        }
-    }
-
-    /// The first session with room, else a new one, else the emptiest, as far as the exchange's
-    /// limits go.
-    fn place_for(&mut self, market: Market, now: MonoNs) -> Option<usize> {
-        let group = venue::budget_group(market);
-        let in_group = |session: &&Session| {
-            session.phase != Phase::Free && venue::budget_group(session.market) == group
-        };
-        let streams: usize =
-            self.sessions.iter().filter(in_group).map(|session| session.members.len()).sum();
-        if streams >= self.gates.group(market).streams_max {
-            return None;
-        }
-        let venue_max = venue::limits(market).streams_per_session;
-        let members_max = self.config.max_symbols_per_session.clamp(1, venue_max);
-        let joinable = |session: &Session| session.market == market && session.is_joinable();
-        let with_room = self.sessions.iter().position(|session| {
-            let is_soon = session.script.ready_at() <= now.after(SPEECHLESS_MAX);
-            joinable(session) && session.members.len() < members_max && is_soon
-        });
-        if with_room.is_some() {
-            return with_room;
-        }
-        let sessions = self.sessions.iter().filter(in_group).count();
-        let is_owed_one = |other: &Market| {
-            let has_none = !self
-                .sessions
-                .iter()
-                .any(|session| session.phase != Phase::Free && session.market == *other);
-            *other != market && venue::budget_group(*other) == group && has_none
-        };
-        let owed = Market::all().filter(is_owed_one).count();
-        if sessions + owed < self.gates.group(market).sessions_max {
-            return Some(self.new_session(market, now));
-        }
-        let fitting = self.sessions.iter().enumerate();
-        let fitting =
-            fitting.filter(|(_, session)| joinable(session) && session.members.len() < venue_max);
-        fitting.min_by_key(|(_, session)| session.members.len()).map(|(index, _)| index)
-    }
 }
-
-/// Why an instrument's stream is not to be had.
-enum Rejection<'words> {
-    /// There is no such symbol; the exchange's words, if it said any.
-    Unknown(&'words str),
-    /// The exchange does not want it; its words.
-    Refused(&'words str),
-    /// It is listed, and does not trade; the exchange's word for its state.
-    Halted(&'words str),
-    /// The exchange cuts the session whenever it is asked for.
-    Drops,
-    /// The exchange allows so many streams.
-    NoRoom(usize),
-}
-
-/// What is to be done with a new subscription, as far as the exchange's list tells.
-enum Admission {
-    Now,
-    Later,
-    Rejected,
-}
-
-/// A session that may not speak for so long gets no new instruments while another may be opened.
-/// Source: OKX allows 480 operations an hour.
-const SPEECHLESS_MAX: Duration = Duration::from_secs(10);

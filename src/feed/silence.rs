@@ -14,9 +14,10 @@ use crate::metrics::ConnectionErrorKind;
 use crate::venue::{self, RestError, RestQuery, SymbolCheck};
 
 use super::gate::Gates;
+use super::placing::Rejection;
 use super::plan::Check;
 use super::session::{Phase, Session};
-use super::{Feed, Output, Rejection};
+use super::{Feed, Output};
 
 /// What an exchange's REST interface is asked about an instrument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -48,7 +48,7 @@ impl SymbolList {
 
     /// Trading symbols that may have been meant by `symbol`, the nearest first, at most
     /// [`NEAREST_MAX`]: the same letters and digits whatever their case and signs (`BTC/USDT` for
-    /// `BTCUSDT`), then those that only go on (`BTC-USDT-SWAP` for `BTC-USDT`), then those at most
+    /// `BTCUSDT`), and only without such a one those that only go on (`BTC-USDT-SWAP` for `BTC-USDT`), then those at most
     /// two mistakes away, one for short ones.
     pub fn nearest(&self, symbol: &str) -> Vec<&str> {
         let wanted = squashed(symbol);
@@ -66,6 +66,9 @@ impl SymbolList {
             })
             .collect();
         near.sort_unstable();
+        if near.first().is_some_and(|&(distance, ..)| distance == 0) {
+            near.retain(|&(distance, ..)| distance == 0);
+        }
         near.into_iter().take(NEAREST_MAX).map(|(_, _, symbol)| symbol).collect()
     }
 
