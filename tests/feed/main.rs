@@ -5,3 +5,4 @@ mod decode;
 mod pair;
 mod series;
 mod sessions;
+mod venues;

@@ -1,6 +1,6 @@
 //! A feed and the exchange it talks to, joined in memory and in virtual time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +57,8 @@ pub(crate) struct Pair {
     pub(crate) events: Vec<FeedEvent>,
     pub(crate) notices: Vec<Notice>,
     pub(crate) rests: Vec<String>,
+    /// The next answers of REST; then Binance's.
+    pub(crate) rest_answers: VecDeque<RestResponse>,
     /// What each market lists; for the others there is no list.
     pub(crate) lists: BTreeMap<Market, Arc<SymbolList>>,
     pub(crate) lists_asked: Vec<Market>,
@@ -129,6 +131,7 @@ impl Pair {
             events: Vec::new(),
             notices: Vec::new(),
             rests: Vec::new(),
+            rest_answers: VecDeque::new(),
             lists: BTreeMap::new(),
             lists_asked: Vec::new(),
             is_draining: true,
@@ -146,6 +149,13 @@ impl Pair {
 
     pub(crate) fn subscribe(&mut self, id: u32, contract_type: &str, symbol: &str) {
         let market = market(contract_type);
+        let instrument = Instrument { market, symbol: symbol.into(), interval: Interval::M1 };
+        self.feed.handle_command(Command::Subscribe { id: InstrumentId(id), instrument }, self.now);
+        self.pump();
+    }
+
+    /// Subscribes at any venue.
+    pub(crate) fn subscribe_at(&mut self, id: u32, market: Market, symbol: &str) {
         let instrument = Instrument { market, symbol: symbol.into(), interval: Interval::M1 };
         self.feed.handle_command(Command::Subscribe { id: InstrumentId(id), instrument }, self.now);
         self.pump();
@@ -242,7 +252,10 @@ impl Pair {
                 Output::Transmit { session } => self.carry(session),
                 Output::Disconnect { session } => drop(self.peers.remove(&session)),
                 Output::Rest(request) => {
-                    let response = self.answer(&request.url);
+                    let response = match self.rest_answers.pop_front() {
+                        Some(response) => response,
+                        None => self.answer(&request.url),
+                    };
                     self.rests.push(request.url);
                     if !self.manners.loses_rest {
                         self.feed.handle_rest(request.id, Ok(response), self.now);
@@ -298,8 +311,9 @@ impl Pair {
             match event {
                 Event::Text(text) => {
                     peer.heard.push(self.now.mono);
-                    let answer = peer.take(text.as_str(), &self.manners);
-                    peer.wire.send_text(&answer);
+                    if let Some(answer) = peer.take(text.as_str(), &self.manners) {
+                        peer.wire.send_text(&answer);
+                    }
                 }
                 Event::Ping => {
                     peer.heard.push(self.now.mono);
@@ -344,22 +358,23 @@ impl Pair {
 }
 
 impl Peer {
-    /// Does what a subscribe message says, and answers it.
-    fn take(&mut self, text: &str, manners: &Manners) -> String {
+    /// Does what a subscribe message of Binance says, and answers it; others are only noted.
+    fn take(&mut self, text: &str, manners: &Manners) -> Option<String> {
         self.texts.push(text.to_owned());
-        let message: serde_json::Value = serde_json::from_str(text).unwrap();
-        let params = message["params"].as_array().unwrap();
+        let message: serde_json::Value = serde_json::from_str(text).ok()?;
+        let params = message["params"].as_array()?;
         let names = params.iter().map(|name| name.as_str().unwrap().to_owned());
         let names: BTreeSet<String> = names.collect();
         if !names.is_disjoint(&manners.refused) {
             let id = &message["id"];
-            return format!(r#"{{"code":2,"msg":"Invalid request: bad stream","id":{id}}}"#);
+            let refusal = r#""code":2,"msg":"Invalid request: bad stream""#;
+            return Some(format!(r#"{{{refusal},"id":{id}}}"#));
         }
         if message["method"] == "SUBSCRIBE" {
             self.streams.extend(names);
         } else {
             self.streams.retain(|name| !names.contains(name));
         }
-        format!(r#"{{"result":null,"id":{}}}"#, message["id"])
+        Some(format!(r#"{{"result":null,"id":{}}}"#, message["id"]))
     }
 }
