@@ -1,0 +1,1 @@
+//! Binance, OKX and Bybit: exchanges whose candles carry a closed flag.
