@@ -1,28 +1,84 @@
-//! bybit.
-#![allow(unused)]
+//! Bybit, version 5: spot, linear and inverse. Facts from bybit-exchange/docs (v5: Connect, Kline
+//! over WebSocket, Get Kline, Get Instruments Info, Rate Limit, read 2026-07-24).
 
+use std::fmt::Write;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use crate::clock::UnixMs;
-use crate::market::{ContractType, Interval};
+use crate::limits::SYMBOL_BYTES_MAX;
+use crate::market::{Candle, ContractType, Decimal, Interval, Listed};
 use crate::messages::RestResponse;
 use crate::metrics::DecodeErrorKind;
 use crate::wire::Endpoint;
 use crate::wire::json::{JsonReader, Value};
 
-use super::fields::{join_once, no_sense, seconds};
-use super::{
-    Headers, InstrumentPage, Klines, Limits, Message, RestCandles, RestError, RestQuery,
-    SubscribeOp, UNLIMITED,
+use super::fields::{
+    ascending, decimal, integer, join_once, natural, natural_text, no_sense, push_encoded, text,
 };
+use super::{
+    InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope, RestCandle,
+    RestCandles, RestError, RestQuery, SubscribeOp, UNLIMITED,
+};
+
+/// What differs between the contract types.
+struct Row {
+    contract_type: ContractType,
+    path: &'static str,
+    category: &'static str,
+    streams_per_message: usize,
+    /// Whether the instrument list comes in pages.
+    is_paged: bool,
+    /// Whether `turnover` is in the quote coin.
+    has_quote_volume: bool,
+}
+
+const ROWS: [Row; 3] = [
+    // Connect: at most 10 args in one message.
+    Row {
+        contract_type: ContractType::Spot,
+        path: "/v5/public/spot",
+        category: "spot",
+        streams_per_message: 10,
+        is_paged: false,
+        has_quote_volume: true,
+    },
+    Row {
+        contract_type: ContractType::Linear,
+        path: "/v5/public/linear",
+        category: "linear",
+        streams_per_message: 100,
+        is_paged: true,
+        has_quote_volume: true,
+    },
+    // `volume` is in USD, `turnover` in the base coin.
+    Row {
+        contract_type: ContractType::Inverse,
+        path: "/v5/public/inverse",
+        category: "inverse",
+        streams_per_message: 100,
+        is_paged: true,
+        has_quote_volume: false,
+    },
+];
+
+fn row(contract_type: ContractType) -> &'static Row {
+    let row = ROWS.iter().find(|row| row.contract_type == contract_type);
+    row.expect("MARKETS and ROWS name the same contract types")
+}
 
 /// Asks for a sign of life.
 pub(super) const PING: &str = r#"{"op":"ping"}"#;
 
+/// Source: Connect: 500 new sessions in 5 minutes per IP; 1,000 sessions per IP; a heartbeat every
+/// 20 s; no number for messages, 20 a second are ours. Rate Limit: 600 REST requests in 5 s per IP;
+/// Get Kline: 1000 rows. A tenth of the sessions and a third of the requests are left to others
+/// behind the same address.
 pub(super) fn limits(contract_type: ContractType) -> Limits {
     Limits {
-        streams_per_session: 280,
-        streams_per_message: if contract_type == ContractType::Spot { 10 } else { 100 },
+        streams_per_session: STREAMS_PER_SESSION,
+        streams_per_message: row(contract_type).streams_per_message,
         messages: 20,
         messages_window: Duration::from_secs(1),
         counts_heartbeats: true,
@@ -38,17 +94,20 @@ pub(super) fn limits(contract_type: ContractType) -> Limits {
     }
 }
 
+const STREAMS_PER_SESSION: usize = 270;
+
+/// The longest topic, in its quotes and with its comma.
+const TOPIC_BYTES_MAX: usize = r#""kline.720.","#.len() + SYMBOL_BYTES_MAX;
+/// Source: Connect: the topics of one session have at most 21,000 characters together.
+const TOPICS_BYTES_MAX: usize = 21_000;
+const _: () = assert!(STREAMS_PER_SESSION * TOPIC_BYTES_MAX <= TOPICS_BYTES_MAX);
+
+/// Each contract type has its path.
 pub(super) fn endpoint(contract_type: ContractType, base: &Endpoint) -> Endpoint {
-    join_once(
-        base,
-        match contract_type {
-            ContractType::Linear => "/v5/public/linear",
-            ContractType::Inverse => "/v5/public/inverse",
-            _ => "/v5/public/spot",
-        },
-    )
+    join_once(base, row(contract_type).path)
 }
 
+/// `req_id` comes back with the answer, which names no topic but one at fault.
 pub(super) fn write_subscribe<'a>(
     out: &mut String,
     op: SubscribeOp,
@@ -56,16 +115,247 @@ pub(super) fn write_subscribe<'a>(
     symbols: impl Iterator<Item = (&'a str, Interval)>,
 ) {
     out.clear();
+    let op = match op {
+        SubscribeOp::Subscribe => "subscribe",
+        SubscribeOp::Unsubscribe => "unsubscribe",
+    };
+    write!(out, r#"{{"req_id":"{id}","op":"{op}","args":["#).expect("a String takes every write");
+    for (index, (symbol, interval)) in symbols.enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        let code = code(interval);
+        write!(out, r#"{comma}"kline.{code}.{symbol}""#).expect("a String takes every write");
+    }
+    out.push_str("]}");
 }
 
+/// Bybit's spelling of an interval: its minutes, or `D`. Seconds and 8 h are not offered: Bybit
+/// refuses them.
+fn code(interval: Interval) -> &'static str {
+    match interval {
+        Interval::M1 => "1",
+        Interval::M3 => "3",
+        Interval::M5 => "5",
+        Interval::M15 => "15",
+        Interval::M30 => "30",
+        Interval::H1 => "60",
+        Interval::H2 => "120",
+        Interval::H4 => "240",
+        Interval::H6 => "360",
+        Interval::H12 => "720",
+        Interval::D1 => "D",
+        Interval::S1 | Interval::S10 | Interval::H8 => interval.name(),
+    }
+}
+
+fn from_code(spelling: &str) -> Option<Interval> {
+    match spelling {
+        // What nearly every message says.
+        "1" => Some(Interval::M1),
+        _ => Interval::ALL.into_iter().find(|&interval| code(interval) == spelling),
+    }
+}
+
+/// The interval and symbol of `kline.1.BTCUSDT`.
+fn read_topic(topic: &str) -> Option<(Interval, &str)> {
+    let (spelling, symbol) = topic.strip_prefix("kline.")?.split_once('.')?;
+    if symbol.is_empty() { None } else { Some((from_code(spelling)?, symbol)) }
+}
+
+/// Kline push, "WebSocket / Public / Kline"; two entries where one window ends and the next begins:
+///
+/// ```json
+/// {"topic":"kline.5.BTCUSDT","data":[{"start":1672324800000,"end":1672325099999,"interval":"5",
+/// "open":"16649.5","close":"16677","high":"16677","low":"16608","volume":"2.081",
+/// "turnover":"34666.4005","confirm":false,"timestamp":1672324988882}],"ts":1672324988882,
+/// "type":"snapshot"}
+/// ```
+///
+/// `timestamp` and `type` are not read. Answers: `{"success":true,"ret_msg":"subscribe","conn_id":
+/// "…","req_id":"1","op":"subscribe"}`; `{"success":false,"ret_msg":"error:handler not found,topic:
+/// kline.1.X","conn_id":"…","req_id":"1","op":"subscribe"}`, which fails all of a message. To a
+/// heartbeat: `op` stays `ping`, or is `pong`.
 pub(super) fn decode<'text>(
     contract_type: ContractType,
     root: Value<'_, 'text>,
     klines: &mut Klines<'text>,
 ) -> Result<Message<'text>, DecodeErrorKind> {
-    Err(DecodeErrorKind::Unknown)
+    let outer = Outer::read(root)?;
+    if outer.topic.is_none() && outer.data.is_none() {
+        return outer.answer();
+    }
+    let (interval, symbol) = read_topic(text(outer.topic)?).ok_or(DecodeErrorKind::Unknown)?;
+    let event_time = UnixMs(natural(outer.ts)?);
+    let data = outer.data.ok_or(DecodeErrorKind::MissingField)?.elements();
+    for entry in data.ok_or(DecodeErrorKind::BadField)? {
+        let (candle, is_closed) = Entry::read(entry)?.candle(contract_type, interval)?;
+        if candle.open_time.0 > event_time.0 + interval.ms() {
+            // Of a future window: taken as closed, it would make every candle until then late.
+            return Err(DecodeErrorKind::BadField);
+        }
+        let (is_closed, event_time) = (Some(is_closed), Some(event_time));
+        let kline = Kline { symbol, interval, candle, is_closed, event_time };
+        klines.try_push(kline).map_err(|_| DecodeErrorKind::BadField)?;
+    }
+    if klines.is_empty() { Err(DecodeErrorKind::BadField) } else { Ok(Message::Klines) }
 }
 
+/// The fields of every message, as far as they are known.
+#[derive(Default)]
+struct Outer<'tape, 'text> {
+    topic: Option<Value<'tape, 'text>>,
+    data: Option<Value<'tape, 'text>>,
+    ts: Option<Value<'tape, 'text>>,
+    op: Option<Value<'tape, 'text>>,
+    success: Option<Value<'tape, 'text>>,
+    ret_msg: Option<Value<'tape, 'text>>,
+    req_id: Option<Value<'tape, 'text>>,
+}
+
+impl<'tape, 'text> Outer<'tape, 'text> {
+    fn read(root: Value<'tape, 'text>) -> Result<Self, DecodeErrorKind> {
+        let mut outer = Self::default();
+        for (key, value) in root.fields().ok_or(DecodeErrorKind::Unknown)? {
+            let field = match key {
+                "topic" => &mut outer.topic,
+                "data" => &mut outer.data,
+                "ts" => &mut outer.ts,
+                "op" => &mut outer.op,
+                "success" => &mut outer.success,
+                "ret_msg" => &mut outer.ret_msg,
+                "req_id" => &mut outer.req_id,
+                // `type`, `conn_id`, `args`, and whatever the exchange adds.
+                _ => continue,
+            };
+            *field = Some(value);
+        }
+        Ok(outer)
+    }
+
+    fn answer(&self) -> Result<Message<'text>, DecodeErrorKind> {
+        if self.op.is_none() && self.success.is_none() {
+            return Err(DecodeErrorKind::Unknown);
+        }
+        let op = text(self.op)?;
+        if op == "pong" {
+            return Ok(Message::Nothing);
+        }
+        let success = self.success.ok_or(DecodeErrorKind::MissingField)?.boolean();
+        match (op, success.ok_or(DecodeErrorKind::BadField)?) {
+            ("ping", true) => Ok(Message::Nothing),
+            ("subscribe" | "unsubscribe", true) => Ok(Message::Accepted { id: self.id() }),
+            ("subscribe" | "unsubscribe", false) => self.refusal(),
+            _ => Err(DecodeErrorKind::Unknown),
+        }
+    }
+
+    /// Ours is a number; empty or absent where the message was not ours.
+    fn id(&self) -> Option<i64> {
+        natural_text(self.req_id).ok()
+    }
+
+    fn refusal(&self) -> Result<Message<'text>, DecodeErrorKind> {
+        let (id, message) = (self.id(), text(self.ret_msg)?);
+        if message.contains("already subscribed") {
+            return Ok(Message::Accepted { id });
+        }
+        let whole = RefusalScope::Whole { id };
+        let is_topic = NO_SUCH_TOPIC.iter().any(|words| message.contains(words));
+        let (scope, kind) = match named_symbol(message) {
+            Some(symbol) if is_topic => {
+                (RefusalScope::WholeBecauseOf { id, symbol }, RefusalKind::UnknownSymbol)
+            }
+            None if is_topic => (whole, RefusalKind::UnknownSymbol),
+            _ => (whole, RefusalKind::Other),
+        };
+        Ok(Message::Refused(Refusal { scope, kind, code: None, message }))
+    }
+}
+
+/// How Bybit says that there is no such topic; as seen, since they are not documented.
+const NO_SUCH_TOPIC: [&str; 3] = ["handler not found", "Invalid symbol", "Invalid topic"];
+
+/// The symbol of the first kline topic in `error:handler not found,topic:kline.1.X` or `Invalid
+/// symbol :[kline.1.X]`.
+fn named_symbol(message: &str) -> Option<&str> {
+    let rest = &message[message.find("kline.")?..];
+    Some(read_topic(rest.split([' ', ',', ']', '"']).next()?)?.1)
+}
+
+/// The fields of one entry of `data` that are read.
+#[derive(Default)]
+struct Entry<'tape, 'text> {
+    start: Option<Value<'tape, 'text>>,
+    end: Option<Value<'tape, 'text>>,
+    interval: Option<Value<'tape, 'text>>,
+    open: Option<Value<'tape, 'text>>,
+    close: Option<Value<'tape, 'text>>,
+    high: Option<Value<'tape, 'text>>,
+    low: Option<Value<'tape, 'text>>,
+    volume: Option<Value<'tape, 'text>>,
+    turnover: Option<Value<'tape, 'text>>,
+    confirm: Option<Value<'tape, 'text>>,
+}
+
+impl<'tape, 'text> Entry<'tape, 'text> {
+    fn read(entry: Value<'tape, 'text>) -> Result<Self, DecodeErrorKind> {
+        let mut read = Self::default();
+        for (key, value) in entry.fields().ok_or(DecodeErrorKind::BadField)? {
+            let field = match key {
+                "start" => &mut read.start,
+                "end" => &mut read.end,
+                "interval" => &mut read.interval,
+                "open" => &mut read.open,
+                "close" => &mut read.close,
+                "high" => &mut read.high,
+                "low" => &mut read.low,
+                "volume" => &mut read.volume,
+                "turnover" => &mut read.turnover,
+                "confirm" => &mut read.confirm,
+                // `timestamp`, and whatever the exchange adds.
+                _ => continue,
+            };
+            *field = Some(value);
+        }
+        Ok(read)
+    }
+
+    /// The candle, and whether it is closed.
+    fn candle(
+        &self,
+        contract_type: ContractType,
+        interval: Interval,
+    ) -> Result<(Candle, bool), DecodeErrorKind> {
+        let open_time = UnixMs(natural(self.start)?);
+        if !interval.is_aligned(open_time) {
+            return Err(DecodeErrorKind::Misaligned);
+        }
+        let is_window = natural(self.end)? == interval.close_time(open_time).0;
+        if !is_window || text(self.interval)? != code(interval) {
+            return Err(DecodeErrorKind::BadField);
+        }
+        let confirm = self.confirm.ok_or(DecodeErrorKind::MissingField)?.boolean();
+        let candle = Candle {
+            open_time,
+            open: decimal(self.open)?,
+            high: decimal(self.high)?,
+            low: decimal(self.low)?,
+            close: decimal(self.close)?,
+            volume: decimal(self.volume)?,
+            quote_volume: quote_volume(contract_type, self.turnover)?,
+            trades: 0,
+        };
+        Ok((candle, confirm.ok_or(DecodeErrorKind::BadField)?))
+    }
+}
+
+fn quote_volume(
+    contract_type: ContractType,
+    turnover: Option<Value<'_, '_>>,
+) -> Result<Option<Decimal>, DecodeErrorKind> {
+    row(contract_type).has_quote_volume.then(|| decimal(turnover)).transpose()
+}
+
+/// `kline` with both times: at most [`Limits::rest_rows`] rows, the newest first.
 pub(super) fn candles_query(
     contract_type: ContractType,
     base: &str,
@@ -74,29 +364,188 @@ pub(super) fn candles_query(
     from: UnixMs,
     to: UnixMs,
 ) -> RestQuery {
-    RestQuery { url: base.to_owned(), body: None, headers: &[] }
+    let category = row(contract_type).category;
+    let base = base.trim_end_matches('/');
+    let mut url = format!("{base}/v5/market/kline?category={category}&symbol=");
+    push_encoded(&mut url, symbol);
+    let rows = (to.0 - from.0) / interval.ms() + 1;
+    let (code, from, to) = (code(interval), from.0, to.0);
+    write!(url, "&interval={code}&start={from}&end={to}&limit={rows}")
+        .expect("a String takes every write");
+    RestQuery { url, body: None, headers: &[] }
 }
 
+/// `{"retCode":0,"retMsg":"OK","result":{"list":[["start","open","high","low","close","volume",
+/// "turnover"],…]},"time":1672025956592}`, without a flag. 10001 says that a parameter is wrong, and
+/// its words which one; 10006: too many requests. HTTP 403: so many that the address is shut out.
 pub(super) fn read_candles(
     contract_type: ContractType,
     json: &mut JsonReader,
     response: &RestResponse,
     interval: Interval,
 ) -> Result<RestCandles, RestError> {
-    Err(no_sense(response, "not read"))
+    match response.status {
+        403 => return Err(RestError::TooFast { wait: Some(SHUT_OUT) }),
+        429 => return Err(RestError::TooFast { wait: response.retry_after }),
+        _ => {}
+    }
+    let read = json.read(&response.body, |root| {
+        let answer = Answer::read(root)?;
+        let (code, message) = (integer(answer.code).ok()?, text(answer.message).ok()?);
+        Some(match (code, response.status) {
+            (0, 200) => {
+                let rows = answer.list?.elements()?;
+                let rows = rows.map(|cells| read_row(contract_type, cells, interval));
+                let candles = ascending(rows.collect::<Result<_, _>>().ok()?);
+                let server_time = natural(answer.time).ok().map(UnixMs);
+                Ok(RestCandles { candles, server_time })
+            }
+            (10_006, _) => Err(RestError::TooFast { wait: response.retry_after }),
+            (10_001, _) if message.to_ascii_lowercase().contains("symbol") => {
+                Err(RestError::UnknownSymbol { message: message.to_owned() })
+            }
+            _ => Err(RestError::Failed { message: format!("{message} ({code})") }),
+        })
+    });
+    read.ok().flatten().unwrap_or_else(|| Err(no_sense(response, "no klines")))
 }
 
+/// Source: Rate Limit: after HTTP 403 wait at least 10 minutes.
+const SHUT_OUT: Duration = Duration::from_secs(600);
+
+/// The fields of a REST answer that are read.
+#[derive(Default)]
+struct Answer<'tape, 'text> {
+    code: Option<Value<'tape, 'text>>,
+    message: Option<Value<'tape, 'text>>,
+    list: Option<Value<'tape, 'text>>,
+    time: Option<Value<'tape, 'text>>,
+}
+
+impl<'tape, 'text> Answer<'tape, 'text> {
+    fn read(root: Value<'tape, 'text>) -> Option<Self> {
+        let mut answer = Self::default();
+        for (key, value) in root.fields()? {
+            match key {
+                "retCode" => answer.code = Some(value),
+                "retMsg" => answer.message = Some(value),
+                "time" => answer.time = Some(value),
+                "result" => {
+                    let list = value.fields().and_then(|mut fields| fields.find(is_list));
+                    answer.list = list.map(|(_, list)| list);
+                }
+                // `retExtInfo`, and whatever the exchange adds.
+                _ => continue,
+            }
+        }
+        Some(answer)
+    }
+}
+
+fn is_list(field: &(&str, Value<'_, '_>)) -> bool {
+    field.0 == "list"
+}
+
+fn read_row(
+    contract_type: ContractType,
+    cells: Value<'_, '_>,
+    interval: Interval,
+) -> Result<RestCandle, DecodeErrorKind> {
+    let mut cells = cells.elements().ok_or(DecodeErrorKind::BadField)?;
+    let open_time = UnixMs(natural_text(cells.next())?);
+    if !interval.is_aligned(open_time) {
+        return Err(DecodeErrorKind::Misaligned);
+    }
+    let (open, high) = (decimal(cells.next())?, decimal(cells.next())?);
+    let (low, close) = (decimal(cells.next())?, decimal(cells.next())?);
+    let volume = decimal(cells.next())?;
+    let turnover = cells.next().ok_or(DecodeErrorKind::MissingField)?;
+    let quote_volume = quote_volume(contract_type, Some(turnover))?;
+    let candle = Candle { open_time, open, high, low, close, volume, quote_volume, trades: 0 };
+    Ok(RestCandle { candle, is_closed: None })
+}
+
+/// `instruments-info`; `page` is the cursor that the page before gave.
 pub(super) fn instruments_query(
     contract_type: ContractType,
     base: &str,
     page: Option<&str>,
 ) -> RestQuery {
-    RestQuery { url: base.to_owned(), body: None, headers: &[] }
+    let row = row(contract_type);
+    let (base, category) = (base.trim_end_matches('/'), row.category);
+    let mut url = format!("{base}/v5/market/instruments-info?category={category}");
+    if row.is_paged {
+        url.push_str("&limit=1000");
+    }
+    if let Some(cursor) = page {
+        url.push_str("&cursor=");
+        push_cursor(&mut url, cursor);
+    }
+    RestQuery { url, body: None, headers: &[] }
 }
 
+/// Cursors come percent-encoded, and are given back as they came.
+fn push_cursor(url: &mut String, cursor: &str) {
+    for (index, part) in cursor.split('%').enumerate() {
+        let is_encoded = part.len() >= 2 && part.bytes().take(2).all(|c| c.is_ascii_hexdigit());
+        url.push_str(match (index, is_encoded) {
+            (0, _) => "",
+            (_, true) => "%",
+            (_, false) => "%25",
+        });
+        push_encoded(url, part);
+    }
+}
+
+/// The fields of instruments-info that are read.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct InstrumentsInfo {
+    ret_code: i64,
+    #[serde(default)]
+    ret_msg: String,
+    result: Option<InstrumentsResult>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct InstrumentsResult {
+    category: Option<String>,
+    #[serde(default)]
+    list: Vec<InstrumentInfo>,
+    next_page_cursor: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct InstrumentInfo {
+    symbol: String,
+    status: String,
+}
+
+/// `list[].status` is `Trading`, or why not (`PreLaunch`, `Delivering`, `Closed`, …).
 pub(super) fn read_instruments(
     contract_type: ContractType,
     response: &RestResponse,
 ) -> Result<InstrumentPage, String> {
-    Ok(InstrumentPage::default())
+    if response.status != 200 {
+        return Err(format!("HTTP {}", response.status));
+    }
+    let mut body = response.body.clone();
+    let info: InstrumentsInfo =
+        simd_json::serde::from_slice(&mut body).map_err(|error| error.to_string())?;
+    let Some(result) = info.result.filter(|_| info.ret_code == 0) else {
+        return Err(format!("{} ({})", info.ret_msg, info.ret_code));
+    };
+    let row = row(contract_type);
+    if let Some(category) = result.category.filter(|category| category != row.category) {
+        return Err(format!("the list of {category}, not of {}", row.category));
+    }
+    let cursor = result.next_page_cursor.filter(|cursor| row.is_paged && !cursor.is_empty());
+    let more = cursor.into_iter().filter(|_| !result.list.is_empty()).collect();
+    let listed = result.list.into_iter().map(|one| Listed {
+        symbol: one.symbol,
+        halted: Some(one.status).filter(|status| status != "Trading"),
+        known_as: None,
+    });
+    Ok(InstrumentPage { listed: listed.collect(), more })
 }
