@@ -549,3 +549,6 @@ pub(super) fn read_instruments(
     });
     Ok(InstrumentPage { listed: listed.collect(), more })
 }
+
+#[cfg(test)]
+mod tests;

@@ -384,3 +384,6 @@ pub(super) fn read_instruments(response: &RestResponse) -> Result<InstrumentPage
     });
     Ok(InstrumentPage { listed: listed.collect(), more: Vec::new() })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! Captured messages of the exchanges, through the dialects: each is read twice, by the product and
 //! by straight-line code over serde_json here, and both must say the same, digit by digit.
 
+#![allow(missing_docs, clippy::unwrap_used)]
+
 mod flagged;
 mod mutate;
 
