@@ -160,7 +160,9 @@ impl Fanout {
     fn fail(&mut self, id: ClientId, error: &WireError, now: Now) {
         match error {
             WireError::Protocol { .. } => self.metrics.protocol_errors.increment(),
-            WireError::Handshake(_) | WireError::Tls(_) => self.metrics.refused.increment(),
+            WireError::Handshake(_) | WireError::Refused { .. } | WireError::Tls(_) => {
+                self.metrics.refused.increment()
+            }
         }
         if let Some(client) = self.clients.find(id) {
             let text = format!("client {}: {error}", client.peer);

@@ -29,10 +29,6 @@ impl Budget {
         }
     }
 
-    pub(super) fn is_ready(&self, now: MonoNs) -> bool {
-        self.ready_at() <= now
-    }
-
     /// It was done, allowed or not: what cannot wait delays what can.
     pub(super) fn spend(&mut self, now: MonoNs) {
         if self.spent.len() == self.count_max {
@@ -51,7 +47,7 @@ mod tests {
         let mut budget = Budget::new(4, Duration::from_secs(1));
         let (mut now, mut done) = (MonoNs(0), Vec::new());
         for step in 0..1000 {
-            while budget.is_ready(now) {
+            while budget.ready_at() <= now {
                 budget.spend(now);
                 done.push(now);
             }

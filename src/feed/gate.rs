@@ -30,6 +30,8 @@ pub(super) struct Gate {
 /// This shard's part of what an exchange allows one address.
 pub(super) struct Group {
     pub(super) connects: Budget,
+    /// No session is opened before, since the exchange said so.
+    pub(super) connects_blocked_until: MonoNs,
     pub(super) rest: Budget,
     /// No REST request is made before, since the exchange said so.
     pub(super) rest_blocked_until: MonoNs,
@@ -73,7 +75,7 @@ impl Gates {
 
     /// When a session of `market` may be connected; `None`: not before a trial has ended.
     pub(super) fn connects_at(&self, market: Market) -> Option<MonoNs> {
-        Some(self.of(market).breaker.ask_again_at()?.max(self.group(market).connects.ready_at()))
+        Some(self.of(market).breaker.ask_again_at()?.max(self.group(market).connects_at()))
     }
 
     /// When a REST request to `market` may be made.
@@ -89,11 +91,17 @@ impl Gates {
 }
 
 impl Group {
+    /// When a session may be opened.
+    pub(super) fn connects_at(&self) -> MonoNs {
+        self.connects.ready_at().max(self.connects_blocked_until)
+    }
+
     fn new(market: Market, shards: usize) -> Self {
         let limits = venue::limits(market);
         let carriers = venue::carriers(market, shards);
         Self {
             connects: share(limits.connects, limits.connects_window, carriers),
+            connects_blocked_until: MonoNs(0),
             rest: share(limits.rest_requests, limits.rest_window, carriers),
             rest_blocked_until: MonoNs(0),
             sessions_max: (limits.sessions / carriers).max(1),

@@ -63,7 +63,7 @@ impl Feed {
     fn connect(&mut self, index: usize, now: MonoNs) {
         let session = &mut self.sessions[index];
         let market = session.market;
-        if !self.gates.group(market).connects.is_ready(now)
+        if self.gates.group(market).connects_at() > now
             || !self.gates.of_mut(market).breaker.admit(now)
         {
             return;
@@ -201,6 +201,15 @@ impl Feed {
         let kind = match error {
             WireError::Tls(_) => ConnectionErrorKind::Tls,
             WireError::Handshake(_) => ConnectionErrorKind::Handshake,
+            WireError::Refused { status, retry_after, .. } => {
+                if matches!(status, 403 | 418 | 429) {
+                    let market = self.sessions[index].market;
+                    let until = now.after(retry_after.unwrap_or(TOO_MANY_PAUSE));
+                    let blocked = &mut self.gates.group_mut(market).connects_blocked_until;
+                    *blocked = until.max(*blocked);
+                }
+                ConnectionErrorKind::Handshake
+            }
             WireError::Protocol { .. } => ConnectionErrorKind::Protocol,
         };
         self.lose_to(index, kind, &error.to_string(), now);
@@ -453,6 +462,10 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
 /// Sessions opened together are not renewed together; with a day's life, 15 minutes are left.
 const RENEWAL_SPREAD: Duration = Duration::from_secs(45 * 60);
+
+/// No new session after an exchange had too many of us and did not say for how long.
+/// Source: the longest window in which an exchange counts connects and bans from is five minutes.
+const TOO_MANY_PAUSE: Duration = Duration::from_secs(300);
 
 /// So often is a symbol asked for before the exchange's cutting the session each time is taken for
 /// its answer: once among others, twice alone, so that an outage is not mistaken for it.

@@ -2,12 +2,15 @@
 //! memory. Owns which request is an upgrade and how every other one is refused; what is a valid head
 //! at all is [`super::http`]'s.
 
+use std::time::Duration;
+
 use tungstenite::handshake::derive_accept_key;
 
 use crate::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX};
 
 use super::endpoint::Endpoint;
 use super::http::{RequestHead, reason};
+use super::websocket::WireError;
 
 /// A request that is not an upgrade: what it is told.
 #[derive(Debug, PartialEq, Eq)]
@@ -98,10 +101,11 @@ pub(super) fn request(endpoint: &Endpoint, key: &str, headers: &[(&str, &str)]) 
 
 /// Looks at what a venue answered to [`request`] so far: the bytes of the head once it is complete
 /// and right, `None` while it is not complete, or what is wrong with it, in words.
-pub(super) fn read_response(bytes: &[u8], key: &str) -> Result<Option<usize>, String> {
+pub(super) fn read_response(bytes: &[u8], key: &str) -> Result<Option<usize>, WireError> {
+    let wrong = |why: &str| Err(WireError::Handshake(why.to_owned()));
     let Some(head_bytes) = head_length(bytes) else {
         if bytes.len() > HTTP_HEAD_BYTES_MAX {
-            return Err("the answer's head is too long".to_owned());
+            return wrong("the answer's head is too long");
         }
         return Ok(None);
     };
@@ -109,26 +113,28 @@ pub(super) fn read_response(bytes: &[u8], key: &str) -> Result<Option<usize>, St
     let mut response = httparse::Response::new(&mut headers);
     let parsed = response.parse(&bytes[..head_bytes]);
     if !matches!(parsed, Ok(httparse::Status::Complete(_))) {
-        return Err("the answer is no HTTP".to_owned());
+        return wrong("the answer is no HTTP");
     }
     let status = response.code.unwrap_or(0);
     if status != 101 {
-        let reason = response.reason.unwrap_or("");
         let retry = values(response.headers, "retry-after").next();
-        let retry = retry.and_then(|value| std::str::from_utf8(value).ok());
-        let retry = retry.map_or(String::new(), |value| format!(", Retry-After: {value}"));
-        return Err(format!("HTTP {status} {reason}{retry}"));
+        let retry = retry.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+        return Err(WireError::Refused {
+            status,
+            retry_after: retry.map(Duration::from_secs),
+            reason: response.reason.unwrap_or("").to_owned(),
+        });
     }
     let headers = &*response.headers;
     if !has_token(headers, "upgrade", "websocket") || !has_token(headers, "connection", "upgrade") {
-        return Err("HTTP 101 without an upgrade to WebSocket".to_owned());
+        return wrong("HTTP 101 without an upgrade to WebSocket");
     }
     let accept = values(headers, "sec-websocket-accept").next();
     if accept != Some(derive_accept_key(key.as_bytes()).as_bytes()) {
-        return Err("the answer belongs to another handshake (Sec-WebSocket-Accept)".to_owned());
+        return wrong("the answer belongs to another handshake (Sec-WebSocket-Accept)");
     }
     if values(headers, "sec-websocket-extensions").next().is_some() {
-        return Err("the answer names an extension that was not offered".to_owned());
+        return wrong("the answer names an extension that was not offered");
     }
     Ok(Some(head_bytes))
 }

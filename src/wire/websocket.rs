@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ClientConfig;
 use tungstenite::error::CapacityError;
@@ -76,6 +77,15 @@ pub enum WireError {
     Tls(String),
     /// The opening handshake failed.
     Handshake(String),
+    /// The peer answered the opening handshake with an HTTP status of its own.
+    Refused {
+        /// The status.
+        status: u16,
+        /// `Retry-After` in seconds, if it said so.
+        retry_after: Option<Duration>,
+        /// The status line's words.
+        reason: String,
+    },
     /// The peer broke the WebSocket protocol.
     Protocol {
         /// The code of our Close: 1002 protocol, 1007 text, 1009 size.
@@ -90,6 +100,13 @@ impl fmt::Display for WireError {
         match self {
             Self::Tls(why) => write!(f, "TLS: {why}"),
             Self::Handshake(why) => write!(f, "WebSocket handshake: {why}"),
+            Self::Refused { status, retry_after, reason } => {
+                write!(f, "WebSocket handshake: HTTP {status} {reason}")?;
+                match retry_after {
+                    Some(wait) => write!(f, ", Retry-After: {}", wait.as_secs()),
+                    None => Ok(()),
+                }
+            }
             Self::Protocol { message, .. } => write!(f, "WebSocket protocol: {message}"),
         }
     }
@@ -263,9 +280,9 @@ impl Connection {
                 self.state = State::Open(Box::new(context));
                 Ok(Some(Event::Open { path: String::new() }))
             }
-            Err(why) => {
+            Err(error) => {
                 self.state = State::Failed;
-                Err(WireError::Handshake(why))
+                Err(error)
             }
         }
     }
