@@ -261,7 +261,8 @@ mod tests {
         assert_eq!(read_response(&good.as_bytes()[..20], key), Ok(None));
         let limited = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\n\r\n";
         let why = read_response(limited.as_bytes(), key).unwrap_err();
-        assert_eq!(why, "HTTP 429 Too Many Requests, Retry-After: 7");
+        let words = "WebSocket handshake: HTTP 429 Too Many Requests, Retry-After: 7";
+        assert_eq!(why.to_string(), words);
         assert!(read_response(good.replace("s3p", "abc").as_bytes(), key).is_err());
         assert!(read_response(b"garbage\r\n\r\n", key).is_err());
     }
