@@ -243,7 +243,8 @@ impl<'tape, 'text> Outer<'tape, 'text> {
 /// The symbol in `… channel:candle1m,instId:BTC-USDT doesn't exist. …`.
 fn named_symbol(message: &str) -> Option<&str> {
     let (_, rest) = message.split_once("instId:")?;
-    let symbol = rest.split([' ', ',', '"', '}']).next()?;
+    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
+    let symbol = rest.split(|c| !is_part(c)).next()?;
     (!symbol.is_empty()).then_some(symbol)
 }
 

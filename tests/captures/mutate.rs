@@ -15,12 +15,17 @@ enum Json {
 
 /// What a dialect does not read: the paths of fields (`/data/*/timestamp`), where `*` is any place
 /// in an array.
-pub type Unread<'a> = &'a [&'a str];
+pub(crate) type Unread<'a> = &'a [&'a str];
 
 /// Breaks a push of candles in every way. However broken, it is an error, or the same candles where
 /// only unread fields were touched, or fewer of the same where one of several was taken out. Cells
 /// whose path is in `optional` may be missing from their row.
-pub fn assert_push_is_safe(market: Market, text: &str, unread: Unread<'_>, optional: Unread<'_>) {
+pub(crate) fn assert_push_is_safe(
+    market: Market,
+    text: &str,
+    unread: Unread<'_>,
+    optional: Unread<'_>,
+) {
     let whole = decode(market, text.as_bytes()).unwrap();
     assert!(!whole.klines.is_empty(), "{text}");
     assert_cut_is_no_message(market, text);
@@ -40,7 +45,7 @@ pub fn assert_push_is_safe(market: Market, text: &str, unread: Unread<'_>, optio
 }
 
 /// Breaks a message that holds no candle in every way: it never becomes one.
-pub fn assert_never_a_candle(market: Market, text: &str) {
+pub(crate) fn assert_never_a_candle(market: Market, text: &str) {
     assert_cut_is_no_message(market, text);
     for edit in edits(&parse(text)) {
         if let Ok(read) = decode(market, edit.text.as_bytes()) {
