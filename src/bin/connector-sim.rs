@@ -5,19 +5,20 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
-use connector_wss::market::ContractType;
+use clap::{CommandFactory, Parser};
+use connector_wss::market::{Market, Venue};
 use connector_wss::sim::{self, Playback, SimError, SimOptions, Simulator};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-/// A simulated Binance on loopback: spot, usdm and coinm, WebSocket and REST on one port each.
+/// Simulated exchanges on loopback (Binance, OKX, Bybit, Gate, Hyperliquid): every contract type has
+/// one port for WebSocket and REST.
 ///
 /// Candles depend on the seed alone, so every minute's truth is known:
 ///   curl 'http://127.0.0.1:PORT/truth?symbol=BTCUSDT&from=MS&to=MS'
 /// Counters, and faults on request:
 ///   curl http://127.0.0.1:PORT/stats
-///   curl -X POST 'http://127.0.0.1:PORT/fault?name=disconnect&contract_type=spot'
+///   curl -X POST 'http://127.0.0.1:PORT/fault?name=disconnect&exchange=okx&contract_type=swap'
 /// Faults: disconnect, half_open, silence, shutdown_notice, refuse, malformed, delay_first_ms,
 /// duplicate, lost_close, double_close, rate_limit; with &value= seconds (or ms for delay_first_ms).
 #[derive(Debug, Parser)]
@@ -26,13 +27,17 @@ struct Arguments {
     /// Seed of the market: the same seed gives the same candles
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Port of spot, WebSocket and REST; 0 takes a free one
+    /// Port of the first market, the others follow in the order of the printed variables; 0 takes
+    /// free ones
+    #[arg(long, default_value_t = 0)]
+    base_port: u16,
+    /// Port of Binance's spot, WebSocket and REST; 0 takes a free one
     #[arg(long, default_value_t = 0)]
     spot_port: u16,
-    /// Port of usdm
+    /// Port of Binance's usdm
     #[arg(long, default_value_t = 0)]
     usdm_port: u16,
-    /// Port of coinm
+    /// Port of Binance's coinm
     #[arg(long, default_value_t = 0)]
     coinm_port: u16,
     /// Print the CONNECTOR_…_URL lines that point a connector here, and nothing else
@@ -71,25 +76,24 @@ struct Arguments {
     /// Play captured messages instead of the simulated market, byte for byte
     #[arg(long, value_name = "FILE", value_delimiter = ',')]
     playback: Vec<PathBuf>,
-    /// Whose messages the captures hold
-    #[arg(long, value_enum, default_value_t = Kind::Spot)]
-    playback_contract_type: Kind,
+    /// Whose messages the captures hold: the exchange
+    #[arg(long, default_value = "binance", value_parser = parse_venue)]
+    playback_exchange: Venue,
+    /// Whose messages the captures hold: the contract type
+    #[arg(long, default_value = "spot")]
+    playback_contract_type: String,
     /// Captured time runs so many times as fast; 0: as fast as possible
     #[arg(long, default_value_t = 1)]
     playback_speed: u32,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Kind {
-    Spot,
-    Usdm,
-    Coinm,
-}
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let print_env = arguments.print_env;
-    match run(arguments.into(), print_env) {
+    let options = arguments.options().unwrap_or_else(|why| {
+        Arguments::command().error(clap::error::ErrorKind::InvalidValue, why).exit()
+    });
+    match run(options, print_env) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("connector-sim: {error}");
@@ -128,31 +132,46 @@ fn parse_range(text: &str) -> Result<(u64, u64), String> {
     }
 }
 
-impl From<Arguments> for SimOptions {
-    fn from(arguments: Arguments) -> Self {
-        let playback = (!arguments.playback.is_empty()).then_some(Playback {
-            files: arguments.playback,
-            contract_type: match arguments.playback_contract_type {
-                Kind::Spot => ContractType::Spot,
-                Kind::Usdm => ContractType::Usdm,
-                Kind::Coinm => ContractType::Coinm,
-            },
-            speed: arguments.playback_speed,
+fn parse_venue(text: &str) -> Result<Venue, String> {
+    Venue::from_name(text)
+        .ok_or_else(|| format!("allowed: {}", Venue::ALL.map(Venue::name).join(", ")))
+}
+
+impl Arguments {
+    fn options(self) -> Result<SimOptions, String> {
+        let played = Market::find(self.playback_exchange, &self.playback_contract_type);
+        let played = played.ok_or_else(|| {
+            let names = Market::of(self.playback_exchange).map(|one| one.contract_type().name());
+            let names = names.collect::<Vec<_>>().join(", ");
+            format!("--playback-contract-type: allowed: {names}")
+        })?;
+        let playback = (!self.playback.is_empty()).then_some(Playback {
+            files: self.playback,
+            market: played,
+            speed: self.playback_speed,
         });
-        Self {
-            seed: arguments.seed,
-            ports: [arguments.spot_port, arguments.usdm_port, arguments.coinm_port],
-            push_interval: Duration::from_millis(arguments.push_interval_ms),
-            updates_per_second: arguments.updates_per_second,
-            first_data_delay: Duration::from_millis(arguments.first_data_delay_ms),
-            close_delay_ms: arguments.close_delay_ms,
-            symbols_extra: arguments.symbols_extra,
-            time_scale: arguments.time_scale,
-            enforce_limits: !arguments.no_limits,
-            connection_life: Duration::from_secs(arguments.connection_life_s),
-            tls: arguments.tls,
-            tls_ca_out: arguments.tls_ca_out,
-            playback,
+        let mut ports = [0; Market::COUNT];
+        for (port, offset) in ports.iter_mut().zip(0..).filter(|_| self.base_port > 0) {
+            *port = self.base_port.saturating_add(offset);
         }
+        for (port, given) in ports.iter_mut().zip([self.spot_port, self.usdm_port, self.coinm_port])
+        {
+            *port = if given > 0 { given } else { *port };
+        }
+        Ok(SimOptions {
+            seed: self.seed,
+            ports,
+            push_interval: Duration::from_millis(self.push_interval_ms),
+            updates_per_second: self.updates_per_second,
+            first_data_delay: Duration::from_millis(self.first_data_delay_ms),
+            close_delay_ms: self.close_delay_ms,
+            symbols_extra: self.symbols_extra,
+            time_scale: self.time_scale,
+            enforce_limits: !self.no_limits,
+            connection_life: Duration::from_secs(self.connection_life_s),
+            tls: self.tls,
+            tls_ca_out: self.tls_ca_out,
+            playback,
+        })
     }
 }

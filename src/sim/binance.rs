@@ -1,7 +1,4 @@
-//! Binance's dialect, seen from the exchange's side: what its documents fix per contract type,
-//! the frames clients send, and the kline messages it pushes. Pure text in, text out.
-
-use std::time::Duration;
+//! Binance's dialect, seen from the exchange's side: its paths, the frames clients send, and the kline messages it pushes. Pure text in, text out.
 
 use simd_json::OwnedValue;
 use simd_json::prelude::*;
@@ -9,91 +6,15 @@ use simd_json::prelude::*;
 use crate::market::ContractType;
 
 use super::market::{BASE_DECIMALS, Listing, TrueCandle, push_number, write_decimal};
-
-/// What Binance's documents fix for one contract type.
-#[derive(Debug)]
-pub struct Profile {
-    /// The contract type.
-    pub contract_type: ContractType,
-    /// What its REST paths begin with.
-    pub rest_prefix: &'static str,
-    /// Rows one klines request may ask for.
-    pub klines_limit_max: u64,
-    /// REST weight per minute and address.
-    pub weight_per_minute: u32,
-    /// Client messages per second, pings and pongs included. More: the connection is cut.
-    pub messages_per_second: u32,
-    /// New connections per five minutes, where that is limited.
-    pub connects_max: Option<usize>,
-    /// How often the server pings.
-    pub ping_interval: Duration,
-    /// How long a pong may take before the connection is cut.
-    pub pong_patience: Duration,
-    /// The closing push comes this long after the minute's last ms: least and most, in ms.
-    pub close_delay_ms: (u64, u64),
-    /// Paths on which klines are delivered begin with one of these.
-    pub routed: &'static [&'static str],
-    /// Paths that are accepted and acknowledged, and on which no kline ever comes.
-    pub silent: &'static [&'static str],
-    /// Whether pushes are skipped while nothing changed.
-    pub only_changes: bool,
-}
-
-/// Streams one connection may hold. More: the connection is closed.
-pub const STREAMS_MAX: usize = 1024;
-
-/// Life of a connection, then it is cut.
-pub const CONNECTION_LIFE: Duration = Duration::from_secs(24 * 3600);
+use super::profile::Profile;
 
 /// The intervals of which Binance knows; the simulator has candles of the first only.
 pub const INTERVAL: &str = "1m";
 
-/// Source: binance-spot-api-docs `web-socket-streams.md`, `rest-api.md`; derivatives pages
-/// "Websocket Market Streams" (USD-M, COIN-M) and "Base URL Split & Migration".
-pub const PROFILES: [Profile; 3] = [
-    Profile {
-        contract_type: ContractType::Spot,
-        rest_prefix: "/api/v3/",
-        klines_limit_max: 1000,
-        weight_per_minute: 6000,
-        messages_per_second: 5,
-        connects_max: Some(300),
-        ping_interval: Duration::from_secs(20),
-        pong_patience: Duration::from_secs(60),
-        close_delay_ms: (5, 120),
-        routed: &["/"],
-        silent: &[],
-        only_changes: false,
-    },
-    Profile {
-        contract_type: ContractType::Usdm,
-        rest_prefix: "/fapi/v1/",
-        klines_limit_max: 1500,
-        weight_per_minute: 2400,
-        messages_per_second: 10,
-        connects_max: None,
-        ping_interval: Duration::from_secs(180),
-        pong_patience: Duration::from_secs(600),
-        close_delay_ms: (200, 2000),
-        routed: &["/market/"],
-        silent: &["/public/", "/private/", "/"],
-        only_changes: true,
-    },
-    Profile {
-        contract_type: ContractType::Coinm,
-        rest_prefix: "/dapi/v1/",
-        klines_limit_max: 1500,
-        weight_per_minute: 2400,
-        messages_per_second: 10,
-        connects_max: None,
-        ping_interval: Duration::from_secs(180),
-        pong_patience: Duration::from_secs(600),
-        close_delay_ms: (200, 2000),
-        routed: &["/market/", "/"],
-        silent: &["/public/", "/private/"],
-        only_changes: true,
-    },
-];
+/// The stream of a listing's candles.
+pub fn stream_name(listing: &Listing) -> String {
+    [&listing.lower, "@kline_", INTERVAL].concat()
+}
 
 /// What a WebSocket path asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -341,11 +262,13 @@ impl Digits<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::market::SimMarket;
+    use super::super::profile::profiles;
     use super::*;
+    use crate::market::{Market, Venue};
 
     #[test]
     fn paths_are_routed_as_the_venue_routes_them() {
-        let [spot, usdm, coinm] = &PROFILES;
+        let [spot, usdm, coinm] = &profiles()[..3] else { panic!("Binance comes first") };
         let routed = |profile, path| parse_target(profile, path).map(|target| target.routed);
         assert_eq!(routed(spot, "/ws"), Some(true));
         assert_eq!(routed(spot, "/market/ws"), None);
@@ -359,10 +282,10 @@ mod tests {
 
     #[test]
     fn streams_in_the_path_are_subscribed() {
-        let target = parse_target(&PROFILES[1], "/market/ws/a@kline_1m/b@kline_1m").unwrap();
+        let target = parse_target(&profiles()[1], "/market/ws/a@kline_1m/b@kline_1m").unwrap();
         assert_eq!((target.combined, target.streams.len()), (false, 2));
         let encoded = "/stream?streams=%E5%B8%81usdt@kline_1m/x@kline_1m&timeUnit=MILLISECOND";
-        let target = parse_target(&PROFILES[0], encoded).unwrap();
+        let target = parse_target(&profiles()[0], encoded).unwrap();
         assert!(target.combined);
         assert_eq!(target.streams, ["币usdt@kline_1m", "x@kline_1m"]);
     }

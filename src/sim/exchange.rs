@@ -1,22 +1,25 @@
-//! One contract type of the simulated Binance, from the exchange's side: connections, their
-//! subscriptions and limits, and the pushes that are due. Pure: driven by path, frames and time,
+//! One market of a simulated exchange, from the exchange's side: connections, their subscriptions
+//! and limits, and the pushes that are due. Pure: driven by path, frames and time,
 //! drained through [`Exchange::poll_output`]. Knows no socket, clock or HTTP.
 
+mod dialogue;
 mod limits;
 mod push;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tungstenite::Utf8Bytes;
 
 use crate::clock::MonoNs;
+use crate::market::Venue;
 
-use super::binance::{self, Method, Profile, STREAMS_MAX};
+use super::binance::{self, Method};
 use super::faults::Fault;
 use super::market::{MINUTE_MS, SimMarket};
 use super::playback::Captured;
+use super::profile::Profile;
 use super::stream::Stream;
 use super::time::SimTime;
 
@@ -84,11 +87,22 @@ pub struct Counters {
     pub limit_cuts: u64,
 }
 
-/// One contract type of the simulated exchange.
+/// What an exchange counts for one client address, over the markets that share the counts.
+#[derive(Debug, Default)]
+pub struct Address {
+    connects: VecDeque<MonoNs>,
+    offences: VecDeque<MonoNs>,
+    messages: VecDeque<MonoNs>,
+    connections: usize,
+    streams: usize,
+    banned_until: MonoNs,
+}
+
+/// One market of a simulated exchange.
 #[derive(Debug)]
 pub struct Exchange {
     /// What the venue's documents fix.
-    pub profile: &'static Profile,
+    pub profile: Profile,
     /// The candles.
     pub market: SimMarket,
     /// What is configured.
@@ -99,9 +113,7 @@ pub struct Exchange {
     connections: BTreeMap<ConnectionId, Connection>,
     /// By the market's index; `None` while nobody listens.
     streams: Vec<Option<Stream>>,
-    connects: VecDeque<MonoNs>,
-    offences: VecDeque<MonoNs>,
-    banned_until: MonoNs,
+    address: Arc<Mutex<Address>>,
     refuse_until: MonoNs,
     silence_until: MonoNs,
     outputs: VecDeque<(ConnectionId, Output)>,
@@ -113,8 +125,16 @@ struct Connection {
     routed: bool,
     combined: bool,
     silent: bool,
-    subscriptions: Vec<String>,
+    subscriptions: Vec<Subscription>,
     opened: MonoNs,
+    last_sent: MonoNs,
+    last_heard: MonoNs,
+    /// Subscribe and unsubscribe frames, where those are limited.
+    operations: VecDeque<MonoNs>,
+    /// Characters of all topics asked for.
+    topic_bytes: usize,
+    /// Cut then, whatever happens.
+    cut_at: Option<MonoNs>,
     window_start: MonoNs,
     window_messages: u32,
     next_ping: MonoNs,
@@ -124,13 +144,23 @@ struct Connection {
     played: usize,
 }
 
+/// A stream of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Subscription {
+    /// As the exchange's frames name it.
+    name: String,
+    /// The market's index of its symbol, if candles come on it.
+    index: Option<usize>,
+}
+
 impl Exchange {
     /// An exchange that nobody is connected to.
     pub fn new(
-        profile: &'static Profile,
+        profile: Profile,
         market: SimMarket,
         settings: Settings,
         time: SimTime,
+        address: Arc<Mutex<Address>>,
     ) -> Self {
         let streams = market.listings().iter().map(|_| None).collect();
         Self {
@@ -141,9 +171,7 @@ impl Exchange {
             time,
             connections: BTreeMap::new(),
             streams,
-            connects: VecDeque::new(),
-            offences: VecDeque::new(),
-            banned_until: MonoNs(0),
+            address,
             refuse_until: MonoNs(0),
             silence_until: MonoNs(0),
             outputs: VecDeque::new(),
@@ -153,7 +181,7 @@ impl Exchange {
 
     /// Accepts a connection to `target` (path and query), or says why not.
     pub fn connect(&mut self, id: ConnectionId, target: &str, now: MonoNs) -> Result<(), Refusal> {
-        let path = binance::parse_target(self.profile, target);
+        let path = self.path(target);
         let Some(path) = path else { return Err(Refusal { status: 404, retry_after: 0 }) };
         self.admit(now)?;
         self.counters.connections_total += 1;
@@ -163,9 +191,14 @@ impl Exchange {
             silent: now < self.silence_until,
             subscriptions: Vec::new(),
             opened: now,
+            last_sent: now,
+            last_heard: now,
+            operations: VecDeque::new(),
+            topic_bytes: 0,
+            cut_at: None,
             window_start: now,
             window_messages: 0,
-            next_ping: now.after(self.profile.ping_interval),
+            next_ping: self.profile.server_ping.map_or(NEVER, |(interval, _)| now.after(interval)),
             pong_owed_since: None,
             play_at: None,
             played: 0,
@@ -182,14 +215,17 @@ impl Exchange {
         if !self.count_message(id, now) {
             return;
         }
+        if self.profile.market.venue() != Venue::Binance {
+            return self.frame(id, text, now);
+        }
         let request = match binance::parse_request(text) {
             Ok(request) => request,
-            Err(answer) => return self.send(id, answer.into()),
+            Err(answer) => return self.send(id, answer.into(), now),
         };
         let result = match request.method {
             Method::Subscribe(streams) => {
                 self.counters.subscribe_frames += 1;
-                self.send(id, binance::ack("null", &request.id).into());
+                self.send(id, binance::ack("null", &request.id).into(), now);
                 return self.subscribe(id, streams, now);
             }
             Method::Unsubscribe(streams) => {
@@ -205,12 +241,22 @@ impl Exchange {
                 self.connections.get(&id).is_some_and(|open| open.combined).to_string()
             }
         };
-        self.send(id, binance::ack(&result, &request.id).into());
+        self.send(id, binance::ack(&result, &request.id).into(), now);
     }
 
     /// A ping came from a client: it counts as a message.
     pub fn ping(&mut self, id: ConnectionId, now: MonoNs) {
         self.count_message(id, now);
+    }
+
+    fn path(&self, target: &str) -> Option<binance::Target> {
+        if self.profile.market.venue() == Venue::Binance {
+            return binance::parse_target(&self.profile, target);
+        }
+        let path = target.split('?').next().unwrap_or(target).trim_end_matches('/');
+        let routed = self.profile.routed.contains(&path);
+        let is_known = routed || self.profile.silent.contains(&path);
+        is_known.then_some(binance::Target { routed, combined: false, streams: Vec::new() })
     }
 
     /// A pong came from a client: it counts as a message, and pays what is owed.
@@ -223,8 +269,12 @@ impl Exchange {
     /// The connection is gone.
     pub fn disconnected(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.remove(&id) else { return };
-        for name in &connection.subscriptions {
-            self.leave(id, name);
+        let mut address = lock(&self.address);
+        address.connections = address.connections.saturating_sub(1);
+        address.streams = address.streams.saturating_sub(connection.subscriptions.len());
+        drop(address);
+        for index in connection.subscriptions.iter().filter_map(|one| one.index) {
+            self.leave(id, index);
         }
     }
 
@@ -232,7 +282,12 @@ impl Exchange {
     pub fn fault(&mut self, fault: Fault, now: MonoNs) {
         self.counters.faults += 1;
         match fault {
-            Fault::Disconnect => self.all(|_| Output::Cut),
+            Fault::Disconnect => {
+                self.all(|_| Output::Cut);
+                for id in self.connections.keys().copied().collect::<Vec<_>>() {
+                    self.disconnected(id);
+                }
+            }
             Fault::HalfOpen => {
                 self.connections.values_mut().for_each(|open| open.silent = true);
                 self.all(|_| Output::Freeze);
@@ -242,8 +297,7 @@ impl Exchange {
                 self.connections.values_mut().for_each(|open| open.silent = true);
             }
             Fault::ShutdownNotice => {
-                let notice =
-                    format!("{{\"e\":\"serverShutdown\",\"E\":{}}}", self.time.unix_ms(now));
+                let notice = self.shutdown_notice(now);
                 let wrapped: Utf8Bytes = binance::wrap("!serverShutdown", &notice).into();
                 let raw: Utf8Bytes = notice.into();
                 self.all(|open| {
@@ -296,8 +350,11 @@ impl Exchange {
     /// Subscriptions now, by symbol in upper case; those that deliver nothing included.
     pub fn subscriptions(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
-        for name in self.connections.values().flat_map(|open| &open.subscriptions) {
-            let symbol = name.split('@').next().unwrap_or(name).to_uppercase();
+        for one in self.connections.values().flat_map(|open| &open.subscriptions) {
+            let symbol = match one.index {
+                Some(index) => self.market.listings()[index].name.to_string(),
+                None => one.name.split('@').next().unwrap_or(&one.name).to_uppercase(),
+            };
             *counts.entry(symbol).or_default() += 1;
         }
         counts
@@ -324,66 +381,91 @@ impl Exchange {
         self.streams.iter_mut().flatten().for_each(change);
     }
 
-    fn send(&mut self, id: ConnectionId, text: Utf8Bytes) {
+    fn send(&mut self, id: ConnectionId, text: Utf8Bytes, now: MonoNs) {
         self.counters.messages_sent += 1;
+        self.with(id, |open| open.last_sent = now);
         self.outputs.push_back((id, Output::Text(text)));
     }
 
+    /// Binance: names that are no stream are accepted, and silent.
     fn subscribe(&mut self, id: ConnectionId, names: Vec<String>, now: MonoNs) {
+        let wanted = names.into_iter().map(|name| {
+            let index = self.stream_index(&name);
+            Subscription { name, index }
+        });
+        let wanted = wanted.collect();
+        self.add(id, wanted, now);
+    }
+
+    /// Adds those of `wanted` that the connection does not have.
+    fn add(&mut self, id: ConnectionId, wanted: Vec<Subscription>, now: MonoNs) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let mut added = Vec::new();
-        for name in names {
-            if !connection.subscriptions.contains(&name) {
-                connection.subscriptions.push(name.clone());
-                added.push(name);
+        for one in wanted {
+            if !connection.subscriptions.contains(&one) {
+                connection.subscriptions.push(one.clone());
+                added.push(one);
             }
         }
-        if connection.subscriptions.len() > STREAMS_MAX && self.settings.enforce_limits {
+        let mut address = lock(&self.address);
+        address.streams += added.len();
+        let is_too_many = connection.subscriptions.len() > self.profile.streams_max
+            || address.streams > self.profile.streams_address_max;
+        drop(address);
+        if is_too_many && self.settings.enforce_limits {
             self.outputs.push_back((id, Output::Close(1008, "Too many streams")));
-            self.counters.limit_cuts += 1;
+            self.offend(now);
             return self.disconnected(id);
         }
         if connection.played == 0 {
             connection.play_at = Some(now.after(PLAYBACK_SETTLE));
         }
         if connection.routed && self.settings.playback.is_empty() {
-            added.iter().for_each(|name| self.join(id, name, now));
+            for index in added.iter().filter_map(|one| one.index) {
+                self.join(id, index, now);
+            }
         }
     }
 
     fn unsubscribe(&mut self, id: ConnectionId, names: &[String]) {
-        self.with(id, |open| open.subscriptions.retain(|name| !names.contains(name)));
-        names.iter().for_each(|name| self.leave(id, name));
+        let Some(open) = self.connections.get_mut(&id) else { return };
+        let is_named = |one: &Subscription| names.contains(&one.name);
+        let left: Vec<Subscription> =
+            open.subscriptions.iter().filter(|one| is_named(one)).cloned().collect();
+        open.subscriptions.retain(|one| !is_named(one));
+        let mut address = lock(&self.address);
+        address.streams = address.streams.saturating_sub(left.len());
+        drop(address);
+        left.iter().filter_map(|one| one.index).for_each(|index| self.leave(id, index));
     }
 
     fn list(&self, id: ConnectionId) -> String {
-        let names = self.connections.get(&id).map_or(&[][..], |open| &open.subscriptions);
+        let subscriptions = self.connections.get(&id).map_or(&[][..], |open| &open.subscriptions);
+        let names: Vec<&str> = subscriptions.iter().map(|one| &*one.name).collect();
         simd_json::to_string(&names).unwrap_or_else(|_| "[]".to_owned())
     }
 
-    /// Index of the symbol whose candles the stream `name` carries, if it carries any.
+    /// Index of the symbol whose candles Binance's stream `name` carries, if it carries any.
     fn stream_index(&self, name: &str) -> Option<usize> {
         let (symbol, kind) = name.split_once("@kline_")?;
         let index = self.market.find_lower(symbol)?;
         (kind == binance::INTERVAL && self.market.listings()[index].trading).then_some(index)
     }
 
-    fn join(&mut self, id: ConnectionId, name: &str, now: MonoNs) {
-        let Some(index) = self.stream_index(name) else { return };
+    fn join(&mut self, id: ConnectionId, index: usize, now: MonoNs) {
         let from = now.after(self.settings.first_data_delay);
         if self.streams[index].is_none() {
             let minute = self.time.unix_ms(now).div_euclid(MINUTE_MS);
             let closed = now >= self.time.mono(self.close_at_ms(index, minute - 1));
             let minute = if closed { minute } else { minute - 1 };
-            self.streams[index] = Some(Stream::new(name.into(), minute, from));
+            self.streams[index] = Some(Stream::new(minute, from));
         }
         if let Some(stream) = &mut self.streams[index] {
             stream.join(id, from);
         }
     }
 
-    fn leave(&mut self, id: ConnectionId, name: &str) {
-        let Some(index) = self.stream_index(name) else { return };
+    fn leave(&mut self, id: ConnectionId, index: usize) {
         let Some(stream) = &mut self.streams[index] else { return };
         if stream.leave(id) {
             self.streams[index] = None;
@@ -391,6 +473,11 @@ impl Exchange {
     }
 }
 
+fn lock(address: &Mutex<Address>) -> std::sync::MutexGuard<'_, Address> {
+    address.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+const NEVER: MonoNs = MonoNs(u64::MAX);
 /// So that every symbol is subscribed before the first captured message goes out.
 const PLAYBACK_SETTLE: Duration = Duration::from_millis(200);
 const MALFORMED: &str = "{\"e\":\"kline\",\"E\":17,\"s\":\"BTCUSDT\",\"k\":{\"t\":";

@@ -6,17 +6,19 @@ use crate::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX};
 
 use super::rest::Response;
 
-/// A request whose head (and body, which is ignored) is complete.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Request {
+/// A request whose head and body are complete.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request {
     /// Path and query.
-    pub(super) target: String,
+    pub target: String,
+    /// The body.
+    pub body: String,
     /// `Sec-WebSocket-Key`, if this asks for a WebSocket.
-    pub(super) websocket_key: Option<String>,
+    pub websocket_key: Option<String>,
     /// Whether the connection ends after the response.
-    pub(super) close: bool,
+    pub close: bool,
     /// Bytes it took.
-    pub(super) length: usize,
+    pub length: usize,
 }
 
 /// Reads one request. `Ok(None)`: more bytes are needed. `Err`: the HTTP status to refuse it with.
@@ -48,7 +50,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Request>, u16> {
     let upgrade = header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
     let websocket_key = header("sec-websocket-key").filter(|_| upgrade).map(str::to_owned);
     let close = header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
-    Ok(Some(Request { target: target.to_owned(), websocket_key, close, length }))
+    let body = String::from_utf8_lossy(&bytes[head_bytes..length]).into_owned();
+    Ok(Some(Request { target: target.to_owned(), body, websocket_key, close, length }))
 }
 
 /// The answer that makes a WebSocket of the connection.
@@ -68,8 +71,8 @@ pub(super) fn response(response: &Response, close: bool) -> String {
         reason(response.status),
         response.body.len()
     );
-    if let Some(used) = response.used_weight {
-        head.push_str(&format!("X-MBX-USED-WEIGHT: {used}\r\nX-MBX-USED-WEIGHT-1M: {used}\r\n"));
+    for (name, value) in &response.headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
     }
     if let Some(seconds) = response.retry_after {
         head.push_str(&format!("Retry-After: {seconds}\r\n"));
@@ -83,6 +86,9 @@ fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         400 => "Bad Request",
+        403 => "Forbidden",
+        422 => "Unprocessable Entity",
+        500 => "Internal Server Error",
         404 => "Not Found",
         405 => "Method Not Allowed",
         413 => "Content Too Large",

@@ -8,7 +8,7 @@ use super::market::{Listing, write_decimal};
 
 /// The body of `exchangeInfo` at `now_ms`. Symbols of a capture that is played are listed too.
 pub fn exchange_info(exchange: &Exchange, now_ms: i64) -> String {
-    let contract_type = exchange.profile.contract_type;
+    let contract_type = exchange.profile.market.contract_type();
     let listed = exchange.market.listings().iter().map(|one| symbol(contract_type, one));
     let mut symbols: Vec<String> = listed.collect();
     let mut played: Vec<&str> =
@@ -24,7 +24,7 @@ pub fn exchange_info(exchange: &Exchange, now_ms: i64) -> String {
         "{{\"timezone\":\"UTC\",\"serverTime\":{now_ms},\"rateLimits\":[{{\"rateLimitType\":\
          \"REQUEST_WEIGHT\",\"interval\":\"MINUTE\",\"intervalNum\":1,\"limit\":{}}}],\
          \"exchangeFilters\":[],\"symbols\":[{}]}}",
-        exchange.profile.weight_per_minute,
+        exchange.profile.rest_limit.0,
         symbols.join(",")
     )
 }

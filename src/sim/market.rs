@@ -1,13 +1,13 @@
 //! The seeded market: knows the true candle of every minute for every listed symbol, past and
-//! future, without history. Pure: a candle depends on (seed, contract type, symbol, minute) and
+//! future, without history. Pure: a candle depends on (seed, market, symbol, minute) and
 //! nothing else. Knows no clock, no socket and no wire format.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::market::ContractType;
+use crate::market::{Market, Venue};
 
-use super::listed::{Row, SYNTHETIC, rows};
+use super::listed::{Row, rows, synthetic};
 
 /// Length of a minute, in ms.
 pub const MINUTE_MS: i64 = 60_000;
@@ -80,33 +80,30 @@ impl TrueCandle {
 #[derive(Debug)]
 pub struct SimMarket {
     seed: u64,
-    contract_type: ContractType,
+    market: Market,
     listings: Vec<Listing>,
     by_lower: HashMap<Arc<str>, usize>,
 }
 
 impl SimMarket {
-    /// The market of `contract_type` with `extra` synthetic symbols (`SIM0001…`) beside the usual.
-    pub fn new(seed: u64, contract_type: ContractType, extra: usize) -> Self {
-        let mut market =
-            Self { seed, contract_type, listings: Vec::new(), by_lower: HashMap::new() };
-        for row in rows(contract_type) {
-            market.list(row.name, row);
+    /// `market` with `extra` synthetic symbols (`SIM0001…`) beside the usual.
+    pub fn new(seed: u64, market: Market, extra: usize) -> Self {
+        let mut sim = Self { seed, market, listings: Vec::new(), by_lower: HashMap::new() };
+        for row in rows(market) {
+            sim.list(row.name, row);
         }
         for number in 1..=extra {
-            let name = match contract_type {
-                ContractType::Coinm => format!("SIM{number:04}USD_PERP"),
-                _ => format!("SIM{number:04}USDT"),
-            };
-            market.list(&name, &SYNTHETIC[contract_type as usize]);
+            let (name, row) = synthetic(market, number);
+            sim.list(&name, row);
         }
-        market
+        sim
     }
 
     fn list(&mut self, name: &str, row: &Row) {
         let lower: Arc<str> = name.to_lowercase().into();
         let pair = name.split('_').next().unwrap_or(name);
         let base = pair.strip_suffix(row.quote).unwrap_or(pair);
+        let base = base.split(['-', '/']).next().unwrap_or(base);
         self.by_lower.insert(lower.clone(), self.listings.len());
         self.listings.push(Listing {
             name: name.into(),
@@ -119,7 +116,7 @@ impl SimMarket {
             trading: row.trades_per_minute > 0,
             base_ticks: row.base_ticks,
             trades_per_minute: row.trades_per_minute,
-            key: name.bytes().fold(self.contract_type as u64, |key, byte| mix(key, byte.into())),
+            key: name.bytes().fold(self.market.index() as u64, |key, byte| mix(key, byte.into())),
         });
     }
 
@@ -155,6 +152,11 @@ impl SimMarket {
         let close = self.boundary(listing, minute + 1);
         for slot in 1..=slot(elapsed_ms) {
             path.trade(slot, close, &mut candle);
+        }
+        if self.market.venue() == Venue::Bybit {
+            // Its candles open at the close before, whatever the first trade costs.
+            candle.open = previous;
+            (candle.high, candle.low) = (candle.high.max(previous), candle.low.min(previous));
         }
         candle
     }
@@ -343,11 +345,13 @@ mod tests {
     use super::*;
 
     const MINUTE: i64 = 29_000_000;
-    const TYPES: [ContractType; 3] = [ContractType::Spot, ContractType::Usdm, ContractType::Coinm];
+    fn binance(name: &str) -> Market {
+        Market::find(Venue::Binance, name).unwrap()
+    }
 
     #[test]
     fn a_running_candle_is_a_prefix_of_the_truth() {
-        for market in TYPES.map(|kind| SimMarket::new(7, kind, 1)) {
+        for market in Market::all().map(|market| SimMarket::new(7, market, 1)) {
             for (index, minute) in (0..market.listings().len()).zip(MINUTE..) {
                 assert_prefixes(&market, index, minute);
             }
@@ -375,7 +379,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_candles_and_another_seed_others() {
-        let [one, same, other] = [7, 7, 8].map(|seed| SimMarket::new(seed, TYPES[0], 0));
+        let [one, same, other] = [7, 7, 8].map(|seed| SimMarket::new(seed, binance("spot"), 0));
         let candles = |market: &SimMarket| (0..100).map(|m| market.truth(0, m)).collect::<Vec<_>>();
         assert_eq!(candles(&one), candles(&same));
         assert_ne!(candles(&one), candles(&other));
@@ -383,7 +387,7 @@ mod tests {
 
     #[test]
     fn minutes_follow_each_other_closely() {
-        for market in TYPES.map(|kind| SimMarket::new(1, kind, 0)) {
+        for market in Market::all().map(|market| SimMarket::new(1, market, 0)) {
             for minute in MINUTE..MINUTE + 200 {
                 let (this, next) = (market.truth(0, minute), market.truth(0, minute + 1));
                 let jump = (this.close - next.open).abs();
@@ -394,7 +398,7 @@ mod tests {
 
     #[test]
     fn quiet_symbols_have_flat_minutes_at_the_previous_close() {
-        let market = SimMarket::new(1, ContractType::Spot, 0);
+        let market = SimMarket::new(1, binance("spot"), 0);
         let quiet = market.find("QUIETUSDT").unwrap();
         let candles: Vec<_> = (0..50).map(|m| market.truth(quiet, MINUTE + m)).collect();
         let flats = candles.windows(2).filter(|pair| pair[1].trades == 0);
@@ -421,7 +425,7 @@ mod tests {
 
     #[test]
     fn extra_symbols_are_listed() {
-        let market = SimMarket::new(1, ContractType::Usdm, 2000);
+        let market = SimMarket::new(1, binance("usdm"), 2000);
         assert!(market.find("SIM0001USDT").is_some() && market.find("SIM2000USDT").is_some());
         assert_eq!(market.find("sim0001usdt"), None);
     }

@@ -13,7 +13,12 @@ mod listed;
 pub mod market;
 pub mod time;
 
+pub mod profile;
+
 pub mod binance;
+pub mod frames;
+pub mod pushes;
+
 pub mod faults;
 pub mod playback;
 
@@ -24,7 +29,7 @@ pub mod info;
 pub mod rest;
 
 mod client;
-mod http;
+pub mod http;
 mod server;
 mod socket;
 pub mod tls;
@@ -35,20 +40,20 @@ use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use mio::Waker;
 use mio::net::TcpListener;
 
 use crate::clock::Clock;
-use crate::market::{ContractType, Market};
+use crate::market::{ContractType, Market, Venue};
 
-use self::binance::PROFILES;
-use self::exchange::Exchange;
+use self::exchange::{Address, Exchange};
 use self::market::SimMarket;
 pub use self::options::{Playback, SimOptions};
+use self::profile::profiles;
 use self::server::Server;
 use self::time::SimTime;
 
@@ -86,7 +91,7 @@ impl std::error::Error for SimError {}
 /// A running simulator. Stops when it is dropped.
 #[derive(Debug)]
 pub struct Simulator {
-    addresses: [SocketAddr; PROFILES.len()],
+    addresses: Vec<SocketAddr>,
     ca_pem: Option<String>,
     ca_file: Option<PathBuf>,
     stop: Arc<AtomicBool>,
@@ -94,7 +99,7 @@ pub struct Simulator {
     thread: Option<JoinHandle<io::Result<()>>>,
 }
 
-/// Binds 127.0.0.1, one port per contract type, and serves from a thread of its own.
+/// Binds 127.0.0.1, one port per market, and serves from a thread of its own.
 ///
 /// # Errors
 /// [`SimError`]; nothing is left running then.
@@ -105,9 +110,8 @@ pub fn start(options: SimOptions) -> Result<Simulator, SimError> {
     if let (Some(path), Some(pem)) = (&ca_file, &ca_pem) {
         std::fs::write(path, pem).map_err(|error| SimError::File(path.clone(), error))?;
     }
-    let listeners = options.ports.map(bind);
-    let [spot, usdm, coinm] = listeners;
-    let (listeners, addresses) = addresses([spot?, usdm?, coinm?])?;
+    let listeners = options.ports.iter().map(|&port| bind(port)).collect::<Result<_, _>>()?;
+    let (listeners, addresses) = addresses(listeners)?;
     let clock = Clock::new();
     let exchanges = exchanges(&options, SimTime::new(clock.now(), options.time_scale))?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -120,14 +124,12 @@ pub fn start(options: SimOptions) -> Result<Simulator, SimError> {
     Ok(Simulator { addresses, ca_pem, ca_file, stop, waker, thread: Some(thread) })
 }
 
-type Bound = (Vec<TcpListener>, [SocketAddr; PROFILES.len()]);
-
-fn addresses(listeners: [TcpListener; PROFILES.len()]) -> Result<Bound, SimError> {
-    let mut addresses = [any_port(0); PROFILES.len()];
-    for (address, listener) in addresses.iter_mut().zip(&listeners) {
-        *address = listener.local_addr().map_err(|error| SimError::Bind(*address, error))?;
-    }
-    Ok((listeners.into(), addresses))
+fn addresses(listeners: Vec<TcpListener>) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), SimError> {
+    let address = |listener: &TcpListener| {
+        listener.local_addr().map_err(|error| SimError::Bind(any_port(0), error))
+    };
+    let addresses = listeners.iter().map(address).collect::<Result<_, _>>()?;
+    Ok((listeners, addresses))
 }
 
 fn bind(port: u16) -> Result<TcpListener, SimError> {
@@ -139,18 +141,23 @@ fn any_port(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-fn exchanges(options: &SimOptions, time: SimTime) -> Result<[Exchange; PROFILES.len()], SimError> {
-    let mut played = [None, None, None];
-    if let Some(playback) = &options.playback {
-        played[playback.contract_type as usize] = Some(playback.load()?);
+fn exchanges(options: &SimOptions, time: SimTime) -> Result<Vec<Exchange>, SimError> {
+    let mut addresses: Vec<Arc<Mutex<Address>>> = Vec::new();
+    let mut exchanges = Vec::new();
+    for profile in profiles() {
+        let market = profile.market;
+        let playback = options.playback.as_ref().filter(|playback| playback.market == market);
+        let messages = playback.map(|playback| playback.load()).transpose()?;
+        // Binance counts for each of its hosts, the others for all they have.
+        let first = Market::of(market.venue()).next().unwrap_or(market);
+        let shared = if market.venue() == Venue::Binance { market } else { first };
+        let address = addresses.get(shared.index()).cloned().unwrap_or_default();
+        addresses.push(address.clone());
+        let settings = options.settings(&profile, messages);
+        let candles = SimMarket::new(options.seed, market, options.symbols_extra);
+        exchanges.push(Exchange::new(profile, candles, settings, time, address));
     }
-    let mut index = 0;
-    Ok(played.map(|messages| {
-        let profile = &PROFILES[index];
-        index += 1;
-        let market = SimMarket::new(options.seed, profile.contract_type, options.symbols_extra);
-        Exchange::new(profile, market, options.settings(profile, messages), time)
-    }))
+    Ok(exchanges)
 }
 
 impl Simulator {
@@ -158,12 +165,11 @@ impl Simulator {
     /// contract type, and the file with the authority's certificate if one was written.
     pub fn env(&self) -> Vec<(String, String)> {
         let mut lines = Vec::new();
-        for profile in &PROFILES {
-            let name = profile.contract_type.name().to_uppercase();
-            let contract_type = profile.contract_type;
-            let (ws, rest) = (self.ws_base(contract_type), self.rest_base(contract_type));
-            lines.push((format!("CONNECTOR_BINANCE_{name}_WS_URL"), ws));
-            lines.push((format!("CONNECTOR_BINANCE_{name}_REST_URL"), rest));
+        for market in Market::all() {
+            let name = format!("{}_{}", market.venue().name(), market.contract_type().name());
+            let name = name.to_uppercase();
+            lines.push((format!("CONNECTOR_{name}_WS_URL"), self.ws_url(market)));
+            lines.push((format!("CONNECTOR_{name}_REST_URL"), self.rest_url(market)));
         }
         if let Some(path) = &self.ca_file {
             lines.push(("CONNECTOR_TLS_CA_FILE".to_owned(), path.display().to_string()));
@@ -171,19 +177,23 @@ impl Simulator {
         lines
     }
 
-    /// The WebSocket base URL of `market`, to which `/ws` or `/stream` is appended.
+    /// The WebSocket base URL of `market`, to which the venue's paths are appended.
     pub fn ws_url(&self, market: Market) -> String {
-        self.ws_base(market.contract_type())
+        let scheme = if self.ca_pem.is_some() { "wss" } else { "ws" };
+        let is_usdm = market.contract_type() == ContractType::Usdm;
+        let route = if market.venue() == Venue::Binance && is_usdm { "/market" } else { "" };
+        format!("{scheme}://{}{route}", self.address(market))
     }
 
     /// The REST base URL of `market`, to which the venue's paths are appended.
     pub fn rest_url(&self, market: Market) -> String {
-        self.rest_base(market.contract_type())
+        let scheme = if self.ca_pem.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address(market))
     }
 
     /// Where `market` is listened for.
     pub fn address(&self, market: Market) -> SocketAddr {
-        self.addresses[market.contract_type() as usize]
+        self.addresses[market.index()]
     }
 
     /// The authority's certificate, PEM, if TLS is on.
@@ -199,17 +209,6 @@ impl Simulator {
     /// Drops every connection and waits for the thread to end.
     pub fn stop(mut self) {
         self.end();
-    }
-
-    fn ws_base(&self, contract_type: ContractType) -> String {
-        let scheme = if self.ca_pem.is_some() { "wss" } else { "ws" };
-        let route = if contract_type == ContractType::Usdm { "/market" } else { "" };
-        format!("{scheme}://{}{route}", self.addresses[contract_type as usize])
-    }
-
-    fn rest_base(&self, contract_type: ContractType) -> String {
-        let scheme = if self.ca_pem.is_some() { "https" } else { "http" };
-        format!("{scheme}://{}", self.addresses[contract_type as usize])
     }
 
     fn end(&mut self) {

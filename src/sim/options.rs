@@ -3,20 +3,21 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::market::ContractType;
+use crate::market::Market;
 
 use super::SimError;
-use super::binance::{CONNECTION_LIFE, PROFILES, Profile};
+
 use super::exchange::Settings;
 use super::playback::{self, Captured};
+use super::profile::{CONNECTION_LIFE, Profile};
 
 /// Everything that can be set.
 #[derive(Clone, Debug)]
 pub struct SimOptions {
     /// The market's seed: the same seed gives the same candles.
     pub seed: u64,
-    /// Ports of spot, usdm and coinm, for WebSocket and REST alike; 0: any free one.
-    pub ports: [u16; PROFILES.len()],
+    /// Port of each market by [`Market::index`], for WebSocket and REST alike; 0: any free one.
+    pub ports: [u16; Market::COUNT],
     /// Time between two pushes of a running candle.
     pub push_interval: Duration,
     /// Load mode: every subscribed stream gets so many updates a second; 0: off.
@@ -48,7 +49,7 @@ pub struct Playback {
     /// Files of messages, or of session lines; played one after the other.
     pub files: Vec<PathBuf>,
     /// Whose messages they are.
-    pub contract_type: ContractType,
+    pub market: Market,
     /// Captured time runs so many times as fast; 0: as fast as possible.
     pub speed: u32,
 }
@@ -57,7 +58,7 @@ impl Default for SimOptions {
     fn default() -> Self {
         Self {
             seed: 1,
-            ports: [0; PROFILES.len()],
+            ports: [0; Market::COUNT],
             push_interval: Duration::from_millis(250),
             updates_per_second: 0,
             first_data_delay: Duration::ZERO,
@@ -83,7 +84,12 @@ impl SimOptions {
             self.push_interval
         };
         Settings {
-            push_interval: push_interval.max(PUSH_INTERVAL_MIN),
+            push_interval: if load {
+                push_interval.max(PUSH_INTERVAL_MIN)
+            } else {
+                let least = profile.push_interval_min / self.time_scale.max(1);
+                push_interval.max(PUSH_INTERVAL_MIN).max(least)
+            },
             always_push: load,
             first_data_delay: self.first_data_delay,
             close_delay_ms: self.close_delay_ms.unwrap_or(profile.close_delay_ms),

@@ -18,7 +18,7 @@ pub struct Captured {
 }
 
 impl Captured {
-    /// The symbol, in lower case.
+    /// The symbol; Binance's in lower case.
     pub fn symbol(&self) -> &str {
         self.stream.split('@').next().unwrap_or("")
     }
@@ -68,14 +68,37 @@ fn parse_message(text: &str, value: &OwnedValue) -> Option<Line> {
             let payload = text.get(start..text.len() - 1)?.trim();
             (stream.as_str()?.to_owned(), data, payload)
         }
-        _ => {
-            let kline = value.get("k")?;
-            let (symbol, interval) = (kline.get("s")?.as_str()?, kline.get("i")?.as_str()?);
-            (format!("{}@kline_{interval}", symbol.to_lowercase()), value, text)
-        }
+        _ => match value.get("k") {
+            Some(kline) => {
+                let (symbol, interval) = (kline.get("s")?.as_str()?, kline.get("i")?.as_str()?);
+                (format!("{}@kline_{interval}", symbol.to_lowercase()), value, text)
+            }
+            None => return parse_other(text, value),
+        },
     };
     let at_ms = data.get("E").and_then(|time| time.as_i64()).unwrap_or(0);
     Some((at_ms, stream, payload.to_owned()))
+}
+
+/// A push of OKX, Bybit, Gate or Hyperliquid: its stream is its symbol; candles of a minute only.
+fn parse_other(text: &str, value: &OwnedValue) -> Option<Line> {
+    let string = |value: &OwnedValue, key: &str| Some(value.get(key)?.as_str()?.to_owned());
+    let (at_ms, symbol) = if let Some(topic) = string(value, "topic") {
+        (value.get("ts")?.as_i64()?, topic.strip_prefix("kline.1.")?.to_owned())
+    } else if let Some(arg) = value.get("arg").filter(|_| value.get("data").is_some()) {
+        (string(arg, "channel")? == "candle1m").then_some(())?;
+        (0, string(arg, "instId")?)
+    } else if value.get("channel").and_then(|channel| channel.as_str()) == Some("candle") {
+        let data = value.get("data")?;
+        (string(data, "i")? == "1m").then_some(())?;
+        (data.get("t")?.as_i64()?, string(data, "s")?)
+    } else {
+        let result = value.get("result")?;
+        let result = result.as_array().map_or(Some(result), |many| many.first())?;
+        let name = string(result, "n")?;
+        (value.get("time")?.as_i64()? * 1000, name.strip_prefix("1m_")?.to_owned())
+    };
+    Some((at_ms, symbol, text.to_owned()))
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "a time of day is far from the end of i64")]

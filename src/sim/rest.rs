@@ -1,27 +1,32 @@
-//! The simulated Binance's REST side: klines, exchangeInfo, time and ping with their weights, and
-//! the simulator's own questions (`/truth`, `/stats`, `/fault`). Pure: request in, response out.
+//! The simulated exchanges' REST side: candles, instrument lists and time with their weights, and the
+//! simulator's own questions (`/truth`, `/stats`, `/fault`). Pure: request in, response out. Here
+//! are Binance's answers and what all share; the others' are in [`venues`].
+
+mod venues;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::clock::MonoNs;
-use crate::market::ContractType;
+use crate::market::{ContractType, Market, Venue};
 
-use super::binance::{Digits, INTERVAL, PROFILES, percent_decode};
+use super::binance::{Digits, INTERVAL, percent_decode};
 use super::exchange::Exchange;
 use super::faults::Fault;
+use super::http::Request;
 use super::info::exchange_info;
 use super::market::{Listing, MINUTE_MS, TrueCandle};
+use super::pushes::{self, Amounts};
 
 /// An HTTP response without its status line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
     /// JSON.
     pub body: String,
-    /// Weight used in this minute, where the venue tells it.
-    pub used_weight: Option<u32>,
+    /// Further headers: names and values.
+    pub headers: Vec<(&'static str, String)>,
     /// Seconds to wait, for 418 and 429.
     pub retry_after: Option<u64>,
 }
@@ -29,18 +34,32 @@ pub struct Response {
 /// Weight used by the one address that all loopback clients share.
 #[derive(Clone, Copy, Debug, Default)]
 struct Budget {
-    minute: u64,
+    window: u64,
     used: u32,
     refused: u32,
     banned_until: MonoNs,
     limited_until: MonoNs,
 }
 
-/// Answers REST requests for all contract types.
-#[derive(Debug, Default)]
+/// A request too many.
+#[derive(Clone, Copy, Debug)]
+struct TooMany {
+    until: MonoNs,
+    is_banned: bool,
+    used: u32,
+}
+
+/// Answers REST requests for all markets.
+#[derive(Debug)]
 pub struct Rest {
-    /// Spot's, and the one that both kinds of futures share.
-    budgets: [Budget; 2],
+    /// By [`Market::index`] of the first market that shares it.
+    budgets: Vec<Budget>,
+}
+
+impl Default for Rest {
+    fn default() -> Self {
+        Self { budgets: vec![Budget::default(); Market::COUNT] }
+    }
 }
 
 type Query = HashMap<String, String>;
@@ -49,37 +68,44 @@ impl Rest {
     /// Answers a request to the port of `exchanges[index]`.
     pub fn respond(
         &mut self,
-        exchanges: &mut [Exchange; PROFILES.len()],
+        exchanges: &mut [Exchange],
         index: usize,
-        target: &str,
+        request: &Request,
         now: MonoNs,
     ) -> Response {
+        let target = &*request.target;
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let query = parse_query(query);
-        match path {
+        let mut response = match path {
             "/truth" => truth(exchanges, index, &query, now),
             "/stats" => plain(200, stats(exchanges)),
             "/fault" => self.fault(exchanges, index, &query, now),
-            _ => self.venue(&exchanges[index], path, &query, now),
-        }
+            _ => match exchanges[index].profile.market.venue() {
+                Venue::Binance => self.binance(&exchanges[index], path, &query, now),
+                _ => self.other(exchanges, index, (path, &query, &request.body), now),
+            },
+        };
+        let date = Duration::from_millis(exchanges[index].unix_ms(now).unsigned_abs());
+        let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + date);
+        response.headers.push(("Date", date));
+        response
     }
 
-    fn venue(&mut self, exchange: &Exchange, path: &str, query: &Query, now: MonoNs) -> Response {
-        let profile = exchange.profile;
+    fn binance(&mut self, exchange: &Exchange, path: &str, query: &Query, now: MonoNs) -> Response {
+        let profile = &exchange.profile;
+        let contract_type = profile.market.contract_type();
         let Some(endpoint) = path.strip_prefix(profile.rest_prefix) else {
             return plain(404, error(-5000, "Path is invalid"));
         };
         let weight = match endpoint {
-            "klines" => klines_weight(profile.contract_type, query),
-            "exchangeInfo" if profile.contract_type == ContractType::Spot => 20,
+            "klines" => klines_weight(contract_type, query),
+            "exchangeInfo" if contract_type == ContractType::Spot => 20,
             "exchangeInfo" | "time" | "ping" => 1,
             _ => return plain(404, error(-5000, "Path is invalid")),
         };
-        let limits = exchange.settings.enforce_limits;
-        let used = match self.budget(exchange).spend(weight, profile.weight_per_minute, limits, now)
-        {
+        let used = match self.spend(exchange, weight, now) {
             Ok(used) => used,
-            Err(refused) => return refused,
+            Err(refused) => return binance_refusal(refused, profile.rest_limit.0, now),
         };
         let now_ms = exchange.unix_ms(now);
         let (status, body) = match endpoint {
@@ -91,16 +117,29 @@ impl Rest {
             "time" => (200, format!("{{\"serverTime\":{now_ms}}}")),
             _ => (200, "{}".to_owned()),
         };
-        Response { used_weight: Some(used), ..plain(status, body) }
+        Response { headers: used_weight(used), ..plain(status, body) }
     }
 
-    fn budget(&mut self, exchange: &Exchange) -> &mut Budget {
-        &mut self.budgets[usize::from(exchange.profile.contract_type != ContractType::Spot)]
+    fn budget(&mut self, market: Market) -> &mut Budget {
+        let all = Market::of(market.venue());
+        // Binance's spot has a host and a budget of its own.
+        let mut sharing = all.filter(|other| {
+            let is_spot = |one: Market| one.contract_type() == ContractType::Spot;
+            market.venue() != Venue::Binance || is_spot(*other) == is_spot(market)
+        });
+        let first = sharing.next().unwrap_or(market);
+        &mut self.budgets[first.index()]
+    }
+
+    fn spend(&mut self, exchange: &Exchange, weight: u32, now: MonoNs) -> Result<u32, TooMany> {
+        let limit = exchange.profile.rest_limit;
+        let enforce = exchange.settings.enforce_limits;
+        self.budget(exchange.profile.market).spend(weight, limit, enforce, now)
     }
 
     fn fault(
         &mut self,
-        exchanges: &mut [Exchange; PROFILES.len()],
+        exchanges: &mut [Exchange],
         index: usize,
         query: &Query,
         now: MonoNs,
@@ -118,7 +157,7 @@ impl Rest {
             return plain(400, format!("{{\"error\":\"no such fault\",\"name\":{names}}}"));
         };
         if let Fault::RateLimit(time) = fault {
-            self.budget(&exchanges[index]).limited_until = now.after(time);
+            self.budget(exchanges[index].profile.market).limited_until = now.after(time);
         }
         exchanges[index].fault(fault, now);
         plain(200, "{\"done\":true}".to_owned())
@@ -126,22 +165,24 @@ impl Rest {
 }
 
 impl Budget {
-    /// Takes `weight`; the weight used so far, or the refusal to send.
+    /// Takes `weight`; the weight used so far, or that it is too much.
     fn spend(
         &mut self,
         weight: u32,
-        limit: u32,
+        (limit, window): (u32, Duration),
         enforce: bool,
         now: MonoNs,
-    ) -> Result<u32, Response> {
-        let minute = now.0 / MINUTE_NS;
-        if minute != self.minute {
-            *self = Self { minute, used: 0, refused: 0, ..*self };
+    ) -> Result<u32, TooMany> {
+        let window_ns = u64::try_from(window.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let number = now.0 / window_ns;
+        if number != self.window {
+            *self = Self { window: number, used: 0, refused: 0, ..*self };
         }
+        let used = self.used;
         if now < self.banned_until {
-            return Err(self.refusal(418, self.banned_until, limit, now));
+            return Err(TooMany { until: self.banned_until, is_banned: true, used });
         }
-        self.used += weight;
+        self.used = self.used.saturating_add(weight);
         let limited = now < self.limited_until;
         if (self.used <= limit || !enforce) && !limited {
             return Ok(self.used);
@@ -149,24 +190,29 @@ impl Budget {
         self.refused += 1;
         if self.refused > REFUSALS_MAX {
             self.banned_until = now.after(BAN);
-            return Err(self.refusal(418, self.banned_until, limit, now));
+            return Err(TooMany { until: self.banned_until, is_banned: true, used });
         }
-        let minute_end = MonoNs((minute + 1) * MINUTE_NS);
-        let until = if limited { self.limited_until } else { minute_end };
-        Err(self.refusal(429, until, limit, now))
+        let window_end = MonoNs((number + 1) * window_ns);
+        let until = if limited { self.limited_until } else { window_end };
+        Err(TooMany { until, is_banned: false, used: self.used })
     }
+}
 
-    fn refusal(&self, status: u16, until: MonoNs, limit: u32, now: MonoNs) -> Response {
-        let message = format!(
-            "Too much request weight used; current limit is {limit} request weight per 1 MINUTE. \
-             Please use WebSocket Streams for live updates to avoid polling the API."
-        );
-        Response {
-            retry_after: Some(until.since(now).as_secs() + 1),
-            used_weight: Some(self.used),
-            ..plain(status, error(-1003, &message))
-        }
+fn binance_refusal(refused: TooMany, limit: u32, now: MonoNs) -> Response {
+    let message = format!(
+        "Too much request weight used; current limit is {limit} request weight per 1 MINUTE. \
+         Please use WebSocket Streams for live updates to avoid polling the API."
+    );
+    Response {
+        retry_after: Some(refused.until.since(now).as_secs() + 1),
+        headers: used_weight(refused.used),
+        ..plain(if refused.is_banned { 418 } else { 429 }, error(-1003, &message))
     }
+}
+
+fn used_weight(used: u32) -> Vec<(&'static str, String)> {
+    let names = ["X-MBX-USED-WEIGHT", "X-MBX-USED-WEIGHT-1M"];
+    names.map(|name| (name, used.to_string())).into()
 }
 
 fn klines_weight(contract_type: ContractType, query: &Query) -> u32 {
@@ -182,7 +228,7 @@ fn klines_weight(contract_type: ContractType, query: &Query) -> u32 {
 
 /// The body, or the body of the error.
 fn klines(exchange: &Exchange, query: &Query, now_ms: i64) -> Result<String, String> {
-    let profile = exchange.profile;
+    let profile = &exchange.profile;
     let symbol = query.get("symbol").ok_or_else(|| missing("symbol"))?;
     let interval = query.get("interval").ok_or_else(|| missing("interval"))?;
     let number = |key: &str| query.get(key).map(|text| text.parse::<i64>()).transpose();
@@ -199,7 +245,7 @@ fn klines(exchange: &Exchange, query: &Query, now_ms: i64) -> Result<String, Str
     if interval != INTERVAL {
         return Err(error(-1120, "Invalid interval."));
     }
-    let spot = profile.contract_type == ContractType::Spot;
+    let spot = profile.market.contract_type() == ContractType::Spot;
     if let (Some(start), Some(end), false) = (start, end, spot)
         && end.saturating_sub(start) > SPAN_MAX_MS
     {
@@ -210,7 +256,7 @@ fn klines(exchange: &Exchange, query: &Query, now_ms: i64) -> Result<String, Str
     let rows = minutes.map(|minute| {
         let elapsed = now_ms - minute * MINUTE_MS;
         let candle = exchange.market.running(index, minute, elapsed);
-        row(profile.contract_type, &exchange.market.listings()[index], &candle)
+        row(profile.market.contract_type(), &exchange.market.listings()[index], &candle)
     });
     Ok(format!("[{}]", rows.collect::<Vec<_>>().join(",")))
 }
@@ -279,13 +325,13 @@ fn truth(exchanges: &[Exchange], index: usize, query: &Query, now: MonoNs) -> Re
     let listing = &exchange.market.listings()[symbol];
     let rows = (first..=last).map(|minute| {
         let candle = exchange.market.truth(symbol, minute);
-        truth_row(exchange.profile.contract_type, listing, &candle)
+        truth_row(exchange.profile.market, listing, &candle)
     });
     plain(200, format!("[{}]", rows.collect::<Vec<_>>().join(",")))
 }
 
-fn truth_row(contract_type: ContractType, listing: &Listing, candle: &TrueCandle) -> String {
-    let digits = Digits { contract_type, listing };
+/// What a connector is to publish: the exchange's own volume, turnover and trades where it has them.
+fn truth_row(market: Market, listing: &Listing, candle: &TrueCandle) -> String {
     let mut out = format!(
         "{{\"open_time\":{},\"close_time\":{}",
         candle.open_time_ms,
@@ -293,27 +339,35 @@ fn truth_row(contract_type: ContractType, listing: &Listing, candle: &TrueCandle
     );
     let prices = [("open", candle.open), ("high", candle.high), ("low", candle.low)];
     for (name, ticks) in prices.into_iter().chain([("close", candle.close)]) {
-        out.push_str(&format!(",\"{name}\":\""));
-        digits.price(&mut out, ticks);
-        out.push('"');
+        out.push_str(&format!(",\"{name}\":\"{}\"", pushes::price(listing, ticks)));
     }
-    out.push_str(",\"volume\":\"");
-    digits.quantity(&mut out, candle.volume);
-    out.push_str("\",\"quote_volume\":\"");
-    digits.turnover(&mut out, candle.turnover);
-    out.push_str(&format!("\",\"trade_num\":{}}}", candle.trades));
+    let amounts = Amounts { market, listing, candle };
+    if market.venue() == Venue::Binance {
+        let digits = Digits { contract_type: market.contract_type(), listing };
+        out.push_str(",\"volume\":\"");
+        digits.quantity(&mut out, candle.volume);
+        out.push_str("\",\"quote_volume\":\"");
+        digits.turnover(&mut out, candle.turnover);
+        out.push('"');
+    } else {
+        out.push_str(&format!(",\"volume\":\"{}\"", amounts.volume()));
+        if let Some(quote) = amounts.quote_volume() {
+            out.push_str(&format!(",\"quote_volume\":\"{quote}\""));
+        }
+    }
+    out.push_str(&format!(",\"trade_num\":{}}}", amounts.trades()));
     out
 }
 
 fn stats(exchanges: &[Exchange]) -> String {
-    let rows = exchanges.iter().map(|exchange| {
+    let row = |exchange: &Exchange| {
         let subscriptions = exchange.subscriptions();
         let counters = exchange.counters;
         format!(
             "\"{}\":{{\"connections\":{},\"connections_total\":{},\"subscriptions_total\":{},\
              \"subscriptions\":{},\"subscribe_frames\":{},\"messages_sent\":{},\"faults\":{},\
              \"limit_cuts\":{}}}",
-            exchange.profile.contract_type.name(),
+            exchange.profile.market.contract_type().name(),
             exchange.connections(),
             counters.connections_total,
             subscriptions.values().sum::<usize>(),
@@ -323,17 +377,27 @@ fn stats(exchanges: &[Exchange]) -> String {
             counters.faults,
             counters.limit_cuts,
         )
-    });
-    format!("{{\"binance\":{{{}}}}}", rows.collect::<Vec<_>>().join(","))
+    };
+    let venue = |venue: Venue| {
+        let rows = exchanges.iter().filter(|one| one.profile.market.venue() == venue).map(row);
+        format!("\"{}\":{{{}}}", venue.name(), rows.collect::<Vec<_>>().join(","))
+    };
+    format!("{{{}}}", Venue::ALL.map(venue).join(","))
 }
 
-/// Index of the exchange the query names; that of the port where it names none.
+/// Index of the market the query names; what it leaves out is that of the port.
 fn named_exchange(exchanges: &[Exchange], index: usize, query: &Query) -> Option<usize> {
-    if query.get("exchange").is_some_and(|name| name != "binance") {
-        return None;
-    }
-    let Some(name) = query.get("contract_type") else { return Some(index) };
-    exchanges.iter().position(|exchange| exchange.profile.contract_type.name() == name)
+    let port = exchanges[index].profile.market;
+    let venue = match query.get("exchange") {
+        Some(name) => Venue::from_name(name)?,
+        None => port.venue(),
+    };
+    let market = match query.get("contract_type") {
+        Some(name) => Market::find(venue, name)?,
+        None if venue == port.venue() => port,
+        None => Market::of(venue).next()?,
+    };
+    Some(market.index())
 }
 
 /// Whether the symbol comes from a capture: its candles are not the simulator's to tell.
@@ -348,7 +412,7 @@ fn parse_query(query: &str) -> Query {
 }
 
 fn plain(status: u16, body: String) -> Response {
-    Response { status, body, used_weight: None, retry_after: None }
+    Response { status, body, ..Response::default() }
 }
 
 fn error(code: i32, message: &str) -> String {
@@ -365,7 +429,6 @@ fn illegal(parameter: &str) -> String {
     error(-1100, &format!("Illegal characters found in parameter '{parameter}'."))
 }
 
-const MINUTE_NS: u64 = 60_000_000_000;
 /// Refusals that are answered 429 before the address is banned; the venue gives no number.
 const REFUSALS_MAX: u32 = 5;
 /// Source: bans "scale in duration from 2 minutes to 3 days".

@@ -13,8 +13,8 @@ use rustls::ServerConfig;
 use tungstenite::Message;
 
 use crate::clock::{Clock, MonoNs};
+use crate::market::Market;
 
-use super::binance::PROFILES;
 use super::client::{Client, Gone};
 use super::exchange::{ConnectionId, Exchange};
 use super::http;
@@ -27,7 +27,7 @@ pub(super) struct Server {
     listeners: Vec<TcpListener>,
     clients: HashMap<usize, Client>,
     next_token: usize,
-    exchanges: [Exchange; PROFILES.len()],
+    exchanges: Vec<Exchange>,
     rest: Rest,
     tls: Option<Arc<ServerConfig>>,
     clock: Clock,
@@ -38,7 +38,7 @@ impl Server {
     /// A server for `listeners`, in the order of `exchanges`; the waker ends its waiting.
     pub(super) fn new(
         mut listeners: Vec<TcpListener>,
-        exchanges: [Exchange; PROFILES.len()],
+        exchanges: Vec<Exchange>,
         tls: Option<Arc<ServerConfig>>,
         clock: Clock,
         stop: Arc<AtomicBool>,
@@ -152,7 +152,7 @@ impl Server {
             };
         }
         let index = client.exchange;
-        let response = self.rest.respond(&mut self.exchanges, index, &request.target, now);
+        let response = self.rest.respond(&mut self.exchanges, index, &request, now);
         client.respond(&http::response(&response, request.close), request.close)
     }
 
@@ -185,10 +185,10 @@ impl Server {
 fn refusal(status: u16, retry_after: u64) -> String {
     let retry_after = Some(retry_after).filter(|&seconds| seconds > 0);
     let body = format!("{{\"code\":-1,\"msg\":\"HTTP {status}\"}}");
-    http::response(&Response { status, body, used_weight: None, retry_after }, true)
+    http::response(&Response { status, body, headers: Vec::new(), retry_after }, true)
 }
 
 /// Above every listener, below every client.
-const WAKER: Token = Token(PROFILES.len());
+const WAKER: Token = Token(Market::COUNT);
 /// The longest wait, so that peers which never answer a Close are dropped in time.
 const PATIENCE_MAX: Duration = Duration::from_millis(500);

@@ -20,8 +20,6 @@ pub struct Subscriber {
 /// A stream that somebody listens to.
 #[derive(Debug)]
 pub struct Stream {
-    /// Its name, `btcusdt@kline_1m`.
-    pub name: String,
     /// The oldest minute not closed yet, counted from the Unix epoch.
     pub minute: i64,
     /// When the running candle is pushed again.
@@ -38,15 +36,16 @@ pub struct Stream {
     pub lose_close: bool,
     /// A fault: the next closing push is sent twice.
     pub double_close: bool,
+    /// The candle that was pushed last, running or closed.
+    pub pushed: Option<TrueCandle>,
     /// (minute, slot) that `candle` shows.
     shown: (i64, i64),
 }
 
 impl Stream {
     /// A stream without listeners that starts in `minute`.
-    pub fn new(name: String, minute: i64, next_push: MonoNs) -> Self {
+    pub fn new(minute: i64, next_push: MonoNs) -> Self {
         Self {
-            name,
             minute,
             next_push,
             next_due: next_push,
@@ -55,6 +54,7 @@ impl Stream {
             duplicate_next: false,
             lose_close: false,
             double_close: false,
+            pushed: None,
             shown: (i64::MIN, 0),
         }
     }

@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::MonoNs;
+use crate::market::Venue;
 
-use super::{Connection, ConnectionId, Exchange, Output, Refusal};
+use super::{Connection, ConnectionId, Exchange, Output, Refusal, lock};
 
 impl Exchange {
     pub(super) fn admit(&mut self, now: MonoNs) -> Result<(), Refusal> {
@@ -15,40 +16,64 @@ impl Exchange {
         if now < self.refuse_until {
             return Err(until(self.refuse_until, 503));
         }
-        if now < self.banned_until {
-            return Err(until(self.banned_until, 418));
+        let address = self.address.clone();
+        let mut address = lock(&address);
+        if now < address.banned_until {
+            return Err(until(address.banned_until, 418));
         }
-        forget_before(&mut self.connects, CONNECTS_WINDOW, now);
-        let limit = self.profile.connects_max.filter(|_| self.settings.enforce_limits);
-        if limit.is_some_and(|limit| self.connects.len() >= limit) {
+        let limit = self.profile.connects.filter(|_| self.settings.enforce_limits);
+        if let Some((count_max, window)) = limit {
+            forget_before(&mut address.connects, window, now);
+            if address.connects.len() >= count_max {
+                let end = address.connects[0].after(window);
+                drop(address);
+                self.offend(now);
+                return Err(until(end, 429));
+            }
+        }
+        if address.connections >= self.profile.connections_max && self.settings.enforce_limits {
+            drop(address);
             self.offend(now);
-            return Err(until(self.connects[0].after(CONNECTS_WINDOW), 429));
+            return Err(until(now.after(FULL_PAUSE), 429));
         }
-        self.connects.push_back(now);
+        address.connects.push_back(now);
+        address.connections += 1;
         Ok(())
     }
 
     /// Counts a broken limit; repeated ones end in a ban.
     pub(super) fn offend(&mut self, now: MonoNs) {
         self.counters.limit_cuts += 1;
-        forget_before(&mut self.offences, CONNECTS_WINDOW, now);
-        self.offences.push_back(now);
-        if self.offences.len() >= OFFENCES_MAX {
-            self.offences.clear();
-            self.banned_until = now.after(BAN);
+        let mut address = lock(&self.address);
+        forget_before(&mut address.offences, OFFENCES_WINDOW, now);
+        address.offences.push_back(now);
+        if address.offences.len() >= OFFENCES_MAX {
+            address.offences.clear();
+            address.banned_until = now.after(BAN);
         }
     }
 
     /// Counts a client's frame; false if the connection was cut for it or is gone.
     pub(super) fn count_message(&mut self, id: ConnectionId, now: MonoNs) -> bool {
         let Some(connection) = self.connections.get_mut(&id) else { return false };
-        if now.since(connection.window_start) >= MESSAGES_WINDOW {
+        connection.last_heard = now;
+        let window = self.profile.messages.map_or(Duration::MAX, |(_, window)| window);
+        if now.since(connection.window_start) >= window {
             connection.window_start = now;
             connection.window_messages = 0;
         }
         connection.window_messages += 1;
-        let limit = self.profile.messages_per_second;
-        if connection.window_messages <= limit || !self.settings.enforce_limits {
+        let is_within = self
+            .profile
+            .messages
+            .is_none_or(|(count_max, _)| connection.window_messages <= count_max);
+        let is_address_within = self.profile.messages_address.is_none_or(|(count_max, window)| {
+            let mut address = lock(&self.address);
+            forget_before(&mut address.messages, window, now);
+            address.messages.push_back(now);
+            address.messages.len() <= count_max
+        });
+        if (is_within && is_address_within) || !self.settings.enforce_limits {
             return true;
         }
         self.outputs.push_back((id, Output::Close(1008, "Too many requests")));
@@ -57,27 +82,68 @@ impl Exchange {
         false
     }
 
+    /// Counts a subscribe or unsubscribe frame; false if there were too many.
+    pub(super) fn count_operation(&mut self, id: ConnectionId, now: MonoNs) -> bool {
+        let Some((count_max, window)) = self.profile.operations else { return true };
+        let Some(open) = self.connections.get_mut(&id) else { return false };
+        forget_before(&mut open.operations, window, now);
+        if open.operations.len() >= count_max && self.settings.enforce_limits {
+            self.offend(now);
+            return false;
+        }
+        open.operations.push_back(now);
+        true
+    }
+
     pub(super) fn connection_deadline(&self, open: &Connection) -> MonoNs {
-        let pong = open.pong_owed_since.map(|since| since.after(self.profile.pong_patience));
+        let patience = self.profile.server_ping.map(|(_, patience)| patience);
+        let pong = open.pong_owed_since.zip(patience).map(|(since, time)| since.after(time));
         let play = self.play_due(open).filter(|_| !open.silent);
+        let quiet = self.quiet_end(open).map(|(end, _)| end);
         let life = open.opened.after(self.settings.connection_life);
-        [pong, play].into_iter().flatten().fold(life.min(open.next_ping), MonoNs::min)
+        let others = [pong, play, quiet, open.cut_at].into_iter().flatten();
+        others.fold(life.min(open.next_ping), MonoNs::min)
+    }
+
+    /// When silence ends the connection, and how.
+    fn quiet_end(&self, open: &Connection) -> Option<(MonoNs, Output)> {
+        let server = self.profile.quiet_server.map(|time| {
+            let end = match self.profile.market.venue() {
+                Venue::Okx => Output::Close(4004, "No data received in 30s"),
+                _ => Output::Cut,
+            };
+            (open.last_sent.after(time), end)
+        });
+        let client =
+            self.profile.quiet_client.map(|time| (open.last_heard.after(time), Output::Cut));
+        server.into_iter().chain(client).min_by_key(|(end, _)| *end)
     }
 
     pub(super) fn advance_connections(&mut self, now: MonoNs) {
         let mut ended = Vec::new();
         let payload = self.time.unix_ms(now).to_string();
-        for (&id, open) in &mut self.connections {
-            let late = open.pong_owed_since.map(|since| since.after(self.profile.pong_patience));
-            if late.is_some_and(|late| late <= now) {
+        let (interval, patience) =
+            self.profile.server_ping.unwrap_or((Duration::MAX, Duration::MAX));
+        let mut pinged = Vec::new();
+        for (&id, open) in &self.connections {
+            let late = open.pong_owed_since.map(|since| since.after(patience));
+            let quiet = self.quiet_end(open).filter(|(end, _)| *end <= now);
+            if late.is_some_and(|late| late <= now) || open.cut_at.is_some_and(|at| at <= now) {
                 ended.push((id, Output::Cut));
+            } else if let Some((_, output)) = quiet {
+                ended.push((id, output));
             } else if now >= open.opened.after(self.settings.connection_life) {
                 ended.push((id, Output::Close(1001, "Connection lifetime reached")));
             } else if now >= open.next_ping {
-                open.next_ping = now.after(self.profile.ping_interval);
-                open.pong_owed_since = open.pong_owed_since.or(Some(now));
-                self.outputs.push_back((id, Output::Ping(payload.clone())));
+                pinged.push(id);
             }
+        }
+        for id in pinged {
+            self.with(id, |open| {
+                open.next_ping = now.after(interval);
+                open.pong_owed_since = open.pong_owed_since.or(Some(now));
+            });
+            self.outputs.push_back((id, Output::Ping(payload.clone())));
         }
         for (id, output) in ended {
             self.disconnected(id);
@@ -92,10 +158,10 @@ fn forget_before(times: &mut VecDeque<MonoNs>, window: Duration, now: MonoNs) {
     }
 }
 
-const MESSAGES_WINDOW: Duration = Duration::from_secs(1);
-/// Source: "300 connections per attempt every 5 minutes per IP".
-const CONNECTS_WINDOW: Duration = Duration::from_secs(300);
-/// Limits broken within [`CONNECTS_WINDOW`] before the address is banned. The venue says
+/// How long a connection too many is told to wait.
+const FULL_PAUSE: Duration = Duration::from_secs(10);
+const OFFENCES_WINDOW: Duration = Duration::from_secs(300);
+/// Limits broken within [`OFFENCES_WINDOW`] before the address is banned. The venue says
 /// "repeated"; the number is ours.
 pub(super) const OFFENCES_MAX: usize = 5;
 /// Source: bans "scale in duration from 2 minutes to 3 days".

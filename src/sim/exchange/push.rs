@@ -6,8 +6,10 @@ use std::time::Duration;
 use tungstenite::Utf8Bytes;
 
 use crate::clock::MonoNs;
+use crate::market::{ContractType, Venue};
 use crate::sim::binance;
-use crate::sim::market::{MINUTE_MS, TrueCandle};
+use crate::sim::market::MINUTE_MS;
+use crate::sim::pushes::{self, Pushed};
 use crate::sim::stream::Stream;
 
 use super::{Connection, ConnectionId, Exchange, Output};
@@ -30,13 +32,13 @@ impl Exchange {
         }
         let running = now_ms.div_euclid(MINUTE_MS) == stream.minute;
         let interval = self.settings.push_interval;
-        for _ in 0..CATCH_UP_PUSHES {
-            if stream.next_push > now {
-                break;
-            }
-            if running {
+        let mut pushes = 0;
+        while stream.next_push <= now && pushes < CATCH_UP_PUSHES {
+            // Late, the same state is not said again for every push that was missed.
+            if running && (pushes == 0 || self.settings.always_push) {
                 self.push_running(index, stream, now, now_ms);
             }
+            pushes += 1;
             stream.next_push = stream.next_push.after(interval);
         }
         stream.next_push = stream.next_push.max(now);
@@ -49,45 +51,92 @@ impl Exchange {
             return;
         }
         let truth = self.market.truth(index, stream.minute);
+        let market = self.profile.market;
+        let next =
+            self.market.running(index, stream.minute + 1, now_ms - (stream.minute + 1) * MINUTE_MS);
+        let closed = Pushed { candle: &truth, flag: Some(true) };
+        let opened = Pushed { candle: &next, flag: Some(false) };
+        let is_alone = market.contract_type() == ContractType::Spot;
         let times = 1 + usize::from(std::mem::take(&mut stream.double_close));
         for _ in 0..times {
-            self.push(index, stream, &truth, now, now_ms, true);
+            match market.venue() {
+                Venue::Binance => self.push(index, stream, &[closed], now, now_ms),
+                Venue::Bybit if !is_alone => {
+                    self.push(index, stream, &[closed, opened], now, now_ms);
+                }
+                Venue::Okx | Venue::Bybit => {
+                    self.push(index, stream, &[closed], now, now_ms);
+                    self.push(index, stream, &[opened], now, now_ms);
+                }
+                Venue::Gateio => {
+                    // `w` is documented as sometimes missing; then the next candle tells.
+                    let is_flagged = !self.market.chance(index, stream.minute).is_multiple_of(3);
+                    let closed = Pushed { flag: is_flagged.then_some(true), ..closed };
+                    match is_alone {
+                        true => {
+                            self.push(index, stream, &[closed], now, now_ms);
+                            self.push(index, stream, &[opened], now, now_ms);
+                        }
+                        false => self.push(index, stream, &[closed, opened], now, now_ms),
+                    }
+                }
+                // Nothing closes a candle; its last trade may still be told.
+                Venue::Hyperliquid => {
+                    if truth.trades > 0 && stream.pushed != Some(truth) {
+                        self.push(index, stream, &[closed], now, now_ms);
+                    }
+                }
+            }
         }
     }
 
     fn push_running(&mut self, index: usize, stream: &mut Stream, now: MonoNs, now_ms: i64) {
         let changed = stream.refresh(&self.market, index, now_ms);
         let quiet = self.profile.only_changes && !self.settings.always_push;
+        let on_trades = self.profile.market.venue() == Venue::Hyperliquid;
+        if on_trades && stream.candle.trades == 0 {
+            return;
+        }
         if changed || !quiet || stream.owes_first(now) {
             let candle = stream.candle;
-            self.push(index, stream, &candle, now, now_ms, false);
+            let flag = Some(false);
+            self.push(index, stream, &[Pushed { candle: &candle, flag }], now, now_ms);
         }
     }
 
-    /// Sends `candle` to everyone who listens, encoded once for each of the two forms.
+    /// Sends `candles` to everyone who listens, encoded once for each of the two forms.
     fn push(
         &mut self,
         index: usize,
         stream: &mut Stream,
-        candle: &TrueCandle,
+        candles: &[Pushed<'_>],
         now: MonoNs,
         now_ms: i64,
-        closed: bool,
     ) {
         let listing = &self.market.listings()[index];
-        let kind = self.profile.contract_type;
-        binance::write_kline(&mut self.text, kind, listing, candle, now_ms, closed);
+        let market = self.profile.market;
+        let Some(last) = candles.last() else { return };
+        match market.venue() {
+            Venue::Binance => {
+                let (kind, closed) = (market.contract_type(), last.flag == Some(true));
+                binance::write_kline(&mut self.text, kind, listing, last.candle, now_ms, closed);
+            }
+            _ => pushes::write_push(market, &mut self.text, listing, candles, now_ms),
+        }
+        stream.pushed = Some(*last.candle);
+        let name = binance::stream_name(listing);
         let mut forms: [Option<Utf8Bytes>; 2] = [None, None];
         let times = 1 + usize::from(std::mem::take(&mut stream.duplicate_next));
         for subscriber in stream.subscribers.iter_mut().filter(|one| one.from <= now) {
-            let Some(connection) = self.connections.get(&subscriber.id) else { continue };
+            let Some(connection) = self.connections.get_mut(&subscriber.id) else { continue };
             subscriber.had_first = true;
             if connection.silent {
                 continue;
             }
+            connection.last_sent = now;
             let form = forms[usize::from(connection.combined)].get_or_insert_with(|| {
                 if connection.combined {
-                    binance::wrap(&stream.name, &self.text).into()
+                    binance::wrap(&name, &self.text).into()
                 } else {
                     self.text.as_str().into()
                 }
@@ -117,13 +166,14 @@ impl Exchange {
                     break;
                 }
                 let message = &playback[open.played];
-                if open.routed && open.subscriptions.contains(&message.stream) {
+                let is_wanted = open.subscriptions.iter().any(|one| one.name == message.stream);
+                if open.routed && is_wanted {
                     let text: Utf8Bytes = if open.combined {
                         binance::wrap(&message.stream, &message.payload).into()
                     } else {
                         message.payload.as_str().into()
                     };
-                    self.send(id, text);
+                    self.send(id, text, now);
                 }
                 self.with(id, |open| open.played += 1);
             }
