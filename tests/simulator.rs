@@ -351,8 +351,7 @@ fn playback_is_byte_for_byte_once_and_in_order() {
         .collect();
     let file = Scratch::new("capture.jsonl");
     std::fs::write(&file.0, lines.join("\n")).unwrap();
-    let contract_type = market("spot").contract_type();
-    let playback = Playback { files: vec![file.0.clone()], contract_type, speed: 0 };
+    let playback = Playback { files: vec![file.0.clone()], market: market("spot"), speed: 0 };
     let options = SimOptions { playback: Some(playback), ..SimOptions::default() };
     let simulator = sim::start(options).unwrap();
 
@@ -407,13 +406,14 @@ fn a_reader_that_never_reads_is_cut_and_the_others_do_not_notice() {
 fn a_broken_capture_and_a_taken_port_are_refused_by_name() {
     let file = Scratch::new("broken.jsonl");
     std::fs::write(&file.0, "{}\n{broken\n").unwrap();
-    let contract_type = market("spot").contract_type();
-    let playback = Playback { files: vec![file.0.clone()], contract_type, speed: 1 };
+    let playback = Playback { files: vec![file.0.clone()], market: market("spot"), speed: 1 };
     let options = SimOptions { playback: Some(playback), ..SimOptions::default() };
     assert!(sim::start(options).unwrap_err().to_string().ends_with("line 2 is no JSON"));
     let simulator = sim::start(SimOptions::default()).unwrap();
     let port = simulator.address(market("spot")).port();
-    let options = SimOptions { ports: [port, 0, 0], ..SimOptions::default() };
+    let mut ports = SimOptions::default().ports;
+    ports[0] = port;
+    let options = SimOptions { ports, ..SimOptions::default() };
     assert!(sim::start(options).unwrap_err().to_string().contains(&port.to_string()));
 }
 

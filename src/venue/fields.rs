@@ -29,7 +29,6 @@ pub(super) fn natural(field: Field<'_, '_>) -> Result<i64, DecodeErrorKind> {
 }
 
 /// A time or a count in a string.
-#[allow(dead_code)]
 pub(super) fn natural_text(field: Field<'_, '_>) -> Result<i64, DecodeErrorKind> {
     let digits = text(field)?;
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {

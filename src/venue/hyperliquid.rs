@@ -1,27 +1,55 @@
-//! hyperliquid.
-#![allow(unused)]
+//! Hyperliquid: spot and perpetuals, the latter also under their old name coinm. Facts from the
+//! official docs (websocket.md, rate-limits-and-user-limits.md, info-endpoint.md, read 2026-08-22)
+//! and from probes of autumn 2026.
+//!
+//! One session carries all coins. A coin that does not exist costs the whole session, without a
+//! word.
 
+use std::fmt::Write;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use crate::clock::UnixMs;
-use crate::market::{ContractType, Interval};
+use crate::market::{Candle, ContractType, Interval, Listed};
 use crate::messages::RestResponse;
 use crate::metrics::DecodeErrorKind;
 use crate::wire::Endpoint;
-use crate::wire::json::{JsonReader, Value};
+use crate::wire::json::{Fields, JsonReader, Value};
 
-use super::fields::{join_once, no_sense, seconds};
+use super::fields::{ascending, decimal, join_once, natural, no_sense, text};
 use super::{
-    Headers, InstrumentPage, Klines, Limits, Message, RestCandles, RestError, RestQuery,
-    SubscribeOp, UNLIMITED,
+    InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope, RestCandle,
+    RestCandles, RestError, RestQuery, SubscribeOp,
 };
 
-/// Asks for a sign of life.
+/// What differs between the contract types: where their coins are listed.
+struct Row {
+    contract_type: ContractType,
+    list: &'static str,
+}
+
+const ROWS: [Row; 3] = [
+    Row { contract_type: ContractType::Spot, list: r#"{"type":"spotMeta"}"# },
+    Row { contract_type: ContractType::Usdm, list: r#"{"type":"meta"}"# },
+    Row { contract_type: ContractType::Coinm, list: r#"{"type":"meta"}"# },
+];
+
+fn row(contract_type: ContractType) -> &'static Row {
+    let row = ROWS.iter().find(|row| row.contract_type == contract_type);
+    row.expect("MARKETS and ROWS name the same contract types")
+}
+
+/// Asks for a sign of life; the answer is `{"channel":"pong"}`.
 pub(super) const PING: &str = r#"{"method":"ping"}"#;
 
+/// Source: rate-limits-and-user-limits.md, all per IP: 10 connections, 30 new ones a minute, 1,000
+/// subscriptions, 2,000 messages a minute (so 200 for each of nine sessions); a session to which
+/// nothing is sent for 60 s is closed. REST: 1,200 of weight a minute, 20 and one more for every 60
+/// candles: 30 requests of 500 rows are 870 at most. About a tenth of everything is left to others.
 pub(super) fn limits() -> Limits {
     Limits {
-        streams_per_session: 950,
+        streams_per_session: 900,
         streams_per_message: 1,
         messages: 200,
         messages_window: Duration::from_secs(60),
@@ -29,12 +57,12 @@ pub(super) fn limits() -> Limits {
         connects: 27,
         connects_window: Duration::from_secs(60),
         sessions: 9,
-        streams: 950,
+        streams: 900,
         session_life: None,
         ping_interval_max: Duration::from_secs(20),
-        rest_requests: 45,
+        rest_requests: 30,
         rest_window: Duration::from_secs(60),
-        rest_rows: 1000,
+        rest_rows: 500,
     }
 }
 
@@ -42,21 +70,174 @@ pub(super) fn endpoint(base: &Endpoint) -> Endpoint {
     join_once(base, "/ws")
 }
 
+/// One coin a message; its spelling is the exchange's own, with its case.
 pub(super) fn write_subscribe<'a>(
     out: &mut String,
     op: SubscribeOp,
     symbols: impl Iterator<Item = (&'a str, Interval)>,
 ) {
     out.clear();
+    let method = match op {
+        SubscribeOp::Subscribe => "subscribe",
+        SubscribeOp::Unsubscribe => "unsubscribe",
+    };
+    for (coin, interval) in symbols.take(1) {
+        let interval = interval.name();
+        write!(
+            out,
+            r#"{{"method":"{method}","subscription":{{"type":"candle","coin":"{coin}","interval":"{interval}"}}}}"#
+        )
+        .expect("a String takes every write");
+    }
 }
 
+/// Candle push, "Subscriptions / candle", one candle (documented as an array, which is understood
+/// too), all decimals as text:
+///
+/// ```json
+/// {"channel":"candle","data":{"t":1788936660000,"T":1788936719999,"s":"BTC","i":"1m",
+/// "o":"79139.0","c":"79118.0","h":"79139.0","l":"79110.0","v":"0.77139","n":89}}
+/// ```
+///
+/// Acknowledgement: `subscriptionResponse` with the subscription, its fields in any order. Errors
+/// are one text; `Already subscribed: {…}` is as good as an acknowledgement.
 pub(super) fn decode<'text>(
     root: Value<'_, 'text>,
     klines: &mut Klines<'text>,
 ) -> Result<Message<'text>, DecodeErrorKind> {
-    Err(DecodeErrorKind::Unknown)
+    let (mut channel, mut data) = (None, None);
+    for (key, value) in root.fields().ok_or(DecodeErrorKind::Unknown)? {
+        match key {
+            "channel" => channel = Some(value),
+            "data" => data = Some(value),
+            // The exchange may add fields at any time.
+            _ => {}
+        }
+    }
+    match text(channel)? {
+        "candle" => read_candle_push(data.ok_or(DecodeErrorKind::MissingField)?, klines),
+        "subscriptionResponse" => read_response(data.ok_or(DecodeErrorKind::MissingField)?),
+        "error" => Ok(read_error(text(data)?)),
+        "pong" => Ok(Message::Nothing),
+        _ => Err(DecodeErrorKind::Unknown),
+    }
 }
 
+fn read_candle_push<'text>(
+    data: Value<'_, 'text>,
+    klines: &mut Klines<'text>,
+) -> Result<Message<'text>, DecodeErrorKind> {
+    if let Some(fields) = data.fields() {
+        klines.push(read_kline(fields)?);
+        return Ok(Message::Klines);
+    }
+    for element in data.elements().ok_or(DecodeErrorKind::BadField)? {
+        let kline = read_kline(element.fields().ok_or(DecodeErrorKind::BadField)?)?;
+        klines.try_push(kline).map_err(|_| DecodeErrorKind::BadField)?;
+    }
+    klines.sort_by_key(|kline| kline.candle.open_time);
+    if klines.is_empty() { Err(DecodeErrorKind::MissingField) } else { Ok(Message::Klines) }
+}
+
+fn read_kline<'text>(fields: Fields<'_, 'text>) -> Result<Kline<'text>, DecodeErrorKind> {
+    let (mut t, mut end, mut s, mut i, mut n) = (None, None, None, None, None);
+    let (mut o, mut h, mut l, mut c, mut v) = (None, None, None, None, None);
+    for (key, value) in fields {
+        let field = match key {
+            "t" => &mut t,
+            "T" => &mut end,
+            "s" => &mut s,
+            "i" => &mut i,
+            "o" => &mut o,
+            "h" => &mut h,
+            "l" => &mut l,
+            "c" => &mut c,
+            "v" => &mut v,
+            "n" => &mut n,
+            _ => continue,
+        };
+        *field = Some(value);
+    }
+    let interval = Interval::from_name(text(i)?).ok_or(DecodeErrorKind::Unknown)?;
+    let open_time = UnixMs(natural(t)?);
+    if !interval.is_aligned(open_time) {
+        return Err(DecodeErrorKind::Misaligned);
+    }
+    if natural(end)? != interval.close_time(open_time).0 {
+        return Err(DecodeErrorKind::BadField);
+    }
+    let candle = Candle {
+        open_time,
+        open: decimal(o)?,
+        high: decimal(h)?,
+        low: decimal(l)?,
+        close: decimal(c)?,
+        volume: decimal(v)?,
+        quote_volume: None,
+        trades: natural(n)?.unsigned_abs(),
+    };
+    Ok(Kline { symbol: text(s)?, interval, candle, is_closed: None, event_time: None })
+}
+
+fn read_response<'text>(data: Value<'_, 'text>) -> Result<Message<'text>, DecodeErrorKind> {
+    let (mut method, mut subscription) = (None, None);
+    for (key, value) in data.fields().ok_or(DecodeErrorKind::BadField)? {
+        match key {
+            "method" => method = Some(value),
+            "subscription" => subscription = Some(value),
+            _ => {}
+        }
+    }
+    let op = match text(method)? {
+        "subscribe" => SubscribeOp::Subscribe,
+        "unsubscribe" => SubscribeOp::Unsubscribe,
+        _ => return Err(DecodeErrorKind::Unknown),
+    };
+    let (mut kind, mut coin, mut interval) = (None, None, None);
+    let fields = subscription.ok_or(DecodeErrorKind::MissingField)?.fields();
+    for (key, value) in fields.ok_or(DecodeErrorKind::BadField)? {
+        match key {
+            "type" => kind = Some(value),
+            "coin" => coin = Some(value),
+            "interval" => interval = Some(value),
+            _ => {}
+        }
+    }
+    if text(kind)? != "candle" {
+        return Err(DecodeErrorKind::Unknown);
+    }
+    let interval = Interval::from_name(text(interval)?).ok_or(DecodeErrorKind::Unknown)?;
+    Ok(Message::AcceptedOne { op, symbol: text(coin)?, interval })
+}
+
+fn read_error(message: &str) -> Message<'_> {
+    let already = [
+        ("Already subscribed: ", SubscribeOp::Subscribe),
+        ("Already unsubscribed: ", SubscribeOp::Unsubscribe),
+    ];
+    for (words, op) in already {
+        let Some(subscription) = message.strip_prefix(words) else { continue };
+        // Another kind of subscription is none of ours.
+        return read_words(op, subscription).unwrap_or(Message::Nothing);
+    }
+    let scope = RefusalScope::Whole { id: None };
+    Message::Refused(Refusal { scope, kind: RefusalKind::Other, code: None, message })
+}
+
+/// The subscription that an error repeats: JSON within a text, of plain names.
+fn read_words(op: SubscribeOp, subscription: &str) -> Option<Message<'_>> {
+    let value = |key: &str| {
+        let rest = subscription.split_once(key)?.1.strip_prefix("\":\"")?;
+        Some(rest.split_once('"')?.0)
+    };
+    if value("\"type")? != "candle" {
+        return None;
+    }
+    let interval = Interval::from_name(value("\"interval")?)?;
+    Some(Message::AcceptedOne { op, symbol: value("\"coin")?, interval })
+}
+
+/// `POST /info` with `candleSnapshot`: ascending, both ends included, of the newest 5,000.
 pub(super) fn candles_query(
     base: &str,
     symbol: &str,
@@ -64,23 +245,96 @@ pub(super) fn candles_query(
     from: UnixMs,
     to: UnixMs,
 ) -> RestQuery {
-    RestQuery { url: base.to_owned(), body: None, headers: &[] }
+    let (interval, from, to) = (interval.name(), from.0, to.0);
+    let body = format!(
+        r#"{{"type":"candleSnapshot","req":{{"coin":"{symbol}","interval":"{interval}","startTime":{from},"endTime":{to}}}}}"#
+    );
+    RestQuery { body: Some(body), ..info(base) }
 }
 
+fn info(base: &str) -> RestQuery {
+    let url = format!("{}/info", base.trim_end_matches('/'));
+    RestQuery { url, body: None, headers: &[] }
+}
+
+/// Objects as pushed. Too fast: 429. What an unknown coin gets is not established (an empty array,
+/// or HTTP 500 with `null`), so it is no verdict here: coins are known from the list.
 pub(super) fn read_candles(
     json: &mut JsonReader,
     response: &RestResponse,
     interval: Interval,
 ) -> Result<RestCandles, RestError> {
-    Err(no_sense(response, "not read"))
+    if response.status == 429 {
+        return Err(RestError::TooFast { wait: response.retry_after });
+    }
+    let read = json.read(&response.body, |root| {
+        if response.status != 200 {
+            return None;
+        }
+        let rows = root.elements()?.map(|row| {
+            let kline = read_kline(row.fields().ok_or(DecodeErrorKind::BadField)?)?;
+            let candle = kline.candle;
+            match kline.interval == interval {
+                true => Ok(RestCandle { candle, is_closed: None }),
+                false => Err(DecodeErrorKind::BadField),
+            }
+        });
+        Some(ascending(rows.collect::<Result<_, _>>().ok()?))
+    });
+    match read.ok().flatten() {
+        Some(candles) => Ok(RestCandles { candles, server_time: None }),
+        None => Err(no_sense(response, "no candleSnapshot")),
+    }
 }
 
+/// Spot: `spotMeta`. Perpetuals: `meta`, then the page [`DEXS`], which leads to one page for each
+/// builder's exchange.
 pub(super) fn instruments_query(
     contract_type: ContractType,
     base: &str,
     page: Option<&str>,
 ) -> RestQuery {
-    RestQuery { url: base.to_owned(), body: None, headers: &[] }
+    let body = match page {
+        None => row(contract_type).list.to_owned(),
+        Some(DEXS) => r#"{"type":"perpDexs"}"#.to_owned(),
+        Some(dex) => format!(r#"{{"type":"meta","dex":"{dex}"}}"#),
+    };
+    RestQuery { body: Some(body), ..info(base) }
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    universe: Vec<Perpetual>,
+}
+
+#[derive(Deserialize)]
+struct Perpetual {
+    name: String,
+    #[serde(rename = "isDelisted")]
+    is_delisted: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Dex {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct SpotMeta {
+    universe: Vec<SpotPair>,
+    tokens: Vec<Token>,
+}
+
+#[derive(Deserialize)]
+struct SpotPair {
+    name: String,
+    tokens: Vec<usize>,
+}
+
+#[derive(Deserialize)]
+struct Token {
+    name: String,
+    index: usize,
 }
 
 pub(super) fn read_instruments(
@@ -88,5 +342,151 @@ pub(super) fn read_instruments(
     page: Option<&str>,
     response: &RestResponse,
 ) -> Result<InstrumentPage, String> {
-    Ok(InstrumentPage::default())
+    if response.status != 200 {
+        return Err(format!("HTTP {}", response.status));
+    }
+    let mut body = response.body.clone();
+    match (page, contract_type) {
+        (Some(DEXS), _) => {
+            // The first one is null: the exchange's own.
+            let dexs: Vec<Option<Dex>> = read(&mut body)?;
+            let more = dexs.into_iter().flatten().map(|dex| dex.name).filter(|name| name != DEXS);
+            Ok(InstrumentPage { listed: Vec::new(), more: more.collect() })
+        }
+        (None, ContractType::Spot) => Ok(spot_page(read(&mut body)?)),
+        (page, _) => {
+            let meta: Meta = read(&mut body)?;
+            let listed = meta.universe.into_iter().map(|one| Listed {
+                symbol: one.name,
+                halted: one.is_delisted.filter(|&is| is).map(|_| "delisted".to_owned()),
+                known_as: None,
+            });
+            let more = if page.is_none() { vec![DEXS.to_owned()] } else { Vec::new() };
+            Ok(InstrumentPage { listed: listed.collect(), more })
+        }
+    }
+}
+
+fn read<T: for<'de> Deserialize<'de>>(body: &mut [u8]) -> Result<T, String> {
+    simd_json::serde::from_slice(body).map_err(|error| error.to_string())
+}
+
+/// Coins are `@107`; people know them by the names of their tokens.
+fn spot_page(meta: SpotMeta) -> InstrumentPage {
+    let token = |index: Option<&usize>| {
+        let found = meta.tokens.iter().find(|token| Some(&token.index) == index);
+        found.map_or("?", |token| token.name.as_str())
+    };
+    let listed = meta.universe.iter().map(|pair| {
+        let known_as = format!("{}/{}", token(pair.tokens.first()), token(pair.tokens.get(1)));
+        Listed {
+            symbol: pair.name.clone(),
+            halted: None,
+            known_as: Some(known_as).filter(|name| *name != pair.name),
+        }
+    });
+    InstrumentPage { listed: listed.collect(), more: Vec::new() }
+}
+
+/// The page that names the builders' exchanges; no exchange can be called so.
+const DEXS: &str = "(dexs)";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded<R>(
+        text: &str,
+        look: impl FnOnce(Result<Message<'_>, DecodeErrorKind>, &Klines<'_>) -> R,
+    ) -> R {
+        let read = JsonReader::default().read(text.as_bytes(), |root| {
+            let mut klines = Klines::new();
+            let message = decode(root, &mut klines);
+            look(message, &klines)
+        });
+        read.unwrap()
+    }
+
+    fn response(status: u16, body: &str) -> RestResponse {
+        let body = body.as_bytes().to_vec();
+        RestResponse { status, retry_after: None, limit_headers: vec![], body }
+    }
+
+    #[test]
+    fn one_candle_and_an_array_of_candles_are_read() {
+        let candle = r#"{"t":1788936660000,"T":1788936719999,"s":"@107","i":"1m","o":"79139.0","c":"79118.0","h":"79139.0","l":"79110.0","v":"0.77139","n":89}"#;
+        let push = format!(r#"{{"channel":"candle","data":{candle}}}"#);
+        decoded(&push, |message, klines| {
+            assert_eq!(message, Ok(Message::Klines));
+            assert_eq!((klines[0].symbol, klines[0].is_closed), ("@107", None));
+            assert_eq!((klines[0].candle.open.as_str(), klines[0].candle.trades), ("79139", 89));
+        });
+        let push = format!(r#"{{"channel":"candle","data":[{candle},{candle}]}}"#);
+        assert_eq!(decoded(&push, |_, klines| klines.len()), 2);
+        let wrong = push.replace("1788936719999", "1788936719998");
+        decoded(&wrong, |message, _| assert_eq!(message, Err(DecodeErrorKind::BadField)));
+    }
+
+    #[test]
+    fn answers_are_matched_by_content() {
+        let accepted = |op, symbol| Message::AcceptedOne { op, symbol, interval: Interval::M1 };
+        let text = r#"{"channel":"subscriptionResponse","data":{"method":"subscribe","subscription":{"interval":"1m","coin":"kPEPE","type":"candle"}}}"#;
+        decoded(text, |message, _| {
+            assert_eq!(message, Ok(accepted(SubscribeOp::Subscribe, "kPEPE")));
+        });
+        let text = r#"{"channel":"error","data":"Already subscribed: {\"type\":\"candle\",\"coin\":\"BTC\",\"interval\":\"1m\"}"}"#;
+        decoded(text, |message, _| {
+            assert_eq!(message, Ok(accepted(SubscribeOp::Subscribe, "BTC")));
+        });
+        let text = r#"{"channel":"error","data":"Already subscribed: {\"type\":\"l2Book\",\"coin\":\"BTC\"}"}"#;
+        decoded(text, |message, _| assert_eq!(message, Ok(Message::Nothing)));
+        let text =
+            r#"{"channel":"error","data":"Error parsing JSON into valid websocket request: x"}"#;
+        decoded(text, |message, _| assert!(matches!(message, Ok(Message::Refused(_)))));
+        decoded(r#"{"channel":"pong"}"#, |message, _| assert_eq!(message, Ok(Message::Nothing)));
+    }
+
+    #[test]
+    fn a_subscription_names_one_coin_as_it_is() {
+        let mut out = String::new();
+        let symbols = [("PURR/USDC", Interval::M1)].into_iter();
+        write_subscribe(&mut out, SubscribeOp::Subscribe, symbols);
+        assert_eq!(
+            out,
+            r#"{"method":"subscribe","subscription":{"type":"candle","coin":"PURR/USDC","interval":"1m"}}"#
+        );
+    }
+
+    #[test]
+    fn lists_lead_from_page_to_page() {
+        let usdm = ContractType::Usdm;
+        let meta = r#"{"universe":[{"name":"BTC","isDelisted":null,"szDecimals":5},{"name":"OLD","isDelisted":true}]}"#;
+        let page = read_instruments(usdm, None, &response(200, meta)).unwrap();
+        assert_eq!(page.listed[1].halted.as_deref(), Some("delisted"));
+        assert_eq!((page.listed[0].halted.as_deref(), page.more.len()), (None, 1));
+        let dexs = r#"[null,{"name":"xyz","fullName":"XYZ"}]"#;
+        let page = read_instruments(usdm, Some(&page.more[0]), &response(200, dexs)).unwrap();
+        assert_eq!(page.more, ["xyz"]);
+        let query = instruments_query(usdm, "https://api.hyperliquid.xyz/", Some("xyz"));
+        assert_eq!(query.url, "https://api.hyperliquid.xyz/info");
+        assert_eq!(query.body.as_deref(), Some(r#"{"type":"meta","dex":"xyz"}"#));
+        let page = read_instruments(usdm, Some("xyz"), &response(200, meta)).unwrap();
+        assert!(page.more.is_empty());
+        let spot = r#"{"universe":[{"tokens":[1,0],"name":"PURR/USDC","index":0},{"tokens":[150,0],"name":"@107","index":107}],"tokens":[{"name":"USDC","index":0},{"name":"PURR","index":1},{"name":"HYPE","index":150}]}"#;
+        let page = read_instruments(ContractType::Spot, None, &response(200, spot)).unwrap();
+        let known: Vec<_> = page.listed.iter().map(|one| one.known_as.as_deref()).collect();
+        assert_eq!(known, [None, Some("HYPE/USDC")]);
+    }
+
+    #[test]
+    fn errors_of_rest_are_no_verdict_about_the_coin() {
+        let read = |status, body| {
+            read_candles(&mut JsonReader::default(), &response(status, body), Interval::M1)
+        };
+        assert_eq!(read(429, "null"), Err(RestError::TooFast { wait: None }));
+        for (status, body) in [(500, "null"), (422, "Failed to deserialize"), (200, "{}")] {
+            assert!(matches!(read(status, body), Err(RestError::Failed { .. })), "{body}");
+        }
+        assert_eq!(read(200, "[]").map(|read| read.candles.len()), Ok(0));
+    }
 }

@@ -88,9 +88,9 @@ fn play(
     expected: &BTreeMap<String, Vec<Value>>,
 ) -> BTreeMap<String, Vec<Text>> {
     let folder = Scratch::new();
-    let kind = market(contract_type).contract_type();
+    let played = market(contract_type);
     let options = SimOptions {
-        playback: Some(Playback { files, contract_type: kind, speed }),
+        playback: Some(Playback { files, market: played, speed }),
         tls,
         tls_ca_out: tls.then(|| folder.0.join("ca.pem")),
         ..SimOptions::default()

@@ -3,28 +3,28 @@
 use super::limits::OFFENCES_MAX;
 use super::*;
 use crate::clock::Now;
-use crate::sim::binance::PROFILES;
+use crate::sim::profile::{CONNECTION_LIFE, profiles};
 
 const ID: ConnectionId = ConnectionId(1);
 /// 10 s into a minute.
 const START_MS: i64 = 1_740_000_010_000;
 
 fn exchange(profile: usize, change: impl FnOnce(&mut Settings)) -> Exchange {
-    let profile = &PROFILES[profile];
+    let profile = profiles()[profile].clone();
     let mut settings = Settings {
         push_interval: Duration::from_millis(250),
         always_push: false,
         first_data_delay: Duration::ZERO,
         close_delay_ms: profile.close_delay_ms,
         enforce_limits: true,
-        connection_life: binance::CONNECTION_LIFE,
+        connection_life: CONNECTION_LIFE,
         playback: Arc::new([]),
         playback_speed: 1,
     };
     change(&mut settings);
-    let market = SimMarket::new(1, profile.contract_type, 0);
+    let market = SimMarket::new(1, profile.market, 0);
     let origin = Now { mono: MonoNs(0), unix_us: START_MS * 1000 };
-    Exchange::new(profile, market, settings, SimTime::new(origin, 1))
+    Exchange::new(profile, market, settings, SimTime::new(origin, 1), Arc::default())
 }
 
 fn at(ms: u64) -> MonoNs {
@@ -157,7 +157,7 @@ fn connections_and_streams_are_limited() {
     }
     assert_eq!(exchange.connect(ConnectionId(300), "/ws", at(1)).unwrap_err().status, 429);
     assert!(exchange.connect(ConnectionId(300), "/ws", at(300_000)).is_ok());
-    let names: Vec<String> = (0..=STREAMS_MAX).map(|n| format!("s{n}@kline_1m")).collect();
+    let names: Vec<String> = (0..=1024).map(|n| format!("s{n}@kline_1m")).collect();
     exchange.subscribe(ConnectionId(300), names, at(300_000));
     assert_eq!(outputs(&mut exchange), [Output::Close(1008, "Too many streams")]);
 }

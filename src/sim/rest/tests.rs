@@ -1,7 +1,10 @@
 //! Budgets, bans and the simulator's own questions, in virtual time.
 
+use std::sync::Arc;
+
 use super::super::SimOptions;
 use super::super::market::SimMarket;
+use super::super::profile::{Profile, profiles};
 use super::super::time::SimTime;
 use super::*;
 use crate::clock::Now;
@@ -12,14 +15,20 @@ const SPOT: usize = 0;
 const USDM: usize = 1;
 const COINM: usize = 2;
 
-fn exchanges() -> [Exchange; 3] {
+fn exchanges() -> Vec<Exchange> {
     let origin = Now { mono: MonoNs(0), unix_us: START_MS * 1000 };
     let options = SimOptions::default();
-    [SPOT, USDM, COINM].map(|index| {
-        let profile = &PROFILES[index];
-        let market = SimMarket::new(1, profile.contract_type, 0);
-        Exchange::new(profile, market, options.settings(profile, None), SimTime::new(origin, 1))
-    })
+    let exchange = |profile: Profile| {
+        let (candles, settings) =
+            (SimMarket::new(1, profile.market, 0), options.settings(&profile, None));
+        Exchange::new(profile, candles, settings, SimTime::new(origin, 1), Arc::default())
+    };
+    profiles().into_iter().map(exchange).collect()
+}
+
+fn ask(rest: &mut Rest, all: &mut [Exchange], index: usize, target: &str, now: MonoNs) -> Response {
+    let request = Request { target: target.to_owned(), ..Request::default() };
+    rest.respond(all, index, &request, now)
 }
 
 fn at(seconds: u64) -> MonoNs {
@@ -30,9 +39,10 @@ fn at(seconds: u64) -> MonoNs {
 fn both_kinds_of_futures_share_one_budget_and_each_minute_has_its_own() {
     let (mut rest, mut all) = (Rest::default(), exchanges());
     let mut used = |index, target, now| {
-        let response = rest.respond(&mut all, index, target, now);
+        let response = ask(&mut rest, &mut all, index, target, now);
         assert_eq!(response.status, 200, "{}", response.body);
-        response.used_weight
+        let used = response.headers.iter().find(|(name, _)| *name == "X-MBX-USED-WEIGHT");
+        used.and_then(|(_, value)| value.parse::<u32>().ok())
     };
     assert_eq!(used(COINM, "/dapi/v1/klines?symbol=BTCUSD_PERP&interval=1m", at(0)), Some(5));
     assert_eq!(used(USDM, "/fapi/v1/klines?symbol=BTCUSDT&interval=1m&limit=99", at(0)), Some(6));
@@ -46,24 +56,24 @@ fn both_kinds_of_futures_share_one_budget_and_each_minute_has_its_own() {
 fn those_who_go_on_after_429_are_banned_and_the_ban_ends() {
     let (mut rest, mut all) = (Rest::default(), exchanges());
     let fault = "/fault?contract_type=spot&name=rate_limit&value=30";
-    assert_eq!(rest.respond(&mut all, USDM, fault, at(0)).status, 200);
-    let mut ask = |now| {
-        let response = rest.respond(&mut all, SPOT, "/api/v3/ping", now);
+    assert_eq!(ask(&mut rest, &mut all, USDM, fault, at(0)).status, 200);
+    let mut ping = |now| {
+        let response = ask(&mut rest, &mut all, SPOT, "/api/v3/ping", now);
         (response.status, response.retry_after)
     };
     for _ in 0..REFUSALS_MAX {
-        assert_eq!(ask(at(1)), (429, Some(30)));
+        assert_eq!(ping(at(1)), (429, Some(30)));
     }
-    assert_eq!(ask(at(2)), (418, Some(121)));
-    assert_eq!(ask(at(100)), (418, Some(23)));
-    assert_eq!(ask(at(122)), (200, None));
+    assert_eq!(ping(at(2)), (418, Some(121)));
+    assert_eq!(ping(at(100)), (418, Some(23)));
+    assert_eq!(ping(at(122)), (200, None));
 }
 
 #[test]
 fn truth_tells_closed_candles_only_and_refuses_what_it_cannot_know() {
     let (mut rest, mut all) = (Rest::default(), exchanges());
     let mut ask = |query: &str| {
-        let response = rest.respond(&mut all, USDM, &format!("/truth?{query}"), at(60));
+        let response = ask(&mut rest, &mut all, USDM, &format!("/truth?{query}"), at(60));
         let body: serde_json::Value = serde_json::from_str(&response.body).unwrap();
         (response.status, body)
     };
@@ -85,12 +95,12 @@ fn listings_are_json_and_some_are_halted() {
     let (mut rest, mut all) = (Rest::default(), exchanges());
     let cases = [("/api/v3", "status"), ("/fapi/v1", "status"), ("/dapi/v1", "contractStatus")];
     for (index, (prefix, key)) in cases.into_iter().enumerate() {
-        let response = rest.respond(&mut all, index, &format!("{prefix}/exchangeInfo"), at(0));
+        let response = ask(&mut rest, &mut all, index, &format!("{prefix}/exchangeInfo"), at(0));
         let info: serde_json::Value = serde_json::from_str(&response.body).unwrap();
         let symbols = info["symbols"].as_array().unwrap();
         let halted = symbols.iter().filter(|symbol| symbol[key] != "TRADING").count();
         assert!((1..symbols.len()).contains(&halted));
         assert!(symbols.iter().all(|symbol| symbol["baseAsset"] != symbol["symbol"]));
     }
-    assert_eq!(rest.respond(&mut all, SPOT, "/fapi/v1/ping", at(0)).status, 404);
+    assert_eq!(ask(&mut rest, &mut all, SPOT, "/fapi/v1/ping", at(0)).status, 404);
 }
