@@ -3,7 +3,7 @@
 //! local clock only decides when to ask; what closes a candle is the exchange's row, together with
 //! the exchange's own time or a row after it.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::clock::{MonoNs, Now, UnixMs};
 use crate::market::{CandleUpdate, FinalBy, Instrument, InstrumentId, Market, Source, Verdict};
@@ -128,7 +128,7 @@ fn exchange_time(response: &RestResponse, read: &RestCandles) -> Option<UnixMs> 
     let header = || {
         let (_, value) = response.limit_headers.iter().find(|(name, _)| name == "date")?;
         let time = httpdate::parse_http_date(value).ok()?;
-        let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        let since_epoch = time.duration_since(UNIX_EPOCH).ok()?;
         i64::try_from(since_epoch.as_millis()).ok().map(UnixMs)
     };
     read.server_time.or_else(header)

@@ -225,7 +225,7 @@ impl Feed {
                 let culprit = self.named(&asked, symbol);
                 let script = &mut self.sessions[index].script;
                 match culprit.filter(|&id| script.answered_one(SubscribeOp::Subscribe, id)) {
-                    Some(id) => return self.reject_refused(id, refused, now),
+                    Some(id) => return self.reject_refused(index, id, refused, now),
                     None => (None, None),
                 }
             }
@@ -255,24 +255,31 @@ impl Feed {
             }
             (RefusalKind::UnknownSymbol | RefusalKind::Other, Some(culprit)) => {
                 others.iter().for_each(|&id| session.script.want(SubscribeOp::Subscribe, id));
-                self.reject_refused(culprit, refused, now);
+                self.reject_refused(index, culprit, refused, now);
             }
             (RefusalKind::UnknownSymbol | RefusalKind::Other, None) => {
                 match message.instruments[..] {
-                    [only] => self.reject_refused(only, refused, now),
+                    [only] => self.reject_refused(index, only, refused, now),
                     _ => session.script.want_alone(others.into_iter()),
                 }
             }
         }
     }
 
-    fn reject_refused(&mut self, id: InstrumentId, refused: &Refused, now: MonoNs) {
+    /// The stream never began, so that nothing is said to end it.
+    fn reject_refused(&mut self, index: usize, id: InstrumentId, refused: &Refused, now: MonoNs) {
+        let session = &mut self.sessions[index];
+        session.members.retain(|&member| member != id);
+        let is_empty = session.members.is_empty();
         let words = &*refused.words;
         match refused.kind {
             RefusalKind::UnknownSymbol => self.reject(id, &Rejection::Unknown(words), now),
             RefusalKind::TooFast | RefusalKind::Other => {
                 self.reject(id, &Rejection::Refused(words), now);
             }
+        }
+        if is_empty {
+            self.retire(index, now);
         }
     }
 

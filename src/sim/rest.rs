@@ -337,13 +337,19 @@ fn truth_row(market: Market, listing: &Listing, candle: &TrueCandle) -> String {
         candle.open_time_ms,
         candle.close_time_ms()
     );
+    let digits = Digits { contract_type: market.contract_type(), listing };
+    let is_binance = market.venue() == Venue::Binance;
     let prices = [("open", candle.open), ("high", candle.high), ("low", candle.low)];
     for (name, ticks) in prices.into_iter().chain([("close", candle.close)]) {
-        out.push_str(&format!(",\"{name}\":\"{}\"", pushes::price(listing, ticks)));
+        out.push_str(&format!(",\"{name}\":\""));
+        match is_binance {
+            true => digits.price(&mut out, ticks),
+            false => out.push_str(&pushes::price(listing, ticks)),
+        }
+        out.push('"');
     }
     let amounts = Amounts { market, listing, candle };
-    if market.venue() == Venue::Binance {
-        let digits = Digits { contract_type: market.contract_type(), listing };
+    if is_binance {
         out.push_str(",\"volume\":\"");
         digits.quantity(&mut out, candle.volume);
         out.push_str("\",\"quote_volume\":\"");

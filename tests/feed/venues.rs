@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_wss::clock::UnixMs;
+use connector_wss::feed::FeedConfig;
 use connector_wss::market::{FinalBy, InstrumentId, Listed, Market, Source, SymbolList, Venue};
 use connector_wss::messages::{FeedEvent, MarketEvent, RestResponse};
 
-use crate::pair::{Pair, START_MS};
+use crate::pair::{Pair, START_MS, config};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -75,8 +76,16 @@ fn rows(minutes: &[(i64, &str)], date: &str) -> RestResponse {
 
 /// One coin, subscribed, accepted and listed.
 fn hyperliquid() -> Pair {
+    listed(Pair::new())
+}
+
+/// The same, and silence alone does not make it ask REST.
+fn patient_hyperliquid() -> Pair {
+    listed(Pair::with(FeedConfig { stream_idle_timeout: SECOND * 1000, ..config() }))
+}
+
+fn listed(mut pair: Pair) -> Pair {
     let perp = market(Venue::Hyperliquid, "usdm");
-    let mut pair = Pair::new();
     pair.lists.insert(perp, list(&[("BTC", None), ("kPEPE", None), ("OLD", Some("delisted"))]));
     pair.subscribe_at(0, perp, "BTC");
     pair.push(&accepted("BTC"));
@@ -158,7 +167,7 @@ fn bybit_refuses_a_whole_message_for_one_stream_and_the_others_are_said_again() 
     assert!(rejected[0].2.contains("handler not found"));
     pair.pass(SECOND);
     let texts = texts(&pair);
-    assert_eq!(texts.len(), 3, "the message, the others again, and an unsubscription: {texts:?}");
+    assert_eq!(texts.len(), 2, "the message, and the others again: {texts:?}");
     let again = texts.iter().filter(|text| text.contains("kline.1.ETHUSDT")).count();
     assert_eq!(again, 2);
 }
@@ -213,7 +222,7 @@ fn trades_that_come_after_the_successor_correct_the_close() {
 
 #[test]
 fn a_candle_without_a_successor_is_closed_by_its_row() {
-    let mut pair = hyperliquid();
+    let mut pair = patient_hyperliquid();
     pair.push(&candle("BTC", 0, "2.0", 3));
     let date = |second: u64| {
         let start = std::time::UNIX_EPOCH + Duration::from_millis(START_MS.unsigned_abs());
@@ -287,7 +296,7 @@ fn without_a_list_the_coin_that_costs_the_session_is_found_and_left_out() {
     assert_eq!(rejected[0].0, InstrumentId(2));
     assert!(rejected[0].1.contains("drops the connection"), "{}", rejected[0].1);
     assert_eq!(pair.peers.len(), 1);
-    assert!(pair.connects.len() <= 4, "{} connections", pair.connects.len());
+    assert!(pair.connects.len() <= 5, "{} connections", pair.connects.len());
 }
 
 #[test]
