@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use crate::market::Market;
+use crate::market::{FinalBy, Market};
 
 pub mod render;
 
@@ -270,7 +270,7 @@ pub struct FeedMetrics {
     /// `connector_symbols_rejected_total`: subscriptions refused, by the exchange or its list.
     pub rejected: Counter,
     /// `connector_closed_by_total`, by [`crate::market::FinalBy`].
-    pub closed_by: [Counter; 3],
+    pub closed_by: [Counter; FinalBy::ALL.len()],
     /// `connector_subscribed_instruments`.
     pub instruments: Gauge,
     /// Wall clock of the last message, ms since the epoch; 0 if there was none.

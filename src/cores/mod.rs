@@ -11,6 +11,7 @@ pub mod duty;
 pub mod fanout;
 pub mod shard;
 
+mod lists;
 pub mod log;
 pub mod ops;
 pub mod ops_http;

@@ -20,9 +20,10 @@ use crate::health::Lifecycle;
 use crate::limits::{
     CLIENTS_MAX, COMMANDS_MAX, FEED_EVENTS_MAX, LISTEN_BACKLOG, OPS_REQUESTS_MAX, RING_SLOTS,
 };
-use crate::market::{Instrument, Interval};
+use crate::market::{Instrument, Interval, Market};
 use crate::messages::{Command, FeedEvent, MarketEvent, OpsAnswer};
 use crate::metrics::{CoreMetrics, FanoutMetrics, Metrics, ShardMetrics};
+use crate::venue;
 use crate::wire::tls;
 
 use super::doorbell::Doorbell;
@@ -450,6 +451,8 @@ fn feed_config(config: &Config, tls: &Arc<ClientConfig>, shards: usize) -> FeedC
 }
 
 fn fanout_config(config: &Config, shards: usize) -> FanoutConfig {
+    let carriers: Vec<usize> =
+        Market::all().map(|market| venue::carriers(market, shards)).collect();
     let instruments = config.preload.iter().flat_map(|preload| {
         let instrument = |symbol: &String| Instrument {
             market: preload.market,
@@ -466,6 +469,7 @@ fn fanout_config(config: &Config, shards: usize) -> FanoutConfig {
         ping_interval: config.ws_ping_interval,
         ping_timeout: config.ws_ping_timeout,
         shards,
+        carriers: std::array::from_fn(|index| carriers[index]),
         preload: instruments.collect(),
     }
 }

@@ -17,9 +17,12 @@ use ureq::unversioned::transport::{
     Transport, TransportAdapter,
 };
 
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::limits::{ANSWER_PATIENCE, REST_BODY_BYTES_MAX};
 use crate::messages::{OpsAnswer, OpsRequest, RestRequest, RestResponse};
+
+use super::lists::Lists;
 
 /// Rings a core's doorbell. Cheap, never blocks, may be called from any thread.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -65,12 +68,14 @@ pub(super) fn spawn(
     let dns = setup.clone();
     thread::Builder::new()
         .name("dns".into())
-        .spawn(move || serve(&dns, &dns.resolve, answer_dns))?;
+        .spawn(move || serve(&dns, &dns.resolve, |shard, it| vec![(shard, answer_dns(it))]))?;
+    let bases = config.endpoints.iter().map(|endpoints| endpoints.rest_url.clone()).collect();
+    let lists = Arc::new(Lists::new(bases));
     for index in 0..config.rest_pool_max {
-        let (rest, agent) = (setup.clone(), agent.clone());
-        thread::Builder::new()
-            .name(format!("rest{index}"))
-            .spawn(move || serve(&rest, &rest.rest, |request| answer(&agent, request)))?;
+        let (rest, agent, lists) = (setup.clone(), agent.clone(), Arc::clone(&lists));
+        thread::Builder::new().name(format!("rest{index}")).spawn(move || {
+            serve(&rest, &rest.rest, |shard, it| answer_rest(&agent, &lists, shard, it));
+        })?;
     }
     Ok(())
 }
@@ -78,7 +83,7 @@ pub(super) fn spawn(
 fn serve(
     setup: &WorkersSetup,
     questions: &Receiver<Question>,
-    answer: impl Fn(OpsRequest) -> OpsAnswer,
+    answers: impl Fn(usize, OpsRequest) -> Vec<(usize, OpsAnswer)>,
 ) {
     loop {
         let (shard, request) = select! {
@@ -88,10 +93,12 @@ fn serve(
             },
             recv(setup.stop) -> _ => return,
         };
-        let Some(link) = setup.shards.get(shard) else { continue };
-        // A shard that takes nothing for so long asks again when its own deadline passes.
-        let _ = link.answers.send_timeout(answer(request), ANSWER_PATIENCE);
-        (link.wake)();
+        for (shard, answer) in answers(shard, request) {
+            let Some(link) = setup.shards.get(shard) else { continue };
+            // A shard that takes nothing for so long asks again when its own deadline passes.
+            let _ = link.answers.send_timeout(answer, ANSWER_PATIENCE);
+            (link.wake)();
+        }
     }
 }
 
@@ -110,16 +117,19 @@ fn answer_dns(request: OpsRequest) -> OpsAnswer {
     }
 }
 
-fn answer(agent: &ureq::Agent, request: OpsRequest) -> OpsAnswer {
+fn answer_rest(
+    agent: &ureq::Agent,
+    lists: &Lists,
+    shard: usize,
+    request: OpsRequest,
+) -> Vec<(usize, OpsAnswer)> {
+    let ask = |request: &RestRequest| ask(agent, request).map_err(|error| error.to_string());
     match request {
         OpsRequest::Rest(request) => {
-            let result = ask(agent, &request).map_err(|error| error.to_string());
-            OpsAnswer::Rest { id: request.id, result }
+            vec![(shard, OpsAnswer::Rest { id: request.id, result: ask(&request) })]
         }
-        resolve @ OpsRequest::Resolve { .. } => answer_dns(resolve),
-        OpsRequest::List { market } => {
-            OpsAnswer::Listed { market, result: Err("not fetched".into()) }
-        }
+        OpsRequest::List { market } => lists.answer(shard, market, ask),
+        resolve @ OpsRequest::Resolve { .. } => vec![(shard, answer_dns(resolve))],
     }
 }
 
@@ -175,10 +185,21 @@ fn ask(agent: &ureq::Agent, request: &RestRequest) -> Result<RestResponse, ureq:
     let limits = headers.iter().filter(|(name, _)| speaks_of_limits(name.as_str()));
     Ok(RestResponse {
         status: response.status().as_u16(),
-        retry_after: retry_after.and_then(|s| s.trim().parse().ok()).map(Duration::from_secs),
+        retry_after: retry_after.and_then(read_retry_after),
         limit_headers: limits.map(|(name, value)| (name.to_string(), text(value))).collect(),
         body,
     })
+}
+
+/// Seconds, or a date. Source: RFC 9110, section 10.2.3.
+fn read_retry_after(value: &str) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = httpdate::parse_http_date(value).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    let now = Duration::from_micros(Clock::new().now().unix_us.unsigned_abs());
+    Some(at.saturating_sub(now))
 }
 
 /// TLS with the program's own client configuration: ureq's cannot add a root to the public ones.

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now};
-use crate::market::{Instrument, InstrumentId};
+use crate::market::{Instrument, InstrumentId, Market};
 use crate::messages::{Command, FeedEvent, MarketEvent, Notice, Severity};
 use crate::metrics::FanoutMetrics;
 
@@ -45,8 +45,10 @@ pub struct FanoutConfig {
     pub ping_interval: Duration,
     /// Time to answer a ping. Reached: the client is lost.
     pub ping_timeout: Duration,
-    /// Shards that instruments are shared among, at least 1.
+    /// Shards, at least 1.
     pub shards: usize,
+    /// How many of them share the instruments of each market, by [`Market::index`]: 1 to `shards`.
+    pub carriers: [usize; Market::COUNT],
     /// Instruments subscribed from the start and for ever.
     pub preload: Vec<Instrument>,
 }
@@ -269,9 +271,12 @@ impl Fanout {
     }
 
     fn command(&mut self, id: InstrumentId, command: Command) {
-        let hash = self.hub.instrument(id).stable_hash();
-        let shard = usize::try_from(hash % self.config.shards as u64);
-        let shard = shard.expect("below the number of shards");
+        let instrument = self.hub.instrument(id);
+        let carriers = self.config.carriers[instrument.market.index()];
+        let place = usize::try_from(instrument.stable_hash() % carriers as u64);
+        // Venues that few shards carry do not all burden the same ones.
+        let first = instrument.market.venue() as usize * carriers;
+        let shard = (first + place.expect("below the number of shards")) % self.config.shards;
         self.outputs.push_back(Output::Command { shard, command });
     }
 

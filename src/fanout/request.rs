@@ -130,11 +130,7 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         let Some(exchange) = &self.exchange else {
             return Err(missing("exchange", &format!("allowed: {}", venue_names())));
         };
-        let venue = read_venue(exchange)?;
-        let Some(contract_type) = &self.contract_type else {
-            return Err(missing("contract_type", &format!("allowed: {}", contract_types(venue))));
-        };
-        let market = read_market(venue, contract_type)?;
+        let market = self.market(read_venue(exchange)?)?;
         let Some(symbols) = &self.symbols else {
             return Err(missing("symbols", "an array of strings such as [\"BTCUSDT\"]"));
         };
@@ -158,13 +154,47 @@ impl<'tape, 'text> Fields<'tape, 'text> {
             }
             return Err(missing("exchange", &format!("allowed: {}", venue_names())));
         };
-        let venue = read_venue(exchange)?;
-        let Some(contract_type) = &self.contract_type else {
-            return Err(missing("contract_type", &format!("allowed: {}", contract_types(venue))));
-        };
-        let market = read_market(venue, contract_type)?;
+        let market = self.market(read_venue(exchange)?)?;
         let symbols = self.symbols.as_ref().map(|value| read_symbols(market, value)).transpose()?;
         Ok(Op::Unsubscribe { market: Some(market), symbols })
+    }
+
+    /// The market named, else the venue's default, which at OKX the symbols' spelling tells.
+    fn market(&self, venue: Venue) -> Result<Market, Box<Refusal>> {
+        if let Some(contract_type) = &self.contract_type {
+            return read_market(venue, contract_type);
+        }
+        let missing = || missing("contract_type", &format!("allowed: {}", contract_types(venue)));
+        let symbols = match &self.symbols {
+            Some(symbols) => texts(symbols)?,
+            None => Vec::new(),
+        };
+        let mut found: Option<(Market, &str)> = None;
+        for symbol in &symbols {
+            let Some(market) = Market::default_of(venue, symbol) else {
+                return Err(if venue == Venue::Binance {
+                    missing()
+                } else {
+                    strange(venue, symbol)
+                });
+            };
+            match found {
+                Some((first, other)) if first != market => {
+                    let message = format!(
+                        "{} is {first} and {} is {market}; send one request for each \
+                         \"contract_type\"",
+                        quoted(other),
+                        quoted(symbol)
+                    );
+                    return Err(Refusal::field("mixed_contract_types", "symbols", message));
+                }
+                _ => found = Some((market, symbol)),
+            }
+        }
+        found
+            .map(|(market, _)| market)
+            .or_else(|| Market::default_of(venue, ""))
+            .ok_or_else(missing)
     }
 
     fn refuse_what_is_not_offered(&self) -> Result<(), Box<Refusal>> {
@@ -219,17 +249,22 @@ fn read_market(venue: Venue, value: &Value<'_, '_>) -> Result<Market, Box<Refusa
     })
 }
 
-/// The canonical symbols, each once.
-fn read_symbols(market: Market, value: &Value<'_, '_>) -> Result<Vec<String>, Box<Refusal>> {
+/// The symbols as they were given: one string, or an array of strings.
+fn texts<'text>(value: &Value<'_, 'text>) -> Result<Vec<&'text str>, Box<Refusal>> {
     let is_wrong = || wrong_type("symbols", "an array of strings such as [\"BTCUSDT\"]");
-    let given: Vec<&str> = match (value.as_str(), value.as_array()) {
-        (Some(one), _) => vec![one],
+    match (value.into_string(), value.as_array()) {
+        (Some(one), _) => Ok(vec![one]),
         (None, Some(many)) => {
             let texts = many.iter().map(|symbol| symbol.into_string());
-            texts.collect::<Option<_>>().ok_or_else(is_wrong)?
+            texts.collect::<Option<_>>().ok_or_else(is_wrong)
         }
-        (None, None) => return Err(is_wrong()),
-    };
+        (None, None) => Err(is_wrong()),
+    }
+}
+
+/// The canonical symbols, each once.
+fn read_symbols(market: Market, value: &Value<'_, '_>) -> Result<Vec<String>, Box<Refusal>> {
+    let given = texts(value)?;
     if given.is_empty() {
         let message = "\"symbols\" is empty; name at least one, such as [\"BTCUSDT\"]";
         return Err(Refusal::field("empty_symbols", "symbols", message.to_owned()));
@@ -270,14 +305,49 @@ fn read_limit(value: &Value<'_, '_>) -> Result<u64, Box<Refusal>> {
 }
 
 fn invalid_symbol(market: Market, text: &str) -> Box<Refusal> {
+    let elsewhere = Market::default_of(market.venue(), text).filter(|other| *other != market);
+    let message = match elsewhere {
+        // Only OKX tells by the spelling.
+        Some(other) if market.venue() == Venue::Okx => format!(
+            "{} in \"symbols\" is no symbol of {market} but of {other}; send it with \
+             \"contract_type\":\"{}\"",
+            quoted(text),
+            other.contract_type().name()
+        ),
+        _ => format!(
+            "{} in \"symbols\" can be no symbol of {market}: 1 to {SYMBOL_BYTES_MAX} bytes, {}",
+            quoted(text),
+            spelling(market.venue())
+        ),
+    };
+    symbol_refusal(text, message)
+}
+
+/// A symbol whose spelling tells no contract type.
+fn strange(venue: Venue, text: &str) -> Box<Refusal> {
     let message = format!(
-        "{} in \"symbols\" can be no symbol of {market}: 1 to {SYMBOL_BYTES_MAX} bytes, \
-         without spaces, quotes and slashes",
-        quoted(text)
+        "{} in \"symbols\" can be no symbol of {}: {}",
+        quoted(text),
+        venue.name(),
+        spelling(venue)
     );
+    symbol_refusal(text, message)
+}
+
+fn symbol_refusal(text: &str, message: String) -> Box<Refusal> {
     let mut refusal = Refusal::field("invalid_symbol", "symbols", message);
     refusal.symbols.push(cut(text).to_owned());
     refusal
+}
+
+/// How symbols are spelled there.
+fn spelling(venue: Venue) -> &'static str {
+    match venue {
+        Venue::Binance | Venue::Bybit => "without spaces, quotes and slashes, such as BTCUSDT",
+        Venue::Okx => "such as BTC-USDT, BTC-USDT-SWAP or BTC-USD-261225",
+        Venue::Gateio => "without spaces, quotes and slashes, such as BTC_USDT",
+        Venue::Hyperliquid => "with its own case, such as BTC, kPEPE, @107 or PURR/USDC",
+    }
 }
 
 fn missing(field: &'static str, right: &str) -> Box<Refusal> {
@@ -431,6 +501,39 @@ mod tests {
             assert_eq!((refusal.code, refusal.field), (code, field), "{text}");
             assert!(refusal.message.contains(says), "{text}: {}", refusal.message);
             assert!(field.is_none_or(|field| refusal.message.contains(field)), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_contract_type_may_be_left_out_where_the_exchange_has_a_default() {
+        for (text, market) in [
+            (r#""exchange":"bybit","symbols":["BTCUSDT"]"#, "bybit spot"),
+            (r#""exchange":"gateio","symbols":["btc_usdt"]"#, "gateio spot"),
+            (r#""exchange":"hyperliquid","symbols":["kPEPE"]"#, "hyperliquid usdm"),
+            (r#""exchange":"okx","symbols":["BTC-USDT"]"#, "okx spot"),
+            (r#""exchange":"okx","symbols":["btc-usd-swap","ETH-USDT-SWAP"]"#, "okx swap"),
+            (r#""exchange":"okx","symbols":"BTC-USD-261225""#, "okx futures"),
+            (r#""exchange":"bybit","contract_type":"PERP","symbols":["X"]"#, "bybit linear"),
+        ] {
+            assert_eq!(wanted(&format!("{{{text}}}")).market.to_string(), market);
+        }
+        for (text, code, says) in [
+            (
+                r#""exchange":"okx","symbols":["BTC-USDT","BTC-USDT-SWAP"]"#,
+                "mixed_contract_types",
+                "one request",
+            ),
+            (r#""exchange":"okx","symbols":["BTCUSDT"]"#, "invalid_symbol", "such as BTC-USDT"),
+            (r#""exchange":"okx"}"#, "missing_field", "contract_type"),
+            (
+                r#""exchange":"okx","contract_type":"spot","symbols":["BTC-USDT-SWAP"]"#,
+                "invalid_symbol",
+                "\"contract_type\":\"swap\"",
+            ),
+        ] {
+            let refusal = read(&format!("{{{}}}", text.trim_end_matches('}'))).unwrap_err();
+            assert_eq!(refusal.code, code, "{text}: {}", refusal.message);
+            assert!(refusal.message.contains(says), "{text}: {}", refusal.message);
         }
     }
 

@@ -65,6 +65,9 @@ pub enum FinalBy {
 }
 
 impl FinalBy {
+    /// Every kind of evidence, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Flag, Self::Successor, Self::Rest];
+
     /// The word clients see in `final_by`.
     pub fn name(self) -> &'static str {
         match self {

@@ -7,7 +7,7 @@ use super::{
     ConnectionErrorKind, Counter, DecodeErrorKind, FanoutMetrics, FeedMetrics, Gauge, Histogram,
     Metrics, ShardMetrics,
 };
-use crate::market::Market;
+use crate::market::{FinalBy, Market};
 
 /// The two forms of one exposition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +139,11 @@ fn connection_errors(part: &FeedMetrics) -> Vec<(&'static str, i64)> {
 fn decode_errors(part: &FeedMetrics) -> Vec<(&'static str, i64)> {
     let kinds = DecodeErrorKind::ALL.iter().zip(&part.decode_errors);
     kinds.map(|(kind, counter)| (kind.label(), count(counter))).collect()
+}
+
+fn closed_by(part: &FeedMetrics) -> Vec<(&'static str, i64)> {
+    let evidence = FinalBy::ALL.iter().zip(&part.closed_by);
+    evidence.map(|(by, counter)| (by.name(), count(counter))).collect()
 }
 
 fn backfills(part: &FeedMetrics) -> Vec<(&'static str, i64)> {
@@ -382,6 +387,8 @@ const MARKET_ROWS: &[MarketRow] = &[
     market("connector_gaps", Kind::Counter, Read::Sum(|p| count(&p.gaps)), "Holes found between closed candles."),
     market("connector_gap_candles", Kind::Counter, Read::Sum(|p| count(&p.gap_candles)), "Windows missing in those holes."),
     market("connector_corrections", Kind::Counter, Read::Sum(|p| count(&p.corrections)), "Closed candles restated by the exchange."),
+    market("connector_closed_by", Kind::Counter, Read::By("by", closed_by), "Closed candles, by the evidence they were closed on."),
+    market("connector_symbols_rejected", Kind::Counter, Read::Sum(|p| count(&p.rejected)), "Symbols the exchange does not know or refused."),
     market("connector_decode_errors", Kind::Counter, Read::By("kind", decode_errors), "Messages not understood, dropped."),
 ];
 

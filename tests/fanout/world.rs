@@ -51,6 +51,7 @@ pub fn config() -> FanoutConfig {
         ping_interval: Duration::from_secs(20),
         ping_timeout: Duration::from_secs(20),
         shards: 4,
+        carriers: [4; Market::COUNT],
         preload: Vec::new(),
     }
 }

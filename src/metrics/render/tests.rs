@@ -11,6 +11,8 @@ fn metrics() -> Metrics {
         shard.markets[0].closed_quotes.add(2);
     }
     shards[1].markets[0].breaker_state.set(1);
+    shards[0].markets[0].closed_by[FinalBy::Successor as usize].add(3);
+    shards[1].markets[0].rejected.increment();
     let core = Arc::new(CoreMetrics::default());
     core.busy_ns.add(1_500_000_000);
     Metrics { shards, fanout: Arc::default(), cores: vec![("shard0+fanout".into(), core)] }
@@ -103,6 +105,9 @@ fn counters_add_up_over_shards_and_the_worst_breaker_shows() {
     let value = |name: &str, more: &str| samples[&format!("{name}{{{labels}{more}}}")];
     assert_eq!(value("connector_quotes_processed_total", ",is_closed=\"true\""), 4.0);
     assert_eq!(value("connector_circuit_breaker_state", ""), 1.0);
+    assert_eq!(value("connector_closed_by_total", ",by=\"successor\""), 3.0);
+    assert_eq!(value("connector_closed_by_total", ",by=\"flag\""), 0.0);
+    assert_eq!(value("connector_symbols_rejected_total", ""), 1.0);
     assert_eq!(samples["connector_core_busy_seconds_total{core=\"shard0+fanout\"}"], 1.5);
 }
 
