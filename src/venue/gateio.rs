@@ -160,12 +160,11 @@ pub(super) fn decode<'text>(
     let row = row(contract_type);
     let outer = Outer::read(root.fields().ok_or(DecodeErrorKind::Unknown)?);
     let channel = text(outer.channel)?;
-    if channel == row.channel {
-        return match text(outer.event)? {
-            "update" => outer.klines(row, klines),
-            "subscribe" | "unsubscribe" => outer.answer(),
-            _ => Err(DecodeErrorKind::Unknown),
-        };
+    match outer.event.and_then(Value::text) {
+        Some("update") if channel == row.channel => return outer.klines(row, klines),
+        // Whatever the channel: which of ours is answered, tells the id.
+        Some("subscribe" | "unsubscribe") => return outer.answer(),
+        _ => {}
     }
     if channel == row.pong {
         return Ok(Message::Nothing);

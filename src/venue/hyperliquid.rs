@@ -204,7 +204,8 @@ fn read_response<'text>(data: Value<'_, 'text>) -> Result<Message<'text>, Decode
         }
     }
     if text(kind)? != "candle" {
-        return Err(DecodeErrorKind::Unknown);
+        // None of ours.
+        return Ok(Message::Nothing);
     }
     let interval = Interval::from_name(text(interval)?).ok_or(DecodeErrorKind::Unknown)?;
     Ok(Message::AcceptedOne { op, symbol: text(coin)?, interval })

@@ -21,7 +21,7 @@ const REFUSED: [(Venue, &str, DecodeErrorKind); 4] = [
     (Venue::Bybit, "legacy-v2.ws.kline.jsonl", DecodeErrorKind::Unknown),
 ];
 
-type Said = Result<Decoded, DecodeErrorKind>;
+pub(crate) type Said = Result<Decoded, DecodeErrorKind>;
 
 /// What a file's name says of its messages; panics on a name that says nothing.
 fn market_of(venue: Venue, sample: &Sample) -> Market {
@@ -55,7 +55,7 @@ fn market_of(venue: Venue, sample: &Sample) -> Market {
 }
 
 /// `ws.kline`, `rest.klines`, …: the word of a file's name that says what is in it.
-fn kind_of(sample: &Sample) -> &'static str {
+pub(crate) fn kind_of(sample: &Sample) -> &'static str {
     const KINDS: [&str; 10] = [
         "ws.kline",
         "ws.session",
@@ -73,17 +73,17 @@ fn kind_of(sample: &Sample) -> &'static str {
     KINDS.into_iter().find(is_in).unwrap_or_else(|| panic!("what is in {}?", sample.name))
 }
 
-fn pushed(klines: Vec<Plain>) -> Said {
+pub(crate) fn pushed(klines: Vec<Plain>) -> Said {
     Ok(Decoded { message: "Klines".to_owned(), klines })
 }
 
-fn said(message: String) -> Said {
+pub(crate) fn said(message: String) -> Said {
     Ok(Decoded { message, klines: Vec::new() })
 }
 
 /// The length of `5m` or `1H`; none of windows of no fixed length, or that do not begin at their
 /// multiples.
-fn window_ms(spelling: &str) -> Option<i64> {
+pub(crate) fn window_ms(spelling: &str) -> Option<i64> {
     let (count, unit) = spelling.split_at(spelling.len() - 1);
     let unit_ms = match unit {
         "s" => 1000,

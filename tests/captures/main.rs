@@ -5,6 +5,7 @@
 
 mod flagged;
 mod mutate;
+mod successor;
 
 use std::path::PathBuf;
 
