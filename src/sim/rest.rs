@@ -305,7 +305,8 @@ fn row(contract_type: ContractType, listing: &Listing, candle: &TrueCandle) -> S
     )
 }
 
-/// Closed candles with an open time in `from..=to`, at most [`TRUTH_ROWS_MAX`], oldest first.
+/// Closed candles with an open time in `from..=to`, at most [`TRUTH_ROWS_MAX`], oldest first; without
+/// `from` the last [`TRUTH_ROWS_USUAL`], without `to` up to now.
 fn truth(exchanges: &[Exchange], index: usize, query: &Query, now: MonoNs) -> Response {
     let number = |key: &str| query.get(key).and_then(|text| text.parse::<i64>().ok());
     let found = named_exchange(exchanges, index, query).map(|index| &exchanges[index]);
@@ -313,13 +314,18 @@ fn truth(exchanges: &[Exchange], index: usize, query: &Query, now: MonoNs) -> Re
         return plain(400, "{\"error\":\"no such exchange or contract_type\"}".to_owned());
     };
     let symbol = query.get("symbol").and_then(|symbol| exchange.market.find(symbol));
-    let (Some(symbol), Some(from), Some(to)) = (symbol, number("from"), number("to")) else {
+    let is_readable =
+        ["from", "to"].iter().all(|key| !query.contains_key(*key) || number(key).is_some());
+    let (Some(symbol), true) = (symbol, is_readable) else {
         return plain(
             400,
-            "{\"error\":\"symbol (listed), from and to (ms) are needed\"}".to_owned(),
+            "{\"error\":\"symbol (listed) is needed; from and to are ms\"}".to_owned(),
         );
     };
-    let closed_before = exchange.unix_ms(now).div_euclid(MINUTE_MS);
+    let now_ms = exchange.unix_ms(now);
+    let to = number("to").unwrap_or(now_ms);
+    let from = number("from").unwrap_or(to - TRUTH_ROWS_USUAL * MINUTE_MS);
+    let closed_before = now_ms.div_euclid(MINUTE_MS);
     let first = (from.max(0) + MINUTE_MS - 1).div_euclid(MINUTE_MS);
     let last = to.div_euclid(MINUTE_MS).min(closed_before - 1).min(first + TRUTH_ROWS_MAX - 1);
     let listing = &exchange.market.listings()[symbol];
@@ -440,6 +446,8 @@ const REFUSALS_MAX: u32 = 5;
 /// Source: bans "scale in duration from 2 minutes to 3 days".
 const BAN: Duration = Duration::from_secs(120);
 const SPAN_MAX_MS: i64 = 200 * 86_400_000;
+/// Rows of a `/truth` answer to a question without a beginning.
+const TRUTH_ROWS_USUAL: i64 = 10;
 /// Rows of one `/truth` answer: a week of minutes.
 const TRUTH_ROWS_MAX: i64 = 10_080;
 

@@ -3,6 +3,7 @@
 use super::limits::OFFENCES_MAX;
 use super::*;
 use crate::clock::Now;
+use crate::market::Venue;
 use crate::sim::profile::{CONNECTION_LIFE, profiles};
 
 const ID: ConnectionId = ConnectionId(1);
@@ -228,4 +229,112 @@ fn playback_starts_after_the_last_subscription_and_keeps_the_spacing() {
     assert_eq!(run(&mut exchange, 300), ["{\"at\":0}"]);
     assert!(run(&mut exchange, 389).is_empty());
     assert_eq!(run(&mut exchange, 10_000), ["{\"at\":90}"]);
+}
+
+/// Everything that is sent to `ID` in answer to `text`.
+fn answers(exchange: &mut Exchange, text: &str, now: MonoNs) -> Vec<String> {
+    exchange.text(ID, text, now);
+    texts(exchange)
+}
+
+fn at_venue(venue: Venue, contract_type: &str, path: &str) -> Exchange {
+    let market = crate::market::Market::find(venue, contract_type).unwrap();
+    let mut exchange = exchange(market.index(), |_| {});
+    exchange.connect(ID, path, at(0)).unwrap();
+    exchange
+}
+
+#[test]
+fn okx_answers_each_argument_and_limits_connects_and_operations() {
+    let mut okx = at_venue(Venue::Okx, "spot", "/ws/v5/business");
+    let args = ["BTC-USDT", "NOPE-USDT", "LUNA-USDT"]
+        .map(|symbol| format!(r#"{{"channel":"candle1m","instId":"{symbol}"}}"#));
+    let text = format!(r#"{{"op":"subscribe","args":[{}]}}"#, args.join(","));
+    let said = answers(&mut okx, &text, at(1));
+    let events = said.iter().map(|one| one.contains(r#""event":"subscribe""#));
+    assert_eq!(events.collect::<Vec<_>>(), [true, false, false], "{said:?}");
+    assert!(said[1].contains("60018") && said[1].contains("instId:NOPE-USDT"), "{}", said[1]);
+    assert_eq!(answers(&mut okx, "ping", at(2)), ["pong"]);
+    for number in 2..4 {
+        assert!(okx.connect(ConnectionId(number), "/ws/v5/public", at(3)).is_ok());
+    }
+    let refused = okx.connect(ConnectionId(4), "/ws/v5/business", at(4)).unwrap_err();
+    assert_eq!(refused.status, 429);
+    assert!(okx.connect(ConnectionId(5), "/nowhere", at(2000)).is_err());
+    let again = r#"{"op":"unsubscribe","args":[{"channel":"candle1m","instId":"BTC-USDT"}]}"#;
+    let said: Vec<String> =
+        (0..480).flat_map(|number| answers(&mut okx, again, at(3000 + number))).collect();
+    assert_eq!(said.iter().filter(|one| one.contains("60014")).count(), 1, "one of 481 too many");
+    assert_eq!(okx.counters.limit_cuts, 2);
+}
+
+#[test]
+fn okx_closes_a_connection_to_which_nothing_was_sent_for_half_a_minute() {
+    let mut okx = at_venue(Venue::Okx, "spot", "/ws/v5/business");
+    okx.text(ID, "ping", at(20_000));
+    okx.advance(at(49_999));
+    assert_eq!(texts(&mut okx), ["pong"]);
+    okx.advance(at(50_000));
+    assert_eq!(outputs(&mut okx), [Output::Close(4004, "No data received in 30s")]);
+}
+
+#[test]
+fn bybit_fails_a_whole_frame_for_one_topic_and_takes_ten_on_spot() {
+    let mut bybit = at_venue(Venue::Bybit, "spot", "/v5/public/spot");
+    let frame = |symbols: &[&str]| {
+        let topics: Vec<_> = symbols.iter().map(|one| format!("\"kline.1.{one}\"")).collect();
+        format!(r#"{{"op":"subscribe","args":[{}],"req_id":"7"}}"#, topics.join(","))
+    };
+    let said = answers(&mut bybit, &frame(&["BTCUSDT", "NOPE"]), at(1));
+    assert!(said[0].contains("Invalid symbol :[kline.1.NOPE]"), "{said:?}");
+    assert!(said[0].contains(r#""success":false"#) && said[0].contains(r#""req_id":"7""#));
+    let eleven = answers(&mut bybit, &frame(&["BTCUSDT"; 11]), at(2));
+    assert!(eleven[0].contains("args size >10"), "{eleven:?}");
+    let said = answers(&mut bybit, &frame(&["BTCUSDT", "ETHUSDT"]), at(3));
+    assert!(said[0].contains(r#""success":true"#), "{said:?}");
+    let said = answers(&mut bybit, &frame(&["BTCUSDT"]), at(4));
+    assert!(said[0].contains("error:already subscribed,topic:kline.1.BTCUSDT"), "{said:?}");
+    let said = answers(&mut bybit, r#"{"op":"ping","req_id":"1"}"#, at(5));
+    assert!(said[0].contains(r#""ret_msg":"pong""#) && said[0].contains(r#""op":"ping""#));
+}
+
+#[test]
+fn gate_accepts_a_contract_of_another_settlement_and_stays_silent() {
+    let mut gate = at_venue(Venue::Gateio, "um", "/v4/ws/usdt");
+    let frame = |symbol: &str| {
+        format!(
+            r#"{{"time":1,"id":3,"channel":"futures.candlesticks","event":"subscribe","payload":["1m","{symbol}"]}}"#
+        )
+    };
+    let said = answers(&mut gate, &frame("BTC_USD"), at(1));
+    assert!(said[0].contains(r#""status":"success""#) && said[0].contains(r#""id":3"#));
+    assert!(run(&mut gate, 20_000).is_empty());
+    let said = answers(&mut gate, &frame("NOPE_USDT"), at(20_001));
+    assert!(said[0].contains("unknown contract NOPE_USDT"), "{said:?}");
+    let said = answers(&mut gate, r#"{"time":1,"channel":"futures.ping"}"#, at(20_002));
+    assert!(said[0].contains("futures.pong"));
+    gate.advance(at(50_003));
+    assert!(outputs(&mut gate).contains(&Output::Cut), "30 s without a frame of the client");
+}
+
+#[test]
+fn hyperliquid_cuts_for_an_unknown_coin_and_counts_by_address() {
+    let mut exchange = at_venue(Venue::Hyperliquid, "usdm", "/ws");
+    let frame = |coin: &str| {
+        format!(
+            r#"{{"method":"subscribe","subscription":{{"type":"candle","coin":"{coin}","interval":"1m"}}}}"#
+        )
+    };
+    let said = answers(&mut exchange, &frame("BTC"), at(1));
+    assert!(said[0].starts_with(r#"{"channel":"subscriptionResponse""#), "{said:?}");
+    let said = answers(&mut exchange, &frame("BTC"), at(2));
+    assert!(said[0].contains("Already subscribed"), "{said:?}");
+    assert!(answers(&mut exchange, &frame("btc"), at(3)).is_empty());
+    exchange.advance(at(200));
+    assert!(outputs(&mut exchange).contains(&Output::Cut));
+    assert_eq!((exchange.connections(), exchange.address_streams()), (0, 0));
+    for number in 10..20 {
+        assert!(exchange.connect(ConnectionId(number), "/ws", at(300)).is_ok(), "{number}");
+    }
+    assert_eq!(exchange.connect(ConnectionId(20), "/ws", at(301)).unwrap_err().status, 429);
 }

@@ -85,7 +85,7 @@ fn truth_tells_closed_candles_only_and_refuses_what_it_cannot_know() {
     // The minute of the start is over by now, the next one runs.
     assert_eq!(opens, [START_MS - 130_000, START_MS - 70_000, START_MS - 10_000]);
     assert!(rows[0]["open"].as_str().unwrap().contains('.'));
-    for wrong in ["symbol=NOSUCH&from=0&to=1", "symbol=BTCUSDT", "contract_type=swap"] {
+    for wrong in ["symbol=NOSUCH&from=0&to=1", "symbol=BTCUSDT&from=x", "contract_type=swap"] {
         assert_eq!(ask(wrong).0, 400, "{wrong}");
     }
 }
