@@ -203,7 +203,7 @@ fn fixed() -> Vec<Variable> {
         row("CONNECTOR_DRAIN_TIMEOUT", "5", Seconds(0.0, DAY_S, |c| &mut c.drain_timeout),
             "How long a stopping server writes what it owes its clients."),
         row("CONNECTOR_PRELOAD", "", Kind::Preload(|c| &mut c.preload),
-            "What to subscribe at start, such as binance:spot:BTCUSDT,ETHUSDT;binance:usdm:BTCUSDT."),
+            "What to subscribe at start, such as binance:usdm:BTCUSDT;okx:swap:BTC-USDT-SWAP."),
         row("CONNECTOR_WAIT", "adaptive", Kind::Wait(|c| &mut c.wait),
             "How hot cores wait: spin (isolated CPUs), adaptive, or park (least CPU)."),
         row("CONNECTOR_SHARDS", "", PlannedCount(1, SHARDS_MAX, |c| &mut c.shards),

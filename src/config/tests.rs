@@ -122,6 +122,7 @@ fn every_kind_refuses_what_it_cannot_mean() {
         ("CONNECTOR_BINANCE_SPOT_WS_URL", "ws://[::1"),
         ("CONNECTOR_BINANCE_SPOT_REST_URL", "http://[::1/"),
         ("CONNECTOR_PRELOAD", "binance:spot:BTC/USDT"),
+        ("CONNECTOR_PRELOAD", "okx:spot:BTC-USDT-SWAP"),
         ("CONNECTOR_BINANCE_SPOT_REST_URL", "http://user@h/"),
         ("CONNECTOR_BINANCE_SPOT_REST_URL", "http://h/?q"),
     ];
@@ -220,6 +221,18 @@ fn a_missing_or_broken_env_file_is_refused_with_its_name() {
     let file = EnvFile::new("broken", "CONNECTOR_WAIT=park\nCONNECTOR_LOG_DIR=two words\n");
     let error = load(&["--env-file", file.path()], &[]).unwrap_err().to_string();
     assert!(error.starts_with(&format!("{}:2: ", file.path())), "{error}");
+}
+
+#[test]
+fn preloaded_symbols_may_hold_colons_slashes_and_signs() {
+    let text =
+        "okx:swap:btc-usdt-swap;hyperliquid:spot:PURR/USDC, @107;hyperliquid:perp:xyz:XYZ100";
+    let preload = run(&[], &[("CONNECTOR_PRELOAD", text)]).preload;
+    let symbols = |at: usize| (preload[at].market.to_string(), preload[at].symbols.join(" "));
+    assert_eq!(preload.len(), 3);
+    assert_eq!(symbols(0), ("okx swap".into(), "BTC-USDT-SWAP".into()));
+    assert_eq!(symbols(1), ("hyperliquid spot".into(), "PURR/USDC @107".into()));
+    assert_eq!(symbols(2), ("hyperliquid usdm".into(), "xyz:XYZ100".into()));
 }
 
 #[test]

@@ -273,7 +273,7 @@ impl Feed {
         let is_empty = session.members.is_empty();
         let words = &*refused.words;
         match refused.kind {
-            RefusalKind::UnknownSymbol => self.reject(id, &Rejection::Unknown(words), now),
+            RefusalKind::UnknownSymbol => self.reject_unknown(id, words, now),
             RefusalKind::TooFast | RefusalKind::Other => {
                 self.reject(id, &Rejection::Refused(words), now);
             }

@@ -32,6 +32,8 @@ struct Listing {
     has_failed: bool,
     /// Instruments that are not to be subscribed before the list is there.
     waiting: Vec<InstrumentId>,
+    /// What the exchange has refused, with its words: told when the list can say what was meant.
+    refused: Vec<(InstrumentId, String)>,
 }
 
 impl Default for Listing {
@@ -42,6 +44,7 @@ impl Default for Listing {
             is_asked: false,
             has_failed: false,
             waiting: Vec::new(),
+            refused: Vec::new(),
         }
     }
 }
@@ -61,6 +64,18 @@ impl Listings {
 }
 
 impl Feed {
+    /// Rejects `id` for the exchange's `words`, once the list is there or known not to come, so that
+    /// the error can name what may have been meant.
+    pub(super) fn reject_unknown(&mut self, id: InstrumentId, words: &str, now: MonoNs) {
+        let Some(stream) = self.streams.stream(id) else { return };
+        let listing = &mut self.listings.markets[stream.instrument.market.index()];
+        if listing.list.is_none() && listing.is_asked && !listing.has_failed {
+            listing.refused.push((id, words.to_owned()));
+        } else {
+            self.reject(id, &Rejection::Unknown(words), now);
+        }
+    }
+
     /// Asks for the lists that are due.
     pub(super) fn ask_lists(&mut self, now: MonoNs) {
         if self.is_stopping || self.listings.deadline().is_none_or(|due| due > now) {
@@ -89,6 +104,7 @@ impl Feed {
         let listing = &mut self.listings.markets[market.index()];
         listing.is_asked = false;
         let waiting = std::mem::take(&mut listing.waiting);
+        let refused = std::mem::take(&mut listing.refused);
         match result {
             Ok(list) if !list.is_empty() => {
                 (listing.list, listing.next_at) = (Some(list), now.after(FRESH));
@@ -102,6 +118,11 @@ impl Feed {
                     let text = format!("no list of instruments: {why}; symbols are tried unseen");
                     self.notice(Severity::Warning, market, text);
                 }
+            }
+        }
+        for (id, words) in refused {
+            if self.streams.stream(id).is_some_and(|stream| stream.is_wanted) {
+                self.reject(id, &Rejection::Unknown(&words), now);
             }
         }
         for id in waiting {

@@ -63,7 +63,8 @@ impl Feed {
         };
         self.market_metrics(market).rejected.increment();
         let colon = if exchange_message.is_empty() { "" } else { ": " };
-        self.notice(Severity::Warning, market, format!("{message}{colon}{exchange_message}"));
+        let text = format!("{symbol} is rejected: {message}{colon}{exchange_message}");
+        self.notice(Severity::Warning, market, text);
         let exchange_message = exchange_message.to_owned();
         let event = FeedEvent::Rejected { instrument: id, message, exchange_message };
         self.outputs.push_back(Output::Event(event));

@@ -14,7 +14,6 @@ use crate::metrics::ConnectionErrorKind;
 use crate::venue::{self, RestError, RestQuery, SymbolCheck};
 
 use super::gate::Gates;
-use super::placing::Rejection;
 use super::plan::Check;
 use super::session::{Phase, Session};
 use super::{Feed, Output};
@@ -196,7 +195,7 @@ impl Feed {
         }
         let idle = self.config.stream_idle_timeout;
         match verdict {
-            SymbolCheck::Unknown { message } => self.reject(id, &Rejection::Unknown(&message), now),
+            SymbolCheck::Unknown { message } => self.reject_unknown(id, &message, now),
             SymbolCheck::Undecided if self.is_long_silent(id, now) => self.lose_silent(id, now),
             SymbolCheck::Undecided => self.recheck(id, fingerprint, idle, now),
             SymbolCheck::Known { fingerprint: new } => match fingerprint {

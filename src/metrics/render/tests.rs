@@ -2,6 +2,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::*;
+use crate::limits::{OPS_OUTPUT_BYTES_MAX, SHARDS_MAX};
 use crate::metrics::CoreMetrics;
 
 fn metrics() -> Metrics {
@@ -122,4 +123,17 @@ fn openmetrics_is_served_where_it_is_asked_for() {
     }
     let plain_first = "application/openmetrics-text;q=0.2,text/plain;q=0.9";
     assert_eq!(Format::accepted(plain_first), Format::Prometheus);
+}
+
+#[test]
+fn a_scrape_of_every_market_and_the_most_shards_fits_its_bound() {
+    let shards: Vec<_> = (0..SHARDS_MAX).map(|_| Arc::new(ShardMetrics::default())).collect();
+    for part in shards.iter().flat_map(|shard| &shard.markets) {
+        part.closed_quotes.add(1_000_000_000_000);
+        part.quote_latency.record_ns(1_000_000_000_000_000);
+    }
+    let core = |index| (format!("shard{index}"), Arc::new(CoreMetrics::default()));
+    let cores = (0..SHARDS_MAX).map(core).collect();
+    let text = render(&Metrics { shards, fanout: Arc::default(), cores }, Format::OpenMetrics);
+    assert!(text.len() < OPS_OUTPUT_BYTES_MAX / 2, "{} bytes", text.len());
 }
