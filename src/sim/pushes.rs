@@ -15,7 +15,6 @@ pub struct Pushed<'a> {
 }
 
 /// Replaces `out` by the push of `candles`, oldest first, at `now_ms` in the exchange's time.
-/// `decimal_sizes`: whether a Gate client asked for volumes with decimals.
 pub fn write_push(
     market: Market,
     out: &mut String,
@@ -66,7 +65,13 @@ pub fn okx_row(
 }
 
 fn bybit(market: Market, out: &mut String, listing: &Listing, candles: &[Pushed<'_>], now_ms: i64) {
-    push(out, &["{\"topic\":\"kline.1.", &listing.name, "\",\"data\":["]);
+    let is_spot = market.contract_type() == ContractType::Spot;
+    let head = if is_spot {
+        "{\"type\":\"snapshot\",\"topic\":\"kline.1."
+    } else {
+        "{\"topic\":\"kline.1."
+    };
+    push(out, &[head, &listing.name, "\",\"data\":["]);
     for (index, pushed) in candles.iter().enumerate() {
         let candle = pushed.candle;
         let amounts = Amounts { market, listing, candle };
@@ -88,7 +93,7 @@ fn bybit(market: Market, out: &mut String, listing: &Listing, candles: &[Pushed<
     }
     out.push_str("],\"ts\":");
     push_number(out, now_ms.unsigned_abs());
-    out.push_str(",\"type\":\"snapshot\"}");
+    out.push_str(if is_spot { "}" } else { ",\"type\":\"snapshot\"}" });
 }
 
 fn gateio(

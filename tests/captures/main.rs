@@ -3,6 +3,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod faithful;
 mod flagged;
 mod mutate;
 mod successor;

@@ -41,7 +41,11 @@ impl Exchange {
             pushes += 1;
             stream.next_push = stream.next_push.after(interval);
         }
-        stream.next_push = stream.next_push.max(now);
+        // What is still due after that is given up, not said at once.
+        let soonest = if self.settings.always_push { now } else { now.after(interval) };
+        if stream.next_push <= now {
+            stream.next_push = soonest;
+        }
         let close = self.time.mono(self.close_at_ms(index, stream.minute));
         stream.next_due = close.min(stream.next_push);
     }
