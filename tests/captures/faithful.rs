@@ -59,7 +59,8 @@ fn push(market: Market, flag: Option<bool>) -> String {
 #[test]
 fn pushes_have_the_fields_and_types_of_the_captured_ones() {
     // Paths that newer messages have and the captured one does not, or the other way round.
-    let cases: [(Venue, &str, Option<bool>, &str, &[&str]); 8] = [
+    type Case = (Venue, &'static str, Option<bool>, &'static str, &'static [&'static str]);
+    let cases: [Case; 8] = [
         (Venue::Okx, "spot", Some(false), "spot.ws.kline.jsonl", &[]),
         (Venue::Okx, "spot", Some(true), "sister-okcoin.spot.ws.kline.jsonl", &[]),
         (Venue::Bybit, "spot", Some(false), "spot.ws.kline.jsonl", &[]),
