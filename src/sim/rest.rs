@@ -1,6 +1,6 @@
 //! The simulated exchanges' REST side: candles, instrument lists and time with their weights, and the
 //! simulator's own questions (`/truth`, `/stats`, `/fault`). Pure: request in, response out. Here
-//! are Binance's answers and what all share; the others' are in [`venues`].
+//! are Binance's answers and what all share; the others' are in `venues`.
 
 mod venues;
 
