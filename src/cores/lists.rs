@@ -66,12 +66,30 @@ impl Lists {
             Ok(_) => FRESH,
             Err((_, wait)) => wait.unwrap_or(RETRY).max(RETRY),
         };
+        if let Err((why, Some(wait))) = &fetched {
+            self.leave_alone(market, why, *wait);
+        }
         let result = fetched.map_err(|(why, _)| why);
         let mut entry = lock(entry);
         entry.found = Some((result.clone(), self.clock.mono().after(life)));
         entry.is_being_fetched = false;
         let askers = std::mem::take(&mut entry.askers).into_iter();
         askers.map(|shard| (shard, OpsAnswer::Listed { market, result: result.clone() })).collect()
+    }
+}
+
+impl Lists {
+    /// The exchange wants a pause: the lists of the markets that share its limits with `market` are
+    /// not asked for either, unless they are there.
+    fn leave_alone(&self, market: Market, why: &str, wait: Duration) {
+        let group = venue::budget_group(market);
+        let until = self.clock.mono().after(wait);
+        for other in Market::all().filter(|&other| venue::budget_group(other) == group) {
+            let mut entry = lock(&self.entries[other.index()]);
+            if !entry.is_being_fetched && !matches!(&entry.found, Some((Ok(_), _))) {
+                entry.found = Some((Err(why.to_owned()), until));
+            }
+        }
     }
 }
 
@@ -159,6 +177,18 @@ mod tests {
         assert_eq!(symbols(&lists.answer(0, linear, ask)), [(0, Ok(2))]);
         assert_eq!(symbols(&lists.answer(3, linear, ask)), [(3, Ok(2))]);
         assert_eq!(asked.borrow().len(), 2, "{:?}", asked.borrow());
+    }
+
+    #[test]
+    fn a_pause_that_the_exchange_wants_holds_for_all_its_markets() {
+        let lists = Lists::new(vec!["http://h".to_owned(); Market::COUNT]);
+        let [swap, spot] = ["swap", "spot"].map(|name| Market::find(Venue::Okx, name).unwrap());
+        let busy = |_: &RestRequest| {
+            Ok(RestResponse { retry_after: Some(Duration::from_secs(60)), ..response(429, "{}") })
+        };
+        assert!(symbols(&lists.answer(0, swap, busy))[0].1.is_err());
+        let spot = lists.answer(0, spot, |_| panic!("asked before the pause is over"));
+        assert!(symbols(&spot)[0].1.is_err());
     }
 
     #[test]

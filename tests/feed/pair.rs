@@ -62,6 +62,8 @@ pub(crate) struct Pair {
     /// What each market lists; for the others there is no list.
     pub(crate) lists: BTreeMap<Market, Arc<SymbolList>>,
     pub(crate) lists_asked: Vec<Market>,
+    /// Whether lists stay unanswered until [`Self::answer_lists`].
+    pub(crate) holds_lists: bool,
     /// Whether published events are taken from the feed.
     pub(crate) is_draining: bool,
 }
@@ -134,6 +136,7 @@ impl Pair {
             rest_answers: VecDeque::new(),
             lists: BTreeMap::new(),
             lists_asked: Vec::new(),
+            holds_lists: false,
             is_draining: true,
         }
     }
@@ -263,6 +266,9 @@ impl Pair {
                 }
                 Output::List { market } => {
                     self.lists_asked.push(market);
+                    if self.holds_lists {
+                        continue;
+                    }
                     let list = self.lists.get(&market).cloned();
                     let result = list.ok_or_else(|| "no list here".to_owned());
                     self.feed.handle_listed(market, result, self.now);
@@ -276,6 +282,16 @@ impl Pair {
         {
             self.published.push(event);
         }
+    }
+
+    /// Answers every list that was asked for.
+    pub(crate) fn answer_lists(&mut self) {
+        for market in std::mem::take(&mut self.lists_asked) {
+            let list = self.lists.get(&market).cloned();
+            let result = list.ok_or_else(|| "no list here".to_owned());
+            self.feed.handle_listed(market, result, self.now);
+        }
+        self.pump();
     }
 
     fn connect(&mut self, session: SessionId, endpoint: Endpoint) {

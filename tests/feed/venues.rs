@@ -314,3 +314,26 @@ fn few_sessions_carry_many_streams_where_the_exchange_allows_few() {
     pair.subscribe_at(2000, market(Venue::Hyperliquid, "spot"), "PURR/USDC");
     assert_eq!(rejected.len() + 1, self::rejected(&pair).len(), "the limit is the address's");
 }
+
+#[test]
+fn a_refusal_waits_for_the_list_that_can_name_what_was_meant() {
+    let spot = market(Venue::Okx, "spot");
+    for has_list in [true, false] {
+        let mut pair = Pair::new();
+        pair.holds_lists = true;
+        if has_list {
+            pair.lists.insert(spot, list(&[("BTC-USDT", None), ("ETH-USDT", None)]));
+        }
+        pair.subscribe_at(0, spot, "BTC-USTD");
+        pair.push(
+            r#"{"event":"error","code":"60018","msg":"Wrong URL or channel:candle1m,instId:BTC-USTD doesn't exist.","connId":"a4"}"#,
+        );
+        assert!(rejected(&pair).is_empty(), "the list is under way");
+        pair.answer_lists();
+        let said = rejected(&pair);
+        assert_eq!(said.len(), 1);
+        let hint = if has_list { "; did you mean BTC-USDT?" } else { "" };
+        assert_eq!(said[0].1, format!("okx spot has no symbol BTC-USTD{hint}"));
+        assert!(said[0].2.contains("doesn't exist"), "its own words stay: {}", said[0].2);
+    }
+}
