@@ -22,7 +22,8 @@ pub(super) fn take_klines(
 ) -> Result<bool, DecodeErrorKind> {
     let latest_open_ms = now.unix_ms().0 + FUTURE_MAX_MS;
     for kline in klines {
-        if streams.find(market, kline.symbol, kline.interval).is_none() {
+        // A single one is looked for only once, below.
+        if klines.len() > 1 && streams.find(market, kline.symbol, kline.interval).is_none() {
             return Err(DecodeErrorKind::Unknown);
         }
         if kline.event_time.is_none() && kline.candle.open_time.0 > latest_open_ms {
@@ -34,7 +35,8 @@ pub(super) fn take_klines(
     }
     let mut is_delivered = false;
     for kline in klines {
-        let Some(stream) = streams.find(market, kline.symbol, kline.interval) else { continue };
+        let stream = streams.find(market, kline.symbol, kline.interval);
+        let stream = stream.ok_or(DecodeErrorKind::Unknown)?;
         if stream.is_wanted {
             take_kline(stream, queue, metrics, kline, now);
             is_delivered = true;
