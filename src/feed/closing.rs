@@ -28,18 +28,18 @@ impl Feed {
             return;
         }
         let mut is_needed = false;
-        for market in Market::all().filter(|&market| venue::finality(market) != Finality::Flag) {
-            for stream in self.streams.wanted(market) {
-                is_needed = true;
-                let Some((_, open)) = &stream.newest_open else { continue };
-                let end = stream.instrument.interval.close_time(open.open_time);
-                let is_closed = stream.series.watermark() >= Some(open.open_time);
-                let is_overdue = end.0 + GRACE_MS < now.unix_ms().0;
-                if is_overdue && !is_closed && !stream.is_closing && stream.ask_close_at <= now.mono
-                {
-                    stream.is_closing = true;
-                    self.questions.push(Purpose::Close, stream.id);
-                }
+        for stream in self.streams.wanted() {
+            if venue::finality(stream.instrument.market) == Finality::Flag {
+                continue;
+            }
+            is_needed = true;
+            let Some((_, open)) = &stream.newest_open else { continue };
+            let end = stream.instrument.interval.close_time(open.open_time);
+            let is_closed = stream.series.watermark() >= Some(open.open_time);
+            let is_overdue = end.0 + GRACE_MS < now.unix_ms().0;
+            if is_overdue && !is_closed && !stream.is_closing && stream.ask_close_at <= now.mono {
+                stream.is_closing = true;
+                self.questions.push(Purpose::Close, stream.id);
             }
         }
         self.next_close_watch = is_needed.then(|| now.mono.after(WATCH_EVERY));

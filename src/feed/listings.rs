@@ -11,7 +11,7 @@ use crate::messages::Severity;
 use crate::venue;
 
 use super::placing::{Admission, Rejection};
-use super::plan::Check;
+use super::plan::{Check, Stream};
 use super::{Feed, Output};
 
 /// The lists of all markets.
@@ -183,7 +183,9 @@ impl Feed {
 
     /// A list has come: what was subscribed before and has not delivered is judged by it.
     fn judge_silent_by_list(&mut self, market: Market, now: MonoNs) {
-        let silent = self.streams.wanted(market).filter(|stream| !stream.is_delivering);
+        let here =
+            |stream: &&mut Stream| stream.instrument.market == market && !stream.is_delivering;
+        let silent = self.streams.wanted().filter(here);
         let silent: Vec<_> = silent
             .map(|stream| (stream.id, stream.instrument.symbol.clone(), stream.check))
             .collect();

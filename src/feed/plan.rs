@@ -103,10 +103,10 @@ impl Streams {
         true
     }
 
-    /// Every stream of `market` that is wanted.
-    pub(super) fn wanted(&mut self, market: Market) -> impl Iterator<Item = &mut Stream> {
+    /// Every stream that is wanted.
+    pub(super) fn wanted(&mut self) -> impl Iterator<Item = &mut Stream> {
         let streams = self.by_id.iter_mut().flatten().map(|stream| &mut **stream);
-        streams.filter(move |stream| stream.is_wanted && stream.instrument.market == market)
+        streams.filter(|stream| stream.is_wanted)
     }
 
     pub(super) fn stream(&self, id: InstrumentId) -> Option<&Stream> {
