@@ -199,7 +199,7 @@ impl Feed {
             SymbolCheck::Undecided if self.is_long_silent(id, now) => self.lose_silent(id, now),
             SymbolCheck::Undecided => self.recheck(id, fingerprint, idle, now),
             SymbolCheck::Known { fingerprint: new } => match fingerprint {
-                Some(old) if old != new => self.judge_silent(id, old, new, now),
+                Some(old) if old != new && new != 0 => self.judge_silent(id, old, new, now),
                 _ => self.recheck(id, Some(new), idle / 2, now),
             },
         }

@@ -66,9 +66,11 @@ pub(super) fn ascending(mut candles: Vec<RestCandle>) -> Vec<RestCandle> {
     candles
 }
 
-/// A hash of the newest candle: another one once anything about it has changed.
+/// A hash of the newest candle with trades: another one once there were more. 0 without any: that
+/// a minute has passed in which nothing was traded is no news.
 pub(super) fn fingerprint(candles: &[RestCandle]) -> u64 {
-    let Some(newest) = candles.last() else { return 0 };
+    let traded = |row: &&RestCandle| row.candle.volume != Decimal::ZERO;
+    let Some(newest) = candles.iter().rev().find(traded) else { return 0 };
     let Candle { open_time, open, high, low, close, volume, quote_volume, trades } = &newest.candle;
     let times = [open_time.0.to_le_bytes(), trades.to_le_bytes()];
     let digits = [open, high, low, close, volume].map(Decimal::as_bytes);

@@ -237,9 +237,10 @@ pub enum RestError {
 /// What the exchange's REST interface says about a symbol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SymbolCheck {
-    /// It knows it. Two answers with other fingerprints: its candle has changed in between.
+    /// It knows it. Two answers with other fingerprints, the later not 0: there were trades in
+    /// between.
     Known {
-        /// A hash of the newest candle.
+        /// A hash of the newest candle with trades; 0 if the newest two have none.
         fingerprint: u64,
     },
     /// It does not; its own words.

@@ -337,3 +337,28 @@ fn a_refusal_waits_for_the_list_that_can_name_what_was_meant() {
         assert!(said[0].2.contains("doesn't exist"), "its own words stay: {}", said[0].2);
     }
 }
+
+#[test]
+fn minutes_without_trades_are_no_reason_to_lose_a_session() {
+    let mut pair = hyperliquid();
+    pair.push(&candle("BTC", 0, "2.0", 3));
+    // As long as it is asked: the traded row, then flat ones, as the exchange shows them late.
+    let flat = |minute| {
+        let row = candle("BTC", minute, "2.0", 0).replace(r#""v":"2.5""#, r#""v":"0.0""#);
+        let row = row[r#"{"channel":"candle","data":"#.len()..row.len() - 1].to_owned();
+        let body = format!("[{row}]").into_bytes();
+        RestResponse { status: 200, retry_after: None, limit_headers: Vec::new(), body }
+    };
+    let start = std::time::UNIX_EPOCH + Duration::from_millis(START_MS.unsigned_abs());
+    for number in 0..300 {
+        let date = httpdate::fmt_http_date(start + SECOND * 30);
+        let answer = if number < 4 { rows(&[(0, "2.0")], &date) } else { flat(1) };
+        pair.rest_answers.push_back(answer);
+    }
+    for _ in 0..60 {
+        pair.pass(SECOND * 5);
+        pair.push(r#"{"channel":"pong"}"#);
+    }
+    assert!(pair.rests.len() > 5, "REST was asked: {}", pair.rests.len());
+    assert_eq!(pair.connects.len(), 1, "{:#?}", pair.notices);
+}
