@@ -105,8 +105,10 @@ pub struct Config {
     pub rest_pool_connections: usize,
     /// REST requests under way at once.
     pub rest_pool_max: usize,
-    /// Accepted and unused so far: closed candles do not wait for the repair of a gap.
+    /// How long closed candles wait for one before them that is missing.
     pub gap_hold_timeout: Duration,
+    /// Closed candles kept of each series, for `history` and `since`.
+    pub history_candles: usize,
     /// The least severe log line about exchanges and their streams.
     pub log_level: LogLevel,
     /// Folder of `connector.log`.
@@ -264,6 +266,7 @@ impl Config {
             rest_pool_connections: 0,
             rest_pool_max: 0,
             gap_hold_timeout: zero,
+            history_candles: 0,
             log_level: LogLevel::default(),
             log_dir: PathBuf::new(),
             wss_host: IpAddr::V4(Ipv4Addr::LOCALHOST),

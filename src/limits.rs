@@ -61,6 +61,29 @@ pub const HTTP_HEAD_PATIENCE: Duration = Duration::from_secs(10);
 /// Source: OKX's whole instrument list over WebSocket is below 4 MiB; a kline push is 300 bytes.
 pub const VENUE_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Windows of one series that are repaired or held back at most, counted from the newest. Older
+/// ones are told as a gap and never repaired. Source: a day of minutes, as far back as OKX's
+/// newest candles reach.
+pub const REPAIR_WINDOWS_MAX: i64 = 1_440;
+
+/// Windows asked for in one REST request. Source: beyond a hundred the exchanges' weights grow, and
+/// an answer is published in one turn.
+pub const REST_ROWS_MAX: usize = 100;
+
+/// REST requests of one shard under way to one exchange. More wait, the urgent before the others.
+/// Source: four answers of 0.2 s are 1,200 a minute.
+pub const RESTS_ASKED_MAX: usize = 4;
+
+/// Smallest and largest `CONNECTOR_HISTORY_CANDLES`. Source: a correction names the values it
+/// replaces, which are looked up there; a day of minutes is 0.4 MB a series.
+pub const HISTORY_CANDLES_MIN: usize = 8;
+/// See [`HISTORY_CANDLES_MIN`].
+pub const HISTORY_CANDLES_MAX: usize = 1_440;
+
+/// How long candles asked for by a client (`history`, `since`) are looked for by REST. Reached: what
+/// is known is sent, or `since` is refused. Source: the longest usual pause after a 429, twice.
+pub const RECALL_PATIENCE: Duration = Duration::from_secs(120);
+
 /// Candles in one message from an exchange. More: a decode error, nothing of it is used.
 /// Source: two at a roll-over (Bybit, Gate), and room for a dialect that repeats a few minutes.
 pub const KLINES_PER_MESSAGE_MAX: usize = 16;

@@ -13,8 +13,36 @@ use crate::market::{CandleUpdate, Instrument, InstrumentId, Market, SymbolList};
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MarketEvent {
-    /// A candle, open or closed.
+    /// What follows is of the newest [`Command::Subscribe`]; what came before is of an earlier one.
+    Begin {
+        /// Whose stream.
+        instrument: InstrumentId,
+    },
+    /// A candle, open or closed. Closed ones come in order, each window once; but corrections, and
+    /// the windows of an earlier gap, which are repaired late.
     Candle(CandleUpdate),
+    /// A window without any trade, of which the exchange makes no candle: in its place among the
+    /// closed candles.
+    Empty {
+        /// Whose window.
+        instrument: InstrumentId,
+        /// Which one.
+        open_time: UnixMs,
+        /// Whether it was asked for by [`Command::Recall`]: no news for anybody else.
+        is_recalled: bool,
+    },
+    /// A closed candle from before the stream's first one, asked for by [`Command::Recall`].
+    Recalled(CandleUpdate),
+    /// All that could be recalled of these windows was said. Everything after `through` comes, or
+    /// has come, as news.
+    RecallEnd {
+        /// Whose windows.
+        instrument: InstrumentId,
+        /// Open time of the first that was asked for.
+        from: UnixMs,
+        /// Open time of the last; before `from` if there were none.
+        through: UnixMs,
+    },
     /// Closed windows that are known to be missing, before the closed candle that follows them.
     Gap {
         /// Whose windows are missing.
@@ -44,8 +72,27 @@ pub enum Command {
         /// The id given with `Subscribe`.
         id: InstrumentId,
     },
+    /// Closed candles from before the stream's first one are wanted: answered in the ring, by
+    /// [`MarketEvent::Recalled`] and at last [`MarketEvent::RecallEnd`].
+    Recall {
+        /// The id given with `Subscribe`.
+        id: InstrumentId,
+        /// The first.
+        from: RecallFrom,
+        /// Open time of the last; `None`: up to where the stream's own candles begin.
+        to: Option<UnixMs>,
+    },
     /// The server is going down: close every session politely and open none.
     Stop,
+}
+
+/// Where closed candles are wanted from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecallFrom {
+    /// So many windows, at least 1, the last one included.
+    Last(u32),
+    /// This window on.
+    Window(UnixMs),
 }
 
 /// A shard to the fan-out core, about sessions and subscriptions. Not ordered with the ring.

@@ -265,6 +265,18 @@ pub struct FeedMetrics {
     pub gap_candles: Counter,
     /// `connector_corrections_total`: closed candles restated.
     pub corrections: Counter,
+    /// `connector_held_total`: closed candles that waited for one before them.
+    pub held: Counter,
+    /// `connector_repaired_total`: windows told as a gap and delivered later.
+    pub repaired: Counter,
+    /// `connector_empty_windows_total`: windows without any trade, told as such.
+    pub empty_windows: Counter,
+    /// `connector_comparisons_total{result="same"}`: closed candles that REST confirmed.
+    pub comparisons_same: Counter,
+    /// `connector_comparisons_total{result="different"}`: those that it restated.
+    pub comparisons_different: Counter,
+    /// `connector_rest_refused_total`: REST requests answered with "too many".
+    pub rest_refused: Counter,
     /// `connector_decode_errors_total`, by [`DecodeErrorKind`].
     pub decode_errors: [Counter; DecodeErrorKind::ALL.len()],
     /// `connector_symbols_rejected_total`: subscriptions refused, by the exchange or its list.
@@ -299,6 +311,12 @@ impl Default for FeedMetrics {
             gaps: Counter::default(),
             gap_candles: Counter::default(),
             corrections: Counter::default(),
+            held: Counter::default(),
+            repaired: Counter::default(),
+            empty_windows: Counter::default(),
+            comparisons_same: Counter::default(),
+            comparisons_different: Counter::default(),
+            rest_refused: Counter::default(),
             decode_errors: Default::default(),
             rejected: Counter::default(),
             closed_by: Default::default(),

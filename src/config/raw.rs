@@ -228,10 +228,9 @@ fn edits(left: &str, right: &str) -> usize {
 
 /// Variables that are read and change nothing, and why. Said only to who sets another value than
 /// the default, not to who has copied the example file.
-const WITHOUT_EFFECT: [(&str, &str); 3] = [
+const WITHOUT_EFFECT: [(&str, &str); 2] = [
     ("CONNECTOR_DEDUPLICATION_…", "a watermark per series keeps duplicates out for ever"),
     ("CONNECTOR_OPEN_QUEUE_MAXSIZE", "open candles are conflated where they would have to wait"),
-    ("CONNECTOR_GAP_HOLD_TIMEOUT", "a gap is told at once, and nothing waits for its repair"),
 ];
 
 /// A misspelling is at most this far from what was meant. Source: a word swapped in (`_S`, `_MS`)

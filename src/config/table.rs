@@ -7,7 +7,10 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use crate::limits::{CLIENT_BUFFER_BYTES_MAX, CLIENT_BUFFER_BYTES_MIN, CPUS_MAX, SHARDS_MAX};
+use crate::limits::{
+    CLIENT_BUFFER_BYTES_MAX, CLIENT_BUFFER_BYTES_MIN, CPUS_MAX, HISTORY_CANDLES_MAX,
+    HISTORY_CANDLES_MIN, SHARDS_MAX,
+};
 use crate::market::{ContractType, Market, Venue};
 use crate::wire::Endpoint;
 
@@ -237,7 +240,9 @@ fn fixed() -> Vec<Variable> {
         row("CONNECTOR_OPEN_QUEUE_MAXSIZE", "0", Count(0, MANY, |c| &mut c.open_queue_max),
             "Accepted, without effect: open candles are conflated where they would have to wait."),
         row("CONNECTOR_GAP_HOLD_TIMEOUT", "5", Seconds(0.0, DAY_S, |c| &mut c.gap_hold_timeout),
-            "Accepted, without effect so far: a gap is told at once, and nothing waits for its repair."),
+            "How long closed candles wait for a missing one before them; then the gap is told."),
+        row("CONNECTOR_HISTORY_CANDLES", "120", Count(HISTORY_CANDLES_MIN, HISTORY_CANDLES_MAX, |c| &mut c.history_candles),
+            "Closed candles kept of each series: how far back `history` and `since` reach; 256 bytes each."),
         row("CONNECTOR_DEDUPLICATION_WINDOW_SECONDS", "120.0", Seconds(0.0, 10_000_000.0, |c| &mut c.deduplication_window),
             "Accepted, without effect: a watermark per series keeps duplicates out for ever."),
         row("CONNECTOR_DEDUPLICATION_MAX_ENTRIES", "10000", Count(0, usize::MAX, |c| &mut c.deduplication_entries_max),

@@ -446,6 +446,7 @@ fn feed_config(config: &Config, tls: &Arc<ClientConfig>, shards: usize) -> FeedC
         breaker_threshold: u32::try_from(config.breaker_failure_threshold).unwrap_or(u32::MAX),
         breaker_recovery: config.breaker_recovery_timeout,
         breaker_half_open_calls: u32::try_from(config.breaker_half_open_calls).unwrap_or(u32::MAX),
+        gap_hold: config.gap_hold_timeout,
         closed_queue_max: config.closed_queue_max,
     }
 }
@@ -462,6 +463,7 @@ fn fanout_config(config: &Config, shards: usize) -> FanoutConfig {
         preload.symbols.iter().map(instrument)
     });
     FanoutConfig {
+        history_candles: config.history_candles,
         subscribe_timeout: config.wss_subscribe_timeout,
         close_linger: config.close_linger,
         client_buffer_max: config.client_buffer_max,

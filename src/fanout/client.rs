@@ -1,6 +1,7 @@
 //! One client: its connection, its subscriptions, and where it stands between accept and close.
 //! Owns its timers and what it is owed; does not know other clients or who publishes.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::clock::{MonoNs, Now, UnixMs};
@@ -10,7 +11,7 @@ use crate::limits::{
 use crate::market::{InstrumentId, Interval, Market};
 use crate::wire::Connection;
 
-use super::hub::Interest;
+use super::hub::{ANY_WINDOW, Interest};
 use super::outbox::{Class, FrameMeta, Outbox};
 use super::{ClientId, FanoutConfig};
 
@@ -106,6 +107,8 @@ pub(super) struct Client {
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) next_key: u32,
     pub(super) outbox: Outbox,
+    /// Subscriptions and series whose past is ready to be sent.
+    pub(super) joins: VecDeque<(u32, InstrumentId)>,
     pub(super) offer: Offer,
     /// Its FIN was read.
     pub(super) is_half_closed: bool,
@@ -143,6 +146,7 @@ impl Client {
             subscriptions: Vec::new(),
             next_key: 0,
             outbox: Outbox::default(),
+            joins: VecDeque::new(),
             offer: Offer::Nothing,
             is_half_closed: false,
             goodbye: None,
@@ -180,6 +184,10 @@ impl Client {
             self.newest_closed = self.newest_closed.max(Some(meta.open_time));
         }
         self.oldest_received = self.oldest_received.or(meta.received);
+        if meta.class != Class::Open && !meta.is_past {
+            let new = interests.iter_mut().filter(|one| one.first == ANY_WINDOW);
+            new.filter(|one| one.wants(meta)).for_each(|one| one.first = meta.open_time);
+        }
         if !meta.is_quote() {
             return false;
         }

@@ -2,7 +2,7 @@
 //! into a buffer that is reused and allocates nothing once that has grown.
 
 use crate::clock::{Now, RFC3339_BYTES, UnixMs, write_rfc3339};
-use crate::market::{CandleUpdate, Instrument, Interval};
+use crate::market::{Candle, CandleUpdate, Instrument, Interval};
 
 /// What is the same in every message about one instrument, rendered once.
 #[derive(Debug)]
@@ -41,12 +41,14 @@ impl Labels {
         self.interval
     }
 
-    /// Appends `update` as `candle_type`, its fields in the order of the client protocol.
+    /// Appends `update` as `candle_type`, its fields in the order of the client protocol; at last
+    /// the candle that it replaces, if there is one.
     pub(super) fn write_candle(
         &self,
         out: &mut Vec<u8>,
         candle_type: CandleType,
         update: &CandleUpdate,
+        replaced: Option<&Candle>,
         now: Now,
     ) {
         let candle = &update.candle;
@@ -60,26 +62,62 @@ impl Labels {
         write_time(out, timestamp.0.saturating_mul(1000), 3);
         out.push(b'"');
         out.extend_from_slice(&self.names);
-        for (name, value) in [
-            (&b",\"open\":"[..], &candle.open),
-            (b",\"high\":", &candle.high),
-            (b",\"low\":", &candle.low),
-            (b",\"close\":", &candle.close),
-            (b",\"volume\":", &candle.volume),
-        ] {
-            out.extend_from_slice(name);
-            out.extend_from_slice(value.as_bytes());
-        }
-        write_unsigned(out, b",\"trade_num\":", candle.trades);
+        write_values(out, candle);
         self.write_identity(out, update);
         out.extend_from_slice(b",\"volume_unit\":\"");
         out.extend_from_slice(self.volume_unit.as_bytes());
         out.push(b'"');
-        if let Some(quote_volume) = &candle.quote_volume {
-            out.extend_from_slice(b",\"quote_volume\":");
-            out.extend_from_slice(quote_volume.as_bytes());
+        write_quote_volume(out, candle);
+        if let Some(replaced) = replaced {
+            out.extend_from_slice(b",\"previous\":{");
+            let start = out.len();
+            write_values(out, replaced);
+            write_quote_volume(out, replaced);
+            // The comma that every field begins with.
+            out.remove(start);
+            out.push(b'}');
         }
         out.push(b'}');
+    }
+
+    /// Appends an `empty`: a window in which nothing was traded.
+    pub(super) fn write_empty(&self, out: &mut Vec<u8>, open_time: UnixMs, now: Now) {
+        self.begin(out, b"empty", now);
+        write_signed(out, b",\"open_time\":", open_time.0);
+        write_signed(out, b",\"close_time\":", self.interval.close_time(open_time).0);
+        write_signed(out, b",\"seq\":", self.interval.seq(open_time));
+        out.extend_from_slice(b",\"source\":\"rest\"}");
+    }
+
+    /// Appends a `history`: the past that was asked for is sent. `counts`: windows that were given,
+    /// and windows that could not be.
+    pub(super) fn write_history(
+        &self,
+        out: &mut Vec<u8>,
+        first: UnixMs,
+        newest: UnixMs,
+        counts: (u64, u64),
+        now: Now,
+    ) {
+        self.begin(out, b"history", now);
+        write_signed(out, b",\"from\":", first.0);
+        write_signed(out, b",\"to\":", newest.0);
+        write_unsigned(out, b",\"count\":", counts.0);
+        write_unsigned(out, b",\"missing\":", counts.1);
+        out.push(b'}');
+    }
+
+    /// From the brace to `interval`.
+    fn begin(&self, out: &mut Vec<u8>, message_type: &[u8], now: Now) {
+        out.extend_from_slice(b"{\"type\":\"");
+        out.extend_from_slice(message_type);
+        out.extend_from_slice(b"\",\"current_time\":\"");
+        write_time(out, now.unix_us, 6);
+        out.push(b'"');
+        out.extend_from_slice(&self.names);
+        out.extend_from_slice(b",\"interval\":\"");
+        out.extend_from_slice(self.interval.name().as_bytes());
+        out.push(b'"');
     }
 
     /// From `is_closed_candle` to `final_by`.
@@ -107,26 +145,46 @@ impl Labels {
     }
 
     /// Appends a `gap` of `missing` windows (at least 1), the first of which opens at
-    /// `first_missing`. `from` and `to` are open times, both missing.
+    /// `first_missing`. `from` and `to` are open times, both missing. `reason`: one word.
     pub(super) fn write_gap(
         &self,
         out: &mut Vec<u8>,
         first_missing: UnixMs,
         missing: u64,
+        reason: &str,
         now: Now,
     ) {
-        out.extend_from_slice(b"{\"type\":\"gap\",\"current_time\":\"");
-        write_time(out, now.unix_us, 6);
-        out.push(b'"');
-        out.extend_from_slice(&self.names);
-        out.extend_from_slice(b",\"interval\":\"");
-        out.extend_from_slice(self.interval.name().as_bytes());
+        self.begin(out, b"gap", now);
         let span = i64::try_from(missing.saturating_sub(1)).unwrap_or(i64::MAX);
         let last = first_missing.0.saturating_add(span.saturating_mul(self.interval.ms()));
-        write_signed(out, b"\",\"from\":", first_missing.0);
+        write_signed(out, b",\"from\":", first_missing.0);
         write_signed(out, b",\"to\":", last);
         write_unsigned(out, b",\"count\":", missing);
-        out.extend_from_slice(b",\"reason\":\"not_received\"}");
+        out.extend_from_slice(b",\"reason\":\"");
+        out.extend_from_slice(reason.as_bytes());
+        out.extend_from_slice(b"\"}");
+    }
+}
+
+/// From `open` to `trade_num`, each with a comma before it.
+fn write_values(out: &mut Vec<u8>, candle: &Candle) {
+    for (name, value) in [
+        (&b",\"open\":"[..], &candle.open),
+        (b",\"high\":", &candle.high),
+        (b",\"low\":", &candle.low),
+        (b",\"close\":", &candle.close),
+        (b",\"volume\":", &candle.volume),
+    ] {
+        out.extend_from_slice(name);
+        out.extend_from_slice(value.as_bytes());
+    }
+    write_unsigned(out, b",\"trade_num\":", candle.trades);
+}
+
+fn write_quote_volume(out: &mut Vec<u8>, candle: &Candle) {
+    if let Some(quote_volume) = &candle.quote_volume {
+        out.extend_from_slice(b",\"quote_volume\":");
+        out.extend_from_slice(quote_volume.as_bytes());
     }
 }
 
@@ -185,7 +243,7 @@ const DIGITS_MAX: usize = 20;
 mod tests {
     use super::*;
     use crate::clock::MonoNs;
-    use crate::market::{Candle, FinalBy, InstrumentId, Market, Source, Venue};
+    use crate::market::{FinalBy, InstrumentId, Market, Source, Venue};
 
     fn labels(symbol: &str) -> Labels {
         let market = Market::find(Venue::Binance, "coinm").unwrap();
@@ -216,7 +274,7 @@ mod tests {
     fn candle_text(labels: &Labels, update: &CandleUpdate, candle_type: CandleType) -> String {
         let mut out = Vec::new();
         let now = Now { mono: MonoNs(0), unix_us: 1_700_000_100_123_456 };
-        labels.write_candle(&mut out, candle_type, update, now);
+        labels.write_candle(&mut out, candle_type, update, None, now);
         String::from_utf8(out).unwrap()
     }
 
@@ -262,7 +320,7 @@ mod tests {
     #[test]
     fn a_gap_names_its_first_and_last_window() {
         let mut out = Vec::new();
-        labels("X").write_gap(&mut out, UnixMs(120_000), 3, Now::default());
+        labels("X").write_gap(&mut out, UnixMs(120_000), 3, "not_received", Now::default());
         let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!((json["from"].as_i64(), json["to"].as_i64()), (Some(120_000), Some(240_000)));
         assert_eq!((json["count"].as_i64(), json["type"].as_str()), (Some(3), Some("gap")));

@@ -10,6 +10,8 @@ use crate::market::instrument::TableFull;
 use crate::market::{CandleUpdate, Instrument, InstrumentId, InstrumentTable};
 
 use super::encode::Labels;
+use super::history::History;
+use super::join::Join;
 use super::outbox::{Class, FrameMeta};
 
 /// One client's interest in one instrument, by one of its subscriptions.
@@ -25,12 +27,23 @@ pub(super) struct Interest {
     pub(super) is_limited: bool,
     /// The subscription has had a quote of this instrument.
     pub(super) is_quoted: bool,
+    /// It waits for the past, and hears nothing before that has been sent.
+    pub(super) is_joining: bool,
+    /// The first window of which it was told how it ended: older ones are repaired for others.
+    /// The beginning of time until there was one.
+    pub(super) first: UnixMs,
 }
+
+/// The beginning of time.
+pub(super) const ANY_WINDOW: UnixMs = UnixMs(i64::MIN);
 
 impl Interest {
     /// Whether the subscription covers such a frame.
     pub(super) fn wants(&self, meta: &FrameMeta) -> bool {
-        !(self.closed_only && meta.class == Class::Open)
+        match meta.class {
+            Class::Open => !self.closed_only && !self.is_joining,
+            _ => meta.is_past || (!self.is_joining && meta.open_time >= self.first),
+        }
     }
 }
 
@@ -52,6 +65,12 @@ pub(super) struct Stream {
     interests: Vec<Interest>,
     /// The newest candle while the stream is live.
     latest: Option<CandleUpdate>,
+    /// Its closed windows.
+    pub(super) history: History,
+    /// Subscriptions that wait for older ones.
+    pub(super) joins: Vec<Join>,
+    /// The shard has not begun yet: what comes is of an earlier subscription.
+    is_starting: bool,
     upstream: Upstream,
     /// Its session is lost: no candle is kept, since a straggler from before is not the state now.
     is_lost: bool,
@@ -76,10 +95,19 @@ impl Stream {
         &mut self.interests[range]
     }
 
-    /// Keeps `update` if it is the newest. Returns whether the stream is live; the update of a
-    /// stream that has ended is late and goes nowhere.
+    /// Whether what comes is of the present subscription; else it is late and goes nowhere.
+    pub(super) fn is_live(&self) -> bool {
+        self.upstream != Upstream::Off && !self.is_starting
+    }
+
+    /// The shard has begun with the present subscription.
+    pub(super) fn start(&mut self) {
+        self.is_starting = false;
+    }
+
+    /// Keeps `update` if it is the newest. Returns whether the stream is live.
     pub(super) fn take(&mut self, update: &CandleUpdate) -> bool {
-        if self.upstream == Upstream::Off {
+        if !self.is_live() {
             return false;
         }
         let open_time = update.candle.open_time;
@@ -94,6 +122,20 @@ impl Stream {
     pub(super) fn latest(&self, now: Now) -> Option<CandleUpdate> {
         let fresh_since = UnixMs(now.unix_ms().0 - 2 * self.labels.interval().ms());
         self.latest.filter(|latest| latest.candle.open_time > fresh_since)
+    }
+
+    /// Returns whether the exchange has to be subscribed now.
+    fn switch_on(&mut self) -> bool {
+        let was = std::mem::replace(&mut self.upstream, Upstream::On);
+        self.is_starting |= was == Upstream::Off;
+        was == Upstream::Off
+    }
+
+    /// Nothing is known of the present any more.
+    fn switch_off(&mut self) {
+        self.upstream = Upstream::Off;
+        (self.latest, self.is_lost, self.history) = (None, false, History::default());
+        self.joins.clear();
     }
 
     fn range(&self, client: u32) -> Range<usize> {
@@ -130,6 +172,9 @@ impl Hub {
                 labels: Labels::new(instrument),
                 interests: Vec::new(),
                 latest: None,
+                history: History::default(),
+                joins: Vec::new(),
+                is_starting: false,
                 upstream: Upstream::Off,
                 is_lost: false,
                 is_preloaded: false,
@@ -152,8 +197,7 @@ impl Hub {
     pub(super) fn preload(&mut self, id: InstrumentId) -> bool {
         let stream = &mut self.streams[id.index()];
         stream.is_preloaded = true;
-        let was = std::mem::replace(&mut stream.upstream, Upstream::On);
-        was == Upstream::Off
+        stream.switch_on()
     }
 
     /// Adds an interest. Returns whether the exchange has to be subscribed now.
@@ -162,8 +206,7 @@ impl Hub {
         let at = stream.position(interest.client, interest.key);
         let at = at.expect_err("a subscription names each of its instruments once");
         stream.interests.insert(at, interest);
-        let was = std::mem::replace(&mut stream.upstream, Upstream::On);
-        was == Upstream::Off
+        stream.switch_on()
     }
 
     /// Removes an interest; `None` if there was none. With the last one the linger begins, and
@@ -177,6 +220,10 @@ impl Hub {
     ) -> Option<(Interest, Option<MonoNs>)> {
         let stream = &mut self.streams[id.index()];
         let interest = stream.interests.remove(stream.position(client, key).ok()?);
+        if interest.is_joining {
+            stream.joins.retain(|join| (join.client.index, join.key) != (client, key));
+            stream.history.unpin();
+        }
         let is_last = stream.interests.is_empty() && !stream.is_preloaded;
         if !is_last || stream.upstream != Upstream::On {
             return Some((interest, None));
@@ -191,8 +238,7 @@ impl Hub {
         let stream = &mut self.streams[id.index()];
         let is_over = matches!(stream.upstream, Upstream::Lingering(until) if until <= now.mono);
         if is_over {
-            stream.upstream = Upstream::Off;
-            (stream.latest, stream.is_lost) = (None, false);
+            stream.switch_off();
         }
         is_over
     }
@@ -222,9 +268,8 @@ impl Hub {
     /// index) that had an interest.
     pub(super) fn reject(&mut self, id: InstrumentId) -> Vec<u32> {
         let Some(stream) = self.streams.get_mut(id.index()) else { return Vec::new() };
-        stream.upstream = Upstream::Off;
+        stream.switch_off();
         stream.is_preloaded = false;
-        (stream.latest, stream.is_lost) = (None, false);
         let mut clients: Vec<u32> = stream.interests.iter().map(|at| at.client).collect();
         clients.dedup();
         clients
@@ -245,7 +290,15 @@ mod tests {
     }
 
     fn interest(client: u32, key: u32) -> Interest {
-        Interest { client, key, closed_only: false, is_limited: false, is_quoted: false }
+        Interest {
+            client,
+            key,
+            closed_only: false,
+            is_limited: false,
+            is_quoted: false,
+            is_joining: false,
+            first: ANY_WINDOW,
+        }
     }
 
     fn at(seconds: u64) -> Now {

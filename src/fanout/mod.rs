@@ -8,7 +8,9 @@
 mod client;
 mod clients;
 mod encode;
+mod history;
 mod hub;
+mod join;
 mod lifecycle;
 mod outbox;
 mod protocol;
@@ -22,13 +24,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now};
-use crate::market::{Instrument, InstrumentId, Market};
+use crate::market::{Instrument, InstrumentId, Market, Settled};
 use crate::messages::{Command, FeedEvent, MarketEvent, Notice, Severity};
 use crate::metrics::FanoutMetrics;
 
 use clients::Clients;
 use hub::Hub;
-use outbox::{Class, FrameMeta, FramePool};
+use outbox::FramePool;
 
 /// What is configurable about the fan-out.
 #[derive(Clone, Debug)]
@@ -45,6 +47,8 @@ pub struct FanoutConfig {
     pub ping_interval: Duration,
     /// Time to answer a ping. Reached: the client is lost.
     pub ping_timeout: Duration,
+    /// Closed windows kept of each series, for `history` and `since`.
+    pub history_candles: usize,
     /// Shards, at least 1.
     pub shards: usize,
     /// How many of them share the instruments of each market, by [`Market::index`]: 1 to `shards`.
@@ -165,18 +169,28 @@ impl Fanout {
         match event {
             MarketEvent::Candle(update) => self.publish_candle(update, now),
             MarketEvent::Gap { instrument, first_missing, missing } => {
+                self.publish_gap(*instrument, *first_missing, *missing, now);
+            }
+            MarketEvent::Empty { instrument, open_time, is_recalled: false } => {
+                self.publish_empty(*instrument, *open_time, now);
+            }
+            MarketEvent::Empty { instrument, open_time, is_recalled: true } => {
+                self.keep_recalled(*instrument, &Settled::Empty { open_time: *open_time });
+            }
+            MarketEvent::Recalled(update) => {
+                self.keep_recalled(update.instrument, &Settled::Candle(*update));
+            }
+            MarketEvent::RecallEnd { instrument, from, through } => {
                 let Some(stream) = self.hub.stream(*instrument) else { return };
-                if !stream.is_wanted() {
-                    return;
+                if stream.is_live() {
+                    stream.history.told(*through);
+                    self.further_joins(*instrument, Some((*from, *through)), now);
                 }
-                self.payload.clear();
-                stream.labels.write_gap(&mut self.payload, *first_missing, *missing, now);
-                let (class, received) = (Class::Gap, None);
-                let open_time = *first_missing;
-                self.publish(
-                    FrameMeta { instrument: *instrument, class, open_time, received },
-                    now,
-                );
+            }
+            MarketEvent::Begin { instrument } => {
+                if let Some(stream) = self.hub.stream(*instrument) {
+                    stream.start();
+                }
             }
         }
     }

@@ -16,6 +16,8 @@ pub(super) enum Class {
     Closed,
     /// A closed candle, restated.
     Correction,
+    /// A window without trades.
+    Empty,
     /// Windows known to be missing.
     Gap,
 }
@@ -31,12 +33,14 @@ pub(super) struct FrameMeta {
     pub(super) open_time: UnixMs,
     /// When the exchange's bytes arrived; `None` if that is not measured.
     pub(super) received: Option<MonoNs>,
+    /// It answers `history` or `since`: counted by no limit.
+    pub(super) is_past: bool,
 }
 
 impl FrameMeta {
     /// Whether it is a `quote`: what `limit` counts.
     pub(super) fn is_quote(&self) -> bool {
-        matches!(self.class, Class::Open | Class::Closed)
+        matches!(self.class, Class::Open | Class::Closed) && !self.is_past
     }
 }
 
@@ -157,7 +161,7 @@ impl Outbox {
                     self.drop_frame(frames, old)
                 })
             }
-            Some(FrameMeta { class: Class::Correction | Class::Gap, .. }) | None => {
+            Some(FrameMeta { class: Class::Correction | Class::Empty | Class::Gap, .. }) | None => {
                 self.ordered.push_back(id);
                 false
             }
@@ -213,7 +217,7 @@ mod tests {
 
     fn meta(instrument: u32, class: Class, minute: i64) -> Option<FrameMeta> {
         let (instrument, open_time) = (InstrumentId(instrument), UnixMs(minute * 60_000));
-        Some(FrameMeta { instrument, class, open_time, received: None })
+        Some(FrameMeta { instrument, class, open_time, received: None, is_past: false })
     }
 
     fn owe(

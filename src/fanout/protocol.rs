@@ -3,7 +3,7 @@
 
 use crate::clock::{Now, RFC3339_BYTES, write_rfc3339};
 use crate::limits::{CLIENT_MESSAGE_BYTES_MAX, SERVER_MESSAGE_BYTES_MAX, SYMBOL_BYTES_MAX};
-use crate::market::{Interval, Market};
+use crate::market::{Interval, Market, Span};
 
 use super::encode::{write_string, write_unsigned};
 
@@ -24,6 +24,8 @@ pub(super) struct Refusal {
     pub(super) symbols: Vec<String>,
     /// The exchange's own words.
     pub(super) exchange_message: Option<String>,
+    /// Windows that cannot be given.
+    pub(super) missing: Vec<Span>,
     /// The request's `id`, as JSON.
     pub(super) id: Option<String>,
 }
@@ -77,6 +79,7 @@ pub(super) fn write_error(out: &mut Vec<u8>, refusal: &Refusal) {
     }
     write_field(out, "exchange_message", refusal.exchange_message.as_deref().map(cut));
     write_field(out, "field", refusal.field);
+    write_missing(out, &refusal.missing);
     write_end(out, refusal.id.as_deref());
 }
 
@@ -216,6 +219,19 @@ fn write_field(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
     }
 }
 
+/// Pairs of first and last open time; of many the newest.
+fn write_missing(out: &mut Vec<u8>, missing: &[Span]) {
+    if missing.is_empty() {
+        return;
+    }
+    let newest = &missing[missing.len().saturating_sub(MISSING_MAX)..];
+    for (at, span) in newest.iter().enumerate() {
+        out.extend_from_slice(if at == 0 { b",\"missing\":[[" } else { b",[" });
+        out.extend_from_slice(format!("{},{}]", span.first.0, span.last.0).as_bytes());
+    }
+    out.push(b']');
+}
+
 fn write_end(out: &mut Vec<u8>, id: Option<&str>) {
     if let Some(id) = id {
         out.extend_from_slice(b",\"id\":");
@@ -235,6 +251,9 @@ fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(MESSAGE_BYTES_MAX)]
 }
 
+/// Most pairs of `missing`, of 30 bytes each.
+const MISSING_MAX: usize = 64;
+
 /// Most bytes of a list of symbols, so that what is around it fits too.
 const SYMBOLS_BYTES_MAX: usize = 48_000;
 
@@ -244,7 +263,10 @@ const MESSAGE_BYTES_MAX: usize = 800;
 /// A subscription without its symbols, and one symbol.
 const SHOWN_BYTES_MAX: usize = 1_024;
 
-const _: () = assert!(SYMBOLS_BYTES_MAX + 2 * 6 * MESSAGE_BYTES_MAX < SERVER_MESSAGE_BYTES_MAX);
+const _: () = assert!(
+    SYMBOLS_BYTES_MAX + 2 * 6 * MESSAGE_BYTES_MAX < SERVER_MESSAGE_BYTES_MAX,
+    "an error names either many symbols or what one misses"
+);
 const _: () = assert!(SERVER_MESSAGE_BYTES_MAX < CLIENT_MESSAGE_BYTES_MAX, "what we send, we read");
 
 #[cfg(test)]

@@ -1,23 +1,30 @@
 //! The way of an update: encoded once, appended to every subscriber that keeps up, owed to those
 //! that do not, and refilled from there as their sockets take bytes.
 
-use crate::clock::Now;
+use crate::clock::{Now, UnixMs};
 use crate::limits::READY_BYTES_MAX;
-use crate::market::{CandleUpdate, InstrumentId, Source};
+use crate::market::{CandleUpdate, InstrumentId, Settled, Source};
 use crate::messages::Severity;
 use crate::wire::write_text_frame;
 
 use super::client::Phase;
 use super::encode::CandleType;
+use super::history::settled;
 use super::outbox::{Class, FrameId, FrameMeta};
 use super::{ClientId, Fanout, Output};
 
 impl Fanout {
-    /// Publishes a candle to all who want it.
+    /// Publishes a candle to all who want it, and keeps it if it is closed.
     pub(super) fn publish_candle(&mut self, update: &CandleUpdate, now: Now) {
         let Some(stream) = self.hub.stream(update.instrument) else { return };
         if !stream.take(update) {
             return;
+        }
+        let kept_max = self.config.history_candles;
+        let mut replaced = None;
+        if update.is_closed() {
+            replaced = stream.history.put(&settled(update), kept_max);
+            stream.history.told(update.candle.open_time);
         }
         if update.source == Source::Ws {
             let hop = now.mono.since(update.received).as_nanos();
@@ -29,11 +36,61 @@ impl Fanout {
         let meta = candle_meta(update);
         let candle_type = match meta.class {
             Class::Correction => CandleType::Correction,
-            Class::Open | Class::Closed | Class::Gap => CandleType::Quote,
+            Class::Open | Class::Closed | Class::Empty | Class::Gap => CandleType::Quote,
         };
         self.payload.clear();
-        stream.labels.write_candle(&mut self.payload, candle_type, update, now);
+        let replaced = replaced.as_ref();
+        stream.labels.write_candle(&mut self.payload, candle_type, update, replaced, now);
         self.publish(meta, now);
+    }
+
+    /// Publishes a window without trades.
+    pub(super) fn publish_empty(&mut self, instrument: InstrumentId, open_time: UnixMs, now: Now) {
+        let Some(stream) = self.hub.stream(instrument).filter(|stream| stream.is_live()) else {
+            return;
+        };
+        stream.history.put(&Settled::Empty { open_time }, self.config.history_candles);
+        stream.history.told(open_time);
+        self.payload.clear();
+        stream.labels.write_empty(&mut self.payload, open_time, now);
+        let meta = FrameMeta {
+            instrument,
+            class: Class::Empty,
+            open_time,
+            received: None,
+            is_past: false,
+        };
+        self.publish(meta, now);
+    }
+
+    /// Publishes that windows are missing.
+    pub(super) fn publish_gap(
+        &mut self,
+        instrument: InstrumentId,
+        first: UnixMs,
+        missing: u64,
+        now: Now,
+    ) {
+        let Some(stream) = self.hub.stream(instrument).filter(|stream| stream.is_live()) else {
+            return;
+        };
+        let span_ms = i64::try_from(missing).unwrap_or(i64::MAX).saturating_sub(1);
+        let span_ms = span_ms.saturating_mul(stream.labels.interval().ms());
+        stream.history.told(UnixMs(first.0.saturating_add(span_ms)));
+        self.payload.clear();
+        stream.labels.write_gap(&mut self.payload, first, missing, "not_received", now);
+        let class = Class::Gap;
+        let meta =
+            FrameMeta { instrument, class, open_time: first, received: None, is_past: false };
+        self.publish(meta, now);
+    }
+
+    /// Keeps a window that somebody asked for.
+    pub(super) fn keep_recalled(&mut self, instrument: InstrumentId, settled: &Settled) {
+        let kept_max = self.config.history_candles;
+        if let Some(stream) = self.hub.stream(instrument).filter(|stream| stream.is_live()) {
+            stream.history.put_recalled(settled, kept_max);
+        }
     }
 
     /// Publishes the message in `payload`: one frame, the same bytes for everybody.
@@ -86,6 +143,14 @@ impl Fanout {
         }
     }
 
+    /// After the past, the running candle.
+    pub(super) fn send_running(&mut self, id: ClientId, key: u32, of: InstrumentId, now: Now) {
+        let newest = self.hub.stream(of).and_then(|stream| stream.latest(now));
+        if newest.is_some_and(|update| !update.is_closed()) {
+            self.send_latest(id, key, of, now);
+        }
+    }
+
     /// Sends a client the newest candle of an instrument that one of its subscriptions has just
     /// begun with. It counts for that subscription alone: for the others it is no news. A closed
     /// candle that another of them has brought already is not sent twice.
@@ -107,7 +172,7 @@ impl Fanout {
         }
         self.payload.clear();
         self.frame.clear();
-        stream.labels.write_candle(&mut self.payload, CandleType::Quote, &update, now);
+        stream.labels.write_candle(&mut self.payload, CandleType::Quote, &update, None, now);
         write_text_frame(&mut self.frame, &self.payload);
         if is_behind {
             let frame = self.frames.insert(&self.frame, Some(meta));
@@ -182,6 +247,7 @@ impl Fanout {
             Phase::Flushing { .. } => self.shut_down(id, now),
             Phase::Live => {
                 self.refill(id, now);
+                self.pump_joins(id, now);
                 self.settle(id, now);
                 self.offer(id);
                 self.arm(id);
@@ -242,6 +308,7 @@ fn candle_meta(update: &CandleUpdate) -> FrameMeta {
         class,
         open_time: update.candle.open_time,
         received: (update.source == Source::Ws).then_some(update.received),
+        is_past: false,
     }
 }
 

@@ -4,6 +4,7 @@
 use simd_json::prelude::*;
 use simd_json::tape::Value;
 
+use crate::clock::UnixMs;
 use crate::limits::{REQUEST_ID_BYTES_MAX, REQUEST_SYMBOLS_MAX, SYMBOL_BYTES_MAX};
 use crate::market::{Interval, Market, Venue};
 
@@ -50,6 +51,17 @@ pub(super) struct Wanted {
     pub(super) limit: u64,
     /// Open candles are not wanted.
     pub(super) closed_only: bool,
+    /// What is wanted of the time before.
+    pub(super) past: Option<Past>,
+}
+
+/// Closed candles that are to come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Past {
+    /// So many, at least 1: those of `history` candles.
+    Last(u32),
+    /// All after this open time.
+    Since(UnixMs),
 }
 
 /// Reads one text message. `text` is used up by the parser.
@@ -136,7 +148,7 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         };
         let symbols = read_symbols(market, symbols)?;
         let interval = self.interval.as_ref().map_or(Ok(Interval::default()), read_interval)?;
-        self.refuse_what_is_not_offered()?;
+        let past = self.past()?;
         let limit = self.limit.as_ref().map_or(Ok(0), read_limit)?;
         let closed_only = match &self.closed_only {
             None => false,
@@ -144,7 +156,7 @@ impl<'tape, 'text> Fields<'tape, 'text> {
                 value.as_bool().ok_or_else(|| wrong_type("closed_only", "true or false"))?
             }
         };
-        Ok(Op::Subscribe(Wanted { market, interval, symbols, limit, closed_only }))
+        Ok(Op::Subscribe(Wanted { market, interval, symbols, limit, closed_only, past }))
     }
 
     fn unsubscribe(&self) -> Result<Op, Box<Refusal>> {
@@ -197,19 +209,27 @@ impl<'tape, 'text> Fields<'tape, 'text> {
             .ok_or_else(missing)
     }
 
-    fn refuse_what_is_not_offered(&self) -> Result<(), Box<Refusal>> {
-        for (name, value) in [("history", &self.history), ("since", &self.since)] {
-            match value.as_ref().map(|value| value.as_u64()) {
-                None | Some(Some(0)) => {}
-                Some(Some(_)) => {
-                    let message =
-                        format!("\"{name}\" is not offered by this server yet; leave it out");
-                    return Err(Refusal::field("not_offered", name, message));
-                }
-                Some(None) => return Err(wrong_type(name, "an integer, 0 or more")),
+    fn past(&self) -> Result<Option<Past>, Box<Refusal>> {
+        let number = |name: &'static str, value: &Option<Value<'_, '_>>, what: &str| {
+            let Some(value) = value else { return Ok(None) };
+            let number = value.as_u64().and_then(|number| i64::try_from(number).ok());
+            number.map(Some).ok_or_else(|| wrong_type(name, what))
+        };
+        let history =
+            number("history", &self.history, "an integer, 0 or more: how many closed candles")?;
+        let since = number("since", &self.since, "an open time in ms since 1970")?;
+        match (history.filter(|&count| count > 0), since) {
+            (None, None) => Ok(None),
+            (Some(count), None) => Ok(Some(Past::Last(u32::try_from(count).unwrap_or(u32::MAX)))),
+            (None, Some(since)) if since > SINCE_MAX => {
+                Err(wrong_type("since", "an open time in ms since 1970"))
+            }
+            (None, Some(since)) => Ok(Some(Past::Since(UnixMs(since)))),
+            (Some(_), Some(_)) => {
+                let message = "\"history\" and \"since\" exclude each other; send one of them";
+                Err(Refusal::field("history_and_since", "since", message.to_owned()))
             }
         }
-        Ok(())
     }
 
     /// The `id`, rendered as JSON.
@@ -398,6 +418,9 @@ const OPS: &str = "subscribe, unsubscribe, list, ping";
 const EXAMPLE: &str =
     r#"one object such as {"exchange":"binance","contract_type":"spot","symbols":["BTCUSDT"]}"#;
 
+/// The year 5138: later is no time in ms.
+const SINCE_MAX: i64 = 100_000_000_000_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -429,7 +452,7 @@ mod tests {
             r#"{"exchange":"BINANCE","contract_type":"spot","symbols":"BTCUSDT","limit":null,
                 "op":null,"id":null,"interval":"1m","history":0,"since":null,"closed_only":true}"#,
         );
-        assert_eq!((wanted.limit, wanted.closed_only), (0, true));
+        assert_eq!((wanted.limit, wanted.closed_only, wanted.past), (0, true, None));
         assert_eq!(wanted.symbols, ["BTCUSDT"]);
     }
 
@@ -483,9 +506,15 @@ mod tests {
             (format!("{{{full},\"limit\":true}}"), "wrong_type", Some("limit"), "integer"),
             (format!("{{{full},\"interval\":\"5m\"}}"), "unknown_interval", Some("interval"), "1m"),
             (format!("{{{full},\"interval\":1}}"), "wrong_type", Some("interval"), "1m"),
-            (format!("{{{full},\"history\":5}}"), "not_offered", Some("history"), "leave it out"),
-            (format!("{{{full},\"since\":5}}"), "not_offered", Some("since"), "leave it out"),
-            (format!("{{{full},\"since\":\"x\"}}"), "wrong_type", Some("since"), "integer"),
+            (format!("{{{full},\"history\":-5}}"), "wrong_type", Some("history"), "integer"),
+            (format!("{{{full},\"since\":\"x\"}}"), "wrong_type", Some("since"), "open time"),
+            (format!("{{{full},\"since\":{}}}", i64::MAX), "wrong_type", Some("since"), "in ms"),
+            (
+                format!("{{{full},\"since\":5,\"history\":5}}"),
+                "history_and_since",
+                Some("since"),
+                "one of them",
+            ),
             (format!("{{{full},\"closed_only\":1}}"), "wrong_type", Some("closed_only"), "true"),
             (format!("{{{full},\"op\":\"dance\"}}"), "unknown_op", Some("op"), "unsubscribe"),
             (format!("{{{full},\"op\":1}}"), "wrong_type", Some("op"), "unsubscribe"),

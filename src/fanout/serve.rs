@@ -3,19 +3,20 @@
 
 use std::collections::HashSet;
 
-use crate::clock::Now;
+use crate::clock::{Now, UnixMs};
 use crate::limits::{CLIENT_SERIES_MAX, INSTRUMENTS_MAX};
-use crate::market::{Instrument, InstrumentId, Market};
+use crate::market::{Instrument, InstrumentId, Market, Span};
 use crate::messages::Command;
 use crate::wire::write_text_frame;
 
 use super::client::{Phase, Subscription};
-use super::hub::Interest;
+use super::hub::{ANY_WINDOW, Interest};
+use super::join::Join;
 use super::protocol::{
     ListWriter, Refusal, Shown, write_error, write_notice, write_pong, write_subscribed,
     write_unsubscribed,
 };
-use super::request::{self, Op, Request, Wanted};
+use super::request::{self, Op, Past, Request, Wanted};
 use super::{ClientId, Fanout, Timer};
 
 impl Fanout {
@@ -62,6 +63,7 @@ impl Fanout {
             let refusal = Refusal::field("too_many_subscriptions", "symbols", message);
             return Err(refusal.about(wanted.market));
         }
+        self.check_past(&wanted, now)?;
         let instruments = self.intern_all(&wanted)?;
         let subscription = Subscription {
             key: 0,
@@ -80,12 +82,58 @@ impl Fanout {
         let shown = Shown { remaining: None, ..shown };
         write_subscribed(&mut self.payload, &shown, subscription.id.as_deref());
         self.send_payload(id);
-        let Some(key) = self.add_subscription(id, subscription) else { return Ok(()) };
+        let past = wanted.past;
+        let Some(key) = self.add_subscription(id, subscription, past.is_some()) else {
+            return Ok(());
+        };
         for instrument in instruments {
+            if let Some(past) = past {
+                self.begin_join(Join::new(id, key, past), instrument, now);
+                continue;
+            }
             self.send_latest(id, key, instrument, now);
             self.end_exhausted(id, now);
         }
         Ok(())
+    }
+
+    /// Refuses what is older than what is kept.
+    fn check_past(&self, wanted: &Wanted, now: Now) -> Result<(), Box<Refusal>> {
+        let kept = self.config.history_candles;
+        let interval = wanted.interval;
+        let refusal = match wanted.past {
+            Some(Past::Last(count)) if usize::try_from(count).unwrap_or(usize::MAX) > kept => {
+                let message = format!(
+                    "\"history\": {count} candles are more than are kept; ask for at most {kept} \
+                     (CONNECTOR_HISTORY_CANDLES)"
+                );
+                Refusal::field("history_too_long", "history", message)
+            }
+            Some(Past::Since(since)) => {
+                let running = interval.open_time(now.unix_ms());
+                let first = UnixMs(interval.open_time(since).0 + interval.ms());
+                let kept_ms = i64::try_from(kept).unwrap_or(i64::MAX).saturating_mul(interval.ms());
+                let oldest = UnixMs(running.0.saturating_sub(kept_ms));
+                let before = UnixMs(oldest.0 - interval.ms());
+                if since > now.unix_ms() {
+                    let message = format!("\"since\": {} lies in the future", since.0);
+                    Refusal::field("since_in_future", "since", message)
+                } else if let Some(missing) = Span::new(first, before) {
+                    let message = format!(
+                        "\"since\": closed candles are kept from open time {} on, {kept} of each \
+                         series (CONNECTOR_HISTORY_CANDLES); \"missing\" cannot be given; ask for \
+                         \"since\":{} or later",
+                        oldest.0, before.0
+                    );
+                    let refusal = Refusal::field("since_too_old", "since", message);
+                    Box::new(Refusal { missing: vec![missing], ..*refusal })
+                } else {
+                    return Ok(());
+                }
+            }
+            _ => return Ok(()),
+        };
+        Err(refusal.about(wanted.market))
     }
 
     /// All or none.
@@ -103,7 +151,12 @@ impl Fanout {
     }
 
     /// Gives the subscription its key and its interests; the exchange is subscribed where need be.
-    fn add_subscription(&mut self, id: ClientId, mut subscription: Subscription) -> Option<u32> {
+    fn add_subscription(
+        &mut self,
+        id: ClientId,
+        mut subscription: Subscription,
+        is_joining: bool,
+    ) -> Option<u32> {
         let client = self.clients.find(id)?;
         let key = client.next_key;
         client.next_key += 1;
@@ -114,6 +167,8 @@ impl Fanout {
             closed_only: subscription.closed_only,
             is_limited: subscription.limit > 0,
             is_quoted: false,
+            is_joining,
+            first: ANY_WINDOW,
         };
         let instruments = subscription.instruments.clone();
         client.subscriptions.push(subscription);
@@ -263,13 +318,32 @@ impl Fanout {
         for key in keys {
             self.leave(id, key, of, now);
         }
-        let refusal = Refusal { id: echo, ..refusal.clone() };
+        self.end_symbol(id, &Refusal { id: echo, ..refusal.clone() }, now);
+    }
+
+    /// Ends one symbol of one subscription with an error.
+    pub(super) fn refuse_symbol(
+        &mut self,
+        id: ClientId,
+        key: u32,
+        of: InstrumentId,
+        refusal: &Refusal,
+        now: Now,
+    ) {
+        let Some(client) = self.clients.find(id) else { return };
+        let echo = client.subscription(key).id.clone();
+        self.leave(id, key, of, now);
+        self.end_symbol(id, &Refusal { id: echo, ..refusal.clone() }, now);
+    }
+
+    /// Says why a symbol has ended. A client that has nothing else is closed.
+    fn end_symbol(&mut self, id: ClientId, refusal: &Refusal, now: Now) {
         let Some(client) = self.clients.find(id) else { return };
         if client.subscriptions.is_empty() {
             self.metrics.client_errors.increment();
-            return self.close_with_error(id, &refusal, now);
+            return self.close_with_error(id, refusal, now);
         }
-        self.send_error(id, &refusal);
+        self.send_error(id, refusal);
         self.settle(id, now);
         self.offer(id);
         self.arm(id);

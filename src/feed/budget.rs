@@ -29,6 +29,15 @@ impl Budget {
         }
     }
 
+    /// Whether less than half of it was used in the window that ends now.
+    pub(super) fn has_slack(&self, now: MonoNs) -> bool {
+        let half = self.count_max / 2;
+        match self.spent.len().checked_sub(half.max(1)) {
+            Some(at) => self.spent[at].after(self.window) <= now,
+            None => true,
+        }
+    }
+
     /// It was done, allowed or not: what cannot wait delays what can.
     pub(super) fn spend(&mut self, now: MonoNs) {
         if self.spent.len() == self.count_max {
@@ -43,8 +52,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn slack_is_what_half_the_budget_leaves() {
+        let mut budget = Budget::new(4, Duration::from_secs(1));
+        let at = |ms: u64| MonoNs(ms * 1_000_000);
+        budget.spend(at(0));
+        assert!(budget.has_slack(at(0)));
+        budget.spend(at(100));
+        assert!(!budget.has_slack(at(999)));
+        assert!(budget.has_slack(at(1000)), "one is forgotten");
+    }
+
+    #[test]
     fn no_window_ever_holds_more() {
         let mut budget = Budget::new(4, Duration::from_secs(1));
+        assert!(budget.has_slack(MonoNs(0)));
         let (mut now, mut done) = (MonoNs(0), Vec::new());
         for step in 0..1000 {
             while budget.ready_at() <= now {

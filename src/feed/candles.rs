@@ -1,21 +1,42 @@
 //! Candles on their way from a message to the ring: verdicts, finality, publishing. The hot path: a
 //! push that fits its series allocates nothing and is logged nowhere.
 
-use crate::clock::{Now, UnixMs};
-use crate::market::{CandleUpdate, FinalBy, Market, Source, Verdict};
+use std::time::Duration;
+
+use crate::clock::{MonoNs, Now, UnixMs};
+use crate::market::{CandleUpdate, FinalBy, InstrumentId, Market, Settled, Source, Verdict};
 use crate::messages::MarketEvent;
 use crate::metrics::{DecodeErrorKind, FeedMetrics};
 use crate::venue::{self, Finality, Kline, Klines};
 
+use super::compare::Comparison;
 use super::plan::{Check, Stream, Streams};
 use super::publish::PublishQueue;
+use super::skew::ExchangeClock;
+
+/// Where candles go, and what is said about them on the way.
+pub(super) struct Way<'feed> {
+    pub(super) queue: &'feed mut PublishQueue,
+    pub(super) metrics: &'feed FeedMetrics,
+    /// Streams whose windows are found to be missing: to be asked about in this turn.
+    pub(super) urgent: &'feed mut Vec<InstrumentId>,
+    pub(super) now: MonoNs,
+    /// How long a closed candle waits at most, if one before it is missing.
+    pub(super) hold: Duration,
+}
+
+impl Way<'_> {
+    fn hold_until(&self) -> MonoNs {
+        self.now.after(self.hold)
+    }
+}
 
 /// Takes every candle of a message, or none: a message that is wrong in one is not to be trusted.
 /// Whether one of them was wanted.
 pub(super) fn take_klines(
     streams: &mut Streams,
-    queue: &mut PublishQueue,
-    metrics: &FeedMetrics,
+    clock: &mut ExchangeClock,
+    way: &mut Way<'_>,
     market: Market,
     klines: &Klines<'_>,
     now: Now,
@@ -37,8 +58,11 @@ pub(super) fn take_klines(
     for kline in klines {
         let stream = streams.find(market, kline.symbol, kline.interval);
         let stream = stream.ok_or(DecodeErrorKind::Unknown)?;
+        if let Some(time) = kline.event_time {
+            clock.note(time, now.mono);
+        }
         if stream.is_wanted {
-            take_kline(stream, queue, metrics, kline, now);
+            take_kline(stream, clock, way, kline, now);
             is_delivered = true;
         }
     }
@@ -47,19 +71,25 @@ pub(super) fn take_klines(
 
 fn take_kline(
     stream: &mut Stream,
-    queue: &mut PublishQueue,
-    metrics: &FeedMetrics,
+    clock: &ExchangeClock,
+    way: &mut Way<'_>,
     kline: &Kline<'_>,
     now: Now,
 ) {
     if let Some(UnixMs(sent_ms)) = kline.event_time {
         let latency_us = now.unix_us.saturating_sub(sent_ms.saturating_mul(1000)).max(0);
-        metrics.quote_latency.record_ns(latency_us.unsigned_abs().saturating_mul(1000));
+        way.metrics.quote_latency.record_ns(latency_us.unsigned_abs().saturating_mul(1000));
     }
     (stream.is_delivering, stream.check) = (true, Check::Idle);
+    stream.rhythm.beat(now.mono);
+    let is_unbroken = std::mem::replace(&mut stream.is_unbroken, true);
+    let is_past = stream.series.watermark() >= Some(kline.candle.open_time);
+    if stream.series.next().is_none() && !is_past {
+        begin(stream, clock, kline, now);
+    }
     let finality = venue::finality(stream.instrument.market);
-    if finality != Finality::Flag {
-        close_predecessor(stream, queue, metrics, kline, now);
+    if finality != Finality::Flag && is_unbroken {
+        close_predecessor(stream, way, kline, now);
     }
     let update = CandleUpdate {
         instrument: stream.id,
@@ -71,30 +101,51 @@ fn take_kline(
         revision: 0,
     };
     if kline.is_closed == Some(true) {
-        return close(stream, queue, metrics, update, FinalBy::Flag);
-    }
-    match stream.series.judge_open(&kline.candle) {
-        Verdict::Open => take_open(stream, queue, metrics, update, kline),
-        Verdict::Late if finality == Finality::Successor && is_afterthought(stream, kline) => {
-            close(stream, queue, metrics, update, FinalBy::Successor);
+        close(stream, way, update, FinalBy::Flag);
+    } else {
+        match stream.series.judge_open(&kline.candle) {
+            Verdict::Open => take_open(stream, way, update, kline),
+            Verdict::Late if finality == Finality::Successor && is_afterthought(stream, kline) => {
+                close(stream, way, update, FinalBy::Successor);
+            }
+            _ => way.metrics.late.increment(),
         }
-        _ => metrics.late.increment(),
+    }
+    note_over(stream, way, is_unbroken, now.mono);
+}
+
+/// The first candle of a stream: its windows are owed from the one in which it was subscribed, by
+/// the exchange's time.
+fn begin(stream: &mut Stream, clock: &ExchangeClock, kline: &Kline<'_>, now: Now) {
+    let interval = stream.instrument.interval;
+    let running = kline.candle.open_time;
+    let here = kline.event_time.unwrap_or_else(|| clock.now(now));
+    let here = here.clamp(running, interval.close_time(running));
+    let since = now.mono.since(stream.wanted_since).saturating_sub(WAY_MAX).as_millis();
+    let wanted = here.0.saturating_sub(i64::try_from(since).unwrap_or(i64::MAX));
+    stream.series.begin(interval.open_time(UnixMs(wanted)).min(running));
+}
+
+/// A message of a later window shows that the next one is over. After a break it was surely missed;
+/// else its end may still be on its way.
+fn note_over(stream: &mut Stream, way: &mut Way<'_>, is_unbroken: bool, now: MonoNs) {
+    let shown = stream.newest_open.as_ref().map(|(_, open)| open.open_time);
+    if stream.series.next() >= shown {
+        stream.repair.over_since = None;
+    } else if !is_unbroken {
+        (stream.repair.over_since, stream.repair.ask_at) = (Some(MonoNs(0)), now);
+        way.urgent.push(stream.id);
+    } else {
+        stream.repair.over_since.get_or_insert(now);
     }
 }
 
 /// The first message of a later window ends the candle before it, if nothing of that one can have
 /// been missed.
-fn close_predecessor(
-    stream: &mut Stream,
-    queue: &mut PublishQueue,
-    metrics: &FeedMetrics,
-    kline: &Kline<'_>,
-    now: Now,
-) {
-    let is_unbroken = std::mem::replace(&mut stream.is_unbroken, true);
+fn close_predecessor(stream: &mut Stream, way: &mut Way<'_>, kline: &Kline<'_>, now: Now) {
     let Some((event_time, candle)) = stream.newest_open else { return };
-    let is_closed = stream.series.watermark() >= Some(candle.open_time);
-    if is_closed || !is_unbroken || kline.candle.open_time <= candle.open_time {
+    let is_closed = stream.series.judge_open(&candle) != Verdict::Open;
+    if is_closed || kline.candle.open_time <= candle.open_time {
         return;
     }
     let update = CandleUpdate {
@@ -106,46 +157,82 @@ fn close_predecessor(
         source: Source::Ws,
         revision: 0,
     };
-    close(stream, queue, metrics, update, FinalBy::Successor);
+    close(stream, way, update, FinalBy::Successor);
 }
 
 /// Whether a candle that was closed by its successor got further trades after all.
 fn is_afterthought(stream: &Stream, kline: &Kline<'_>) -> bool {
-    let closed = stream.series.newest_closed();
-    closed.is_some_and(|closed| {
-        closed.open_time == kline.candle.open_time && closed.trades < kline.candle.trades
-    })
+    let closed = stream.series.published(kline.candle.open_time);
+    closed.is_some_and(|closed| closed.trades < kline.candle.trades)
 }
 
-/// Closes a candle, as far as its series agrees.
-fn close(
-    stream: &mut Stream,
-    queue: &mut PublishQueue,
-    metrics: &FeedMetrics,
-    update: CandleUpdate,
-    final_by: FinalBy,
-) {
-    let verdict = stream.series.close(&update.candle);
-    let revision = if let Verdict::Correction { revision } = verdict { revision } else { 0 };
-    let update = CandleUpdate { final_by: Some(final_by), revision, ..update };
+fn close(stream: &mut Stream, way: &mut Way<'_>, update: CandleUpdate, final_by: FinalBy) {
+    let settled = Settled::Candle(CandleUpdate { final_by: Some(final_by), ..update });
+    settle(stream, way, &settled);
+}
+
+/// Takes what a window came to, as far as its series agrees. Whether it was news.
+pub(super) fn settle(stream: &mut Stream, way: &mut Way<'_>, settled: &Settled) -> bool {
+    let verdict = settle_to(stream, way, settled);
+    !matches!(verdict, Verdict::Duplicate | Verdict::Late | Verdict::Misaligned)
+}
+
+/// The same, with the series' word for it.
+pub(super) fn settle_to(stream: &mut Stream, way: &mut Way<'_>, settled: &Settled) -> Verdict {
+    let verdict = stream.series.settle(settled);
     match verdict {
-        Verdict::Duplicate => metrics.duplicates.increment(),
-        Verdict::Closed | Verdict::Correction { .. } | Verdict::ClosedAfterGap { .. } => {
-            take_closed(stream, queue, metrics, update, verdict);
+        Verdict::Next => {
+            publish(stream, way, settled, 0);
+            release(stream, way);
         }
-        Verdict::Late | Verdict::Open | Verdict::Misaligned => metrics.late.increment(),
+        Verdict::Held => {
+            stream.repair.hold_until.get_or_insert(way.hold_until());
+            stream.repair.ask_at = MonoNs(0);
+            way.metrics.held.increment();
+            way.urgent.push(stream.id);
+        }
+        Verdict::Repaired => {
+            way.metrics.repaired.increment();
+            publish(stream, way, settled, 0);
+        }
+        Verdict::Correction { revision } => {
+            way.metrics.corrections.increment();
+            publish(stream, way, settled, revision);
+        }
+        Verdict::Duplicate => way.metrics.duplicates.increment(),
+        Verdict::Open | Verdict::Late | Verdict::Misaligned => way.metrics.late.increment(),
     }
+    verdict
+}
+
+/// Publishes what waited, as far as nothing before it is missing.
+fn release(stream: &mut Stream, way: &mut Way<'_>) {
+    while let Some(settled) = stream.series.pop_held() {
+        publish(stream, way, &settled, 0);
+    }
+    let hold_until = stream.series.hole().map(|_| way.hold_until());
+    if hold_until.is_none() || stream.repair.hold_until.is_none() {
+        stream.repair.hold_until = hold_until;
+    }
+}
+
+/// The hold is over: the hole is told as a gap, and what waited for it follows.
+pub(super) fn release_given_up(stream: &mut Stream, way: &mut Way<'_>) {
+    let Some(hole) = stream.series.give_up() else { return };
+    let missing = hole.count(stream.instrument.interval);
+    way.metrics.gaps.increment();
+    way.metrics.gap_candles.add(missing);
+    way.metrics.closed_queue_depth.add(1);
+    let (instrument, first_missing) = (stream.id, hole.first);
+    way.queue.push_closed(MarketEvent::Gap { instrument, first_missing, missing });
+    stream.repair.hold_until = None;
+    release(stream, way);
 }
 
 /// An open candle is made ready; where there is no room it replaces the one that waits. Not if it is
 /// older than what was already seen.
-fn take_open(
-    stream: &mut Stream,
-    queue: &mut PublishQueue,
-    metrics: &FeedMetrics,
-    update: CandleUpdate,
-    kline: &Kline<'_>,
-) {
+fn take_open(stream: &mut Stream, way: &mut Way<'_>, update: CandleUpdate, kline: &Kline<'_>) {
+    let Way { queue, metrics, .. } = way;
     if let Some((seen_at, seen)) = &stream.newest_open {
         if (kline.event_time, kline.candle.open_time) == (*seen_at, seen.open_time)
             && *seen == kline.candle
@@ -170,38 +257,38 @@ fn take_open(
     }
 }
 
-/// A closed candle goes behind its gap, and takes an open one of its window or before out of the
-/// queue.
-pub(super) fn take_closed(
-    stream: &mut Stream,
-    queue: &mut PublishQueue,
-    metrics: &FeedMetrics,
-    update: CandleUpdate,
-    verdict: Verdict,
-) {
-    let was_resumed = std::mem::replace(&mut stream.is_resumed, false);
-    if let Verdict::ClosedAfterGap { first_missing, missing } = verdict
-        && !was_resumed
-    {
-        metrics.gaps.increment();
-        metrics.gap_candles.add(missing);
-        metrics.closed_queue_depth.add(1);
-        queue.push_closed(MarketEvent::Gap { instrument: stream.id, first_missing, missing });
-    }
-    if matches!(verdict, Verdict::Correction { .. }) {
-        metrics.corrections.increment();
-    }
-    metrics.closed_quotes.increment();
-    if let Some(final_by) = update.final_by {
-        metrics.closed_by[final_by as usize].increment();
-    }
+/// Makes a settled window ready, and takes an open candle of it or of one before out of the queue.
+fn publish(stream: &mut Stream, way: &mut Way<'_>, settled: &Settled, revision: u16) {
+    let Way { queue, metrics, now, .. } = way;
+    let event = match settled {
+        Settled::Candle(update) => {
+            let update = CandleUpdate { revision, ..*update };
+            metrics.closed_quotes.increment();
+            if let Some(final_by) = update.final_by {
+                metrics.closed_by[final_by as usize].increment();
+            }
+            let sequence = stream.instrument.interval.seq(update.candle.open_time);
+            if stream.repair.compare.is_none() {
+                stream.repair.compare = Comparison::after(&update, sequence, *now);
+            }
+            MarketEvent::Candle(update)
+        }
+        Settled::Empty { open_time } => {
+            metrics.empty_windows.increment();
+            MarketEvent::Empty { instrument: stream.id, open_time: *open_time, is_recalled: false }
+        }
+    };
     metrics.closed_queue_depth.add(1);
-    queue.push_closed(MarketEvent::Candle(update));
-    let is_past = |open: &mut CandleUpdate| open.candle.open_time <= update.candle.open_time;
+    queue.push_closed(event);
+    let end = settled.open_time();
+    let is_past = |open: &mut CandleUpdate| open.candle.open_time <= end;
     if stream.waiting.take_if(is_past).is_some() {
         metrics.open_queue_depth.add(-1);
     }
 }
+
+/// A message may be so long on its way: a window that ended just before the subscription is not owed.
+const WAY_MAX: Duration = Duration::from_secs(1);
 
 /// A candle without an exchange's time beside it that opens later than this after the local clock
 /// is garbled. Source: clocks are minutes off; a replay or a simulation may run days ahead.

@@ -35,6 +35,8 @@ pub(super) struct Group {
     pub(super) rest: Budget,
     /// No REST request is made before, since the exchange said so.
     pub(super) rest_blocked_until: MonoNs,
+    /// REST requests in a row that had no answer.
+    pub(super) rest_failures: u32,
     /// Sessions at once.
     pub(super) sessions_max: usize,
     /// Streams at once.
@@ -83,11 +85,6 @@ impl Gates {
         let group = self.group(market);
         group.rest.ready_at().max(group.rest_blocked_until)
     }
-
-    /// The next time at which a REST request becomes possible somewhere.
-    pub(super) fn next_rest_at(&self, now: MonoNs) -> Option<MonoNs> {
-        Market::all().map(|market| self.rest_at(market)).filter(|&at| at > now).min()
-    }
 }
 
 impl Group {
@@ -104,6 +101,7 @@ impl Group {
             connects_blocked_until: MonoNs(0),
             rest: share(limits.rest_requests, limits.rest_window, carriers),
             rest_blocked_until: MonoNs(0),
+            rest_failures: 0,
             sessions_max: (limits.sessions / carriers).max(1),
             streams_max: (limits.streams / carriers).max(1),
         }

@@ -10,7 +10,7 @@ use crate::metrics::{ConnectionErrorKind, DecodeErrorKind};
 use crate::venue::{self, Klines, Message, RefusalKind, RefusalScope, SubscribeOp};
 use crate::wire::Event;
 
-use super::candles::take_klines;
+use super::candles::{Way, take_klines};
 use super::placing::Rejection;
 use super::plan::Stream;
 use super::publish::{instrument_of, is_closed};
@@ -126,8 +126,10 @@ impl Feed {
 
     fn take_text(&mut self, index: usize, text: &[u8], now: Now) -> bool {
         let market = self.sessions[index].market;
-        let Self { json, streams, queue, metrics, .. } = self;
+        let Self { json, streams, queue, metrics, clocks, urgent, config, .. } = self;
         let metrics = metrics.market(market);
+        let clock = &mut clocks[market.index()];
+        let mut way = Way { queue, metrics, urgent, now: now.mono, hold: config.gap_hold };
         metrics.last_message_ms.set(now.unix_ms().0);
         if venue::is_plain_pong(market, text) {
             return false;
@@ -136,7 +138,7 @@ impl Feed {
             let mut klines = Klines::new();
             match venue::decode(market, root, &mut klines)? {
                 Message::Klines => {
-                    let is_delivered = take_klines(streams, queue, metrics, market, &klines, now)?;
+                    let is_delivered = take_klines(streams, clock, &mut way, market, &klines, now)?;
                     Ok(if is_delivered { Consequence::Delivered } else { Consequence::Nothing })
                 }
                 Message::Accepted { id } => Ok(Consequence::Accepted { id }),
@@ -153,7 +155,7 @@ impl Feed {
         match read.unwrap_or(Err(DecodeErrorKind::Json)) {
             Ok(Consequence::Delivered) if self.sessions[index].has_delivered => {
                 self.sessions[index].last_candle = now.mono;
-                false
+                !self.urgent.is_empty()
             }
             Ok(Consequence::Nothing) => false,
             Ok(consequence) => {

@@ -403,7 +403,7 @@ impl Feed {
     /// moves deadlines to later.
     pub(super) fn refresh(&mut self, now: MonoNs) {
         let questions = self.questions.deadline(now, &self.gates);
-        let others = [questions, self.listings.deadline(), self.next_close_watch];
+        let others = [questions, self.listings.deadline(), self.watch_deadline()];
         let mut deadline = others.into_iter().flatten().min().filter(|_| !self.is_stopping);
         let (mut active, mut wanted) = ([0; Market::COUNT], [0; Market::COUNT]);
         for index in 0..self.sessions.len() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustls::ClientConfig;
 
 use crate::clock::{MonoNs, Now};
-use crate::market::{Market, SymbolList};
+use crate::market::{InstrumentId, Market, SymbolList};
 use crate::messages::{Command, FeedEvent, Notice, RestRequest, RestResponse, Severity};
 use crate::metrics::{ConnectionErrorKind, FeedMetrics, ShardMetrics};
 use crate::wire::Endpoint;
@@ -18,7 +18,7 @@ use crate::wire::json::JsonReader;
 
 mod budget;
 mod candles;
-mod closing;
+mod compare;
 mod gate;
 mod inbound;
 mod lifecycle;
@@ -26,9 +26,14 @@ mod listings;
 mod placing;
 mod plan;
 mod publish;
+mod recall;
+mod repair;
 mod retry;
+mod rows;
 mod session;
 mod silence;
+mod skew;
+mod watch;
 
 use gate::Gates;
 use lifecycle::Socket;
@@ -38,6 +43,7 @@ use publish::PublishQueue;
 use retry::Dice;
 use session::{Phase, Session};
 use silence::Questions;
+use skew::ExchangeClock;
 
 /// What a feed is told about the world. Durations as `CONNECTOR_…` variables name them.
 #[derive(Clone, Debug)]
@@ -68,6 +74,8 @@ pub struct FeedConfig {
     pub breaker_recovery: Duration,
     /// Sessions that a half-open breaker lets try at once.
     pub breaker_half_open_calls: u32,
+    /// How long closed candles wait for one before them that is missing.
+    pub gap_hold: Duration,
     /// Closed candles that may wait for the ring before sockets are no longer read; at least 1.
     pub closed_queue_max: usize,
 }
@@ -131,8 +139,15 @@ pub struct Feed {
     gates: Gates,
     listings: Listings,
     questions: Questions,
-    /// When unclosed candles are next looked for.
-    next_close_watch: Option<MonoNs>,
+    /// What time it is at the exchanges, by [`Market::index`].
+    clocks: Vec<ExchangeClock>,
+    /// Streams to be asked about in this turn.
+    urgent: Vec<InstrumentId>,
+    /// Streams that hold closed candles back.
+    holds: Vec<InstrumentId>,
+    /// When a part of the streams is next looked after, and which.
+    next_watch: Option<MonoNs>,
+    watched_part: usize,
     queue: PublishQueue,
     json: JsonReader,
     outputs: VecDeque<Output>,
@@ -160,7 +175,11 @@ impl Feed {
             gates,
             listings: Listings::default(),
             questions: Questions::default(),
-            next_close_watch: None,
+            clocks: Market::all().map(|_| ExchangeClock::default()).collect(),
+            urgent: Vec::new(),
+            holds: Vec::new(),
+            next_watch: None,
+            watched_part: 0,
             json: JsonReader::default(),
             outputs: VecDeque::new(),
             deadline: None,
@@ -173,6 +192,7 @@ impl Feed {
         match command {
             Command::Subscribe { id, instrument } => self.subscribe(id, &instrument, now.mono),
             Command::Unsubscribe { id } => self.unsubscribe(id, now.mono),
+            Command::Recall { id, from, to } => self.recall(id, from, to, now.mono),
             Command::Stop => self.stop(now.mono),
         }
         self.handle_timeout(now);
@@ -231,7 +251,7 @@ impl Feed {
             self.tend(index, now);
         }
         self.ask_lists(now.mono);
-        self.watch_closes(now);
+        self.watch(now);
         self.ask_questions(now);
         self.refresh(now.mono);
     }

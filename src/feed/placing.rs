@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::MonoNs;
 use crate::market::{Instrument, InstrumentId, Market};
-use crate::messages::{FeedEvent, Severity};
+use crate::messages::{FeedEvent, MarketEvent, Severity};
 use crate::venue;
 
 use super::plan::Check;
@@ -72,17 +72,20 @@ impl Feed {
     }
 
     pub(super) fn subscribe(&mut self, id: InstrumentId, instrument: &Instrument, now: MonoNs) {
-        if self.is_stopping || !self.streams.want(id, instrument) {
+        if self.is_stopping || !self.streams.want(id, instrument, now) {
             return;
         }
         let market = instrument.market;
-        self.market_metrics(market).instruments.add(1);
+        let metrics = self.metrics.market(market);
+        metrics.instruments.add(1);
+        metrics.closed_queue_depth.add(1);
+        self.queue.push_closed(MarketEvent::Begin { instrument: id });
         self.queue.reserve_conflated(self.streams.capacity());
         let symbol = &*instrument.symbol;
         if market.canonical_symbol(symbol).as_deref() != Some(symbol) {
             return self.reject(id, &Rejection::Unknown(""), now);
         }
-        self.arm_close_watch(market, now);
+        self.arm_watch(now);
         match self.admit_listed(id, market, symbol, now) {
             Admission::Now => self.place(id, market, now),
             // The list is asked for, and brings the first on.
@@ -109,6 +112,8 @@ impl Feed {
         };
         stream.is_wanted = false;
         stream.check = Check::Idle;
+        stream.series.suspend();
+        stream.repair.reset();
         let waiting = stream.waiting.take();
         let metrics = self.metrics.market(stream.instrument.market);
         metrics.instruments.add(-1);

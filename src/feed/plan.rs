@@ -2,9 +2,13 @@
 //! the way from a pushed symbol to its stream; opens no session.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::{MonoNs, UnixMs};
 use crate::market::{Candle, CandleUpdate, Instrument, InstrumentId, Interval, Market, Series};
+
+use super::repair::Repair;
+use super::watch::Rhythm;
 
 /// One instrument: its series and what is known of its stream.
 #[derive(Debug)]
@@ -15,18 +19,17 @@ pub(super) struct Stream {
     pub(super) is_wanted: bool,
     /// The watermark outlives sessions and subscriptions, so that nothing is published twice.
     pub(super) series: Series,
-    /// Windows missed while nobody wanted the stream are no gap: set on subscribing again,
-    /// cleared by the first closed candle.
-    pub(super) is_resumed: bool,
+    /// When it was last subscribed: from then on its windows are owed.
+    pub(super) wanted_since: MonoNs,
     /// How often the exchange cut the session when it was asked for this; 0 once it was accepted.
     pub(super) strikes: u8,
     /// Whether nothing of this stream can have been missed since `newest_open` came: only then does
     /// its successor prove that it was the last word.
     pub(super) is_unbroken: bool,
-    /// Whether the exchange is being asked by REST how the candle ended.
-    pub(super) is_closing: bool,
-    /// It is not asked before.
-    pub(super) ask_close_at: MonoNs,
+    /// What REST is to find out about its windows.
+    pub(super) repair: Repair,
+    /// How often it usually delivers.
+    pub(super) rhythm: Rhythm,
     /// The newest open candle published or waiting, with the exchange's time.
     pub(super) newest_open: Option<(Option<UnixMs>, Candle)>,
     /// The open candle that waits for the ring.
@@ -36,6 +39,8 @@ pub(super) struct Stream {
     /// Whether it delivered anything since it was last subscribed by a client.
     pub(super) is_delivering: bool,
     pub(super) check: Check,
+    /// The pause before the next check, if the symbol turns out to be quiet.
+    pub(super) check_wait: Duration,
 }
 
 /// Where the REST check of a stream that never delivered stands.
@@ -50,22 +55,23 @@ pub(super) enum Check {
 }
 
 impl Stream {
-    fn new(id: InstrumentId, instrument: Instrument) -> Self {
+    fn new(id: InstrumentId, instrument: Instrument, now: MonoNs) -> Self {
         Self {
             id,
             series: Series::new(instrument.interval),
             instrument,
             is_wanted: true,
-            is_resumed: false,
+            wanted_since: now,
             strikes: 0,
             is_unbroken: false,
-            is_closing: false,
-            ask_close_at: MonoNs(0),
+            repair: Repair::default(),
+            rhythm: Rhythm::default(),
             newest_open: None,
             waiting: None,
             is_queued: false,
             is_delivering: false,
             check: Check::Idle,
+            check_wait: Duration::ZERO,
         }
     }
 }
@@ -84,12 +90,12 @@ impl Streams {
     }
 
     /// Wants `instrument` under `id`. False if it is wanted already.
-    pub(super) fn want(&mut self, id: InstrumentId, instrument: &Instrument) -> bool {
+    pub(super) fn want(&mut self, id: InstrumentId, instrument: &Instrument, now: MonoNs) -> bool {
         if self.by_id.len() <= id.index() {
             self.by_id.resize_with(id.index() + 1, || None);
         }
         let Some(stream) = &mut self.by_id[id.index()] else {
-            self.by_id[id.index()] = Some(Box::new(Stream::new(id, instrument.clone())));
+            self.by_id[id.index()] = Some(Box::new(Stream::new(id, instrument.clone(), now)));
             let table = &mut self.by_symbol[instrument.market.index()];
             table.insert(instrument.symbol.clone(), instrument.interval, id);
             return true;
@@ -98,14 +104,26 @@ impl Streams {
         if stream.is_wanted {
             return false;
         }
-        (stream.is_wanted, stream.is_resumed, stream.is_delivering) = (true, true, false);
+        (stream.is_wanted, stream.wanted_since, stream.is_delivering) = (true, now, false);
         (stream.check, stream.is_unbroken, stream.strikes) = (Check::Idle, false, 0);
+        (stream.newest_open, stream.rhythm) = (None, Rhythm::default());
+        stream.check_wait = Duration::ZERO;
         true
     }
 
     /// Every stream that is wanted.
     pub(super) fn wanted(&mut self) -> impl Iterator<Item = &mut Stream> {
-        let streams = self.by_id.iter_mut().flatten().map(|stream| &mut **stream);
+        self.wanted_slice(0, 1)
+    }
+
+    /// One of `count` equal parts of what is wanted.
+    pub(super) fn wanted_slice(
+        &mut self,
+        part: usize,
+        count: usize,
+    ) -> impl Iterator<Item = &mut Stream> {
+        let streams = self.by_id.iter_mut().skip(part).step_by(count);
+        let streams = streams.flatten().map(|stream| &mut **stream);
         streams.filter(|stream| stream.is_wanted)
     }
 

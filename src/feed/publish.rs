@@ -90,6 +90,10 @@ pub(super) fn is_closed(event: &MarketEvent) -> bool {
 /// Whose event it is.
 pub(super) fn instrument_of(event: &MarketEvent) -> InstrumentId {
     let (MarketEvent::Candle(CandleUpdate { instrument, .. })
+    | MarketEvent::Recalled(CandleUpdate { instrument, .. })
+    | MarketEvent::Begin { instrument }
+    | MarketEvent::Empty { instrument, .. }
+    | MarketEvent::RecallEnd { instrument, .. }
     | MarketEvent::Gap { instrument, .. }) = event;
     *instrument
 }

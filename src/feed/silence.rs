@@ -8,31 +8,45 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now, UnixMs};
-use crate::market::{Instrument, InstrumentId, Interval, Market};
+use crate::limits::RESTS_ASKED_MAX;
+use crate::market::{Instrument, InstrumentId, Interval, Market, Span};
 use crate::messages::{RestRequest, RestResponse, Severity};
 use crate::metrics::ConnectionErrorKind;
 use crate::venue::{self, RestError, RestQuery, SymbolCheck};
 
 use super::gate::Gates;
 use super::plan::Check;
+use super::recall::recall_span;
+use super::repair::{missing_span, pause};
 use super::session::{Phase, Session};
 use super::{Feed, Output};
 
-/// What an exchange's REST interface is asked about an instrument.
+/// What an exchange's REST interface is asked about an instrument: the urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(super) enum Ask {
+    /// Windows that hold others back, or are over and not closed.
+    Hole,
+    /// What a client wants of the past.
+    Recall,
     /// Whether the symbol exists and has news.
     Symbol,
-    /// How its unclosed candle ended.
-    Close,
+    /// Windows that were given up.
+    Late,
+    /// Whether a closed candle is still what it was.
+    Compare,
+}
+
+impl Ask {
+    const COUNT: usize = 5;
 }
 
 /// Questions under way and waiting.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Questions {
-    /// Instruments to ask about; each at most once for each purpose.
-    waiting: VecDeque<(Purpose, InstrumentId)>,
-    /// Requests under way, at most [`ASKED_MAX`].
+    /// By [`Market::index`] of the [`venue::budget_group`]; by [`Ask`]. Each instrument is in each
+    /// at most once.
+    waiting: Vec<[VecDeque<InstrumentId>; Ask::COUNT]>,
+    /// Requests under way, at most [`RESTS_ASKED_MAX`] of a group.
     asked: Vec<Asked>,
     next_id: u64,
 }
@@ -40,22 +54,52 @@ pub(super) struct Questions {
 #[derive(Debug)]
 struct Asked {
     request: u64,
-    purpose: Purpose,
+    ask: Ask,
+    group: Market,
     instrument: InstrumentId,
+    /// The windows asked for.
+    span: Option<Span>,
     /// When the answer is taken for lost.
     until: MonoNs,
 }
 
+impl Default for Questions {
+    fn default() -> Self {
+        let waiting = Market::all().map(|_| Default::default()).collect();
+        Self { waiting, asked: Vec::new(), next_id: 0 }
+    }
+}
+
 impl Questions {
-    pub(super) fn push(&mut self, purpose: Purpose, id: InstrumentId) {
-        self.waiting.push_back((purpose, id));
+    pub(super) fn push(&mut self, market: Market, ask: Ask, id: InstrumentId) {
+        self.waiting[venue::budget_group(market).index()][ask as usize].push_back(id);
+    }
+
+    /// How many more requests of the group may be under way.
+    fn room(&self, group: Market) -> usize {
+        let asked = self.asked.iter().filter(|asked| asked.group == group).count();
+        RESTS_ASKED_MAX.saturating_sub(asked)
+    }
+
+    /// The next question of the group and what it is about.
+    fn pop(&mut self, group: Market, has_slack: bool) -> Option<(Ask, InstrumentId)> {
+        const ASKS: [Ask; Ask::COUNT] =
+            [Ask::Hole, Ask::Recall, Ask::Symbol, Ask::Late, Ask::Compare];
+        let waiting = &mut self.waiting[group.index()];
+        ASKS.into_iter()
+            .filter(|&ask| has_slack || ask != Ask::Compare)
+            .find_map(|ask| Some((ask, waiting[ask as usize].pop_front()?)))
     }
 
     /// When a waiting question may be asked or an answer is overdue, if nothing else brings it on.
     pub(super) fn deadline(&self, now: MonoNs, gates: &Gates) -> Option<MonoNs> {
-        let has_room = !self.waiting.is_empty() && self.asked.len() < ASKED_MAX;
-        let ask = if has_room { gates.next_rest_at(now) } else { None };
-        ask.into_iter().chain(self.asked.iter().map(|asked| asked.until)).min()
+        let groups = Market::all().filter(|&group| venue::budget_group(group) == group);
+        let with_questions = groups.filter(|&group| {
+            let waiting = &self.waiting[group.index()];
+            waiting.iter().any(|queue| !queue.is_empty()) && self.room(group) > 0
+        });
+        let asks = with_questions.map(|group| gates.rest_at(group).max(now.after(ASK_PAUSE)));
+        asks.chain(self.asked.iter().map(|asked| asked.until)).min()
     }
 }
 
@@ -88,70 +132,90 @@ impl Feed {
                 stream.check = Check::Idle;
             } else if at <= now {
                 stream.check = Check::Asked { fingerprint };
-                self.questions.push(Purpose::Symbol, id);
+                self.questions.push(session.market, Ask::Symbol, id);
             } else {
                 session.next_check = session.next_check.min(at);
             }
         }
     }
 
-    /// Asks as much as may be asked at once.
+    /// Asks as much as may be asked at once. Nothing while the ring is full: answers need room.
     pub(super) fn ask_questions(&mut self, now: Now) {
         while let Some(lost) = self.questions.asked.iter().find(|asked| asked.until <= now.mono) {
             self.finish_question(lost.request, Err("no answer came".to_owned()), now);
         }
-        for _ in 0..self.questions.waiting.len() {
-            if self.questions.asked.len() >= ASKED_MAX || self.is_stopping {
-                return;
-            }
-            let Some((purpose, id)) = self.questions.waiting.pop_front() else { return };
-            let Some(stream) = self.streams.stream_mut(id) else { continue };
-            let market = stream.instrument.market;
-            let is_moot = match purpose {
-                Purpose::Symbol => {
-                    let is_asked = matches!(stream.check, Check::Asked { .. });
-                    if is_asked && stream.is_delivering {
-                        stream.check = Check::Idle;
-                    }
-                    !is_asked || stream.is_delivering
+        if self.is_stopping || !self.queue.has_room() {
+            return;
+        }
+        for group in Market::all().filter(|&market| venue::budget_group(market) == market) {
+            while self.questions.room(group) > 0 && self.gates.rest_at(group) <= now.mono {
+                let has_slack = self.gates.group(group).rest.has_slack(now.mono);
+                let Some((ask, id)) = self.questions.pop(group, has_slack) else { break };
+                if let Some(query) = self.query(ask, id, now) {
+                    self.ask(group, ask, id, query, now.mono);
                 }
-                Purpose::Close => {
-                    let open_time = stream.newest_open.as_ref().map(|(_, open)| open.open_time);
-                    let is_closed = stream.series.watermark() >= open_time;
-                    stream.is_closing &= stream.is_wanted && !is_closed;
-                    !stream.is_closing
-                }
-            };
-            if is_moot {
-                continue;
-            }
-            if self.gates.rest_at(market) > now.mono {
-                self.questions.push(purpose, id);
-            } else {
-                self.ask(purpose, id, now);
             }
         }
     }
 
-    fn ask(&mut self, purpose: Purpose, id: InstrumentId, now: Now) {
-        let Some(stream) = self.streams.stream(id) else { return };
-        let Instrument { market, symbol, interval } = &stream.instrument;
-        let (market, interval) = (*market, *interval);
+    /// The question, unless it is settled already.
+    fn query(&mut self, ask: Ask, id: InstrumentId, now: Now) -> Option<(Option<Span>, RestQuery)> {
+        let stream = self.streams.stream_mut(id)?;
+        let Instrument { market, interval, .. } = stream.instrument;
         let base = &self.config.rest_bases[market.index()];
-        let query = match (purpose, &stream.newest_open) {
-            (Purpose::Close, Some((_, open))) => {
-                let rows = i64::try_from(CLOSE_ROWS_MAX).expect("a small number");
-                let newest = UnixMs(open.open_time.0 + (rows - 1) * interval.ms());
-                let to = interval.open_time(now.unix_ms()).clamp(open.open_time, newest);
-                venue::candles_query(market, base, symbol, interval, open.open_time, to)
+        let exchange_now = self.clocks[market.index()].now(now);
+        let span = match ask {
+            Ask::Symbol => {
+                let is_asked = matches!(stream.check, Check::Asked { .. });
+                if is_asked && stream.is_delivering {
+                    stream.check = Check::Idle;
+                }
+                if !is_asked || stream.is_delivering {
+                    return None;
+                }
+                let symbol = &stream.instrument.symbol;
+                let query = venue::symbol_check_query(market, base, symbol, interval, exchange_now);
+                return Some((None, query));
             }
-            _ => venue::symbol_check_query(market, base, symbol, interval, now.unix_ms()),
-        };
+            Ask::Hole | Ask::Late => {
+                let span = missing_span(stream, exchange_now).filter(|_| stream.is_wanted);
+                stream.repair.is_asking = span.is_some();
+                span
+            }
+            Ask::Recall => {
+                let span = recall_span(stream, exchange_now).filter(|_| stream.is_wanted);
+                stream.repair.is_recalling = span.is_some();
+                if span.is_none() {
+                    self.urgent.push(id);
+                }
+                span
+            }
+            Ask::Compare => {
+                let compare = stream.repair.compare.as_mut()?;
+                compare.is_asking = stream.is_wanted;
+                stream.is_wanted.then(|| compare.span())
+            }
+        }?;
+        let symbol = &self.streams.stream(id)?.instrument.symbol;
+        // One row more shows that the last one asked for is over.
+        let to = UnixMs(span.last.0 + interval.ms());
+        let query = venue::candles_query(market, base, symbol, interval, span.first, to);
+        Some((Some(span), query))
+    }
+
+    fn ask(
+        &mut self,
+        group: Market,
+        ask: Ask,
+        instrument: InstrumentId,
+        (span, query): (Option<Span>, RestQuery),
+        now: MonoNs,
+    ) {
         let request = self.questions.next_id;
         self.questions.next_id += 1;
-        let until = now.mono.after(ANSWER_LOST);
-        self.questions.asked.push(Asked { request, purpose, instrument: id, until });
-        self.gates.group_mut(market).rest.spend(now.mono);
+        let until = now.after(ANSWER_LOST);
+        self.questions.asked.push(Asked { request, ask, group, instrument, span, until });
+        self.gates.group_mut(group).rest.spend(now);
         let RestQuery { url, body, headers } = query;
         self.outputs.push_back(Output::Rest(RestRequest { id: request, url, body, headers }));
     }
@@ -164,14 +228,16 @@ impl Feed {
     ) {
         let asked = &mut self.questions.asked;
         let Some(at) = asked.iter().position(|asked| asked.request == request) else { return };
-        let Asked { purpose, instrument: id, .. } = asked.swap_remove(at);
-        if let (Ok(response), Some(stream)) = (&result, self.streams.stream(id)) {
+        let Asked { ask, instrument: id, span, .. } = asked.swap_remove(at);
+        if let Some(stream) = self.streams.stream(id) {
             let Instrument { market, interval, .. } = stream.instrument;
-            self.note_limits(market, interval, response, now.mono);
+            self.note_limits(market, interval, &result, now);
         }
-        match purpose {
-            Purpose::Symbol => self.finish_check(id, &result, now.mono),
-            Purpose::Close => self.learn_close(id, result, now),
+        match (ask, span) {
+            (Ask::Hole | Ask::Late, Some(span)) => self.learn_missing(id, span, result, now),
+            (Ask::Recall, Some(span)) => self.learn_recalled(id, span, result, now),
+            (Ask::Compare, Some(span)) => self.learn_comparison(id, span, result, now),
+            (_, _) => self.finish_check(id, &result, now.mono),
         }
     }
 
@@ -186,6 +252,9 @@ impl Feed {
         stream.check = Check::Idle;
         let Instrument { market, interval, .. } = stream.instrument;
         let is_settled = stream.is_delivering || !stream.is_wanted;
+        if fingerprint.is_none() {
+            stream.check_wait = Duration::ZERO;
+        }
         let verdict = match result {
             Ok(response) => venue::read_symbol_check(market, &mut self.json, response, interval),
             Err(_) => SymbolCheck::Undecided,
@@ -200,25 +269,55 @@ impl Feed {
             SymbolCheck::Undecided => self.recheck(id, fingerprint, idle, now),
             SymbolCheck::Known { fingerprint: new } => match fingerprint {
                 Some(old) if old != new && new != 0 => self.judge_silent(id, old, new, now),
-                _ => self.recheck(id, Some(new), idle / 2, now),
+                Some(_) => {
+                    let wait = self.next_check_wait(id, idle / 2);
+                    self.recheck(id, Some(new), wait, now);
+                }
+                None => self.recheck(id, Some(new), idle / 2, now),
             },
         }
     }
 
-    /// An exchange that said "too fast" is not asked again before its pause is over.
+    /// An exchange that said "too fast", or that we nearly are, is not asked again before its pause
+    /// is over; and one that does not answer is asked ever more rarely.
     fn note_limits(
         &mut self,
         market: Market,
         interval: Interval,
-        response: &RestResponse,
-        now: MonoNs,
+        result: &Result<RestResponse, String>,
+        now: Now,
     ) {
+        let group = self.gates.group_mut(market);
+        let Ok(response) = result else {
+            group.rest_failures = group.rest_failures.saturating_add(1);
+            let pause = group.rest_failures.checked_sub(FAILURES_MAX).map(pause);
+            let until = now.mono.after(pause.unwrap_or_default());
+            group.rest_blocked_until = group.rest_blocked_until.max(until);
+            return;
+        };
+        group.rest_failures = 0;
+        let exhausted =
+            venue::rest_exhausted(market, response, self.clocks[market.index()].now(now));
+        if let Some(wait) = exhausted {
+            group.rest_blocked_until = group.rest_blocked_until.max(now.mono.after(wait));
+        }
         let read = venue::read_candles(market, &mut self.json, response, interval);
         let Err(RestError::TooFast { wait }) = read else { return };
         let wait = wait.unwrap_or(RETRY_AFTER_DEFAULT);
-        self.gates.group_mut(market).rest_blocked_until = now.after(wait);
+        let until = now.mono.after(wait);
+        let group = self.gates.group_mut(market);
+        group.rest_blocked_until = group.rest_blocked_until.max(until);
+        self.market_metrics(market).rest_refused.increment();
         let text = format!("REST limit reached ({}): asking again in {wait:?}", response.status);
         self.notice(Severity::Warning, market, text);
+    }
+
+    /// A quiet symbol is asked about ever more rarely.
+    fn next_check_wait(&mut self, id: InstrumentId, first: Duration) -> Duration {
+        let Some(stream) = self.streams.stream_mut(id) else { return first };
+        let wait = stream.check_wait.max(first);
+        stream.check_wait = (wait * 2).min(CHECK_WAIT_MAX.max(first));
+        wait
     }
 
     fn recheck(&mut self, id: InstrumentId, fingerprint: Option<u64>, wait: Duration, now: MonoNs) {
@@ -305,9 +404,11 @@ impl Feed {
     }
 }
 
-/// Questions under way at once. Source: a check has weight 2 of 6,000 a minute; four answers of
-/// 0.2 s are 1,200 a minute.
-const ASKED_MAX: usize = 4;
+/// Answers that fail in a row before the pauses begin.
+const FAILURES_MAX: u32 = 3;
+
+/// A question that could not be asked now, for want of room or slack, is looked at again then.
+const ASK_PAUSE: Duration = Duration::from_millis(100);
 
 /// An answer that has not come by then never will: the ops core gave it up long before.
 /// Source: the largest `CONNECTOR_REST_TIMEOUT` that makes sense, twice.
@@ -316,11 +417,11 @@ const ANSWER_LOST: Duration = Duration::from_secs(60);
 /// A silent stream beside delivering ones is asked about this often.
 const RECHECK_LONE: Duration = Duration::from_secs(60);
 
+/// Longest pause between two questions about a symbol that is quiet and may be silent.
+const CHECK_WAIT_MAX: Duration = Duration::from_secs(60);
+
 /// Two whole windows of a minute: even one without trades is pushed when it closes.
 const LONG_SILENCE: Duration = Duration::from_secs(180);
 
 /// The longest window in which an exchange counts its requests.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(60);
-
-/// Candles asked for to close one. Source: after an hour of silence there is nothing to close.
-const CLOSE_ROWS_MAX: usize = 60;

@@ -1,6 +1,7 @@
 //! Exact decimal numbers as the digits an exchange sent. Owns their validation and canonical form;
 //! does no arithmetic and knows no binary floating point.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::num::NonZeroU8;
 
@@ -87,10 +88,40 @@ impl Decimal {
         std::str::from_utf8(self.as_bytes()).expect("parse admits ASCII digits, '-' and '.' only")
     }
 
+    /// Whether the number is zero.
+    pub fn is_zero(&self) -> bool {
+        self.as_bytes() == b"0"
+    }
+
     /// Whether the number is below zero. Prices and volumes never are.
     pub fn is_negative(&self) -> bool {
         self.digits[0] == b'-'
     }
+}
+
+impl PartialOrd for Decimal {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// By value, exactly.
+impl Ord for Decimal {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self.is_negative(), other.is_negative()) {
+            (false, true) => Ordering::Greater,
+            (true, false) => Ordering::Less,
+            (false, false) => cmp_unsigned(self.as_str(), other.as_str()),
+            (true, true) => cmp_unsigned(&other.as_str()[1..], &self.as_str()[1..]),
+        }
+    }
+}
+
+/// Canonical digits: the longer whole part is larger, and fractions compare like words.
+fn cmp_unsigned(left: &str, right: &str) -> Ordering {
+    let split =
+        |text: &str| text.split_once('.').map_or((text.len(), 0), |(w, f)| (w.len(), f.len()));
+    split(left).0.cmp(&split(right).0).then_with(|| left.cmp(right))
 }
 
 impl fmt::Display for Decimal {

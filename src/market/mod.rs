@@ -11,4 +11,4 @@ pub use candle::{Candle, CandleUpdate, FinalBy, Interval, Source};
 pub use decimal::Decimal;
 pub use instrument::{ContractType, Instrument, InstrumentId, InstrumentTable, Market, Venue};
 pub use listing::{Listed, SymbolList};
-pub use series::{Series, Verdict};
+pub use series::{Series, Settled, Span, Verdict};

@@ -1,65 +1,190 @@
-//! The closed candles of one instrument in order: watermark, duplicates, late candles, gaps.
-//! Owns the decision whether a candle may be published as closed; does not fetch, publish or log.
+//! The closed windows of one instrument in order: watermark, duplicates, late candles, holes.
+//! Owns the decision whether a window may be published as closed; does not fetch, publish or log.
+//!
+//! A window that closes behind a hole is held until the hole is filled or given up. So whoever
+//! publishes what [`Series::settle`] calls [`Verdict::Next`], and then what [`Series::pop_held`]
+//! gives, publishes each window once and in order; and what was given up is remembered, and may be
+//! repaired once.
+
+use std::collections::VecDeque;
 
 use crate::clock::UnixMs;
+use crate::limits::REPAIR_WINDOWS_MAX;
 
-use super::candle::{Candle, Interval};
+use super::candle::{Candle, CandleUpdate, Interval};
 
-/// What a candle is to its series.
+/// What a window came to.
+// Nearly all are candles.
+#[allow(clippy::large_enum_variant)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It closed with this candle, whose `final_by` is set.
+    Candle(CandleUpdate),
+    /// Nothing was traded in it, and the exchange makes no candle of it.
+    Empty {
+        /// The window.
+        open_time: UnixMs,
+    },
+}
+
+impl Settled {
+    /// The window's start.
+    pub fn open_time(&self) -> UnixMs {
+        match self {
+            Self::Candle(update) => update.candle.open_time,
+            Self::Empty { open_time } => *open_time,
+        }
+    }
+
+    fn candle(&self) -> Option<Candle> {
+        match self {
+            Self::Candle(update) => Some(update.candle),
+            Self::Empty { .. } => None,
+        }
+    }
+}
+
+/// What a candle or a window is to its series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// A running candle at or after the newest window seen: publish as open.
+    /// A running candle of a window that is not closed: publish as open.
     Open,
-    /// The next closed candle: publish as closed.
-    Closed,
-    /// A closed candle after a hole of `missing` windows that were never closed: publish as closed,
-    /// report the gap once.
-    ClosedAfterGap {
-        /// Open time of the first missing window.
-        first_missing: UnixMs,
-        /// How many windows are missing, at least 1.
-        missing: u64,
-    },
-    /// The newest closed candle once more, equal in every field: drop.
+    /// The next window: publish it, then what [`Series::pop_held`] gives.
+    Next,
+    /// A later window, held until those before it are known or given up.
+    Held,
+    /// A window that was given up as missing: publish it, late.
+    Repaired,
+    /// Known already, equal in every field: drop.
     Duplicate,
-    /// The newest closed candle with other values: a restatement.
+    /// Published already with other values: a restatement, to be published.
     Correction {
         /// Its revision, from 1.
         revision: u16,
     },
-    /// Older than the newest closed candle, or a running candle of a window that is already closed:
-    /// drop.
+    /// Older than what is remembered, or a running candle of a window that is already closed: drop.
     Late,
     /// The open time is no multiple of the interval: drop, count as a decode error.
     Misaligned,
 }
 
-/// Watermark and newest closed candle of one instrument.
+/// Windows from the first to the last, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Open time of the first.
+    pub first: UnixMs,
+    /// Open time of the last, not before the first.
+    pub last: UnixMs,
+}
+
+impl Span {
+    /// The windows of `interval` from `first` to `last`; `None` if there are none.
+    pub fn new(first: UnixMs, last: UnixMs) -> Option<Self> {
+        (first <= last).then_some(Self { first, last })
+    }
+
+    /// How many windows.
+    pub fn count(&self, interval: Interval) -> u64 {
+        ((self.last.0 - self.first.0) / interval.ms() + 1).unsigned_abs()
+    }
+
+    /// Whether `open_time` is one of them.
+    pub fn contains(&self, open_time: UnixMs) -> bool {
+        (self.first..=self.last).contains(&open_time)
+    }
+
+    /// The first `count` windows at most; `count` at least 1.
+    pub fn head(self, count: i64, interval: Interval) -> Self {
+        let last = self.last.min(UnixMs(self.first.0 + (count - 1) * interval.ms()));
+        Self { last, ..self }
+    }
+
+    /// The last `count` windows at most; `count` at least 1.
+    pub fn tail(self, count: i64, interval: Interval) -> Self {
+        let first = self.first.max(UnixMs(self.last.0 - (count - 1) * interval.ms()));
+        Self { first, ..self }
+    }
+}
+
+/// A window that was published, as far back as restatements are understood.
+#[derive(Clone, Copy, Debug)]
+struct Published {
+    open_time: UnixMs,
+    /// `None`: it was empty.
+    candle: Option<Candle>,
+    revision: u16,
+}
+
+/// The windows of one instrument, from the first that was to be published.
 #[derive(Clone, Debug)]
 pub struct Series {
     interval: Interval,
-    /// The newest closed candle published; its open time is the watermark.
+    /// The window to be published next; `None` until the series has begun.
     ///
-    /// Invariant: the open time never decreases. A candle at it is a duplicate or a correction,
-    /// below it late; a jump of more than one interval is a gap, reported once.
-    newest_closed: Option<Candle>,
-    revision: u16,
+    /// Invariant: it never goes back, but by [`Self::suspend`] and only to `None`; then it begins
+    /// anew after the watermark.
+    next: Option<UnixMs>,
+    /// Open time of the newest window published or given up.
+    watermark: Option<UnixMs>,
+    /// Oldest first, ascending.
+    published: VecDeque<Published>,
+    /// Windows after `next`, ascending.
+    held: VecDeque<Settled>,
+    /// Given up, and not repaired yet: ascending, apart from each other.
+    missing: Vec<Span>,
 }
 
 impl Series {
     /// A series that has published nothing.
     pub fn new(interval: Interval) -> Self {
-        Self { interval, newest_closed: None, revision: 0 }
+        Self {
+            interval,
+            next: None,
+            watermark: None,
+            published: VecDeque::new(),
+            held: VecDeque::new(),
+            missing: Vec::new(),
+        }
     }
 
-    /// Open time of the newest closed candle published.
+    /// From `at` on every window is owed, if the series has not begun yet. Never before what was
+    /// already published.
+    pub fn begin(&mut self, at: UnixMs) {
+        let after = self.watermark.map(|watermark| UnixMs(watermark.0 + self.interval.ms()));
+        self.next.get_or_insert(after.map_or(at, |after| after.max(at)));
+    }
+
+    /// Nothing is owed until the series begins anew: nobody wants it.
+    pub fn suspend(&mut self) {
+        self.next = None;
+        self.held.clear();
+        self.missing.clear();
+    }
+
+    /// The window to be published next, once the series has begun.
+    pub fn next(&self) -> Option<UnixMs> {
+        self.next
+    }
+
+    /// Open time of the newest window that was published or given up.
     pub fn watermark(&self) -> Option<UnixMs> {
-        self.newest_closed.map(|candle| candle.open_time)
+        self.watermark
     }
 
-    /// The newest closed candle published.
-    pub fn newest_closed(&self) -> Option<&Candle> {
-        self.newest_closed.as_ref()
+    /// The candle published for this window, if it is one of the newest few and was not empty.
+    pub fn published(&self, open_time: UnixMs) -> Option<&Candle> {
+        self.remembered(open_time)?.candle.as_ref()
+    }
+
+    /// The windows that hold back a later one.
+    pub fn hole(&self) -> Option<Span> {
+        let last = UnixMs(self.held.front()?.open_time().0 - self.interval.ms());
+        Span::new(self.next?, last)
+    }
+
+    /// What was given up and is not repaired, the oldest first.
+    pub fn missing(&self) -> &[Span] {
+        &self.missing
     }
 
     /// Judges a running candle. Changes nothing.
@@ -67,52 +192,140 @@ impl Series {
         if !self.interval.is_aligned(candle.open_time) {
             return Verdict::Misaligned;
         }
-        match self.watermark() {
+        match self.watermark {
             Some(watermark) if candle.open_time <= watermark => Verdict::Late,
+            _ if self.is_held(candle.open_time) => Verdict::Late,
             _ => Verdict::Open,
         }
     }
 
-    /// Judges a closed candle, and moves the watermark if it is new.
-    pub fn close(&mut self, candle: &Candle) -> Verdict {
-        if !self.interval.is_aligned(candle.open_time) {
+    /// Takes what a window came to, and says what is to be done with it. The first window begins
+    /// the series if nothing else has.
+    pub fn settle(&mut self, settled: &Settled) -> Verdict {
+        let open_time = settled.open_time();
+        if !self.interval.is_aligned(open_time) {
             return Verdict::Misaligned;
         }
-        let Some(newest) = self.newest_closed else {
-            return self.advance(candle, Verdict::Closed);
-        };
-        let step_ms = candle.open_time.0 - newest.open_time.0;
-        match step_ms {
-            ..0 => Verdict::Late,
-            0 if *candle == newest => Verdict::Duplicate,
-            0 => {
-                self.newest_closed = Some(*candle);
-                self.revision = self.revision.saturating_add(1);
-                Verdict::Correction { revision: self.revision }
+        if self.next.is_none() && self.watermark.is_none_or(|watermark| open_time > watermark) {
+            self.begin(open_time);
+        }
+        match self.next {
+            Some(next) if open_time == next => {
+                self.advance(settled);
+                Verdict::Next
             }
-            _ if step_ms == self.interval.ms() => self.advance(candle, Verdict::Closed),
-            _ => {
-                let first_missing = UnixMs(newest.open_time.0 + self.interval.ms());
-                let missing = (step_ms / self.interval.ms() - 1).unsigned_abs();
-                self.advance(candle, Verdict::ClosedAfterGap { first_missing, missing })
+            Some(next) if open_time > next => self.hold(settled),
+            _ => self.settle_past(settled),
+        }
+    }
+
+    /// The next window, if it was held and nothing is missing before it any more.
+    pub fn pop_held(&mut self) -> Option<Settled> {
+        self.held.front().filter(|held| Some(held.open_time()) == self.next)?;
+        let settled = self.held.pop_front()?;
+        self.advance(&settled);
+        Some(settled)
+    }
+
+    /// Gives up the windows that hold back a later one, which [`Self::pop_held`] then gives.
+    pub fn give_up(&mut self) -> Option<Span> {
+        let hole = self.hole()?;
+        self.watermark = Some(hole.last);
+        self.next = Some(UnixMs(hole.last.0 + self.interval.ms()));
+        self.missing.push(hole);
+        let oldest = UnixMs(hole.last.0 - REPAIR_WINDOWS_MAX * self.interval.ms());
+        self.missing.retain_mut(|span| {
+            span.first = span.first.max(oldest);
+            span.first <= span.last
+        });
+        Some(hole)
+    }
+
+    fn is_held(&self, open_time: UnixMs) -> bool {
+        !self.held.is_empty() && self.find_held(open_time).is_ok()
+    }
+
+    fn find_held(&self, open_time: UnixMs) -> Result<usize, usize> {
+        self.held.binary_search_by_key(&open_time, Settled::open_time)
+    }
+
+    fn remembered(&self, open_time: UnixMs) -> Option<&Published> {
+        self.published.iter().rev().find(|published| published.open_time == open_time)
+    }
+
+    fn hold(&mut self, settled: &Settled) -> Verdict {
+        match self.find_held(settled.open_time()) {
+            Ok(at) if self.held[at].candle() == settled.candle() => Verdict::Duplicate,
+            // Restated before it was published: the later word counts.
+            Ok(at) => {
+                self.held[at] = *settled;
+                Verdict::Held
+            }
+            Err(at) => {
+                self.held.insert(at, *settled);
+                Verdict::Held
             }
         }
     }
 
-    fn advance(&mut self, candle: &Candle, verdict: Verdict) -> Verdict {
-        if let Some(watermark) = self.watermark() {
-            assert!(candle.open_time > watermark, "the watermark never goes back");
+    fn settle_past(&mut self, settled: &Settled) -> Verdict {
+        let open_time = settled.open_time();
+        if self.take_missing(open_time) {
+            return Verdict::Repaired;
         }
-        self.newest_closed = Some(*candle);
-        self.revision = 0;
-        verdict
+        let mut newest = self.published.iter_mut().rev();
+        let Some(published) = newest.find(|published| published.open_time == open_time) else {
+            return Verdict::Late;
+        };
+        match settled.candle() {
+            // That nothing was traded is not said against a candle.
+            None => Verdict::Duplicate,
+            candle if candle == published.candle => Verdict::Duplicate,
+            candle => {
+                published.candle = candle;
+                published.revision = published.revision.saturating_add(1);
+                Verdict::Correction { revision: published.revision }
+            }
+        }
+    }
+
+    /// Takes `open_time` out of what is missing. True if it was there.
+    fn take_missing(&mut self, open_time: UnixMs) -> bool {
+        let step = self.interval.ms();
+        let Some(at) = self.missing.iter().position(|span| span.contains(open_time)) else {
+            return false;
+        };
+        let span = self.missing.remove(at);
+        let before = Span::new(span.first, UnixMs(open_time.0 - step));
+        let after = Span::new(UnixMs(open_time.0 + step), span.last);
+        self.missing.splice(at..at, before.into_iter().chain(after));
+        true
+    }
+
+    fn advance(&mut self, settled: &Settled) {
+        let open_time = settled.open_time();
+        assert!(
+            self.watermark.is_none_or(|mark| open_time > mark),
+            "the watermark never goes back"
+        );
+        self.watermark = Some(open_time);
+        self.next = Some(UnixMs(open_time.0 + self.interval.ms()));
+        if self.published.len() == REMEMBERED {
+            self.published.pop_front();
+        }
+        self.published.push_back(Published { open_time, candle: settled.candle(), revision: 0 });
     }
 }
+
+/// How many published windows a restatement can still reach.
+/// Source: restatements were seen within seconds of the close, and design allows for minutes.
+const REMEMBERED: usize = 4;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::market::Decimal;
+    use crate::clock::MonoNs;
+    use crate::market::{Decimal, FinalBy, InstrumentId, Source};
     use proptest::prelude::*;
 
     fn candle(minute: i64, close: &str) -> Candle {
@@ -129,75 +342,178 @@ mod tests {
         }
     }
 
+    fn closed(minute: i64, close: &str) -> Settled {
+        Settled::Candle(CandleUpdate {
+            instrument: InstrumentId(0),
+            candle: candle(minute, close),
+            event_time: None,
+            received: MonoNs(0),
+            final_by: Some(FinalBy::Flag),
+            source: Source::Ws,
+            revision: 0,
+        })
+    }
+
+    fn empty(minute: i64) -> Settled {
+        Settled::Empty { open_time: UnixMs(minute * 60_000) }
+    }
+
+    fn span(first: i64, last: i64) -> Span {
+        Span { first: UnixMs(first * 60_000), last: UnixMs(last * 60_000) }
+    }
+
+    fn held(series: &mut Series) -> Vec<i64> {
+        std::iter::from_fn(|| series.pop_held()).map(|one| one.open_time().0 / 60_000).collect()
+    }
+
     #[test]
     fn each_window_closes_once() {
         let mut series = Series::new(Interval::M1);
-        assert_eq!(series.close(&candle(1, "1")), Verdict::Closed);
-        assert_eq!(series.close(&candle(1, "1")), Verdict::Duplicate);
-        assert_eq!(series.close(&candle(2, "1")), Verdict::Closed);
-        assert_eq!(series.close(&candle(1, "1")), Verdict::Late);
+        assert_eq!(series.settle(&closed(1, "1")), Verdict::Next);
+        assert_eq!(series.settle(&closed(1, "1")), Verdict::Duplicate);
+        assert_eq!(series.settle(&closed(2, "1")), Verdict::Next);
+        assert_eq!(series.settle(&closed(1, "1")), Verdict::Duplicate);
+        assert_eq!(series.settle(&closed(0, "1")), Verdict::Late);
         assert_eq!(series.watermark(), Some(UnixMs(120_000)));
     }
 
     #[test]
     fn a_restated_close_is_a_correction_with_its_own_revision() {
         let mut series = Series::new(Interval::M1);
-        series.close(&candle(1, "1"));
-        assert_eq!(series.close(&candle(1, "2")), Verdict::Correction { revision: 1 });
-        assert_eq!(series.close(&candle(1, "2")), Verdict::Duplicate);
-        assert_eq!(series.close(&candle(1, "3")), Verdict::Correction { revision: 2 });
-        assert_eq!(series.close(&candle(2, "3")), Verdict::Closed);
-        assert_eq!(series.close(&candle(2, "4")), Verdict::Correction { revision: 1 });
+        series.settle(&closed(1, "1"));
+        assert_eq!(series.settle(&closed(1, "2")), Verdict::Correction { revision: 1 });
+        assert_eq!(series.settle(&closed(1, "2")), Verdict::Duplicate);
+        assert_eq!(series.settle(&closed(2, "3")), Verdict::Next);
+        assert_eq!(series.settle(&closed(1, "3")), Verdict::Correction { revision: 2 });
+        assert_eq!(series.settle(&closed(2, "4")), Verdict::Correction { revision: 1 });
+        assert_eq!(series.published(UnixMs(60_000)), Some(&candle(1, "3")));
     }
 
     #[test]
-    fn gap_is_reported_once() {
+    fn what_closes_behind_a_hole_waits_for_it() {
         let mut series = Series::new(Interval::M1);
-        series.close(&candle(1, "1"));
-        let gap = Verdict::ClosedAfterGap { first_missing: UnixMs(120_000), missing: 2 };
-        assert_eq!(series.close(&candle(4, "1")), gap);
-        assert_eq!(series.close(&candle(5, "1")), Verdict::Closed);
+        series.settle(&closed(1, "1"));
+        assert_eq!(series.settle(&closed(4, "4")), Verdict::Held);
+        assert_eq!(series.settle(&closed(4, "4")), Verdict::Duplicate);
+        assert_eq!((series.hole(), series.pop_held()), (Some(span(2, 3)), None));
+        assert_eq!(series.settle(&closed(3, "3")), Verdict::Held);
+        assert_eq!(series.hole(), Some(span(2, 2)));
+        assert_eq!(series.settle(&empty(2)), Verdict::Next);
+        assert_eq!(held(&mut series), [3, 4]);
+        assert_eq!((series.hole(), series.next()), (None, Some(UnixMs(300_000))));
+    }
+
+    #[test]
+    fn a_hole_that_was_given_up_is_repaired_once() {
+        let mut series = Series::new(Interval::M1);
+        series.settle(&closed(1, "1"));
+        series.settle(&closed(6, "6"));
+        assert_eq!(series.give_up(), Some(span(2, 5)));
+        assert_eq!((held(&mut series), series.give_up()), (vec![6], None));
+        assert_eq!(series.settle(&closed(3, "3")), Verdict::Repaired);
+        assert_eq!(series.missing(), [span(2, 2), span(4, 5)]);
+        assert_eq!(series.settle(&closed(3, "3")), Verdict::Late);
+        assert_eq!(series.settle(&empty(4)), Verdict::Repaired);
+        assert_eq!(series.settle(&closed(5, "5")), Verdict::Repaired);
+        assert_eq!(series.settle(&closed(2, "2")), Verdict::Repaired);
+        assert_eq!(series.missing(), []);
+        assert_eq!(series.watermark(), Some(UnixMs(360_000)));
+    }
+
+    #[test]
+    fn only_so_much_that_is_missing_is_remembered() {
+        let mut series = Series::new(Interval::M1);
+        series.settle(&closed(0, "1"));
+        series.settle(&closed(3, "1"));
+        series.give_up();
+        held(&mut series);
+        let far = REPAIR_WINDOWS_MAX * 3;
+        series.settle(&closed(far, "1"));
+        assert_eq!(series.give_up(), Some(span(4, far - 1)));
+        assert_eq!(series.missing(), [span(far - 1 - REPAIR_WINDOWS_MAX, far - 1)]);
+    }
+
+    #[test]
+    fn an_empty_window_may_turn_out_to_have_a_candle_but_not_the_reverse() {
+        let mut series = Series::new(Interval::M1);
+        series.settle(&closed(1, "1"));
+        assert_eq!(series.settle(&empty(2)), Verdict::Next);
+        assert_eq!(series.settle(&empty(2)), Verdict::Duplicate);
+        assert_eq!(series.settle(&empty(1)), Verdict::Duplicate);
+        assert_eq!(series.settle(&closed(2, "2")), Verdict::Correction { revision: 1 });
     }
 
     #[test]
     fn a_running_candle_of_a_closed_window_is_late() {
         let mut series = Series::new(Interval::M1);
         assert_eq!(series.judge_open(&candle(1, "1")), Verdict::Open);
-        series.close(&candle(1, "1"));
+        series.settle(&closed(1, "1"));
+        series.settle(&closed(3, "1"));
         assert_eq!(series.judge_open(&candle(1, "1")), Verdict::Late);
         assert_eq!(series.judge_open(&candle(2, "1")), Verdict::Open);
+        assert_eq!(series.judge_open(&candle(3, "1")), Verdict::Late, "it is held");
+    }
+
+    #[test]
+    fn a_suspended_series_begins_anew_after_what_it_has_said() {
+        let mut series = Series::new(Interval::M1);
+        series.begin(UnixMs(60_000));
+        series.begin(UnixMs(0));
+        assert_eq!(series.next(), Some(UnixMs(60_000)), "it begins once");
+        series.settle(&closed(1, "1"));
+        series.settle(&closed(3, "1"));
+        series.suspend();
+        assert_eq!((series.next(), series.hole()), (None, None));
+        assert_eq!(series.settle(&closed(1, "1")), Verdict::Duplicate);
+        series.begin(UnixMs(0));
+        assert_eq!(series.next(), Some(UnixMs(120_000)));
     }
 
     #[test]
     fn a_misaligned_window_changes_nothing() {
         let mut series = Series::new(Interval::M1);
-        let mut odd = candle(1, "1");
-        odd.open_time.0 += 1;
-        assert_eq!(series.close(&odd), Verdict::Misaligned);
-        assert_eq!(series.judge_open(&odd), Verdict::Misaligned);
-        assert_eq!(series.watermark(), None);
+        let odd = Settled::Empty { open_time: UnixMs(60_001) };
+        assert_eq!(series.settle(&odd), Verdict::Misaligned);
+        assert_eq!((series.next(), series.watermark()), (None, None));
     }
 
     proptest! {
-        /// Whatever arrives: each window is closed at most once, in order, and closed plus missing
-        /// windows are exactly the span from the first to the last.
+        /// Whatever arrives, and whenever holes are given up: in order each window is published
+        /// once, and published, empty and given up windows are exactly the span.
         #[test]
-        fn closed_plus_missing_is_the_whole_span(minutes in proptest::collection::vec(1i64..60, 1..200)) {
+        fn published_and_given_up_are_the_whole_span(
+            steps in proptest::collection::vec((1i64..60, 0u8..8), 1..300),
+        ) {
             let mut series = Series::new(Interval::M1);
-            let (mut closed, mut missing_total) = (Vec::new(), 0);
-            for &minute in &minutes {
-                match series.close(&candle(minute, "1")) {
-                    Verdict::Closed => closed.push(minute),
-                    Verdict::ClosedAfterGap { missing, .. } => {
-                        missing_total += missing;
-                        closed.push(minute);
-                    }
+            let (mut in_order, mut given_up, mut repaired) = (Vec::new(), Vec::new(), Vec::new());
+            series.begin(UnixMs(60_000));
+            for &(minute, what) in &steps {
+                let settled = if what == 0 { empty(minute) } else { closed(minute, "1") };
+                match series.settle(&settled) {
+                    Verdict::Next => in_order.push(minute),
+                    Verdict::Repaired => repaired.push(minute),
                     _ => {}
                 }
+                if what == 1 && let Some(span) = series.give_up() {
+                    given_up.extend(span.first.0 / 60_000..=span.last.0 / 60_000);
+                }
+                in_order.extend(held(&mut series));
             }
-            prop_assert!(closed.is_sorted_by(|a, b| a < b));
-            let span = (closed[closed.len() - 1] - closed[0] + 1).unsigned_abs();
-            prop_assert_eq!(closed.len() as u64 + missing_total, span);
+            prop_assert!(in_order.is_sorted_by(|a, b| a < b));
+            let mut all: Vec<i64> = in_order.iter().chain(&given_up).copied().collect();
+            all.sort_unstable();
+            let end = series.next().unwrap().0 / 60_000;
+            prop_assert_eq!(all, (1..end).collect::<Vec<_>>());
+            repaired.sort_unstable();
+            let once = repaired.len();
+            repaired.dedup();
+            prop_assert_eq!(repaired.len(), once);
+            let open: Vec<i64> = series.missing().iter()
+                .flat_map(|span| span.first.0 / 60_000..=span.last.0 / 60_000).collect();
+            repaired.extend(open);
+            repaired.sort_unstable();
+            given_up.sort_unstable();
+            prop_assert_eq!(repaired, given_up);
         }
     }
 }

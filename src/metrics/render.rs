@@ -150,6 +150,10 @@ fn backfills(part: &FeedMetrics) -> Vec<(&'static str, i64)> {
     vec![("ok", count(&part.backfills_ok)), ("error", count(&part.backfills_failed))]
 }
 
+fn comparisons(part: &FeedMetrics) -> Vec<(&'static str, i64)> {
+    vec![("same", count(&part.comparisons_same)), ("different", count(&part.comparisons_different))]
+}
+
 /// Seconds of so many ns, exactly: `0`, `1.5`, `0.000001`.
 fn seconds(ns: u64) -> String {
     let text = format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000);
@@ -385,6 +389,11 @@ const MARKET_ROWS: &[MarketRow] = &[
     market("connector_duplicates_filtered", Kind::Counter, Read::Sum(|p| count(&p.duplicates)), "Closed candles that were known already, dropped."),
     market("connector_late", Kind::Counter, Read::Sum(|p| count(&p.late)), "Candles older than the newest closed one, dropped."),
     market("connector_gaps", Kind::Counter, Read::Sum(|p| count(&p.gaps)), "Holes found between closed candles."),
+    market("connector_held", Kind::Counter, Read::Sum(|p| count(&p.held)), "Closed candles that waited for a missing one before them."),
+    market("connector_repaired", Kind::Counter, Read::Sum(|p| count(&p.repaired)), "Candles told as a gap and delivered later."),
+    market("connector_empty_windows", Kind::Counter, Read::Sum(|p| count(&p.empty_windows)), "Windows without any trade, told as such."),
+    market("connector_comparisons", Kind::Counter, Read::By("result", comparisons), "Closed candles compared with the exchange's REST rows."),
+    market("connector_rest_refused", Kind::Counter, Read::Sum(|p| count(&p.rest_refused)), "REST requests answered with too many requests."),
     market("connector_gap_candles", Kind::Counter, Read::Sum(|p| count(&p.gap_candles)), "Windows missing in those holes."),
     market("connector_corrections", Kind::Counter, Read::Sum(|p| count(&p.corrections)), "Closed candles restated by the exchange."),
     market("connector_closed_by", Kind::Counter, Read::By("by", closed_by), "Closed candles, by the evidence they were closed on."),

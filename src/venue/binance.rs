@@ -101,6 +101,19 @@ pub(super) fn limits(contract_type: ContractType) -> Limits {
     }
 }
 
+/// The weight used in the exchange's running minute, all of this address's clients together.
+/// Source: rest-api.md, `X-MBX-USED-WEIGHT-1M`; 6,000 a minute on spot, 2,400 on futures.
+pub(super) fn rest_exhausted(
+    contract_type: ContractType,
+    header: &dyn Fn(&str) -> Option<i64>,
+    now: UnixMs,
+) -> Option<Duration> {
+    let weight = if contract_type == ContractType::Spot { 6_000 } else { 2_400 };
+    let is_exhausted = header("x-mbx-used-weight-1m")? > weight * 9 / 10;
+    let left_ms = 61_000 - now.0.rem_euclid(60_000);
+    is_exhausted.then(|| Duration::from_millis(left_ms.unsigned_abs()))
+}
+
 /// usdm's routed path, `/market`, is part of its base: un-routed it acknowledges and stays silent.
 pub(super) fn endpoint(
     contract_type: ContractType,

@@ -15,7 +15,8 @@ use crate::wire::Endpoint;
 use crate::wire::json::{JsonReader, Value};
 
 use super::fields::{
-    ascending, decimal, integer, join_once, natural, natural_text, no_sense, push_encoded, text,
+    ascending, decimal, integer, join_once, natural, natural_text, no_sense, pause_if_few,
+    push_encoded, text,
 };
 use super::{
     InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope, RestCandle,
@@ -353,6 +354,14 @@ fn quote_volume(
     turnover: Option<Value<'_, '_>>,
 ) -> Result<Option<Decimal>, DecodeErrorKind> {
     row(contract_type).has_quote_volume.then(|| decimal(turnover)).transpose()
+}
+
+/// Source: rate-limit.md, `X-Bapi-Limit-Status` (requests left) and the time of their reset in ms.
+pub(super) fn rest_exhausted(
+    header: &dyn Fn(&str) -> Option<i64>,
+    now: UnixMs,
+) -> Option<Duration> {
+    pause_if_few(header("x-bapi-limit-status")?, header("x-bapi-limit-reset-timestamp")?, now)
 }
 
 /// `kline` with both times: at most [`Limits::rest_rows`] rows, the newest first.

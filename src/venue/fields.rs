@@ -2,6 +2,7 @@
 //! must be plain, texts in URLs.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use crate::clock::UnixMs;
 use crate::market::decimal::DecimalError;
@@ -57,6 +58,12 @@ pub(super) fn no_sense(response: &RestResponse, what: &str) -> RestError {
     RestError::Failed { message: format!("{what} (HTTP {}): {excerpt:?}", response.status) }
 }
 
+/// The pause until `reset_ms`, if so few requests remain.
+pub(super) fn pause_if_few(remain: i64, reset_ms: i64, now: UnixMs) -> Option<Duration> {
+    let left_ms = reset_ms.saturating_sub(now.0).clamp(0, RESET_MS_MAX);
+    (remain <= REMAIN_MIN).then(|| Duration::from_millis(left_ms.unsigned_abs() + 500))
+}
+
 /// Ascending by open time; of a window that is there twice, the last counts.
 pub(super) fn ascending(mut candles: Vec<RestCandle>) -> Vec<RestCandle> {
     candles.sort_by_key(|row| row.candle.open_time);
@@ -108,3 +115,9 @@ const NATURAL_MAX: i64 = 1 << 53;
 
 /// As much of an answer that makes no sense as goes into the log.
 const EXCERPT_BYTES: usize = 200;
+
+/// Requests left to others, and to answers that are still under way.
+const REMAIN_MIN: i64 = 5;
+
+/// No exchange counts requests in longer windows; a later reset is a misreading.
+const RESET_MS_MAX: i64 = 60_000;

@@ -14,7 +14,8 @@ use crate::wire::Endpoint;
 use crate::wire::json::{Fields, JsonReader, Value};
 
 use super::fields::{
-    ascending, decimal, join_once, natural, natural_text, no_sense, push_encoded, seconds, text,
+    ascending, decimal, join_once, natural, natural_text, no_sense, pause_if_few, push_encoded,
+    seconds, text,
 };
 use super::{
     Headers, InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope,
@@ -347,6 +348,15 @@ fn contracts(field: Option<Value<'_, '_>>) -> Result<Decimal, DecodeErrorKind> {
 pub(super) fn write_ping(contract_type: ContractType, out: &mut String, now: UnixMs) {
     let (time, channel) = (seconds(now), row(contract_type).ping);
     write!(out, r#"{{"time":{time},"channel":"{channel}"}}"#).expect("a String takes every write");
+}
+
+/// Source: API v4, "Rate limits": requests left, and the time of their reset in s.
+pub(super) fn rest_exhausted(
+    header: &dyn Fn(&str) -> Option<i64>,
+    now: UnixMs,
+) -> Option<Duration> {
+    let reset = header("x-gate-ratelimit-reset-timestamp")?.saturating_mul(1000);
+    pause_if_few(header("x-gate-ratelimit-requests-remain")?, reset, now)
 }
 
 /// `from` and `to` in seconds, both included; `limit` beside them is refused.

@@ -302,6 +302,30 @@ pub fn finality(market: Market) -> Finality {
     }
 }
 
+/// Whether REST leaves out windows without trades, or shows them late: then an absent row means that
+/// nothing was traded. The others have a flat row for every window.
+pub fn omits_quiet(market: Market) -> bool {
+    match market.venue() {
+        Venue::Binance | Venue::Okx | Venue::Bybit => false,
+        Venue::Gateio | Venue::Hyperliquid => true,
+    }
+}
+
+/// How long no more REST requests are to be made, as the limits in an answer's headers tell, if they
+/// are nearly used up: by us, or by others behind our address. `now`: the exchange's time.
+pub fn rest_exhausted(market: Market, response: &RestResponse, now: UnixMs) -> Option<Duration> {
+    let header = |name: &str| {
+        let found = response.limit_headers.iter().find(|(key, _)| key == name)?;
+        found.1.trim().parse::<i64>().ok()
+    };
+    match market.venue() {
+        Venue::Binance => binance::rest_exhausted(market.contract_type(), &header, now),
+        Venue::Bybit => bybit::rest_exhausted(&header, now),
+        Venue::Gateio => gateio::rest_exhausted(&header, now),
+        Venue::Okx | Venue::Hyperliquid => None,
+    }
+}
+
 /// Where to open a session: `base` as configured. `is_alternate`: at the market's other path, to
 /// be tried when the first stays silent; where there is none, the same.
 pub fn endpoint(market: Market, base: &Endpoint, is_alternate: bool) -> Endpoint {

@@ -142,15 +142,18 @@ fn corrections_and_gaps_are_told_and_count_as_no_quote() {
     let mut world = World::new();
     let id = world.open_with(BTC_3);
     let mut update = world.update("BTCUSDT", 0, "2", Some(FinalBy::Rest));
-    update.revision = 1;
     world.market(MarketEvent::Candle(update));
-    let (instrument, first_missing) = (world.ids["BTCUSDT"], UnixMs((MINUTE_0 - 4) * 60_000));
+    world.texts(id);
+    (update.revision, update.candle.close) = (1, "3".parse().unwrap());
+    world.market(MarketEvent::Candle(update));
+    let (instrument, first_missing) = (world.ids["BTCUSDT"], UnixMs((MINUTE_0 + 1) * 60_000));
     world.market(MarketEvent::Gap { instrument, first_missing, missing: 2 });
     let texts = world.texts(id);
-    assert_eq!(summarize(&texts[1]), "correction BTCUSDT 2");
-    assert_eq!((&texts[2]["type"], &texts[2]["count"]), (&"gap".into(), &2.into()));
+    assert_eq!(summarize(&texts[0]), "correction BTCUSDT 3");
+    assert_eq!((&texts[0]["previous"]["close"], &texts[0]["revision"]), (&2.into(), &1.into()));
+    assert_eq!((&texts[1]["type"], &texts[1]["count"]), (&"gap".into(), &2.into()));
     world.say(id, r#"{"op":"list"}"#);
-    assert_eq!(world.texts(id)[0]["subscriptions"][0]["remaining"], 3);
+    assert_eq!(world.texts(id)[0]["subscriptions"][0]["remaining"], 2);
 }
 
 #[test]

@@ -50,6 +50,7 @@ pub fn config() -> FanoutConfig {
         clients_max: 100,
         ping_interval: Duration::from_secs(20),
         ping_timeout: Duration::from_secs(20),
+        history_candles: 8,
         shards: 4,
         carriers: [4; Market::COUNT],
         preload: Vec::new(),
@@ -229,6 +230,8 @@ impl World {
                     assert!(shard < 4);
                     if let Command::Subscribe { id, instrument } = &command {
                         self.ids.insert(instrument.symbol.to_string(), *id);
+                        let begin = MarketEvent::Begin { instrument: *id };
+                        self.fanout.handle_market(&begin, self.now);
                     }
                     self.commands.push(command);
                 }

@@ -92,6 +92,7 @@ pub(crate) fn config() -> FeedConfig {
         breaker_threshold: 5,
         breaker_recovery: Duration::from_secs(30),
         breaker_half_open_calls: 1,
+        gap_hold: Duration::from_secs(5),
         closed_queue_max: 1000,
     }
 }
@@ -226,7 +227,7 @@ impl Pair {
         let mut turns = 0;
         while let Some(due) = self.feed.next_deadline().filter(|&due| due <= end) {
             turns += 1;
-            assert!(turns < 100_000, "the feed spins");
+            assert!(turns < 1_000_000, "the feed spins");
             self.set_time(due.max(self.now.mono));
             self.feed.handle_timeout(self.now);
             self.pump();
@@ -243,7 +244,7 @@ impl Pair {
     pub(crate) fn candles(&self) -> Vec<CandleUpdate> {
         let candle = |event: &MarketEvent| match event {
             MarketEvent::Candle(update) => Some(*update),
-            MarketEvent::Gap { .. } => None,
+            _ => None,
         };
         self.published.iter().filter_map(candle).collect()
     }
@@ -280,7 +281,9 @@ impl Pair {
         while self.is_draining
             && let Some(event) = self.feed.next_published()
         {
-            self.published.push(event);
+            if !matches!(event, MarketEvent::Begin { .. }) {
+                self.published.push(event);
+            }
         }
     }
 

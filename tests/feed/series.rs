@@ -39,7 +39,8 @@ fn a_push_becomes_a_candle_with_the_exchange_s_digits_and_times() {
     assert_eq!((update.received, update.source), (pair.now.mono, Source::Ws));
     let latency = &pair.spot().quote_latency;
     assert_eq!(latency.sum_ns(), 50_000_000);
-    pair.push(&kline("BTCUSDT", 0, "2.35", true, START_MS + 60_010));
+    pair.pass(Duration::from_secs(60));
+    pair.push(&kline("BTCUSDT", 0, "2.35", true, START_MS + 60_260));
     assert_eq!(pair.candles()[1].final_by, Some(FinalBy::Flag));
     assert_eq!((pair.spot().open_quotes.value(), pair.spot().closed_quotes.value()), (1, 1));
 }
@@ -70,12 +71,16 @@ fn duplicate_late_and_restated_candles_are_told_apart() {
 }
 
 #[test]
-fn gap_is_published_once_before_its_candle_and_survives_a_reconnect() {
+fn a_hole_holds_the_next_candle_and_is_told_when_rest_has_no_answer() {
     let mut pair = Pair::subscribed(&["BTCUSDT"]);
+    pair.manners.rest_status = Some(500);
     pair.push(&kline("BTCUSDT", 0, "2", true, START_MS + 60_010));
     pair.cut();
-    pair.pass(Duration::from_secs(5));
+    pair.pass(Duration::from_secs(240));
     pair.push(&kline("BTCUSDT", 3, "3", true, START_MS + 240_010));
+    pair.pass(Duration::from_millis(4_900));
+    assert_eq!(closes(&pair), [row(0, "2", true)]);
+    pair.pass(Duration::from_millis(100));
     pair.push(&kline("BTCUSDT", 4, "4", true, START_MS + 300_010));
     let first_missing = UnixMs(START_MS + 60_000);
     let gap = MarketEvent::Gap { instrument: InstrumentId(0), first_missing, missing: 2 };
@@ -87,13 +92,16 @@ fn gap_is_published_once_before_its_candle_and_survives_a_reconnect() {
 #[test]
 fn windows_missed_while_unsubscribed_are_no_gap_and_nothing_is_said_twice() {
     let mut pair = Pair::subscribed(&["BTCUSDT", "ETHUSDT"]);
+    pair.manners.is_still = true;
     pair.push(&kline("BTCUSDT", 0, "2", true, START_MS + 60_010));
     pair.unsubscribe(0);
     assert_eq!(pair.streams(), ["ethusdt@kline_1m"]);
     pair.push(&kline("BTCUSDT", 1, "2", true, START_MS + 120_010));
+    pair.pass(Duration::from_secs(330));
     pair.subscribe(0, "spot", "BTCUSDT");
     assert_eq!(pair.streams(), ["btcusdt@kline_1m", "ethusdt@kline_1m"]);
     pair.push(&kline("BTCUSDT", 0, "2", true, START_MS + 60_010));
+    pair.pass(Duration::from_secs(30));
     pair.push(&kline("BTCUSDT", 5, "5", true, START_MS + 360_010));
     assert_eq!(closes(&pair), [row(0, "2", true), row(5, "5", true)]);
     assert_eq!((pair.spot().gaps.value(), pair.spot().duplicates.value()), (0, 1));

@@ -65,12 +65,13 @@ fn a_cut_session_comes_back_with_all_its_streams() {
 #[test]
 fn a_dead_peer_is_asked_by_ping_and_then_lost() {
     let mut pair = Pair::subscribed(&["BTCUSDT"]);
+    pair.manners.is_still = true;
     pair.push(&kline("BTCUSDT", 0, "2", false, START_MS));
     pair.pass(SECOND * 10);
     assert_eq!(pair.peers[&pair.only()].pings, 3, "every 3 s of silence");
     assert_eq!(pair.connects.len(), 1, "silence alone is no reconnect");
     pair.manners.is_dead = true;
-    pair.pass(SECOND * 24);
+    pair.pass(SECOND * 41);
     assert_eq!(pair.errors(ConnectionErrorKind::Timeout), 1);
     pair.manners.is_dead = false;
     pair.pass(SECOND * 40);

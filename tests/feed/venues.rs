@@ -197,9 +197,11 @@ fn a_successor_proves_nothing_after_an_interruption() {
     pair.push(&accepted("BTC"));
     pair.push(&candle("BTC", 2, "2.2", 3));
     pair.push(&candle("BTC", 3, "2.3", 3));
+    assert_eq!(closes(&pair).len(), 1, "what ended minute 1 may have been missed");
+    pair.pass(SECOND * 5);
     let expected =
         [(0, FinalBy::Successor, 0, "2".to_owned()), (2, FinalBy::Successor, 0, "2.2".to_owned())];
-    assert_eq!(closes(&pair), expected, "what ended minute 1 may have been missed");
+    assert_eq!(closes(&pair), expected);
     let gap = MarketEvent::Gap {
         instrument: InstrumentId(0),
         first_missing: UnixMs(START_MS + 60_000),
@@ -230,7 +232,8 @@ fn a_candle_without_a_successor_is_closed_by_its_row() {
     };
     // The exchange's clock says that the minute is not over: nothing is proved.
     pair.rest_answers.push_back(rows(&[(0, "2.4")], &date(59)));
-    pair.rest_answers.push_back(rows(&[(0, "2.5")], &date(60)));
+    pair.rest_answers.push_back(rows(&[(0, "2.5")], &date(71)));
+    pair.rest_answers.push_back(rows(&[(0, "2.5")], &date(81)));
     pair.pass(SECOND * 64);
     assert!(pair.rests.is_empty() && closes(&pair).is_empty());
     pair.pass(SECOND * 5);
@@ -239,8 +242,10 @@ fn a_candle_without_a_successor_is_closed_by_its_row() {
     assert_eq!(closes(&pair), [(0, FinalBy::Rest, 0, "2.5".to_owned())]);
     let update = *pair.candles().last().unwrap();
     assert_eq!(update.source, Source::Rest);
-    pair.pass(SECOND * 100);
-    assert_eq!(pair.rests.len(), 2, "a closed candle is not asked about");
+    pair.pass(SECOND * 25);
+    assert_eq!(pair.rests.len(), 3, "it is compared once");
+    let perp = market(Venue::Hyperliquid, "usdm");
+    assert_eq!(pair.metrics.market(perp).comparisons_same.value(), 1);
     pair.push(&candle("BTC", 1, "2.6", 1));
     assert_eq!(closes(&pair).len(), 1);
 }

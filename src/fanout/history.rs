@@ -1,0 +1,140 @@
+//! The newest closed windows of one series, as they were published or recalled. Owns how many are
+//! kept and which are known; asks nobody for those that are not.
+
+use std::collections::VecDeque;
+
+use crate::clock::UnixMs;
+use crate::market::{Candle, CandleUpdate, Interval, Settled, Span};
+
+/// Closed windows, ascending.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    slots: VecDeque<Settled>,
+    /// The newest window that was published, or told as missing. `None`: nothing was, and it is
+    /// not known where the stream begins.
+    newest: Option<UnixMs>,
+    /// Readers that wait for older windows: twice as many are kept meanwhile.
+    readers: usize,
+}
+
+impl History {
+    /// The newest window of which clients were told something.
+    pub(super) fn newest(&self) -> Option<UnixMs> {
+        self.newest
+    }
+
+    /// Everything up to this window was told, in some way.
+    pub(super) fn told(&mut self, open_time: UnixMs) {
+        self.newest = self.newest.max(Some(open_time));
+    }
+
+    /// Keeps a window, or its newer revision. Returns the candle that it replaces.
+    pub(super) fn put(&mut self, settled: &Settled, kept_max: usize) -> Option<Candle> {
+        match self.find(settled.open_time()) {
+            Ok(at) => match std::mem::replace(&mut self.slots[at], *settled) {
+                Settled::Candle(replaced) => Some(replaced.candle),
+                Settled::Empty { .. } => None,
+            },
+            Err(at) => {
+                self.slots.insert(at, *settled);
+                let kept_max = if self.readers > 0 { kept_max * 2 } else { kept_max };
+                while self.slots.len() > kept_max {
+                    self.slots.pop_front();
+                }
+                None
+            }
+        }
+    }
+
+    /// Keeps a window that was asked for, if nothing is known of it: what was published is newer.
+    pub(super) fn put_recalled(&mut self, settled: &Settled, kept_max: usize) {
+        if self.find(settled.open_time()).is_err() {
+            self.put(settled, kept_max);
+        }
+    }
+
+    /// The windows of `span` that are not known: from the first to the last of them.
+    pub(super) fn absent(&self, span: Span, interval: Interval) -> Vec<Span> {
+        let mut absent = Vec::new();
+        let mut expected = span.first;
+        for settled in self.known(span) {
+            let before = UnixMs(settled.open_time().0 - interval.ms());
+            absent.extend(Span::new(expected, before));
+            expected = UnixMs(settled.open_time().0 + interval.ms());
+        }
+        absent.extend(Span::new(expected, span.last));
+        absent
+    }
+
+    /// What is known of `span`, ascending.
+    pub(super) fn known(&self, span: Span) -> impl Iterator<Item = &Settled> {
+        let start = self.slots.partition_point(|slot| slot.open_time() < span.first);
+        self.slots.range(start..).take_while(move |slot| slot.open_time() <= span.last)
+    }
+
+    /// One more reader waits.
+    pub(super) fn pin(&mut self) {
+        self.readers += 1;
+    }
+
+    /// One reader less waits.
+    pub(super) fn unpin(&mut self) {
+        self.readers = self.readers.saturating_sub(1);
+    }
+
+    fn find(&self, open_time: UnixMs) -> Result<usize, usize> {
+        // Nearly everything comes at the end.
+        match self.slots.back() {
+            Some(last) if last.open_time() < open_time => Err(self.slots.len()),
+            _ => self.slots.binary_search_by_key(&open_time, Settled::open_time),
+        }
+    }
+}
+
+/// The candle of a published update as a settled window.
+pub(super) fn settled(update: &CandleUpdate) -> Settled {
+    Settled::Candle(*update)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn empty(minute: i64) -> Settled {
+        Settled::Empty { open_time: UnixMs(minute * 60_000) }
+    }
+
+    fn span(first: i64, last: i64) -> Span {
+        Span { first: UnixMs(first * 60_000), last: UnixMs(last * 60_000) }
+    }
+
+    fn minutes(history: &History) -> Vec<i64> {
+        let all = history.known(span(i64::MIN / 60_000, i64::MAX / 60_000));
+        all.map(|slot| slot.open_time().0 / 60_000).collect()
+    }
+
+    #[test]
+    fn the_newest_are_kept_in_order_and_what_is_absent_is_known() {
+        let mut history = History::default();
+        for minute in [1, 2, 5, 4, 9] {
+            history.put(&empty(minute), 4);
+        }
+        assert_eq!(minutes(&history), [2, 4, 5, 9]);
+        let absent = history.absent(span(1, 10), Interval::M1);
+        assert_eq!(absent, [span(1, 1), span(3, 3), span(6, 8), span(10, 10)]);
+        assert_eq!(history.absent(span(4, 5), Interval::M1), []);
+    }
+
+    #[test]
+    fn while_somebody_waits_older_ones_are_kept_too() {
+        let mut history = History::default();
+        history.pin();
+        for minute in (0..6).rev() {
+            history.put_recalled(&empty(minute), 3);
+        }
+        assert_eq!(minutes(&history), [0, 1, 2, 3, 4, 5]);
+        history.unpin();
+        history.put(&empty(6), 3);
+        assert_eq!(minutes(&history), [4, 5, 6]);
+    }
+}

@@ -1,0 +1,235 @@
+//! Joining the past to the stream: what `history` and `since` ask for is sent first, oldest first,
+//! then what is published. Owns the wait for it: meanwhile the subscription hears nothing of the
+//! series, so that nothing overtakes and nothing comes twice.
+
+use crate::clock::{Now, UnixMs};
+use crate::limits::READY_BYTES_MAX;
+use crate::market::{Instrument, InstrumentId, Settled, Span};
+use crate::messages::{Command, RecallFrom};
+use crate::wire::write_text_frame;
+
+use super::encode::CandleType;
+use super::outbox::{Class, FrameMeta};
+use super::protocol::Refusal;
+use super::request::Past;
+use super::{ClientId, Fanout};
+
+/// A subscription that waits for the past of one series.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Join {
+    pub(super) client: ClientId,
+    pub(super) key: u32,
+    past: Past,
+    /// The first window that is wanted, once that is known.
+    first: Option<UnixMs>,
+    /// How often the shard was asked.
+    recalls: u32,
+}
+
+/// What a join still needs.
+enum Need {
+    Nothing,
+    /// These windows, whose recall has not come back.
+    Recall(Span),
+}
+
+impl Join {
+    pub(super) fn new(client: ClientId, key: u32, past: Past) -> Self {
+        Self { client, key, past, first: None, recalls: 0 }
+    }
+}
+
+impl Fanout {
+    /// Begins to serve the past of `of` to a subscription; at once, if all of it is known.
+    pub(super) fn begin_join(&mut self, join: Join, of: InstrumentId, now: Now) {
+        let Some(stream) = self.hub.stream(of) else { return };
+        stream.history.pin();
+        stream.joins.push(join);
+        self.further_joins(of, None, now);
+    }
+
+    /// Looks after the joins of a series. `recalled`: a recall of these windows has come back.
+    pub(super) fn further_joins(
+        &mut self,
+        of: InstrumentId,
+        recalled: Option<(UnixMs, UnixMs)>,
+        now: Now,
+    ) {
+        let interval = self.hub.instrument(of).interval;
+        let Some(stream) = self.hub.stream(of) else { return };
+        let mut ready = Vec::new();
+        let mut commands = Vec::new();
+        for join in &mut stream.joins {
+            let from = match join.past {
+                Past::Last(count) => RecallFrom::Last(count),
+                Past::Since(since) => {
+                    RecallFrom::Window(UnixMs(interval.open_time(since).0 + interval.ms()))
+                }
+            };
+            let Some(newest) = stream.history.newest() else {
+                // Where the stream begins is not known: the shard finds out.
+                if join.recalls == 0 {
+                    join.recalls = 1;
+                    commands.push(Command::Recall { id: of, from, to: None });
+                }
+                continue;
+            };
+            let first = *join.first.get_or_insert(match from {
+                RecallFrom::Window(first) => first,
+                RecallFrom::Last(count) => {
+                    UnixMs(newest.0 - (i64::from(count) - 1) * interval.ms())
+                }
+            });
+            let absent = Span::new(first, newest)
+                .map_or_else(Vec::new, |span| stream.history.absent(span, interval));
+            let need = match (absent.first(), absent.last()) {
+                (Some(oldest), Some(last)) if join.recalls < RECALLS_MAX => {
+                    Need::Recall(Span { first: oldest.first, last: last.last })
+                }
+                _ => Need::Nothing,
+            };
+            match need {
+                Need::Nothing => ready.push((join.client, join.key)),
+                // The answer that has come may be another join's.
+                Need::Recall(span) => {
+                    let is_answered = recalled.is_some_and(|(from, _)| from <= span.first);
+                    if join.recalls == 0 || is_answered {
+                        join.recalls += 1;
+                        let from = RecallFrom::Window(span.first);
+                        commands.push(Command::Recall { id: of, from, to: Some(span.last) });
+                    }
+                }
+            }
+        }
+        commands.into_iter().for_each(|command| self.command(of, command));
+        for (id, key) in ready {
+            if let Some(client) = self.clients.find(id)
+                && !client.joins.contains(&(key, of))
+            {
+                client.joins.push_back((key, of));
+                self.pump_joins(id, now);
+            }
+        }
+    }
+
+    /// Sends a client the past that is ready for it, series by series, as far as it keeps up.
+    pub(super) fn pump_joins(&mut self, id: ClientId, now: Now) {
+        loop {
+            let Some(client) = self.clients.find(id) else { return };
+            let owed = client.outbox.bytes() + client.connection.outgoing().len();
+            if owed >= READY_BYTES_MAX {
+                return;
+            }
+            let Some((key, of)) = client.joins.pop_front() else { return };
+            self.join(id, key, of, now);
+            self.offer(id);
+        }
+    }
+
+    fn join(&mut self, id: ClientId, key: u32, of: InstrumentId, now: Now) {
+        let Instrument { market, interval, symbol } = self.hub.instrument(of).clone();
+        let Some(stream) = self.hub.stream(of) else { return };
+        let own = |join: &Join| join.client == id && join.key == key;
+        let Some(at) = stream.joins.iter().position(own) else { return };
+        let join = stream.joins.swap_remove(at);
+        stream.history.unpin();
+        let (Some(first), Some(newest)) = (join.first, stream.history.newest()) else { return };
+        let span = Span::new(first, newest);
+        let absent = span.map_or_else(Vec::new, |span| stream.history.absent(span, interval));
+        if let (Past::Since(_), false) = (join.past, absent.is_empty()) {
+            let message = format!(
+                "\"since\": not every closed candle of {symbol} after it can be given; \"missing\" \
+                 names the open times; subscribe without \"since\" or with a later one"
+            );
+            let refusal = Refusal {
+                symbols: vec![symbol.to_string()],
+                missing: absent,
+                ..*Refusal::field("since_incomplete", "since", message).about(market)
+            };
+            return self.refuse_symbol(id, key, of, &refusal, now);
+        }
+        for interest in stream.of_client(id.index).iter_mut().filter(|one| one.key == key) {
+            (interest.is_joining, interest.first) = (false, first);
+        }
+        let known: Vec<Settled> =
+            span.into_iter().flat_map(|span| stream.history.known(span)).copied().collect();
+        let mut gaps = absent.iter().peekable();
+        for settled in &known {
+            while let Some(gap) = gaps.next_if(|gap| gap.first < settled.open_time()) {
+                self.send_absent(id, of, *gap, now);
+            }
+            self.send_settled(id, key, of, settled, now);
+        }
+        gaps.for_each(|gap| self.send_absent(id, of, *gap, now));
+        self.payload.clear();
+        let absent: u64 = absent.iter().map(|span| span.count(interval)).sum();
+        if let Some(stream) = self.hub.stream(of) {
+            let counts = (known.len() as u64, absent);
+            stream.labels.write_history(&mut self.payload, first, newest, counts, now);
+        }
+        self.send_payload(id);
+        self.send_running(id, key, of, now);
+        self.settle(id, now);
+    }
+
+    fn send_settled(
+        &mut self,
+        id: ClientId,
+        key: u32,
+        of: InstrumentId,
+        settled: &Settled,
+        now: Now,
+    ) {
+        let Some(stream) = self.hub.stream(of) else { return };
+        self.payload.clear();
+        match settled {
+            Settled::Candle(update) => {
+                stream.labels.write_candle(&mut self.payload, CandleType::Quote, update, None, now);
+            }
+            Settled::Empty { open_time } => {
+                stream.labels.write_empty(&mut self.payload, *open_time, now);
+            }
+        }
+        if matches!(settled, Settled::Candle(_))
+            && let Some(interest) =
+                stream.of_client(id.index).iter_mut().find(|interest| interest.key == key)
+            && !std::mem::replace(&mut interest.is_quoted, true)
+            && let Some(client) = self.clients.find(id)
+        {
+            client.subscription(key).unquoted -= 1;
+        }
+        self.send_past(id, of, Class::Closed, settled.open_time());
+    }
+
+    fn send_absent(&mut self, id: ClientId, of: InstrumentId, gap: Span, now: Now) {
+        let interval = self.hub.instrument(of).interval;
+        let Some(stream) = self.hub.stream(of) else { return };
+        self.payload.clear();
+        let missing = gap.count(interval);
+        stream.labels.write_gap(&mut self.payload, gap.first, missing, "unavailable", now);
+        self.send_past(id, of, Class::Gap, gap.first);
+    }
+
+    /// Sends the message in `payload`: at once, or behind what the client is owed.
+    fn send_past(&mut self, id: ClientId, of: InstrumentId, class: Class, open_time: UnixMs) {
+        self.frame.clear();
+        write_text_frame(&mut self.frame, &self.payload);
+        let Some(client) = self.clients.find(id) else { return };
+        if class == Class::Closed {
+            client.newest_closed = client.newest_closed.max(Some(open_time));
+        }
+        if client.is_behind() {
+            let meta =
+                FrameMeta { instrument: of, class, open_time, received: None, is_past: true };
+            let frame = self.frames.insert(&self.frame, Some(meta));
+            client.outbox.owe(&mut self.frames, frame);
+        } else {
+            client.connection.append_frames(&self.frame);
+            self.metrics.sent_messages.increment();
+        }
+    }
+}
+
+/// How often a shard is asked for what is still absent: once more than needed, since a window that
+/// closes meanwhile may have been told as missing.
+const RECALLS_MAX: u32 = 2;

@@ -1,0 +1,208 @@
+//! The past that clients ask for: closed windows from before the stream's first one, by REST. Owns
+//! how far back and how far forward is asked, so that the past joins the present without a hole:
+//! where nothing was pushed yet, the end of the past is where the present begins.
+
+use crate::clock::{MonoNs, Now, UnixMs};
+use crate::limits::RECALL_PATIENCE;
+use crate::market::{
+    CandleUpdate, FinalBy, Instrument, InstrumentId, Interval, Settled, Source, Span, Verdict,
+};
+use crate::messages::{MarketEvent, RecallFrom, RestResponse};
+use crate::venue;
+
+use super::Feed;
+use super::candles::{Way, settle_to};
+use super::plan::Stream;
+use super::repair::{pause, rows_max};
+use super::rows::{Proof, Rows};
+
+/// One wish.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Recall {
+    from: RecallFrom,
+    to: Option<UnixMs>,
+    /// Everything before is told.
+    cursor: Option<UnixMs>,
+    /// The first window, once it is known.
+    first: Option<UnixMs>,
+    /// Then what is known has to do.
+    pub(super) until: MonoNs,
+    failures: u32,
+}
+
+/// The windows that are to be asked for, or that all is told.
+pub(super) enum RecallStep {
+    Ask(Span),
+    /// Nothing is left; the last window was this one.
+    Done {
+        first: UnixMs,
+        through: UnixMs,
+    },
+}
+
+impl Recall {
+    /// What is next. `running`: the window that runs now, as far as is known.
+    fn step(&mut self, next: Option<UnixMs>, running: UnixMs, interval: Interval) -> RecallStep {
+        let end = self.to.unwrap_or(next.unwrap_or(running).before(interval));
+        let first = *self.first.get_or_insert(match self.from {
+            RecallFrom::Window(first) => first,
+            RecallFrom::Last(count) => UnixMs(end.0 - (i64::from(count) - 1) * interval.ms()),
+        });
+        let cursor = *self.cursor.get_or_insert(first);
+        match Span::new(cursor, end) {
+            Some(span) => RecallStep::Ask(span),
+            None => RecallStep::Done { first, through: end.max(first.before(interval)) },
+        }
+    }
+}
+
+impl UnixMs {
+    fn before(self, interval: Interval) -> Self {
+        Self(self.0 - interval.ms())
+    }
+}
+
+/// The windows to be asked for now, if any are.
+pub(super) fn recall_span(stream: &mut Stream, exchange_now: UnixMs) -> Option<Span> {
+    let Instrument { market, interval, .. } = stream.instrument;
+    let (next, running) = (stream.series.next(), interval.open_time(exchange_now));
+    match stream.repair.recalls.front_mut()?.step(next, running, interval) {
+        RecallStep::Ask(span) => Some(span.head(rows_max(market), interval)),
+        RecallStep::Done { .. } => None,
+    }
+}
+
+impl Feed {
+    /// Somebody wants closed candles of the past.
+    pub(super) fn recall(
+        &mut self,
+        id: InstrumentId,
+        from: RecallFrom,
+        to: Option<UnixMs>,
+        now: MonoNs,
+    ) {
+        let Some(stream) = self.streams.stream_mut(id).filter(|one| one.is_wanted) else { return };
+        let until = now.after(RECALL_PATIENCE);
+        let recall = Recall { from, to, cursor: None, first: None, until, failures: 0 };
+        stream.repair.recalls.push_back(recall);
+        stream.repair.recall_at = now;
+        self.urgent.push(id);
+    }
+
+    /// Ends the wishes that need nothing more from REST, or have waited too long.
+    pub(super) fn end_recalls(&mut self, id: InstrumentId, now: Now) {
+        let Self { streams, queue, metrics, clocks, .. } = self;
+        let Some(stream) = streams.stream_mut(id) else { return };
+        let Instrument { market, interval, .. } = stream.instrument;
+        let running = interval.open_time(clocks[market.index()].now(now));
+        while let Some(recall) = stream.repair.recalls.front_mut() {
+            let (first, through) = match recall.step(stream.series.next(), running, interval) {
+                RecallStep::Done { first, through } => {
+                    // What follows is owed from here on, if nothing was before.
+                    if recall.to.is_none() {
+                        stream.series.begin(UnixMs(through.0 + interval.ms()));
+                    }
+                    (first, through)
+                }
+                RecallStep::Ask(span) if recall.until <= now.mono => {
+                    (recall.first.unwrap_or(span.first), span.last)
+                }
+                RecallStep::Ask(_) => return,
+            };
+            stream.repair.recalls.pop_front();
+            metrics.market(market).closed_queue_depth.add(1);
+            queue.push_closed(MarketEvent::RecallEnd { instrument: id, from: first, through });
+        }
+    }
+
+    /// The rows of recalled windows.
+    pub(super) fn learn_recalled(
+        &mut self,
+        id: InstrumentId,
+        span: Span,
+        result: Result<RestResponse, String>,
+        now: Now,
+    ) {
+        let Some(stream) = self.streams.stream_mut(id) else { return };
+        stream.repair.is_recalling = false;
+        let Instrument { market, interval, .. } = stream.instrument;
+        let read = match self.read_rows(id, result, now.mono) {
+            Ok((read, time)) => Some((read, time)),
+            Err(error) => {
+                self.tell_failed(market, "candles of the past", &error);
+                None
+            }
+        };
+        let Self { streams, queue, metrics, urgent, config, .. } = self;
+        let Some(stream) = streams.stream_mut(id).filter(|one| one.is_wanted) else { return };
+        let metrics = metrics.market(market);
+        let mut way = Way { queue, metrics, urgent, now: now.mono, hold: config.gap_hold };
+        let mut told = span.first;
+        if let Some((read, time)) = &read {
+            let running = stream.newest_open.as_ref().map(|(_, open)| *open);
+            let omits_quiet = venue::omits_quiet(market);
+            let rows = Rows { read, time: *time, interval, omits_quiet, running: running.as_ref() };
+            while told <= span.last {
+                let proof = rows.judge(told);
+                if proof == Proof::Nothing {
+                    break;
+                }
+                tell_recalled(stream, &mut way, proof, told, now.mono);
+                told = UnixMs(told.0 + interval.ms());
+            }
+        }
+        let repair = &mut stream.repair;
+        if let Some(recall) = repair.recalls.front_mut() {
+            recall.cursor = recall.cursor.map(|cursor| cursor.max(told));
+            recall.failures = if told > span.first { 0 } else { recall.failures + 1 };
+            if told == span.first && recall.first == Some(told) {
+                // The exchange's time is better known now: "the last so many" may be others.
+                (recall.first, recall.cursor) = (None, None);
+            }
+            let wait = if told > span.last { 0 } else { recall.failures.max(1) };
+            repair.recall_at = match wait {
+                0 => now.mono,
+                failures => now.mono.after(pause(failures - 1)),
+            };
+        }
+        self.end_recalls(id, now);
+        self.urgent.push(id);
+    }
+}
+
+/// Tells one window of the past: as news where it was owed, else to those who asked.
+fn tell_recalled(
+    stream: &mut Stream,
+    way: &mut Way<'_>,
+    proof: Proof,
+    open_time: UnixMs,
+    now: MonoNs,
+) {
+    let instrument = stream.id;
+    let settled = match proof {
+        Proof::Closed(candle) => Settled::Candle(CandleUpdate {
+            instrument,
+            candle,
+            event_time: None,
+            received: now,
+            final_by: Some(FinalBy::Rest),
+            source: Source::Rest,
+            revision: 0,
+        }),
+        Proof::Empty => Settled::Empty { open_time },
+        Proof::Gone | Proof::Nothing => return,
+    };
+    let is_owed = stream.series.next().is_some_and(|next| open_time >= next)
+        || stream.series.missing().iter().any(|span| span.contains(open_time));
+    if is_owed && !matches!(settle_to(stream, way, &settled), Verdict::Late | Verdict::Duplicate) {
+        return;
+    }
+    let event = match settled {
+        Settled::Candle(update) => MarketEvent::Recalled(update),
+        Settled::Empty { open_time } => {
+            MarketEvent::Empty { instrument, open_time, is_recalled: true }
+        }
+    };
+    way.metrics.closed_queue_depth.add(1);
+    way.queue.push_closed(event);
+}

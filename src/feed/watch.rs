@@ -1,0 +1,172 @@
+//! What has to be noticed although nothing arrives: windows that are over and not closed, holds that
+//! are over, streams that fell silent, comparisons that are due. Owns when something is looked for;
+//! what REST is asked and what follows from it is in `repair`, `recall` and `compare`.
+
+use std::time::Duration;
+
+use crate::clock::{MonoNs, Now, UnixMs};
+use crate::market::InstrumentId;
+
+use super::Feed;
+use super::candles::{Way, release_given_up};
+use super::plan::Stream;
+use super::silence::Ask;
+
+/// How often a stream delivers: the mean pause between its messages, the latest counting most.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Rhythm {
+    last: Option<MonoNs>,
+    mean_ms: u64,
+    beats: u32,
+}
+
+impl Rhythm {
+    /// A message came.
+    pub(super) fn beat(&mut self, now: MonoNs) {
+        if let Some(last) = self.last.replace(now) {
+            let pause_ms = now.since(last).as_millis();
+            let pause_ms = u64::try_from(pause_ms).unwrap_or(u64::MAX).min(PAUSE_MS_MAX);
+            self.mean_ms = (self.mean_ms * 7 + pause_ms) / 8;
+        }
+        self.beats = self.beats.saturating_add(1);
+    }
+
+    /// Whether it is silent for longer than it ever used to be.
+    fn is_broken(&self, now: MonoNs) -> bool {
+        let mute = MUTE_MIN.max(Duration::from_millis(self.mean_ms * 8));
+        self.beats >= BEATS_MIN && self.last.is_some_and(|last| last.after(mute) <= now)
+    }
+}
+
+/// What is to be asked about a stream, if anything.
+fn due(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> [Option<Ask>; 3] {
+    let repair = &stream.repair;
+    let may_repair = !repair.is_asking && repair.ask_at <= now;
+    let may_recall = !repair.is_recalling && repair.recall_at <= now;
+    let has_recall = may_recall && !repair.recalls.is_empty();
+    let compare = repair.compare.as_ref().filter(|one| one.at <= now && !one.is_asking);
+    [
+        repair.urgency(stream, exchange_now, now).filter(|_| may_repair),
+        has_recall.then_some(Ask::Recall),
+        compare.map(|_| Ask::Compare),
+    ]
+}
+
+impl Feed {
+    /// Looks after all streams, a part of them in each turn.
+    pub(super) fn watch(&mut self, now: Now) {
+        self.ask_urgent(now);
+        self.end_holds(now);
+        if self.next_watch.is_none_or(|at| at > now.mono) {
+            return;
+        }
+        let part = self.watched_part;
+        self.watched_part = (part + 1) % PARTS;
+        self.next_watch = Some(now.mono.after(WATCH_EVERY / PARTS_U32));
+        let Self { streams, clocks, questions, .. } = self;
+        let (mut silent, mut impatient) = (Vec::new(), Vec::new());
+        for stream in streams.wanted_slice(part, PARTS) {
+            let market = stream.instrument.market;
+            let exchange_now = clocks[market.index()].now(now);
+            for ask in due(stream, exchange_now, now.mono).into_iter().flatten() {
+                stream.repair.mark(ask);
+                questions.push(market, ask, stream.id);
+            }
+            if stream.repair.recalls.front().is_some_and(|recall| recall.until <= now.mono) {
+                impatient.push(stream.id);
+            }
+            if stream.is_delivering && stream.rhythm.is_broken(now.mono) {
+                silent.push(stream.id);
+            }
+        }
+        silent.into_iter().for_each(|id| self.doubt_alone(id, now.mono));
+        impatient.into_iter().for_each(|id| self.end_recalls(id, now));
+    }
+
+    /// Asks at once about what messages have shown to be missing.
+    fn ask_urgent(&mut self, now: Now) {
+        for id in std::mem::take(&mut self.urgent) {
+            self.end_recalls(id, now);
+            let Some(stream) = self.streams.stream_mut(id).filter(|one| one.is_wanted) else {
+                continue;
+            };
+            let market = stream.instrument.market;
+            if stream.repair.hold_until.is_some() && !self.holds.contains(&id) {
+                self.holds.push(id);
+            }
+            let exchange_now = self.clocks[market.index()].now(now);
+            for ask in due(stream, exchange_now, now.mono).into_iter().flatten() {
+                stream.repair.mark(ask);
+                self.questions.push(market, ask, id);
+            }
+        }
+    }
+
+    /// Gives up the holes that were waited for long enough.
+    fn end_holds(&mut self, now: Now) {
+        let Self { holds, streams, queue, metrics, urgent, config, .. } = self;
+        holds.retain(|&id| {
+            let Some(stream) = streams.stream_mut(id) else { return false };
+            let Some(until) = stream.repair.hold_until else { return false };
+            if until <= now.mono {
+                let metrics = metrics.market(stream.instrument.market);
+                let mut way = Way { queue, metrics, urgent, now: now.mono, hold: config.gap_hold };
+                release_given_up(stream, &mut way);
+            }
+            stream.repair.hold_until.is_some()
+        });
+    }
+
+    /// When [`Self::watch`] has something to do.
+    pub(super) fn watch_deadline(&self) -> Option<MonoNs> {
+        let held = self.holds.iter().filter_map(|&id| self.streams.stream(id)?.repair.hold_until);
+        let urgent = (!self.urgent.is_empty()).then_some(MonoNs(0));
+        held.chain(self.next_watch).chain(urgent).min()
+    }
+
+    /// From now on the streams are watched.
+    pub(super) fn arm_watch(&mut self, now: MonoNs) {
+        self.next_watch.get_or_insert(now.after(WATCH_EVERY / PARTS_U32));
+    }
+
+    /// A stream that used to deliver fell silent among others: REST is asked whether it has news.
+    fn doubt_alone(&mut self, id: InstrumentId, now: MonoNs) {
+        if let Some(stream) = self.streams.stream_mut(id) {
+            stream.is_delivering = false;
+            self.bring_forward(id, now, None);
+        }
+    }
+}
+
+/// How often each stream is looked after, and in how many parts, so that no turn takes long.
+const WATCH_EVERY: Duration = Duration::from_secs(2);
+const PARTS: usize = 8;
+const PARTS_U32: u32 = 8;
+
+/// A pause that tells nothing about a rhythm any more.
+const PAUSE_MS_MAX: u64 = 600_000;
+
+/// A stream is not called silent sooner. Source: closing pushes are up to 4 s late, and streams of
+/// quiet symbols pause for seconds.
+const MUTE_MIN: Duration = Duration::from_secs(15);
+
+/// A rhythm is known after so many messages.
+const BEATS_MIN: u32 = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_silent_by_its_own_measure() {
+        let at = |seconds: u64| MonoNs(seconds * 1_000_000_000);
+        let (mut quick, mut slow) = (Rhythm::default(), Rhythm::default());
+        for beat in 0..40 {
+            quick.beat(at(beat));
+            slow.beat(at(beat * 10));
+        }
+        assert!(!quick.is_broken(at(39 + 14)) && quick.is_broken(at(39 + 15)));
+        assert!(!slow.is_broken(at(390 + 70)) && slow.is_broken(at(390 + 81)));
+        assert!(!Rhythm::default().is_broken(at(10_000)), "nothing is known of it");
+    }
+}
