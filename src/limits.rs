@@ -76,7 +76,7 @@ pub const RESTS_ASKED_MAX: usize = 4;
 
 /// Smallest and largest `CONNECTOR_HISTORY_CANDLES`. Source: a correction names the values it
 /// replaces, which are looked up there; a day of minutes is 0.4 MB a series.
-pub const HISTORY_CANDLES_MIN: usize = 8;
+pub const HISTORY_CANDLES_MIN: usize = 16;
 /// See [`HISTORY_CANDLES_MIN`].
 pub const HISTORY_CANDLES_MAX: usize = 1_440;
 

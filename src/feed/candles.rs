@@ -9,7 +9,6 @@ use crate::messages::MarketEvent;
 use crate::metrics::{DecodeErrorKind, FeedMetrics};
 use crate::venue::{self, Finality, Kline, Klines};
 
-use super::compare::Comparison;
 use super::plan::{Check, Stream, Streams};
 use super::publish::PublishQueue;
 use super::skew::ExchangeClock;
@@ -268,9 +267,7 @@ fn publish(stream: &mut Stream, way: &mut Way<'_>, settled: &Settled, revision: 
                 metrics.closed_by[final_by as usize].increment();
             }
             let sequence = stream.instrument.interval.seq(update.candle.open_time);
-            if stream.repair.compare.is_none() {
-                stream.repair.compare = Comparison::after(&update, sequence, *now);
-            }
+            stream.repair.comparisons.note(&update, sequence, *now);
             MarketEvent::Candle(update)
         }
         Settled::Empty { open_time } => {

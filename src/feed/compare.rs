@@ -1,7 +1,8 @@
 //! A closed candle is compared with the exchange's own row some time later: always where its end was
-//! a conclusion, now and then where it was the exchange's word. Owns which candles are compared and
-//! when a difference is believed: when it is said twice.
+//! a conclusion or its session broke soon after, now and then where it was the exchange's word. Owns
+//! which candles are compared and when a difference is believed: when it is said twice.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now, UnixMs};
@@ -13,44 +14,81 @@ use crate::venue;
 
 use super::Feed;
 use super::candles::{Way, settle};
+use super::repair::rows_max;
 use super::rows::{Proof, Rows, restated};
+
+/// The comparisons of one stream that are still to be made.
+#[derive(Debug, Default)]
+pub(super) struct Comparisons {
+    /// The oldest first.
+    waiting: VecDeque<Comparison>,
+    /// Whether a question waits or is asked.
+    pub(super) is_asking: bool,
+    /// The newest candle, and when it was published.
+    newest: Option<(UnixMs, MonoNs)>,
+}
 
 /// A comparison to be made.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Comparison {
-    pub(super) open_time: UnixMs,
+struct Comparison {
+    open_time: UnixMs,
     /// Not before.
-    pub(super) at: MonoNs,
-    /// Whether it waits or is asked.
-    pub(super) is_asking: bool,
+    at: MonoNs,
     /// What the row said differently last time.
     doubted: Option<Candle>,
     answers: u32,
 }
 
-impl Comparison {
-    /// The comparison that a closed candle calls for, if any.
-    pub(super) fn after(update: &CandleUpdate, sequence: i64, now: MonoNs) -> Option<Self> {
-        let is_sampled = match update.final_by? {
-            FinalBy::Successor => true,
-            FinalBy::Rest => update.revision == 0,
-            FinalBy::Flag => {
+impl Comparisons {
+    /// A closed candle was published, with its sequence number.
+    pub(super) fn note(&mut self, update: &CandleUpdate, sequence: i64, now: MonoNs) {
+        let is_compared = match update.final_by {
+            Some(FinalBy::Successor | FinalBy::Rest) => true,
+            Some(FinalBy::Flag) => {
                 (sequence + i64::from(update.instrument.0)).rem_euclid(SAMPLED_ONE_IN) == 0
             }
+            None => false,
         };
-        let open_time = update.candle.open_time;
-        let at = now.after(COMPARE_AFTER);
-        is_sampled.then_some(Self { open_time, at, is_asking: false, doubted: None, answers: 0 })
+        self.newest = Some((update.candle.open_time, now));
+        if is_compared {
+            self.push(update.candle.open_time, now);
+        }
     }
 
-    /// The window that REST is asked about.
-    pub(super) fn span(&self) -> Span {
-        Span { first: self.open_time, last: self.open_time }
+    /// The stream broke: what the exchange said about the newest candle since may be lost.
+    pub(super) fn note_break(&mut self, now: MonoNs) {
+        let newest = self.newest.filter(|(_, at)| at.after(RESTATED_WITHIN) > now);
+        if let Some((open_time, _)) = newest {
+            self.push(open_time, now);
+        }
+    }
+
+    /// Whether something is to be asked now.
+    pub(super) fn is_due(&self, now: MonoNs) -> bool {
+        !self.is_asking && self.waiting.iter().any(|one| one.at <= now)
+    }
+
+    /// The windows to be asked for.
+    pub(super) fn span(&self, rows_max: i64, interval: crate::market::Interval) -> Option<Span> {
+        let times = self.waiting.iter().map(|one| one.open_time);
+        let span = Span::new(times.clone().min()?, times.max()?)?;
+        Some(span.head(rows_max, interval))
+    }
+
+    fn push(&mut self, open_time: UnixMs, now: MonoNs) {
+        if self.waiting.iter().any(|one| one.open_time == open_time) {
+            return;
+        }
+        if self.waiting.len() == WAITING_MAX {
+            self.waiting.pop_front();
+        }
+        let at = now.after(COMPARE_AFTER);
+        self.waiting.push_back(Comparison { open_time, at, doubted: None, answers: 0 });
     }
 }
 
 impl Feed {
-    /// The exchange's row of a candle that was published.
+    /// The exchange's rows of candles that were published.
     pub(super) fn learn_comparison(
         &mut self,
         id: InstrumentId,
@@ -61,47 +99,64 @@ impl Feed {
         let read = self.read_rows(id, result, now.mono);
         let Some(stream) = self.streams.stream_mut(id) else { return };
         let Instrument { market, interval, .. } = stream.instrument;
-        let Some(compare) = stream.repair.compare.as_mut() else { return };
-        compare.is_asking = false;
-        if compare.open_time != span.first {
+        let comparisons = &mut stream.repair.comparisons;
+        comparisons.is_asking = false;
+        let Ok((read, time)) = read else {
+            let again = now.mono.after(COMPARE_AGAIN);
+            comparisons.waiting.iter_mut().for_each(|one| one.at = one.at.max(again));
             return;
-        }
-        compare.answers += 1;
-        compare.at = now.mono.after(COMPARE_AGAIN);
-        let is_last = compare.answers >= ANSWERS_MAX;
+        };
+        let omits_quiet = venue::omits_quiet(market);
+        let rows = Rows { read: &read, time, interval, omits_quiet, running: None };
         let metrics = self.metrics.market(market);
-        let proof = read.map_or(Proof::Nothing, |(read, time)| {
-            let omits_quiet = venue::omits_quiet(market);
-            Rows { read: &read, time, interval, omits_quiet, running: None }.judge(span.first)
-        });
-        let ours = stream.series.published(span.first).copied();
-        let (Proof::Closed(row), Some(ours)) = (proof, ours) else {
-            stream.repair.compare.take_if(|_| is_last || ours.is_none());
-            return;
-        };
-        let Some(theirs) = restated(&ours, &row) else {
-            metrics.comparisons_same.increment();
-            stream.repair.compare = None;
-            return;
-        };
-        if compare.doubted.replace(theirs) != Some(theirs) {
-            stream.repair.compare.take_if(|_| is_last);
-            return;
-        }
-        metrics.comparisons_different.increment();
-        stream.repair.compare = None;
-        let settled = Settled::Candle(CandleUpdate {
-            instrument: id,
-            candle: theirs,
-            event_time: None,
-            received: now.mono,
-            final_by: Some(FinalBy::Rest),
-            source: Source::Rest,
-            revision: 0,
-        });
         let (queue, urgent, hold) = (&mut self.queue, &mut self.urgent, self.config.gap_hold);
         let mut way = Way { queue, metrics, urgent, now: now.mono, hold };
-        settle(stream, &mut way, &settled);
+        for mut one in std::mem::take(&mut comparisons.waiting) {
+            if !span.contains(one.open_time) || one.at > now.mono {
+                stream.repair.comparisons.waiting.push_back(one);
+                continue;
+            }
+            let Some(ours) = stream.series.published(one.open_time) else { continue };
+            one.answers += 1;
+            one.at = now.mono.after(COMPARE_AGAIN);
+            let theirs = match rows.judge(one.open_time) {
+                Proof::Closed(row) => restated(ours, &row),
+                _ if one.answers < ANSWERS_MAX => {
+                    stream.repair.comparisons.waiting.push_back(one);
+                    continue;
+                }
+                _ => continue,
+            };
+            let Some(theirs) = theirs else {
+                metrics.comparisons_same.increment();
+                continue;
+            };
+            if one.doubted.replace(theirs) != Some(theirs) {
+                stream.repair.comparisons.waiting.push_back(one);
+                continue;
+            }
+            metrics.comparisons_different.increment();
+            let settled = Settled::Candle(CandleUpdate {
+                instrument: id,
+                candle: theirs,
+                event_time: None,
+                received: now.mono,
+                final_by: Some(FinalBy::Rest),
+                source: Source::Rest,
+                revision: 0,
+            });
+            settle(stream, &mut way, &settled);
+        }
+    }
+
+    /// What is asked to compare the candles of `id`.
+    pub(super) fn comparison_span(&mut self, id: InstrumentId) -> Option<Span> {
+        let stream = self.streams.stream_mut(id)?;
+        let Instrument { market, interval, .. } = stream.instrument;
+        let comparisons = &mut stream.repair.comparisons;
+        comparisons.is_asking = stream.is_wanted;
+        let span = comparisons.span(rows_max(market), interval);
+        span.filter(|_| stream.is_wanted)
     }
 }
 
@@ -114,5 +169,11 @@ const COMPARE_AFTER: Duration = Duration::from_secs(20);
 /// A difference is believed if it is still there.
 const COMPARE_AGAIN: Duration = Duration::from_secs(10);
 
+/// A candle published so shortly before a break may have been restated unheard.
+const RESTATED_WITHIN: Duration = Duration::from_secs(120);
+
+/// As many as the series remembers. Full: the oldest is not compared.
+const WAITING_MAX: usize = 16;
+
 /// Then a comparison that came to nothing is given up.
-const ANSWERS_MAX: u32 = 4;
+const ANSWERS_MAX: u32 = 6;

@@ -310,7 +310,7 @@ impl Feed {
         for &id in &members {
             if let Some(stream) = self.streams.stream_mut(id) {
                 (stream.is_delivering, stream.check) = (false, Check::Idle);
-                stream.is_unbroken = false;
+                stream.note_break(now);
             }
         }
         if let Some(successor) = self.successor(index) {

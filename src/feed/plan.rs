@@ -76,6 +76,14 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// From here on until the next message something may be missed.
+    pub(super) fn note_break(&mut self, now: MonoNs) {
+        self.is_unbroken = false;
+        self.repair.comparisons.note_break(now);
+    }
+}
+
 /// Every instrument this shard was ever told to subscribe.
 #[derive(Debug)]
 pub(super) struct Streams {

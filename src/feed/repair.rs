@@ -15,7 +15,7 @@ use crate::venue::{self, RestCandles, RestError};
 
 use super::Feed;
 use super::candles::{Way, settle};
-use super::compare::Comparison;
+use super::compare::Comparisons;
 use super::plan::Stream;
 use super::recall::Recall;
 use super::rows::{Proof, Rows, exchange_time};
@@ -40,15 +40,17 @@ pub(super) struct Repair {
     pub(super) is_recalling: bool,
     /// It is not asked before.
     pub(super) recall_at: MonoNs,
-    /// The closed candle that is to be compared with the exchange's row.
-    pub(super) compare: Option<Comparison>,
+    /// Closed candles that are to be compared with the exchange's rows.
+    pub(super) comparisons: Comparisons,
 }
 
 impl Repair {
     /// Nobody wants the stream any longer. What was asked is still answered, and then dropped.
     pub(super) fn reset(&mut self) {
         let (is_asking, is_recalling) = (self.is_asking, self.is_recalling);
+        let is_comparing = self.comparisons.is_asking;
         *self = Self { is_asking, is_recalling, ..Self::default() };
+        self.comparisons.is_asking = is_comparing;
     }
 
     /// The question waits from now on.
@@ -56,11 +58,7 @@ impl Repair {
         match ask {
             Ask::Hole | Ask::Late => self.is_asking = true,
             Ask::Recall => self.is_recalling = true,
-            Ask::Compare => {
-                if let Some(compare) = &mut self.compare {
-                    compare.is_asking = true;
-                }
-            }
+            Ask::Compare => self.comparisons.is_asking = true,
             Ask::Symbol => {}
         }
     }

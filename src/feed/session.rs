@@ -222,6 +222,13 @@ impl Script {
         }
     }
 
+    /// Ends and begins the stream of `id` anew.
+    pub(super) fn renew(&mut self, id: InstrumentId) {
+        self.want(SubscribeOp::Subscribe, id);
+        self.wanted.pop_back();
+        self.wanted.extend([(SubscribeOp::Unsubscribe, id), (SubscribeOp::Subscribe, id)]);
+    }
+
     pub(super) fn want_alone(&mut self, ids: impl Iterator<Item = InstrumentId>) {
         self.singles.extend(ids);
     }

@@ -162,7 +162,6 @@ impl Feed {
     fn query(&mut self, ask: Ask, id: InstrumentId, now: Now) -> Option<(Option<Span>, RestQuery)> {
         let stream = self.streams.stream_mut(id)?;
         let Instrument { market, interval, .. } = stream.instrument;
-        let base = &self.config.rest_bases[market.index()];
         let exchange_now = self.clocks[market.index()].now(now);
         let span = match ask {
             Ask::Symbol => {
@@ -173,6 +172,7 @@ impl Feed {
                 if !is_asked || stream.is_delivering {
                     return None;
                 }
+                let base = &self.config.rest_bases[market.index()];
                 let symbol = &stream.instrument.symbol;
                 let query = venue::symbol_check_query(market, base, symbol, interval, exchange_now);
                 return Some((None, query));
@@ -190,12 +190,9 @@ impl Feed {
                 }
                 span
             }
-            Ask::Compare => {
-                let compare = stream.repair.compare.as_mut()?;
-                compare.is_asking = stream.is_wanted;
-                stream.is_wanted.then(|| compare.span())
-            }
+            Ask::Compare => self.comparison_span(id),
         }?;
+        let base = &self.config.rest_bases[market.index()];
         let symbol = &self.streams.stream(id)?.instrument.symbol;
         // One row more shows that the last one asked for is over.
         let to = UnixMs(span.last.0 + interval.ms());
@@ -365,7 +362,10 @@ impl Feed {
             return;
         }
         if session.has_delivered {
-            session.script.want_alone([id].into_iter());
+            session.script.renew(id);
+            if let Some(stream) = self.streams.stream_mut(id) {
+                stream.note_break(now);
+            }
             return self.recheck(id, Some(fingerprint), RECHECK_LONE, now);
         }
         if !std::mem::replace(&mut session.is_suspect, true) {

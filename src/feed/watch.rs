@@ -44,11 +44,10 @@ fn due(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> [Option<Ask>; 3] {
     let may_repair = !repair.is_asking && repair.ask_at <= now;
     let may_recall = !repair.is_recalling && repair.recall_at <= now;
     let has_recall = may_recall && !repair.recalls.is_empty();
-    let compare = repair.compare.as_ref().filter(|one| one.at <= now && !one.is_asking);
     [
         repair.urgency(stream, exchange_now, now).filter(|_| may_repair),
         has_recall.then_some(Ask::Recall),
-        compare.map(|_| Ask::Compare),
+        repair.comparisons.is_due(now).then_some(Ask::Compare),
     ]
 }
 

@@ -318,8 +318,9 @@ impl Series {
 }
 
 /// How many published windows a restatement can still reach.
-/// Source: restatements were seen within seconds of the close, and design allows for minutes.
-const REMEMBERED: usize = 4;
+/// Source: restatements come within seconds of the close; a quarter of an hour outlasts an outage of
+/// REST, by which they are found.
+const REMEMBERED: usize = 16;
 
 #[cfg(test)]
 mod tests {

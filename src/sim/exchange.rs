@@ -85,6 +85,17 @@ pub struct Counters {
     pub faults: u64,
     /// Connections cut for breaking a limit.
     pub limit_cuts: u64,
+    /// Pushes that a fault left out, doubled, delayed or restated.
+    pub spoilt: u64,
+}
+
+/// Faults of the REST side, each until a time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RestFaults {
+    pub(super) slow_until: MonoNs,
+    pub(super) error_until: MonoNs,
+    pub(super) garbage_until: MonoNs,
+    stale_until: MonoNs,
 }
 
 /// What an exchange counts for one client address, over the markets that share the counts.
@@ -116,6 +127,9 @@ pub struct Exchange {
     address: Arc<Mutex<Address>>,
     refuse_until: MonoNs,
     silence_until: MonoNs,
+    /// What is wrong with REST, and until when.
+    pub(super) rest_faults: RestFaults,
+    skew_ms: i64,
     outputs: VecDeque<(ConnectionId, Output)>,
     text: String,
 }
@@ -174,6 +188,8 @@ impl Exchange {
             address,
             refuse_until: MonoNs(0),
             silence_until: MonoNs(0),
+            rest_faults: RestFaults::default(),
+            skew_ms: 0,
             outputs: VecDeque::new(),
             text: String::new(),
         }
@@ -310,9 +326,50 @@ impl Exchange {
             Fault::Duplicate => self.each_stream(|stream| stream.duplicate_next = true),
             Fault::LostClose => self.each_stream(|stream| stream.lose_close = true),
             Fault::DoubleClose => self.each_stream(|stream| stream.double_close = true),
-            // REST's; the budget is not the exchange's own.
+            Fault::Reordered => self.each_stream(|stream| stream.reorder_close = true),
+            Fault::RestatedClose => self.each_stream(|stream| stream.restate_close = true),
+            Fault::LateClose => self.each_stream(|stream| stream.delay_close = true),
+            Fault::EmptyMinute => {
+                let minute = self.time.unix_ms(now).div_euclid(MINUTE_MS) + 1;
+                for index in 0..self.streams.len() {
+                    if self.streams[index].is_some() {
+                        self.market.empty(index, minute);
+                    }
+                }
+            }
+            Fault::Muted => self.each_stream(|stream| {
+                stream.subscribers.iter_mut().for_each(|one| one.is_muted = true);
+            }),
+            Fault::ClockSkew(skew) => {
+                self.skew_ms = i64::try_from(skew.as_millis()).unwrap_or(0);
+            }
+            // The budget is not the exchange's own.
             Fault::RateLimit(_) => {}
+            Fault::SlowRest(time) => self.rest_faults.slow_until = now.after(time),
+            Fault::RestError(time) => self.rest_faults.error_until = now.after(time),
+            Fault::RestGarbage(time) => self.rest_faults.garbage_until = now.after(time),
+            Fault::RestStale(time) => self.rest_faults.stale_until = now.after(time),
         }
+    }
+
+    /// Does `fault` to one symbol's stream. False if nobody listens to it, or the fault is not one
+    /// of a stream.
+    pub fn fault_stream(&mut self, fault: Fault, index: usize, now: MonoNs) -> bool {
+        let minute = self.time.unix_ms(now).div_euclid(MINUTE_MS) + 1;
+        let Some(Some(stream)) = self.streams.get_mut(index) else { return false };
+        match fault {
+            Fault::Duplicate => stream.duplicate_next = true,
+            Fault::LostClose => stream.lose_close = true,
+            Fault::DoubleClose => stream.double_close = true,
+            Fault::Reordered => stream.reorder_close = true,
+            Fault::RestatedClose => stream.restate_close = true,
+            Fault::LateClose => stream.delay_close = true,
+            Fault::EmptyMinute => self.market.empty(index, minute),
+            Fault::Muted => stream.subscribers.iter_mut().for_each(|one| one.is_muted = true),
+            _ => return false,
+        }
+        self.counters.faults += 1;
+        true
     }
 
     /// Sends what is due at `now`.
@@ -358,6 +415,17 @@ impl Exchange {
             *counts.entry(symbol).or_default() += 1;
         }
         counts
+    }
+
+    /// The exchange's time as it says it: wrong by the fault of that name.
+    pub fn told_ms(&self, now: MonoNs) -> i64 {
+        self.unix_ms(now) + self.skew_ms
+    }
+
+    /// The time as of which REST shows candles.
+    pub(super) fn rest_ms(&self, now: MonoNs) -> i64 {
+        let is_stale = now < self.rest_faults.stale_until;
+        self.unix_ms(now) - if is_stale { STALE_MS } else { 0 }
     }
 
     /// The exchange's time at `now`, in ms since the Unix epoch.
@@ -480,6 +548,8 @@ fn lock(address: &Mutex<Address>) -> std::sync::MutexGuard<'_, Address> {
 const NEVER: MonoNs = MonoNs(u64::MAX);
 /// So that every symbol is subscribed before the first captured message goes out.
 const PLAYBACK_SETTLE: Duration = Duration::from_millis(200);
+/// So old is what a stale REST side shows.
+const STALE_MS: i64 = 5_000;
 const MALFORMED: &str = "{\"e\":\"kline\",\"E\":17,\"s\":\"BTCUSDT\",\"k\":{\"t\":";
 
 #[cfg(test)]

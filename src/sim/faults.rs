@@ -26,13 +26,33 @@ pub enum Fault {
     LostClose,
     /// The next closing push of every stream comes twice.
     DoubleClose,
+    /// The next closing push of every stream comes after the first of the next minute.
+    Reordered,
+    /// The next minute of every stream is closed without its last trade, and restated 3 s later.
+    RestatedClose,
+    /// The next closing push of every stream comes 4 s late.
+    LateClose,
+    /// Nothing is traded in the next minute of every stream.
+    EmptyMinute,
+    /// Every stream is left out of the pushes until it is subscribed again.
+    Muted,
+    /// The exchange's clock is so much ahead, in pushes and REST's `Date`.
+    ClockSkew(Duration),
     /// REST answers 429, then 418, for so long.
     RateLimit(Duration),
+    /// REST answers 3 s late for so long.
+    SlowRest(Duration),
+    /// REST answers 500 with a page of HTML for so long.
+    RestError(Duration),
+    /// REST's answers end in the middle for so long.
+    RestGarbage(Duration),
+    /// REST's candles are those of 5 s ago for so long.
+    RestStale(Duration),
 }
 
 impl Fault {
     /// The names by which [`Self::parse`] knows faults.
-    pub const NAMES: [&str; 11] = [
+    pub const NAMES: [&str; 21] = [
         "disconnect",
         "half_open",
         "silence",
@@ -43,11 +63,21 @@ impl Fault {
         "duplicate",
         "lost_close",
         "double_close",
+        "reordered",
+        "restated_close",
+        "late_close",
+        "empty_minute",
+        "muted",
+        "clock_skew_ms",
         "rate_limit",
+        "slow_rest",
+        "rest_error",
+        "rest_garbage",
+        "rest_stale",
     ];
 
-    /// The fault called `name`. `value` is its number: seconds (`silence`, `refuse`, `rate_limit`)
-    /// or ms (`delay_first_ms`); the others have none.
+    /// The fault called `name`. `value` is its number: seconds (`silence`, `refuse`, `rate_limit`,
+    /// `slow_rest`, `rest_…`) or ms (`…_ms`); the others have none.
     pub fn parse(name: &str, value: u64) -> Option<Self> {
         let seconds = Duration::from_secs(value.min(SECONDS_MAX));
         Some(match name {
@@ -61,7 +91,17 @@ impl Fault {
             "duplicate" => Self::Duplicate,
             "lost_close" => Self::LostClose,
             "double_close" => Self::DoubleClose,
+            "reordered" => Self::Reordered,
+            "restated_close" => Self::RestatedClose,
+            "late_close" => Self::LateClose,
+            "empty_minute" => Self::EmptyMinute,
+            "muted" => Self::Muted,
+            "clock_skew_ms" => Self::ClockSkew(Duration::from_millis(value.min(SECONDS_MAX))),
             "rate_limit" => Self::RateLimit(seconds),
+            "slow_rest" => Self::SlowRest(seconds),
+            "rest_error" => Self::RestError(seconds),
+            "rest_garbage" => Self::RestGarbage(seconds),
+            "rest_stale" => Self::RestStale(seconds),
             _ => return None,
         })
     }

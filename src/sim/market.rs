@@ -2,7 +2,7 @@
 //! future, without history. Pure: a candle depends on (seed, market, symbol, minute) and
 //! nothing else. Knows no clock, no socket and no wire format.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::market::{Market, Venue};
@@ -83,12 +83,15 @@ pub struct SimMarket {
     market: Market,
     listings: Vec<Listing>,
     by_lower: HashMap<Arc<str>, usize>,
+    /// Minutes of symbols that were told to have no trade.
+    emptied: BTreeSet<(usize, i64)>,
 }
 
 impl SimMarket {
     /// `market` with `extra` synthetic symbols (`SIM0001…`) beside the usual.
     pub fn new(seed: u64, market: Market, extra: usize) -> Self {
-        let mut sim = Self { seed, market, listings: Vec::new(), by_lower: HashMap::new() };
+        let (listings, by_lower, emptied) = Default::default();
+        let mut sim = Self { seed, market, listings, by_lower, emptied };
         for row in rows(market) {
             sim.list(row.name, row);
         }
@@ -147,6 +150,9 @@ impl SimMarket {
         let listing = &self.listings[index];
         let previous = self.last_close(listing, minute - 1);
         let mut candle = flat(minute, previous);
+        if self.emptied.contains(&(index, minute)) {
+            return candle;
+        }
         let total = self.trades(listing, minute);
         let path = Path { key: self.key(listing, minute), open: previous, listing, total };
         let close = self.boundary(listing, minute + 1);
@@ -159,6 +165,11 @@ impl SimMarket {
             (candle.high, candle.low) = (candle.high.max(previous), candle.low.min(previous));
         }
         candle
+    }
+
+    /// Nothing is, or was, traded in `minute` of the symbol at `index`: its price stays.
+    pub fn empty(&mut self, index: usize, minute: i64) {
+        self.emptied.insert((index, minute));
     }
 
     /// A number that depends on seed, symbol and minute, for whatever else is to look random.

@@ -11,7 +11,7 @@ use crate::clock::MonoNs;
 use crate::market::{ContractType, Market, Venue};
 
 use super::binance::{Digits, INTERVAL, percent_decode};
-use super::exchange::Exchange;
+use super::exchange::{Exchange, RestFaults};
 use super::faults::Fault;
 use super::http::Request;
 use super::info::exchange_info;
@@ -29,6 +29,8 @@ pub struct Response {
     pub headers: Vec<(&'static str, String)>,
     /// Seconds to wait, for 418 and 429.
     pub retry_after: Option<u64>,
+    /// To be sent so much later: a fault.
+    pub delay: Duration,
 }
 
 /// Weight used by the one address that all loopback clients share.
@@ -39,6 +41,8 @@ struct Budget {
     refused: u32,
     banned_until: MonoNs,
     limited_until: MonoNs,
+    /// The ban was earned while a fault refused everything.
+    is_fault_ban: bool,
 }
 
 /// A request too many.
@@ -54,11 +58,13 @@ struct TooMany {
 pub struct Rest {
     /// By [`Market::index`] of the first market that shares it.
     budgets: Vec<Budget>,
+    /// By [`Market::index`].
+    refused: Vec<u64>,
 }
 
 impl Default for Rest {
     fn default() -> Self {
-        Self { budgets: vec![Budget::default(); Market::COUNT] }
+        Self { budgets: vec![Budget::default(); Market::COUNT], refused: vec![0; Market::COUNT] }
     }
 }
 
@@ -85,7 +91,10 @@ impl Rest {
                 _ => self.other(exchanges, index, (path, &query, &request.body), now),
             },
         };
-        let date = Duration::from_millis(exchanges[index].unix_ms(now).unsigned_abs());
+        if !path.starts_with("/truth") && !path.starts_with("/stats") && path != "/fault" {
+            spoil(&mut response, exchanges[index].rest_faults, now);
+        }
+        let date = Duration::from_millis(exchanges[index].told_ms(now).unsigned_abs());
         let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + date);
         response.headers.push(("Date", date));
         response
@@ -107,7 +116,7 @@ impl Rest {
             Ok(used) => used,
             Err(refused) => return binance_refusal(refused, profile.rest_limit.0, now),
         };
-        let now_ms = exchange.unix_ms(now);
+        let now_ms = exchange.rest_ms(now);
         let (status, body) = match endpoint {
             "klines" => match klines(exchange, query, now_ms) {
                 Ok(body) => (200, body),
@@ -131,10 +140,20 @@ impl Rest {
         &mut self.budgets[first.index()]
     }
 
+    /// Requests of a market's address that broke its limit, those under a fault left out.
+    pub fn refused(&self, market: Market) -> u64 {
+        self.refused[market.index()]
+    }
+
     fn spend(&mut self, exchange: &Exchange, weight: u32, now: MonoNs) -> Result<u32, TooMany> {
         let limit = exchange.profile.rest_limit;
         let enforce = exchange.settings.enforce_limits;
-        self.budget(exchange.profile.market).spend(weight, limit, enforce, now)
+        let market = exchange.profile.market;
+        let budget = self.budget(market);
+        let is_fault = now < budget.limited_until || budget.is_fault_ban(now);
+        let spent = budget.spend(weight, limit, enforce, now);
+        self.refused[market.index()] += u64::from(spent.is_err() && !is_fault);
+        spent
     }
 
     fn fault(
@@ -165,6 +184,10 @@ impl Rest {
 }
 
 impl Budget {
+    fn is_fault_ban(&self, now: MonoNs) -> bool {
+        self.is_fault_ban && now < self.banned_until
+    }
+
     /// Takes `weight`; the weight used so far, or that it is too much.
     fn spend(
         &mut self,
@@ -190,11 +213,26 @@ impl Budget {
         self.refused += 1;
         if self.refused > REFUSALS_MAX {
             self.banned_until = now.after(BAN);
+            self.is_fault_ban = limited;
             return Err(TooMany { until: self.banned_until, is_banned: true, used });
         }
         let window_end = MonoNs((number + 1) * window_ns);
         let until = if limited { self.limited_until } else { window_end };
         Err(TooMany { until, is_banned: false, used: self.used })
+    }
+}
+
+/// The faults of the REST side.
+fn spoil(response: &mut Response, faults: RestFaults, now: MonoNs) {
+    if now < faults.slow_until {
+        response.delay = SLOW;
+    }
+    if now < faults.error_until {
+        let body = "<html><body><h1>500 Internal Server Error</h1></body></html>";
+        *response = Response { delay: response.delay, ..plain(500, body.to_owned()) };
+    } else if now < faults.garbage_until {
+        let half = response.body.floor_char_boundary(response.body.len() / 2);
+        response.body.truncate(half);
     }
 }
 
@@ -445,6 +483,8 @@ fn illegal(parameter: &str) -> String {
 const REFUSALS_MAX: u32 = 5;
 /// Source: bans "scale in duration from 2 minutes to 3 days".
 const BAN: Duration = Duration::from_secs(120);
+/// Delay of a slow answer.
+const SLOW: Duration = Duration::from_secs(3);
 const SPAN_MAX_MS: i64 = 200 * 86_400_000;
 /// Rows of a `/truth` answer to a question without a beginning.
 const TRUTH_ROWS_USUAL: i64 = 10;

@@ -29,9 +29,19 @@ pub(super) struct Server {
     next_token: usize,
     exchanges: Vec<Exchange>,
     rest: Rest,
+    /// Answers that a fault delays.
+    held: Vec<Held>,
     tls: Option<Arc<ServerConfig>>,
     clock: Clock,
     stop: Arc<AtomicBool>,
+}
+
+/// An answer that is sent later.
+struct Held {
+    at: MonoNs,
+    token: usize,
+    text: String,
+    is_last: bool,
 }
 
 impl Server {
@@ -55,6 +65,7 @@ impl Server {
             next_token: WAKER.0 + 1,
             exchanges,
             rest: Rest::default(),
+            held: Vec::new(),
             tls,
             clock,
             stop,
@@ -84,7 +95,8 @@ impl Server {
     }
 
     fn patience(&self) -> Duration {
-        let due = self.exchanges.iter().filter_map(Exchange::next_deadline).min();
+        let held = self.held.iter().map(|held| held.at);
+        let due = self.exchanges.iter().filter_map(Exchange::next_deadline).chain(held).min();
         let left = due.map_or(PATIENCE_MAX, |due| due.since(self.clock.mono()));
         left.min(PATIENCE_MAX)
     }
@@ -153,12 +165,25 @@ impl Server {
         }
         let index = client.exchange;
         let response = self.rest.respond(&mut self.exchanges, index, &request, now);
-        client.respond(&http::response(&response, request.close), request.close)
+        let text = http::response(&response, request.close);
+        if response.delay.is_zero() {
+            return client.respond(&text, request.close);
+        }
+        let is_last = request.close;
+        self.held.push(Held { at: now.after(response.delay), token, text, is_last });
+        Ok(())
     }
 
     /// Lets the exchanges send what is due, and writes it.
     fn advance(&mut self, now: MonoNs) {
         let mut gone = Vec::new();
+        while let Some(at) = self.held.iter().position(|held| held.at <= now) {
+            let Held { token, text, is_last, .. } = self.held.remove(at);
+            let Some(client) = self.clients.get_mut(&token) else { continue };
+            if client.respond(&text, is_last).is_err() {
+                gone.push(token);
+            }
+        }
         for exchange in &mut self.exchanges {
             exchange.advance(now);
             while let Some((id, output)) = exchange.poll_output() {
@@ -185,7 +210,7 @@ impl Server {
 fn refusal(status: u16, retry_after: u64) -> String {
     let retry_after = Some(retry_after).filter(|&seconds| seconds > 0);
     let body = format!("{{\"code\":-1,\"msg\":\"HTTP {status}\"}}");
-    http::response(&Response { status, body, headers: Vec::new(), retry_after }, true)
+    http::response(&Response { status, body, retry_after, ..Response::default() }, true)
 }
 
 /// Above every listener, below every client.

@@ -15,6 +15,8 @@ pub struct Subscriber {
     pub from: MonoNs,
     /// Whether it has had anything yet.
     pub had_first: bool,
+    /// A fault: it gets nothing.
+    pub is_muted: bool,
 }
 
 /// A stream that somebody listens to.
@@ -36,6 +38,14 @@ pub struct Stream {
     pub lose_close: bool,
     /// A fault: the next closing push is sent twice.
     pub double_close: bool,
+    /// A fault: the next closing push comes after the first of the next minute.
+    pub reorder_close: bool,
+    /// A fault: the next minute is closed without its last trade, and restated.
+    pub restate_close: bool,
+    /// A fault: the next closing push comes late.
+    pub delay_close: bool,
+    /// Closing pushes that were put off: when they are due, their minute, the flag.
+    pub delayed: Vec<(MonoNs, TrueCandle, Option<bool>)>,
     /// The candle that was pushed last, running or closed.
     pub pushed: Option<TrueCandle>,
     /// (minute, slot) that `candle` shows.
@@ -54,6 +64,10 @@ impl Stream {
             duplicate_next: false,
             lose_close: false,
             double_close: false,
+            reorder_close: false,
+            restate_close: false,
+            delay_close: false,
+            delayed: Vec::new(),
             pushed: None,
             shown: (i64::MIN, 0),
         }
@@ -61,7 +75,7 @@ impl Stream {
 
     /// Adds a listener; its first push comes at `from`.
     pub fn join(&mut self, id: ConnectionId, from: MonoNs) {
-        self.subscribers.push(Subscriber { id, from, had_first: false });
+        self.subscribers.push(Subscriber { id, from, had_first: false, is_muted: false });
         self.next_push = self.next_push.min(from);
         self.next_due = self.next_due.min(from);
     }

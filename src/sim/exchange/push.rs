@@ -8,7 +8,7 @@ use tungstenite::Utf8Bytes;
 use crate::clock::MonoNs;
 use crate::market::{ContractType, Venue};
 use crate::sim::binance;
-use crate::sim::market::MINUTE_MS;
+use crate::sim::market::{MINUTE_MS, TrueCandle};
 use crate::sim::pushes::{self, Pushed};
 use crate::sim::stream::Stream;
 
@@ -26,6 +26,7 @@ impl Exchange {
         let now_ms = self.time.unix_ms(now);
         let oldest = now_ms.div_euclid(MINUTE_MS) - CATCH_UP_MINUTES;
         stream.minute = stream.minute.max(oldest);
+        self.push_delayed(index, stream, now, now_ms);
         while now_ms >= self.close_at_ms(index, stream.minute) {
             self.push_close(index, stream, now, now_ms);
             stream.minute += 1;
@@ -47,11 +48,57 @@ impl Exchange {
             stream.next_push = soonest;
         }
         let close = self.time.mono(self.close_at_ms(index, stream.minute));
-        stream.next_due = close.min(stream.next_push);
+        let delayed = stream.delayed.iter().map(|(at, ..)| *at);
+        stream.next_due = delayed.fold(close.min(stream.next_push), MonoNs::min);
+    }
+
+    /// Closing pushes that a fault has put off.
+    fn push_delayed(&mut self, index: usize, stream: &mut Stream, now: MonoNs, now_ms: i64) {
+        while let Some(at) = stream.delayed.iter().position(|(at, ..)| *at <= now) {
+            let (_, candle, flag) = stream.delayed.remove(at);
+            self.push(index, stream, &[Pushed { candle: &candle, flag }], now, now_ms);
+        }
+    }
+
+    /// The faults of a stream's close. True if it is not to be pushed now.
+    fn spoil_close(&mut self, index: usize, stream: &mut Stream, now: MonoNs, now_ms: i64) -> bool {
+        let truth = self.market.truth(index, stream.minute);
+        let flag = Some(true);
+        if std::mem::take(&mut stream.lose_close) {
+            self.counters.spoilt += 1;
+            return true;
+        }
+        if std::mem::take(&mut stream.delay_close) {
+            self.counters.spoilt += 1;
+            stream.delayed.push((now.after(CLOSE_DELAY), truth, flag));
+            return true;
+        }
+        if std::mem::take(&mut stream.reorder_close) {
+            self.counters.spoilt += 1;
+            let elapsed = now_ms - (stream.minute + 1) * MINUTE_MS;
+            let next = self.market.running(index, stream.minute + 1, elapsed);
+            let is_silent = self.profile.market.venue() == Venue::Hyperliquid && next.trades == 0;
+            if !is_silent {
+                let opened = Pushed { candle: &next, flag: Some(false) };
+                self.push(index, stream, &[opened], now, now_ms);
+            }
+            stream.delayed.push((now.after(REORDER_DELAY), truth, flag));
+            return true;
+        }
+        if truth.trades > 1 && std::mem::take(&mut stream.restate_close) {
+            self.counters.spoilt += 1;
+            let step = truth.volume / truth.trades;
+            let volume = truth.volume - step.max(1);
+            let first = TrueCandle { volume, trades: truth.trades - 1, ..truth };
+            self.push(index, stream, &[Pushed { candle: &first, flag }], now, now_ms);
+            stream.delayed.push((now.after(RESTATE_DELAY), truth, flag));
+            return true;
+        }
+        false
     }
 
     fn push_close(&mut self, index: usize, stream: &mut Stream, now: MonoNs, now_ms: i64) {
-        if std::mem::take(&mut stream.lose_close) {
+        if self.spoil_close(index, stream, now, now_ms) {
             return;
         }
         let truth = self.market.truth(index, stream.minute);
@@ -62,6 +109,7 @@ impl Exchange {
         let opened = Pushed { candle: &next, flag: Some(false) };
         let is_alone = market.contract_type() == ContractType::Spot;
         let times = 1 + usize::from(std::mem::take(&mut stream.double_close));
+        self.counters.spoilt += times as u64 - 1;
         for _ in 0..times {
             match market.venue() {
                 Venue::Binance => self.push(index, stream, &[closed], now, now_ms),
@@ -120,6 +168,7 @@ impl Exchange {
         let listing = &self.market.listings()[index];
         let market = self.profile.market;
         let Some(last) = candles.last() else { return };
+        let now_ms = now_ms + self.skew_ms;
         match market.venue() {
             Venue::Binance => {
                 let (kind, closed) = (market.contract_type(), last.flag == Some(true));
@@ -131,10 +180,11 @@ impl Exchange {
         let name = binance::stream_name(listing);
         let mut forms: [Option<Utf8Bytes>; 2] = [None, None];
         let times = 1 + usize::from(std::mem::take(&mut stream.duplicate_next));
+        self.counters.spoilt += times as u64 - 1;
         for subscriber in stream.subscribers.iter_mut().filter(|one| one.from <= now) {
             let Some(connection) = self.connections.get_mut(&subscriber.id) else { continue };
             subscriber.had_first = true;
-            if connection.silent {
+            if connection.silent || subscriber.is_muted {
                 continue;
             }
             connection.last_sent = now;
@@ -185,6 +235,10 @@ impl Exchange {
     }
 }
 
+/// Delays of faults. Source: closes up to 4 s late were recorded (OKCOIN), restatements were not.
+const CLOSE_DELAY: Duration = Duration::from_secs(4);
+const REORDER_DELAY: Duration = Duration::from_millis(700);
+const RESTATE_DELAY: Duration = Duration::from_secs(3);
 /// Minutes closed late after a stall; older ones are skipped.
 const CATCH_UP_MINUTES: i64 = 10;
 /// Pushes of one stream sent at once when the pace is faster than the duty cycle.

@@ -30,7 +30,7 @@ impl Rest {
         if let Err(refused) = self.spend(exchange, weight, now) {
             return refusal(venue, refused, exchange.unix_ms(now), now);
         }
-        let now_ms = exchange.unix_ms(now);
+        let now_ms = exchange.rest_ms(now);
         match venue {
             Venue::Okx => okx(exchanges, asked, now_ms),
             Venue::Bybit => bybit(exchanges, asked, now_ms),

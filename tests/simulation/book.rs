@@ -1,0 +1,183 @@
+//! What one client was told about one series, and the rules that it must obey whatever happens: each
+//! closed window once and in order, what is missing told as missing, late repairs only of that.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+pub(crate) const MINUTE: i64 = 60_000;
+
+/// A window as the client has it.
+#[derive(Clone, Debug)]
+pub(crate) enum Window {
+    Candle { text: String, revision: u64 },
+    Empty,
+}
+
+/// One client's view of one series, from its first closed window.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Book {
+    /// The window that is to come next, once that is known.
+    pub(crate) next: Option<i64>,
+    /// The latest window from which the series must begin, by the first running candle.
+    first_open: Option<i64>,
+    pub(crate) windows: BTreeMap<i64, Window>,
+    pub(crate) missing: BTreeSet<i64>,
+    /// Windows that were told as missing and came later.
+    pub(crate) repaired: u64,
+    pub(crate) corrections: u64,
+    pub(crate) gaps: u64,
+}
+
+impl Book {
+    /// Goes on from `since`, where the client resumes: everything after it comes again.
+    pub(crate) fn resume(&mut self, since: i64) {
+        self.windows.retain(|&open_time, _| open_time <= since);
+        self.missing.retain(|&open_time| open_time <= since);
+        self.next = Some(since + MINUTE);
+        self.first_open = None;
+    }
+
+    /// The newest window up to which nothing is missing.
+    pub(crate) fn complete_to(&self) -> Option<i64> {
+        let next = self.next?;
+        let first_missing = self.missing.first().copied().unwrap_or(next);
+        Some(first_missing.min(next) - MINUTE)
+    }
+
+    /// Takes a message about the series. `Err`: a rule is broken.
+    pub(crate) fn take(&mut self, json: &Value, text: &str) -> Result<(), String> {
+        match json["type"].as_str() {
+            Some("quote") if json["is_closed_candle"] == true => self.closed(json, text),
+            Some("quote") => self.open(json),
+            Some("correction") => self.corrected(json, text),
+            Some("gap") => self.gap(json),
+            Some("empty") => self.settle(json["open_time"].as_i64().unwrap(), Window::Empty),
+            Some("history") => self.history(json),
+            other => Err(format!("unknown message {other:?}")),
+        }
+    }
+
+    fn open(&mut self, json: &Value) -> Result<(), String> {
+        let open_time = json["open_time"].as_i64().unwrap();
+        if self.windows.contains_key(&open_time) {
+            return Err(format!("window {open_time} runs after its close"));
+        }
+        if self.next.is_some_and(|next| open_time < next) {
+            return Err(format!("window {open_time} runs, and {:?} was next", self.next));
+        }
+        self.first_open.get_or_insert(open_time);
+        Ok(())
+    }
+
+    fn closed(&mut self, json: &Value, text: &str) -> Result<(), String> {
+        let open_time = json["open_time"].as_i64().unwrap();
+        let revision = json["revision"].as_u64().unwrap();
+        if json["seq"].as_i64() != Some(open_time / MINUTE) || json["final_by"].is_null() {
+            return Err(format!("a closed candle without its identity: {text}"));
+        }
+        self.settle(open_time, Window::Candle { text: text.to_owned(), revision })
+    }
+
+    fn settle(&mut self, open_time: i64, window: Window) -> Result<(), String> {
+        if self.missing.remove(&open_time) {
+            self.repaired += 1;
+            self.windows.insert(open_time, window);
+            return Ok(());
+        }
+        if self.windows.contains_key(&open_time) {
+            return Err(format!("window {open_time} twice"));
+        }
+        self.begin(open_time)?;
+        if self.next != Some(open_time) {
+            return Err(format!("window {open_time} came, and {:?} was next", self.next));
+        }
+        self.next = Some(open_time + MINUTE);
+        self.windows.insert(open_time, window);
+        Ok(())
+    }
+
+    fn begin(&mut self, open_time: i64) -> Result<(), String> {
+        if self.next.is_none() {
+            if self.first_open.is_some_and(|first| open_time > first) {
+                return Err(format!("began with {open_time}, though {:?} ran", self.first_open));
+            }
+            self.next = Some(open_time);
+        }
+        Ok(())
+    }
+
+    fn corrected(&mut self, json: &Value, text: &str) -> Result<(), String> {
+        let open_time = json["open_time"].as_i64().unwrap();
+        let revision = json["revision"].as_u64().unwrap();
+        let before = match self.windows.get(&open_time) {
+            Some(Window::Candle { revision, .. }) => *revision,
+            Some(Window::Empty) => revision - 1,
+            None => return Err(format!("a correction of {open_time}, which was never told")),
+        };
+        if revision != before + 1 {
+            return Err(format!("revision {revision} of {open_time} after {before}"));
+        }
+        if matches!(self.windows.get(&open_time), Some(Window::Candle { .. }))
+            && json["previous"].is_null()
+        {
+            return Err(format!("a correction without what it replaces: {text}"));
+        }
+        self.corrections += 1;
+        self.windows.insert(open_time, Window::Candle { text: text.to_owned(), revision });
+        Ok(())
+    }
+
+    fn gap(&mut self, json: &Value) -> Result<(), String> {
+        let (from, to) = (json["from"].as_i64().unwrap(), json["to"].as_i64().unwrap());
+        self.begin(from)?;
+        if self.next != Some(from) || to < from {
+            return Err(format!("a gap from {from}, and {:?} was next", self.next));
+        }
+        self.gaps += 1;
+        self.missing.extend((from..=to).step_by(MINUTE.unsigned_abs() as usize));
+        self.next = Some(to + MINUTE);
+        Ok(())
+    }
+
+    fn history(&mut self, json: &Value) -> Result<(), String> {
+        let to = json["to"].as_i64().unwrap();
+        match self.next {
+            Some(next) if next <= to => Err(format!("history to {to} ended before {next}")),
+            _ => {
+                self.next.get_or_insert(to + MINUTE);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The digits of the number `name` in a message, as they are written.
+pub(crate) fn digits<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let start = text.find(&format!("\"{name}\":"))? + name.len() + 3;
+    let rest = &text[start..];
+    Some(&rest[..rest.find([',', '}'])?])
+}
+
+/// Whether a candle as told is the true row. Where a row of REST has less, less is asked for.
+pub(crate) fn is_true(text: &str, row: &Value) -> Result<(), String> {
+    let is_rest = text.contains("\"source\":\"rest\"");
+    for name in ["open", "high", "low", "close", "volume", "quote_volume"] {
+        let Some(truth) = row[name].as_str() else { continue };
+        let truth = match truth.contains('.') {
+            true => truth.trim_end_matches('0').trim_end_matches('.'),
+            false => truth,
+        };
+        match digits(text, name) {
+            Some(told) if told == truth => {}
+            None if is_rest && name == "quote_volume" => {}
+            told => return Err(format!("{name} {told:?} is not {truth}: {text}")),
+        }
+    }
+    let trades = row["trade_num"].as_u64().unwrap();
+    let told: u64 = digits(text, "trade_num").unwrap().parse().unwrap();
+    match told == trades {
+        true => Ok(()),
+        false => Err(format!("trade_num {told} is not {trades}: {text}")),
+    }
+}

@@ -1,0 +1,200 @@
+//! A client of the server: subscribes, reads or does not, leaves and comes back, and keeps a book of
+//! each series.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use connector_wss::clock::MonoNs;
+use connector_wss::fanout::ClientId;
+use connector_wss::market::Market;
+use connector_wss::wire::{Connection, Endpoint, Event, tls};
+use rustls::ClientConfig;
+use serde_json::Value;
+
+use super::book::Book;
+
+/// A series as clients name it.
+pub(crate) type Series = (usize, String);
+
+pub(crate) struct Client {
+    pub(crate) id: Option<ClientId>,
+    wire: Option<Connection>,
+    /// Said before the connection was open.
+    unsaid: Vec<String>,
+    pub(crate) books: BTreeMap<Series, Book>,
+    /// What it has subscribed, and wants to have again after a break.
+    pub(crate) wanted: BTreeMap<Series, bool>,
+    /// Books that ended, with the time of their end.
+    pub(crate) ended: Vec<(Series, Book, i64)>,
+    /// It reads nothing before.
+    pub(crate) reads_at: MonoNs,
+    /// When it does something next.
+    pub(crate) acts_at: MonoNs,
+    pub(crate) resumes: u64,
+    pub(crate) refused: u64,
+    pub(crate) slow: u64,
+    pub(crate) closed_candles: u64,
+    /// Subscriptions that were ended by the server with a refusal of `since`.
+    pub(crate) lost: Vec<Series>,
+}
+
+impl Client {
+    pub(crate) fn new(acts_at: MonoNs) -> Self {
+        Self {
+            id: None,
+            wire: None,
+            unsaid: Vec::new(),
+            books: BTreeMap::new(),
+            wanted: BTreeMap::new(),
+            ended: Vec::new(),
+            reads_at: MonoNs(0),
+            acts_at,
+            resumes: 0,
+            refused: 0,
+            slow: 0,
+            closed_candles: 0,
+            lost: Vec::new(),
+        }
+    }
+
+    pub(crate) fn open(&mut self, id: ClientId, nonce: [u8; 16], config: &Arc<ClientConfig>) {
+        let endpoint = Endpoint::parse("ws://127.0.0.1:8765/").unwrap();
+        self.id = Some(id);
+        self.wire = Some(Connection::client(&endpoint, config, nonce, &[]).unwrap());
+    }
+
+    /// The connection is gone, however that came.
+    pub(crate) fn drop_connection(&mut self) {
+        (self.id, self.wire) = (None, None);
+        self.unsaid.clear();
+    }
+
+    pub(crate) fn outgoing(&mut self) -> Vec<u8> {
+        let Some(wire) = &mut self.wire else { return Vec::new() };
+        let bytes = wire.outgoing().to_vec();
+        wire.consume_outgoing(bytes.len());
+        bytes
+    }
+
+    fn say(&mut self, request: &Value) {
+        match &mut self.wire {
+            Some(wire) if wire.is_open() => wire.send_text(&request.to_string()),
+            _ => self.unsaid.push(request.to_string()),
+        }
+    }
+
+    pub(crate) fn say_close(&mut self) {
+        if let Some(wire) = &mut self.wire {
+            wire.send_close(1000, "");
+        }
+    }
+
+    /// Subscribes one series; with a book, from where that is complete.
+    pub(crate) fn subscribe(&mut self, series: &Series, history: u32, closed_only: bool) {
+        let market = Market::all().nth(series.0).unwrap();
+        let mut request = serde_json::json!({
+            "exchange": market.venue().name(), "contract_type": market.contract_type().name(),
+            "symbols": [series.1], "closed_only": closed_only,
+        });
+        let known = self.books.get(series).and_then(Book::complete_to);
+        match known {
+            Some(since) => {
+                request["since"] = since.into();
+                self.books.get_mut(series).unwrap().resume(since);
+                self.resumes += 1;
+            }
+            None => {
+                self.books.insert(series.clone(), Book::default());
+                if history > 0 {
+                    request["history"] = history.into();
+                }
+            }
+        }
+        self.wanted.insert(series.clone(), closed_only);
+        self.say(&request);
+    }
+
+    pub(crate) fn unsubscribe(&mut self, series: &Series, unix_ms: i64) {
+        let market = Market::all().nth(series.0).unwrap();
+        self.wanted.remove(series);
+        if let Some(book) = self.books.remove(series) {
+            self.ended.push((series.clone(), book, unix_ms));
+        }
+        self.say(&serde_json::json!({
+            "op": "unsubscribe", "exchange": market.venue().name(),
+            "contract_type": market.contract_type().name(), "symbols": [series.1],
+        }));
+    }
+
+    /// Bytes from the server. `Err`: a rule is broken.
+    pub(crate) fn receive(&mut self, bytes: &[u8], unix_ms: i64) -> Result<(), String> {
+        let Some(wire) = &mut self.wire else { return Ok(()) };
+        wire.handle_bytes(bytes).map_err(|error| format!("the server spoke no WebSocket: {error}"))?;
+        while let Some(event) = self.wire.as_mut().and_then(|wire| wire.next_event().ok().flatten())
+        {
+            match event {
+                Event::Text(text) => self.take(text.as_str(), unix_ms)?,
+                Event::Close { code, .. } => {
+                    self.slow += u64::from(code == Some(1013));
+                    return Ok(());
+                }
+                Event::Open { .. } => {
+                    let wire = self.wire.as_mut();
+                    let unsaid = std::mem::take(&mut self.unsaid);
+                    wire.into_iter().for_each(|wire| unsaid.iter().for_each(|text| wire.send_text(text)));
+                }
+                Event::Binary(_) | Event::Ping | Event::Pong(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, text: &str, unix_ms: i64) -> Result<(), String> {
+        let json: Value = serde_json::from_str(text).map_err(|error| format!("{error}: {text}"))?;
+        match json["type"].as_str() {
+            Some("subscribed" | "unsubscribed" | "notice" | "pong" | "list") => return Ok(()),
+            Some("error") => return self.refused(&json, unix_ms),
+            _ => {}
+        }
+        let name = |field: &str| json[field].as_str().unwrap_or_default().to_owned();
+        let (exchange, contract_type) = (name("exchange"), name("contract_type"));
+        let market = Market::all().find(|market| {
+            (market.venue().name(), market.contract_type().name()) == (&*exchange, &*contract_type)
+        });
+        let market = market.ok_or_else(|| format!("of no market: {text}"))?;
+        let series = (market.index(), name("symbol"));
+        let Some(book) = self.books.get_mut(&series) else { return Ok(()) };
+        self.closed_candles += u64::from(json["is_closed_candle"] == true);
+        book.take(&json, text).map_err(|why| format!("{series:?}: {why}"))
+    }
+
+    /// Only what cannot be given may be refused, and it is named.
+    fn refused(&mut self, json: &Value, unix_ms: i64) -> Result<(), String> {
+        let code = json["system_message"].as_str().unwrap_or_default();
+        if !code.starts_with("since_") || json["missing"].as_array().is_none_or(Vec::is_empty) {
+            return Err(format!("refused: {json}"));
+        }
+        self.refused += 1;
+        let market = Market::all().find(|market| {
+            json["exchange"] == market.venue().name()
+                && json["contract_type"] == market.contract_type().name()
+        });
+        let series: Vec<Series> = self.books.keys().cloned().collect();
+        for one in series {
+            let is_named = json["symbols"].as_array().is_none_or(|names| {
+                names.iter().any(|name| name == one.1.as_str())
+            });
+            let is_due = self.books[&one].windows.is_empty() || json["symbols"].is_array();
+            if market.is_some_and(|market| market.index() == one.0) && is_named && is_due {
+                let book = self.books.remove(&one).unwrap();
+                self.ended.push((one.clone(), book, unix_ms));
+                self.lost.push(one);
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn no_tls() -> Arc<ClientConfig> {
+    tls::client_config(None).unwrap()
+}

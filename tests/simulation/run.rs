@@ -1,0 +1,338 @@
+//! One run from a seed: markets, clients, faults for a while, then peace; and the verdict.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use connector_wss::market::Market;
+
+use super::book::{Book, MINUTE, Window, is_true};
+use super::client::{Client, Series};
+use super::faults;
+use super::world::World;
+
+/// What happened in runs, added up.
+#[derive(Default)]
+pub(crate) struct Report {
+    seeds: u64,
+    faults: BTreeMap<&'static str, u64>,
+    counts: BTreeMap<&'static str, u64>,
+    virtual_ms: u64,
+}
+
+impl Report {
+    pub(crate) fn fault(&mut self, name: &'static str) {
+        *self.faults.entry(name).or_default() += 1;
+    }
+
+    fn count(&mut self, name: &'static str, count: u64) {
+        *self.counts.entry(name).or_default() += count;
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.seeds += other.seeds;
+        self.virtual_ms += other.virtual_ms;
+        for (name, count) in &other.faults {
+            *self.faults.entry(name).or_default() += count;
+        }
+        for (name, count) in &other.counts {
+            self.count(name, *count);
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hours = self.virtual_ms as f64 / 3_600_000.0;
+        writeln!(f, "{} seeds, {hours:.1} simulated hours", self.seeds)?;
+        writeln!(f, "faults:")?;
+        for (name, count) in &self.faults {
+            writeln!(f, "  {name:24} {count:>9}")?;
+        }
+        writeln!(f, "what happened:")?;
+        for (name, count) in &self.counts {
+            writeln!(f, "  {name:24} {count:>9}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs a seed. `Err`: what went wrong, with the latest notices of the server.
+pub(crate) fn run(seed: u64) -> Result<Report, String> {
+    let mut world = World::new(seed);
+    let mut report = Report { seeds: 1, ..Report::default() };
+    let result = live(&mut world, &mut report);
+    result.map_err(|why| {
+        let notices: Vec<String> = world.notices.iter().cloned().collect();
+        let seconds = world.now.mono.since(world.origin.mono).as_secs_f64();
+        format!("at {seconds:.3} s: {why}\n{}", notices.join("\n"))
+    })?;
+    Ok(report)
+}
+
+fn live(world: &mut World, report: &mut Report) -> Result<(), String> {
+    let all: Vec<Market> = Market::all().collect();
+    let count = 2 + world.dice.below(5);
+    let markets: Vec<Market> = (0..count).map(|_| *world.dice.pick(&all)).collect();
+    let series: BTreeSet<Series> = markets.iter().flat_map(|&market| {
+        let mut symbols = world.venues.symbols(market);
+        let keep = 1 + world.dice.below(4);
+        while symbols.len() > keep {
+            let at = world.dice.below(symbols.len());
+            symbols.remove(at);
+        }
+        symbols.into_iter().map(move |symbol| (market.index(), symbol)).collect::<Vec<_>>()
+    }).collect();
+    let series: Vec<Series> = series.into_iter().collect();
+    let clients = 2 + world.dice.below(6);
+    for _ in 0..clients {
+        let acts_at = world.now.mono.after(world.dice.ms(0, 90_000));
+        world.clients.push(Client::new(acts_at));
+    }
+    let peace = world.now.mono.after(world.dice.ms(8 * 60_000, 20 * 60_000));
+    let mut strikes_at = world.now.mono.after(world.dice.ms(20_000, 80_000));
+    let mut restarts_at = world.dice.one_in(3).then(|| world.now.mono.after(world.dice.ms(240_000, 600_000)));
+    while world.now.mono < peace {
+        let next = world.clients.iter().map(|client| client.acts_at).min().unwrap();
+        let next = next.min(strikes_at).min(peace).min(restarts_at.unwrap_or(peace));
+        world.run_until(next)?;
+        if restarts_at.is_some_and(|at| at <= world.now.mono) {
+            restarts_at = None;
+            count_server(world, report);
+            world.restart();
+            report.fault("restart");
+            wake_all(world, 3_000);
+        }
+        if strikes_at <= world.now.mono {
+            faults::strike(world, &markets, report);
+            strikes_at = world.now.mono.after(world.dice.ms(1_000, 45_000));
+        }
+        for at in 0..world.clients.len() {
+            if world.clients[at].acts_at <= world.now.mono {
+                act(world, at, &series, report);
+            }
+        }
+    }
+    faults::stop(world);
+    // Everybody who is away comes back, and stays.
+    for at in 0..world.clients.len() {
+        come_back(world, at, &series);
+    }
+    let patience = world.now.mono.after(PEACE);
+    while world.now.mono < patience {
+        let step = world.now.mono.after(Duration::from_secs(5)).min(patience);
+        world.run_until(step)?;
+        for at in 0..world.clients.len() {
+            come_back(world, at, &series);
+        }
+    }
+    count_server(world, report);
+    judge(world, report)
+}
+
+fn wake_all(world: &mut World, within_ms: u64) {
+    for at in 0..world.clients.len() {
+        world.clients[at].acts_at = world.now.mono.after(world.dice.ms(0, within_ms));
+    }
+}
+
+/// A client does one thing that clients do.
+fn act(world: &mut World, at: usize, series: &[Series], report: &mut Report) {
+    let pause = world.dice.ms(2_000, 70_000);
+    world.clients[at].acts_at = world.now.mono.after(pause);
+    let unix_ms = world.true_ms();
+    if world.clients[at].id.is_none() {
+        return come_back(world, at, series);
+    }
+    match world.dice.below(12) {
+        0..=3 => {
+            let one = world.dice.pick(series).clone();
+            subscribe_new(world, at, &one);
+        }
+        4 => {
+            let wanted: Vec<Series> = world.clients[at].wanted.keys().cloned().collect();
+            if wanted.len() > 1 {
+                let one = world.dice.pick(&wanted).clone();
+                world.clients[at].unsubscribe(&one, unix_ms);
+                report.fault("client_unsubscribes");
+            }
+        }
+        5 | 6 => {
+            world.vanish(at);
+            report.fault("client_vanishes");
+        }
+        7 => {
+            world.clients[at].say_close();
+            report.fault("client_closes");
+        }
+        8 => {
+            let until = world.now.mono.after(world.dice.ms(5_000, 100_000));
+            world.clients[at].reads_at = until;
+            report.fault("client_stops_reading");
+        }
+        9 => {
+            for _ in 0..20 {
+                let one = world.dice.pick(series).clone();
+                match world.clients[at].wanted.contains_key(&one) {
+                    true => world.clients[at].unsubscribe(&one, unix_ms),
+                    false => subscribe_new(world, at, &one),
+                }
+            }
+            report.fault("client_storms");
+        }
+        _ => {}
+    }
+}
+
+fn subscribe_new(world: &mut World, at: usize, one: &Series) {
+    if world.clients[at].wanted.contains_key(one) {
+        return;
+    }
+    let history = if world.dice.one_in(2) { 1 + world.dice.below(60) as u32 } else { 0 };
+    let closed_only = world.dice.one_in(4);
+    world.clients[at].books.remove(one);
+    world.clients[at].subscribe(one, history, closed_only);
+}
+
+/// Connects if it is not, and resumes what it had.
+fn come_back(world: &mut World, at: usize, series: &[Series]) {
+    if world.clients[at].id.is_some() {
+        for one in std::mem::take(&mut world.clients[at].lost) {
+            if world.clients[at].wanted.contains_key(&one) {
+                world.clients[at].subscribe(&one, 0, false);
+            }
+        }
+        return;
+    }
+    world.accept(at);
+    world.clients[at].reads_at = world.now.mono;
+    world.clients[at].lost.clear();
+    let wanted: Vec<(Series, bool)> =
+        world.clients[at].wanted.iter().map(|(one, only)| (one.clone(), *only)).collect();
+    for (one, closed_only) in &wanted {
+        world.clients[at].subscribe(one, 0, *closed_only);
+    }
+    if wanted.is_empty() {
+        let one = world.dice.pick(series).clone();
+        subscribe_new(world, at, &one);
+    }
+}
+
+fn count_server(world: &World, report: &mut Report) {
+    report.count("rings full", world.rings_full);
+    for (name, count) in [
+        ("gaps", world.count(|one| one.gaps.value())),
+        ("held", world.count(|one| one.held.value())),
+        ("repaired late", world.count(|one| one.repaired.value())),
+        ("empty windows", world.count(|one| one.empty_windows.value())),
+        ("corrections", world.count(|one| one.corrections.value())),
+        ("compared, same", world.count(|one| one.comparisons_same.value())),
+        ("compared, different", world.count(|one| one.comparisons_different.value())),
+        ("duplicates", world.count(|one| one.duplicates.value())),
+        ("late", world.count(|one| one.late.value())),
+        ("decode errors", world.count(|one| one.decode_errors.iter().map(|c| c.value()).sum())),
+        ("sessions lost", world.count(|one| one.connection_errors.iter().map(|c| c.value()).sum())),
+        ("closed by flag", world.count(|one| one.closed_by[0].value())),
+        ("closed by successor", world.count(|one| one.closed_by[1].value())),
+        ("closed by rest", world.count(|one| one.closed_by[2].value())),
+        ("REST refused", world.count(|one| one.rest_refused.value())),
+        ("conflated", world.fanout_metrics.conflated.value()),
+        ("slow clients", world.fanout_metrics.slow_disconnects.value()),
+    ] {
+        report.count(name, count);
+    }
+}
+
+/// Everything that any client was told, against the truth.
+fn judge(world: &mut World, report: &mut Report) -> Result<(), String> {
+    let now = world.now.mono;
+    report.virtual_ms = now.since(world.origin.mono).as_millis() as u64;
+    report.count("REST requests", world.venues.rests);
+    report.count("connects", world.venues.connects);
+    report.count("pushes spoilt", world.venues.spoilt());
+    let exceeded = world.venues.limits_exceeded();
+    if exceeded > 0 {
+        return Err(format!("limits of exchanges were exceeded {exceeded} times"));
+    }
+    let running = world.true_ms().div_euclid(MINUTE) * MINUTE;
+    for at in 0..world.clients.len() {
+        let client = &mut world.clients[at];
+        report.count("resumes", client.resumes);
+        report.count("refused resumes", client.refused);
+        report.count("closed candles told", client.closed_candles);
+        if client.id.is_none() {
+            return Err(format!("client {at} is not connected at the end"));
+        }
+        let live = std::mem::take(&mut client.books);
+        let ended = std::mem::take(&mut client.ended);
+        let wanted = client.wanted.clone();
+        for (series, book, end) in ended {
+            judge_values(world, at, &series, &book, end - SETTLED_MS, report)?;
+        }
+        for (series, book) in live {
+            if !wanted.contains_key(&series) {
+                continue;
+            }
+            judge_values(world, at, &series, &book, i64::MAX, report)?;
+            let name = format!("client {at}, {series:?}");
+            if !book.missing.is_empty() {
+                return Err(format!("{name}: {:?} was never repaired", book.missing));
+            }
+            // The newest windows may still be on their way to be proved.
+            let late = running - 2 * MINUTE;
+            if book.next.is_none_or(|next| next < late) {
+                return Err(format!("{name}: told up to {:?}, and it is {running}", book.next));
+            }
+            report.count("series judged", 1);
+        }
+    }
+    Ok(())
+}
+
+/// Values as of the latest revision are the truth. Windows after `settled` may still have been
+/// restated after the book ended.
+fn judge_values(
+    world: &mut World,
+    at: usize,
+    series: &Series,
+    book: &Book,
+    settled: i64,
+    report: &mut Report,
+) -> Result<(), String> {
+    let (Some((&first, _)), Some((&last, _))) =
+        (book.windows.first_key_value(), book.windows.last_key_value())
+    else {
+        return Ok(());
+    };
+    let market = Market::all().nth(series.0).unwrap();
+    let rows = world.venues.truth(market, &series.1, first, last, world.now.mono);
+    for row in rows {
+        let open_time = row["open_time"].as_i64().unwrap();
+        let Some(window) = book.windows.get(&open_time) else { continue };
+        let verdict = match window {
+            Window::Candle { text, .. } => is_true(text, &row),
+            Window::Empty if row["volume"].as_str().is_some_and(is_zero) => Ok(()),
+            Window::Empty => Err(format!("told as empty: {row}")),
+        };
+        report.count("windows judged", 1);
+        if let Err(why) = verdict
+            && open_time + MINUTE < settled
+        {
+            return Err(format!("client {at}, {series:?}, window {open_time}: {why}"));
+        }
+    }
+    report.count("gaps told", book.gaps);
+    report.count("repairs told", book.repaired);
+    report.count("corrections told", book.corrections);
+    Ok(())
+}
+
+fn is_zero(digits: &str) -> bool {
+    digits.bytes().all(|digit| matches!(digit, b'0' | b'.'))
+}
+
+/// After the faults everything is repaired and compared within this time.
+const PEACE: Duration = Duration::from_secs(8 * 60);
+
+/// A candle told so long before a book ended is to be right.
+const SETTLED_MS: i64 = 240_000;

@@ -1,0 +1,378 @@
+//! The whole server in one thread and in virtual time: shards, rings, fan-out, clients and the
+//! simulated exchanges, driven from one instant to the next at which anything happens.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use connector_wss::clock::{MonoNs, Now};
+use connector_wss::fanout::{self, Fanout, FanoutConfig};
+use connector_wss::feed::{self, Feed, FeedConfig};
+use connector_wss::market::{Market, Venue};
+use connector_wss::messages::{FeedEvent, MarketEvent};
+use connector_wss::metrics::{ConnectionErrorKind, FanoutMetrics, ShardMetrics};
+use connector_wss::venue;
+use connector_wss::wire::Endpoint;
+
+use super::client::{Client, no_tls};
+use super::dice::Dice;
+use super::venues::{Arrival, PORT, Venues};
+
+/// A ring as small as this is full now and then.
+const RING_SLOTS: usize = 48;
+
+pub(crate) struct Shard {
+    pub(crate) feed: Feed,
+    pub(crate) metrics: Arc<ShardMetrics>,
+    ring: VecDeque<MarketEvent>,
+}
+
+pub(crate) struct World {
+    pub(crate) dice: Dice,
+    pub(crate) now: Now,
+    /// What the machine's wall clock is wrong by.
+    pub(crate) wall_step_us: i64,
+    pub(crate) origin: Now,
+    pub(crate) venues: Venues,
+    pub(crate) shards: Vec<Shard>,
+    pub(crate) fanout: Fanout,
+    pub(crate) fanout_metrics: Arc<FanoutMetrics>,
+    pub(crate) clients: Vec<Client>,
+    /// The fan-out takes nothing from the rings before.
+    pub(crate) fanout_sleeps_until: MonoNs,
+    pub(crate) rings_full: u64,
+    pub(crate) notices: VecDeque<String>,
+    events: VecDeque<FeedEvent>,
+    /// Lives of the server; links of an earlier one are not taken for those of a later.
+    life: usize,
+    seed: u64,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut dice = Dice::new(seed);
+        let start_ms = 1_700_000_000_000 + i64::try_from(dice.roll() % 3_600_000).unwrap();
+        let now = Now { mono: MonoNs(1_000_000_000_000), unix_us: start_ms * 1000 };
+        let push_interval = dice.ms(700, 2_500);
+        let venues = Venues::new(seed, now, push_interval);
+        let shards = 1 + dice.below(3);
+        let (shards, fanout, fanout_metrics) = start(shards, seed, now);
+        Self {
+            dice,
+            now,
+            wall_step_us: 0,
+            origin: now,
+            venues,
+            shards,
+            fanout,
+            fanout_metrics,
+            clients: Vec::new(),
+            fanout_sleeps_until: MonoNs(0),
+            rings_full: 0,
+            notices: VecDeque::new(),
+            events: VecDeque::new(),
+            life: 0,
+            seed,
+        }
+    }
+
+    /// `kill -9` and a new process.
+    pub(crate) fn restart(&mut self) {
+        self.life += 1;
+        self.venues.forget_all();
+        let seed = self.seed.wrapping_add(self.life as u64);
+        (self.shards, self.fanout, self.fanout_metrics) = start(self.shards.len(), seed, self.now);
+        self.events.clear();
+        for client in &mut self.clients {
+            client.drop_connection();
+        }
+    }
+
+    /// The exchanges' time, in ms.
+    pub(crate) fn true_ms(&self) -> i64 {
+        self.venues.exchanges[0].unix_ms(self.now.mono)
+    }
+
+    /// Lets everything happen until `end`.
+    pub(crate) fn run_until(&mut self, end: MonoNs) -> Result<(), String> {
+        loop {
+            self.turn()?;
+            let due = self.next_due().max(MonoNs(self.now.mono.0 + 1));
+            if due > end {
+                self.set_time(end);
+                return self.turn();
+            }
+            self.set_time(due);
+        }
+    }
+
+    fn set_time(&mut self, mono: MonoNs) {
+        let passed = mono.since(self.origin.mono).as_micros();
+        let unix_us = self.origin.unix_us + i64::try_from(passed).unwrap() + self.wall_step_us;
+        self.now = Now { mono, unix_us };
+    }
+
+    /// The next instant at which something is due.
+    fn next_due(&self) -> MonoNs {
+        let shards = self.shards.iter().filter_map(|shard| shard.feed.next_deadline());
+        let ring = self.shards.iter().any(|shard| !shard.ring.is_empty());
+        let ring = ring.then_some(self.fanout_sleeps_until);
+        let clients = self.clients.iter().filter(|client| client.id.is_some());
+        let reads = clients.map(|client| client.reads_at).filter(|&at| at > self.now.mono);
+        let all = shards.chain(self.venues.next_deadline()).chain(ring).chain(reads);
+        all.chain(self.fanout.next_deadline()).min().unwrap_or(MonoNs(u64::MAX))
+    }
+
+    /// One turn of everything, until nothing happens any more.
+    fn turn(&mut self) -> Result<(), String> {
+        for _ in 0..TURNS_MAX {
+            let now = self.now;
+            self.venues.advance(now.mono, &mut self.dice);
+            let mut has_worked = self.arrive();
+            for (shard, id, result) in self.venues.answers(now.mono, &mut self.dice) {
+                self.shards[shard].feed.handle_rest(id, result, now);
+                has_worked = true;
+            }
+            for at in 0..self.shards.len() {
+                let feed = &mut self.shards[at].feed;
+                if feed.next_deadline().is_some_and(|due| due <= now.mono) {
+                    feed.handle_timeout(now);
+                    has_worked = true;
+                }
+                has_worked |= self.drain_feed(at);
+            }
+            has_worked |= self.drain_rings();
+            while let Some(event) = self.events.pop_front() {
+                self.fanout.handle_feed(event, now);
+                has_worked = true;
+            }
+            if self.fanout.next_deadline().is_some_and(|due| due <= now.mono) {
+                self.fanout.handle_timeout(now);
+                has_worked = true;
+            }
+            has_worked |= self.drain_fanout();
+            has_worked |= self.serve_clients()?;
+            if !has_worked {
+                return Ok(());
+            }
+        }
+        Err("the world spins".to_owned())
+    }
+
+    /// What has come to the shards' sockets.
+    fn arrive(&mut self) -> bool {
+        let arrivals = self.venues.arrivals(self.now.mono, &mut self.dice);
+        let has_worked = !arrivals.is_empty();
+        for ((shard, session), arrival) in arrivals {
+            let feed = &mut self.shards[shard].feed;
+            match arrival {
+                Arrival::Connected => feed.handle_connected(session, self.now),
+                Arrival::Failed => {
+                    let kind = *self.dice.pick(&[
+                        ConnectionErrorKind::Dns,
+                        ConnectionErrorKind::Tcp,
+                        ConnectionErrorKind::Timeout,
+                    ]);
+                    feed.handle_connect_failed(session, kind, "no way", self.now);
+                }
+                Arrival::Bytes(bytes) => feed.handle_bytes(session, &bytes, self.now),
+                Arrival::Closed => {
+                    feed.handle_closed(session, "reset", self.now);
+                    self.venues.disconnect((shard, session));
+                }
+            }
+            self.drain_feed(shard);
+        }
+        has_worked
+    }
+
+    fn drain_feed(&mut self, at: usize) -> bool {
+        let now = self.now;
+        let mut has_worked = false;
+        while let Some(output) = self.shards[at].feed.poll_output() {
+            has_worked = true;
+            let feed = &mut self.shards[at].feed;
+            match output {
+                feed::Output::Connect { session, endpoint } => {
+                    let Endpoint { port, path, .. } = &endpoint;
+                    self.venues.connect((at, session), *port, path, now.mono, &mut self.dice);
+                }
+                feed::Output::Transmit { session } => {
+                    let bytes = feed.outgoing(session).to_vec();
+                    feed.consume_outgoing(session, bytes.len());
+                    self.venues.send((at, session), &bytes, now.mono, &mut self.dice);
+                }
+                feed::Output::Disconnect { session } => self.venues.disconnect((at, session)),
+                feed::Output::Rest(request) => {
+                    self.venues.ask(at, request, now.mono, &mut self.dice);
+                }
+                feed::Output::List { market } => {
+                    let result = match self.dice.one_in(4) && market.venue() != Venue::Hyperliquid {
+                        true => Err("no list today".to_owned()),
+                        false => Ok(self.venues.list(market)),
+                    };
+                    feed.handle_listed(market, result, now);
+                }
+                feed::Output::Event(event) => self.events.push_back(event),
+                feed::Output::Notice(notice) => {
+                    let seconds = now.mono.since(self.origin.mono).as_secs_f64();
+                    let market = notice.market.map(|market| market.to_string());
+                    let market = market.unwrap_or_default();
+                    self.notices.push_back(format!("{seconds:9.3} {at} {market}: {}", notice.text));
+                    if self.notices.len() > 40 {
+                        self.notices.pop_front();
+                    }
+                }
+            }
+        }
+        has_worked
+    }
+
+    fn drain_rings(&mut self) -> bool {
+        let mut has_worked = false;
+        let is_awake = self.fanout_sleeps_until <= self.now.mono;
+        for shard in &mut self.shards {
+            loop {
+                while shard.ring.len() < RING_SLOTS {
+                    let Some(event) = shard.feed.next_published() else { break };
+                    shard.ring.push_back(event);
+                }
+                if shard.ring.len() == RING_SLOTS {
+                    self.rings_full += 1;
+                    shard.feed.note_ring_full(self.now);
+                }
+                if !is_awake || shard.ring.is_empty() {
+                    break;
+                }
+                for event in std::mem::take(&mut shard.ring) {
+                    self.fanout.handle_market(&event, self.now);
+                }
+                has_worked = true;
+            }
+        }
+        has_worked
+    }
+
+    fn drain_fanout(&mut self) -> bool {
+        let mut has_worked = false;
+        while let Some(output) = self.fanout.poll_output() {
+            has_worked = true;
+            match output {
+                fanout::Output::Command { shard, command } => {
+                    self.shards[shard].feed.handle_command(command, self.now);
+                    self.drain_feed(shard);
+                }
+                fanout::Output::Close { client } => {
+                    let gone = self.clients.iter_mut().find(|one| one.id == Some(client));
+                    if let Some(gone) = gone {
+                        gone.drop_connection();
+                    }
+                }
+                fanout::Output::ShutdownWrite { client } => {
+                    self.fanout.handle_half_closed(client, self.now);
+                }
+                // The clients' sockets are looked at in each turn.
+                fanout::Output::Transmit { .. } | fanout::Output::Notice(_) => {}
+            }
+        }
+        has_worked
+    }
+
+    fn serve_clients(&mut self) -> Result<bool, String> {
+        let mut has_worked = false;
+        let unix_ms = self.true_ms();
+        for client in &mut self.clients {
+            let Some(id) = client.id else { continue };
+            let bytes = client.outgoing();
+            if !bytes.is_empty() {
+                self.fanout.handle_bytes(id, &bytes, self.now);
+                has_worked = true;
+            }
+            while client.reads_at <= self.now.mono && client.id.is_some() {
+                let bytes = self.fanout.outgoing(id).to_vec();
+                if bytes.is_empty() {
+                    break;
+                }
+                self.fanout.consume_outgoing(id, bytes.len(), self.now);
+                client.receive(&bytes, unix_ms)?;
+                has_worked = true;
+            }
+        }
+        Ok(has_worked)
+    }
+
+    /// The sum of a counter over shards and markets.
+    pub(crate) fn count(&self, read: impl Fn(&connector_wss::metrics::FeedMetrics) -> u64) -> u64 {
+        let parts = self.shards.iter().flat_map(|shard| &shard.metrics.markets);
+        parts.map(read).sum()
+    }
+
+    /// A client's connection is accepted.
+    pub(crate) fn accept(&mut self, at: usize) {
+        let id = self.fanout.handle_accepted("127.0.0.1:9".parse().unwrap(), self.now);
+        let nonce = (u128::from(self.dice.roll()) << 64 | u128::from(self.dice.roll())).to_be_bytes();
+        self.clients[at].open(id, nonce, &no_tls());
+    }
+
+    /// A client is gone without a word.
+    pub(crate) fn vanish(&mut self, at: usize) {
+        if let Some(id) = self.clients[at].id {
+            self.fanout.handle_lost(id, self.now);
+            self.clients[at].drop_connection();
+        }
+    }
+}
+
+fn start(count: usize, seed: u64, now: Now) -> (Vec<Shard>, Fanout, Arc<FanoutMetrics>) {
+    let config = feed_config(count);
+    let shards = (0..count).map(|number| {
+        let metrics = Arc::new(ShardMetrics::default());
+        let feed = Feed::new(config.clone(), metrics.clone(), seed ^ number as u64);
+        Shard { feed, metrics, ring: VecDeque::new() }
+    });
+    let shards = shards.collect();
+    let metrics = Arc::new(FanoutMetrics::default());
+    let carriers: Vec<usize> = Market::all().map(|market| venue::carriers(market, count)).collect();
+    let config = FanoutConfig {
+        subscribe_timeout: Duration::from_secs(10),
+        close_linger: Duration::from_secs(10),
+        client_buffer_max: 100_000,
+        clients_max: 100,
+        ping_interval: Duration::from_secs(20),
+        ping_timeout: Duration::from_secs(20),
+        history_candles: 120,
+        shards: count,
+        carriers: carriers.try_into().unwrap(),
+        preload: Vec::new(),
+    };
+    (shards, Fanout::new(config, metrics.clone(), now), metrics)
+}
+
+fn feed_config(shards: usize) -> FeedConfig {
+    let port = |market: Market| PORT + u16::try_from(market.index()).unwrap();
+    let route = |market: Market| match &*market.to_string() {
+        "binance usdm" => "/market",
+        _ => "",
+    };
+    let ws = |market: Market| format!("ws://127.0.0.1:{}{}", port(market), route(market));
+    FeedConfig {
+        ws_bases: Market::all().map(|market| Endpoint::parse(&ws(market)).unwrap()).collect(),
+        rest_bases: Market::all().map(|market| format!("http://127.0.0.1:{}", port(market))).collect(),
+        tls: no_tls(),
+        shards,
+        ping_interval: Duration::from_secs(20),
+        ping_timeout: Duration::from_secs(20),
+        reconnect_delay: Duration::from_secs(1),
+        inactivity_timeout: Duration::from_secs(3),
+        stream_idle_timeout: Duration::from_secs(10),
+        max_symbols_per_session: 50,
+        breaker_threshold: 5,
+        breaker_recovery: Duration::from_secs(30),
+        breaker_half_open_calls: 1,
+        gap_hold: Duration::from_secs(5),
+        closed_queue_max: 200,
+    }
+}
+
+/// One instant takes no more turns than this.
+const TURNS_MAX: usize = 10_000;
