@@ -11,7 +11,7 @@ use crate::limits::{
 use crate::market::{InstrumentId, Interval, Market};
 use crate::wire::Connection;
 
-use super::hub::{ANY_WINDOW, Interest};
+use super::hub::Interest;
 use super::outbox::{Class, FrameMeta, Outbox};
 use super::{ClientId, FanoutConfig};
 
@@ -184,9 +184,10 @@ impl Client {
             self.newest_closed = self.newest_closed.max(Some(meta.open_time));
         }
         self.oldest_received = self.oldest_received.or(meta.received);
-        if meta.class != Class::Open && !meta.is_past {
-            let new = interests.iter_mut().filter(|one| one.first == ANY_WINDOW);
-            new.filter(|one| one.wants(meta)).for_each(|one| one.first = meta.open_time);
+        if meta.class != Class::Open && meta.past_of.is_none() {
+            for new in interests.iter_mut().filter(|one| !one.is_begun && one.wants(meta)) {
+                (new.first, new.is_begun) = (meta.open_time, true);
+            }
         }
         if !meta.is_quote() {
             return false;

@@ -29,9 +29,13 @@ pub(super) struct Interest {
     pub(super) is_quoted: bool,
     /// It waits for the past, and hears nothing before that has been sent.
     pub(super) is_joining: bool,
-    /// The first window of which it was told how it ended: older ones are repaired for others.
-    /// The beginning of time until there was one.
+    /// The first window of which it may be, or was, told how it ended: older ones are repaired for
+    /// others.
     pub(super) first: UnixMs,
+    /// Whether it was told of one.
+    pub(super) is_begun: bool,
+    /// What was published before, and may still be owed, is not for it.
+    pub(super) since_serial: u64,
 }
 
 /// The beginning of time.
@@ -40,9 +44,14 @@ pub(super) const ANY_WINDOW: UnixMs = UnixMs(i64::MIN);
 impl Interest {
     /// Whether the subscription covers such a frame.
     pub(super) fn wants(&self, meta: &FrameMeta) -> bool {
-        match meta.class {
-            Class::Open => !self.closed_only && !self.is_joining,
-            _ => meta.is_past || (!self.is_joining && meta.open_time >= self.first),
+        let is_present = !self.is_joining && meta.serial >= self.since_serial;
+        match (meta.past_of, meta.class) {
+            (Some(key), _) => key == self.key,
+            (None, Class::Open) => is_present && !self.closed_only,
+            (None, Class::Correction) => {
+                is_present && self.is_begun && meta.open_time >= self.first
+            }
+            (None, _) => is_present && meta.open_time >= self.first,
         }
     }
 }
@@ -298,6 +307,8 @@ mod tests {
             is_quoted: false,
             is_joining: false,
             first: ANY_WINDOW,
+            is_begun: false,
+            since_serial: 0,
         }
     }
 

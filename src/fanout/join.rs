@@ -22,7 +22,9 @@ pub(super) struct Join {
     past: Past,
     /// The first window that is wanted, once that is known.
     first: Option<UnixMs>,
-    /// How often the shard was asked.
+    /// Whether the shard was asked where the stream begins.
+    is_asked: bool,
+    /// How often it was asked for what is absent.
     recalls: u32,
 }
 
@@ -35,7 +37,7 @@ enum Need {
 
 impl Join {
     pub(super) fn new(client: ClientId, key: u32, past: Past) -> Self {
-        Self { client, key, past, first: None, recalls: 0 }
+        Self { client, key, past, first: None, is_asked: false, recalls: 0 }
     }
 }
 
@@ -56,9 +58,10 @@ impl Fanout {
         now: Now,
     ) {
         let interval = self.hub.instrument(of).interval;
+        let kept = self.config.history_candles as u64;
         let Some(stream) = self.hub.stream(of) else { return };
         let mut ready = Vec::new();
-        let mut commands = Vec::new();
+        let (mut commands, mut too_old) = (Vec::new(), Vec::new());
         for join in &mut stream.joins {
             let from = match join.past {
                 Past::Last(count) => RecallFrom::Last(count),
@@ -68,8 +71,11 @@ impl Fanout {
             };
             let Some(newest) = stream.history.newest() else {
                 // Where the stream begins is not known: the shard finds out.
-                if join.recalls == 0 {
-                    join.recalls = 1;
+                if !std::mem::replace(&mut join.is_asked, true) {
+                    let from = match from {
+                        RecallFrom::Last(count) => RecallFrom::Last(count),
+                        RecallFrom::Window(_) => RecallFrom::Last(1),
+                    };
                     commands.push(Command::Recall { id: of, from, to: None });
                 }
                 continue;
@@ -80,8 +86,12 @@ impl Fanout {
                     UnixMs(newest.0 - (i64::from(count) - 1) * interval.ms())
                 }
             });
-            let absent = Span::new(first, newest)
-                .map_or_else(Vec::new, |span| stream.history.absent(span, interval));
+            let span = Span::new(first, newest);
+            if span.is_some_and(|span| span.count(interval) > kept) {
+                too_old.push((join.client, join.key, first, newest));
+                continue;
+            }
+            let absent = span.map_or_else(Vec::new, |span| stream.history.absent(span, interval));
             let need = match (absent.first(), absent.last()) {
                 (Some(oldest), Some(last)) if join.recalls < RECALLS_MAX => {
                     Need::Recall(Span { first: oldest.first, last: last.last })
@@ -102,6 +112,9 @@ impl Fanout {
             }
         }
         commands.into_iter().for_each(|command| self.command(of, command));
+        for (id, key, first, newest) in too_old {
+            self.refuse_too_old(id, key, of, first, newest, now);
+        }
         for (id, key) in ready {
             if let Some(client) = self.clients.find(id)
                 && !client.joins.contains(&(key, of))
@@ -110,6 +123,33 @@ impl Fanout {
                 self.pump_joins(id, now);
             }
         }
+    }
+
+    /// More is wanted than is kept.
+    fn refuse_too_old(
+        &mut self,
+        id: ClientId,
+        key: u32,
+        of: InstrumentId,
+        first: UnixMs,
+        newest: UnixMs,
+        now: Now,
+    ) {
+        let Instrument { market, interval, symbol } = self.hub.instrument(of).clone();
+        let kept = self.config.history_candles;
+        let kept_ms = i64::try_from(kept).unwrap_or(i64::MAX).saturating_mul(interval.ms());
+        let since = UnixMs(newest.0.saturating_sub(kept_ms));
+        let message = format!(
+            "\"since\": the last {kept} closed candles of {symbol} are kept \
+             (CONNECTOR_HISTORY_CANDLES); \"missing\" cannot be given; ask for \"since\":{} or later",
+            since.0
+        );
+        let refusal = Refusal {
+            symbols: vec![symbol.to_string()],
+            missing: Span::new(first, since).into_iter().collect(),
+            ..*Refusal::field("since_too_old", "since", message).about(market)
+        };
+        self.refuse_symbol(id, key, of, &refusal, now);
     }
 
     /// Sends a client the past that is ready for it, series by series, as far as it keeps up.
@@ -149,18 +189,19 @@ impl Fanout {
             return self.refuse_symbol(id, key, of, &refusal, now);
         }
         for interest in stream.of_client(id.index).iter_mut().filter(|one| one.key == key) {
-            (interest.is_joining, interest.first) = (false, first);
+            (interest.is_joining, interest.is_begun, interest.first) = (false, true, first);
+            interest.since_serial = self.publications;
         }
         let known: Vec<Settled> =
             span.into_iter().flat_map(|span| stream.history.known(span)).copied().collect();
         let mut gaps = absent.iter().peekable();
         for settled in &known {
             while let Some(gap) = gaps.next_if(|gap| gap.first < settled.open_time()) {
-                self.send_absent(id, of, *gap, now);
+                self.send_absent(id, key, of, *gap, now);
             }
             self.send_settled(id, key, of, settled, now);
         }
-        gaps.for_each(|gap| self.send_absent(id, of, *gap, now));
+        gaps.for_each(|gap| self.send_absent(id, key, of, *gap, now));
         self.payload.clear();
         let absent: u64 = absent.iter().map(|span| span.count(interval)).sum();
         if let Some(stream) = self.hub.stream(of) {
@@ -198,20 +239,26 @@ impl Fanout {
         {
             client.subscription(key).unquoted -= 1;
         }
-        self.send_past(id, of, Class::Closed, settled.open_time());
+        self.send_past(id, key, of, (Class::Closed, settled.open_time()));
     }
 
-    fn send_absent(&mut self, id: ClientId, of: InstrumentId, gap: Span, now: Now) {
+    fn send_absent(&mut self, id: ClientId, key: u32, of: InstrumentId, gap: Span, now: Now) {
         let interval = self.hub.instrument(of).interval;
         let Some(stream) = self.hub.stream(of) else { return };
         self.payload.clear();
         let missing = gap.count(interval);
         stream.labels.write_gap(&mut self.payload, gap.first, missing, "unavailable", now);
-        self.send_past(id, of, Class::Gap, gap.first);
+        self.send_past(id, key, of, (Class::Gap, gap.first));
     }
 
     /// Sends the message in `payload`: at once, or behind what the client is owed.
-    fn send_past(&mut self, id: ClientId, of: InstrumentId, class: Class, open_time: UnixMs) {
+    fn send_past(
+        &mut self,
+        id: ClientId,
+        key: u32,
+        of: InstrumentId,
+        (class, open_time): (Class, UnixMs),
+    ) {
         self.frame.clear();
         write_text_frame(&mut self.frame, &self.payload);
         let Some(client) = self.clients.find(id) else { return };
@@ -219,8 +266,9 @@ impl Fanout {
             client.newest_closed = client.newest_closed.max(Some(open_time));
         }
         if client.is_behind() {
+            let (past_of, serial) = (Some(key), self.publications);
             let meta =
-                FrameMeta { instrument: of, class, open_time, received: None, is_past: true };
+                FrameMeta { instrument: of, class, open_time, received: None, past_of, serial };
             let frame = self.frames.insert(&self.frame, Some(meta));
             client.outbox.owe(&mut self.frames, frame);
         } else {

@@ -118,6 +118,8 @@ pub struct Fanout {
     /// Earliest first. An entry may be outdated: a client's own deadline decides when it is due.
     timers: BinaryHeap<Reverse<(MonoNs, Timer)>>,
     outputs: VecDeque<Output>,
+    /// Market messages published so far.
+    publications: u64,
     /// Clients whose messages wait for the next turn.
     unread: VecDeque<ClientId>,
     /// Clients to look at after a publication: a subscription ended, a goodbye is due.
@@ -145,6 +147,7 @@ impl Fanout {
             frames: FramePool::default(),
             timers: BinaryHeap::new(),
             outputs: VecDeque::new(),
+            publications: 0,
             unread: VecDeque::new(),
             follow_up: Vec::new(),
             slow: Vec::new(),

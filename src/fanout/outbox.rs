@@ -33,14 +33,17 @@ pub(super) struct FrameMeta {
     pub(super) open_time: UnixMs,
     /// When the exchange's bytes arrived; `None` if that is not measured.
     pub(super) received: Option<MonoNs>,
-    /// It answers `history` or `since`: counted by no limit.
-    pub(super) is_past: bool,
+    /// It is the past of this subscription of one client: counted by no limit. `None`: it is for
+    /// everybody who was there when it was published.
+    pub(super) past_of: Option<u32>,
+    /// Publications before it.
+    pub(super) serial: u64,
 }
 
 impl FrameMeta {
     /// Whether it is a `quote`: what `limit` counts.
     pub(super) fn is_quote(&self) -> bool {
-        matches!(self.class, Class::Open | Class::Closed) && !self.is_past
+        matches!(self.class, Class::Open | Class::Closed) && self.past_of.is_none()
     }
 }
 
@@ -217,7 +220,7 @@ mod tests {
 
     fn meta(instrument: u32, class: Class, minute: i64) -> Option<FrameMeta> {
         let (instrument, open_time) = (InstrumentId(instrument), UnixMs(minute * 60_000));
-        Some(FrameMeta { instrument, class, open_time, received: None, is_past: false })
+        Some(FrameMeta { instrument, class, open_time, received: None, past_of: None, serial: 0 })
     }
 
     fn owe(

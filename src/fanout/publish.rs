@@ -33,7 +33,7 @@ impl Fanout {
         if !stream.is_wanted() {
             return;
         }
-        let meta = candle_meta(update);
+        let meta = candle_meta(update, self.publications);
         let candle_type = match meta.class {
             Class::Correction => CandleType::Correction,
             Class::Open | Class::Closed | Class::Empty | Class::Gap => CandleType::Quote,
@@ -53,13 +53,7 @@ impl Fanout {
         stream.history.told(open_time);
         self.payload.clear();
         stream.labels.write_empty(&mut self.payload, open_time, now);
-        let meta = FrameMeta {
-            instrument,
-            class: Class::Empty,
-            open_time,
-            received: None,
-            is_past: false,
-        };
+        let meta = self.told_meta(instrument, Class::Empty, open_time);
         self.publish(meta, now);
     }
 
@@ -79,10 +73,13 @@ impl Fanout {
         stream.history.told(UnixMs(first.0.saturating_add(span_ms)));
         self.payload.clear();
         stream.labels.write_gap(&mut self.payload, first, missing, "not_received", now);
-        let class = Class::Gap;
-        let meta =
-            FrameMeta { instrument, class, open_time: first, received: None, is_past: false };
+        let meta = self.told_meta(instrument, Class::Gap, first);
         self.publish(meta, now);
+    }
+
+    fn told_meta(&self, instrument: InstrumentId, class: Class, open_time: UnixMs) -> FrameMeta {
+        let serial = self.publications;
+        FrameMeta { instrument, class, open_time, received: None, past_of: None, serial }
     }
 
     /// Keeps a window that somebody asked for.
@@ -100,6 +97,7 @@ impl Fanout {
         }
         self.frame.clear();
         write_text_frame(&mut self.frame, &self.payload);
+        self.publications += 1;
         let Self { hub, clients, frames, frame, metrics, outputs, config, follow_up, slow, .. } =
             self;
         let Some(stream) = hub.stream(meta.instrument) else { return };
@@ -158,7 +156,7 @@ impl Fanout {
         let Some(stream) = self.hub.stream(of) else { return };
         let Some(update) = stream.latest(now) else { return };
         let class = if update.is_closed() { Class::Closed } else { Class::Open };
-        let meta = FrameMeta { class, received: None, ..candle_meta(&update) };
+        let meta = FrameMeta { class, received: None, ..candle_meta(&update, self.publications) };
         let interests = stream.of_client(id.index);
         let own = interests.binary_search_by_key(&key, |interest| interest.key);
         let Ok(at) = own.map_err(|_| ()) else { return };
@@ -297,7 +295,7 @@ impl Fanout {
     }
 }
 
-fn candle_meta(update: &CandleUpdate) -> FrameMeta {
+fn candle_meta(update: &CandleUpdate, serial: u64) -> FrameMeta {
     let class = match (update.is_closed(), update.revision) {
         (false, _) => Class::Open,
         (true, 0) => Class::Closed,
@@ -308,7 +306,8 @@ fn candle_meta(update: &CandleUpdate) -> FrameMeta {
         class,
         open_time: update.candle.open_time,
         received: (update.source == Source::Ws).then_some(update.received),
-        is_past: false,
+        past_of: None,
+        serial,
     }
 }
 

@@ -3,9 +3,9 @@
 
 use std::collections::HashSet;
 
-use crate::clock::{Now, UnixMs};
+use crate::clock::Now;
 use crate::limits::{CLIENT_SERIES_MAX, INSTRUMENTS_MAX};
-use crate::market::{Instrument, InstrumentId, Market, Span};
+use crate::market::{Instrument, InstrumentId, Market};
 use crate::messages::Command;
 use crate::wire::write_text_frame;
 
@@ -97,10 +97,9 @@ impl Fanout {
         Ok(())
     }
 
-    /// Refuses what is older than what is kept.
+    /// Refuses more than is kept.
     fn check_past(&self, wanted: &Wanted, now: Now) -> Result<(), Box<Refusal>> {
         let kept = self.config.history_candles;
-        let interval = wanted.interval;
         let refusal = match wanted.past {
             Some(Past::Last(count)) if usize::try_from(count).unwrap_or(usize::MAX) > kept => {
                 let message = format!(
@@ -109,31 +108,15 @@ impl Fanout {
                 );
                 Refusal::field("history_too_long", "history", message)
             }
-            Some(Past::Since(since)) => {
-                let running = interval.open_time(now.unix_ms());
-                let first = UnixMs(interval.open_time(since).0 + interval.ms());
-                let kept_ms = i64::try_from(kept).unwrap_or(i64::MAX).saturating_mul(interval.ms());
-                let oldest = UnixMs(running.0.saturating_sub(kept_ms));
-                let before = UnixMs(oldest.0 - interval.ms());
-                if since > now.unix_ms() {
-                    let message = format!("\"since\": {} lies in the future", since.0);
-                    Refusal::field("since_in_future", "since", message)
-                } else if let Some(missing) = Span::new(first, before) {
-                    let message = format!(
-                        "\"since\": closed candles are kept from open time {} on, {kept} of each \
-                         series (CONNECTOR_HISTORY_CANDLES); \"missing\" cannot be given; ask for \
-                         \"since\":{} or later",
-                        oldest.0, before.0
-                    );
-                    let refusal = Refusal::field("since_too_old", "since", message);
-                    Box::new(Refusal { missing: vec![missing], ..*refusal })
-                } else {
-                    return Ok(());
-                }
+            // The machine's clock may be wrong by hours; how far back is too far is seen later.
+            Some(Past::Since(since)) if since.0 > now.unix_ms().0 + CLOCK_ERROR_MAX_MS => {
+                let message = format!("\"since\": {} lies in the future", since.0);
+                Refusal::field("since_in_future", "since", message)
             }
             _ => return Ok(()),
         };
-        Err(refusal.about(wanted.market))
+        let refusal = refusal.about(wanted.market);
+        Err(Box::new(Refusal { symbols: wanted.symbols.clone(), ..*refusal }))
     }
 
     /// All or none.
@@ -169,12 +152,16 @@ impl Fanout {
             is_quoted: false,
             is_joining,
             first: ANY_WINDOW,
+            is_begun: false,
+            since_serial: self.publications,
         };
         let instruments = subscription.instruments.clone();
         client.subscriptions.push(subscription);
         client.subscribe_by = None;
         self.metrics.subscriptions.add(1);
         for instrument in instruments {
+            let newest = self.hub.stream(instrument).and_then(|stream| stream.history.newest());
+            let interest = Interest { first: newest.unwrap_or(ANY_WINDOW), ..interest };
             if self.hub.add(instrument, interest) {
                 self.command_subscribe(instrument);
             }
@@ -417,3 +404,6 @@ fn show<'a>(subscription: &Subscription, symbols: &'a [&'a str]) -> Shown<'a> {
         closed_only: subscription.closed_only,
     }
 }
+
+/// A `since` later than this after the machine's clock is a mistake, not a clock that was set.
+const CLOCK_ERROR_MAX_MS: i64 = 86_400_000;

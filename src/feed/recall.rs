@@ -2,6 +2,8 @@
 //! how far back and how far forward is asked, so that the past joins the present without a hole:
 //! where nothing was pushed yet, the end of the past is where the present begins.
 
+use std::time::Duration;
+
 use crate::clock::{MonoNs, Now, UnixMs};
 use crate::limits::RECALL_PATIENCE;
 use crate::market::{
@@ -41,9 +43,9 @@ pub(super) enum RecallStep {
 }
 
 impl Recall {
-    /// What is next. `running`: the window that runs now, as far as is known.
-    fn step(&mut self, next: Option<UnixMs>, running: UnixMs, interval: Interval) -> RecallStep {
-        let end = self.to.unwrap_or(next.unwrap_or(running).before(interval));
+    /// What is next. `begin`: where the stream is to begin, if it has not.
+    fn step(&mut self, next: Option<UnixMs>, begin: UnixMs, interval: Interval) -> RecallStep {
+        let end = self.to.unwrap_or(next.unwrap_or(begin).before(interval));
         let first = *self.first.get_or_insert(match self.from {
             RecallFrom::Window(first) => first,
             RecallFrom::Last(count) => UnixMs(end.0 - (i64::from(count) - 1) * interval.ms()),
@@ -62,11 +64,19 @@ impl UnixMs {
     }
 }
 
+/// The window in which the stream was subscribed, by the exchange's time, or the one before: from
+/// there on everything is news.
+fn begin_of(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> UnixMs {
+    let since = now.since(stream.wanted_since) + CLOCK_ERROR_MAX;
+    let since_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+    stream.instrument.interval.open_time(UnixMs(exchange_now.0.saturating_sub(since_ms)))
+}
+
 /// The windows to be asked for now, if any are.
-pub(super) fn recall_span(stream: &mut Stream, exchange_now: UnixMs) -> Option<Span> {
+pub(super) fn recall_span(stream: &mut Stream, exchange_now: UnixMs, now: MonoNs) -> Option<Span> {
     let Instrument { market, interval, .. } = stream.instrument;
-    let (next, running) = (stream.series.next(), interval.open_time(exchange_now));
-    match stream.repair.recalls.front_mut()?.step(next, running, interval) {
+    let (next, begin) = (stream.series.next(), begin_of(stream, exchange_now, now));
+    match stream.repair.recalls.front_mut()?.step(next, begin, interval) {
         RecallStep::Ask(span) => Some(span.head(rows_max(market), interval)),
         RecallStep::Done { .. } => None,
     }
@@ -94,9 +104,9 @@ impl Feed {
         let Self { streams, queue, metrics, clocks, .. } = self;
         let Some(stream) = streams.stream_mut(id) else { return };
         let Instrument { market, interval, .. } = stream.instrument;
-        let running = interval.open_time(clocks[market.index()].now(now));
+        let begin = begin_of(stream, clocks[market.index()].now(now), now.mono);
         while let Some(recall) = stream.repair.recalls.front_mut() {
-            let (first, through) = match recall.step(stream.series.next(), running, interval) {
+            let (first, through) = match recall.step(stream.series.next(), begin, interval) {
                 RecallStep::Done { first, through } => {
                     // What follows is owed from here on, if nothing was before.
                     if recall.to.is_none() {
@@ -133,11 +143,16 @@ impl Feed {
                 None
             }
         };
-        let Self { streams, queue, metrics, urgent, config, .. } = self;
+        let Self { streams, queue, metrics, urgent, config, clocks, .. } = self;
         let Some(stream) = streams.stream_mut(id).filter(|one| one.is_wanted) else { return };
         let metrics = metrics.market(market);
         let mut way = Way { queue, metrics, urgent, now: now.mono, hold: config.gap_hold };
         let mut told = span.first;
+        let exchange_now = clocks[market.index()].now(now);
+        if read.is_some() && stream.series.next().is_none() {
+            let begin = begin_of(stream, exchange_now, now.mono);
+            stream.series.begin(begin);
+        }
         if let Some((read, time)) = &read {
             let running = stream.newest_open.as_ref().map(|(_, open)| *open);
             let omits_quiet = venue::omits_quiet(market);
@@ -206,3 +221,7 @@ fn tell_recalled(
     way.metrics.closed_queue_depth.add(1);
     way.queue.push_closed(event);
 }
+
+/// An exchange's clock as we know it is wrong by no more. Source: `Date` is cut to the second, and
+/// messages are under way for up to one.
+const CLOCK_ERROR_MAX: Duration = Duration::from_secs(2);

@@ -183,7 +183,7 @@ impl Feed {
                 span
             }
             Ask::Recall => {
-                let span = recall_span(stream, exchange_now).filter(|_| stream.is_wanted);
+                let span = recall_span(stream, exchange_now, now.mono).filter(|_| stream.is_wanted);
                 stream.repair.is_recalling = span.is_some();
                 if span.is_none() {
                     self.urgent.push(id);

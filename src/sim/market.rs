@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::market::{Market, Venue};
+use crate::market::{ContractType, Market, Venue};
 
 use super::listed::{Row, rows, synthetic};
 
@@ -107,6 +107,11 @@ impl SimMarket {
         let pair = name.split('_').next().unwrap_or(name);
         let base = pair.strip_suffix(row.quote).unwrap_or(pair);
         let base = base.split(['-', '/']).next().unwrap_or(base);
+        // Hyperliquid's coinm is the feed of usdm.
+        let is_coinm = self.market.contract_type() == ContractType::Coinm;
+        let is_shared = is_coinm && self.market.venue() == Venue::Hyperliquid;
+        let usdm = Market::find(Venue::Hyperliquid, "usdm").filter(|_| is_shared);
+        let feed = usdm.unwrap_or(self.market);
         self.by_lower.insert(lower.clone(), self.listings.len());
         self.listings.push(Listing {
             name: name.into(),
@@ -119,7 +124,7 @@ impl SimMarket {
             trading: row.trades_per_minute > 0,
             base_ticks: row.base_ticks,
             trades_per_minute: row.trades_per_minute,
-            key: name.bytes().fold(self.market.index() as u64, |key, byte| mix(key, byte.into())),
+            key: name.bytes().fold(feed.index() as u64, |key, byte| mix(key, byte.into())),
         });
     }
 

@@ -1,7 +1,7 @@
 //! What one client was told about one series, and the rules that it must obey whatever happens: each
 //! closed window once and in order, what is missing told as missing, late repairs only of that.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::Value;
 
@@ -27,6 +27,10 @@ pub(crate) struct Book {
     pub(crate) repaired: u64,
     pub(crate) corrections: u64,
     pub(crate) gaps: u64,
+    /// Windows of the past that could not be given.
+    pub(crate) unavailable: i64,
+    /// The latest messages, to be shown when a rule is broken.
+    log: VecDeque<String>,
 }
 
 impl Book {
@@ -36,17 +40,30 @@ impl Book {
         self.missing.retain(|&open_time| open_time <= since);
         self.next = Some(since + MINUTE);
         self.first_open = None;
+        self.log.push_back(format!("resumed from {since}"));
     }
 
-    /// The newest window up to which nothing is missing.
-    pub(crate) fn complete_to(&self) -> Option<i64> {
+    /// From where to resume: everything up to there is known, and too old to be restated.
+    pub(crate) fn resume_from(&self) -> Option<i64> {
         let next = self.next?;
         let first_missing = self.missing.first().copied().unwrap_or(next);
-        Some(first_missing.min(next) - MINUTE)
+        let first = self.windows.first_key_value().map_or(next, |(&first, _)| first);
+        Some(first_missing.min((next - RESTATABLE).max(first)) - MINUTE)
     }
 
     /// Takes a message about the series. `Err`: a rule is broken.
     pub(crate) fn take(&mut self, json: &Value, text: &str) -> Result<(), String> {
+        if self.log.len() == LOGGED {
+            self.log.pop_front();
+        }
+        self.log.push_back(text.to_owned());
+        self.obey(json, text).map_err(|why| {
+            let log: Vec<String> = self.log.iter().cloned().collect();
+            format!("{why}; the latest messages were\n{}", log.join("\n"))
+        })
+    }
+
+    fn obey(&mut self, json: &Value, text: &str) -> Result<(), String> {
         match json["type"].as_str() {
             Some("quote") if json["is_closed_candle"] == true => self.closed(json, text),
             Some("quote") => self.open(json),
@@ -135,6 +152,11 @@ impl Book {
             return Err(format!("a gap from {from}, and {:?} was next", self.next));
         }
         self.gaps += 1;
+        if json["reason"] == "unavailable" {
+            self.unavailable += (to - from) / MINUTE + 1;
+            self.next = Some(to + MINUTE);
+            return Ok(());
+        }
         self.missing.extend((from..=to).step_by(MINUTE.unsigned_abs() as usize));
         self.next = Some(to + MINUTE);
         Ok(())
@@ -152,6 +174,11 @@ impl Book {
     }
 }
 
+const LOGGED: usize = 8;
+
+/// So many windows may still be restated while the client is away.
+const RESTATABLE: i64 = 16 * MINUTE;
+
 /// The digits of the number `name` in a message, as they are written.
 pub(crate) fn digits<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let start = text.find(&format!("\"{name}\":"))? + name.len() + 3;
@@ -162,7 +189,12 @@ pub(crate) fn digits<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 /// Whether a candle as told is the true row. Where a row of REST has less, less is asked for.
 pub(crate) fn is_true(text: &str, row: &Value) -> Result<(), String> {
     let is_rest = text.contains("\"source\":\"rest\"");
+    let is_coinm = text.contains("\"exchange\":\"binance\"") && text.contains("\"coinm\"");
     for name in ["open", "high", "low", "close", "volume", "quote_volume"] {
+        // Binance's coinm has turnover in the base, which is no quote volume.
+        if name == "quote_volume" && is_coinm {
+            continue;
+        }
         let Some(truth) = row[name].as_str() else { continue };
         let truth = match truth.contains('.') {
             true => truth.trim_end_matches('0').trim_end_matches('.'),

@@ -19,6 +19,11 @@ pub(crate) type Series = (usize, String);
 pub(crate) struct Client {
     pub(crate) id: Option<ClientId>,
     wire: Option<Connection>,
+    /// Series whose newest subscription has not been answered: what still comes is of an older one.
+    awaited: BTreeMap<Series, u64>,
+    next_id: u64,
+    /// What it says and hears is printed.
+    is_traced: bool,
     /// Said before the connection was open.
     unsaid: Vec<String>,
     pub(crate) books: BTreeMap<Series, Book>,
@@ -43,6 +48,9 @@ impl Client {
         Self {
             id: None,
             wire: None,
+            awaited: BTreeMap::new(),
+            next_id: 1,
+            is_traced: std::env::var_os("TRACE").is_some(),
             unsaid: Vec::new(),
             books: BTreeMap::new(),
             wanted: BTreeMap::new(),
@@ -77,6 +85,9 @@ impl Client {
     }
 
     fn say(&mut self, request: &Value) {
+        if self.is_traced {
+            eprintln!("client {:?} says {request}", self.id);
+        }
         match &mut self.wire {
             Some(wire) if wire.is_open() => wire.send_text(&request.to_string()),
             _ => self.unsaid.push(request.to_string()),
@@ -96,7 +107,7 @@ impl Client {
             "exchange": market.venue().name(), "contract_type": market.contract_type().name(),
             "symbols": [series.1], "closed_only": closed_only,
         });
-        let known = self.books.get(series).and_then(Book::complete_to);
+        let known = self.books.get(series).and_then(Book::resume_from);
         match known {
             Some(since) => {
                 request["since"] = since.into();
@@ -111,6 +122,9 @@ impl Client {
             }
         }
         self.wanted.insert(series.clone(), closed_only);
+        request["id"] = self.next_id.into();
+        self.awaited.insert(series.clone(), self.next_id);
+        self.next_id += 1;
         self.say(&request);
     }
 
@@ -129,7 +143,8 @@ impl Client {
     /// Bytes from the server. `Err`: a rule is broken.
     pub(crate) fn receive(&mut self, bytes: &[u8], unix_ms: i64) -> Result<(), String> {
         let Some(wire) = &mut self.wire else { return Ok(()) };
-        wire.handle_bytes(bytes).map_err(|error| format!("the server spoke no WebSocket: {error}"))?;
+        wire.handle_bytes(bytes)
+            .map_err(|error| format!("the server spoke no WebSocket: {error}"))?;
         while let Some(event) = self.wire.as_mut().and_then(|wire| wire.next_event().ok().flatten())
         {
             match event {
@@ -141,7 +156,8 @@ impl Client {
                 Event::Open { .. } => {
                     let wire = self.wire.as_mut();
                     let unsaid = std::mem::take(&mut self.unsaid);
-                    wire.into_iter().for_each(|wire| unsaid.iter().for_each(|text| wire.send_text(text)));
+                    wire.into_iter()
+                        .for_each(|wire| unsaid.iter().for_each(|text| wire.send_text(text)));
                 }
                 Event::Binary(_) | Event::Ping | Event::Pong(_) => {}
             }
@@ -150,9 +166,16 @@ impl Client {
     }
 
     fn take(&mut self, text: &str, unix_ms: i64) -> Result<(), String> {
+        if self.is_traced {
+            eprintln!("client {:?} hears {text}", self.id);
+        }
         let json: Value = serde_json::from_str(text).map_err(|error| format!("{error}: {text}"))?;
         match json["type"].as_str() {
-            Some("subscribed" | "unsubscribed" | "notice" | "pong" | "list") => return Ok(()),
+            Some("subscribed") => {
+                self.awaited.retain(|_, id| json["id"] != *id);
+                return Ok(());
+            }
+            Some("unsubscribed" | "notice" | "pong" | "list") => return Ok(()),
             Some("error") => return self.refused(&json, unix_ms),
             _ => {}
         }
@@ -163,6 +186,9 @@ impl Client {
         });
         let market = market.ok_or_else(|| format!("of no market: {text}"))?;
         let series = (market.index(), name("symbol"));
+        if self.awaited.contains_key(&series) {
+            return Ok(());
+        }
         let Some(book) = self.books.get_mut(&series) else { return Ok(()) };
         self.closed_candles += u64::from(json["is_closed_candle"] == true);
         book.take(&json, text).map_err(|why| format!("{series:?}: {why}"))
@@ -171,6 +197,10 @@ impl Client {
     /// Only what cannot be given may be refused, and it is named.
     fn refused(&mut self, json: &Value, unix_ms: i64) -> Result<(), String> {
         let code = json["system_message"].as_str().unwrap_or_default();
+        if code == "not_subscribed" {
+            // It was refused while the client left it.
+            return Ok(());
+        }
         if !code.starts_with("since_") || json["missing"].as_array().is_none_or(Vec::is_empty) {
             return Err(format!("refused: {json}"));
         }
@@ -181,11 +211,9 @@ impl Client {
         });
         let series: Vec<Series> = self.books.keys().cloned().collect();
         for one in series {
-            let is_named = json["symbols"].as_array().is_none_or(|names| {
-                names.iter().any(|name| name == one.1.as_str())
-            });
-            let is_due = self.books[&one].windows.is_empty() || json["symbols"].is_array();
-            if market.is_some_and(|market| market.index() == one.0) && is_named && is_due {
+            let is_named =
+                json["symbols"].as_array().unwrap().iter().any(|name| name == one.1.as_str());
+            if market.is_some_and(|market| market.index() == one.0) && is_named {
                 let book = self.books.remove(&one).unwrap();
                 self.ended.push((one.clone(), book, unix_ms));
                 self.lost.push(one);

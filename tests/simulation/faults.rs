@@ -68,7 +68,8 @@ pub(crate) fn strike(world: &mut World, markets: &[Market], report: &mut Report)
             "hangs_up"
         }
         21 => {
-            let step_us = *world.dice.pick(&[-7_200_000_000, -90_000_000, 45_000_000, 3_600_000_000]);
+            let step_us =
+                *world.dice.pick(&[-7_200_000_000, -90_000_000, 45_000_000, 3_600_000_000]);
             world.wall_step_us += step_us;
             "wall_clock_step"
         }

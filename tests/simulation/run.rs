@@ -74,15 +74,18 @@ fn live(world: &mut World, report: &mut Report) -> Result<(), String> {
     let all: Vec<Market> = Market::all().collect();
     let count = 2 + world.dice.below(5);
     let markets: Vec<Market> = (0..count).map(|_| *world.dice.pick(&all)).collect();
-    let series: BTreeSet<Series> = markets.iter().flat_map(|&market| {
-        let mut symbols = world.venues.symbols(market);
-        let keep = 1 + world.dice.below(4);
-        while symbols.len() > keep {
-            let at = world.dice.below(symbols.len());
-            symbols.remove(at);
-        }
-        symbols.into_iter().map(move |symbol| (market.index(), symbol)).collect::<Vec<_>>()
-    }).collect();
+    let series: BTreeSet<Series> = markets
+        .iter()
+        .flat_map(|&market| {
+            let mut symbols = world.venues.symbols(market);
+            let keep = 1 + world.dice.below(4);
+            while symbols.len() > keep {
+                let at = world.dice.below(symbols.len());
+                symbols.remove(at);
+            }
+            symbols.into_iter().map(move |symbol| (market.index(), symbol)).collect::<Vec<_>>()
+        })
+        .collect();
     let series: Vec<Series> = series.into_iter().collect();
     let clients = 2 + world.dice.below(6);
     for _ in 0..clients {
@@ -91,7 +94,8 @@ fn live(world: &mut World, report: &mut Report) -> Result<(), String> {
     }
     let peace = world.now.mono.after(world.dice.ms(8 * 60_000, 20 * 60_000));
     let mut strikes_at = world.now.mono.after(world.dice.ms(20_000, 80_000));
-    let mut restarts_at = world.dice.one_in(3).then(|| world.now.mono.after(world.dice.ms(240_000, 600_000)));
+    let mut restarts_at =
+        world.dice.one_in(3).then(|| world.now.mono.after(world.dice.ms(240_000, 600_000)));
     while world.now.mono < peace {
         let next = world.clients.iter().map(|client| client.acts_at).min().unwrap();
         let next = next.min(strikes_at).min(peace).min(restarts_at.unwrap_or(peace));
@@ -322,6 +326,7 @@ fn judge_values(
         }
     }
     report.count("gaps told", book.gaps);
+    report.count("past unavailable", book.unavailable.unsigned_abs());
     report.count("repairs told", book.repaired);
     report.count("corrections told", book.corrections);
     Ok(())

@@ -125,7 +125,14 @@ impl Venues {
         Arc::new(SymbolList::new(listed.collect()))
     }
 
-    pub(crate) fn connect(&mut self, key: LinkKey, port: u16, path: &str, now: MonoNs, dice: &mut Dice) {
+    pub(crate) fn connect(
+        &mut self,
+        key: LinkKey,
+        port: u16,
+        path: &str,
+        now: MonoNs,
+        dice: &mut Dice,
+    ) {
         let market = market_of(port);
         let outage = self.outages[market.index()];
         let fails = now < outage.dead_until || now < outage.no_name_until;
@@ -279,7 +286,8 @@ impl Venues {
             ..Request::default()
         };
         let answer = self.rest.respond(&mut self.exchanges, market.index(), &asked, now);
-        let headers = answer.headers.iter().map(|(name, value)| (name.to_lowercase(), value.clone()));
+        let headers =
+            answer.headers.iter().map(|(name, value)| (name.to_lowercase(), value.clone()));
         let response = RestResponse {
             status: answer.status,
             retry_after: answer.retry_after.map(Duration::from_secs),
@@ -290,7 +298,14 @@ impl Venues {
     }
 
     /// What `/truth` says about closed windows of a symbol, as its JSON rows.
-    pub(crate) fn truth(&mut self, market: Market, symbol: &str, from: i64, to: i64, now: MonoNs) -> Vec<serde_json::Value> {
+    pub(crate) fn truth(
+        &mut self,
+        market: Market,
+        symbol: &str,
+        from: i64,
+        to: i64,
+        now: MonoNs,
+    ) -> Vec<serde_json::Value> {
         let symbol: String = symbol.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let target = format!("/truth?symbol={symbol}&from={from}&to={to}");
         let asked = Request { target, ..Request::default() };

@@ -41,6 +41,8 @@ pub(crate) struct World {
     /// The fan-out takes nothing from the rings before.
     pub(crate) fanout_sleeps_until: MonoNs,
     pub(crate) rings_full: u64,
+    /// Every message of the rings is printed.
+    is_traced: bool,
     pub(crate) notices: VecDeque<String>,
     events: VecDeque<FeedEvent>,
     /// Lives of the server; links of an earlier one are not taken for those of a later.
@@ -69,6 +71,7 @@ impl World {
             clients: Vec::new(),
             fanout_sleeps_until: MonoNs(0),
             rings_full: 0,
+            is_traced: std::env::var_os("TRACE").is_some(),
             notices: VecDeque::new(),
             events: VecDeque::new(),
             life: 0,
@@ -245,6 +248,10 @@ impl World {
                     break;
                 }
                 for event in std::mem::take(&mut shard.ring) {
+                    if self.is_traced {
+                        let seconds = self.now.mono.since(self.origin.mono).as_secs_f64();
+                        eprintln!("{seconds:9.3} {event:?}");
+                    }
                     self.fanout.handle_market(&event, self.now);
                 }
                 has_worked = true;
@@ -310,7 +317,8 @@ impl World {
     /// A client's connection is accepted.
     pub(crate) fn accept(&mut self, at: usize) {
         let id = self.fanout.handle_accepted("127.0.0.1:9".parse().unwrap(), self.now);
-        let nonce = (u128::from(self.dice.roll()) << 64 | u128::from(self.dice.roll())).to_be_bytes();
+        let nonce =
+            (u128::from(self.dice.roll()) << 64 | u128::from(self.dice.roll())).to_be_bytes();
         self.clients[at].open(id, nonce, &no_tls());
     }
 
@@ -357,7 +365,9 @@ fn feed_config(shards: usize) -> FeedConfig {
     let ws = |market: Market| format!("ws://127.0.0.1:{}{}", port(market), route(market));
     FeedConfig {
         ws_bases: Market::all().map(|market| Endpoint::parse(&ws(market)).unwrap()).collect(),
-        rest_bases: Market::all().map(|market| format!("http://127.0.0.1:{}", port(market))).collect(),
+        rest_bases: Market::all()
+            .map(|market| format!("http://127.0.0.1:{}", port(market)))
+            .collect(),
         tls: no_tls(),
         shards,
         ping_interval: Duration::from_secs(20),

@@ -447,7 +447,7 @@ fn hyperliquid(
             plain(200, format!("[{},[{contexts}]]", spot_meta(&exchanges[spot])))
         }
         Some("candleSnapshot") => {
-            match snapshot(&exchanges[spot], &exchanges[perp], body, now_ms) {
+            match snapshot([index, spot, perp].map(|one| &exchanges[one]), body, now_ms) {
                 Some(rows) => plain(200, format!("[{rows}]")),
                 None => malformed(),
             }
@@ -456,13 +456,13 @@ fn hyperliquid(
     }
 }
 
-/// `None`: malformed. A coin that does not exist has no candles.
-fn snapshot(spot: &Exchange, perp: &Exchange, body: &OwnedValue, now_ms: i64) -> Option<String> {
+/// `None`: malformed. A coin that none of `exchanges` has does not exist, and has no candles.
+fn snapshot(exchanges: [&Exchange; 3], body: &OwnedValue, now_ms: i64) -> Option<String> {
     let wanted = body.get("req")?;
     let coin = wanted.get("coin")?.as_str()?;
     let start = wanted.get("startTime")?.as_i64()?;
     let end = wanted.get("endTime").and_then(|end| end.as_i64()).unwrap_or(i64::MAX);
-    let found = [spot, perp].into_iter().find_map(|one| Some((one, one.market.find(coin)?)));
+    let found = exchanges.into_iter().find_map(|one| Some((one, one.market.find(coin)?)));
     let Some((exchange, index)) = found else { return Some(String::new()) };
     let last = end.min(now_ms).div_euclid(MINUTE_MS);
     let first = start.div_euclid(MINUTE_MS).max(last - 4999);
