@@ -114,7 +114,11 @@ impl Feed {
                     }
                     (first, through)
                 }
-                RecallStep::Ask(span) if recall.until <= now.mono => {
+                // Before the exchange has said anything nobody knows where the past ends.
+                RecallStep::Ask(span)
+                    if recall.until <= now.mono
+                        && (recall.to.is_some() || stream.series.next().is_some()) =>
+                {
                     (recall.first.unwrap_or(span.first), span.last)
                 }
                 RecallStep::Ask(_) => return,

@@ -27,8 +27,8 @@ pub(crate) struct Book {
     pub(crate) repaired: u64,
     pub(crate) corrections: u64,
     pub(crate) gaps: u64,
-    /// Windows of the past that could not be given.
-    pub(crate) unavailable: i64,
+    /// Windows of the past that could not be given, and may still come.
+    pub(crate) unavailable: BTreeSet<i64>,
     /// The latest messages, to be shown when a rule is broken.
     log: VecDeque<String>,
 }
@@ -38,6 +38,7 @@ impl Book {
     pub(crate) fn resume(&mut self, since: i64) {
         self.windows.retain(|&open_time, _| open_time <= since);
         self.missing.retain(|&open_time| open_time <= since);
+        self.unavailable.retain(|&open_time| open_time <= since);
         self.next = Some(since + MINUTE);
         self.first_open = None;
         self.log.push_back(format!("resumed from {since}"));
@@ -97,7 +98,7 @@ impl Book {
     }
 
     fn settle(&mut self, open_time: i64, window: Window) -> Result<(), String> {
-        if self.missing.remove(&open_time) {
+        if self.missing.remove(&open_time) || self.unavailable.remove(&open_time) {
             self.repaired += 1;
             self.windows.insert(open_time, window);
             return Ok(());
@@ -153,7 +154,7 @@ impl Book {
         }
         self.gaps += 1;
         if json["reason"] == "unavailable" {
-            self.unavailable += (to - from) / MINUTE + 1;
+            self.unavailable.extend((from..=to).step_by(MINUTE.unsigned_abs() as usize));
             self.next = Some(to + MINUTE);
             return Ok(());
         }

@@ -48,6 +48,7 @@ pub(crate) fn strike(world: &mut World, markets: &[Market], report: &mut Report)
             let venues = &mut world.venues;
             let answer = venues.rest.respond(&mut venues.exchanges, index, &request, now);
             assert_eq!(answer.status, 200);
+            report.is_banned |= market.venue() == Venue::Bybit;
             "rate_limit"
         }
         18 => {

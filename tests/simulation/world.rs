@@ -266,6 +266,10 @@ impl World {
             has_worked = true;
             match output {
                 fanout::Output::Command { shard, command } => {
+                    if self.is_traced {
+                        let seconds = self.now.mono.since(self.origin.mono).as_secs_f64();
+                        eprintln!("{seconds:9.3} {shard} {command:?}");
+                    }
                     self.shards[shard].feed.handle_command(command, self.now);
                     self.drain_feed(shard);
                 }
