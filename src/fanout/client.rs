@@ -184,11 +184,7 @@ impl Client {
             self.newest_closed = self.newest_closed.max(Some(meta.open_time));
         }
         self.oldest_received = self.oldest_received.or(meta.received);
-        if meta.class != Class::Open && meta.past_of.is_none() {
-            for new in interests.iter_mut().filter(|one| !one.is_begun && one.wants(meta)) {
-                (new.first, new.is_begun) = (meta.open_time, true);
-            }
-        }
+        interests.iter_mut().for_each(|interest| interest.note(meta));
         if !meta.is_quote() {
             return false;
         }

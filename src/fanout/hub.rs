@@ -42,6 +42,14 @@ pub(super) struct Interest {
 pub(super) const ANY_WINDOW: UnixMs = UnixMs(i64::MIN);
 
 impl Interest {
+    /// A frame that it wants is sent, or owed.
+    pub(super) fn note(&mut self, meta: &FrameMeta) {
+        let is_told = meta.class != Class::Open && meta.past_of.is_none();
+        if is_told && !self.is_begun && self.wants(meta) {
+            (self.first, self.is_begun) = (meta.open_time, true);
+        }
+    }
+
     /// Whether the subscription covers such a frame.
     pub(super) fn wants(&self, meta: &FrameMeta) -> bool {
         let is_present = !self.is_joining && meta.serial >= self.since_serial;

@@ -113,6 +113,7 @@ impl Fanout {
                 if client.outbox.owe(frames, id) {
                     metrics.conflated.increment();
                 }
+                group.iter_mut().for_each(|interest| interest.note(&meta));
                 if client.outbox.bytes() > config.client_buffer_max {
                     slow.push(client.id);
                 }

@@ -23,10 +23,9 @@ use super::rows::{Proof, Rows};
 pub(super) struct Recall {
     from: RecallFrom,
     to: Option<UnixMs>,
-    /// Everything before is told.
-    cursor: Option<UnixMs>,
-    /// The first window, once it is known.
-    first: Option<UnixMs>,
+    /// The first window and the next to be told, once anything was told: before, "the last so many"
+    /// may become others as the exchange's time is better known.
+    told: Option<(UnixMs, UnixMs)>,
     /// Then what is known has to do.
     pub(super) until: MonoNs,
     failures: u32,
@@ -34,7 +33,10 @@ pub(super) struct Recall {
 
 /// The windows that are to be asked for, or that all is told.
 pub(super) enum RecallStep {
-    Ask(Span),
+    Ask {
+        first: UnixMs,
+        span: Span,
+    },
     /// Nothing is left; the last window was this one.
     Done {
         first: UnixMs,
@@ -46,13 +48,15 @@ impl Recall {
     /// What is next. `begin`: where the stream is to begin, if it has not.
     fn step(&mut self, next: Option<UnixMs>, begin: UnixMs, interval: Interval) -> RecallStep {
         let end = self.to.unwrap_or(next.unwrap_or(begin).before(interval));
-        let first = *self.first.get_or_insert(match self.from {
-            RecallFrom::Window(first) => first,
-            RecallFrom::Last(count) => UnixMs(end.0 - (i64::from(count) - 1) * interval.ms()),
+        let (first, cursor) = self.told.unwrap_or_else(|| {
+            let first = match self.from {
+                RecallFrom::Window(first) => first,
+                RecallFrom::Last(count) => UnixMs(end.0 - (i64::from(count) - 1) * interval.ms()),
+            };
+            (first, first)
         });
-        let cursor = *self.cursor.get_or_insert(first);
         match Span::new(cursor, end) {
-            Some(span) => RecallStep::Ask(span),
+            Some(span) => RecallStep::Ask { first, span },
             None => RecallStep::Done { first, through: end.max(first.before(interval)) },
         }
     }
@@ -77,7 +81,7 @@ pub(super) fn recall_span(stream: &mut Stream, exchange_now: UnixMs, now: MonoNs
     let Instrument { market, interval, .. } = stream.instrument;
     let (next, begin) = (stream.series.next(), begin_of(stream, exchange_now, now));
     match stream.repair.recalls.front_mut()?.step(next, begin, interval) {
-        RecallStep::Ask(span) => Some(span.head(rows_max(market), interval)),
+        RecallStep::Ask { span, .. } => Some(span.head(rows_max(market), interval)),
         RecallStep::Done { .. } => None,
     }
 }
@@ -93,7 +97,7 @@ impl Feed {
     ) {
         let Some(stream) = self.streams.stream_mut(id).filter(|one| one.is_wanted) else { return };
         let until = now.after(RECALL_PATIENCE);
-        let recall = Recall { from, to, cursor: None, first: None, until, failures: 0 };
+        let recall = Recall { from, to, told: None, until, failures: 0 };
         stream.repair.recalls.push_back(recall);
         stream.repair.recall_at = now;
         self.urgent.push(id);
@@ -115,13 +119,13 @@ impl Feed {
                     (first, through)
                 }
                 // Before the exchange has said anything nobody knows where the past ends.
-                RecallStep::Ask(span)
+                RecallStep::Ask { first, span }
                     if recall.until <= now.mono
                         && (recall.to.is_some() || stream.series.next().is_some()) =>
                 {
-                    (recall.first.unwrap_or(span.first), span.last)
+                    (first, span.last)
                 }
-                RecallStep::Ask(_) => return,
+                RecallStep::Ask { .. } => return,
             };
             stream.repair.recalls.pop_front();
             metrics.market(market).closed_queue_depth.add(1);
@@ -172,11 +176,10 @@ impl Feed {
         }
         let repair = &mut stream.repair;
         if let Some(recall) = repair.recalls.front_mut() {
-            recall.cursor = recall.cursor.map(|cursor| cursor.max(told));
             recall.failures = if told > span.first { 0 } else { recall.failures + 1 };
-            if told == span.first && recall.first == Some(told) {
-                // The exchange's time is better known now: "the last so many" may be others.
-                (recall.first, recall.cursor) = (None, None);
+            if told > span.first {
+                let first = recall.told.map_or(span.first, |(first, _)| first);
+                recall.told = Some((first, told));
             }
             let wait = if told > span.last { 0 } else { recall.failures.max(1) };
             repair.recall_at = match wait {

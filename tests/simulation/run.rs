@@ -325,7 +325,10 @@ fn judge_values(
         if let Err(why) = verdict
             && open_time + MINUTE < settled
         {
-            return Err(format!("client {at}, {series:?}, window {open_time}: {why}"));
+            let id = world.clients[at].id;
+            return Err(format!(
+                "client {at} ({id:?}), {series:?}, window {open_time}, settled {settled}: {why}"
+            ));
         }
     }
     report.count("gaps told", book.gaps);
@@ -345,5 +348,5 @@ const PEACE: Duration = Duration::from_secs(8 * 60);
 /// Source: Bybit's ban "lifts after 10 minutes" without a request.
 const BAN: Duration = Duration::from_secs(10 * 60);
 
-/// A candle told so long before a book ended is to be right.
-const SETTLED_MS: i64 = 240_000;
+/// A candle told so long before a book ended is to be right: later nothing is corrected any more.
+const SETTLED_MS: i64 = 17 * MINUTE;
