@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::clock::{MonoNs, Now, UnixMs};
 use crate::market::{
-    Candle, CandleUpdate, FinalBy, Instrument, InstrumentId, Settled, Source, Span,
+    Candle, CandleUpdate, FinalBy, Instrument, InstrumentId, Interval, Settled, Source, Span,
 };
 use crate::messages::RestResponse;
 use crate::venue;
@@ -69,7 +69,7 @@ impl Comparisons {
     }
 
     /// The windows to be asked for.
-    pub(super) fn span(&self, rows_max: i64, interval: crate::market::Interval) -> Option<Span> {
+    pub(super) fn span(&self, rows_max: i64, interval: Interval) -> Option<Span> {
         let times = self.waiting.iter().map(|one| one.open_time);
         let span = Span::new(times.clone().min()?, times.max()?)?;
         Some(span.head(rows_max, interval))
@@ -154,9 +154,9 @@ impl Feed {
         let stream = self.streams.stream_mut(id)?;
         let Instrument { market, interval, .. } = stream.instrument;
         let comparisons = &mut stream.repair.comparisons;
-        comparisons.is_asking = stream.is_wanted;
-        let span = comparisons.span(rows_max(market), interval);
-        span.filter(|_| stream.is_wanted)
+        let span = comparisons.span(rows_max(market), interval).filter(|_| stream.is_wanted);
+        comparisons.is_asking = span.is_some();
+        span
     }
 }
 
