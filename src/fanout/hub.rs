@@ -138,7 +138,12 @@ impl Stream {
     /// The newest candle, unless it is two intervals old.
     pub(super) fn latest(&self, now: Now) -> Option<CandleUpdate> {
         let fresh_since = UnixMs(now.unix_ms().0 - 2 * self.labels.interval().ms());
-        self.latest.filter(|latest| latest.candle.open_time > fresh_since)
+        let latest = self.latest.filter(|latest| latest.candle.open_time > fresh_since);
+        // A window that was told as empty, or as missing, runs no more.
+        let is_over = |latest: &CandleUpdate| {
+            !latest.is_closed() && self.history.newest() >= Some(latest.candle.open_time)
+        };
+        latest.filter(|latest| !is_over(latest))
     }
 
     /// Returns whether the exchange has to be subscribed now.

@@ -49,7 +49,7 @@ impl Rows<'_> {
         let is_long_past = self.time > Some(UnixMs(close_time.0 + SETTLE_MS));
         let Ok(at) = found else {
             return match self.omits_quiet {
-                true if is_long_past && !self.was_traded(open_time) => Proof::Empty,
+                true if self.is_empty_by_now(open_time) => Proof::Empty,
                 false if rows.first().is_some_and(|row| row.candle.open_time > open_time) => {
                     Proof::Gone
                 }
@@ -71,8 +71,15 @@ impl Rows<'_> {
         self.running.filter(|running| running.open_time == open_time)
     }
 
-    fn was_traded(&self, open_time: UnixMs) -> bool {
-        self.running_of(open_time).is_some_and(|running| !running.volume.is_zero())
+    /// Whether a window without a row is so long past that it never gets one. One that was pushed,
+    /// flat, is waited for longer; one with trades, for ever.
+    fn is_empty_by_now(&self, open_time: UnixMs) -> bool {
+        let patience = match self.running_of(open_time) {
+            Some(running) if !running.volume.is_zero() => return false,
+            Some(_) => FLAT_ROW_MS,
+            None => SETTLE_MS,
+        };
+        self.time > Some(UnixMs(self.interval.close_time(open_time).0 + patience))
     }
 
     fn knows_less(&self, row: &Candle) -> bool {
@@ -108,6 +115,9 @@ pub(super) fn exchange_time(response: &RestResponse, read: &RestCandles) -> Opti
 /// An answer may be so old. Source: Hyperliquid's rows of quiet minutes appear some seconds late;
 /// caches of REST gateways hold for a second or a few.
 const SETTLE_MS: i64 = 10_000;
+
+/// The row of a flat candle that was pushed may be so late. Source: a window of the shortest interval.
+const FLAT_ROW_MS: i64 = 60_000;
 
 #[cfg(test)]
 mod tests {
@@ -182,7 +192,9 @@ mod tests {
         let rows = read(&[1, 3], None);
         assert_eq!(judge(&rows, true, None, 10_000), Proof::Empty);
         assert_eq!(judge(&rows, true, None, 5_000), Proof::Nothing);
-        assert_eq!(judge(&rows, true, Some(&candle(2, "1", 0)), 10_000), Proof::Nothing);
+        assert_eq!(judge(&rows, true, Some(&candle(2, "1", 0)), 100_000), Proof::Nothing);
+        assert_eq!(judge(&rows, true, Some(&candle(2, "0", 0)), 10_000), Proof::Nothing);
+        assert_eq!(judge(&rows, true, Some(&candle(2, "0", 0)), 60_000), Proof::Empty);
         assert_eq!(judge(&rows, false, None, 10_000), Proof::Nothing);
         assert_eq!(judge(&read(&[3], None), false, None, 0), Proof::Gone);
         assert_eq!(judge(&read(&[], None), true, None, 10_000), Proof::Empty);
