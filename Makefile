@@ -1,4 +1,4 @@
-.PHONY: help run test check acceptance bench sim doc
+.PHONY: help run test check acceptance bench sim simulator doc
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -12,7 +12,9 @@ acceptance: ## the whole program against real clients and tools
 	tests/acceptance/run.sh
 bench: ## latency and cost, in one table
 	cargo bench
-sim: ## the simulated exchanges by themselves
+sim: ## the whole system in virtual time under every fault, SEEDS=100 runs; SEED=7 replays one
+	SEEDS=$(or $(SEEDS),100) cargo test --profile sim --test simulation -- --nocapture
+simulator: ## the simulated exchanges by themselves
 	cargo run --release --bin connector-sim
 doc: ## the library's documentation
 	cargo doc --no-deps

@@ -133,7 +133,9 @@ impl Feed {
     fn place_for(&mut self, market: Market, now: MonoNs) -> Option<usize> {
         let group = venue::budget_group(market);
         let in_group = |session: &&Session| {
-            session.phase != Phase::Free && venue::budget_group(session.market) == group
+            let is_ending =
+                matches!(session.phase, Phase::Free | Phase::Closing { retry_at: None, .. });
+            !is_ending && venue::budget_group(session.market) == group
         };
         let streams: usize =
             self.sessions.iter().filter(in_group).map(|session| session.members.len()).sum();

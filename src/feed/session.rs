@@ -110,7 +110,8 @@ impl Session {
 
     /// Whether instruments may be added.
     pub(super) fn is_joinable(&self) -> bool {
-        !self.is_replaced && !matches!(self.phase, Phase::Free | Phase::Closing { .. })
+        !self.is_replaced
+            && !matches!(self.phase, Phase::Free | Phase::Closing { retry_at: None, .. })
     }
 
     /// Forgets the connection, keeps the members.

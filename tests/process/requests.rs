@@ -41,7 +41,12 @@ fn each_bad_request_has_its_own_error_and_the_connection_stays() {
             Some("history"),
             "at most 120",
         ),
-        (format!("{{{full},\"since\":5}}"), "since_too_old", Some("since"), "or later"),
+        (
+            format!("{{{full},\"since\":{}}}", 100_000_000_000_000_u64),
+            "since_in_future",
+            Some("since"),
+            "future",
+        ),
         (format!("{{{full},\"closed_only\":1}}"), "wrong_type", Some("closed_only"), "true"),
         (format!("{{{full},\"op\":\"dance\"}}"), "unknown_op", Some("op"), "unsubscribe"),
         (format!("{{{full},\"id\":[]}}"), "wrong_type", Some("id"), "integer"),

@@ -122,6 +122,7 @@ impl Client {
             }
         }
         self.wanted.insert(series.clone(), closed_only);
+        self.lost.retain(|lost| lost != series);
         request["id"] = self.next_id.into();
         self.awaited.insert(series.clone(), self.next_id);
         self.next_id += 1;
@@ -131,6 +132,7 @@ impl Client {
     pub(crate) fn unsubscribe(&mut self, series: &Series, unix_ms: i64) {
         let market = Market::all().nth(series.0).unwrap();
         self.wanted.remove(series);
+        self.lost.retain(|lost| lost != series);
         if let Some(book) = self.books.remove(series) {
             self.ended.push((series.clone(), book, unix_ms));
         }
