@@ -214,8 +214,7 @@ fn tell_recalled(
         Proof::Empty => Settled::Empty { open_time },
         Proof::Gone | Proof::Nothing => return,
     };
-    let is_owed = stream.series.next().is_some_and(|next| open_time >= next)
-        || stream.series.missing().iter().any(|span| span.contains(open_time));
+    let is_owed = stream.series.is_owed(open_time);
     if is_owed && !matches!(settle_to(stream, way, &settled), Verdict::Late | Verdict::Duplicate) {
         return;
     }

@@ -84,7 +84,8 @@ impl Repair {
 }
 
 /// The windows to be asked for now: those that hold others back, oldest first; else those that are
-/// over and were not closed; else the newest of those that were given up.
+/// over and were not closed; else the newest of those that were given up. One question asks for what
+/// was given up before, too, as far as it fits.
 pub(super) fn missing_span(stream: &Stream, exchange_now: UnixMs) -> Option<Span> {
     let Instrument { market, interval, .. } = stream.instrument;
     let rows = rows_max(market);
@@ -96,8 +97,12 @@ pub(super) fn missing_span(stream: &Stream, exchange_now: UnixMs) -> Option<Span
         let running = interval.open_time(exchange_now).max(shown.unwrap_or(next));
         Span::new(next, before(running))
     };
-    let oldest = series.hole().or_else(overdue).map(|span| span.head(rows, interval));
-    oldest.or_else(|| series.missing().last().map(|span| span.tail(rows, interval)))
+    let urgent = series.hole().or_else(overdue).map(|span| span.head(rows, interval));
+    let span = urgent.or_else(|| series.missing().last().map(|span| span.tail(rows, interval)))?;
+    let reach = Span { first: UnixMs(i64::MIN / 2), ..span }.tail(rows, interval);
+    let older = series.missing().iter().map(|older| older.first);
+    let first = older.filter(|&first| reach.contains(first)).min();
+    Some(Span { first: first.unwrap_or(span.first).min(span.first), ..span })
 }
 
 /// Rows of one request; one more than asked for is there to show that what was asked for is over.
@@ -196,7 +201,11 @@ impl Feed {
         let mut count = 0;
         let mut open_time = span.first;
         while open_time <= span.last {
-            let settled = match rows.judge(open_time) {
+            let proof = match stream.series.is_owed(open_time) {
+                true => rows.judge(open_time),
+                false => Proof::Nothing,
+            };
+            let settled = match proof {
                 Proof::Closed(candle) => Some(Settled::Candle(CandleUpdate {
                     instrument: id,
                     candle,

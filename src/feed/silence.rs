@@ -418,7 +418,7 @@ const ANSWER_LOST: Duration = Duration::from_secs(60);
 const RECHECK_LONE: Duration = Duration::from_secs(60);
 
 /// Longest pause between two questions about a symbol that is quiet and may be silent.
-const CHECK_WAIT_MAX: Duration = Duration::from_secs(60);
+const CHECK_WAIT_MAX: Duration = Duration::from_secs(600);
 
 /// Two whole windows of a minute: even one without trades is pushed when it closes.
 const LONG_SILENCE: Duration = Duration::from_secs(180);

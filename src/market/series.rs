@@ -187,6 +187,12 @@ impl Series {
         &self.missing
     }
 
+    /// Whether this window is still to be published, in order or late.
+    pub fn is_owed(&self, open_time: UnixMs) -> bool {
+        let is_next = self.next.is_some_and(|next| open_time >= next);
+        is_next || self.missing.iter().any(|span| span.contains(open_time))
+    }
+
     /// Judges a running candle. Changes nothing.
     pub fn judge_open(&self, candle: &Candle) -> Verdict {
         if !self.interval.is_aligned(candle.open_time) {

@@ -46,7 +46,7 @@ pub(super) const PING: &str = r#"{"method":"ping"}"#;
 /// Source: rate-limits-and-user-limits.md, all per IP: 10 connections, 30 new ones a minute, 1,000
 /// subscriptions, 2,000 messages a minute (so 200 for each of nine sessions); a session to which
 /// nothing is sent for 60 s is closed. REST: 1,200 of weight a minute, 20 and one more for every 60
-/// candles: 30 requests of 500 rows are 870 at most. About a tenth of everything is left to others.
+/// candles: 45 requests of 100 rows are 990 at most. About a tenth of everything is left to others.
 pub(super) fn limits() -> Limits {
     Limits {
         streams_per_session: 900,
@@ -60,7 +60,7 @@ pub(super) fn limits() -> Limits {
         streams: 900,
         session_life: None,
         ping_interval_max: Duration::from_secs(20),
-        rest_requests: 30,
+        rest_requests: 45,
         rest_window: Duration::from_secs(60),
         rest_rows: 500,
     }

@@ -65,7 +65,7 @@ pub(super) fn limits() -> Limits {
         messages_window: Duration::from_secs(3600),
         counts_heartbeats: false,
         connects: 2,
-        connects_window: Duration::from_millis(1100),
+        connects_window: Duration::from_millis(2200),
         sessions: UNLIMITED,
         streams: UNLIMITED,
         session_life: None,

@@ -11,6 +11,7 @@ mod client;
 mod dice;
 mod faults;
 mod run;
+mod scenarios;
 mod venues;
 mod world;
 

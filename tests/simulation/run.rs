@@ -16,7 +16,7 @@ use super::world::World;
 pub(crate) struct Report {
     seeds: u64,
     faults: BTreeMap<&'static str, u64>,
-    counts: BTreeMap<&'static str, u64>,
+    pub(crate) counts: BTreeMap<&'static str, u64>,
     virtual_ms: u64,
     /// An exchange whose bans last for ten minutes has banned the server.
     pub(crate) is_banned: bool,
@@ -27,7 +27,7 @@ impl Report {
         *self.faults.entry(name).or_default() += 1;
     }
 
-    fn count(&mut self, name: &'static str, count: u64) {
+    pub(crate) fn count(&mut self, name: &'static str, count: u64) {
         *self.counts.entry(name).or_default() += count;
     }
 
@@ -251,7 +251,7 @@ fn count_server(world: &World, report: &mut Report) {
 }
 
 /// Everything that any client was told, against the truth.
-fn judge(world: &mut World, report: &mut Report) -> Result<(), String> {
+pub(crate) fn judge(world: &mut World, report: &mut Report) -> Result<(), String> {
     let now = world.now.mono;
     report.virtual_ms = now.since(world.origin.mono).as_millis() as u64;
     report.count("REST requests", world.venues.rests);

@@ -74,7 +74,7 @@ pub(crate) struct Venues {
 }
 
 impl Venues {
-    pub(crate) fn new(seed: u64, origin: Now, push_interval: Duration) -> Self {
+    pub(crate) fn new(seed: u64, origin: Now, push_interval: Duration, extra: usize) -> Self {
         let mut addresses: Vec<Arc<std::sync::Mutex<Address>>> = Vec::new();
         let mut exchanges = Vec::new();
         for profile in profiles() {
@@ -93,7 +93,7 @@ impl Venues {
                 playback: Arc::new([]),
                 playback_speed: 1,
             };
-            let candles = SimMarket::new(seed, market, 0);
+            let candles = SimMarket::new(seed, market, extra);
             let time = SimTime::new(origin, 1);
             exchanges.push(Exchange::new(profile, candles, settings, time, address));
         }
@@ -326,6 +326,13 @@ impl Venues {
 
     /// How often an exchange's limits were exceeded.
     pub(crate) fn limits_exceeded(&self) -> u64 {
+        for exchange in &self.exchanges {
+            let market = exchange.profile.market;
+            let (cuts, refused) = (exchange.counters.limit_cuts, self.rest.refused(market));
+            if cuts + refused > 0 {
+                println!("{market}: {cuts} cuts, {refused} REST requests too many");
+            }
+        }
         let cuts = self.exchanges.iter().map(|exchange| exchange.counters.limit_cuts);
         cuts.sum::<u64>() + Market::all().map(|market| self.rest.refused(market)).sum::<u64>()
     }

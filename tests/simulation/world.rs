@@ -56,8 +56,19 @@ impl World {
         let start_ms = 1_700_000_000_000 + i64::try_from(dice.roll() % 3_600_000).unwrap();
         let now = Now { mono: MonoNs(1_000_000_000_000), unix_us: start_ms * 1000 };
         let push_interval = dice.ms(700, 2_500);
-        let venues = Venues::new(seed, now, push_interval);
         let shards = 1 + dice.below(3);
+        Self::with(seed, dice, now, push_interval, (shards, 0))
+    }
+
+    /// A world with so many shards, and `extra` symbols in each market.
+    pub(crate) fn with(
+        seed: u64,
+        dice: Dice,
+        now: Now,
+        push_interval: Duration,
+        (shards, extra): (usize, usize),
+    ) -> Self {
+        let venues = Venues::new(seed, now, push_interval, extra);
         let (shards, fanout, fanout_metrics) = start(shards, seed, now);
         Self {
             dice,

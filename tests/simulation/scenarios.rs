@@ -1,0 +1,103 @@
+//! What must hold in cases that everybody meets once: half an hour without exchanges, a cold start with
+//! everything at once, and everything lost at once; in virtual time.
+
+use std::time::Duration;
+
+use connector_wss::clock::{MonoNs, Now};
+use connector_wss::market::Market;
+use connector_wss::sim::faults::Fault;
+
+use super::client::{Client, Series};
+use super::dice::Dice;
+use super::run::{Report, judge};
+use super::world::World;
+
+fn world(seed: u64, push_interval: Duration, shards: usize, extra: usize) -> World {
+    let now = Now { mono: MonoNs(1_000_000_000_000), unix_us: 1_700_000_000_000_000 };
+    World::with(seed, Dice::new(seed), now, push_interval, (shards, extra))
+}
+
+/// One client that wants `series` with so much history.
+fn subscribe(world: &mut World, series: &[Series], history: u32) {
+    world.clients.push(Client::new(MonoNs(u64::MAX)));
+    let at = world.clients.len() - 1;
+    world.accept(at);
+    for one in series {
+        world.clients[at].subscribe(one, history, true);
+    }
+}
+
+fn pass(world: &mut World, seconds: u64) {
+    let end = world.now.mono.after(Duration::from_secs(seconds));
+    world.run_until(end).unwrap();
+}
+
+fn some_of_each(world: &World, count: usize) -> Vec<Series> {
+    let of = |market: Market| {
+        let symbols = world.venues.symbols(market).into_iter().take(count);
+        symbols.map(move |symbol| (market.index(), symbol))
+    };
+    Market::all().flat_map(of).collect()
+}
+
+#[test]
+fn after_half_an_hour_without_exchanges_every_candle_arrives_in_order() {
+    let mut world = world(5, Duration::from_secs(5), 2, 0);
+    let series = some_of_each(&world, 8);
+    subscribe(&mut world, &series, 0);
+    pass(&mut world, 200);
+    let back = world.now.mono.after(Duration::from_secs(30 * 60));
+    world.venues.outages.iter_mut().for_each(|outage| outage.dead_until = back);
+    let (mut opened, mut queued) = (0, 0);
+    while world.now.mono < back {
+        pass(&mut world, 10);
+        let parts = world.shards.iter().flat_map(|shard| &shard.metrics.markets);
+        for part in parts {
+            opened += usize::from(part.breaker_state.value() == 1);
+            queued = queued.max(part.closed_queue_depth.value());
+        }
+    }
+    assert!(opened > 0, "the breakers are open meanwhile");
+    let missed_rests = world.venues.rests;
+    let mut report = Report::default();
+    for _ in 0..60 {
+        pass(&mut world, 10);
+        let parts = world.shards.iter().flat_map(|shard| &shard.metrics.markets);
+        queued = queued.max(parts.map(|part| part.closed_queue_depth.value()).max().unwrap());
+    }
+    judge(&mut world, &mut report).unwrap();
+    let told = report.counts["closed candles told"];
+    assert!(told >= series.len() as u64 * 38, "{told} of {} series", series.len());
+    assert!(queued <= 200 + 4 * 100, "{queued} waited for a ring");
+    let rests = world.venues.rests - missed_rests;
+    println!("{} series, {told} closed candles, {rests} REST requests afterwards", series.len());
+    println!("{report}");
+}
+
+#[test]
+fn a_cold_start_and_a_mass_disconnect_keep_every_limit() {
+    let count = std::env::var("SERIES").ok().and_then(|text| text.parse().ok()).unwrap_or(450);
+    // Hyperliquid allows 900 streams to an address, all contract types together.
+    let mut world = world(6, Duration::from_secs(20), 3, count / 15);
+    let series = some_of_each(&world, count / 15);
+    for part in series.chunks(series.len() / 4 + 1) {
+        subscribe(&mut world, part, 10);
+    }
+    pass(&mut world, 150);
+    assert_eq!(world.venues.limits_exceeded(), 0, "of a cold start");
+    for market in Market::all() {
+        let now = world.now.mono;
+        world.venues.exchanges[market.index()].fault(Fault::Disconnect, now);
+    }
+    pass(&mut world, 120);
+    for market in Market::all() {
+        let now = world.now.mono;
+        world.venues.exchanges[market.index()].fault(Fault::HalfOpen, now);
+    }
+    pass(&mut world, 420);
+    let mut report = Report::default();
+    judge(&mut world, &mut report).unwrap();
+    assert_eq!(world.count(|one| one.rest_refused.value()), 0);
+    println!("{} series", series.len());
+    println!("{report}");
+}
