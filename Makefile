@@ -13,7 +13,7 @@ acceptance: ## the whole program against real clients and tools
 bench: ## latency and cost, in one table
 	cargo bench
 sim: ## the whole system in virtual time under every fault, SEEDS=100 runs; SEED=7 replays one
-	SEEDS=$(or $(SEEDS),100) cargo test --profile sim --test simulation -- --nocapture
+	SERIES=2000 SEEDS=$(or $(SEEDS),100) cargo test --profile sim --test simulation -- --nocapture
 simulator: ## the simulated exchanges by themselves
 	cargo run --release --bin connector-sim
 doc: ## the library's documentation
