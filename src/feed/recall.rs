@@ -46,7 +46,7 @@ pub(super) enum RecallStep {
 
 impl Recall {
     /// What is next. `begin`: where the stream is to begin, if it has not.
-    fn step(&mut self, next: Option<UnixMs>, begin: UnixMs, interval: Interval) -> RecallStep {
+    fn step(&self, next: Option<UnixMs>, begin: UnixMs, interval: Interval) -> RecallStep {
         let end = self.to.unwrap_or(next.unwrap_or(begin).before(interval));
         let (first, cursor) = self.told.unwrap_or_else(|| {
             let first = match self.from {
@@ -174,8 +174,14 @@ impl Feed {
                 told = UnixMs(told.0 + interval.ms());
             }
         }
+        let (next, begin) = (stream.series.next(), begin_of(stream, exchange_now, now.mono));
         let repair = &mut stream.repair;
-        if let Some(recall) = repair.recalls.front_mut() {
+        // An answer may have been asked for by a wish that has ended meanwhile.
+        let is_awaited = |recall: &Recall| {
+            matches!(recall.step(next, begin, interval), RecallStep::Ask { span: awaited, .. }
+                if awaited.first == span.first)
+        };
+        if let Some(recall) = repair.recalls.front_mut().filter(|recall| is_awaited(recall)) {
             recall.failures = if told > span.first { 0 } else { recall.failures + 1 };
             if told > span.first {
                 let first = recall.told.map_or(span.first, |(first, _)| first);

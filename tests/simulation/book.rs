@@ -22,6 +22,8 @@ pub(crate) struct Book {
     /// The latest window from which the series must begin, by the first running candle.
     first_open: Option<i64>,
     pub(crate) windows: BTreeMap<i64, Window>,
+    /// Candles as they were first called closed.
+    pub(crate) firsts: BTreeMap<i64, String>,
     pub(crate) missing: BTreeSet<i64>,
     /// Windows that were told as missing and came later.
     pub(crate) repaired: u64,
@@ -93,6 +95,9 @@ impl Book {
         let revision = json["revision"].as_u64().unwrap();
         if json["seq"].as_i64() != Some(open_time / MINUTE) || json["final_by"].is_null() {
             return Err(format!("a closed candle without its identity: {text}"));
+        }
+        if revision == 0 {
+            self.firsts.insert(open_time, text.to_owned());
         }
         self.settle(open_time, Window::Candle { text: text.to_owned(), revision })
     }

@@ -7,6 +7,7 @@ use connector_wss::market::{Market, Venue};
 use connector_wss::sim::faults::Fault;
 use connector_wss::sim::http::Request;
 
+use super::book::MINUTE;
 use super::run::Report;
 use super::world::World;
 
@@ -122,6 +123,8 @@ fn strike_stream(world: &mut World, market: Market, kind: usize, report: &mut Re
     if market.venue() == Venue::Hyperliquid && matches!(fault, Fault::DoubleClose) {
         return;
     }
+    let minute = exchange.unix_ms(now).div_euclid(MINUTE);
+    world.spoilt.push((market.index(), minute));
     if world.dice.one_in(3) {
         exchange.fault(fault, now);
         return report.fault(name);

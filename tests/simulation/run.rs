@@ -322,6 +322,12 @@ fn judge_values(
             Window::Empty => Err(format!("told as empty: {row}")),
         };
         report.count("windows judged", 1);
+        if let Some(first) = book.firsts.get(&open_time)
+            && let Err(why) = is_true(first, &row)
+            && !may_err(world, series, open_time, first)
+        {
+            return Err(format!("client {at}, {series:?}, {open_time} was wrongly closed: {why}"));
+        }
         if let Err(why) = verdict
             && open_time + MINUTE < settled
         {
@@ -336,6 +342,17 @@ fn judge_values(
     report.count("repairs told", book.repaired);
     report.count("corrections told", book.corrections);
     Ok(())
+}
+
+/// Whether the first word about a window may have been another than the last: the exchange said so
+/// itself, or kept the end of the window from us.
+fn may_err(world: &World, series: &Series, open_time: i64, text: &str) -> bool {
+    let minute = open_time / MINUTE;
+    let is_spoilt = world
+        .spoilt
+        .iter()
+        .any(|&(index, at)| index == series.0 && (at - 1..=at + 2).contains(&minute));
+    !text.contains("\"final_by\":\"rest\"") && is_spoilt
 }
 
 fn is_zero(digits: &str) -> bool {

@@ -41,6 +41,8 @@ pub(crate) struct World {
     /// The fan-out takes nothing from the rings before.
     pub(crate) fanout_sleeps_until: MonoNs,
     pub(crate) rings_full: u64,
+    /// Markets and minutes in which the exchange's own pushes were spoilt.
+    pub(crate) spoilt: Vec<(usize, i64)>,
     /// Every message of the rings is printed.
     is_traced: bool,
     pub(crate) notices: VecDeque<String>,
@@ -82,6 +84,7 @@ impl World {
             clients: Vec::new(),
             fanout_sleeps_until: MonoNs(0),
             rings_full: 0,
+            spoilt: Vec::new(),
             is_traced: std::env::var_os("TRACE").is_some(),
             notices: VecDeque::new(),
             events: VecDeque::new(),
