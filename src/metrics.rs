@@ -275,6 +275,10 @@ pub struct FeedMetrics {
     pub comparisons_same: Counter,
     /// `connector_comparisons_total{result="different"}`: those that it restated.
     pub comparisons_different: Counter,
+    /// `connector_connects_total`: sessions opened, or tried to.
+    pub connects: Counter,
+    /// `connector_rest_requests_total`, counted at the first market of those that share a limit.
+    pub rest_requests: Counter,
     /// `connector_rest_refused_total`: REST requests answered with "too many".
     pub rest_refused: Counter,
     /// `connector_decode_errors_total`, by [`DecodeErrorKind`].
@@ -316,6 +320,8 @@ impl Default for FeedMetrics {
             empty_windows: Counter::default(),
             comparisons_same: Counter::default(),
             comparisons_different: Counter::default(),
+            connects: Counter::default(),
+            rest_requests: Counter::default(),
             rest_refused: Counter::default(),
             decode_errors: Default::default(),
             rejected: Counter::default(),

@@ -19,3 +19,4 @@ pub mod workers;
 
 pub mod probe;
 pub mod server;
+mod spent;

@@ -17,6 +17,7 @@ use rustls::ClientConfig;
 
 use super::log::ENGINE_TARGET;
 use super::ops_http::{HttpConnection, Response};
+use super::spent::SpentFile;
 use super::workers::{self, Question, ShardLink, WorkersSetup};
 use crate::clock::{Clock, MonoNs, Now};
 use crate::config::Config;
@@ -174,6 +175,7 @@ struct Server {
     unfinished: Vec<Token>,
     notices: Receiver<Notice>,
     repeats: Repeats,
+    spent: SpentFile,
     setup: OpsSetup,
     scratch: Vec<u8>,
 }
@@ -198,6 +200,7 @@ impl Server {
             unfinished: Vec::new(),
             notices,
             repeats: Repeats::default(),
+            spent: SpentFile::new(&setup.config.log_dir, setup.clock.now()),
             setup,
             scratch: vec![0; 16 * 1024],
         })
@@ -226,6 +229,7 @@ impl Server {
             self.accept(now);
             self.expire(now);
             self.log_notices(now);
+            self.spent.look(&self.setup.metrics, now);
         }
         let now = self.setup.clock.now();
         self.log_notices(now);

@@ -33,6 +33,7 @@ use super::ops::{Ops, OpsHandle, OpsSetup, OpsThread};
 use super::probe::{self, ProbeError};
 use super::shard::{ShardCore, ShardLinks};
 use super::shutdown::Shutdown;
+use super::spent;
 use super::topology::{self, ExecutorPlan, Topology, TopologyError, Wishes};
 use super::wait::Waiter;
 use super::workers::ShardLink;
@@ -294,7 +295,7 @@ impl Wiring {
         let ends = &mut self.shards[shard];
         ShardParts {
             number: u16::try_from(shard).expect("at most SHARDS_MAX"),
-            config: feed_config(&self.config, &self.tls, shards),
+            config: feed_config(&self.config, &self.tls, shards, self.clock),
             metrics: Arc::clone(&ends.metrics),
             seed: seed(self.clock, shard),
             links: ShardLinks {
@@ -431,7 +432,12 @@ fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), StartError> {
     Ok((listener, address))
 }
 
-fn feed_config(config: &Config, tls: &Arc<ClientConfig>, shards: usize) -> FeedConfig {
+fn feed_config(
+    config: &Config,
+    tls: &Arc<ClientConfig>,
+    shards: usize,
+    clock: Clock,
+) -> FeedConfig {
     FeedConfig {
         ws_bases: config.endpoints.iter().map(|each| each.ws_url.clone()).collect(),
         rest_bases: config.endpoints.iter().map(|each| each.rest_url.clone()).collect(),
@@ -447,6 +453,7 @@ fn feed_config(config: &Config, tls: &Arc<ClientConfig>, shards: usize) -> FeedC
         breaker_recovery: config.breaker_recovery_timeout,
         breaker_half_open_calls: u32::try_from(config.breaker_half_open_calls).unwrap_or(u32::MAX),
         gap_hold: config.gap_hold_timeout,
+        spent: spent::read(&config.log_dir, clock.now()),
         closed_queue_max: config.closed_queue_max,
     }
 }

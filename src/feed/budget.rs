@@ -11,20 +11,20 @@ use crate::clock::MonoNs;
 pub(super) struct Budget {
     count_max: usize,
     window: Duration,
-    /// When it was last done, oldest first, never more than `count_max`.
-    spent: VecDeque<MonoNs>,
+    /// When each of the last times leaves the window, oldest first, never more than `count_max`.
+    free_at: VecDeque<MonoNs>,
 }
 
 impl Budget {
     pub(super) fn new(count_max: usize, window: Duration) -> Self {
         assert!(count_max > 0, "a budget of nothing would wait for ever");
-        Self { count_max, window, spent: VecDeque::with_capacity(count_max) }
+        Self { count_max, window, free_at: VecDeque::with_capacity(count_max) }
     }
 
     /// When it may be done next; in the past if now.
     pub(super) fn ready_at(&self) -> MonoNs {
-        match self.spent.front() {
-            Some(oldest) if self.spent.len() == self.count_max => oldest.after(self.window),
+        match self.free_at.front() {
+            Some(&oldest) if self.free_at.len() == self.count_max => oldest,
             _ => MonoNs(0),
         }
     }
@@ -32,18 +32,30 @@ impl Budget {
     /// Whether less than half of it was used in the window that ends now.
     pub(super) fn has_slack(&self, now: MonoNs) -> bool {
         let half = self.count_max / 2;
-        match self.spent.len().checked_sub(half.max(1)) {
-            Some(at) => self.spent[at].after(self.window) <= now,
+        match self.free_at.len().checked_sub(half.max(1)) {
+            Some(at) => self.free_at[at] <= now,
             None => true,
         }
     }
 
     /// It was done, allowed or not: what cannot wait delays what can.
     pub(super) fn spend(&mut self, now: MonoNs) {
-        if self.spent.len() == self.count_max {
-            self.spent.pop_front();
+        self.push(now.after(self.window));
+    }
+
+    /// It was done before this process began; `at_ns` as in [`super::Spent`].
+    pub(super) fn spend_before(&mut self, at_ns: i64) {
+        let window_ns = i64::try_from(self.window.as_nanos()).unwrap_or(i64::MAX);
+        if let Ok(free_at) = u64::try_from(at_ns.saturating_add(window_ns)) {
+            self.push(MonoNs(free_at));
         }
-        self.spent.push_back(now);
+    }
+
+    fn push(&mut self, free_at: MonoNs) {
+        if self.free_at.len() == self.count_max {
+            self.free_at.pop_front();
+        }
+        self.free_at.push_back(free_at);
     }
 }
 
@@ -60,6 +72,16 @@ mod tests {
         budget.spend(at(100));
         assert!(!budget.has_slack(at(999)));
         assert!(budget.has_slack(at(1000)), "one is forgotten");
+    }
+
+    #[test]
+    fn what_was_done_before_the_clock_began_counts_as_long_as_it_matters() {
+        let mut budget = Budget::new(2, Duration::from_secs(1));
+        budget.spend_before(-1_500_000_000);
+        budget.spend_before(-400_000_000);
+        assert_eq!(budget.ready_at(), MonoNs(0));
+        budget.spend(MonoNs(0));
+        assert_eq!(budget.ready_at(), MonoNs(600_000_000));
     }
 
     #[test]

@@ -12,6 +12,28 @@ use super::FeedConfig;
 use super::budget::Budget;
 use super::retry::Breaker;
 
+/// What an earlier process at this address has used of an exchange's limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spent {
+    /// Where.
+    pub market: Market,
+    /// What.
+    pub on: SpentOn,
+    /// When, on the feed's monotonic clock; before its beginning, so usually negative.
+    pub at_ns: i64,
+    /// How often.
+    pub count: usize,
+}
+
+/// What is limited per address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpentOn {
+    /// New sessions.
+    Connect,
+    /// REST requests.
+    Rest,
+}
+
 /// Every market's gate and every group's budgets.
 pub(super) struct Gates {
     /// By [`Market::index`].
@@ -53,10 +75,25 @@ impl Gates {
             ),
             is_alternate: false,
         };
-        Self {
+        let mut gates = Self {
             gates: Market::all().map(|_| gate()).collect(),
             groups: Market::all().map(|market| Group::new(market, config.shards)).collect(),
+        };
+        // Which shard spent it is not known: each carrier takes its part, rounded up.
+        let mut totals = [[0_usize; 2]; Market::COUNT];
+        for spent in &config.spent {
+            let carriers = venue::carriers(spent.market, config.shards);
+            let total = &mut totals[venue::budget_group(spent.market).index()][spent.on as usize];
+            let before = total.div_ceil(carriers);
+            *total += spent.count;
+            let group = gates.group_mut(spent.market);
+            let budget = match spent.on {
+                SpentOn::Connect => &mut group.connects,
+                SpentOn::Rest => &mut group.rest,
+            };
+            (before..total.div_ceil(carriers)).for_each(|_| budget.spend_before(spent.at_ns));
         }
+        gates
     }
 
     pub(super) fn of(&self, market: Market) -> &Gate {

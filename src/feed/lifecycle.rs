@@ -69,6 +69,7 @@ impl Feed {
             return;
         }
         self.gates.group_mut(market).connects.spend(now);
+        self.metrics.market(market).connects.increment();
         session.id.generation = session.id.generation.wrapping_add(1);
         session.is_on_trial = true;
         session.phase = Phase::Connecting { since: now };

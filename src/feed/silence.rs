@@ -213,6 +213,7 @@ impl Feed {
         let until = now.after(ANSWER_LOST);
         self.questions.asked.push(Asked { request, ask, group, instrument, span, until });
         self.gates.group_mut(group).rest.spend(now);
+        self.market_metrics(group).rest_requests.increment();
         let RestQuery { url, body, headers } = query;
         self.outputs.push_back(Output::Rest(RestRequest { id: request, url, body, headers }));
     }

@@ -393,6 +393,8 @@ const MARKET_ROWS: &[MarketRow] = &[
     market("connector_repaired", Kind::Counter, Read::Sum(|p| count(&p.repaired)), "Candles told as a gap and delivered later."),
     market("connector_empty_windows", Kind::Counter, Read::Sum(|p| count(&p.empty_windows)), "Windows without any trade, told as such."),
     market("connector_comparisons", Kind::Counter, Read::By("result", comparisons), "Closed candles compared with the exchange's REST rows."),
+    market("connector_connects", Kind::Counter, Read::Sum(|p| count(&p.connects)), "Sessions opened, or tried to."),
+    market("connector_rest_requests", Kind::Counter, Read::Sum(|p| count(&p.rest_requests)), "REST requests, at the first of the contract types that share a limit."),
     market("connector_rest_refused", Kind::Counter, Read::Sum(|p| count(&p.rest_refused)), "REST requests answered with too many requests."),
     market("connector_gap_candles", Kind::Counter, Read::Sum(|p| count(&p.gap_candles)), "Windows missing in those holes."),
     market("connector_corrections", Kind::Counter, Read::Sum(|p| count(&p.corrections)), "Closed candles restated by the exchange."),

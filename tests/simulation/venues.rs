@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_wss::clock::{MonoNs, Now};
-use connector_wss::feed::SessionId;
+use connector_wss::feed::{SessionId, Spent, SpentOn};
 use connector_wss::market::{Listed, Market, SymbolList, Venue};
 use connector_wss::messages::{RestRequest, RestResponse};
 use connector_wss::sim::exchange::{Address, ConnectionId, Exchange, Output, Settings};
@@ -71,6 +71,8 @@ pub(crate) struct Venues {
     next_connection: usize,
     pub(crate) rests: u64,
     pub(crate) connects: u64,
+    /// What the server has used of the exchanges' limits, as it would have written it down.
+    pub(crate) spent: Vec<Spent>,
 }
 
 impl Venues {
@@ -106,6 +108,7 @@ impl Venues {
             next_connection: 1,
             rests: 0,
             connects: 0,
+            spent: Vec::new(),
         }
     }
 
@@ -142,6 +145,7 @@ impl Venues {
             down.push_back((now.after(Duration::from_millis(250)), Arrival::Closed));
         }
         self.connects += 1;
+        self.spend(market, SpentOn::Connect, now);
         let id = ConnectionId(self.next_connection);
         self.next_connection += 1;
         let link = Link {
@@ -181,8 +185,15 @@ impl Venues {
 
     pub(crate) fn ask(&mut self, shard: usize, request: RestRequest, now: MonoNs, dice: &mut Dice) {
         self.rests += 1;
+        self.spend(market_of_url(&request.url), SpentOn::Rest, now);
         let at = now.after(dice.ms(5, 150));
         self.asked.push(Asked { at, shard, id: request.id, what: Stage::Request(request) });
+    }
+
+    fn spend(&mut self, market: Market, on: SpentOn, now: MonoNs) {
+        let at_ns = i64::try_from(now.0).unwrap();
+        self.spent.retain(|spent| spent.at_ns > at_ns - 300_000_000_000);
+        self.spent.push(Spent { market, on, at_ns, count: 1 });
     }
 
     /// Lets everything happen that is due on the exchanges' side.
@@ -274,9 +285,9 @@ impl Venues {
         request: &RestRequest,
         now: MonoNs,
     ) -> (Result<RestResponse, String>, Duration) {
+        let market = market_of_url(&request.url);
         let rest = request.url.strip_prefix("http://127.0.0.1:").unwrap();
         let slash = rest.find('/').unwrap();
-        let market = market_of(rest[..slash].parse().unwrap());
         if now < self.outages[market.index()].dead_until {
             return (Err("connection refused".to_owned()), Duration::ZERO);
         }
@@ -403,6 +414,11 @@ fn split(key: LinkKey, bytes: &[u8], dice: &mut Dice) -> Vec<(LinkKey, Arrival)>
 fn delayed(now: MonoNs, dice: &mut Dice) -> MonoNs {
     let way = if dice.one_in(50) { dice.ms(200, 900) } else { dice.ms(1, 40) };
     now.after(way)
+}
+
+fn market_of_url(url: &str) -> Market {
+    let rest = url.strip_prefix("http://127.0.0.1:").unwrap();
+    market_of(rest[..rest.find('/').unwrap()].parse().unwrap())
 }
 
 fn market_of(port: u16) -> Market {

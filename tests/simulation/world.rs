@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use connector_wss::clock::{MonoNs, Now};
 use connector_wss::fanout::{self, Fanout, FanoutConfig};
-use connector_wss::feed::{self, Feed, FeedConfig};
+use connector_wss::feed::{self, Feed, FeedConfig, Spent};
 use connector_wss::market::{Market, Venue};
 use connector_wss::messages::{FeedEvent, MarketEvent};
 use connector_wss::metrics::{ConnectionErrorKind, FanoutMetrics, ShardMetrics};
@@ -71,7 +71,7 @@ impl World {
         (shards, extra): (usize, usize),
     ) -> Self {
         let venues = Venues::new(seed, now, push_interval, extra);
-        let (shards, fanout, fanout_metrics) = start(shards, seed, now);
+        let (shards, fanout, fanout_metrics) = start(shards, seed, Vec::new(), now);
         Self {
             dice,
             now,
@@ -98,7 +98,8 @@ impl World {
         self.life += 1;
         self.venues.forget_all();
         let seed = self.seed.wrapping_add(self.life as u64);
-        (self.shards, self.fanout, self.fanout_metrics) = start(self.shards.len(), seed, self.now);
+        let (count, spent) = (self.shards.len(), self.venues.spent.clone());
+        (self.shards, self.fanout, self.fanout_metrics) = start(count, seed, spent, self.now);
         self.events.clear();
         for client in &mut self.clients {
             client.drop_connection();
@@ -349,8 +350,13 @@ impl World {
     }
 }
 
-fn start(count: usize, seed: u64, now: Now) -> (Vec<Shard>, Fanout, Arc<FanoutMetrics>) {
-    let config = feed_config(count);
+fn start(
+    count: usize,
+    seed: u64,
+    spent: Vec<Spent>,
+    now: Now,
+) -> (Vec<Shard>, Fanout, Arc<FanoutMetrics>) {
+    let config = FeedConfig { spent, ..feed_config(count) };
     let shards = (0..count).map(|number| {
         let metrics = Arc::new(ShardMetrics::default());
         let feed = Feed::new(config.clone(), metrics.clone(), seed ^ number as u64);
@@ -398,6 +404,7 @@ fn feed_config(shards: usize) -> FeedConfig {
         breaker_recovery: Duration::from_secs(30),
         breaker_half_open_calls: 1,
         gap_hold: Duration::from_secs(5),
+        spent: Vec::new(),
         closed_queue_max: 200,
     }
 }

@@ -4,6 +4,7 @@
 //! `SOAK_MINUTES=n` decides how long faults last; a short run is part of every test run.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_possible_truncation)]
+#![allow(clippy::disallowed_methods, reason = "faults last for a time, and so does peace")]
 
 #[allow(dead_code)]
 #[path = "../simulation/book.rs"]

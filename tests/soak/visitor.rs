@@ -68,10 +68,13 @@ impl Visitor {
                 "exchange": market.venue().name(), "contract_type": market.contract_type().name(),
                 "symbols": [series.1], "id": self.next_id,
             });
-            if let Some(since) = book.resume_from() {
-                request["since"] = since.into();
-                book.resume(since);
-                self.resumes += 1;
+            match book.resume_from() {
+                Some(since) => {
+                    request["since"] = since.into();
+                    book.resume(since);
+                    self.resumes += 1;
+                }
+                None => *book = Book::default(),
             }
             self.awaited.insert(series.clone(), self.next_id);
             self.next_id += 1;
