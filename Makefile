@@ -1,4 +1,4 @@
-.PHONY: help run test check acceptance bench sim simulator doc
+.PHONY: help run test check acceptance bench sim soak fuzz simulator doc
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -14,6 +14,10 @@ bench: ## latency and cost, in one table
 	cargo bench
 sim: ## the whole system in virtual time under every fault, SEEDS=100 runs; SEED=7 replays one
 	SERIES=2000 SEEDS=$(or $(SEEDS),100) cargo test --profile sim --test simulation -- --nocapture
+soak: ## the real server against the real simulator under faults, for MINUTES=10
+	SOAK_MINUTES=$(or $(MINUTES),10) cargo test --profile sim --test soak -- --nocapture
+fuzz: ## every reader of outside input under a coverage-guided fuzzer, for SECONDS=60
+	tests/fuzz/run.sh $(or $(SECONDS),60)
 simulator: ## the simulated exchanges by themselves
 	cargo run --release --bin connector-sim
 doc: ## the library's documentation
