@@ -1,13 +1,13 @@
 //! Who wants which instrument. Owns the interest lists, the newest candle of each live stream, and
 //! whether the exchange is subscribed; knows no frame and no socket.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use crate::clock::{MonoNs, Now, UnixMs};
 use crate::limits::{INSTRUMENTS_MAX, UNSUBSCRIBE_LINGER};
 use crate::market::instrument::TableFull;
-use crate::market::{CandleUpdate, Instrument, InstrumentId, InstrumentTable};
+use crate::market::{CandleUpdate, Instrument, InstrumentId, InstrumentTable, Span};
 
 use super::encode::Labels;
 use super::history::History;
@@ -86,6 +86,9 @@ pub(super) struct Stream {
     pub(super) history: History,
     /// Subscriptions that wait for older ones.
     pub(super) joins: Vec<Join>,
+    /// What the shard was asked for them and has not answered, the oldest first: first and last
+    /// window; `None`: where the stream begins.
+    pub(super) recalls: VecDeque<Option<Span>>,
     /// The shard has not begun yet: what comes is of an earlier subscription.
     is_starting: bool,
     upstream: Upstream,
@@ -158,6 +161,7 @@ impl Stream {
         self.upstream = Upstream::Off;
         (self.latest, self.is_lost, self.history) = (None, false, History::default());
         self.joins.clear();
+        self.recalls.clear();
     }
 
     fn range(&self, client: u32) -> Range<usize> {
@@ -196,6 +200,7 @@ impl Hub {
                 latest: None,
                 history: History::default(),
                 joins: Vec::new(),
+                recalls: VecDeque::new(),
                 is_starting: false,
                 upstream: Upstream::Off,
                 is_lost: false,

@@ -22,8 +22,6 @@ pub(super) struct Join {
     past: Past,
     /// The first window that is wanted, once that is known.
     first: Option<UnixMs>,
-    /// Whether the shard was asked where the stream begins.
-    is_asked: bool,
     /// How often it was asked for what is absent.
     recalls: u32,
 }
@@ -37,7 +35,7 @@ enum Need {
 
 impl Join {
     pub(super) fn new(client: ClientId, key: u32, past: Past) -> Self {
-        Self { client, key, past, first: None, is_asked: false, recalls: 0 }
+        Self { client, key, past, first: None, recalls: 0 }
     }
 }
 
@@ -71,7 +69,8 @@ impl Fanout {
             };
             let Some(newest) = stream.history.newest() else {
                 // Where the stream begins is not known: the shard finds out.
-                if !std::mem::replace(&mut join.is_asked, true) {
+                if !stream.recalls.contains(&None) {
+                    stream.recalls.push_back(None);
                     let from = match from {
                         RecallFrom::Last(count) => RecallFrom::Last(count),
                         RecallFrom::Window(_) => RecallFrom::Last(1),
@@ -103,8 +102,13 @@ impl Fanout {
                 // The answer that has come may be another join's.
                 Need::Recall(span) => {
                     let is_answered = recalled.is_some_and(|(from, _)| from <= span.first);
-                    if join.recalls == 0 || is_answered {
+                    let covers = |asked: &Option<Span>| {
+                        asked.is_some_and(|it| it.contains(span.first) && it.contains(span.last))
+                    };
+                    let is_asked = stream.recalls.iter().any(covers);
+                    if !is_asked && (join.recalls == 0 || is_answered) {
                         join.recalls += 1;
+                        stream.recalls.push_back(Some(span));
                         let from = RecallFrom::Window(span.first);
                         commands.push(Command::Recall { id: of, from, to: Some(span.last) });
                     }

@@ -186,6 +186,7 @@ impl Fanout {
             MarketEvent::RecallEnd { instrument, from, through } => {
                 let Some(stream) = self.hub.stream(*instrument) else { return };
                 if stream.is_live() {
+                    stream.recalls.pop_front();
                     stream.history.told(*through);
                     self.further_joins(*instrument, Some((*from, *through)), now);
                 }

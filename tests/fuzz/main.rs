@@ -11,8 +11,9 @@ mod dice;
 mod entries;
 
 use std::panic::catch_unwind;
+use std::time::Duration;
 
-use connector_wss::clock::Clock;
+use connector_wss::clock::{Clock, MonoNs};
 use corpus::{SEEDS, WORDS};
 use dice::Dice;
 
@@ -68,7 +69,8 @@ fn no_reader_panics_or_breaks_its_word() {
     let seed = std::env::var("SEED").map_or(1, |text| text.parse().unwrap());
     let (clock, mut dice, seeds) = (Clock::new(), Dice::new(seed), seeds());
     let mut runs = 0_u64;
-    while clock.mono().0 < (seconds * 1e9) as u64 {
+    let end = MonoNs(0).after(Duration::from_secs_f64(seconds));
+    while clock.mono() < end {
         for _ in 0..256 {
             let (mut input, other) = (dice.pick(&seeds).clone(), dice.pick(&seeds).clone());
             for _ in 0..=dice.below(6) {

@@ -198,9 +198,10 @@ fn whatever_happens_every_client_has_the_truth() {
     }
     let candles = stage.closed_candles.load(Ordering::Relaxed);
     let resumes: u64 = visitors.iter().map(|visitor| visitor.resumes).sum();
+    let refusals: u64 = visitors.iter().map(|visitor| visitor.refusals).sum();
     println!(
         "{minutes} minutes, {} series, {faults} faults, {candles} closed candles told, {resumes} \
-         resumes, {gaps} gaps told; {judged} books with {windows} windows are the truth",
+         resumes ({refusals} refused), {gaps} gaps told; {judged} books with {windows} windows are the truth",
         series.len()
     );
     running.process.signal(Signal::TERM);

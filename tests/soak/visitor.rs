@@ -24,6 +24,8 @@ pub(crate) struct Visitor {
     awaited: BTreeMap<Series, u64>,
     next_id: u64,
     pub(crate) resumes: u64,
+    pub(crate) refusals: u64,
+    has_lost: bool,
 }
 
 impl Visitor {
@@ -32,7 +34,8 @@ impl Visitor {
         let mut dice = Dice::new(seed);
         let wanted = series.iter().filter(|_| dice.one_in(3));
         let books = wanted.map(|one| (one.clone(), Book::default())).collect();
-        Self { dice, books, awaited: BTreeMap::new(), next_id: 1, resumes: 0 }
+        let awaited = BTreeMap::new();
+        Self { dice, books, awaited, next_id: 1, resumes: 0, refusals: 0, has_lost: false }
     }
 
     /// Comes and goes until all is over.
@@ -86,7 +89,8 @@ impl Visitor {
     fn listen(&mut self, socket: &mut WebSocket<TcpStream>, stage: &Stage, stay: Instant) {
         loop {
             let is_peace = stage.is_peace.load(Ordering::Acquire);
-            let is_leaving = Instant::now() > stay && !is_peace;
+            let is_lonely = std::mem::take(&mut self.has_lost);
+            let is_leaving = is_lonely || (Instant::now() > stay && !is_peace);
             if is_leaving || stage.is_over.load(Ordering::Acquire) {
                 return;
             }
@@ -104,12 +108,27 @@ impl Visitor {
         }
     }
 
+    /// What cannot be given is named, and asked for no more.
+    fn refused(&mut self, json: &Value, text: &str) {
+        let code = json["system_message"].as_str().unwrap();
+        assert!(code.starts_with("since_") && !json["missing"].is_null(), "{text}");
+        self.refusals += 1;
+        let market = Market::all().find(|market| {
+            json["exchange"] == market.venue().name()
+                && json["contract_type"] == market.contract_type().name()
+        });
+        let symbol = json["symbols"][0].as_str().unwrap().to_owned();
+        // Its book is begun anew with the next visit.
+        self.books.insert((market.unwrap().index(), symbol), Book::default());
+        self.has_lost = true;
+    }
+
     fn take(&mut self, text: &str, stage: &Stage) {
         let json: Value = serde_json::from_str(text).unwrap();
         match json["type"].as_str().unwrap() {
             "subscribed" => return self.awaited.retain(|_, id| json["id"] != *id),
             "notice" => return,
-            "error" => panic!("{text}"),
+            "error" => return self.refused(&json, text),
             _ => {}
         }
         let market = Market::all().find(|market| {
