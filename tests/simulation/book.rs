@@ -146,6 +146,11 @@ impl Book {
         {
             return Err(format!("a correction without what it replaces: {text}"));
         }
+        let (told, replaced) = text.split_once("\"previous\":").unwrap_or((text, ""));
+        let names = ["open", "high", "low", "close", "volume", "trade_num", "quote_volume"];
+        if names.iter().all(|name| digits(told, name) == digits(replaced, name)) {
+            return Err(format!("a correction that corrects nothing: {text}"));
+        }
         self.corrections += 1;
         self.windows.insert(open_time, Window::Candle { text: text.to_owned(), revision });
         Ok(())

@@ -212,6 +212,68 @@ fn faults_do_what_they_are_called() {
     assert!(outputs(&mut exchange).contains(&Output::Cut));
 }
 
+/// (open time, trades, closed) of each push of a spot symbol.
+fn pushes(texts: &[String]) -> Vec<(i64, u64, bool)> {
+    let push = |text: &String| {
+        let push: serde_json::Value = serde_json::from_str(text).unwrap();
+        let kline = &push["k"];
+        let (time, trades) = (kline["t"].as_i64().unwrap(), kline["n"].as_u64().unwrap());
+        (time, trades, kline["x"].as_bool().unwrap())
+    };
+    texts.iter().map(push).collect()
+}
+
+#[test]
+fn closes_are_reordered_late_restated_and_muted() {
+    let minute = START_MS / MINUTE_MS * MINUTE_MS;
+    let close_after = |fault, end_ms| {
+        let mut exchange = exchange(0, |_| {});
+        exchange.connect(ID, "/ws", at(0)).unwrap();
+        subscribe(&mut exchange, "btcusdt@kline_1m", at(0));
+        let index = exchange.market.find("BTCUSDT").unwrap();
+        assert!(exchange.fault_stream(fault, index, at(0)));
+        let pushed = pushes(&run(&mut exchange, end_ms));
+        (exchange.market.truth(index, minute / MINUTE_MS).trades, pushed, exchange)
+    };
+    let position = |pushed: &[(i64, u64, bool)], what: (i64, bool)| {
+        pushed.iter().position(|&(time, _, closed)| (time, closed) == what)
+    };
+    let (_, pushed, exchange) = close_after(Fault::Reordered, 55_000);
+    let next = position(&pushed, (minute + MINUTE_MS, false));
+    assert!(next.is_some() && next < position(&pushed, (minute, true)), "the close comes after");
+    assert_eq!(exchange.counters.spoilt, 1);
+    let (_, pushed, _) = close_after(Fault::LateClose, 53_000);
+    assert_eq!(position(&pushed, (minute, true)), None);
+    let (trades, pushed, _) = close_after(Fault::RestatedClose, 54_000);
+    let closes: Vec<u64> = pushed.iter().filter(|one| one.2).map(|one| one.1).collect();
+    assert_eq!(closes, [trades - 1, trades]);
+    let (_, pushed, mut exchange) = close_after(Fault::Muted, 55_000);
+    assert_eq!(pushed, []);
+    exchange.text(
+        ID,
+        r#"{"method":"UNSUBSCRIBE","params":["btcusdt@kline_1m"],"id":2}"#,
+        at(56_000),
+    );
+    texts(&mut exchange);
+    subscribe(&mut exchange, "btcusdt@kline_1m", at(56_000));
+    assert!(!run(&mut exchange, 60_000).is_empty(), "subscribed anew, it talks");
+}
+
+#[test]
+fn an_empty_minute_has_no_trade_in_pushes_and_in_truth() {
+    let mut exchange = exchange(0, |_| {});
+    exchange.connect(ID, "/ws", at(0)).unwrap();
+    subscribe(&mut exchange, "btcusdt@kline_1m", at(0));
+    let (index, minute) = (exchange.market.find("BTCUSDT").unwrap(), START_MS / MINUTE_MS);
+    exchange.fault(Fault::EmptyMinute, at(0));
+    let pushed = pushes(&run(&mut exchange, 115_000));
+    let of_next = pushed.iter().filter(|one| one.0 == (minute + 1) * MINUTE_MS);
+    assert!(of_next.clone().all(|one| one.1 == 0) && of_next.clone().any(|one| one.2));
+    let truth = exchange.market.truth(index, minute + 1);
+    assert_eq!((truth.trades, truth.volume, truth.open), (0, 0, truth.close));
+    assert!(exchange.market.truth(index, minute + 2).trades > 0);
+}
+
 #[test]
 fn playback_starts_after_the_last_subscription_and_keeps_the_spacing() {
     let captured = |offset, stream: &str| Captured {

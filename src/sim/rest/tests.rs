@@ -104,3 +104,43 @@ fn listings_are_json_and_some_are_halted() {
     }
     assert_eq!(ask(&mut rest, &mut all, SPOT, "/fapi/v1/ping", at(0)).status, 404);
 }
+
+#[test]
+fn rest_is_slow_broken_cut_or_old_on_request_and_says_the_right_time() {
+    let klines = "/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=2";
+    let (mut rest, mut all) = (Rest::default(), exchanges());
+    let mut answer = |name: &str, now| {
+        let fault = format!("/fault?contract_type=spot&name={name}&value=10");
+        if !name.is_empty() {
+            assert_eq!(ask(&mut rest, &mut all, SPOT, &fault, now).status, 200);
+        }
+        ask(&mut rest, &mut all, SPOT, klines, now)
+    };
+    assert_eq!(answer("slow_rest", at(0)).delay, Duration::from_secs(3));
+    let broken = answer("rest_error", at(20));
+    assert_eq!((broken.status, broken.delay), (500, Duration::ZERO));
+    assert!(broken.body.starts_with("<html>"));
+    let cut = answer("rest_garbage", at(40));
+    assert!(cut.status == 200 && serde_json::from_str::<serde_json::Value>(&cut.body).is_err());
+    // Two seconds into a minute, five seconds old: the minute before runs.
+    let newest = |response: &Response| {
+        let rows: serde_json::Value = serde_json::from_str(&response.body).unwrap();
+        rows.as_array().unwrap().last().unwrap()[0].as_i64().unwrap()
+    };
+    let (old, fresh) = (answer("rest_stale", at(112)), answer("", at(123)));
+    assert_eq!(newest(&fresh) - newest(&old), MINUTE_MS);
+    let date = |response: &Response| {
+        let (_, value) = response.headers.iter().find(|(name, _)| *name == "Date").unwrap();
+        httpdate::parse_http_date(value).unwrap()
+    };
+    assert_eq!(date(&fresh).duration_since(date(&old)).unwrap(), Duration::from_secs(11));
+}
+
+#[test]
+fn a_clock_that_is_ahead_is_ahead_in_what_is_said() {
+    let (mut rest, mut all) = (Rest::default(), exchanges());
+    let fault = "/fault?contract_type=spot&name=clock_skew_ms&value=5000";
+    assert_eq!(ask(&mut rest, &mut all, SPOT, fault, at(0)).status, 200);
+    assert_eq!(all[SPOT].told_ms(at(1)) - all[SPOT].unix_ms(at(1)), 5000);
+    assert_eq!(all[USDM].told_ms(at(1)), all[USDM].unix_ms(at(1)));
+}
