@@ -175,7 +175,8 @@ struct Server {
     unfinished: Vec<Token>,
     notices: Receiver<Notice>,
     repeats: Repeats,
-    spent: SpentFile,
+    /// Nobody counts what simulated exchanges inside the process are asked.
+    spent: Option<SpentFile>,
     setup: OpsSetup,
     scratch: Vec<u8>,
 }
@@ -200,7 +201,8 @@ impl Server {
             unfinished: Vec::new(),
             notices,
             repeats: Repeats::default(),
-            spent: SpentFile::new(&setup.config.log_dir, setup.clock.now()),
+            spent: (!setup.config.simulate)
+                .then(|| SpentFile::new(&setup.config.log_dir, setup.clock.now())),
             setup,
             scratch: vec![0; 16 * 1024],
         })
@@ -229,7 +231,9 @@ impl Server {
             self.accept(now);
             self.expire(now);
             self.log_notices(now);
-            self.spent.look(&self.setup.metrics, now);
+            if let Some(spent) = &mut self.spent {
+                spent.look(&self.setup.metrics, now);
+            }
         }
         let now = self.setup.clock.now();
         self.log_notices(now);
