@@ -3,6 +3,7 @@
 
 mod decode;
 mod pair;
+mod repair;
 mod series;
 mod sessions;
 mod venues;

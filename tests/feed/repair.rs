@@ -1,0 +1,184 @@
+//! Holes, REST rows that fill them, comparisons, and streams that fell silent alone.
+
+use std::time::Duration;
+
+use connector_wss::clock::UnixMs;
+use connector_wss::feed::FeedConfig;
+use connector_wss::market::{FinalBy, InstrumentId, Source};
+use connector_wss::messages::{Command, MarketEvent, RecallFrom, RestResponse};
+
+use super::pair::{Pair, START_MS, config, kline};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Binance's rows of these minutes, as [`kline`] has them but for the close.
+fn rows(minutes: &[(i64, &str)]) -> RestResponse {
+    let row = |(minute, close): &(i64, &str)| {
+        let open = START_MS + minute * 60_000;
+        format!(
+            r#"[{open},"1.10","3.00","0.50","{close}","12.50",{},"20.0",7,"1","2","0"]"#,
+            open + 59_999
+        )
+    };
+    let body = format!("[{}]", minutes.iter().map(row).collect::<Vec<_>>().join(","));
+    RestResponse { status: 200, retry_after: None, limit_headers: vec![], body: body.into_bytes() }
+}
+
+/// (minute, source, revision, close) of every closed candle.
+fn closes(pair: &Pair) -> Vec<(i64, Source, u16, String)> {
+    let closed = pair.candles().into_iter().filter(|update| update.is_closed());
+    let row = |update: connector_wss::market::CandleUpdate| {
+        let minute = (update.candle.open_time.0 - START_MS) / 60_000;
+        (minute, update.source, update.revision, update.candle.close.to_string())
+    };
+    closed.map(row).collect()
+}
+
+fn told(minute: i64, source: Source, revision: u16, close: &str) -> (i64, Source, u16, String) {
+    (minute, source, revision, close.to_owned())
+}
+
+fn at(minute: i64, ms: i64) -> i64 {
+    START_MS + minute * 60_000 + ms
+}
+
+/// One symbol that has closed minute 0, and whose silence alone makes nobody ask REST.
+fn closed_once() -> Pair {
+    let mut pair = Pair::with(FeedConfig { stream_idle_timeout: SECOND * 1000, ..config() });
+    pair.manners.is_still = true;
+    pair.subscribe(0, "spot", "BTCUSDT");
+    pair.pass(SECOND * 60);
+    pair.push(&kline("BTCUSDT", 0, "2", true, at(1, 10)));
+    pair
+}
+
+#[test]
+fn what_closed_during_a_break_is_asked_for_at_once_and_comes_first() {
+    let mut pair = closed_once();
+    pair.cut();
+    pair.manners.rest_status = Some(500);
+    pair.pass(SECOND * 170);
+    pair.manners.rest_status = None;
+    pair.rests.clear();
+    pair.rest_answers.push_back(rows(&[(1, "2.1"), (2, "2.2"), (3, "2.3")]));
+    pair.push(&kline("BTCUSDT", 3, "2.3", false, at(3, 50_000)));
+    assert_eq!(pair.rests.len(), 1, "in the same turn: {:?}", pair.rests);
+    assert!(pair.rests[0].contains(&format!("startTime={}", at(1, 0))), "{}", pair.rests[0]);
+    let expected = [
+        told(0, Source::Ws, 0, "2"),
+        told(1, Source::Rest, 0, "2.1"),
+        told(2, Source::Rest, 0, "2.2"),
+    ];
+    assert_eq!(closes(&pair), expected, "minute 3 runs");
+    pair.push(&kline("BTCUSDT", 3, "2.4", true, at(4, 5)));
+    assert_eq!(closes(&pair)[3], told(3, Source::Ws, 0, "2.4"));
+    assert_eq!((pair.spot().gaps.value(), pair.spot().held.value()), (0, 0));
+}
+
+#[test]
+fn a_lost_close_is_found_by_rest_and_the_next_one_waits_for_it() {
+    let mut pair = closed_once();
+    pair.manners.rest_status = Some(500);
+    pair.pass(SECOND * 118);
+    pair.manners.rest_status = None;
+    pair.rest_answers.push_back(rows(&[(1, "2.1"), (2, "2.2")]));
+    // Its own close was lost; minute 2 closes behind the hole.
+    pair.push(&kline("BTCUSDT", 2, "2.2", true, at(3, 5)));
+    pair.pass(SECOND * 4);
+    let by = |at: usize| pair.candles().into_iter().filter(|one| one.is_closed()).nth(at).unwrap();
+    assert_eq!((by(1).final_by, by(2).final_by), (Some(FinalBy::Rest), Some(FinalBy::Flag)));
+    assert_eq!((pair.spot().gaps.value(), pair.spot().held.value()), (0, 1));
+}
+
+#[test]
+fn a_gap_is_repaired_late_once_rest_answers() {
+    let mut pair = closed_once();
+    pair.manners.rest_status = Some(500);
+    pair.pass(SECOND * 118);
+    pair.push(&kline("BTCUSDT", 2, "2.2", true, at(3, 5)));
+    pair.pass(SECOND * 6);
+    assert_eq!(pair.spot().gap_candles.value(), 1);
+    pair.manners.rest_status = None;
+    pair.rest_answers.push_back(rows(&[(1, "2.1"), (2, "2.2")]));
+    pair.pass(SECOND * 30);
+    assert_eq!(closes(&pair)[2], told(1, Source::Rest, 0, "2.1"));
+    assert_eq!(pair.spot().repaired.value(), 1);
+}
+
+#[test]
+fn a_candle_closed_shortly_before_a_break_is_compared_and_corrected_when_said_twice() {
+    let mut pair = closed_once();
+    pair.pass(SECOND);
+    pair.cut();
+    pair.pass(SECOND * 5);
+    for _ in 0..2 {
+        pair.rest_answers.push_back(rows(&[(0, "2.5"), (1, "2.5")]));
+    }
+    pair.pass(SECOND * 20);
+    assert_eq!(closes(&pair).len(), 1, "said once");
+    pair.pass(SECOND * 12);
+    assert_eq!(closes(&pair)[1], told(0, Source::Rest, 1, "2.5"));
+    assert_eq!(pair.spot().comparisons_different.value(), 1);
+}
+
+#[test]
+fn a_symbol_that_falls_silent_among_others_is_subscribed_anew_alone() {
+    let mut pair = Pair::subscribed(&["BTCUSDT", "ETHUSDT"]);
+    for second in 0..60 {
+        pair.pass(SECOND);
+        let close = format!("2.{second:02}1");
+        pair.push(&kline("ETHUSDT", 0, &close, false, at(0, second * 900)));
+        if second < 15 {
+            pair.push(&kline("BTCUSDT", 0, &close, false, at(0, second * 900)));
+        }
+    }
+    let texts = &pair.peers[&pair.only()].texts;
+    let said: Vec<&String> = texts.iter().skip(2).collect();
+    assert!(
+        said[0].contains("UNSUBSCRIBE") && said[0].contains(r#"["btcusdt@kline_1m"]"#),
+        "{said:?}"
+    );
+    assert!(said[1].contains(r#""SUBSCRIBE""#) && said[1].contains(r#"["btcusdt@kline_1m"]"#));
+    assert_eq!(pair.connects.len(), 1, "the others stream on");
+}
+
+#[test]
+fn the_past_is_recalled_up_to_where_the_stream_begins() {
+    let mut pair = Pair::new();
+    pair.manners.is_still = true;
+    pair.subscribe(0, "spot", "BTCUSDT");
+    pair.push(&kline("BTCUSDT", 0, "2", false, at(0, 500)));
+    pair.published.clear();
+    pair.rest_answers.push_back(rows(&[(-2, "1.8"), (-1, "1.9"), (0, "2")]));
+    let (id, from) = (InstrumentId(0), RecallFrom::Last(2));
+    pair.feed.handle_command(Command::Recall { id, from, to: None }, pair.now);
+    pair.pump();
+    let recalled = |event: &MarketEvent| match event {
+        MarketEvent::Recalled(update) => update.candle.close.to_string(),
+        MarketEvent::RecallEnd { from, through, .. } => format!("{from} {through}"),
+        other => panic!("{other:?}"),
+    };
+    let said: Vec<String> = pair.published.iter().map(recalled).collect();
+    let end = format!("{} {}", UnixMs(at(-2, 0)), UnixMs(at(-1, 0)));
+    assert_eq!(said, ["1.8".to_owned(), "1.9".to_owned(), end]);
+}
+
+#[test]
+fn nothing_is_asked_before_a_pause_that_the_exchange_ordered_is_over() {
+    let mut pair = closed_once();
+    pair.rest_answers.push_back(RestResponse {
+        status: 429,
+        retry_after: Some(SECOND * 40),
+        limit_headers: vec![],
+        body: b"{}".to_vec(),
+    });
+    pair.pass(SECOND * 60);
+    pair.rests.clear();
+    pair.push(&kline("BTCUSDT", 3, "2.2", true, at(4, 5)));
+    assert_eq!(pair.rests.len(), 1);
+    pair.pass(SECOND * 39);
+    assert_eq!(pair.rests.len(), 1, "obeyed to the second");
+    pair.pass(SECOND * 3);
+    assert!(pair.rests.len() > 1);
+    assert_eq!(pair.spot().rest_refused.value(), 1);
+}
