@@ -6,16 +6,14 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now, UnixMs};
-use crate::market::{
-    Candle, CandleUpdate, FinalBy, Instrument, InstrumentId, Interval, Settled, Source, Span,
-};
+use crate::market::{Candle, CandleUpdate, FinalBy, Instrument, InstrumentId, Interval, Span};
 use crate::messages::RestResponse;
 use crate::venue;
 
 use super::Feed;
 use super::candles::{Way, settle};
 use super::repair::rows_max;
-use super::rows::{Proof, Rows, restated};
+use super::rows::{Proof, Rows, closed_by_rest, restated};
 
 /// The comparisons of one stream that are still to be made.
 #[derive(Debug, Default)]
@@ -136,15 +134,7 @@ impl Feed {
                 continue;
             }
             metrics.comparisons_different.increment();
-            let settled = Settled::Candle(CandleUpdate {
-                instrument: id,
-                candle: theirs,
-                event_time: None,
-                received: now.mono,
-                final_by: Some(FinalBy::Rest),
-                source: Source::Rest,
-                revision: 0,
-            });
+            let settled = closed_by_rest(id, theirs, now.mono);
             settle(stream, &mut way, &settled);
         }
     }

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use crate::clock::{MonoNs, Now, UnixMs};
 use crate::limits::RECALL_PATIENCE;
-use crate::market::{
-    CandleUpdate, FinalBy, Instrument, InstrumentId, Interval, Settled, Source, Span, Verdict,
-};
+use crate::market::{Instrument, InstrumentId, Interval, Settled, Span, Verdict};
 use crate::messages::{MarketEvent, RecallFrom, RestResponse};
 use crate::venue;
 
@@ -16,7 +14,7 @@ use super::Feed;
 use super::candles::{Way, settle_to};
 use super::plan::Stream;
 use super::repair::{pause, rows_max};
-use super::rows::{Proof, Rows};
+use super::rows::{Proof, Rows, closed_by_rest};
 
 /// One wish.
 #[derive(Clone, Copy, Debug)]
@@ -208,15 +206,7 @@ fn tell_recalled(
 ) {
     let instrument = stream.id;
     let settled = match proof {
-        Proof::Closed(candle) => Settled::Candle(CandleUpdate {
-            instrument,
-            candle,
-            event_time: None,
-            received: now,
-            final_by: Some(FinalBy::Rest),
-            source: Source::Rest,
-            revision: 0,
-        }),
+        Proof::Closed(candle) => closed_by_rest(instrument, candle, now),
         Proof::Empty => Settled::Empty { open_time },
         Proof::Gone | Proof::Nothing => return,
     };

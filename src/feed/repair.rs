@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use crate::clock::{MonoNs, Now, UnixMs};
 use crate::limits::REST_ROWS_MAX;
-use crate::market::{
-    CandleUpdate, FinalBy, Instrument, InstrumentId, Market, Settled, Source, Span,
-};
+use crate::market::{Instrument, InstrumentId, Market, Settled, Span};
 use crate::messages::{RestResponse, Severity};
 use crate::venue::{self, RestCandles, RestError};
 
@@ -18,7 +16,7 @@ use super::candles::{Way, settle};
 use super::compare::Comparisons;
 use super::plan::Stream;
 use super::recall::Recall;
-use super::rows::{Proof, Rows, exchange_time};
+use super::rows::{Proof, Rows, closed_by_rest, exchange_time};
 use super::silence::Ask;
 
 /// What REST is to find out about one stream's windows.
@@ -206,15 +204,7 @@ impl Feed {
                 false => Proof::Nothing,
             };
             let settled = match proof {
-                Proof::Closed(candle) => Some(Settled::Candle(CandleUpdate {
-                    instrument: id,
-                    candle,
-                    event_time: None,
-                    received: now.mono,
-                    final_by: Some(FinalBy::Rest),
-                    source: Source::Rest,
-                    revision: 0,
-                })),
+                Proof::Closed(candle) => Some(closed_by_rest(id, candle, now.mono)),
                 Proof::Empty => Some(Settled::Empty { open_time }),
                 Proof::Gone | Proof::Nothing => None,
             };

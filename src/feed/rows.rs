@@ -3,8 +3,8 @@
 
 use std::time::UNIX_EPOCH;
 
-use crate::clock::UnixMs;
-use crate::market::{Candle, Interval};
+use crate::clock::{MonoNs, UnixMs};
+use crate::market::{Candle, CandleUpdate, FinalBy, InstrumentId, Interval, Settled, Source};
 use crate::messages::RestResponse;
 use crate::venue::RestCandles;
 
@@ -87,6 +87,19 @@ impl Rows<'_> {
             running.trades > row.trades && row.trades > 0 || running.volume > row.volume
         })
     }
+}
+
+/// A window that closed with an exchange's row.
+pub(super) fn closed_by_rest(instrument: InstrumentId, row: Candle, received: MonoNs) -> Settled {
+    Settled::Candle(CandleUpdate {
+        instrument,
+        candle: row,
+        event_time: None,
+        received,
+        final_by: Some(FinalBy::Rest),
+        source: Source::Rest,
+        revision: 0,
+    })
 }
 
 /// `row` as far as it says something else than `candle`, which was published: what the exchange's
