@@ -250,8 +250,9 @@ fn weight_over_the_limit_is_answered_429_then_418() {
     let simulator = sim::start(SimOptions::default()).unwrap();
     let mut stream = tcp(&simulator, market("spot"));
     let mut statuses = Vec::new();
-    // 20 each of 6,000 a minute; should a minute end meanwhile, the count starts once more.
-    for _ in 0..1000 {
+    // 20 each of 6,000 a minute; should a minute end meanwhile, the count starts once more. What is
+    // refused within a tenth of a second counts once.
+    for _ in 0..1_000_000 {
         let (status, head, _) = http(&mut stream, "GET /api/v3/exchangeInfo");
         assert!(header(&head, "x-mbx-used-weight-1m").is_some());
         assert_eq!(header(&head, "retry-after").is_some(), status != 200);
@@ -262,7 +263,7 @@ fn weight_over_the_limit_is_answered_429_then_418() {
             break;
         }
     }
-    assert_eq!(statuses, [200, 429, 418]);
+    assert!(statuses.ends_with(&[200, 429, 418]), "{statuses:?}");
 }
 
 #[test]

@@ -301,7 +301,7 @@ impl Feed {
         }
         let read = venue::read_candles(market, &mut self.json, response, interval);
         let Err(RestError::TooFast { wait }) = read else { return };
-        let wait = wait.unwrap_or(RETRY_AFTER_DEFAULT);
+        let wait = wait.unwrap_or(venue::limits(market).rest_window);
         let until = now.mono.after(wait);
         let group = self.gates.group_mut(market);
         group.rest_blocked_until = group.rest_blocked_until.max(until);
@@ -423,6 +423,3 @@ const CHECK_WAIT_MAX: Duration = Duration::from_secs(600);
 
 /// Two whole windows of a minute: even one without trades is pushed when it closes.
 const LONG_SILENCE: Duration = Duration::from_secs(180);
-
-/// The longest window in which an exchange counts its requests.
-const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(60);

@@ -153,7 +153,7 @@ impl SimMarket {
     /// [`slot`] changes.
     pub fn running(&self, index: usize, minute: i64, elapsed_ms: i64) -> TrueCandle {
         let listing = &self.listings[index];
-        let previous = self.last_close(listing, minute - 1);
+        let previous = self.last_close(index, minute - 1);
         let mut candle = flat(minute, previous);
         if self.emptied.contains(&(index, minute)) {
             return candle;
@@ -194,8 +194,12 @@ impl SimMarket {
     }
 
     /// Close of the newest minute up to `minute` that has trades.
-    fn last_close(&self, listing: &Listing, minute: i64) -> i64 {
-        let traded = (0..QUIET_MINUTES_MAX).find(|ago| self.trades(listing, minute - ago) > 0);
+    fn last_close(&self, index: usize, minute: i64) -> i64 {
+        let listing = &self.listings[index];
+        let is_emptied = |ago: i64| self.emptied.contains(&(index, minute - ago));
+        let is_traded = |ago: i64| self.trades(listing, minute - ago) > 0 && !is_emptied(ago);
+        let furthest = QUIET_MINUTES_MAX + self.emptied.len() as i64;
+        let traded = (0..furthest).find(|&ago| is_traded(ago));
         self.boundary(listing, minute - traded.unwrap_or(0) + 1)
     }
 
@@ -424,6 +428,21 @@ mod tests {
             assert_eq!((flat.volume, flat.first_trade, flat.last_trade()), (0, -1, -1));
         }
         assert!((10..45).contains(&flats.count()));
+    }
+
+    #[test]
+    fn emptied_minutes_are_flat_at_the_previous_close() {
+        let bybit = Market::find(Venue::Bybit, "spot").unwrap();
+        for kind in [binance("spot"), bybit] {
+            let mut market = SimMarket::new(1, kind, 0);
+            market.empty(0, MINUTE + 1);
+            market.empty(0, MINUTE + 2);
+            let [before, one, two, after] = [0, 1, 2, 3].map(|ago| market.truth(0, MINUTE + ago));
+            for flat in [one, two] {
+                assert_eq!((flat.open, flat.high, flat.trades), (before.close, before.close, 0));
+            }
+            assert!(after.trades > 0 && (kind != bybit || after.open == before.close));
+        }
     }
 
     #[test]

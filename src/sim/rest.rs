@@ -39,6 +39,7 @@ struct Budget {
     window: u64,
     used: u32,
     refused: u32,
+    refused_at: MonoNs,
     banned_until: MonoNs,
     limited_until: MonoNs,
     /// The ban was earned while a fault refused everything.
@@ -210,7 +211,9 @@ impl Budget {
         if (self.used <= limit || !enforce) && !limited {
             return Ok(self.used);
         }
-        self.refused += 1;
+        if self.refused == 0 || now >= self.refused_at.after(ON_THE_WAY) {
+            (self.refused, self.refused_at) = (self.refused + 1, now);
+        }
         if self.refused > REFUSALS_MAX {
             self.banned_until = now.after(BAN);
             self.is_fault_ban = limited;
@@ -481,6 +484,8 @@ fn illegal(parameter: &str) -> String {
 
 /// Refusals that are answered 429 before the address is banned; the venue gives no number.
 const REFUSALS_MAX: u32 = 5;
+/// What was sent before a refusal could be read is refused, but not held against the sender.
+const ON_THE_WAY: Duration = Duration::from_millis(100);
 /// Source: bans "scale in duration from 2 minutes to 3 days".
 const BAN: Duration = Duration::from_secs(120);
 /// Delay of a slow answer.

@@ -196,13 +196,17 @@ fn whatever_happens_every_client_has_the_truth() {
     let gaps = stage.gaps.lock().unwrap().len() as f64;
     let counted = gaps_before + gaps_total(&running);
     assert!(gaps <= counted, "clients were told of {gaps} gaps, the metrics know {counted}");
-    let (mut judged, mut windows) = (0, 0);
+    let (mut judged, mut windows, mut wrong) = (0, 0, Vec::new());
     for visitor in &visitors {
         for (series, book) in &visitor.books {
             judged += 1;
-            windows += judge(&exchange, series, book);
+            match judge(&exchange, series, book) {
+                Ok(count) => windows += count,
+                Err(why) => wrong.push(format!("{} {}: {why}", series.0, series.1)),
+            }
         }
     }
+    assert!(wrong.is_empty(), "{} of {judged} books: {wrong:#?}", wrong.len());
     let candles = stage.closed_candles.load(Ordering::Relaxed);
     let resumes: u64 = visitors.iter().map(|visitor| visitor.resumes).sum();
     let refusals: u64 = visitors.iter().map(|visitor| visitor.refusals).sum();
@@ -216,20 +220,28 @@ fn whatever_happens_every_client_has_the_truth() {
 }
 
 /// The book of one client about one series against the truth; how many windows that were.
-fn judge(exchange: &Exchange, (index, symbol): &Series, book: &book::Book) -> usize {
+fn judge(
+    exchange: &Exchange,
+    (index, symbol): &Series,
+    book: &book::Book,
+) -> Result<usize, String> {
     let market = Market::all().nth(*index).unwrap();
     let (Some((first, _)), Some((last, _))) =
         (book.windows.first_key_value(), book.windows.last_key_value())
     else {
-        panic!("nothing was told about {market} {symbol}");
+        return Err(format!("nothing was told about {market}"));
     };
-    assert!(book.missing.is_empty(), "{market} {symbol}: never repaired: {:?}", book.missing);
+    if !book.missing.is_empty() {
+        return Err(format!("{market}: never repaired: {:?}", book.missing));
+    }
     let encoded: String = symbol.bytes().map(|byte| format!("%{byte:02X}")).collect();
     let target = format!("/truth?symbol={encoded}&from={first}&to=99999999999999");
     let rows = ask_exchange(exchange.address(market), &target);
     let rows: &Vec<Value> = rows.as_array().unwrap();
     let newest = rows.last().unwrap()["open_time"].as_i64().unwrap();
-    assert!(last + 3 * MINUTE >= newest, "{market} {symbol}: told up to {last} of {newest}");
+    if last + 3 * MINUTE < newest {
+        return Err(format!("{market}: told up to {last} of {newest}"));
+    }
     let mut judged = 0;
     for row in rows {
         let open_time = row["open_time"].as_i64().unwrap();
@@ -241,9 +253,9 @@ fn judge(exchange: &Exchange, (index, symbol): &Series, book: &book::Book) -> us
         };
         // What closed just now may still be compared.
         if open_time + 4 * MINUTE < newest {
-            verdict.unwrap_or_else(|why| panic!("{market} {symbol} {open_time}: {why}"));
+            verdict.map_err(|why| format!("{market} {open_time}: {why}"))?;
             judged += 1;
         }
     }
-    judged
+    Ok(judged)
 }

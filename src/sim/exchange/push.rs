@@ -8,7 +8,7 @@ use tungstenite::Utf8Bytes;
 use crate::clock::MonoNs;
 use crate::market::{ContractType, Venue};
 use crate::sim::binance;
-use crate::sim::market::{MINUTE_MS, TrueCandle};
+use crate::sim::market::MINUTE_MS;
 use crate::sim::pushes::{self, Pushed};
 use crate::sim::stream::Stream;
 
@@ -68,33 +68,46 @@ impl Exchange {
             self.counters.spoilt += 1;
             return true;
         }
-        if std::mem::take(&mut stream.delay_close) {
+        let is_told = truth.trades > 0 || self.profile.market.venue() != Venue::Hyperliquid;
+        if is_told && std::mem::take(&mut stream.delay_close) {
             self.counters.spoilt += 1;
-            stream.delayed.push((now.after(CLOSE_DELAY), truth, flag));
+            stream.delayed.push((self.time.mono(now_ms + CLOSE_DELAY_MS), truth, flag));
             return true;
         }
-        if std::mem::take(&mut stream.reorder_close) {
+        if is_told && stream.reorder_close {
+            let Some(first_ms) = self.first_push_ms(index, stream.minute + 1, now_ms) else {
+                return false;
+            };
+            stream.reorder_close = false;
             self.counters.spoilt += 1;
-            let elapsed = now_ms - (stream.minute + 1) * MINUTE_MS;
-            let next = self.market.running(index, stream.minute + 1, elapsed);
-            let is_silent = self.profile.market.venue() == Venue::Hyperliquid && next.trades == 0;
-            if !is_silent {
+            if first_ms == now_ms {
+                let elapsed = now_ms - (stream.minute + 1) * MINUTE_MS;
+                let next = self.market.running(index, stream.minute + 1, elapsed);
                 let opened = Pushed { candle: &next, flag: Some(false) };
                 self.push(index, stream, &[opened], now, now_ms);
             }
-            stream.delayed.push((now.after(REORDER_DELAY), truth, flag));
+            stream.delayed.push((self.time.mono(first_ms + REORDER_DELAY_MS), truth, flag));
             return true;
         }
-        if truth.trades > 1 && std::mem::take(&mut stream.restate_close) {
+        let first = self.market.running(index, stream.minute, MINUTE_MS - 1);
+        if first.trades > 0 && first != truth && std::mem::take(&mut stream.restate_close) {
             self.counters.spoilt += 1;
-            let step = truth.volume / truth.trades;
-            let volume = truth.volume - step.max(1);
-            let first = TrueCandle { volume, trades: truth.trades - 1, ..truth };
             self.push(index, stream, &[Pushed { candle: &first, flag }], now, now_ms);
-            stream.delayed.push((now.after(RESTATE_DELAY), truth, flag));
+            stream.delayed.push((self.time.mono(now_ms + RESTATE_DELAY_MS), truth, flag));
             return true;
         }
         false
+    }
+
+    /// When a running candle of `minute` can be pushed for the first time: now, but Hyperliquid says
+    /// nothing before the first trade. `None` if that is too far away to wait for.
+    fn first_push_ms(&self, index: usize, minute: i64, now_ms: i64) -> Option<i64> {
+        let start = minute * MINUTE_MS;
+        let is_told = |ms: &i64| {
+            let venue = self.profile.market.venue();
+            venue != Venue::Hyperliquid || self.market.running(index, minute, ms - start).trades > 0
+        };
+        (now_ms..now_ms + REORDER_WAIT_MS).step_by(250).find(is_told)
     }
 
     fn push_close(&mut self, index: usize, stream: &mut Stream, now: MonoNs, now_ms: i64) {
@@ -149,7 +162,8 @@ impl Exchange {
         if on_trades && stream.candle.trades == 0 {
             return;
         }
-        if changed || !quiet || stream.owes_first(now) {
+        let is_new = changed && stream.pushed != Some(stream.candle);
+        if is_new || !quiet || stream.owes_first(now) {
             let candle = stream.candle;
             let flag = Some(false);
             self.push(index, stream, &[Pushed { candle: &candle, flag }], now, now_ms);
@@ -235,10 +249,13 @@ impl Exchange {
     }
 }
 
-/// Delays of faults. Source: closes up to 4 s late were recorded (OKCOIN), restatements were not.
-const CLOSE_DELAY: Duration = Duration::from_secs(4);
-const REORDER_DELAY: Duration = Duration::from_millis(700);
-const RESTATE_DELAY: Duration = Duration::from_secs(3);
+/// Delays of faults, in the exchange's time. Source: closes up to 4 s late were recorded (OKCOIN),
+/// restatements were not.
+const CLOSE_DELAY_MS: i64 = 4_000;
+const REORDER_DELAY_MS: i64 = 700;
+const RESTATE_DELAY_MS: i64 = 3_000;
+/// So long a close waits for the next minute's first trade, to come after it.
+const REORDER_WAIT_MS: i64 = 5_000;
 /// Minutes closed late after a stall; older ones are skipped.
 const CATCH_UP_MINUTES: i64 = 10;
 /// Pushes of one stream sent at once when the pace is faster than the duty cycle.

