@@ -68,7 +68,7 @@ impl UnixMs {
 
 /// The window in which the stream was subscribed, by the exchange's time, or the one before: from
 /// there on everything is news.
-fn begin_of(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> UnixMs {
+pub(super) fn begin_of(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> UnixMs {
     let since = now.since(stream.wanted_since) + CLOCK_ERROR_MAX;
     let since_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
     stream.instrument.interval.open_time(UnixMs(exchange_now.0.saturating_sub(since_ms)))

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::clock::{MonoNs, Now, UnixMs};
 use crate::limits::REST_ROWS_MAX;
-use crate::market::{Instrument, InstrumentId, Market, Settled, Span};
+use crate::market::{Instrument, InstrumentId, Interval, Market, Settled, Span};
 use crate::messages::{RestResponse, Severity};
 use crate::venue::{self, RestCandles, RestError};
 
@@ -15,7 +15,7 @@ use super::Feed;
 use super::candles::{Way, settle};
 use super::compare::Comparisons;
 use super::plan::Stream;
-use super::recall::Recall;
+use super::recall::{Recall, begin_of};
 use super::rows::{Proof, Rows, closed_by_rest, exchange_time};
 use super::silence::Ask;
 
@@ -154,20 +154,53 @@ impl Feed {
             return Err(RestError::Failed { message: "nobody asked".to_owned() });
         };
         let Instrument { market, interval, .. } = stream.instrument;
-        let read = result.map_err(|message| RestError::Failed { message }).and_then(|response| {
-            let read = venue::read_candles(market, &mut self.json, &response, interval)?;
-            let time = exchange_time(&response, &read);
-            Ok((read, time))
-        });
-        if let Ok((_, Some(time))) = &read {
-            self.clocks[market.index()].learn(*time, now);
-        }
+        let read = result
+            .map_err(|message| RestError::Failed { message })
+            .and_then(|response| self.read_answer(market, interval, &response, now));
         let metrics = self.metrics.market(market);
         match read {
             Ok(_) => metrics.backfills_ok.increment(),
             Err(_) => metrics.backfills_failed.increment(),
         }
         read
+    }
+
+    /// The same of any answer; what it says of the time is learnt.
+    fn read_answer(
+        &mut self,
+        market: Market,
+        interval: Interval,
+        response: &RestResponse,
+        now: MonoNs,
+    ) -> Result<(RestCandles, Option<UnixMs>), RestError> {
+        let read = venue::read_candles(market, &mut self.json, response, interval)?;
+        let time = exchange_time(response, &read);
+        if let Some(time) = time {
+            self.clocks[market.index()].learn(time, now);
+        }
+        Ok((read, time))
+    }
+
+    /// A stream that has said nothing yet is owed its windows all the same, from the one in which it
+    /// was subscribed, where an answer shows that the exchange makes candles of it now.
+    pub(super) fn begin_silent(
+        &mut self,
+        id: InstrumentId,
+        result: &Result<RestResponse, String>,
+        now: Now,
+    ) {
+        let Some(stream) = self.streams.stream(id) else { return };
+        let Instrument { market, interval, .. } = stream.instrument;
+        let Ok(response) = result else { return };
+        let Ok((read, Some(_))) = self.read_answer(market, interval, response, now.mono) else {
+            return;
+        };
+        let exchange_now = self.clocks[market.index()].now(now);
+        let Some(stream) = self.streams.stream_mut(id) else { return };
+        let begin = begin_of(stream, exchange_now, now.mono);
+        if read.candles.last().is_some_and(|row| row.candle.open_time >= begin) {
+            stream.series.begin(begin);
+        }
     }
 
     pub(super) fn tell_failed(&mut self, market: Market, what: &str, error: &RestError) {

@@ -235,16 +235,11 @@ impl Feed {
             (Ask::Hole | Ask::Late, Some(span)) => self.learn_missing(id, span, result, now),
             (Ask::Recall, Some(span)) => self.learn_recalled(id, span, result, now),
             (Ask::Compare, Some(span)) => self.learn_comparison(id, span, result, now),
-            (_, _) => self.finish_check(id, &result, now.mono),
+            (_, _) => self.finish_check(id, &result, now),
         }
     }
 
-    fn finish_check(
-        &mut self,
-        id: InstrumentId,
-        result: &Result<RestResponse, String>,
-        now: MonoNs,
-    ) {
+    fn finish_check(&mut self, id: InstrumentId, result: &Result<RestResponse, String>, now: Now) {
         let Some(stream) = self.streams.stream_mut(id) else { return };
         let Check::Asked { fingerprint } = stream.check else { return };
         stream.check = Check::Idle;
@@ -260,7 +255,8 @@ impl Feed {
         if is_settled {
             return;
         }
-        let idle = self.config.stream_idle_timeout;
+        self.begin_silent(id, result, now);
+        let (idle, now) = (self.config.stream_idle_timeout, now.mono);
         match verdict {
             SymbolCheck::Unknown { message } => self.reject_unknown(id, &message, now),
             SymbolCheck::Undecided if self.is_long_silent(id, now) => self.lose_silent(id, now),

@@ -14,6 +14,7 @@ use connector_wss::metrics::{ConnectionErrorKind, FanoutMetrics, ShardMetrics};
 use connector_wss::venue;
 use connector_wss::wire::Endpoint;
 
+use super::book::MINUTE;
 use super::client::{Client, no_tls};
 use super::dice::Dice;
 use super::venues::{Arrival, PORT, Venues};
@@ -41,8 +42,10 @@ pub(crate) struct World {
     /// The fan-out takes nothing from the rings before.
     pub(crate) fanout_sleeps_until: MonoNs,
     pub(crate) rings_full: u64,
-    /// Markets and minutes in which the exchange's own pushes were spoilt.
+    /// Markets and minutes in which the exchange's own pushes were spoilt, or were to be from then on.
     pub(crate) spoilt: Vec<(usize, i64)>,
+    /// How many pushes of each market were spoilt up to now.
+    spoilt_counts: [u64; Market::COUNT],
     /// Every message of the rings is printed.
     is_traced: bool,
     pub(crate) notices: VecDeque<String>,
@@ -85,6 +88,7 @@ impl World {
             fanout_sleeps_until: MonoNs(0),
             rings_full: 0,
             spoilt: Vec::new(),
+            spoilt_counts: [0; Market::COUNT],
             is_traced: std::env::var_os("TRACE").is_some(),
             notices: VecDeque::new(),
             events: VecDeque::new(),
@@ -146,6 +150,7 @@ impl World {
         for _ in 0..TURNS_MAX {
             let now = self.now;
             self.venues.advance(now.mono, &mut self.dice);
+            self.note_spoilt();
             let mut has_worked = self.arrive();
             for (shard, id, result) in self.venues.answers(now.mono, &mut self.dice) {
                 self.shards[shard].feed.handle_rest(id, result, now);
@@ -175,6 +180,17 @@ impl World {
             }
         }
         Err("the world spins".to_owned())
+    }
+
+    /// Some faults wait for a push that they can strike.
+    fn note_spoilt(&mut self) {
+        for (index, exchange) in self.venues.exchanges.iter().enumerate() {
+            let count = exchange.counters.spoilt;
+            if std::mem::replace(&mut self.spoilt_counts[index], count) != count {
+                let minute = exchange.unix_ms(self.now.mono).div_euclid(MINUTE);
+                self.spoilt.push((index, minute));
+            }
+        }
     }
 
     /// What has come to the shards' sockets.
