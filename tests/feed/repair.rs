@@ -143,6 +143,28 @@ fn a_symbol_that_falls_silent_among_others_is_subscribed_anew_alone() {
 }
 
 #[test]
+fn a_symbol_that_never_pushed_is_owed_its_windows_once_rest_shows_that_there_are_any() {
+    let mut pair = Pair::new();
+    pair.manners.is_still = true;
+    // The machine's clock is no evidence: it is a day slow.
+    pair.now.unix_us -= 86_400_000_000;
+    pair.pass(SECOND * 5);
+    pair.subscribe(0, "spot", "BTCUSDT");
+    let dated = |minutes: &[(i64, &str)], ms: i64| {
+        let time = std::time::UNIX_EPOCH + Duration::from_millis(ms.unsigned_abs());
+        let date = ("date".to_owned(), httpdate::fmt_http_date(time));
+        RestResponse { limit_headers: vec![date], ..rows(minutes) }
+    };
+    pair.rest_answers.push_back(dated(&[(-1, "1.9"), (0, "2")], at(0, 15_000)));
+    pair.rest_answers.push_back(dated(&[(-1, "1.9"), (0, "2")], at(0, 20_000)));
+    pair.pass(SECOND * 50);
+    assert_eq!(closes(&pair), [], "minute 0 runs");
+    pair.rest_answers = (0..20).map(|_| dated(&[(0, "2"), (1, "2")], at(1, 6_000))).collect();
+    pair.pass(SECOND * 20);
+    assert_eq!(closes(&pair), [told(0, Source::Rest, 0, "2")]);
+}
+
+#[test]
 fn the_past_is_recalled_up_to_where_the_stream_begins() {
     let mut pair = Pair::new();
     pair.manners.is_still = true;
