@@ -66,6 +66,12 @@ pub const VENUE_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// newest candles reach.
 pub const REPAIR_WINDOWS_MAX: i64 = 1_440;
 
+/// Minutes of a candle that is derived from minutes at most, and minutes that are looked back at for
+/// its past. Longer intervals are the exchange's own or not to be had. Source: as far as minutes are
+/// repaired.
+pub const FOLD_MINUTES_MAX: usize = 1_440;
+const _: () = assert!(FOLD_MINUTES_MAX as i64 <= REPAIR_WINDOWS_MAX);
+
 /// Windows asked for in one REST request. Source: beyond a hundred the exchanges' weights grow, and
 /// an answer is published in one turn.
 pub const REST_ROWS_MAX: usize = 100;

@@ -2,6 +2,7 @@
 //! does not know which candles follow which (that is [`super::series`]).
 
 use crate::clock::{MonoNs, UnixMs};
+use crate::limits::FOLD_MINUTES_MAX;
 
 use super::decimal::Decimal;
 use super::instrument::InstrumentId;
@@ -85,6 +86,11 @@ pub enum Source {
     Ws,
     /// Fetched over the exchange's REST interface.
     Rest,
+    /// Folded of closed minutes, exactly.
+    Derived {
+        /// Minutes that are not in it, because they are not known.
+        missing: u16,
+    },
 }
 
 impl Source {
@@ -93,6 +99,15 @@ impl Source {
         match self {
             Self::Ws => "ws",
             Self::Rest => "rest",
+            Self::Derived { .. } => "derived",
+        }
+    }
+
+    /// Minutes that a derived candle lacks.
+    pub fn missing(self) -> u16 {
+        match self {
+            Self::Derived { missing } => missing,
+            Self::Ws | Self::Rest => 0,
         }
     }
 }
@@ -200,6 +215,16 @@ impl Interval {
             Self::H12 => 43_200_000,
             Self::D1 => 86_400_000,
         }
+    }
+
+    /// How many whole minutes the window has.
+    pub fn minutes(self) -> usize {
+        usize::try_from(self.ms() / Self::M1.ms()).unwrap_or(0)
+    }
+
+    /// Whether it can be folded of minutes.
+    pub fn is_foldable(self) -> bool {
+        (2..=FOLD_MINUTES_MAX).contains(&self.minutes()) && self.ms() % Self::M1.ms() == 0
     }
 
     /// Start of the window that holds `at`.

@@ -1,5 +1,5 @@
-//! Exact decimal numbers as the digits an exchange sent. Owns their validation and canonical form;
-//! does no arithmetic and knows no binary floating point.
+//! Exact decimal numbers as the digits an exchange sent. Owns their validation, canonical form, order
+//! and sum; knows no binary floating point and never rounds.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -93,6 +93,49 @@ impl Decimal {
         self.as_bytes() == b"0"
     }
 
+    /// The exact sum of two numbers that are not below zero; `None` if one is, or if the sum has more
+    /// than [`DECIMAL_DIGITS_MAX`] bytes.
+    pub fn checked_add(&self, other: &Self) -> Option<Self> {
+        if self.is_negative() || other.is_negative() {
+            return None;
+        }
+        let (left_whole, left_fraction) = self.parts();
+        let (right_whole, right_fraction) = other.parts();
+        let fraction = left_fraction.len().max(right_fraction.len());
+        let mut sum = [0; SUM_BYTES_MAX];
+        let (mut at, mut carry) = (SUM_BYTES_MAX, 0);
+        let mut put = |left: Option<&u8>, right: Option<&u8>| {
+            let digit = |byte: Option<&u8>| byte.map_or(0, |byte| byte - b'0');
+            let total = digit(left) + digit(right) + carry;
+            carry = total / 10;
+            at -= 1;
+            sum[at] = b'0' + total % 10;
+        };
+        for place in (0..fraction).rev() {
+            put(left_fraction.get(place), right_fraction.get(place));
+        }
+        let mut wholes = (left_whole.iter().rev(), right_whole.iter().rev());
+        for _ in 0..=left_whole.len().max(right_whole.len()) {
+            put(wholes.0.next(), wholes.1.next());
+        }
+        if fraction == 0 {
+            return Self::parse(&sum[at..]).ok();
+        }
+        let point = SUM_BYTES_MAX - fraction;
+        sum.copy_within(at..point, at - 1);
+        sum[point - 1] = b'.';
+        Self::parse(&sum[at - 1..]).ok()
+    }
+
+    /// Digits before and after the point, of a number that is not below zero.
+    fn parts(&self) -> (&[u8], &[u8]) {
+        let digits = self.as_bytes();
+        match digits.iter().position(|&byte| byte == b'.') {
+            Some(point) => (&digits[..point], &digits[point + 1..]),
+            None => (digits, &[]),
+        }
+    }
+
     /// Whether the number is below zero. Prices and volumes never are.
     pub fn is_negative(&self) -> bool {
         self.digits[0] == b'-'
@@ -171,6 +214,9 @@ fn trim_trailing_zeros(digits: &[u8]) -> &[u8] {
     &digits[..digits.len() - zeros]
 }
 
+/// Room for a sum of any two numbers: the longest whole part, a carry, a point, the longest fraction.
+const SUM_BYTES_MAX: usize = 2 * DECIMAL_DIGITS_MAX + 2;
+
 const _: () = assert!(size_of::<Option<Decimal>>() == 32);
 
 #[cfg(test)]
@@ -225,7 +271,44 @@ mod tests {
         assert_eq!(canonical(&padded).as_deref(), Ok("1.5"));
     }
 
+    #[test]
+    fn sums_are_exact_or_refused() {
+        let sum = |left: &str, right: &str| {
+            let (left, right): (Decimal, Decimal) = (left.parse().unwrap(), right.parse().unwrap());
+            assert_eq!(left.checked_add(&right), right.checked_add(&left));
+            left.checked_add(&right).map(|sum| sum.to_string())
+        };
+        for (left, right, expected) in [
+            ("0", "0", Some("0")),
+            ("0.1", "0.2", Some("0.3")),
+            ("0.5", "0.5", Some("1")),
+            ("999.99", "0.01", Some("1000")),
+            ("12345678901234567890", "0.00000001", Some("12345678901234567890.00000001")),
+            ("3495670.8399999999", "0.0000000001", Some("3495670.84")),
+            ("-1", "2", None),
+        ] {
+            assert_eq!(sum(left, right).as_deref(), expected, "{left} + {right}");
+        }
+        assert_eq!(sum(&"9".repeat(31), "1"), None, "a digit more than fits");
+        assert_eq!(sum(&"9".repeat(29), "0.01").map(|sum| sum.len()), None);
+        assert_eq!(sum(&"9".repeat(31), "0"), Some("9".repeat(31)));
+    }
+
     proptest! {
+        #[test]
+        fn sums_agree_with_whole_numbers(left in 0u64..=u64::MAX / 2, right in 0u64..=u64::MAX / 2,
+                                         scale in 0usize..12) {
+            let text = |number: u128| {
+                let digits = format!("{number:0>width$}", width = scale + 1);
+                let (whole, fraction) = digits.split_at(digits.len() - scale);
+                if scale == 0 { digits.clone() } else { format!("{whole}.{fraction}") }
+            };
+            let decimal = |number: u128| text(number).parse::<Decimal>().unwrap();
+            let (left, right) = (u128::from(left), u128::from(right));
+            let sum = decimal(left).checked_add(&decimal(right));
+            prop_assert_eq!(sum, Some(decimal(left + right)));
+        }
+
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             let _ = Decimal::parse(&bytes);

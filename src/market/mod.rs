@@ -3,12 +3,14 @@
 
 pub mod candle;
 pub mod decimal;
+pub mod fold;
 pub mod instrument;
 pub mod listing;
 pub mod series;
 
 pub use candle::{Candle, CandleUpdate, FinalBy, Interval, Source};
 pub use decimal::Decimal;
+pub use fold::{Fold, Folded};
 pub use instrument::{ContractType, Instrument, InstrumentId, InstrumentTable, Market, Venue};
 pub use listing::{Listed, SymbolList};
 pub use series::{Series, Settled, Span, Verdict};

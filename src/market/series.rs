@@ -326,7 +326,7 @@ impl Series {
 /// How many published windows a restatement can still reach.
 /// Source: restatements come within seconds of the close; a quarter of an hour outlasts an outage of
 /// REST, by which they are found.
-const REMEMBERED: usize = 16;
+pub(super) const REMEMBERED: usize = 16;
 
 #[cfg(test)]
 mod tests {
