@@ -54,6 +54,19 @@ pub enum MarketEvent {
     },
 }
 
+impl MarketEvent {
+    /// Whose event it is.
+    pub fn instrument(&self) -> InstrumentId {
+        let (Self::Candle(CandleUpdate { instrument, .. })
+        | Self::Recalled(CandleUpdate { instrument, .. })
+        | Self::Begin { instrument }
+        | Self::Empty { instrument, .. }
+        | Self::RecallEnd { instrument, .. }
+        | Self::Gap { instrument, .. }) = self;
+        *instrument
+    }
+}
+
 // Four cache lines: a ring slot never straddles a fifth.
 const _: () = assert!(size_of::<MarketEvent>() <= 256);
 

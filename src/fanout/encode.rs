@@ -4,12 +4,16 @@
 use crate::clock::{Now, RFC3339_BYTES, UnixMs, write_rfc3339};
 use crate::market::{Candle, CandleUpdate, Instrument, Interval};
 
+use super::request::Origin;
+
 /// What is the same in every message about one instrument, rendered once.
 #[derive(Debug)]
 pub(super) struct Labels {
     /// `,"exchange":"binance","symbol":"BTCUSDT","contract_type":"spot"`.
     names: Vec<u8>,
     interval: Interval,
+    /// What tells that a window was empty.
+    empty_source: &'static str,
     volume_unit: &'static str,
 }
 
@@ -24,7 +28,7 @@ pub(super) enum CandleType {
 
 impl Labels {
     /// Renders what is fixed about `instrument`.
-    pub(super) fn new(instrument: &Instrument) -> Self {
+    pub(super) fn new(instrument: &Instrument, origin: Origin) -> Self {
         let row = instrument.market.row();
         let mut names = Vec::new();
         names.extend_from_slice(b",\"exchange\":");
@@ -33,7 +37,12 @@ impl Labels {
         write_string(&mut names, &instrument.symbol);
         names.extend_from_slice(b",\"contract_type\":");
         write_string(&mut names, row.contract_type.name());
-        Self { names, interval: instrument.interval, volume_unit: row.volume_unit.name() }
+        let empty_source = match origin {
+            Origin::Exchange => "rest",
+            Origin::Derived => "derived",
+        };
+        let (interval, volume_unit) = (instrument.interval, row.volume_unit.name());
+        Self { names, interval, empty_source, volume_unit }
     }
 
     /// The length of the instrument's candles.
@@ -67,6 +76,9 @@ impl Labels {
         out.extend_from_slice(b",\"volume_unit\":\"");
         out.extend_from_slice(self.volume_unit.as_bytes());
         out.push(b'"');
+        if update.source.missing() > 0 {
+            write_unsigned(out, b",\"missing_minutes\":", u64::from(update.source.missing()));
+        }
         write_quote_volume(out, candle);
         if let Some(replaced) = replaced {
             out.extend_from_slice(b",\"previous\":{");
@@ -86,7 +98,9 @@ impl Labels {
         write_signed(out, b",\"open_time\":", open_time.0);
         write_signed(out, b",\"close_time\":", self.interval.close_time(open_time).0);
         write_signed(out, b",\"seq\":", self.interval.seq(open_time));
-        out.extend_from_slice(b",\"source\":\"rest\"}");
+        out.extend_from_slice(b",\"source\":\"");
+        out.extend_from_slice(self.empty_source.as_bytes());
+        out.extend_from_slice(b"\"}");
     }
 
     /// Appends a `history`: the past that was asked for is sent. `counts`: windows that were given,
@@ -247,7 +261,10 @@ mod tests {
 
     fn labels(symbol: &str) -> Labels {
         let market = Market::find(Venue::Binance, "coinm").unwrap();
-        Labels::new(&Instrument { market, symbol: symbol.into(), interval: Interval::M1 })
+        Labels::new(
+            &Instrument { market, symbol: symbol.into(), interval: Interval::M1 },
+            Origin::Exchange,
+        )
     }
 
     fn update() -> CandleUpdate {

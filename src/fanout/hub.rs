@@ -7,12 +7,14 @@ use std::ops::Range;
 use crate::clock::{MonoNs, Now, UnixMs};
 use crate::limits::{INSTRUMENTS_MAX, UNSUBSCRIBE_LINGER};
 use crate::market::instrument::TableFull;
-use crate::market::{CandleUpdate, Instrument, InstrumentId, InstrumentTable, Span};
+use crate::market::{CandleUpdate, Instrument, InstrumentId, InstrumentTable, Interval, Span};
 
+use super::derive::Derivation;
 use super::encode::Labels;
 use super::history::History;
 use super::join::Join;
 use super::outbox::{Class, FrameMeta};
+use super::request::Origin;
 
 /// One client's interest in one instrument, by one of its subscriptions.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +75,40 @@ enum Upstream {
     Lingering(MonoNs),
 }
 
+/// Windows of the past that a shard was asked for. It answers in the order in which it was asked.
+#[derive(Debug, Default)]
+pub(super) struct Recalls {
+    /// Not answered yet, the oldest first: first and last window; `None`: up to where the stream
+    /// begins.
+    waiting: VecDeque<Option<Span>>,
+    /// How many there were, ever.
+    asked: u64,
+}
+
+impl Recalls {
+    /// The shard is asked. Returns the recall's number, from 1.
+    pub(super) fn ask(&mut self, span: Option<Span>) -> u64 {
+        self.waiting.push_back(span);
+        self.asked += 1;
+        self.asked
+    }
+
+    /// The oldest was answered.
+    pub(super) fn end(&mut self) {
+        self.waiting.pop_front();
+    }
+
+    /// The number of the newest that was answered; 0 if none was.
+    pub(super) fn ended(&self) -> u64 {
+        self.asked - self.waiting.len() as u64
+    }
+
+    /// What is not answered yet.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = Option<Span>> {
+        self.waiting.iter().copied()
+    }
+}
+
 /// One instrument.
 #[derive(Debug)]
 pub(super) struct Stream {
@@ -86,9 +122,8 @@ pub(super) struct Stream {
     pub(super) history: History,
     /// Subscriptions that wait for older ones.
     pub(super) joins: Vec<Join>,
-    /// What the shard was asked for them and has not answered, the oldest first: first and last
-    /// window; `None`: where the stream begins.
-    pub(super) recalls: VecDeque<Option<Span>>,
+    /// What the shard was asked for them.
+    pub(super) recalls: Recalls,
     /// The shard has not begun yet: what comes is of an earlier subscription.
     is_starting: bool,
     upstream: Upstream,
@@ -96,6 +131,12 @@ pub(super) struct Stream {
     is_lost: bool,
     /// Wanted whether or not a client wants it.
     is_preloaded: bool,
+    /// The derived series that are made of it now.
+    derived: Vec<InstrumentId>,
+    /// The series of minutes of which it is made, if it is a derived one.
+    base: Option<InstrumentId>,
+    /// How it is made of them, while it is.
+    pub(super) derivation: Option<Box<Derivation>>,
 }
 
 impl Stream {
@@ -156,12 +197,24 @@ impl Stream {
         was == Upstream::Off
     }
 
+    /// If nobody wants it any longer, the exchange's stream is left after a while: at the time that
+    /// is returned.
+    fn linger(&mut self, now: Now) -> Option<MonoNs> {
+        let is_wanted = self.is_wanted() || self.is_preloaded || !self.derived.is_empty();
+        if is_wanted || self.upstream != Upstream::On {
+            return None;
+        }
+        let until = now.mono.after(UNSUBSCRIBE_LINGER);
+        self.upstream = Upstream::Lingering(until);
+        Some(until)
+    }
+
     /// Nothing is known of the present any more.
     fn switch_off(&mut self) {
         self.upstream = Upstream::Off;
         (self.latest, self.is_lost, self.history) = (None, false, History::default());
         self.joins.clear();
-        self.recalls.clear();
+        self.recalls.waiting.clear();
     }
 
     fn range(&self, client: u32) -> Range<usize> {
@@ -193,21 +246,92 @@ impl Hub {
     /// The id of `instrument`, which is added if it is new.
     pub(super) fn intern(&mut self, instrument: &Instrument) -> Result<InstrumentId, TableFull> {
         let id = self.table.intern(instrument)?;
+        self.add_stream(id, None);
+        Ok(id)
+    }
+
+    /// The id of the series of `instrument` that is derived from its minutes, and which are added
+    /// if they are new.
+    pub(super) fn intern_derived(
+        &mut self,
+        instrument: &Instrument,
+    ) -> Result<InstrumentId, TableFull> {
+        let base = self.intern(&Instrument { interval: Interval::M1, ..instrument.clone() })?;
+        let id = self.table.intern_derived(instrument)?;
+        self.add_stream(id, Some(base));
+        Ok(id)
+    }
+
+    fn add_stream(&mut self, id: InstrumentId, base: Option<InstrumentId>) {
         if id.index() == self.streams.len() {
+            let origin = base.map_or(Origin::Exchange, |_| Origin::Derived);
             self.streams.push(Stream {
-                labels: Labels::new(instrument),
+                labels: Labels::new(self.table.instrument(id), origin),
                 interests: Vec::new(),
                 latest: None,
                 history: History::default(),
                 joins: Vec::new(),
-                recalls: VecDeque::new(),
+                recalls: Recalls::default(),
                 is_starting: false,
                 upstream: Upstream::Off,
                 is_lost: false,
                 is_preloaded: false,
+                derived: Vec::new(),
+                base,
+                derivation: None,
             });
         }
-        Ok(id)
+    }
+
+    /// The series of minutes of which a derived one is made; `None` for the exchange's own.
+    pub(super) fn base(&self, id: InstrumentId) -> Option<InstrumentId> {
+        self.streams.get(id.index())?.base
+    }
+
+    /// Whether any series is derived from this one now.
+    pub(super) fn has_derived(&self, id: InstrumentId) -> bool {
+        self.streams.get(id.index()).is_some_and(|stream| !stream.derived.is_empty())
+    }
+
+    /// One after the other the series derived from `base`.
+    pub(super) fn hanging(&self, base: InstrumentId, at: usize) -> Option<InstrumentId> {
+        self.streams.get(base.index())?.derived.get(at).copied()
+    }
+
+    /// How a derived series is made, while it is.
+    pub(super) fn derivation(&mut self, id: InstrumentId) -> Option<&mut Derivation> {
+        self.streams.get_mut(id.index())?.derivation.as_deref_mut()
+    }
+
+    /// These, and all that is derived from them.
+    pub(super) fn with_derived(&self, mut ids: Vec<InstrumentId>) -> Vec<InstrumentId> {
+        for at in 0..ids.len() {
+            let stream = self.streams.get(ids[at].index());
+            ids.extend(stream.into_iter().flat_map(|stream| &stream.derived));
+        }
+        ids
+    }
+
+    /// `derived` is made of `base` from now on. Returns whether the exchange has to be subscribed.
+    pub(super) fn hang(&mut self, derived: InstrumentId, base: InstrumentId) -> bool {
+        let stream = &mut self.streams[base.index()];
+        assert!(!stream.derived.contains(&derived), "a derived series is attached once");
+        stream.derived.push(derived);
+        stream.switch_on()
+    }
+
+    /// `derived` is made of `base` no longer. Returns the end of the linger of `base`, if that has
+    /// begun.
+    pub(super) fn unhang(
+        &mut self,
+        derived: InstrumentId,
+        base: InstrumentId,
+        now: Now,
+    ) -> Option<MonoNs> {
+        let stream = &mut self.streams[base.index()];
+        let before = stream.derived.len();
+        stream.derived.retain(|&one| one != derived);
+        (stream.derived.len() < before).then(|| stream.linger(now)).flatten()
     }
 
     /// The instrument with `id`.
@@ -251,13 +375,7 @@ impl Hub {
             stream.joins.retain(|join| (join.client.index, join.key) != (client, key));
             stream.history.unpin();
         }
-        let is_last = stream.interests.is_empty() && !stream.is_preloaded;
-        if !is_last || stream.upstream != Upstream::On {
-            return Some((interest, None));
-        }
-        let until = now.mono.after(UNSUBSCRIBE_LINGER);
-        stream.upstream = Upstream::Lingering(until);
-        Some((interest, Some(until)))
+        Some((interest, stream.linger(now)))
     }
 
     /// Ends the stream if its linger is over. Returns whether the exchange has to be unsubscribed.

@@ -8,6 +8,7 @@ use crate::market::{Instrument, InstrumentId, Settled, Span};
 use crate::messages::{Command, RecallFrom};
 use crate::wire::write_text_frame;
 
+use super::derive::derived_windows_max;
 use super::encode::CandleType;
 use super::outbox::{Class, FrameMeta};
 use super::protocol::Refusal;
@@ -56,7 +57,7 @@ impl Fanout {
         now: Now,
     ) {
         let interval = self.hub.instrument(of).interval;
-        let kept = self.config.history_candles as u64;
+        let kept = self.kept_windows(of) as u64;
         let Some(stream) = self.hub.stream(of) else { return };
         let mut ready = Vec::new();
         let (mut commands, mut too_old) = (Vec::new(), Vec::new());
@@ -69,8 +70,8 @@ impl Fanout {
             };
             let Some(newest) = stream.history.newest() else {
                 // Where the stream begins is not known: the shard finds out.
-                if !stream.recalls.contains(&None) {
-                    stream.recalls.push_back(None);
+                if !stream.recalls.waiting().any(|asked| asked.is_none()) {
+                    stream.recalls.ask(None);
                     let from = match from {
                         RecallFrom::Last(count) => RecallFrom::Last(count),
                         RecallFrom::Window(_) => RecallFrom::Last(1),
@@ -102,20 +103,20 @@ impl Fanout {
                 // The answer that has come may be another join's.
                 Need::Recall(span) => {
                     let is_answered = recalled.is_some_and(|(from, _)| from <= span.first);
-                    let covers = |asked: &Option<Span>| {
+                    let covers = |asked: Option<Span>| {
                         asked.is_some_and(|it| it.contains(span.first) && it.contains(span.last))
                     };
-                    let is_asked = stream.recalls.iter().any(covers);
+                    let is_asked = stream.recalls.waiting().any(covers);
                     if !is_asked && (join.recalls == 0 || is_answered) {
                         join.recalls += 1;
-                        stream.recalls.push_back(Some(span));
+                        stream.recalls.ask(Some(span));
                         let from = RecallFrom::Window(span.first);
                         commands.push(Command::Recall { id: of, from, to: Some(span.last) });
                     }
                 }
             }
         }
-        commands.into_iter().for_each(|command| self.command(of, command));
+        commands.into_iter().for_each(|command| self.command(of, command, now));
         for (id, key, first, newest) in too_old {
             self.refuse_too_old(id, key, of, first, newest, now);
         }
@@ -126,6 +127,16 @@ impl Fanout {
                 client.joins.push_back((key, of));
                 self.pump_joins(id, now);
             }
+        }
+    }
+
+    /// How many closed windows of a series can be given: of a derived one not more than its minutes
+    /// can be asked for.
+    fn kept_windows(&self, of: InstrumentId) -> usize {
+        let kept = self.config.history_candles;
+        match self.hub.base(of) {
+            Some(_) => kept.min(derived_windows_max(self.hub.instrument(of).interval)),
+            None => kept,
         }
     }
 
@@ -140,7 +151,7 @@ impl Fanout {
         now: Now,
     ) {
         let Instrument { market, interval, symbol } = self.hub.instrument(of).clone();
-        let kept = self.config.history_candles;
+        let kept = self.kept_windows(of);
         let kept_ms = i64::try_from(kept).unwrap_or(i64::MAX).saturating_mul(interval.ms());
         let since = UnixMs(newest.0.saturating_sub(kept_ms));
         let message = format!(

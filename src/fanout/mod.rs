@@ -7,6 +7,7 @@
 
 mod client;
 mod clients;
+mod derive;
 mod encode;
 mod history;
 mod hub;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now};
-use crate::market::{Instrument, InstrumentId, Market, Settled};
+use crate::market::{Folded, Instrument, InstrumentId, Market, Settled};
 use crate::messages::{Command, FeedEvent, MarketEvent, Notice, Severity};
 use crate::metrics::FanoutMetrics;
 
@@ -129,6 +130,8 @@ pub struct Fanout {
     /// Reused: one message's JSON, and the same as a frame.
     payload: Vec<u8>,
     frame: Vec<u8>,
+    /// Reused: what one event of minutes makes of a derived series.
+    folded: Vec<Folded>,
     is_draining: bool,
 }
 
@@ -137,7 +140,7 @@ impl Fanout {
     ///
     /// # Panics
     /// If `config` has no shard.
-    pub fn new(config: FanoutConfig, metrics: Arc<FanoutMetrics>, _now: Now) -> Self {
+    pub fn new(config: FanoutConfig, metrics: Arc<FanoutMetrics>, now: Now) -> Self {
         assert!(config.shards > 0, "somebody has to stream the instruments");
         let mut fanout = Self {
             config,
@@ -153,11 +156,12 @@ impl Fanout {
             slow: Vec::new(),
             payload: Vec::new(),
             frame: Vec::new(),
+            folded: Vec::new(),
             is_draining: false,
         };
         for instrument in std::mem::take(&mut fanout.config.preload) {
             match fanout.hub.intern(&instrument) {
-                Ok(id) if fanout.hub.preload(id) => fanout.command_subscribe(id),
+                Ok(id) if fanout.hub.preload(id) => fanout.command_subscribe(id, now),
                 Ok(_) => {}
                 Err(_) => {
                     fanout.notice(Severity::Error, format!("no room to preload {instrument}"))
@@ -186,7 +190,7 @@ impl Fanout {
             MarketEvent::RecallEnd { instrument, from, through } => {
                 let Some(stream) = self.hub.stream(*instrument) else { return };
                 if stream.is_live() {
-                    stream.recalls.pop_front();
+                    stream.recalls.end();
                     stream.history.told(*through);
                     self.further_joins(*instrument, Some((*from, *through)), now);
                 }
@@ -197,6 +201,10 @@ impl Fanout {
                 }
             }
         }
+        let instrument = event.instrument();
+        if self.hub.has_derived(instrument) {
+            self.derive(instrument, event, now);
+        }
     }
 
     /// A shard's word about a subscription.
@@ -206,11 +214,13 @@ impl Fanout {
                 self.reject(instrument, &message, &exchange_message, now);
             }
             FeedEvent::SessionLost { market, instruments, why } => {
+                let instruments = self.hub.with_derived(instruments);
                 self.hub.set_lost(&instruments, true);
                 let message = format!("the connection to {market} is lost: {why}");
                 self.tell_session("session_lost", &message, market, &instruments, now);
             }
             FeedEvent::SessionBack { market, instruments } => {
+                let instruments = self.hub.with_derived(instruments);
                 self.hub.set_lost(&instruments, false);
                 let message = format!("the connection to {market} is back");
                 self.tell_session("session_back", &message, market, &instruments, now);
@@ -229,7 +239,7 @@ impl Fanout {
                 Timer::Client(id) => self.client_timeout(id, now),
                 Timer::Linger(id) => {
                     if self.hub.end_linger(id, now) {
-                        self.command(id, Command::Unsubscribe { id });
+                        self.command(id, Command::Unsubscribe { id }, now);
                     }
                 }
             }
@@ -288,7 +298,10 @@ impl Fanout {
         self.clients.len()
     }
 
-    fn command(&mut self, id: InstrumentId, command: Command) {
+    fn command(&mut self, id: InstrumentId, command: Command, now: Now) {
+        if let Some(base) = self.hub.base(id) {
+            return self.command_derived(id, base, &command, now);
+        }
         let instrument = self.hub.instrument(id);
         let carriers = self.config.carriers[instrument.market.index()];
         let place = usize::try_from(instrument.stable_hash() % carriers as u64);
@@ -298,9 +311,9 @@ impl Fanout {
         self.outputs.push_back(Output::Command { shard, command });
     }
 
-    fn command_subscribe(&mut self, id: InstrumentId) {
+    fn command_subscribe(&mut self, id: InstrumentId, now: Now) {
         let instrument = self.hub.instrument(id).clone();
-        self.command(id, Command::Subscribe { id, instrument });
+        self.command(id, Command::Subscribe { id, instrument }, now);
     }
 
     fn notice(&mut self, severity: Severity, text: String) {

@@ -45,6 +45,8 @@ pub(super) struct Wanted {
     pub(super) market: Market,
     /// The length of the candles.
     pub(super) interval: Interval,
+    /// Who makes them.
+    pub(super) origin: Origin,
     /// Canonical, each once, in the order given, at least one.
     pub(super) symbols: Vec<String>,
     /// Quotes until the subscription ends; 0: without end.
@@ -53,6 +55,15 @@ pub(super) struct Wanted {
     pub(super) closed_only: bool,
     /// What is wanted of the time before.
     pub(super) past: Option<Past>,
+}
+
+/// Who makes the candles of a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The exchange.
+    Exchange,
+    /// We, of the exchange's closed minutes.
+    Derived,
 }
 
 /// Closed candles that are to come first.
@@ -148,6 +159,10 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         };
         let symbols = read_symbols(market, symbols)?;
         let interval = self.interval.as_ref().map_or(Ok(Interval::default()), read_interval)?;
+        let origin = match interval {
+            Interval::M1 => Origin::Exchange,
+            _ => Origin::Derived,
+        };
         let past = self.past()?;
         let limit = self.limit.as_ref().map_or(Ok(0), read_limit)?;
         let closed_only = match &self.closed_only {
@@ -156,7 +171,7 @@ impl<'tape, 'text> Fields<'tape, 'text> {
                 value.as_bool().ok_or_else(|| wrong_type("closed_only", "true or false"))?
             }
         };
-        Ok(Op::Subscribe(Wanted { market, interval, symbols, limit, closed_only, past }))
+        Ok(Op::Subscribe(Wanted { market, interval, origin, symbols, limit, closed_only, past }))
     }
 
     fn unsubscribe(&self) -> Result<Op, Box<Refusal>> {

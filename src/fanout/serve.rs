@@ -10,13 +10,14 @@ use crate::messages::Command;
 use crate::wire::write_text_frame;
 
 use super::client::{Phase, Subscription};
+use super::derive::derived_windows_max;
 use super::hub::{ANY_WINDOW, Interest};
 use super::join::Join;
 use super::protocol::{
     ListWriter, Refusal, Shown, write_error, write_notice, write_pong, write_subscribed,
     write_unsubscribed,
 };
-use super::request::{self, Op, Past, Request, Wanted};
+use super::request::{self, Op, Origin, Past, Request, Wanted};
 use super::{ClientId, Fanout, Timer};
 
 impl Fanout {
@@ -83,7 +84,7 @@ impl Fanout {
         write_subscribed(&mut self.payload, &shown, subscription.id.as_deref());
         self.send_payload(id);
         let past = wanted.past;
-        let Some(key) = self.add_subscription(id, subscription, past.is_some()) else {
+        let Some(key) = self.add_subscription(id, subscription, past.is_some(), now) else {
             return Ok(());
         };
         for instrument in instruments {
@@ -100,11 +101,22 @@ impl Fanout {
     /// Refuses more than is kept.
     fn check_past(&self, wanted: &Wanted, now: Now) -> Result<(), Box<Refusal>> {
         let kept = self.config.history_candles;
+        let derived_max = derived_windows_max(wanted.interval);
         let refusal = match wanted.past {
             Some(Past::Last(count)) if usize::try_from(count).unwrap_or(usize::MAX) > kept => {
                 let message = format!(
                     "\"history\": {count} candles are more than are kept; ask for at most {kept} \
                      (CONNECTOR_HISTORY_CANDLES)"
+                );
+                Refusal::field("history_too_long", "history", message)
+            }
+            Some(Past::Last(count))
+                if wanted.origin == Origin::Derived && count as usize > derived_max =>
+            {
+                let message = format!(
+                    "\"history\": {count} derived candles of {} need more minutes than are looked \
+                     back at; ask for at most {derived_max}",
+                    wanted.interval.name()
                 );
                 Refusal::field("history_too_long", "history", message)
             }
@@ -123,7 +135,11 @@ impl Fanout {
     fn intern_all(&mut self, wanted: &Wanted) -> Result<Vec<InstrumentId>, Box<Refusal>> {
         let (market, interval) = (wanted.market, wanted.interval);
         let ids = wanted.symbols.iter().map(|symbol| {
-            self.hub.intern(&Instrument { market, symbol: symbol.as_str().into(), interval })
+            let instrument = Instrument { market, symbol: symbol.as_str().into(), interval };
+            match wanted.origin {
+                Origin::Exchange => self.hub.intern(&instrument),
+                Origin::Derived => self.hub.intern_derived(&instrument),
+            }
         });
         ids.collect::<Result<_, _>>().map_err(|_| {
             let message = format!(
@@ -139,6 +155,7 @@ impl Fanout {
         id: ClientId,
         mut subscription: Subscription,
         is_joining: bool,
+        now: Now,
     ) -> Option<u32> {
         let client = self.clients.find(id)?;
         let key = client.next_key;
@@ -163,7 +180,7 @@ impl Fanout {
             let newest = self.hub.stream(instrument).and_then(|stream| stream.history.newest());
             let interest = Interest { first: newest.unwrap_or(ANY_WINDOW), ..interest };
             if self.hub.add(instrument, interest) {
-                self.command_subscribe(instrument);
+                self.command_subscribe(instrument, now);
             }
         }
         Some(key)
@@ -280,11 +297,14 @@ impl Fanout {
     /// The exchange refused an instrument: everybody who wants it is told, and goes on without. A
     /// client that has nothing else is closed with 1008, so that no program waits for ever.
     pub(super) fn reject(&mut self, of: InstrumentId, message: &str, exchange: &str, now: Now) {
+        for derived in self.hub.with_derived(vec![of]).split_off(1) {
+            self.reject(derived, message, exchange, now);
+        }
         let clients = self.hub.reject(of);
         let Some(_) = self.hub.stream(of) else { return };
         let Instrument { market, symbol, .. } = self.hub.instrument(of).clone();
         // The refusal may have crossed a new Subscribe: then the shard streams it for nobody.
-        self.command(of, Command::Unsubscribe { id: of });
+        self.command(of, Command::Unsubscribe { id: of }, now);
         let exchange_message = (!exchange.is_empty()).then(|| exchange.to_owned());
         let refusal = Refusal {
             symbols: vec![symbol.to_string()],

@@ -13,7 +13,7 @@ use crate::wire::Event;
 use super::candles::{Way, take_klines};
 use super::placing::Rejection;
 use super::plan::Stream;
-use super::publish::{instrument_of, is_closed};
+use super::publish::is_closed;
 use super::session::Unanswered;
 use super::{Feed, SessionId};
 
@@ -312,7 +312,7 @@ impl Feed {
         let metrics = &self.metrics;
         let depth = |stream: &Stream| metrics.market(stream.instrument.market);
         if let Some(event) = self.queue.pop_ready() {
-            if let Some(stream) = self.streams.stream(instrument_of(&event)) {
+            if let Some(stream) = self.streams.stream(event.instrument()) {
                 let metrics = depth(stream);
                 match is_closed(&event) {
                     true => metrics.closed_queue_depth.add(-1),

@@ -73,7 +73,7 @@ impl PublishQueue {
 
     /// Whose event is next.
     pub(super) fn next_instrument(&self) -> Option<InstrumentId> {
-        self.ready.front().map(instrument_of).or_else(|| self.conflated.front().copied())
+        self.ready.front().map(MarketEvent::instrument).or_else(|| self.conflated.front().copied())
     }
 
     /// Makes room for one conflated candle of each of `count` instruments.
@@ -85,17 +85,6 @@ impl PublishQueue {
 /// Whether an event counts towards the bound of closed candles.
 pub(super) fn is_closed(event: &MarketEvent) -> bool {
     !matches!(event, MarketEvent::Candle(CandleUpdate { final_by: None, .. }))
-}
-
-/// Whose event it is.
-pub(super) fn instrument_of(event: &MarketEvent) -> InstrumentId {
-    let (MarketEvent::Candle(CandleUpdate { instrument, .. })
-    | MarketEvent::Recalled(CandleUpdate { instrument, .. })
-    | MarketEvent::Begin { instrument }
-    | MarketEvent::Empty { instrument, .. }
-    | MarketEvent::RecallEnd { instrument, .. }
-    | MarketEvent::Gap { instrument, .. }) = event;
-    *instrument
 }
 
 /// The shortest closed push of any venue has more bytes, even with a gap before it.

@@ -166,7 +166,20 @@ impl Interval {
     ];
 
     /// Every interval that clients may ask for.
-    pub const SERVED: [Self; 1] = [Self::M1];
+    pub const SERVED: [Self; 12] = [
+        Self::M1,
+        Self::M3,
+        Self::M5,
+        Self::M15,
+        Self::M30,
+        Self::H1,
+        Self::H2,
+        Self::H4,
+        Self::H6,
+        Self::H8,
+        Self::H12,
+        Self::D1,
+    ];
 
     /// The spelling that clients and most exchanges use.
     pub fn name(self) -> &'static str {

@@ -308,6 +308,8 @@ impl InstrumentId {
 pub struct InstrumentTable {
     instruments: Vec<Instrument>,
     ids: HashMap<Instrument, InstrumentId>,
+    /// Those whose candles are made here.
+    derived_ids: HashMap<Instrument, InstrumentId>,
     capacity: usize,
 }
 
@@ -318,20 +320,40 @@ pub struct TableFull;
 impl InstrumentTable {
     /// A table of at most `capacity` instruments.
     pub fn new(capacity: usize) -> Self {
-        Self { instruments: Vec::new(), ids: HashMap::new(), capacity }
+        let (ids, derived_ids) = (HashMap::new(), HashMap::new());
+        Self { instruments: Vec::new(), ids, derived_ids, capacity }
     }
 
-    /// The id of `instrument`, which is added if it is new.
+    /// The id of the exchange's own candles of `instrument`, which is added if it is new.
     pub fn intern(&mut self, instrument: &Instrument) -> Result<InstrumentId, TableFull> {
-        if let Some(&id) = self.ids.get(instrument) {
-            return Ok(id);
+        match self.ids.get(instrument) {
+            Some(&id) => Ok(id),
+            None => {
+                let id = self.add(instrument)?;
+                self.ids.insert(instrument.clone(), id);
+                Ok(id)
+            }
         }
+    }
+
+    /// The id of candles of `instrument` that are made here, which is added if it is new.
+    pub fn intern_derived(&mut self, instrument: &Instrument) -> Result<InstrumentId, TableFull> {
+        match self.derived_ids.get(instrument) {
+            Some(&id) => Ok(id),
+            None => {
+                let id = self.add(instrument)?;
+                self.derived_ids.insert(instrument.clone(), id);
+                Ok(id)
+            }
+        }
+    }
+
+    fn add(&mut self, instrument: &Instrument) -> Result<InstrumentId, TableFull> {
         if self.instruments.len() >= self.capacity {
             return Err(TableFull);
         }
         let id = InstrumentId(u32::try_from(self.instruments.len()).map_err(|_| TableFull)?);
         self.instruments.push(instrument.clone());
-        self.ids.insert(instrument.clone(), id);
         Ok(id)
     }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod closing;
+mod derived;
 mod hostile;
 mod past;
 mod requests;

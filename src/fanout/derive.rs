@@ -1,0 +1,304 @@
+//! Longer candles derived from minutes: what a shard is to the exchange's own series, this is to them.
+//! Owns which derived series hang on which series of minutes, and how their past is asked for in
+//! minutes; how minutes become longer candles is [`Fold`]'s.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::clock::{Now, UnixMs};
+use crate::limits::FOLD_MINUTES_MAX;
+use crate::market::fold::fold_whole;
+use crate::market::{Fold, Folded, InstrumentId, Interval, Settled, Span};
+use crate::messages::{Command, MarketEvent, RecallFrom};
+
+use super::{Fanout, Timer};
+
+/// A derived series while it is streamed.
+#[derive(Debug)]
+pub(super) struct Derivation {
+    fold: Fold,
+    interval: Interval,
+    /// What its subscriptions want of the past, the oldest wish first.
+    recalls: VecDeque<Recall>,
+}
+
+/// Windows that are wanted, until their minutes have come.
+#[derive(Debug)]
+struct Recall {
+    from: RecallFrom,
+    to: Option<UnixMs>,
+    /// The recall of minutes that it waits for, counted in its series.
+    ticket: u64,
+    minutes: BTreeMap<i64, Settled>,
+}
+
+impl Recall {
+    /// Keeps a minute; what was asked for does not replace what was published.
+    fn keep(&mut self, settled: &Settled, is_recalled: bool) {
+        let minute = settled.open_time().0;
+        if !is_recalled || !self.minutes.contains_key(&minute) {
+            self.minutes.insert(minute, *settled);
+        }
+    }
+}
+
+/// As many windows of a derived series as its past may have.
+pub(super) fn derived_windows_max(interval: Interval) -> usize {
+    FOLD_MINUTES_MAX / interval.minutes().max(1)
+}
+
+impl Fanout {
+    /// What a shard would be told about a series of its own.
+    pub(super) fn command_derived(
+        &mut self,
+        id: InstrumentId,
+        base: InstrumentId,
+        command: &Command,
+        now: Now,
+    ) {
+        match command {
+            Command::Subscribe { .. } => self.attach(id, base, now),
+            Command::Unsubscribe { .. } => self.detach(id, base, now),
+            Command::Recall { from, to, .. } => {
+                self.recall_minutes(id, base, (*from, *to), now);
+                self.end_derived_recalls(id, base, now);
+            }
+            Command::Stop => {}
+        }
+    }
+
+    /// From now on the minutes of `base` are folded into `id`; those of its window that are known
+    /// already at once, and the others are asked for.
+    fn attach(&mut self, id: InstrumentId, base: InstrumentId, now: Now) {
+        let interval = self.hub.instrument(id).interval;
+        if self.hub.hang(id, base) {
+            self.command_subscribe(base, now);
+        }
+        let mut fold = Fold::new(id, interval);
+        let mut out = std::mem::take(&mut self.folded);
+        let Some(minutes) = self.hub.stream(base) else { return };
+        let mut wanted = (RecallFrom::Last(count(interval)), None);
+        let mut is_asked = true;
+        if let Some(newest) = minutes.history.newest() {
+            fold.begin(newest);
+            let window = fold.running_window().unwrap_or(newest);
+            let span = Span::new(window, newest);
+            for settled in span.into_iter().flat_map(|span| minutes.history.known(span)) {
+                fold.recalled(settled, now.mono, &mut out);
+            }
+            let absent = span.map_or_else(Vec::new, |it| minutes.history.absent(it, Interval::M1));
+            match (absent.first(), absent.last()) {
+                (Some(first), Some(last)) => {
+                    wanted = (RecallFrom::Window(first.first), Some(last.last));
+                }
+                _ => is_asked = false,
+            }
+        }
+        if let Some(latest) = minutes.latest(now).filter(|latest| !latest.is_closed()) {
+            fold.open(&latest, &mut out);
+        }
+        // It is the newest candle of the new stream, and no news yet.
+        let newest = out.drain(..).rev().find_map(|folded| match folded {
+            Folded::Candle(update) => Some(update),
+            Folded::Empty { .. } | Folded::Gap { .. } => None,
+        });
+        self.folded = out;
+        if is_asked {
+            self.ask_minutes(base, wanted, now);
+        }
+        let Some(stream) = self.hub.stream(id) else { return };
+        stream.start();
+        stream.derivation = Some(Box::new(Derivation { fold, interval, recalls: VecDeque::new() }));
+        if let Some(newest) = newest {
+            stream.take(&newest);
+        }
+    }
+
+    /// `id` is no longer made; its minutes may be wanted by nobody then.
+    fn detach(&mut self, id: InstrumentId, base: InstrumentId, now: Now) {
+        if let Some(stream) = self.hub.stream(id) {
+            stream.derivation = None;
+        }
+        if let Some(until) = self.hub.unhang(id, base, now) {
+            self.timers.push(std::cmp::Reverse((until, Timer::Linger(base))));
+        }
+    }
+
+    /// Asks for the minutes of windows of the past. Returns the ticket to wait for.
+    fn ask_minutes(
+        &mut self,
+        base: InstrumentId,
+        (from, to): (RecallFrom, Option<UnixMs>),
+        now: Now,
+    ) -> u64 {
+        let span = match (from, to) {
+            (RecallFrom::Window(first), Some(last)) => Span::new(first, last),
+            _ => None,
+        };
+        let ticket = self.hub.stream(base).map_or(0, |minutes| minutes.recalls.ask(span));
+        self.command(base, Command::Recall { id: base, from, to }, now);
+        ticket
+    }
+
+    fn recall_minutes(
+        &mut self,
+        id: InstrumentId,
+        base: InstrumentId,
+        (from, to): (RecallFrom, Option<UnixMs>),
+        now: Now,
+    ) {
+        let interval = self.hub.instrument(id).interval;
+        let Some(minutes) = self.hub.stream(base) else { return };
+        let mut recall = Recall { from, to, ticket: 0, minutes: BTreeMap::new() };
+        recall.ticket = match minutes.history.newest() {
+            None => {
+                let from = match from {
+                    RecallFrom::Last(windows) => {
+                        RecallFrom::Last(windows.saturating_add(1).saturating_mul(count(interval)))
+                    }
+                    RecallFrom::Window(first) => RecallFrom::Window(first),
+                };
+                self.ask_minutes(base, (from, None), now)
+            }
+            Some(newest) => {
+                let windows = past_windows(&recall, interval, newest);
+                let last = UnixMs(windows.1.0 + interval.ms() - Interval::M1.ms());
+                let span = Span::new(windows.0, last);
+                let known = span.into_iter().flat_map(|span| minutes.history.known(span));
+                known.for_each(|settled| recall.keep(settled, false));
+                let absent =
+                    span.map_or_else(Vec::new, |span| minutes.history.absent(span, Interval::M1));
+                match (absent.first(), absent.last()) {
+                    (Some(first), Some(last)) => {
+                        let wanted = (RecallFrom::Window(first.first), Some(last.last));
+                        self.ask_minutes(base, wanted, now)
+                    }
+                    _ => 0,
+                }
+            }
+        };
+        if let Some(derivation) = self.hub.derivation(id) {
+            derivation.recalls.push_back(recall);
+        }
+    }
+
+    /// Hands out the windows whose minutes have come.
+    fn end_derived_recalls(&mut self, id: InstrumentId, base: InstrumentId, now: Now) {
+        loop {
+            let Some(minutes) = self.hub.stream(base) else { return };
+            let (ended, newest) = (minutes.recalls.ended(), minutes.history.newest());
+            let Some(derivation) = self.hub.derivation(id) else { return };
+            let is_due = derivation.recalls.front().is_some_and(|recall| recall.ticket <= ended);
+            let (true, Some(newest)) = (is_due, newest) else { return };
+            let interval = derivation.interval;
+            let Some(recall) = derivation.recalls.pop_front() else { return };
+            let (first, last) = past_windows(&recall, interval, newest);
+            let minute = |at: UnixMs| recall.minutes.get(&at.0).copied();
+            let mut window = first;
+            while window <= last {
+                match fold_whole(id, interval, window, now.mono, minute) {
+                    None => {}
+                    Some(Settled::Candle(update)) => {
+                        self.handle_market(&MarketEvent::Recalled(update), now);
+                    }
+                    Some(Settled::Empty { open_time }) => {
+                        let empty =
+                            MarketEvent::Empty { instrument: id, open_time, is_recalled: true };
+                        self.handle_market(&empty, now);
+                    }
+                }
+                window = UnixMs(window.0 + interval.ms());
+            }
+            let through = last.max(UnixMs(first.0 - interval.ms()));
+            let end = MarketEvent::RecallEnd { instrument: id, from: first, through };
+            self.handle_market(&end, now);
+        }
+    }
+
+    /// What happened to a series is folded into those that are derived from it.
+    pub(super) fn derive(&mut self, base: InstrumentId, event: &MarketEvent, now: Now) {
+        let Some(minutes) = self.hub.stream(base).filter(|stream| stream.is_live()) else { return };
+        let newest = minutes.history.newest();
+        for at in 0.. {
+            let Some(id) = self.hub.hanging(base, at) else { return };
+            let mut out = std::mem::take(&mut self.folded);
+            if let Some(derivation) = self.hub.derivation(id) {
+                derivation.take(event, newest, now, &mut out);
+            }
+            for folded in out.drain(..) {
+                self.handle_market(&published(id, folded), now);
+            }
+            self.folded = out;
+            if matches!(event, MarketEvent::RecallEnd { .. }) {
+                self.end_derived_recalls(id, base, now);
+            }
+        }
+    }
+}
+
+impl Derivation {
+    /// One event of the minutes. `newest`: the newest minute of which anything was told.
+    fn take(
+        &mut self,
+        event: &MarketEvent,
+        newest: Option<UnixMs>,
+        now: Now,
+        out: &mut Vec<Folded>,
+    ) {
+        let fold = &mut self.fold;
+        let (settled, is_recalled) = match event {
+            MarketEvent::Candle(update) if !update.is_closed() => return fold.open(update, out),
+            MarketEvent::Gap { first_missing, missing, .. } => {
+                return fold.missing(*first_missing, *missing, now.mono, out);
+            }
+            MarketEvent::RecallEnd { .. } => {
+                return newest.into_iter().for_each(|newest| fold.begin(newest));
+            }
+            MarketEvent::Begin { .. } => return,
+            MarketEvent::Candle(update) => {
+                fold.closed(update, out);
+                (Settled::Candle(*update), false)
+            }
+            MarketEvent::Empty { open_time, is_recalled: false, .. } => {
+                fold.empty(*open_time, now.mono, out);
+                (Settled::Empty { open_time: *open_time }, false)
+            }
+            MarketEvent::Recalled(update) => (Settled::Candle(*update), true),
+            MarketEvent::Empty { open_time, .. } => {
+                (Settled::Empty { open_time: *open_time }, true)
+            }
+        };
+        if is_recalled {
+            fold.recalled(&settled, now.mono, out);
+        }
+        self.recalls.iter_mut().for_each(|recall| recall.keep(&settled, is_recalled));
+    }
+}
+
+/// The first and the last window of a wish. `newest`: the newest minute that is past.
+fn past_windows(recall: &Recall, interval: Interval, newest: UnixMs) -> (UnixMs, UnixMs) {
+    let running = interval.open_time(UnixMs(newest.0 + Interval::M1.ms()));
+    let end = UnixMs(running.0 - interval.ms());
+    let last = recall.to.map_or(end, |to| to.min(end));
+    let first = match recall.from {
+        RecallFrom::Window(first) => first,
+        RecallFrom::Last(windows) => UnixMs(last.0 - (i64::from(windows) - 1) * interval.ms()),
+    };
+    (first, last)
+}
+
+fn published(instrument: InstrumentId, folded: Folded) -> MarketEvent {
+    match folded {
+        Folded::Candle(update) => MarketEvent::Candle(update),
+        Folded::Empty { open_time } => {
+            MarketEvent::Empty { instrument, open_time, is_recalled: false }
+        }
+        Folded::Gap { first, count } => {
+            MarketEvent::Gap { instrument, first_missing: first, missing: count }
+        }
+    }
+}
+
+/// Minutes of a window.
+fn count(interval: Interval) -> u32 {
+    u32::try_from(interval.minutes()).unwrap_or(u32::MAX)
+}
