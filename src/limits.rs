@@ -66,6 +66,15 @@ pub const VENUE_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// newest candles reach.
 pub const REPAIR_WINDOWS_MAX: i64 = 1_440;
 
+/// How long the last series of a market is waited for after the first has closed its window. Reached:
+/// the `mark` names those that are absent. Source: REST looks at a window 5 s after its end.
+pub const MARK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Absent series that a `mark` names; the others are counted. Source: a symbol and its reason have up
+/// to 130 bytes, escaped.
+pub const MARK_ABSENT_MAX: usize = 400;
+const _: () = assert!(MARK_ABSENT_MAX * (2 * SYMBOL_BYTES_MAX + 20) <= SERVER_MESSAGE_BYTES_MAX);
+
 /// Minutes of a candle that is derived from minutes at most, and minutes that are looked back at for
 /// its past. Longer intervals are the exchange's own or not to be had. Source: as far as minutes are
 /// repaired.

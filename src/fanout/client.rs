@@ -12,7 +12,9 @@ use crate::market::{InstrumentId, Interval, Market};
 use crate::wire::Connection;
 
 use super::hub::Interest;
+use super::marks::Together;
 use super::outbox::{Class, FrameMeta, Outbox};
+use super::request::Origin;
 use super::{ClientId, FanoutConfig};
 
 /// Where a client stands.
@@ -78,6 +80,10 @@ pub(super) struct Subscription {
     pub(super) remaining: u64,
     /// Open candles are left out.
     pub(super) closed_only: bool,
+    /// Who makes the candles.
+    pub(super) origin: Origin,
+    /// The ends of intervals are told.
+    pub(super) mark: bool,
     /// Instruments without a quote so far.
     pub(super) unquoted: usize,
 }
@@ -86,6 +92,11 @@ impl Subscription {
     /// Whether its limit is reached.
     pub(super) fn is_exhausted(&self) -> bool {
         self.limit > 0 && self.remaining == 0
+    }
+
+    /// The series that end together with its own.
+    pub(super) fn together(&self) -> Together {
+        Together { market: self.market, interval: self.interval, origin: self.origin }
     }
 
     fn satisfies(&self, due: Due) -> bool {

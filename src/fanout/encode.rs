@@ -239,7 +239,8 @@ pub(super) fn write_unsigned(out: &mut Vec<u8>, before: &[u8], mut value: u64) {
     out.extend_from_slice(&digits[start..]);
 }
 
-fn write_signed(out: &mut Vec<u8>, before: &[u8], value: i64) {
+/// The same of a number that may be below zero.
+pub(super) fn write_signed(out: &mut Vec<u8>, before: &[u8], value: i64) {
     out.extend_from_slice(before);
     write_unsigned(out, if value < 0 { b"-" } else { b"" }, value.unsigned_abs());
 }

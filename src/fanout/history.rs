@@ -23,9 +23,11 @@ impl History {
         self.newest
     }
 
-    /// Everything up to this window was told, in some way.
-    pub(super) fn told(&mut self, open_time: UnixMs) {
+    /// Everything up to this window was told, in some way. Whether that is news.
+    pub(super) fn told(&mut self, open_time: UnixMs) -> bool {
+        let is_newer = self.newest < Some(open_time);
         self.newest = self.newest.max(Some(open_time));
+        is_newer
     }
 
     /// Keeps a window, or its newer revision. Returns the candle that it replaces.
@@ -64,6 +66,11 @@ impl History {
         }
         absent.extend(Span::new(expected, span.last));
         absent
+    }
+
+    /// What is known of one window.
+    pub(super) fn at(&self, open_time: UnixMs) -> Option<&Settled> {
+        self.find(open_time).ok().map(|at| &self.slots[at])
     }
 
     /// What is known of `span`, ascending.

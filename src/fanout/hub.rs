@@ -7,12 +7,15 @@ use std::ops::Range;
 use crate::clock::{MonoNs, Now, UnixMs};
 use crate::limits::{INSTRUMENTS_MAX, UNSUBSCRIBE_LINGER};
 use crate::market::instrument::TableFull;
-use crate::market::{CandleUpdate, Instrument, InstrumentId, InstrumentTable, Interval, Span};
+use crate::market::{
+    CandleUpdate, Instrument, InstrumentId, InstrumentTable, Interval, Market, Span,
+};
 
 use super::derive::Derivation;
 use super::encode::Labels;
 use super::history::History;
 use super::join::Join;
+use super::marks::Together;
 use super::outbox::{Class, FrameMeta};
 use super::request::Origin;
 
@@ -148,6 +151,16 @@ impl Stream {
     /// Whether anybody is to be told.
     pub(super) fn is_wanted(&self) -> bool {
         !self.interests.is_empty()
+    }
+
+    /// Who makes its candles.
+    pub(super) fn origin(&self) -> Origin {
+        self.base.map_or(Origin::Exchange, |_| Origin::Derived)
+    }
+
+    /// Whether its session is lost.
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost
     }
 
     /// The interests of one client.
@@ -291,6 +304,41 @@ impl Hub {
     /// Whether any series is derived from this one now.
     pub(super) fn has_derived(&self, id: InstrumentId) -> bool {
         self.streams.get(id.index()).is_some_and(|stream| !stream.derived.is_empty())
+    }
+
+    /// The series that end together with this one.
+    pub(super) fn together(&self, id: InstrumentId) -> Option<Together> {
+        let origin = self.streams.get(id.index())?.origin();
+        let Instrument { market, interval, .. } = *self.table.instrument(id);
+        Some(Together { market, interval, origin })
+    }
+
+    /// The live series that end together, of which anything was told yet, with their symbols.
+    pub(super) fn of_together(&self, of: Together) -> impl Iterator<Item = (&str, &Stream)> {
+        let all = self.streams.iter().enumerate().filter(move |(at, stream)| {
+            let instrument = &self.table.all()[*at];
+            (instrument.market, instrument.interval, stream.origin())
+                == (of.market, of.interval, of.origin)
+        });
+        let live = all.filter(|(_, stream)| stream.is_live() && stream.history.newest().is_some());
+        live.map(|(at, stream)| (&*self.table.all()[at].symbol, stream))
+    }
+
+    /// How many of them are not told up to this window.
+    pub(super) fn count_behind(&self, of: Together, open_time: UnixMs) -> usize {
+        let behind = |(_, stream): &(&str, &Stream)| stream.history.newest() < Some(open_time);
+        self.of_together(of).filter(behind).count()
+    }
+
+    /// The symbols whose minutes, or whose own candles of `interval`, are streamed.
+    pub(super) fn streaming(&self, market: Market, interval: Interval) -> Vec<String> {
+        let is_on = |stream: &Stream| stream.upstream != Upstream::Off && stream.base.is_none();
+        let all = self.table.all().iter().zip(&self.streams);
+        all.filter(|(one, stream)| {
+            (one.market, one.interval) == (market, interval) && is_on(stream)
+        })
+        .map(|(one, _)| one.symbol.to_string())
+        .collect()
     }
 
     /// One after the other the series derived from `base`.

@@ -13,6 +13,7 @@ mod history;
 mod hub;
 mod join;
 mod lifecycle;
+mod marks;
 mod outbox;
 mod protocol;
 mod publish;
@@ -31,6 +32,7 @@ use crate::metrics::FanoutMetrics;
 
 use clients::Clients;
 use hub::Hub;
+use marks::Marks;
 use outbox::FramePool;
 
 /// What is configurable about the fan-out.
@@ -107,6 +109,7 @@ pub enum Output {
 enum Timer {
     Client(ClientId),
     Linger(InstrumentId),
+    Marks,
 }
 
 /// The fan-out engine.
@@ -116,6 +119,7 @@ pub struct Fanout {
     hub: Hub,
     clients: Clients,
     frames: FramePool,
+    marks: Marks,
     /// Earliest first. An entry may be outdated: a client's own deadline decides when it is due.
     timers: BinaryHeap<Reverse<(MonoNs, Timer)>>,
     outputs: VecDeque<Output>,
@@ -148,6 +152,7 @@ impl Fanout {
             hub: Hub::new(),
             clients: Clients::default(),
             frames: FramePool::default(),
+            marks: Marks::default(),
             timers: BinaryHeap::new(),
             outputs: VecDeque::new(),
             publications: 0,
@@ -237,6 +242,7 @@ impl Fanout {
             self.timers.pop();
             match timer {
                 Timer::Client(id) => self.client_timeout(id, now),
+                Timer::Marks => self.marks_timeout(now),
                 Timer::Linger(id) => {
                     if self.hub.end_linger(id, now) {
                         self.command(id, Command::Unsubscribe { id }, now);

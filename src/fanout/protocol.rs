@@ -1,11 +1,13 @@
 //! Answers to clients as JSON: `subscribed`, `unsubscribed`, `list`, `pong`, `notice`, `error`.
 //! Owns their fields and that none exceeds what one message may have; sends nothing.
 
-use crate::clock::{Now, RFC3339_BYTES, write_rfc3339};
+use crate::clock::{Now, RFC3339_BYTES, UnixMs, write_rfc3339};
 use crate::limits::{CLIENT_MESSAGE_BYTES_MAX, SERVER_MESSAGE_BYTES_MAX, SYMBOL_BYTES_MAX};
 use crate::market::{Interval, Market, Span};
 
-use super::encode::{write_string, write_unsigned};
+use super::encode::{write_signed, write_string, write_unsigned};
+use super::marks::Together;
+use super::request::Origin;
 
 /// Why a client's request is not served, or what it has to know about a subscription.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,6 +66,10 @@ pub(super) struct Shown<'a> {
     pub(super) remaining: Option<u64>,
     /// Whether open candles are left out.
     pub(super) closed_only: bool,
+    /// Who makes the candles.
+    pub(super) origin: Origin,
+    /// Whether the ends of intervals are told.
+    pub(super) mark: bool,
 }
 
 /// Appends an `error`.
@@ -172,6 +178,51 @@ pub(super) fn write_notice(
     write_end(out, None);
 }
 
+/// How a window ended in a market.
+#[derive(Debug)]
+pub(super) struct Mark<'a> {
+    /// The window.
+    pub(super) open_time: UnixMs,
+    /// Series that closed with a candle.
+    pub(super) closed: u64,
+    /// Series without a trade.
+    pub(super) empty: u64,
+    /// Symbols of which neither is known, and why; not more than one message may name.
+    pub(super) absent: Vec<(&'a str, &'static str)>,
+    /// How many there are.
+    pub(super) absent_count: u64,
+}
+
+/// Appends a `mark`.
+pub(super) fn write_mark(out: &mut Vec<u8>, of: Together, mark: &Mark<'_>, now: Now) {
+    out.extend_from_slice(b"{\"type\":\"mark\",\"current_time\":\"");
+    write_current_time(out, now);
+    out.push(b'"');
+    write_field(out, "exchange", Some(of.market.venue().name()));
+    write_field(out, "contract_type", Some(of.market.contract_type().name()));
+    write_field(out, "interval", Some(of.interval.name()));
+    write_field(out, "source", Some(of.origin.name()));
+    for (name, value) in [
+        ("open_time", mark.open_time.0),
+        ("close_time", of.interval.close_time(mark.open_time).0),
+        ("seq", of.interval.seq(mark.open_time)),
+    ] {
+        write_signed(out, format!(",\"{name}\":").as_bytes(), value);
+    }
+    write_unsigned(out, b",\"closed\":", mark.closed);
+    write_unsigned(out, b",\"empty\":", mark.empty);
+    write_unsigned(out, b",\"absent_count\":", mark.absent_count);
+    out.extend_from_slice(b",\"absent\":[");
+    for (at, (symbol, reason)) in mark.absent.iter().enumerate() {
+        out.extend_from_slice(if at == 0 { b"{\"symbol\":" } else { b",{\"symbol\":" });
+        write_string(out, symbol);
+        write_field(out, "reason", Some(reason));
+        out.push(b'}');
+    }
+    out.push(b']');
+    write_end(out, None);
+}
+
 /// Begins with a comma.
 fn write_shown(out: &mut Vec<u8>, shown: &Shown<'_>, symbols_bytes_max: usize) {
     write_field(out, "exchange", Some(shown.market.venue().name()));
@@ -187,6 +238,10 @@ fn write_shown(out: &mut Vec<u8>, shown: &Shown<'_>, symbols_bytes_max: usize) {
     } else {
         b",\"closed_only\":false"
     });
+    write_field(out, "source", Some(shown.origin.name()));
+    if shown.mark {
+        out.extend_from_slice(b",\"mark\":true");
+    }
 }
 
 /// As many of `symbols` as fit into `bytes_max`; the others are counted in `symbols_omitted`.
@@ -289,7 +344,16 @@ mod tests {
 
     fn shown<'a>(symbols: &'a [&'a str]) -> Shown<'a> {
         let interval = Interval::M1;
-        Shown { market: spot(), interval, symbols, limit: 3, remaining: None, closed_only: false }
+        Shown {
+            market: spot(),
+            interval,
+            symbols,
+            limit: 3,
+            remaining: None,
+            closed_only: false,
+            origin: Origin::Exchange,
+            mark: false,
+        }
     }
 
     #[test]

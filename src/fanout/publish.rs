@@ -3,7 +3,7 @@
 
 use crate::clock::{Now, UnixMs};
 use crate::limits::READY_BYTES_MAX;
-use crate::market::{CandleUpdate, InstrumentId, Settled, Source};
+use crate::market::{Candle, CandleUpdate, InstrumentId, Settled, Source};
 use crate::messages::Severity;
 use crate::wire::write_text_frame;
 
@@ -21,27 +21,32 @@ impl Fanout {
             return;
         }
         let kept_max = self.config.history_candles;
-        let mut replaced = None;
+        let (mut replaced, mut is_end) = (None, false);
         if update.is_closed() {
             replaced = stream.history.put(&settled(update), kept_max);
-            stream.history.told(update.candle.open_time);
+            is_end = stream.history.told(update.candle.open_time);
         }
         if update.source == Source::Ws {
             let hop = now.mono.since(update.received).as_nanos();
             self.metrics.received_to_published.record_ns(u64::try_from(hop).unwrap_or(u64::MAX));
         }
-        if !stream.is_wanted() {
-            return;
+        if stream.is_wanted() {
+            self.write_update(update, replaced.as_ref(), now);
+            self.publish(candle_meta(update, self.publications), now);
         }
-        let meta = candle_meta(update, self.publications);
-        let candle_type = match meta.class {
+        if is_end && !self.marks.is_empty() {
+            self.note_told(update.instrument, update.candle.open_time, now);
+        }
+    }
+
+    fn write_update(&mut self, update: &CandleUpdate, replaced: Option<&Candle>, now: Now) {
+        let Some(stream) = self.hub.stream(update.instrument) else { return };
+        let candle_type = match candle_class(update) {
             Class::Correction => CandleType::Correction,
             Class::Open | Class::Closed | Class::Empty | Class::Gap => CandleType::Quote,
         };
         self.payload.clear();
-        let replaced = replaced.as_ref();
         stream.labels.write_candle(&mut self.payload, candle_type, update, replaced, now);
-        self.publish(meta, now);
     }
 
     /// Publishes a window without trades.
@@ -50,11 +55,14 @@ impl Fanout {
             return;
         };
         stream.history.put(&Settled::Empty { open_time }, self.config.history_candles);
-        stream.history.told(open_time);
+        let is_end = stream.history.told(open_time);
         self.payload.clear();
         stream.labels.write_empty(&mut self.payload, open_time, now);
         let meta = self.told_meta(instrument, Class::Empty, open_time);
         self.publish(meta, now);
+        if is_end && !self.marks.is_empty() {
+            self.note_told(instrument, open_time, now);
+        }
     }
 
     /// Publishes that windows are missing.
@@ -70,11 +78,15 @@ impl Fanout {
         };
         let span_ms = i64::try_from(missing).unwrap_or(i64::MAX).saturating_sub(1);
         let span_ms = span_ms.saturating_mul(stream.labels.interval().ms());
-        stream.history.told(UnixMs(first.0.saturating_add(span_ms)));
+        let last = UnixMs(first.0.saturating_add(span_ms));
+        let is_end = stream.history.told(last);
         self.payload.clear();
         stream.labels.write_gap(&mut self.payload, first, missing, "not_received", now);
         let meta = self.told_meta(instrument, Class::Gap, first);
         self.publish(meta, now);
+        if is_end && !self.marks.is_empty() {
+            self.note_told(instrument, last, now);
+        }
     }
 
     fn told_meta(&self, instrument: InstrumentId, class: Class, open_time: UnixMs) -> FrameMeta {
@@ -296,15 +308,18 @@ impl Fanout {
     }
 }
 
-fn candle_meta(update: &CandleUpdate, serial: u64) -> FrameMeta {
-    let class = match (update.is_closed(), update.revision) {
+fn candle_class(update: &CandleUpdate) -> Class {
+    match (update.is_closed(), update.revision) {
         (false, _) => Class::Open,
         (true, 0) => Class::Closed,
         (true, _) => Class::Correction,
-    };
+    }
+}
+
+fn candle_meta(update: &CandleUpdate, serial: u64) -> FrameMeta {
     FrameMeta {
         instrument: update.instrument,
-        class,
+        class: candle_class(update),
         open_time: update.candle.open_time,
         received: (update.source == Source::Ws).then_some(update.received),
         past_of: None,

@@ -29,6 +29,8 @@ pub(super) enum Op {
     Unsubscribe {
         /// `None`: everything the client has subscribed.
         market: Option<Market>,
+        /// `None`: of any length.
+        interval: Option<Interval>,
         /// Canonical; `None`: every symbol of the market.
         symbols: Option<Vec<String>>,
     },
@@ -47,12 +49,14 @@ pub(super) struct Wanted {
     pub(super) interval: Interval,
     /// Who makes them.
     pub(super) origin: Origin,
-    /// Canonical, each once, in the order given, at least one.
-    pub(super) symbols: Vec<String>,
+    /// Canonical, each once, in the order given, at least one; `None`: all that are streamed.
+    pub(super) symbols: Option<Vec<String>>,
     /// Quotes until the subscription ends; 0: without end.
     pub(super) limit: u64,
     /// Open candles are not wanted.
     pub(super) closed_only: bool,
+    /// The ends of intervals are to be told.
+    pub(super) mark: bool,
     /// What is wanted of the time before.
     pub(super) past: Option<Past>,
 }
@@ -64,6 +68,16 @@ pub(super) enum Origin {
     Exchange,
     /// We, of the exchange's closed minutes.
     Derived,
+}
+
+impl Origin {
+    /// The word for it in requests and answers.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Exchange => "exchange",
+            Self::Derived => "derived",
+        }
+    }
 }
 
 /// Closed candles that are to come first.
@@ -115,6 +129,7 @@ struct Fields<'tape, 'text> {
     history: Option<Value<'tape, 'text>>,
     since: Option<Value<'tape, 'text>>,
     closed_only: Option<Value<'tape, 'text>>,
+    mark: Option<Value<'tape, 'text>>,
 }
 
 impl<'tape, 'text> Fields<'tape, 'text> {
@@ -130,6 +145,7 @@ impl<'tape, 'text> Fields<'tape, 'text> {
             "history" => &mut self.history,
             "since" => &mut self.since,
             "closed_only" => &mut self.closed_only,
+            "mark" => &mut self.mark,
             _ => return,
         };
         *field = if value.is_null() { None } else { Some(value) };
@@ -157,7 +173,10 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         let Some(symbols) = &self.symbols else {
             return Err(missing("symbols", "an array of strings such as [\"BTCUSDT\"]"));
         };
-        let symbols = read_symbols(market, symbols)?;
+        let symbols = match is_all(symbols) {
+            true => None,
+            false => Some(read_symbols(market, symbols)?),
+        };
         let interval = self.interval.as_ref().map_or(Ok(Interval::default()), read_interval)?;
         let origin = match interval {
             Interval::M1 => Origin::Exchange,
@@ -165,25 +184,24 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         };
         let past = self.past()?;
         let limit = self.limit.as_ref().map_or(Ok(0), read_limit)?;
-        let closed_only = match &self.closed_only {
-            None => false,
-            Some(value) => {
-                value.as_bool().ok_or_else(|| wrong_type("closed_only", "true or false"))?
-            }
-        };
-        Ok(Op::Subscribe(Wanted { market, interval, origin, symbols, limit, closed_only, past }))
+        let closed_only = read_bool("closed_only", self.closed_only.as_ref())?;
+        let mark = read_bool("mark", self.mark.as_ref())?;
+        let wanted = Wanted { market, interval, origin, symbols, limit, closed_only, mark, past };
+        Ok(Op::Subscribe(wanted))
     }
 
     fn unsubscribe(&self) -> Result<Op, Box<Refusal>> {
+        let interval = self.interval.as_ref().map(read_interval).transpose()?;
         let Some(exchange) = &self.exchange else {
             if self.contract_type.is_none() && self.symbols.is_none() {
-                return Ok(Op::Unsubscribe { market: None, symbols: None });
+                return Ok(Op::Unsubscribe { market: None, interval, symbols: None });
             }
             return Err(missing("exchange", &format!("allowed: {}", venue_names())));
         };
         let market = self.market(read_venue(exchange)?)?;
-        let symbols = self.symbols.as_ref().map(|value| read_symbols(market, value)).transpose()?;
-        Ok(Op::Unsubscribe { market: Some(market), symbols })
+        let named = self.symbols.as_ref().filter(|value| !is_all(value));
+        let symbols = named.map(|value| read_symbols(market, value)).transpose()?;
+        Ok(Op::Unsubscribe { market: Some(market), interval, symbols })
     }
 
     /// The market named, else the venue's default, which at OKX the symbols' spelling tells.
@@ -193,8 +211,8 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         }
         let missing = || missing("contract_type", &format!("allowed: {}", contract_types(venue)));
         let symbols = match &self.symbols {
-            Some(symbols) => texts(symbols)?,
-            None => Vec::new(),
+            Some(symbols) if !is_all(symbols) => texts(symbols)?,
+            _ => Vec::new(),
         };
         let mut found: Option<(Market, &str)> = None;
         for symbol in &symbols {
@@ -295,6 +313,16 @@ fn texts<'text>(value: &Value<'_, 'text>) -> Result<Vec<&'text str>, Box<Refusal
         }
         (None, None) => Err(is_wrong()),
     }
+}
+
+/// Whether everything that is streamed is meant: `["*"]`.
+fn is_all(value: &Value<'_, '_>) -> bool {
+    texts(value).is_ok_and(|texts| texts == ["*"])
+}
+
+fn read_bool(field: &'static str, value: Option<&Value<'_, '_>>) -> Result<bool, Box<Refusal>> {
+    let Some(value) = value else { return Ok(false) };
+    value.as_bool().ok_or_else(|| wrong_type(field, "true or false"))
 }
 
 /// The canonical symbols, each once.
@@ -457,7 +485,7 @@ mod tests {
                     \"symbols\":[\"btcusdt\",\"ETHUSDT\",\"BTCUSDT\"],\"limit\":3,\"x\":[{}]}\n";
         let wanted = wanted(line);
         assert_eq!(wanted.market.to_string(), "binance usdm");
-        assert_eq!(wanted.symbols, ["BTCUSDT", "ETHUSDT"]);
+        assert_eq!(wanted.symbols.unwrap(), ["BTCUSDT", "ETHUSDT"]);
         assert_eq!((wanted.limit, wanted.closed_only), (3, false));
     }
 
@@ -468,7 +496,7 @@ mod tests {
                 "op":null,"id":null,"interval":"1m","history":0,"since":null,"closed_only":true}"#,
         );
         assert_eq!((wanted.limit, wanted.closed_only, wanted.past), (0, true, None));
-        assert_eq!(wanted.symbols, ["BTCUSDT"]);
+        assert_eq!(wanted.symbols.unwrap(), ["BTCUSDT"]);
     }
 
     #[test]
@@ -519,7 +547,7 @@ mod tests {
             (format!("{{{full},\"limit\":\"3\"}}"), "wrong_type", Some("limit"), "integer"),
             (format!("{{{full},\"limit\":1.5}}"), "wrong_type", Some("limit"), "integer"),
             (format!("{{{full},\"limit\":true}}"), "wrong_type", Some("limit"), "integer"),
-            (format!("{{{full},\"interval\":\"5m\"}}"), "unknown_interval", Some("interval"), "1m"),
+            (format!("{{{full},\"interval\":\"7m\"}}"), "unknown_interval", Some("interval"), "1m"),
             (format!("{{{full},\"interval\":1}}"), "wrong_type", Some("interval"), "1m"),
             (format!("{{{full},\"history\":-5}}"), "wrong_type", Some("history"), "integer"),
             (format!("{{{full},\"since\":\"x\"}}"), "wrong_type", Some("since"), "open time"),

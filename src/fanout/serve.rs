@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use crate::clock::Now;
 use crate::limits::{CLIENT_SERIES_MAX, INSTRUMENTS_MAX};
-use crate::market::{Instrument, InstrumentId, Market};
+use crate::market::{Instrument, InstrumentId, Interval, Market};
 use crate::messages::Command;
 use crate::wire::write_text_frame;
 
@@ -30,8 +30,9 @@ impl Fanout {
         let Request { id: echo, op } = request;
         let result = match op {
             Op::Subscribe(wanted) => self.subscribe(id, wanted, echo.clone(), now),
-            Op::Unsubscribe { market, symbols } => {
-                self.unsubscribe(id, market, symbols.as_deref(), echo.as_deref(), now)
+            Op::Unsubscribe { market, interval, symbols } => {
+                let named = symbols.as_deref();
+                self.unsubscribe(id, (market, interval, named), echo.as_deref(), now)
             }
             Op::List => {
                 self.list(id, echo.as_deref());
@@ -56,16 +57,17 @@ impl Fanout {
         echo: Option<String>,
         now: Now,
     ) -> Result<(), Box<Refusal>> {
+        let names = self.names(&wanted)?;
         let Some(client) = self.clients.find(id) else { return Ok(()) };
         let series: usize = client.subscriptions.iter().map(|one| one.instruments.len()).sum();
-        if series + wanted.symbols.len() > CLIENT_SERIES_MAX {
+        if series + names.len() > CLIENT_SERIES_MAX {
             let message =
                 format!("\"symbols\": a client may subscribe {CLIENT_SERIES_MAX} series at once");
             let refusal = Refusal::field("too_many_subscriptions", "symbols", message);
             return Err(refusal.about(wanted.market));
         }
-        self.check_past(&wanted, now)?;
-        let instruments = self.intern_all(&wanted)?;
+        self.check_past(&wanted, &names, now)?;
+        let instruments = self.intern_all(&wanted, &names)?;
         let subscription = Subscription {
             key: 0,
             id: echo,
@@ -76,9 +78,11 @@ impl Fanout {
             limit: wanted.limit,
             remaining: wanted.limit,
             closed_only: wanted.closed_only,
+            origin: wanted.origin,
+            mark: wanted.mark,
         };
         self.payload.clear();
-        let symbols: Vec<&str> = wanted.symbols.iter().map(String::as_str).collect();
+        let symbols: Vec<&str> = names.iter().map(String::as_str).collect();
         let shown = show(&subscription, &symbols);
         let shown = Shown { remaining: None, ..shown };
         write_subscribed(&mut self.payload, &shown, subscription.id.as_deref());
@@ -98,8 +102,30 @@ impl Fanout {
         Ok(())
     }
 
+    /// The symbols asked for, or all that are streamed.
+    fn names(&self, wanted: &Wanted) -> Result<Vec<String>, Box<Refusal>> {
+        if let Some(symbols) = &wanted.symbols {
+            return Ok(symbols.clone());
+        }
+        let streamed = match wanted.origin {
+            Origin::Exchange => wanted.interval,
+            Origin::Derived => Interval::M1,
+        };
+        let names = self.hub.streaming(wanted.market, streamed);
+        if names.is_empty() {
+            let message = format!(
+                "\"symbols\": nothing of {} is streamed; name symbols, or stream some from the start \
+                 with CONNECTOR_PRELOAD",
+                wanted.market
+            );
+            let refusal = Refusal::field("nothing_streamed", "symbols", message);
+            return Err(refusal.about(wanted.market));
+        }
+        Ok(names)
+    }
+
     /// Refuses more than is kept.
-    fn check_past(&self, wanted: &Wanted, now: Now) -> Result<(), Box<Refusal>> {
+    fn check_past(&self, wanted: &Wanted, names: &[String], now: Now) -> Result<(), Box<Refusal>> {
         let kept = self.config.history_candles;
         let derived_max = derived_windows_max(wanted.interval);
         let refusal = match wanted.past {
@@ -128,13 +154,17 @@ impl Fanout {
             _ => return Ok(()),
         };
         let refusal = refusal.about(wanted.market);
-        Err(Box::new(Refusal { symbols: wanted.symbols.clone(), ..*refusal }))
+        Err(Box::new(Refusal { symbols: names.to_vec(), ..*refusal }))
     }
 
     /// All or none.
-    fn intern_all(&mut self, wanted: &Wanted) -> Result<Vec<InstrumentId>, Box<Refusal>> {
+    fn intern_all(
+        &mut self,
+        wanted: &Wanted,
+        names: &[String],
+    ) -> Result<Vec<InstrumentId>, Box<Refusal>> {
         let (market, interval) = (wanted.market, wanted.interval);
-        let ids = wanted.symbols.iter().map(|symbol| {
+        let ids = names.iter().map(|symbol| {
             let instrument = Instrument { market, symbol: symbol.as_str().into(), interval };
             match wanted.origin {
                 Origin::Exchange => self.hub.intern(&instrument),
@@ -173,6 +203,9 @@ impl Fanout {
             since_serial: self.publications,
         };
         let instruments = subscription.instruments.clone();
+        if subscription.mark {
+            self.marks.add(subscription.together(), id, key);
+        }
         client.subscriptions.push(subscription);
         client.subscribe_by = None;
         self.metrics.subscriptions.add(1);
@@ -189,8 +222,7 @@ impl Fanout {
     fn unsubscribe(
         &mut self,
         id: ClientId,
-        market: Option<Market>,
-        symbols: Option<&[String]>,
+        (market, interval, symbols): (Option<Market>, Option<Interval>, Option<&[String]>),
         echo: Option<&str>,
         now: Now,
     ) -> Result<(), Box<Refusal>> {
@@ -199,7 +231,9 @@ impl Fanout {
         let symbols: Option<HashSet<&str>> = symbols.map(Iterator::collect);
         let mut leaving = Vec::new();
         for subscription in &client.subscriptions {
-            if market.is_some_and(|market| market != subscription.market) {
+            if market.is_some_and(|market| market != subscription.market)
+                || interval.is_some_and(|interval| interval != subscription.interval)
+            {
                 continue;
             }
             let named = subscription.instruments.iter().filter(|&&instrument| {
@@ -262,11 +296,13 @@ impl Fanout {
         if subscription.instruments.is_empty() {
             client.subscriptions.retain(|one| one.key != key);
             self.metrics.subscriptions.add(-1);
+            self.marks.remove(id, key);
         }
     }
 
     fn end_subscription(&mut self, id: ClientId, subscription: &Subscription, now: Now) {
         self.metrics.subscriptions.add(-1);
+        self.marks.remove(id, subscription.key);
         for &instrument in &subscription.instruments {
             let removed = self.hub.remove(instrument, id.index, subscription.key, now);
             if let Some((_, Some(until))) = removed {
@@ -422,6 +458,8 @@ fn show<'a>(subscription: &Subscription, symbols: &'a [&'a str]) -> Shown<'a> {
         limit: subscription.limit,
         remaining: (subscription.limit > 0).then_some(subscription.remaining),
         closed_only: subscription.closed_only,
+        origin: subscription.origin,
+        mark: subscription.mark,
     }
 }
 

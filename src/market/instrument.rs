@@ -367,6 +367,11 @@ impl InstrumentTable {
         &self.instruments[id.index()]
     }
 
+    /// Every instrument, by id.
+    pub fn all(&self) -> &[Instrument] {
+        &self.instruments
+    }
+
     /// Number of instruments; every id is below it.
     pub fn len(&self) -> usize {
         self.instruments.len()

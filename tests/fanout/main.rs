@@ -5,6 +5,7 @@
 mod closing;
 mod derived;
 mod hostile;
+mod marks;
 mod past;
 mod requests;
 mod slow;

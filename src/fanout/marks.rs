@@ -1,0 +1,169 @@
+//! The end of an interval, told to those who asked: how many series of a market closed, which did not,
+//! and why. Owns when that is known: when the last one has closed, or when enough was waited after
+//! the first.
+
+use crate::clock::{MonoNs, Now, UnixMs};
+use crate::limits::{MARK_ABSENT_MAX, MARK_PATIENCE};
+use crate::market::{InstrumentId, Interval, Market, Settled};
+
+use super::hub::Stream;
+use super::protocol::{Mark, write_mark};
+use super::request::Origin;
+use super::{ClientId, Fanout, Timer};
+
+/// The series that end together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Together {
+    pub(super) market: Market,
+    pub(super) interval: Interval,
+    pub(super) origin: Origin,
+}
+
+/// Who wants marks, and where each market stands.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    boards: Vec<Board>,
+}
+
+#[derive(Debug)]
+struct Board {
+    of: Together,
+    /// Client and subscription.
+    wanted_by: Vec<(ClientId, u32)>,
+    /// The window that is ending.
+    ending: Option<Ending>,
+    /// The newest window that was marked.
+    marked: Option<UnixMs>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ending {
+    open_time: UnixMs,
+    /// Series of which nothing was told yet.
+    awaited: usize,
+    until: MonoNs,
+}
+
+impl Marks {
+    /// A subscription wants the marks of its series.
+    pub(super) fn add(&mut self, of: Together, client: ClientId, key: u32) {
+        match self.boards.iter_mut().find(|board| board.of == of) {
+            Some(board) => board.wanted_by.push((client, key)),
+            None => {
+                let wanted_by = vec![(client, key)];
+                self.boards.push(Board { of, wanted_by, ending: None, marked: None });
+            }
+        }
+    }
+
+    /// A subscription has ended.
+    pub(super) fn remove(&mut self, client: ClientId, key: u32) {
+        for board in &mut self.boards {
+            board.wanted_by.retain(|&wanted| wanted != (client, key));
+        }
+        self.boards.retain(|board| !board.wanted_by.is_empty());
+    }
+
+    /// Whether nobody wants any.
+    pub(super) fn is_empty(&self) -> bool {
+        self.boards.is_empty()
+    }
+}
+
+impl Fanout {
+    /// Everything up to the newest window of `id` is told now.
+    pub(super) fn note_told(&mut self, id: InstrumentId, open_time: UnixMs, now: Now) {
+        let Some(of) = self.hub.together(id) else { return };
+        let Some(at) = self.marks.boards.iter().position(|board| board.of == of) else { return };
+        let board = &mut self.marks.boards[at];
+        if board.marked >= Some(open_time) {
+            return;
+        }
+        match &mut board.ending {
+            Some(ending) if ending.open_time == open_time => {
+                ending.awaited = ending.awaited.saturating_sub(1);
+            }
+            Some(ending) if ending.open_time > open_time => return,
+            earlier => {
+                let awaited = self.hub.count_behind(of, open_time);
+                let until = now.mono.after(MARK_PATIENCE);
+                let is_unmarked = earlier.replace(Ending { open_time, awaited, until });
+                if let Some(unmarked) = is_unmarked {
+                    self.mark(at, unmarked.open_time, now);
+                }
+                self.timers.push(std::cmp::Reverse((until, Timer::Marks)));
+            }
+        }
+        let ending = self.marks.boards[at].ending;
+        // Series may have begun or ended meanwhile: at zero they are counted.
+        if ending.is_some_and(|ending| ending.awaited == 0) {
+            match self.hub.count_behind(of, open_time) {
+                0 => self.end_mark(at, now),
+                behind => {
+                    let ending = &mut self.marks.boards[at].ending;
+                    ending.iter_mut().for_each(|ending| ending.awaited = behind);
+                }
+            }
+        }
+    }
+
+    /// Marks what was waited for long enough.
+    pub(super) fn marks_timeout(&mut self, now: Now) {
+        for at in 0..self.marks.boards.len() {
+            let ending = self.marks.boards[at].ending;
+            if ending.is_some_and(|ending| ending.until <= now.mono) {
+                self.end_mark(at, now);
+            }
+        }
+    }
+
+    fn end_mark(&mut self, at: usize, now: Now) {
+        if let Some(ending) = self.marks.boards[at].ending.take() {
+            self.mark(at, ending.open_time, now);
+        }
+    }
+
+    /// Tells everybody who wants it how a window ended.
+    fn mark(&mut self, at: usize, open_time: UnixMs, now: Now) {
+        let board = &mut self.marks.boards[at];
+        board.marked = board.marked.max(Some(open_time));
+        let (of, mut clients) = (board.of, board.wanted_by.clone());
+        clients.dedup_by_key(|(client, _)| *client);
+        let mut mark = Mark { open_time, closed: 0, empty: 0, absent: Vec::new(), absent_count: 0 };
+        for (symbol, stream) in self.hub.of_together(of) {
+            match fate(stream, open_time) {
+                Fate::Closed => mark.closed += 1,
+                Fate::Empty => mark.empty += 1,
+                Fate::Absent(why) => {
+                    mark.absent_count += 1;
+                    if mark.absent.len() < MARK_ABSENT_MAX {
+                        mark.absent.push((symbol, why));
+                    }
+                }
+            }
+        }
+        self.payload.clear();
+        write_mark(&mut self.payload, of, &mark, now);
+        for (client, _) in clients {
+            self.send_payload(client);
+            self.offer(client);
+        }
+    }
+}
+
+enum Fate {
+    Closed,
+    Empty,
+    Absent(&'static str),
+}
+
+fn fate(stream: &Stream, open_time: UnixMs) -> Fate {
+    if stream.history.newest() < Some(open_time) {
+        return Fate::Absent(if stream.is_lost() { "session_lost" } else { "not_received" });
+    }
+    match stream.history.at(open_time) {
+        Some(Settled::Candle(_)) => Fate::Closed,
+        Some(Settled::Empty { .. }) => Fate::Empty,
+        None => Fate::Absent("gap"),
+    }
+}
