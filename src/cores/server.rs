@@ -453,6 +453,7 @@ fn feed_config(
         breaker_recovery: config.breaker_recovery_timeout,
         breaker_half_open_calls: u32::try_from(config.breaker_half_open_calls).unwrap_or(u32::MAX),
         gap_hold: config.gap_hold_timeout,
+        pauses: Arc::default(),
         spent: match config.simulate {
             true => Vec::new(),
             false => spent::read(&config.log_dir, clock.now()),

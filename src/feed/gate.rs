@@ -2,6 +2,8 @@
 //! the markets of one venue may share. Owns this shard's part of each budget; what is done with it
 //! is decided elsewhere.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::MonoNs;
@@ -34,12 +36,48 @@ pub enum SpentOn {
     Rest,
 }
 
+/// Pauses that exchanges have ordered: they hold for an address, so that each shard obeys what any
+/// of them was told. One for all shards.
+#[derive(Debug)]
+pub struct Pauses {
+    /// On the shards' monotonic clock, by [`Market::index`] of the group's name.
+    rest_until: [AtomicU64; Market::COUNT],
+    connects_until: [AtomicU64; Market::COUNT],
+}
+
+impl Default for Pauses {
+    fn default() -> Self {
+        let none = || std::array::from_fn(|_| AtomicU64::new(0));
+        Self { rest_until: none(), connects_until: none() }
+    }
+}
+
+impl Pauses {
+    fn of(&self, market: Market, on: SpentOn) -> &AtomicU64 {
+        let index = venue::budget_group(market).index();
+        match on {
+            SpentOn::Rest => &self.rest_until[index],
+            SpentOn::Connect => &self.connects_until[index],
+        }
+    }
+
+    /// Nothing of the kind is asked of the exchange before `until`.
+    pub(super) fn hold(&self, market: Market, on: SpentOn, until: MonoNs) {
+        self.of(market, on).fetch_max(until.0, Ordering::Relaxed);
+    }
+
+    fn until(&self, market: Market, on: SpentOn) -> MonoNs {
+        MonoNs(self.of(market, on).load(Ordering::Relaxed))
+    }
+}
+
 /// Every market's gate and every group's budgets.
 pub(super) struct Gates {
     /// By [`Market::index`].
     gates: Vec<Gate>,
     /// By [`Market::index`] of the group's name, [`venue::budget_group`].
     groups: Vec<Group>,
+    pub(super) pauses: Arc<Pauses>,
 }
 
 /// What decides whether a market's sessions may connect.
@@ -52,13 +90,11 @@ pub(super) struct Gate {
 /// This shard's part of what an exchange allows one address.
 pub(super) struct Group {
     pub(super) connects: Budget,
-    /// No session is opened before, since the exchange said so.
-    pub(super) connects_blocked_until: MonoNs,
     pub(super) rest: Budget,
-    /// No REST request is made before, since the exchange said so.
-    pub(super) rest_blocked_until: MonoNs,
     /// REST requests in a row that had no answer.
     pub(super) rest_failures: u32,
+    /// No REST request is made before, for want of answers.
+    pub(super) rest_fails_until: MonoNs,
     /// Sessions at once.
     pub(super) sessions_max: usize,
     /// Streams at once.
@@ -78,6 +114,7 @@ impl Gates {
         let mut gates = Self {
             gates: Market::all().map(|_| gate()).collect(),
             groups: Market::all().map(|market| Group::new(market, config.shards)).collect(),
+            pauses: config.pauses.clone(),
         };
         // Which shard spent it is not known: each carrier takes its part, rounded up.
         let mut totals = [[0_usize; 2]; Market::COUNT];
@@ -114,41 +151,46 @@ impl Gates {
 
     /// When a session of `market` may be connected; `None`: not before a trial has ended.
     pub(super) fn connects_at(&self, market: Market) -> Option<MonoNs> {
-        Some(self.of(market).breaker.ask_again_at()?.max(self.group(market).connects_at()))
+        Some(self.of(market).breaker.ask_again_at()?.max(self.sessions_at(market)))
+    }
+
+    /// When the exchange lets a session be opened.
+    pub(super) fn sessions_at(&self, market: Market) -> MonoNs {
+        let paused = self.pauses.until(market, SpentOn::Connect);
+        self.group(market).connects.ready_at().max(paused)
     }
 
     /// When a REST request to `market` may be made.
     pub(super) fn rest_at(&self, market: Market) -> MonoNs {
         let group = self.group(market);
-        group.rest.ready_at().max(group.rest_blocked_until)
+        let paused = self.pauses.until(market, SpentOn::Rest);
+        group.rest.ready_at().max(group.rest_fails_until).max(paused)
     }
 }
 
 impl Group {
-    /// When a session may be opened.
-    pub(super) fn connects_at(&self) -> MonoNs {
-        self.connects.ready_at().max(self.connects_blocked_until)
-    }
-
     fn new(market: Market, shards: usize) -> Self {
         let limits = venue::limits(market);
         let carriers = venue::carriers(market, shards);
         Self {
             connects: share(limits.connects, limits.connects_window, carriers),
-            connects_blocked_until: MonoNs(0),
             rest: share(limits.rest_requests, limits.rest_window, carriers),
-            rest_blocked_until: MonoNs(0),
             rest_failures: 0,
+            rest_fails_until: MonoNs(0),
             sessions_max: (limits.sessions / carriers).max(1),
             streams_max: (limits.streams / carriers).max(1),
         }
     }
 }
 
-/// One of `carriers` equal parts of `count` in any `window`.
+/// One of `carriers` equal parts of `count` in any `window`, as the exchange sees it: what was on its
+/// way for long arrives together with what was sent later.
 fn share(count: usize, window: Duration, carriers: usize) -> Budget {
-    Budget::new((count / carriers).max(1), window)
+    Budget::new((count / carriers).max(1), window + window / ON_THE_WAY_PART)
 }
+
+/// Of a minute 2 s. Source: half of it is a slow way, as far as messages and answers are waited for.
+const ON_THE_WAY_PART: u32 = 30;
 
 #[cfg(test)]
 mod tests {

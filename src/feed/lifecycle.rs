@@ -11,6 +11,7 @@ use crate::metrics::ConnectionErrorKind;
 use crate::venue::{self, SubscribeOp};
 use crate::wire::{Connection, WireError};
 
+use super::gate::SpentOn;
 use super::placing::Rejection;
 use super::plan::Check;
 use super::session::{Phase, Session};
@@ -63,9 +64,7 @@ impl Feed {
     fn connect(&mut self, index: usize, now: MonoNs) {
         let session = &mut self.sessions[index];
         let market = session.market;
-        if self.gates.group(market).connects_at() > now
-            || !self.gates.of_mut(market).breaker.admit(now)
-        {
+        if self.gates.sessions_at(market) > now || !self.gates.of_mut(market).breaker.admit(now) {
             return;
         }
         self.gates.group_mut(market).connects.spend(now);
@@ -206,8 +205,7 @@ impl Feed {
                 if matches!(status, 403 | 418 | 429) {
                     let market = self.sessions[index].market;
                     let until = now.after(retry_after.unwrap_or(TOO_MANY_PAUSE));
-                    let blocked = &mut self.gates.group_mut(market).connects_blocked_until;
-                    *blocked = until.max(*blocked);
+                    self.gates.pauses.hold(market, SpentOn::Connect, until);
                 }
                 ConnectionErrorKind::Handshake
             }

@@ -36,7 +36,7 @@ mod skew;
 mod watch;
 
 use gate::Gates;
-pub use gate::{Spent, SpentOn};
+pub use gate::{Pauses, Spent, SpentOn};
 use lifecycle::Socket;
 use listings::Listings;
 use plan::Streams;
@@ -77,6 +77,8 @@ pub struct FeedConfig {
     pub breaker_half_open_calls: u32,
     /// How long closed candles wait for one before them that is missing.
     pub gap_hold: Duration,
+    /// Pauses that exchanges have ordered, shared by all shards of this address.
+    pub pauses: Arc<Pauses>,
     /// What was used of the exchanges' limits shortly before this feed began, oldest first.
     pub spent: Vec<Spent>,
     /// Closed candles that may wait for the ring before sockets are no longer read; at least 1.

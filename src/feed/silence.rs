@@ -14,7 +14,7 @@ use crate::messages::{RestRequest, RestResponse, Severity};
 use crate::metrics::ConnectionErrorKind;
 use crate::venue::{self, RestError, RestQuery, SymbolCheck};
 
-use super::gate::Gates;
+use super::gate::{Gates, SpentOn};
 use super::plan::Check;
 use super::recall::recall_span;
 use super::repair::{missing_span, pause};
@@ -286,21 +286,19 @@ impl Feed {
             group.rest_failures = group.rest_failures.saturating_add(1);
             let pause = group.rest_failures.checked_sub(FAILURES_MAX).map(pause);
             let until = now.mono.after(pause.unwrap_or_default());
-            group.rest_blocked_until = group.rest_blocked_until.max(until);
+            group.rest_fails_until = group.rest_fails_until.max(until);
             return;
         };
         group.rest_failures = 0;
         let exhausted =
             venue::rest_exhausted(market, response, self.clocks[market.index()].now(now));
         if let Some(wait) = exhausted {
-            group.rest_blocked_until = group.rest_blocked_until.max(now.mono.after(wait));
+            self.gates.pauses.hold(market, SpentOn::Rest, now.mono.after(wait));
         }
         let read = venue::read_candles(market, &mut self.json, response, interval);
         let Err(RestError::TooFast { wait }) = read else { return };
         let wait = wait.unwrap_or(venue::limits(market).rest_window);
-        let until = now.mono.after(wait);
-        let group = self.gates.group_mut(market);
-        group.rest_blocked_until = group.rest_blocked_until.max(until);
+        self.gates.pauses.hold(market, SpentOn::Rest, now.mono.after(wait));
         self.market_metrics(market).rest_refused.increment();
         let text = format!("REST limit reached ({}): asking again in {wait:?}", response.status);
         self.notice(Severity::Warning, market, text);

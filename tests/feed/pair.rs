@@ -93,6 +93,7 @@ pub(crate) fn config() -> FeedConfig {
         breaker_recovery: Duration::from_secs(30),
         breaker_half_open_calls: 1,
         gap_hold: Duration::from_secs(5),
+        pauses: Arc::default(),
         spent: Vec::new(),
         closed_queue_max: 1000,
     }

@@ -102,3 +102,23 @@ fn a_cold_start_and_a_mass_disconnect_keep_every_limit() {
     println!("{} series", series.len());
     println!("{report}");
 }
+
+#[test]
+fn a_process_that_is_started_again_and_again_keeps_every_limit() {
+    let mut world = world(7, Duration::from_secs(20), 3, 20);
+    let series = some_of_each(&world, 20);
+    subscribe(&mut world, &series, 10);
+    for seconds in [1, 2, 5, 3, 10, 1, 4, 8, 2, 6, 20, 3] {
+        pass(&mut world, seconds);
+        world.restart();
+        world.accept(0);
+        for one in &series {
+            world.clients[0].subscribe(one, 10, true);
+        }
+    }
+    pass(&mut world, 900);
+    assert_eq!(world.count(|one| one.rest_refused.value()), 0);
+    let mut report = Report::default();
+    judge(&mut world, &mut report).unwrap();
+    println!("{report}");
+}

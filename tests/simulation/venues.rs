@@ -15,6 +15,7 @@ use connector_wss::sim::market::SimMarket;
 use connector_wss::sim::profile::profiles;
 use connector_wss::sim::rest::Rest;
 use connector_wss::sim::time::SimTime;
+use connector_wss::venue;
 use connector_wss::wire::{Connection, Event};
 
 use super::dice::Dice;
@@ -46,6 +47,7 @@ struct Asked {
     at: MonoNs,
     shard: usize,
     id: u64,
+    market: Market,
     what: Stage,
 }
 
@@ -73,6 +75,10 @@ pub(crate) struct Venues {
     pub(crate) connects: u64,
     /// What the server has used of the exchanges' limits, as it would have written it down.
     pub(crate) spent: Vec<Spent>,
+    /// When the server was last told to wait before it asks REST again, and until when: by the
+    /// market that names the budget.
+    told_to_wait: [(MonoNs, MonoNs); Market::COUNT],
+    disobeyed: u64,
 }
 
 impl Venues {
@@ -109,6 +115,8 @@ impl Venues {
             rests: 0,
             connects: 0,
             spent: Vec::new(),
+            told_to_wait: [NEVER; Market::COUNT],
+            disobeyed: 0,
         }
     }
 
@@ -181,13 +189,18 @@ impl Venues {
             self.disconnect(key);
         }
         self.asked.clear();
+        self.told_to_wait = [NEVER; Market::COUNT];
     }
 
     pub(crate) fn ask(&mut self, shard: usize, request: RestRequest, now: MonoNs, dice: &mut Dice) {
         self.rests += 1;
-        self.spend(market_of_url(&request.url), SpentOn::Rest, now);
+        let market = market_of_url(&request.url);
+        let (told, until) = self.told_to_wait[venue::budget_group(market).index()];
+        self.disobeyed += u64::from(told < now && now < until);
+        self.spend(market, SpentOn::Rest, now);
         let at = now.after(dice.ms(5, 150));
-        self.asked.push(Asked { at, shard, id: request.id, what: Stage::Request(request) });
+        let id = request.id;
+        self.asked.push(Asked { at, shard, id, market, what: Stage::Request(request) });
     }
 
     fn spend(&mut self, market: Market, on: SpentOn, now: MonoNs) {
@@ -266,7 +279,15 @@ impl Venues {
                 continue;
             }
             match asked.what {
-                Stage::Answer(result) => arrived.push((asked.shard, asked.id, result)),
+                Stage::Answer(result) => {
+                    let wait = result.as_ref().ok().and_then(|answer| answer.retry_after);
+                    let group = venue::budget_group(asked.market).index();
+                    let until = now.after(wait.unwrap_or_default());
+                    if until > self.told_to_wait[group].1 {
+                        self.told_to_wait[group] = (now, until);
+                    }
+                    arrived.push((asked.shard, asked.id, result));
+                }
                 Stage::Request(request) => {
                     let (result, delay) = self.respond(&request, now);
                     (asked.at, asked.what) = match delay < REST_TIMEOUT {
@@ -344,8 +365,13 @@ impl Venues {
                 println!("{market}: {cuts} cuts, {refused} REST requests too many");
             }
         }
+        if self.disobeyed > 0 {
+            println!("{} REST requests before a pause was over", self.disobeyed);
+        }
         let cuts = self.exchanges.iter().map(|exchange| exchange.counters.limit_cuts);
-        cuts.sum::<u64>() + Market::all().map(|market| self.rest.refused(market)).sum::<u64>()
+        self.disobeyed
+            + cuts.sum::<u64>()
+            + Market::all().map(|market| self.rest.refused(market)).sum::<u64>()
     }
 
     /// Pushes that faults have left out, doubled, delayed or restated.
@@ -426,5 +452,6 @@ fn market_of(port: u16) -> Market {
     Market::all().nth(index).unwrap()
 }
 
+const NEVER: (MonoNs, MonoNs) = (MonoNs(0), MonoNs(0));
 pub(crate) const PORT: u16 = 9000;
 const REST_TIMEOUT: Duration = Duration::from_secs(5);

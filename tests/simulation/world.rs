@@ -421,6 +421,7 @@ fn feed_config(shards: usize) -> FeedConfig {
         breaker_recovery: Duration::from_secs(30),
         breaker_half_open_calls: 1,
         gap_hold: Duration::from_secs(5),
+        pauses: Arc::default(),
         spent: Vec::new(),
         closed_queue_max: 200,
     }
