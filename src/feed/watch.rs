@@ -31,10 +31,14 @@ impl Rhythm {
         self.beats = self.beats.saturating_add(1);
     }
 
-    /// Whether it is silent for longer than it ever used to be.
+    /// Whether it is silent for longer than it ever used to be; while that is not known, for longer
+    /// than nearly any stream is.
     fn is_broken(&self, now: MonoNs) -> bool {
-        let mute = MUTE_MIN.max(Duration::from_millis(self.mean_ms * 8));
-        self.beats >= BEATS_MIN && self.last.is_some_and(|last| last.after(mute) <= now)
+        let mute = match self.beats {
+            BEATS_MIN.. => MUTE_MIN.max(Duration::from_millis(self.mean_ms * 8)),
+            _ => MUTE_UNKNOWN,
+        };
+        self.last.is_some_and(|last| last.after(mute) <= now)
     }
 }
 
@@ -149,6 +153,9 @@ const PAUSE_MS_MAX: u64 = 600_000;
 /// quiet symbols pause for seconds.
 const MUTE_MIN: Duration = Duration::from_secs(15);
 
+/// So long a stream may be silent whose rhythm is not known yet. Source: two whole windows.
+const MUTE_UNKNOWN: Duration = Duration::from_secs(120);
+
 /// A rhythm is known after so many messages.
 const BEATS_MIN: u32 = 8;
 
@@ -167,5 +174,8 @@ mod tests {
         assert!(!quick.is_broken(at(39 + 14)) && quick.is_broken(at(39 + 15)));
         assert!(!slow.is_broken(at(390 + 70)) && slow.is_broken(at(390 + 81)));
         assert!(!Rhythm::default().is_broken(at(10_000)), "nothing is known of it");
+        let mut new = Rhythm::default();
+        new.beat(at(7));
+        assert!(!new.is_broken(at(126)) && new.is_broken(at(127)), "it may have spoken only once");
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct Book {
     pub(crate) next: Option<i64>,
     /// The latest window from which the series must begin, by the first running candle.
     first_open: Option<i64>,
+    /// The newest window that ran.
+    pub(crate) last_open: Option<i64>,
     pub(crate) windows: BTreeMap<i64, Window>,
     /// Candles as they were first called closed.
     pub(crate) firsts: BTreeMap<i64, String>,
@@ -87,6 +89,7 @@ impl Book {
             return Err(format!("window {open_time} runs, and {:?} was next", self.next));
         }
         self.first_open.get_or_insert(open_time);
+        self.last_open = self.last_open.max(Some(open_time));
         Ok(())
     }
 

@@ -290,10 +290,31 @@ pub(crate) fn judge(world: &mut World, report: &mut Report) -> Result<(), String
             if book.next.is_none_or(|next| next < late) {
                 return Err(format!("{name}: told up to {:?}, and it is {running}", book.next));
             }
+            if !wanted[&series] {
+                judge_running(world, &series, &book, running)
+                    .map_err(|why| format!("{name}: {why}"))?;
+            }
             report.count("series judged", 1);
         }
     }
     Ok(())
+}
+
+/// A series that is traded all the time runs: REST alone would bring its closed candles.
+fn judge_running(
+    world: &mut World,
+    series: &Series,
+    book: &Book,
+    running: i64,
+) -> Result<(), String> {
+    let market = Market::all().nth(series.0).unwrap();
+    let since = running - 4 * MINUTE;
+    let rows = world.venues.truth(market, &series.1, since, running, world.now.mono);
+    let is_traded = rows.iter().all(|row| !row["volume"].as_str().is_some_and(is_zero));
+    match is_traded && book.last_open.is_none_or(|last| last < running - MINUTE) {
+        true => Err(format!("ran last in {:?}, and it is {running}", book.last_open)),
+        false => Ok(()),
+    }
 }
 
 /// Values as of the latest revision are the truth. Windows after `settled` may still have been
