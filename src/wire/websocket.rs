@@ -14,7 +14,7 @@ use tungstenite::{Bytes, Message, Utf8Bytes};
 use crate::limits::{CLIENT_MESSAGE_BYTES_MAX, VENUE_MESSAGE_BYTES_MAX};
 
 use super::endpoint::Endpoint;
-use super::handshake;
+use super::handshake::{self, Refusal, Request};
 use super::pipe::{ByteQueue, Pipe};
 use super::tls::TlsSession;
 
@@ -34,6 +34,8 @@ pub struct Connection {
 enum State {
     /// Server: waiting for a request.
     Requested,
+    /// Server: the request was read and is to be answered.
+    Judging { is_head: bool },
     /// Client: our request is out, waiting for the answer to this key.
     Answering { key: String },
     /// Messages flow.
@@ -168,7 +170,8 @@ impl Connection {
     /// nothing more to read, and what the peer should still be told is outgoing.
     pub fn next_event(&mut self) -> Result<Option<Event>, WireError> {
         let result = match &mut self.state {
-            State::Requested => self.accept(),
+            State::Requested => self.accept_any(),
+            State::Judging { .. } => return Ok(None),
             State::Answering { key } => {
                 let key = std::mem::take(key);
                 self.finish_client_handshake(key)
@@ -216,14 +219,63 @@ impl Connection {
         self.encrypt();
     }
 
+    /// Server role: the opening request, once it is there whole. Whoever takes it answers it, with
+    /// [`Self::accept`], [`Self::refuse`] or [`Self::answer`]; [`Self::next_event`] accepts what
+    /// is right. After an error the peer has been refused.
+    pub fn take_request(&mut self) -> Result<Option<Request>, WireError> {
+        if !matches!(self.state, State::Requested) {
+            return Ok(None);
+        }
+        if handshake::is_tls(self.incoming.as_slice()) {
+            self.refuse(400, "", "this port speaks plain ws://, not wss://");
+            return Err(WireError::Tls("wss:// was spoken on the plain ws:// port".to_owned()));
+        }
+        match handshake::read_request(self.incoming.as_slice()) {
+            Ok(None) => Ok(None),
+            Ok(Some((request, head_bytes))) => {
+                self.incoming.consume(head_bytes);
+                self.state = State::Judging { is_head: request.method == "HEAD" };
+                Ok(Some(request))
+            }
+            Err(refusal) => Err(self.refused(&refusal)),
+        }
+    }
+
+    /// Server role: answers the upgrade that [`Self::take_request`] gave. Errors: it is none, and
+    /// has been refused.
+    ///
+    /// # Panics
+    /// Without a request that waits for its answer.
+    pub fn accept(&mut self, request: &Request) -> Result<(), WireError> {
+        assert!(matches!(self.state, State::Judging { .. }), "no request waits for its answer");
+        let upgrade = match &request.upgrade {
+            Ok(upgrade) => upgrade,
+            Err(refusal) => return Err(self.refused(refusal)),
+        };
+        self.outgoing.push(handshake::accept_response(upgrade).as_bytes());
+        let context = WebSocketContext::new(Role::Server, Some(server_config()));
+        self.state = State::Open(Box::new(context));
+        self.encrypt();
+        Ok(())
+    }
+
     /// Server role, before the handshake is done: answers with an HTTP error instead. `headers`:
     /// further header lines, each with its CR LF.
     pub fn refuse(&mut self, status: u16, headers: &str, message: &str) {
-        if matches!(self.state, State::Requested) {
-            self.outgoing.push(handshake::refuse_response(status, headers, message).as_bytes());
-            self.state = State::Failed;
-            self.encrypt();
-        }
+        self.answer(status, headers, "text/plain; charset=utf-8", &format!("{message}\n"));
+    }
+
+    /// As [`Self::refuse`], with a body of any kind.
+    pub fn answer(&mut self, status: u16, headers: &str, content_type: &str, body: &str) {
+        let is_head = match self.state {
+            State::Requested => false,
+            State::Judging { is_head } => is_head,
+            _ => return,
+        };
+        let answer = handshake::Answer { status, headers, content_type, body, is_head };
+        self.outgoing.push(answer.render().as_bytes());
+        self.state = State::Failed;
+        self.encrypt();
     }
 
     /// Bytes for the peer's socket.
@@ -250,22 +302,15 @@ impl Connection {
         self.is_close_sent
     }
 
-    fn accept(&mut self) -> Result<Option<Event>, WireError> {
-        match handshake::read_request(self.incoming.as_slice()) {
-            Ok(None) => Ok(None),
-            Ok(Some(upgrade)) => {
-                self.incoming.consume(upgrade.head_bytes);
-                let response = handshake::accept_response(&upgrade.accept_key);
-                self.outgoing.push(response.as_bytes());
-                let context = WebSocketContext::new(Role::Server, Some(server_config()));
-                self.state = State::Open(Box::new(context));
-                Ok(Some(Event::Open { path: upgrade.path }))
-            }
-            Err(refusal) => {
-                self.refuse(refusal.status, "", &refusal.message);
-                Err(WireError::Handshake(refusal.message))
-            }
-        }
+    fn accept_any(&mut self) -> Result<Option<Event>, WireError> {
+        let Some(request) = self.take_request()? else { return Ok(None) };
+        self.accept(&request)?;
+        Ok(Some(Event::Open { path: request.target }))
+    }
+
+    fn refused(&mut self, refusal: &Refusal) -> WireError {
+        self.refuse(refusal.status, "", &refusal.message);
+        WireError::Handshake(refusal.message.clone())
     }
 
     fn finish_client_handshake(&mut self, key: String) -> Result<Option<Event>, WireError> {
