@@ -54,7 +54,8 @@ pub const HTTP_HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Header lines of an HTTP head. Reached: 431.
 pub const HTTP_HEADERS_MAX: usize = 100;
 
-/// Time for an HTTP head to arrive. Reached: 408 and close.
+/// Time for an HTTP head to arrive, on the client port unless `CONNECTOR_WSS_HANDSHAKE_TIMEOUT` says
+/// otherwise. Reached: 408 and close.
 pub const HTTP_HEAD_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Bytes of one message from an exchange. Reached: the session is lost and starts again.
@@ -104,6 +105,23 @@ pub const REFUSALS_MAX: usize = 256;
 /// Source: every instrument of the process once.
 pub const CLIENT_SERIES_MAX: usize = INSTRUMENTS_MAX;
 const _: () = assert!(CLIENT_SERIES_MAX >= REQUEST_SYMBOLS_MAX);
+
+/// Tokens in `CONNECTOR_WSS_TOKENS_FILE`. More: the file is refused. Source: a comparison looks at
+/// every one, at 30 ns each.
+pub const TOKENS_MAX: usize = 1_024;
+
+/// Bytes of one token. More: the file is refused. Source: 32 random bytes in hex have 64; a signed
+/// token, which is no use here, has more.
+pub const TOKEN_BYTES_MAX: usize = 256;
+
+/// Bytes of a file with tokens, certificates or a key. More: the file is refused.
+/// Source: as many tokens of full length, each with a comment as long.
+pub const CREDENTIALS_BYTES_MAX: u64 = 1024 * 1024;
+const _: () = assert!(CREDENTIALS_BYTES_MAX as usize >= 2 * TOKENS_MAX * (TOKEN_BYTES_MAX + 2));
+
+/// Default of `CONNECTOR_WSS_IDLE_TIMEOUT`. Source: longer than a person at a prompt thinks; a
+/// program that wants to wait without a subscription sends `ping` now and then.
+pub const CLIENT_IDLE_PATIENCE: Duration = Duration::from_secs(300);
 
 /// WebSocket messages of one client handled in one turn. More wait for the next turn, so that a
 /// talkative client cannot starve the others. Source: at 2 µs each, about 0.1 ms.

@@ -483,6 +483,7 @@ fn fanout_config(config: &Config, shards: usize) -> FanoutConfig {
         shards,
         carriers: std::array::from_fn(|index| carriers[index]),
         preload: instruments.collect(),
+        access: crate::fanout::Access::default(),
     }
 }
 

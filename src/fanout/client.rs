@@ -5,12 +5,12 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::clock::{MonoNs, Now, UnixMs};
-use crate::limits::{
-    CLIENT_MESSAGES_BURST, CLIENT_MESSAGES_PER_SECOND, HTTP_HEAD_PATIENCE, READY_BYTES_MAX,
-};
+use crate::limits::{CLIENT_MESSAGES_BURST, CLIENT_MESSAGES_PER_SECOND, READY_BYTES_MAX};
 use crate::market::{InstrumentId, Interval, Market};
+use crate::metrics::RefusedBy;
 use crate::wire::Connection;
 
+use super::access::TokenDigest;
 use super::hub::Interest;
 use super::outbox::{Class, FrameMeta, Outbox};
 use super::{ClientId, FanoutConfig};
@@ -115,6 +115,10 @@ pub(super) struct Client {
     pub(super) goodbye: Option<Goodbye>,
     /// Counted among the clients, not among those told that there is no room.
     pub(super) is_admitted: bool,
+    /// It is to be told that it is not admitted, once it has sent its request.
+    pub(super) turned_away: Option<RefusedBy>,
+    /// The token it has shown; `None` too where none is asked for.
+    pub(super) token: Option<TokenDigest>,
     /// A limit was reached, which ends the connection with the last subscription.
     pub(super) is_served: bool,
     /// Messages of it wait for the next turn.
@@ -151,6 +155,8 @@ impl Client {
             is_half_closed: false,
             goodbye: None,
             is_admitted: true,
+            turned_away: None,
+            token: None,
             is_served: false,
             is_unread: false,
             newest_closed: None,
@@ -234,7 +240,7 @@ impl Client {
     /// When something has to happen without anything arriving.
     pub(super) fn deadline(&self, config: &FanoutConfig) -> MonoNs {
         match self.phase {
-            Phase::Handshaking => self.opened.after(HTTP_HEAD_PATIENCE),
+            Phase::Handshaking => self.opened.after(config.access.handshake_timeout),
             Phase::Flushing { until } | Phase::Draining { until } => until,
             Phase::Live => {
                 let goodbye = self.goodbye.map(|goodbye| goodbye.until);

@@ -3,10 +3,13 @@
 //! and no exchange dialect: the driver hands in bytes and time, drains [`Fanout::poll_output`] to
 //! empty, and parks until [`Fanout::next_deadline`].
 //!
-//! A client's life is in `lifecycle`, its requests in `serve`, the way of an update in `publish`.
+//! A client's life is in `lifecycle`, its coming in in `door`, its requests in `serve`, the way of an
+//! update in `publish`.
 
+mod access;
 mod client;
 mod clients;
+mod door;
 mod encode;
 mod history;
 mod hub;
@@ -28,9 +31,12 @@ use crate::market::{Instrument, InstrumentId, Market, Settled};
 use crate::messages::{Command, FeedEvent, MarketEvent, Notice, Severity};
 use crate::metrics::FanoutMetrics;
 
+use access::Addresses;
 use clients::Clients;
 use hub::Hub;
 use outbox::FramePool;
+
+pub use access::{Access, Tokens, TokensError};
 
 /// What is configurable about the fan-out.
 #[derive(Clone, Debug)]
@@ -55,6 +61,8 @@ pub struct FanoutConfig {
     pub carriers: [usize; Market::COUNT],
     /// Instruments subscribed from the start and for ever.
     pub preload: Vec<Instrument>,
+    /// Who may come in.
+    pub access: Access,
 }
 
 /// A client, from accept to close. Ids are never reused.
@@ -114,6 +122,8 @@ pub struct Fanout {
     metrics: Arc<FanoutMetrics>,
     hub: Hub,
     clients: Clients,
+    /// Where the clients admitted come from.
+    addresses: Addresses,
     frames: FramePool,
     /// Earliest first. An entry may be outdated: a client's own deadline decides when it is due.
     timers: BinaryHeap<Reverse<(MonoNs, Timer)>>,
@@ -144,6 +154,7 @@ impl Fanout {
             metrics,
             hub: Hub::new(),
             clients: Clients::default(),
+            addresses: Addresses::default(),
             frames: FramePool::default(),
             timers: BinaryHeap::new(),
             outputs: VecDeque::new(),

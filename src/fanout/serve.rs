@@ -24,13 +24,23 @@ impl Fanout {
     pub(super) fn serve(&mut self, id: ClientId, text: &str, now: Now) {
         let request = match request::parse(&mut text.as_bytes().to_vec()) {
             Ok(request) => request,
-            Err(refusal) => return self.send_error(id, &refusal),
+            Err(refusal) => {
+                let refusal = self.locked_out(id, None).unwrap_or(refusal);
+                return self.send_error(id, &refusal);
+            }
         };
         let Request { id: echo, op } = request;
+        if let Some(refusal) = self.locked_out(id, Some(&op)) {
+            return self.send_error(id, &Refusal { id: echo, ..*refusal });
+        }
         let result = match op {
             Op::Subscribe(wanted) => self.subscribe(id, wanted, echo.clone(), now),
             Op::Unsubscribe { market, symbols } => {
                 self.unsubscribe(id, market, symbols.as_deref(), echo.as_deref(), now)
+            }
+            Op::Auth(token) => {
+                self.authenticate(id, token, echo.clone(), now);
+                Ok(())
             }
             Op::List => {
                 self.list(id, echo.as_deref());

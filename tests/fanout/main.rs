@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod closing;
+mod door;
 mod hostile;
 mod past;
 mod requests;

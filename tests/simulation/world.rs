@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_wss::clock::{MonoNs, Now};
-use connector_wss::fanout::{self, Fanout, FanoutConfig};
+use connector_wss::fanout::{self, Access, Fanout, FanoutConfig};
 use connector_wss::feed::{self, Feed, FeedConfig, Spent};
 use connector_wss::market::{Market, Venue};
 use connector_wss::messages::{FeedEvent, MarketEvent};
@@ -393,6 +393,7 @@ fn start(
         shards: count,
         carriers: carriers.try_into().unwrap(),
         preload: Vec::new(),
+        access: Access::default(),
     };
     (shards, Fanout::new(config, metrics.clone(), now), metrics)
 }
