@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::clock::{MonoNs, Now, UnixMs};
-use crate::limits::{CLIENT_MESSAGES_BURST, CLIENT_MESSAGES_PER_SECOND, READY_BYTES_MAX};
+use crate::limits::READY_BYTES_MAX;
 use crate::market::{InstrumentId, Interval, Market};
 use crate::metrics::RefusedBy;
 use crate::wire::Connection;
@@ -13,6 +13,7 @@ use crate::wire::Connection;
 use super::access::TokenDigest;
 use super::hub::Interest;
 use super::outbox::{Class, FrameMeta, Outbox};
+use super::pace::Allowance;
 use super::{ClientId, FanoutConfig};
 
 /// Where a client stands.
@@ -123,6 +124,13 @@ pub(super) struct Client {
     pub(super) is_served: bool,
     /// Messages of it wait for the next turn.
     pub(super) is_unread: bool,
+    /// Its socket is being read.
+    pub(super) is_read: bool,
+    /// Messages of it wait until then, for it has said too many.
+    pub(super) paused_until: Option<MonoNs>,
+    pub(super) allowance: Allowance,
+    /// When it last said something.
+    pub(super) spoke_at: MonoNs,
     /// The newest closed candle made ready for it.
     pub(super) newest_closed: Option<UnixMs>,
     /// When the oldest quote that is ready was received from the exchange.
@@ -135,17 +143,15 @@ pub(super) struct Client {
     /// When a ping went out that nothing has answered.
     pub(super) pinged: Option<MonoNs>,
     opened: MonoNs,
-    tokens: u32,
-    tokens_at: MonoNs,
 }
 
 impl Client {
     /// A client whose TCP connection was accepted now.
-    pub(super) fn new(id: ClientId, peer: SocketAddr, now: Now) -> Self {
+    pub(super) fn new(id: ClientId, peer: SocketAddr, connection: Connection, now: Now) -> Self {
         Self {
             id,
             peer,
-            connection: Connection::server(),
+            connection,
             phase: Phase::Handshaking,
             subscriptions: Vec::new(),
             next_key: 0,
@@ -159,6 +165,10 @@ impl Client {
             token: None,
             is_served: false,
             is_unread: false,
+            is_read: true,
+            paused_until: None,
+            allowance: Allowance::new(now),
+            spoke_at: now.mono,
             newest_closed: None,
             oldest_received: None,
             subscribe_by: None,
@@ -166,8 +176,6 @@ impl Client {
             last_heard: now.mono,
             pinged: None,
             opened: now.mono,
-            tokens: CLIENT_MESSAGES_BURST,
-            tokens_at: now.mono,
         }
     }
 
@@ -225,18 +233,6 @@ impl Client {
         })
     }
 
-    /// Takes one message from the client's allowance. `false`: it has none left.
-    pub(super) fn take_token(&mut self, now: Now) -> bool {
-        let elapsed_ms = now.mono.since(self.tokens_at).as_millis();
-        let earned = elapsed_ms.saturating_mul(u128::from(CLIENT_MESSAGES_PER_SECOND)) / 1000;
-        if earned > 0 {
-            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-            self.tokens = self.tokens.saturating_add(earned).min(CLIENT_MESSAGES_BURST);
-            self.tokens_at = now.mono;
-        }
-        self.tokens.checked_sub(1).map(|left| self.tokens = left).is_some()
-    }
-
     /// When something has to happen without anything arriving.
     pub(super) fn deadline(&self, config: &FanoutConfig) -> MonoNs {
         match self.phase {
@@ -244,7 +240,8 @@ impl Client {
             Phase::Flushing { until } | Phase::Draining { until } => until,
             Phase::Live => {
                 let goodbye = self.goodbye.map(|goodbye| goodbye.until);
-                let all = [self.subscribe_by, goodbye, self.ping_deadline(config)];
+                let (ping, idle) = (self.ping_deadline(config), self.idle_deadline(config));
+                let all = [self.subscribe_by, goodbye, ping, idle, self.paused_until];
                 all.into_iter().flatten().min().unwrap_or(MonoNs(u64::MAX))
             }
         }
@@ -260,6 +257,15 @@ impl Client {
             None => self.last_heard.after(config.ping_interval),
             Some(pinged) => pinged.after(config.ping_timeout),
         })
+    }
+
+    /// When it has been here for nothing for too long: it has had a subscription or a try at one,
+    /// has none, and says nothing.
+    pub(super) fn idle_deadline(&self, config: &FanoutConfig) -> Option<MonoNs> {
+        let timeout = config.access.idle_timeout;
+        let is_idle = self.subscriptions.is_empty() && self.subscribe_by.is_none();
+        (is_idle && self.goodbye.is_none() && !timeout.is_zero())
+            .then(|| self.spoke_at.after(timeout))
     }
 
     /// The client gave a sign of life.

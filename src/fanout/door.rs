@@ -200,7 +200,8 @@ fn refuse(client: &mut Client, by: RefusedBy) {
     client.connection.refuse(status, headers, why);
 }
 
-/// Status, further header lines and a sentence.
+/// Status, further header lines and a sentence. What is no valid request, the wire has refused in
+/// words of its own.
 pub(super) fn words(by: RefusedBy) -> (u16, &'static str, &'static str) {
     match by {
         RefusedBy::Full => (503, RETRY_AFTER, "too many clients"),

@@ -9,10 +9,11 @@ use crate::limits::{
 };
 use crate::messages::Severity;
 use crate::metrics::RefusedBy;
-use crate::wire::{Event, WireError};
+use crate::wire::{Connection, Event, WireError};
 
 use super::client::{Client, Due, Goodbye, Phase};
 use super::door::words;
+use super::pace::Pace;
 use super::protocol::{Refusal, write_notice};
 use super::publish::{CLOSE_NORMAL, CLOSE_POLICY};
 use super::{ClientId, Fanout, Output};
@@ -22,7 +23,9 @@ impl Fanout {
     /// client is answered with HTTP 503 or 429 at once, then closed.
     pub fn handle_accepted(&mut self, peer: SocketAddr, now: Now) -> ClientId {
         let closed = self.closed_door(peer.ip());
-        let id = self.clients.insert(|id| Client::new(id, peer, now));
+        let tls = self.config.access.tls.as_ref();
+        let connection = tls.map_or_else(Connection::server, Connection::server_over_tls);
+        let id = self.clients.insert(|id| Client::new(id, peer, connection, now));
         match closed {
             Some(by) => self.turn_away(id, by, now),
             None => {
@@ -46,7 +49,7 @@ impl Fanout {
         if let Err(error) = client.connection.handle_bytes(bytes) {
             return self.fail(id, &error, now);
         }
-        if !client.is_unread {
+        if !client.is_unread && client.paused_until.is_none() {
             self.read_messages(id, now);
         }
     }
@@ -63,21 +66,35 @@ impl Fanout {
                 },
                 Phase::Flushing { .. } | Phase::Draining { .. } => return,
             }
+            match client.allowance.pace(now) {
+                Pace::Now => {}
+                Pace::Later(until) => return self.pause(id, until, now),
+                Pace::Never => return self.stop_flood(id, now),
+            }
             match client.connection.next_event() {
                 Err(error) => return self.fail(id, &error, now),
-                Ok(None) => return self.end_turn(id, now),
-                Ok(Some(_)) if !client.take_token(now) => return self.stop_flood(id, now),
-                Ok(Some(event)) => self.handle_event(id, event, now),
+                Ok(None) => {
+                    self.want_bytes(id, true);
+                    return self.end_turn(id, now);
+                }
+                Ok(Some(event)) => {
+                    client.allowance.spend();
+                    self.handle_event(id, event, now);
+                }
             }
         }
         if let Some(client) = self.clients.find(id) {
             client.is_unread = true;
             self.unread.push_back(id);
+            self.want_bytes(id, false);
         }
         self.end_turn(id, now);
     }
 
     fn handle_event(&mut self, id: ClientId, event: Event, now: Now) {
+        if let (Event::Text(_) | Event::Binary(_), Some(client)) = (&event, self.clients.find(id)) {
+            client.spoke_at = now.mono;
+        }
         match event {
             Event::Text(_) | Event::Binary(_) if self.is_draining => {}
             Event::Text(text) => self.serve(id, text.as_str(), now),
@@ -165,12 +182,6 @@ impl Fanout {
         self.flush(id, now);
     }
 
-    fn stop_flood(&mut self, id: ClientId, now: Now) {
-        let message = "too many messages; wait between requests, or name more symbols in one";
-        let refusal = Refusal::new("too_many_messages", message.to_owned());
-        self.close_with_error(id, &refusal, now);
-    }
-
     /// Says why, then Close 1008.
     pub(super) fn close_with_error(&mut self, id: ClientId, refusal: &Refusal, now: Now) {
         self.write_error_frame(refusal);
@@ -193,7 +204,9 @@ impl Fanout {
     /// Nothing is added to the outgoing bytes any more; when they are written, FIN.
     pub(super) fn flush(&mut self, id: ClientId, now: Now) {
         self.end_subscriptions(id, now);
+        self.end_pause(id);
         let Some(client) = self.clients.find(id) else { return };
+        client.connection.finish();
         client.outbox.clear(&mut self.frames);
         client.phase = Phase::Flushing { until: now.mono.after(CLOSE_WRITE_PATIENCE) };
         if client.connection.outgoing().is_empty() {
@@ -255,12 +268,24 @@ impl Fanout {
 
     fn live_timeout(&mut self, id: ClientId, now: Now) {
         let Some(client) = self.clients.find(id) else { return };
+        if client.paused_until.is_some_and(|until| until <= now.mono) {
+            client.paused_until = None;
+            return self.read_messages(id, now);
+        }
         if client.goodbye.is_some() {
             return self.settle(id, now);
         }
         if client.subscribe_by.is_some_and(|deadline| deadline <= now.mono) {
             let refusal = self.late(id);
             return self.close_with_error(id, &refusal, now);
+        }
+        if client.idle_deadline(&self.config).is_some_and(|deadline| deadline <= now.mono) {
+            let seconds = self.config.access.idle_timeout.as_secs_f64();
+            let message = format!(
+                "no subscription and no message for {seconds} s; connect again when you need \
+                 something, or send {{\"op\":\"ping\"}} now and then"
+            );
+            return self.close_with_error(id, &Refusal::new("idle_timeout", message), now);
         }
         if client.ping_deadline(&self.config).is_some_and(|deadline| deadline <= now.mono) {
             if client.pinged.is_some() {
@@ -288,6 +313,7 @@ impl Fanout {
                 }
                 Phase::Live => {
                     client.is_unread = false;
+                    self.end_pause(id);
                     self.payload.clear();
                     let text = "the server is going down; connect again";
                     write_notice(&mut self.payload, "draining", text, None, now);

@@ -16,6 +16,7 @@ mod hub;
 mod join;
 mod lifecycle;
 mod outbox;
+mod pace;
 mod protocol;
 mod publish;
 mod request;
@@ -92,6 +93,13 @@ pub enum Output {
     ShutdownWrite {
         /// Whose socket.
         client: ClientId,
+    },
+    /// Stop reading the socket, or go on with it. It is read from the start.
+    Read {
+        /// Whose socket.
+        client: ClientId,
+        /// Whether it is to be read.
+        wanted: bool,
     },
     /// Close the socket; the id is dead.
     Close {
@@ -272,7 +280,7 @@ impl Fanout {
                         return Some(output);
                     }
                 }
-                Output::ShutdownWrite { client } => {
+                Output::ShutdownWrite { client } | Output::Read { client, .. } => {
                     if self.clients.find(client).is_some() {
                         return Some(output);
                     }

@@ -67,9 +67,10 @@ impl Fanout {
     ) -> Result<(), Box<Refusal>> {
         let Some(client) = self.clients.find(id) else { return Ok(()) };
         let series: usize = client.subscriptions.iter().map(|one| one.instruments.len()).sum();
-        if series + wanted.symbols.len() > CLIENT_SERIES_MAX {
+        let series_max = self.config.access.client_series_max.min(CLIENT_SERIES_MAX);
+        if series + wanted.symbols.len() > series_max {
             let message =
-                format!("\"symbols\": a client may subscribe {CLIENT_SERIES_MAX} series at once");
+                format!("\"symbols\": a client may subscribe {series_max} series at once");
             let refusal = Refusal::field("too_many_subscriptions", "symbols", message);
             return Err(refusal.about(wanted.market));
         }

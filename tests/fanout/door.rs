@@ -228,3 +228,40 @@ fn an_address_has_no_more_connections_than_it_may() {
     world.fanout.handle_lost(first, world.now);
     world.open();
 }
+
+#[test]
+fn who_has_nothing_and_says_nothing_is_closed_in_time() {
+    let access = Access { idle_timeout: seconds(100), ..Access::default() };
+    let mut world = World::with(FanoutConfig { access, ping_interval: seconds(0), ..config() });
+    let (id, subscribed) = (world.open_with(BTC), world.open_with(BTC));
+    world.say(id, r#"{"op":"unsubscribe"}"#);
+    world.pass(seconds(99));
+    world.say(id, r#"{"op":"ping"}"#);
+    world.pass(seconds(99));
+    world.send(id, &frame(0x8a, b""));
+    assert_eq!(world.summary(id), ["subscribed", "unsubscribed", "pong"]);
+    world.pass(seconds(2));
+    let (texts, close) = world.got(id);
+    assert_eq!(texts[0]["system_message"], "idle_timeout");
+    assert_eq!(close.unwrap().0, 1008);
+    world.pass(seconds(1_000));
+    assert!(!world.socket(subscribed).has_fin);
+    let access = Access { idle_timeout: seconds(0), ..Access::default() };
+    let mut world = World::with(FanoutConfig { access, ping_interval: seconds(0), ..config() });
+    let id = world.open_with(BTC);
+    world.say(id, r#"{"op":"unsubscribe"}"#);
+    world.pass(seconds(100_000));
+    assert!(!world.socket(id).has_fin);
+}
+
+#[test]
+fn a_client_has_no_more_series_than_it_may() {
+    let access = Access { client_series_max: 1, ..Access::default() };
+    let mut world = World::with(FanoutConfig { access, ..config() });
+    let id = world.open_with(TWO);
+    let error = world.error(id);
+    assert_eq!(error["system_message"], "too_many_subscriptions");
+    assert!(error["message"].as_str().unwrap().contains("1 series"));
+    world.say(id, BTC);
+    assert_eq!(world.summary(id), ["subscribed"]);
+}

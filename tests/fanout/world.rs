@@ -28,6 +28,7 @@ pub const TWO: &str =
 pub struct Socket {
     pub bytes: Vec<u8>,
     pub is_blocked: bool,
+    pub is_paused: bool,
     pub has_fin: bool,
     pub is_closed: bool,
     pub transmits: usize,
@@ -231,6 +232,7 @@ impl World {
                     assert!(self.fanout.outgoing(client).is_empty(), "FIN after the bytes");
                     self.socket(client).has_fin = true;
                 }
+                Output::Read { client, wanted } => self.socket(client).is_paused = !wanted,
                 Output::Close { client } => self.socket(client).is_closed = true,
                 Output::Command { shard, command } => {
                     assert!(shard < 4);

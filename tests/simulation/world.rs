@@ -314,7 +314,9 @@ impl World {
                     self.fanout.handle_half_closed(client, self.now);
                 }
                 // The clients' sockets are looked at in each turn.
-                fanout::Output::Transmit { .. } | fanout::Output::Notice(_) => {}
+                fanout::Output::Transmit { .. }
+                | fanout::Output::Read { .. }
+                | fanout::Output::Notice(_) => {}
             }
         }
         has_worked
