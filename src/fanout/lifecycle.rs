@@ -83,7 +83,7 @@ impl Fanout {
                 }
             }
         }
-        if let Some(client) = self.clients.find(id) {
+        if let Some(client) = self.clients.find(id).filter(|client| client.phase == Phase::Live) {
             client.is_unread = true;
             self.unread.push_back(id);
             self.want_bytes(id, false);

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use connector_wss::limits::{CLIENT_MESSAGES_BURST, CLIENT_MESSAGES_PER_SECOND};
 use rcgen::KeyPair;
 use rustix::process::Signal;
 
@@ -206,4 +207,20 @@ fn origins_and_subscriptions_are_bounded_as_configured() {
     assert_eq!(texts.last().unwrap().json["system_message"], "idle_timeout");
     assert_eq!(code, 1008);
     assert_served_three(&mut server.ask(BTC_3));
+}
+
+#[test]
+fn what_exceeds_the_allowance_is_served_late_and_whole() {
+    const MESSAGES: u32 = CLIENT_MESSAGES_BURST + 2 * CLIENT_MESSAGES_PER_SECOND;
+    let server = Server::simulated();
+    let mut witness = server.ask(BTC);
+    let mut client = server.ask(BTC);
+    for id in 0..MESSAGES {
+        client.send(&format!(r#"{{"op":"ping","id":{id}}}"#));
+    }
+    for id in 0..MESSAGES {
+        assert_eq!(client.next_of("pong").json["id"], id);
+    }
+    witness.next_of("quote");
+    assert_eq!(server.metric("connector_clients", &[]), 2.0);
 }
