@@ -121,6 +121,24 @@ pub struct Config {
     pub wss_log_level: LogLevel,
     /// Time for a client's first subscription.
     pub wss_subscribe_timeout: Duration,
+    /// Time for a client's opening request.
+    pub wss_handshake_timeout: Duration,
+    /// Time that a client without a subscription may be silent; zero: any.
+    pub wss_idle_timeout: Duration,
+    /// Clients at once.
+    pub wss_clients_max: usize,
+    /// Connections from one address at once; 0: any number.
+    pub wss_connections_per_ip_max: usize,
+    /// Series one client may subscribe.
+    pub wss_subscriptions_max: usize,
+    /// The pages that browsers may connect from, in lower case; empty: any.
+    pub wss_origins: Vec<String>,
+    /// File with tokens, one of which clients must show; `None`: no token is asked for.
+    pub wss_tokens_file: Option<PathBuf>,
+    /// PEM file with the certificate shown to clients; `None`: no TLS.
+    pub wss_tls_cert_file: Option<PathBuf>,
+    /// PEM file with its key; there if and only if the certificate is.
+    pub wss_tls_key_file: Option<PathBuf>,
     /// Port for health, readiness and metrics; 0: any free one.
     pub health_check_port: u16,
     /// Whether that port is served.
@@ -221,6 +239,7 @@ impl Config {
         }
         config.check_relations()?;
         config.warnings = values.warnings();
+        config.warnings.extend(config.exposure());
         Ok(config)
     }
 
@@ -233,6 +252,13 @@ impl Config {
                  they must differ"
             )));
         }
+        if self.wss_tls_cert_file.is_some() != self.wss_tls_key_file.is_some() {
+            return Err(ConfigError::Relation(
+                "CONNECTOR_WSS_TLS_CERT_FILE and CONNECTOR_WSS_TLS_KEY_FILE belong together: set \
+                 both, or leave both empty"
+                    .to_owned(),
+            ));
+        }
         let cpus = self.shard_cpus.len();
         match self.shards {
             Some(shards) if cpus > 0 && cpus != shards => Err(ConfigError::Relation(format!(
@@ -240,6 +266,27 @@ impl Config {
                  name one per shard, or leave one of the two empty"
             ))),
             _ => Ok(()),
+        }
+    }
+
+    /// What a user should know who lets other hosts connect.
+    fn exposure(&self) -> Option<String> {
+        let host = self.wss_host;
+        if host.is_loopback() {
+            None
+        } else if self.wss_tokens_file.is_none() {
+            Some(format!(
+                "CONNECTOR_WSS_HOST={host} lets other hosts connect without a token: set \
+                 CONNECTOR_WSS_TOKENS_FILE, or keep them out with a firewall"
+            ))
+        } else if self.wss_tls_cert_file.is_none() {
+            Some(format!(
+                "CONNECTOR_WSS_HOST={host} has other hosts send their tokens in clear text: set \
+                 CONNECTOR_WSS_TLS_CERT_FILE and CONNECTOR_WSS_TLS_KEY_FILE, or put a proxy that \
+                 speaks TLS before it"
+            ))
+        } else {
+            None
         }
     }
 
@@ -273,6 +320,15 @@ impl Config {
             wss_port: 0,
             wss_log_level: LogLevel::default(),
             wss_subscribe_timeout: zero,
+            wss_handshake_timeout: zero,
+            wss_idle_timeout: zero,
+            wss_clients_max: 0,
+            wss_connections_per_ip_max: 0,
+            wss_subscriptions_max: 0,
+            wss_origins: Vec::new(),
+            wss_tokens_file: None,
+            wss_tls_cert_file: None,
+            wss_tls_key_file: None,
             health_check_port: 0,
             health_check_enabled: false,
             close_linger: zero,

@@ -27,6 +27,9 @@ const _: () = assert!(COMMANDS_MAX >= 2 * INSTRUMENTS_MAX, "every instrument, on
 /// Session events under way from the shards. Full: the shard keeps them for a later turn.
 pub const FEED_EVENTS_MAX: usize = 4_096;
 
+/// Certificates and tokens under way to the fan-out core. Full: said, and to be tried again.
+pub const RENEWALS_MAX: usize = 16;
+
 /// Notices under way to the log. Full: the notice is dropped and counted.
 pub const NOTICES_MAX: usize = 4_096;
 
@@ -54,7 +57,8 @@ pub const HTTP_HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Header lines of an HTTP head. Reached: 431.
 pub const HTTP_HEADERS_MAX: usize = 100;
 
-/// Time for an HTTP head to arrive. Reached: 408 and close.
+/// Time for an HTTP head to arrive, on the client port unless `CONNECTOR_WSS_HANDSHAKE_TIMEOUT` says
+/// otherwise. Reached: 408 and close.
 pub const HTTP_HEAD_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Bytes of one message from an exchange. Reached: the session is lost and starts again.
@@ -108,27 +112,54 @@ pub const KLINES_PER_MESSAGE_MAX: usize = 16;
 /// talkative socket cannot starve the others. Source: a minute's close of 50 symbols is 16 KiB.
 pub const READ_BYTES_MAX: usize = 64 * 1024;
 
-/// Clients one process accepts. Reached: HTTP 503 with `Retry-After`, at once.
+/// Clients one process accepts; fewer with `CONNECTOR_WSS_CLIENTS_MAX`. Reached: HTTP 503 with
+/// `Retry-After`, at once.
 /// Source: 20,000 open files are a common hard limit; half are left to the rest.
 pub const CLIENTS_MAX: usize = 10_000;
 
 /// Connections being told that there is no room, beyond [`CLIENTS_MAX`]. Reached: closed unanswered.
 pub const REFUSALS_MAX: usize = 256;
 
-/// Series one client may subscribe, over all its subscriptions. Reached: refused, naming the limit.
+/// Series one client may subscribe, over all its subscriptions; fewer with
+/// `CONNECTOR_WSS_SUBSCRIPTIONS_MAX`. Reached: refused, naming the limit.
 /// Source: every instrument of the process once.
 pub const CLIENT_SERIES_MAX: usize = INSTRUMENTS_MAX;
 const _: () = assert!(CLIENT_SERIES_MAX >= REQUEST_SYMBOLS_MAX);
+
+/// Tokens in `CONNECTOR_WSS_TOKENS_FILE`. More: the file is refused. Source: a comparison looks at
+/// every one, at 30 ns each.
+pub const TOKENS_MAX: usize = 1_024;
+
+/// Bytes of one token. More: the file is refused. Source: 32 random bytes in hex have 64; a signed
+/// token, which is no use here, has more.
+pub const TOKEN_BYTES_MAX: usize = 256;
+
+/// Bytes of a file with tokens, certificates or a key. More: the file is refused.
+/// Source: as many tokens of full length, each with a comment as long.
+pub const CREDENTIALS_BYTES_MAX: u64 = 1024 * 1024;
+const _: () = assert!(CREDENTIALS_BYTES_MAX as usize >= 2 * TOKENS_MAX * (TOKEN_BYTES_MAX + 2));
+
+/// Default of `CONNECTOR_WSS_IDLE_TIMEOUT`. Source: longer than a person at a prompt thinks; a
+/// program that wants to wait without a subscription sends `ping` now and then.
+pub const CLIENT_IDLE_PATIENCE: Duration = Duration::from_secs(300);
 
 /// WebSocket messages of one client handled in one turn. More wait for the next turn, so that a
 /// talkative client cannot starve the others. Source: at 2 µs each, about 0.1 ms.
 pub const CLIENT_MESSAGES_PER_TURN: usize = 64;
 
-/// Messages a client may send at once, and then per second. Reached: error and close 1008.
+/// Messages a client may send at once, and then per second. Reached: it is not read for a while, see
+/// [`CLIENT_PAUSE`].
 /// Source: one request per symbol for the largest market; a human or a heartbeat afterwards.
 pub const CLIENT_MESSAGES_BURST: u32 = 4_096;
 /// See [`CLIENT_MESSAGES_BURST`].
 pub const CLIENT_MESSAGES_PER_SECOND: u32 = 200;
+
+/// How long a client that has used up its messages is not read. Source: ten more are earned in it.
+pub const CLIENT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Such pauses in a row, without a second's rest between. Reached: error and close 1008.
+/// Source: half a minute of nothing but waiting, some 6,000 messages beyond the burst.
+pub const CLIENT_PAUSES_MAX: u32 = 600;
 
 /// Bytes of a request's `id`. Reached: refused. Source: a UUID has 36.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;

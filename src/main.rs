@@ -6,11 +6,12 @@ use std::process::ExitCode;
 
 use connector_wss::clock::Clock;
 use connector_wss::config::{Action, Config};
+use connector_wss::cores::credentials::Reloader;
 use connector_wss::cores::log::{self, LogGuard};
 use connector_wss::cores::server::{Server, Stopper};
 use connector_wss::sim::{self, SimOptions, Simulator};
 use connector_wss::wire::Endpoint;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 fn main() -> ExitCode {
@@ -42,14 +43,15 @@ const CONFIG_ERROR_CODE: u8 = 2;
 fn run(mut config: Config, clock: Clock) -> Result<(), String> {
     let text = |error: &dyn Display| error.to_string();
     // Before the first thread of the server, so that no signal is missed.
-    let signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| text(&error))?;
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|error| text(&error))?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
     let simulator = config.simulate.then(|| simulate(&mut config)).transpose()?;
     let server = Server::start(&config, clock).map_err(|error| text(&error))?;
     announce(&server, &config);
-    stop_on_signal(signals, server.stopper()).map_err(|error| text(&error))?;
+    let (stopper, reloader) = (server.stopper(), server.reloader(&config));
+    obey_signals(signals, stopper, reloader).map_err(|error| text(&error))?;
     server.join();
     drop(simulator);
     Ok(())
@@ -69,30 +71,41 @@ fn simulate(config: &mut Config) -> Result<Simulator, String> {
 fn announce(server: &Server, config: &Config) {
     let simulated = if config.simulate { ", on the simulated exchanges" } else { "" };
     let (version, clients) = (env!("CARGO_PKG_VERSION"), server.client_address);
-    let mut text = format!("connector-wss {version}{simulated}\nclients:  ws://{clients}\n");
+    let scheme = if config.wss_tls_cert_file.is_some() { "wss" } else { "ws" };
+    let mut text = format!("connector-wss {version}{simulated}\nclients:  {scheme}://{clients}\n");
     if let Some(address) = server.ops_address {
         text += &format!("ops:      http://{address}/health  /ready  /metrics\n");
     }
     text += &format!("cores:    {}\n", server.topology);
     // A supervisor may have closed stdout; the log says the same.
-    let _written =
-        writeln!(std::io::stdout(), "{text}try:      echo '{EXAMPLE}' | websocat ws://{clients}");
+    text += &format!("try:      echo '{EXAMPLE}' | websocat {scheme}://{clients}");
+    let _written = writeln!(std::io::stdout(), "{text}");
     tracing::info!("listening on {}; {}", server.client_address, server.topology);
 }
 
 const EXAMPLE: &str =
     r#"{"exchange":"binance","contract_type":"spot","symbols":["BTCUSDT"],"limit":3}"#;
 
-/// The first signal begins the drain, the second ends the process at once.
-fn stop_on_signal(mut signals: Signals, stopper: Stopper) -> std::io::Result<()> {
+/// SIGHUP reads certificate and tokens again. The first other signal begins the drain, the second
+/// ends the process at once.
+fn obey_signals(mut signals: Signals, stopper: Stopper, reloader: Reloader) -> std::io::Result<()> {
     let wait = move || {
-        let mut signals = signals.forever();
-        signals.next();
-        tracing::info!("shutting down: telling clients, writing what is owed");
-        stopper.stop();
-        signals.next();
-        eprintln!("connector-wss: second signal, ending at once");
-        std::process::exit(1);
+        let mut is_stopping = false;
+        for signal in signals.forever() {
+            match signal {
+                SIGHUP if is_stopping => {}
+                SIGHUP => reloader.reload(),
+                _ if is_stopping => {
+                    eprintln!("connector-wss: second signal, ending at once");
+                    std::process::exit(1);
+                }
+                _ => {
+                    is_stopping = true;
+                    tracing::info!("shutting down: telling clients, writing what is owed");
+                    stopper.stop();
+                }
+            }
+        }
     };
     std::thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
     Ok(())

@@ -177,6 +177,78 @@ impl ConnectionErrorKind {
     }
 }
 
+/// Why a connection to the client port was refused: label `reason` of
+/// `connector_clients_refused_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusedBy {
+    /// `CONNECTOR_WSS_CLIENTS_MAX` is reached: HTTP 503.
+    Full,
+    /// `CONNECTOR_WSS_CONNECTIONS_PER_IP_MAX` is reached: HTTP 429.
+    Address,
+    /// The server is going down: HTTP 503.
+    Draining,
+    /// The opening request did not arrive in time: HTTP 408.
+    Timeout,
+    /// TLS failed, or was spoken where plain text was expected, or the other way round.
+    Tls,
+    /// The opening request is malformed or no upgrade: HTTP 4xx or 505.
+    Request,
+    /// A browser's page that is not in `CONNECTOR_WSS_ORIGINS`: HTTP 403.
+    Origin,
+    /// A token that is none of `CONNECTOR_WSS_TOKENS_FILE`: HTTP 401, or Close 1008 where it came in
+    /// a message.
+    Token,
+}
+
+impl RefusedBy {
+    /// Every reason, in label order.
+    pub const ALL: [Self; 8] = [
+        Self::Full,
+        Self::Address,
+        Self::Draining,
+        Self::Timeout,
+        Self::Tls,
+        Self::Request,
+        Self::Origin,
+        Self::Token,
+    ];
+
+    /// The label's value.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Address => "address",
+            Self::Draining => "draining",
+            Self::Timeout => "timeout",
+            Self::Tls => "tls",
+            Self::Request => "request",
+            Self::Origin => "origin",
+            Self::Token => "token",
+        }
+    }
+}
+
+/// `connector_clients_refused_total`, by [`RefusedBy`].
+#[derive(Debug, Default)]
+pub struct Refused([Counter; RefusedBy::ALL.len()]);
+
+impl Refused {
+    /// One more.
+    pub fn increment(&self, by: RefusedBy) {
+        self.0[by as usize].increment();
+    }
+
+    /// Those refused for one reason.
+    pub fn by(&self, by: RefusedBy) -> u64 {
+        self.0[by as usize].value()
+    }
+
+    /// All of them.
+    pub fn value(&self) -> u64 {
+        self.0.iter().map(Counter::value).sum()
+    }
+}
+
 /// Why a message from an exchange was not understood: label `kind` of
 /// `connector_decode_errors_total`. The message is dropped; the session goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -374,8 +446,8 @@ pub struct FanoutMetrics {
     pub clients: Gauge,
     /// `connector_clients_accepted_total`.
     pub accepted: Counter,
-    /// `connector_clients_refused_total`: no room, or no valid upgrade.
-    pub refused: Counter,
+    /// `connector_clients_refused_total`.
+    pub refused: Refused,
     /// `connector_client_subscriptions`.
     pub subscriptions: Gauge,
     /// `connector_sent_messages_total`.
@@ -403,7 +475,7 @@ impl Default for FanoutMetrics {
         Self {
             clients: Gauge::default(),
             accepted: Counter::default(),
-            refused: Counter::default(),
+            refused: Refused::default(),
             subscriptions: Gauge::default(),
             sent_messages: Counter::default(),
             sent_bytes: Counter::default(),

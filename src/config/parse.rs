@@ -85,6 +85,19 @@ pub(super) fn cpus(text: &str, max: usize) -> Option<Vec<usize>> {
     Some(cpus)
 }
 
+/// Origins as browsers send them, in lower case: `scheme://host[:port]`, or `null`, between commas.
+pub(super) fn origins(text: &str) -> Option<Vec<String>> {
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts.map(|part| is_origin(part).then(|| part.to_ascii_lowercase())).collect()
+}
+
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else { return text == "null" };
+    let fits = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    let odd = |c: char| !c.is_ascii_graphic() || "/?#@\\\"<>*".contains(c);
+    !scheme.is_empty() && scheme.chars().all(fits) && !host.is_empty() && !host.contains(odd)
+}
+
 /// `exchange:contract type:SYMBOL,SYMBOL;…`. White space around parts is forgiven.
 pub(super) fn preload(text: &str) -> Option<Vec<Preload>> {
     let groups = text.split(';').map(str::trim).filter(|group| !group.is_empty());

@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::limits::{
-    CLIENT_BUFFER_BYTES_MAX, CLIENT_BUFFER_BYTES_MIN, CPUS_MAX, HISTORY_CANDLES_MAX,
-    HISTORY_CANDLES_MIN, SHARDS_MAX,
+    CLIENT_BUFFER_BYTES_MAX, CLIENT_BUFFER_BYTES_MIN, CLIENT_SERIES_MAX, CLIENTS_MAX, CPUS_MAX,
+    HISTORY_CANDLES_MAX, HISTORY_CANDLES_MIN, SHARDS_MAX,
 };
 use crate::market::{ContractType, Market, Venue};
 use crate::wire::Endpoint;
@@ -66,6 +66,8 @@ pub enum Kind {
     Folder(fn(&mut Config) -> &mut PathBuf),
     /// A file; empty: none.
     File(fn(&mut Config) -> &mut Option<PathBuf>),
+    /// Origins of browsers' pages; empty: any.
+    Origins(fn(&mut Config) -> &mut Vec<String>),
     /// A market's WebSocket base URL.
     WsUrl(Market),
     /// A market's REST base URL.
@@ -101,6 +103,7 @@ impl Kind {
             Self::Preload(field) => put(field(config), parse::preload(text)),
             Self::Folder(field) => put(field(config), Some(PathBuf::from(text))),
             Self::File(field) => put(field(config), Some((!empty).then(|| PathBuf::from(text)))),
+            Self::Origins(field) => put(field(config), parse::origins(text)),
             Self::WsUrl(market) => {
                 let url = parse::url(text, ["ws", "wss"]);
                 let url = url.and_then(|url| Endpoint::parse(&url).ok());
@@ -131,6 +134,11 @@ impl Kind {
             Self::Preload(_) => preload_allowed(),
             Self::Folder(_) => "a folder".into(),
             Self::File(_) => "a file, or nothing".into(),
+            Self::Origins(_) => {
+                "origins between commas, such as https://app.example.com,http://localhost:3000, or \
+                 nothing"
+                    .into()
+            }
             Self::WsUrl(_) => "a URL ws://host[:port][/path] or wss://…".into(),
             Self::RestUrl(_) => "a URL http://host[:port][/path] or https://…".into(),
         }
@@ -181,7 +189,7 @@ const MANY: usize = 1_000_000;
 
 #[rustfmt::skip]
 fn fixed() -> Vec<Variable> {
-    use Kind::{Boolean, Count, Cpus, File, Folder, Host, Level, PlannedCount, Port, Seconds};
+    use Kind::{Boolean, Count, Cpus, File, Folder, Host, Level, Origins, PlannedCount, Port, Seconds};
     vec![
         row("CONNECTOR_WSS_HOST", "127.0.0.1", Host(|c| &mut c.wss_host),
             "Address on which both ports listen; 0.0.0.0 for every IPv4 interface."),
@@ -193,6 +201,24 @@ fn fixed() -> Vec<Variable> {
             "Whether that port is served."),
         row("CONNECTOR_WSS_SUBSCRIBE_TIMEOUT", "10.0", Seconds(TICK_S, DAY_S, |c| &mut c.wss_subscribe_timeout),
             "Time for a client's first subscription; then it gets an error and is closed."),
+        row("CONNECTOR_WSS_HANDSHAKE_TIMEOUT", "10", Seconds(TICK_S, DAY_S, |c| &mut c.wss_handshake_timeout),
+            "Time for a client's opening request, TLS included; then HTTP 408."),
+        row("CONNECTOR_WSS_IDLE_TIMEOUT", "300", Seconds(0.0, DAY_S, |c| &mut c.wss_idle_timeout),
+            "How long a client whose subscriptions have ended may be silent; 0: for ever."),
+        row("CONNECTOR_WSS_CLIENTS_MAX", "10000", Count(1, CLIENTS_MAX, |c| &mut c.wss_clients_max),
+            "Clients at once; one more is told HTTP 503."),
+        row("CONNECTOR_WSS_CONNECTIONS_PER_IP_MAX", "0", Count(0, CLIENTS_MAX, |c| &mut c.wss_connections_per_ip_max),
+            "Connections from one address (IPv6: one /64) at once; one more is told HTTP 429; 0: any number."),
+        row("CONNECTOR_WSS_SUBSCRIPTIONS_MAX", "32768", Count(1, CLIENT_SERIES_MAX, |c| &mut c.wss_subscriptions_max),
+            "Series one client may subscribe."),
+        row("CONNECTOR_WSS_ORIGINS", "", Origins(|c| &mut c.wss_origins),
+            "Pages that browsers may connect from, such as https://app.example.com; empty: any."),
+        row("CONNECTOR_WSS_TOKENS_FILE", "", File(|c| &mut c.wss_tokens_file),
+            "File with tokens, one a line, one of which clients must show; read again on SIGHUP."),
+        row("CONNECTOR_WSS_TLS_CERT_FILE", "", File(|c| &mut c.wss_tls_cert_file),
+            "PEM file with the certificate shown to clients, who then speak wss; read again on SIGHUP."),
+        row("CONNECTOR_WSS_TLS_KEY_FILE", "", File(|c| &mut c.wss_tls_key_file),
+            "PEM file with the certificate's private key."),
         row("CONNECTOR_WSS_LOG_LEVEL", "INFO", Level(|c| &mut c.wss_log_level),
             "Least severe log line about clients and the process itself."),
         row("CONNECTOR_LOG_LEVEL", "INFO", Level(|c| &mut c.log_level),

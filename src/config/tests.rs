@@ -123,6 +123,10 @@ fn every_kind_refuses_what_it_cannot_mean() {
         ("CONNECTOR_BINANCE_SPOT_REST_URL", "http://[::1/"),
         ("CONNECTOR_PRELOAD", "binance:spot:BTC/USDT"),
         ("CONNECTOR_PRELOAD", "okx:spot:BTC-USDT-SWAP"),
+        ("CONNECTOR_WSS_ORIGINS", "app.example.com"),
+        ("CONNECTOR_WSS_ORIGINS", "https://a.example,https://b.example/path"),
+        ("CONNECTOR_WSS_ORIGINS", "https://*.example"),
+        ("CONNECTOR_WSS_CLIENTS_MAX", "0"),
         ("CONNECTOR_BINANCE_SPOT_REST_URL", "http://user@h/"),
         ("CONNECTOR_BINANCE_SPOT_REST_URL", "http://h/?q"),
     ];
@@ -160,6 +164,33 @@ fn contradictions_are_refused() {
     assert!(matches!(Config::from_pairs(&same), Err(ConfigError::Relation(_))));
     let cpus = [("CONNECTOR_SHARDS", "2"), ("CONNECTOR_SHARD_CPUS", "3")];
     assert!(matches!(Config::from_pairs(&cpus), Err(ConfigError::Relation(_))));
+    for half in ["CONNECTOR_WSS_TLS_CERT_FILE", "CONNECTOR_WSS_TLS_KEY_FILE"] {
+        let error = Config::from_pairs(&[(half, "x.pem")]).unwrap_err().to_string();
+        assert!(error.contains("belong together"), "{error}");
+    }
+}
+
+#[test]
+fn who_lets_other_hosts_in_is_warned_of_what_is_missing() {
+    let host = ("CONNECTOR_WSS_HOST", "0.0.0.0");
+    let tokens = ("CONNECTOR_WSS_TOKENS_FILE", "t");
+    let (cert, key) = (("CONNECTOR_WSS_TLS_CERT_FILE", "c"), ("CONNECTOR_WSS_TLS_KEY_FILE", "k"));
+    let warnings = |given: &[(&str, &str)]| run(&[], given).warnings.join("\n");
+    assert!(warnings(&[host]).contains("without a token"));
+    assert!(warnings(&[host, cert, key]).contains("without a token"));
+    assert!(warnings(&[host, tokens]).contains("clear text"));
+    for safe in [&[host, tokens, cert, key][..], &[], &[("CONNECTOR_WSS_HOST", "::1")]] {
+        assert_eq!(warnings(safe), "");
+    }
+}
+
+#[test]
+fn origins_are_listed_between_commas_in_any_case() {
+    let text = "https://App.example.com , http://localhost:3000,null,chrome-extension://abc";
+    let origins = run(&[], &[("CONNECTOR_WSS_ORIGINS", text)]).wss_origins;
+    let expected =
+        ["https://app.example.com", "http://localhost:3000", "null", "chrome-extension://abc"];
+    assert_eq!(origins, expected);
 }
 
 #[test]

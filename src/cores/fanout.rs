@@ -15,6 +15,7 @@ use crate::limits::{CLOSE_DRAIN, READ_BYTES_MAX};
 use crate::messages::{Command, FeedEvent, MarketEvent, Notice, Severity};
 use crate::metrics::FanoutMetrics;
 
+use super::credentials::Renewal;
 use super::doorbell::Doorbell;
 use super::ops::OpsHandle;
 use super::shutdown::Shutdown as StopSignal;
@@ -30,6 +31,8 @@ pub struct FanoutLinks {
     pub shards: Vec<(Sender<Command>, Arc<Doorbell>)>,
     /// Lines for the log.
     pub ops: OpsHandle,
+    /// Certificates and tokens that were read anew.
+    pub renewals: Receiver<Renewal>,
     /// Says when to begin the drain.
     pub stop: Arc<StopSignal>,
 }
@@ -55,6 +58,8 @@ pub struct FanoutCore {
 struct Client {
     id: ClientId,
     stream: TcpStream,
+    /// The engine wants nothing more of it for now.
+    is_paused: bool,
     /// The kernel takes no more for now; room is being waited for.
     is_blocked: bool,
     /// The client has closed its direction.
@@ -132,6 +137,7 @@ impl FanoutCore {
     pub fn has_mail(&self) -> bool {
         self.links.rings.iter().any(|ring| !ring.is_empty())
             || !self.links.events.is_empty()
+            || !self.links.renewals.is_empty()
             || (self.drain == Drain::Serving && self.links.stop.is_requested())
     }
 
@@ -154,6 +160,13 @@ impl FanoutCore {
             self.fanout.handle_feed(event, now);
             worked = true;
         }
+        while let Ok(renewal) = self.links.renewals.try_recv() {
+            match renewal {
+                Renewal::Tls(tls) => self.fanout.set_tls(tls),
+                Renewal::Tokens(tokens) => self.fanout.set_tokens(tokens, now),
+            }
+            worked = true;
+        }
         worked
     }
 
@@ -165,7 +178,7 @@ impl FanoutCore {
             self.clients[slot] = None;
             return self.fanout.handle_lost(id, now);
         }
-        if event.readable && !client.is_half_closed {
+        if event.readable && !client.is_half_closed && (!client.is_paused || event.ended) {
             self.read(slot, now, waiter);
         }
         if event.writable {
@@ -196,8 +209,14 @@ impl FanoutCore {
             if slot >= self.clients.len() {
                 self.clients.resize_with(slot + 1, || None);
             }
-            let client =
-                Client { id, stream, is_blocked: false, is_half_closed: false, wants_fin: false };
+            let client = Client {
+                id,
+                stream,
+                is_paused: false,
+                is_blocked: false,
+                is_half_closed: false,
+                wants_fin: false,
+            };
             // A client that ended in this turn may still be here: its slot is free for the engine,
             // and its `Output::Close` not yet read. Its socket is closed by being replaced.
             let before = self.clients[slot].replace(client);
@@ -234,7 +253,7 @@ impl FanoutCore {
         match client.stream.read(&mut self.scratch) {
             Ok(0) => {
                 client.is_half_closed = true;
-                let _ignored = waiter.ignore_reads(&client.stream, token(id), client.is_blocked);
+                rewatch(client, waiter);
                 self.fanout.handle_half_closed(id, now);
             }
             Ok(count) => self.fanout.handle_bytes(id, &self.scratch[..count], now),
@@ -257,6 +276,12 @@ impl FanoutCore {
                     if let Some(client) = self.client(id) {
                         client.wants_fin = true;
                         self.write(id.index(), now, waiter);
+                    }
+                }
+                Output::Read { client: id, wanted } => {
+                    if let Some(client) = self.client(id) {
+                        client.is_paused = !wanted;
+                        rewatch(client, waiter);
                     }
                 }
                 // Dropping the socket closes it and takes it out of the epoll set. By now the slot
@@ -379,11 +404,15 @@ fn token(id: ClientId) -> Token {
 
 fn set_blocked(client: &mut Client, is_blocked: bool, waiter: &Waiter) {
     client.is_blocked = is_blocked;
+    rewatch(client, waiter);
+}
+
+fn rewatch(client: &Client, waiter: &Waiter) {
     let token = token(client.id);
-    let _watched = if client.is_half_closed {
-        waiter.ignore_reads(&client.stream, token, is_blocked)
+    let _watched = if client.is_half_closed || client.is_paused {
+        waiter.ignore_reads(&client.stream, token, client.is_blocked)
     } else {
-        waiter.rewatch(&client.stream, token, is_blocked)
+        waiter.rewatch(&client.stream, token, client.is_blocked)
     };
 }
 

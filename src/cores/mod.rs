@@ -3,6 +3,7 @@
 
 pub mod topology;
 
+pub mod credentials;
 pub mod doorbell;
 pub mod shutdown;
 pub mod wait;

@@ -14,11 +14,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::fanout::{Fanout, FanoutConfig};
+use crate::fanout::{Access, Fanout, FanoutConfig};
 use crate::feed::{Feed, FeedConfig};
 use crate::health::Lifecycle;
 use crate::limits::{
-    CLIENTS_MAX, COMMANDS_MAX, FEED_EVENTS_MAX, LISTEN_BACKLOG, OPS_REQUESTS_MAX, RING_SLOTS,
+    COMMANDS_MAX, FEED_EVENTS_MAX, LISTEN_BACKLOG, OPS_REQUESTS_MAX, RENEWALS_MAX, RING_SLOTS,
 };
 use crate::market::{Instrument, Interval, Market};
 use crate::messages::{Command, FeedEvent, MarketEvent, OpsAnswer};
@@ -26,6 +26,7 @@ use crate::metrics::{CoreMetrics, FanoutMetrics, Metrics, ShardMetrics};
 use crate::venue;
 use crate::wire::tls;
 
+use super::credentials::{self, CredentialsError, Reloader, Renewal};
 use super::doorbell::Doorbell;
 use super::duty::Duty;
 use super::fanout::{FanoutCore, FanoutLinks};
@@ -61,6 +62,8 @@ pub enum StartError {
         /// What is wrong with it.
         why: String,
     },
+    /// A file of the clients' port is of no use.
+    Credentials(CredentialsError),
     /// An executor or a thread did not start.
     Executor {
         /// What it was to run.
@@ -83,6 +86,7 @@ impl fmt::Display for StartError {
             Self::TlsRoots { path, why } => {
                 write!(f, "CONNECTOR_TLS_CA_FILE={}: {why}; give a PEM file", path.display())
             }
+            Self::Credentials(error) => error.fmt(f),
             Self::Executor { name, why } => write!(f, "cannot start {name}: {why}"),
         }
     }
@@ -99,6 +103,8 @@ pub struct Server {
     /// What runs where.
     pub topology: Topology,
     shutdown: Arc<Shutdown>,
+    renewals: Sender<Renewal>,
+    fanout_bell: Arc<Doorbell>,
     lifecycle: Arc<Lifecycle>,
     executors: Vec<ExecutorJoinHandle<()>>,
     ops: OpsThread,
@@ -126,6 +132,7 @@ impl Server {
         let topology =
             topology::plan(&usable_cpus(), &wishes(config)).map_err(StartError::Topology)?;
         let tls = tls_config(config)?;
+        let access = credentials::access(config).map_err(StartError::Credentials)?;
         let (listener, client_address) = listen(config)?;
         let (ops, ops_handle) = Ops::bind(config).map_err(|error| StartError::Bind {
             variable: "CONNECTOR_WSS_HEALTH_CHECK_PORT",
@@ -133,7 +140,7 @@ impl Server {
             error,
         })?;
         let ops_address = ops.local_addr();
-        let mut plan = Wiring::new(config, clock, &topology, &tls, ops_handle)?;
+        let mut plan = Wiring::new(config, access, clock, &topology, &tls, ops_handle)?;
         let lifecycle = Arc::new(Lifecycle::default());
         let setup = OpsSetup {
             config: Arc::new(config.clone()),
@@ -145,6 +152,7 @@ impl Server {
         };
         let ops = ops.spawn(setup).map_err(|error| executor_error("the ops core", &error))?;
         let shutdown = Arc::clone(&plan.shutdown);
+        let (renewals, fanout_bell) = (plan.renewals.0.clone(), Arc::clone(&plan.fanout_bell));
         let mut listener = Some(listener);
         let mut executors = Vec::new();
         for (at, executor) in topology.executors.iter().enumerate() {
@@ -152,12 +160,27 @@ impl Server {
             executors.push(plan.spawn(at, executor, listener)?);
         }
         lifecycle.serving();
-        Ok(Self { client_address, ops_address, topology, shutdown, lifecycle, executors, ops })
+        Ok(Self {
+            client_address,
+            ops_address,
+            topology,
+            shutdown,
+            renewals,
+            fanout_bell,
+            lifecycle,
+            executors,
+            ops,
+        })
     }
 
     /// What stops this server.
     pub fn stopper(&self) -> Stopper {
         Stopper { shutdown: Arc::clone(&self.shutdown), lifecycle: Arc::clone(&self.lifecycle) }
+    }
+
+    /// What reads this server's certificate and tokens again, from where `config` has them.
+    pub fn reloader(&self, config: &Config) -> Reloader {
+        Reloader::new(config.clone(), self.renewals.clone(), Arc::clone(&self.fanout_bell))
     }
 
     /// Waits until the server was stopped and has drained.
@@ -174,6 +197,7 @@ impl Server {
 /// The ends of every ring and channel, until the core that owns them takes them.
 struct Wiring {
     config: Config,
+    access: Access,
     clock: Clock,
     tls: Arc<ClientConfig>,
     ops: OpsHandle,
@@ -184,6 +208,7 @@ struct Wiring {
     fanout_bell: Arc<Doorbell>,
     fanout_metrics: Arc<FanoutMetrics>,
     events: (Sender<FeedEvent>, Receiver<FeedEvent>),
+    renewals: (Sender<Renewal>, Receiver<Renewal>),
     /// One per shard.
     shards: Vec<ShardEnds>,
 }
@@ -200,6 +225,7 @@ struct ShardEnds {
 impl Wiring {
     fn new(
         config: &Config,
+        access: Access,
         clock: Clock,
         topology: &Topology,
         tls: &Arc<ClientConfig>,
@@ -216,6 +242,7 @@ impl Wiring {
         });
         Ok(Self {
             config: config.clone(),
+            access,
             clock,
             tls: Arc::clone(tls),
             ops,
@@ -223,6 +250,7 @@ impl Wiring {
             cores: bells.iter().map(|_| Arc::default()).collect(),
             fanout_metrics: Arc::default(),
             events: bounded(FEED_EVENTS_MAX),
+            renewals: bounded(RENEWALS_MAX),
             shards: shards.collect(),
             fanout_bell,
             bells,
@@ -315,10 +343,11 @@ impl Wiring {
         FanoutParts {
             rings: consumers.map(|ring| ring.expect("the fan-out is started once")).collect(),
             shards: self.shards.iter().map(commands).collect(),
-            config: fanout_config(&self.config, self.shards.len()),
+            config: fanout_config(&self.config, self.access.clone(), self.shards.len()),
             drain_timeout: self.config.drain_timeout,
             metrics: Arc::clone(&self.fanout_metrics),
             events: self.events.1.clone(),
+            renewals: self.renewals.1.clone(),
             ops: self.ops.clone(),
             stop: Arc::clone(&self.shutdown),
             listener,
@@ -363,6 +392,7 @@ struct FanoutParts {
     metrics: Arc<FanoutMetrics>,
     rings: Vec<rtrb::Consumer<MarketEvent>>,
     events: Receiver<FeedEvent>,
+    renewals: Receiver<Renewal>,
     shards: Vec<(Sender<Command>, Arc<Doorbell>)>,
     ops: OpsHandle,
     stop: Arc<Shutdown>,
@@ -377,6 +407,7 @@ impl FanoutParts {
             events: self.events,
             shards: self.shards,
             ops: self.ops,
+            renewals: self.renewals,
             stop: self.stop,
         };
         let Self { metrics, listener, drain_timeout, .. } = self;
@@ -462,7 +493,7 @@ fn feed_config(
     }
 }
 
-fn fanout_config(config: &Config, shards: usize) -> FanoutConfig {
+fn fanout_config(config: &Config, access: Access, shards: usize) -> FanoutConfig {
     let carriers: Vec<usize> =
         Market::all().map(|market| venue::carriers(market, shards)).collect();
     let instruments = config.preload.iter().flat_map(|preload| {
@@ -478,12 +509,13 @@ fn fanout_config(config: &Config, shards: usize) -> FanoutConfig {
         subscribe_timeout: config.wss_subscribe_timeout,
         close_linger: config.close_linger,
         client_buffer_max: config.client_buffer_max,
-        clients_max: CLIENTS_MAX,
+        clients_max: config.wss_clients_max,
         ping_interval: config.ws_ping_interval,
         ping_timeout: config.ws_ping_timeout,
         shards,
         carriers: std::array::from_fn(|index| carriers[index]),
         preload: instruments.collect(),
+        access,
     }
 }
 

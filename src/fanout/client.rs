@@ -5,15 +5,16 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::clock::{MonoNs, Now, UnixMs};
-use crate::limits::{
-    CLIENT_MESSAGES_BURST, CLIENT_MESSAGES_PER_SECOND, HTTP_HEAD_PATIENCE, READY_BYTES_MAX,
-};
+use crate::limits::READY_BYTES_MAX;
 use crate::market::{InstrumentId, Interval, Market};
+use crate::metrics::RefusedBy;
 use crate::wire::Connection;
 
+use super::access::TokenDigest;
 use super::hub::Interest;
 use super::marks::Together;
 use super::outbox::{Class, FrameMeta, Outbox};
+use super::pace::Allowance;
 use super::request::Origin;
 use super::{ClientId, FanoutConfig};
 
@@ -126,10 +127,21 @@ pub(super) struct Client {
     pub(super) goodbye: Option<Goodbye>,
     /// Counted among the clients, not among those told that there is no room.
     pub(super) is_admitted: bool,
+    /// It is to be told that it is not admitted, once it has sent its request.
+    pub(super) turned_away: Option<RefusedBy>,
+    /// The token it has shown; `None` too where none is asked for.
+    pub(super) token: Option<TokenDigest>,
     /// A limit was reached, which ends the connection with the last subscription.
     pub(super) is_served: bool,
     /// Messages of it wait for the next turn.
     pub(super) is_unread: bool,
+    /// Its socket is being read.
+    pub(super) is_read: bool,
+    /// Messages of it wait until then, for it has said too many.
+    pub(super) paused_until: Option<MonoNs>,
+    pub(super) allowance: Allowance,
+    /// When it last said something.
+    pub(super) spoke_at: MonoNs,
     /// The newest closed candle made ready for it.
     pub(super) newest_closed: Option<UnixMs>,
     /// When the oldest quote that is ready was received from the exchange.
@@ -142,17 +154,15 @@ pub(super) struct Client {
     /// When a ping went out that nothing has answered.
     pub(super) pinged: Option<MonoNs>,
     opened: MonoNs,
-    tokens: u32,
-    tokens_at: MonoNs,
 }
 
 impl Client {
     /// A client whose TCP connection was accepted now.
-    pub(super) fn new(id: ClientId, peer: SocketAddr, now: Now) -> Self {
+    pub(super) fn new(id: ClientId, peer: SocketAddr, connection: Connection, now: Now) -> Self {
         Self {
             id,
             peer,
-            connection: Connection::server(),
+            connection,
             phase: Phase::Handshaking,
             subscriptions: Vec::new(),
             next_key: 0,
@@ -162,8 +172,14 @@ impl Client {
             is_half_closed: false,
             goodbye: None,
             is_admitted: true,
+            turned_away: None,
+            token: None,
             is_served: false,
             is_unread: false,
+            is_read: true,
+            paused_until: None,
+            allowance: Allowance::new(now),
+            spoke_at: now.mono,
             newest_closed: None,
             oldest_received: None,
             subscribe_by: None,
@@ -171,8 +187,6 @@ impl Client {
             last_heard: now.mono,
             pinged: None,
             opened: now.mono,
-            tokens: CLIENT_MESSAGES_BURST,
-            tokens_at: now.mono,
         }
     }
 
@@ -230,26 +244,15 @@ impl Client {
         })
     }
 
-    /// Takes one message from the client's allowance. `false`: it has none left.
-    pub(super) fn take_token(&mut self, now: Now) -> bool {
-        let elapsed_ms = now.mono.since(self.tokens_at).as_millis();
-        let earned = elapsed_ms.saturating_mul(u128::from(CLIENT_MESSAGES_PER_SECOND)) / 1000;
-        if earned > 0 {
-            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-            self.tokens = self.tokens.saturating_add(earned).min(CLIENT_MESSAGES_BURST);
-            self.tokens_at = now.mono;
-        }
-        self.tokens.checked_sub(1).map(|left| self.tokens = left).is_some()
-    }
-
     /// When something has to happen without anything arriving.
     pub(super) fn deadline(&self, config: &FanoutConfig) -> MonoNs {
         match self.phase {
-            Phase::Handshaking => self.opened.after(HTTP_HEAD_PATIENCE),
+            Phase::Handshaking => self.opened.after(config.access.handshake_timeout),
             Phase::Flushing { until } | Phase::Draining { until } => until,
             Phase::Live => {
                 let goodbye = self.goodbye.map(|goodbye| goodbye.until);
-                let all = [self.subscribe_by, goodbye, self.ping_deadline(config)];
+                let (ping, idle) = (self.ping_deadline(config), self.idle_deadline(config));
+                let all = [self.subscribe_by, goodbye, ping, idle, self.paused_until];
                 all.into_iter().flatten().min().unwrap_or(MonoNs(u64::MAX))
             }
         }
@@ -265,6 +268,15 @@ impl Client {
             None => self.last_heard.after(config.ping_interval),
             Some(pinged) => pinged.after(config.ping_timeout),
         })
+    }
+
+    /// When it has been here for nothing for too long: it has had a subscription or a try at one,
+    /// has none, and says nothing.
+    pub(super) fn idle_deadline(&self, config: &FanoutConfig) -> Option<MonoNs> {
+        let timeout = config.access.idle_timeout;
+        let is_idle = self.subscriptions.is_empty() && self.subscribe_by.is_none();
+        (is_idle && self.goodbye.is_none() && !timeout.is_zero())
+            .then(|| self.spoke_at.after(timeout))
     }
 
     /// The client gave a sign of life.

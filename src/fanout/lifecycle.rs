@@ -5,46 +5,37 @@ use std::net::SocketAddr;
 
 use crate::clock::Now;
 use crate::limits::{
-    CLIENT_MESSAGES_PER_TURN, CLIENTS_MAX, CLOSE_DRAIN, CLOSE_NORMAL_LINGER, CLOSE_WRITE_PATIENCE,
-    REFUSALS_MAX,
+    CLIENT_MESSAGES_PER_TURN, CLOSE_DRAIN, CLOSE_NORMAL_LINGER, CLOSE_WRITE_PATIENCE,
 };
 use crate::messages::Severity;
-use crate::wire::{Event, WireError};
+use crate::metrics::RefusedBy;
+use crate::wire::{Connection, Event, WireError};
 
 use super::client::{Client, Due, Goodbye, Phase};
+use super::door::words;
+use super::pace::Pace;
 use super::protocol::{Refusal, write_notice};
 use super::publish::{CLOSE_NORMAL, CLOSE_POLICY};
 use super::{ClientId, Fanout, Output};
 
 impl Fanout {
     /// A TCP connection was accepted. Where there is no room, or the server is going down, the
-    /// client is answered with HTTP 503 at once, then closed.
+    /// client is answered with HTTP 503 or 429 at once, then closed.
     pub fn handle_accepted(&mut self, peer: SocketAddr, now: Now) -> ClientId {
-        let admitted = usize::try_from(self.metrics.clients.value()).unwrap_or(0);
-        let is_full = admitted >= self.config.clients_max.min(CLIENTS_MAX);
-        let id = self.clients.insert(|id| Client::new(id, peer, now));
-        if is_full || self.is_draining {
-            self.refuse_accepted(id, now);
-        } else {
-            self.metrics.accepted.increment();
-            self.metrics.clients.add(1);
-            self.arm(id);
+        let closed = self.closed_door(peer.ip());
+        let tls = self.config.access.tls.as_ref();
+        let connection = tls.map_or_else(Connection::server, Connection::server_over_tls);
+        let id = self.clients.insert(|id| Client::new(id, peer, connection, now));
+        match closed {
+            Some(by) => self.turn_away(id, by, now),
+            None => {
+                self.metrics.accepted.increment();
+                self.metrics.clients.add(1);
+                self.addresses.add(peer.ip());
+                self.arm(id);
+            }
         }
         id
-    }
-
-    fn refuse_accepted(&mut self, id: ClientId, now: Now) {
-        self.metrics.refused.increment();
-        let admitted = usize::try_from(self.metrics.clients.value()).unwrap_or(0);
-        let refusals = self.clients.len().saturating_sub(admitted);
-        let Some(client) = self.clients.find(id) else { return };
-        client.is_admitted = false;
-        if refusals > REFUSALS_MAX {
-            return self.remove(id, now);
-        }
-        let why = if self.is_draining { "the server is going down" } else { "too many clients" };
-        client.connection.refuse(503, RETRY_AFTER, why);
-        self.flush(id, now);
     }
 
     /// Bytes from a client's socket, at most [`crate::limits::READ_BYTES_MAX`] at a time. What
@@ -58,7 +49,7 @@ impl Fanout {
         if let Err(error) = client.connection.handle_bytes(bytes) {
             return self.fail(id, &error, now);
         }
-        if !client.is_unread {
+        if !client.is_unread && client.paused_until.is_none() {
             self.read_messages(id, now);
         }
     }
@@ -67,45 +58,57 @@ impl Fanout {
     pub(super) fn read_messages(&mut self, id: ClientId, now: Now) {
         for _ in 0..CLIENT_MESSAGES_PER_TURN {
             let Some(client) = self.clients.find(id) else { return };
-            if !matches!(client.phase, Phase::Handshaking | Phase::Live) {
-                return;
+            match client.phase {
+                Phase::Live => {}
+                Phase::Handshaking => match self.shake_hands(id, now) {
+                    true => continue,
+                    false => return,
+                },
+                Phase::Flushing { .. } | Phase::Draining { .. } => return,
+            }
+            match client.allowance.pace(now) {
+                Pace::Now => {}
+                Pace::Later(until) => return self.pause(id, until, now),
+                Pace::Never => return self.stop_flood(id, now),
             }
             match client.connection.next_event() {
                 Err(error) => return self.fail(id, &error, now),
-                Ok(None) => return self.end_turn(id, now),
-                Ok(Some(_)) if !client.take_token(now) => return self.stop_flood(id, now),
-                Ok(Some(event)) => self.handle_event(id, event, now),
+                Ok(None) => {
+                    self.want_bytes(id, true);
+                    return self.end_turn(id, now);
+                }
+                Ok(Some(event)) => {
+                    client.allowance.spend();
+                    self.handle_event(id, event, now);
+                }
             }
         }
-        if let Some(client) = self.clients.find(id) {
+        if let Some(client) = self.clients.find(id).filter(|client| client.phase == Phase::Live) {
             client.is_unread = true;
             self.unread.push_back(id);
+            self.want_bytes(id, false);
         }
         self.end_turn(id, now);
     }
 
     fn handle_event(&mut self, id: ClientId, event: Event, now: Now) {
+        if let (Event::Text(_) | Event::Binary(_), Some(client)) = (&event, self.clients.find(id)) {
+            client.spoke_at = now.mono;
+        }
         match event {
-            Event::Open { .. } => {
-                let subscribe_by = now.mono.after(self.config.subscribe_timeout);
-                if let Some(client) = self.clients.find(id) {
-                    client.phase = Phase::Live;
-                    client.subscribe_by = Some(subscribe_by);
-                }
-            }
             Event::Text(_) | Event::Binary(_) if self.is_draining => {}
             Event::Text(text) => self.serve(id, text.as_str(), now),
             Event::Binary(_) => {
                 let message = "binary messages are not understood; send JSON as a text message";
                 self.send_error(id, &Refusal::new("binary_message", message.to_owned()));
             }
-            Event::Ping | Event::Pong(_) => {}
+            Event::Open { .. } | Event::Ping | Event::Pong(_) => {}
             Event::Close { code, .. } => self.say_goodbye(id, code, now),
         }
     }
 
     /// After a client's bytes were handled.
-    fn end_turn(&mut self, id: ClientId, now: Now) {
+    pub(super) fn end_turn(&mut self, id: ClientId, now: Now) {
         let Some(client) = self.clients.find(id) else { return };
         if client.connection.outgoing().len() > self.config.client_buffer_max + PONGS_BYTES_MAX {
             // It asks and pings without ever reading the answers.
@@ -157,24 +160,26 @@ impl Fanout {
     }
 
     /// The client broke the protocol; what it is to be told is outgoing already.
-    fn fail(&mut self, id: ClientId, error: &WireError, now: Now) {
+    pub(super) fn fail(&mut self, id: ClientId, error: &WireError, now: Now) {
         match error {
             WireError::Protocol { .. } => self.metrics.protocol_errors.increment(),
-            WireError::Handshake(_) | WireError::Refused { .. } | WireError::Tls(_) => {
-                self.metrics.refused.increment()
+            WireError::Handshake(_) | WireError::Refused { .. } => {
+                self.metrics.refused.increment(RefusedBy::Request);
             }
+            WireError::Tls(_) => self.metrics.refused.increment(RefusedBy::Tls),
         }
         if let Some(client) = self.clients.find(id) {
-            let text = format!("client {}: {error}", client.peer);
-            self.notice(Severity::Debug, text);
+            let (severity, text) = match error {
+                // A mistake that somebody has to hear of. Without the port, so that an address that
+                // repeats it is one line a second.
+                WireError::Tls(why) => {
+                    (Severity::Info, format!("a client at {}: {why}", client.peer.ip()))
+                }
+                _ => (Severity::Debug, format!("client {}: {error}", client.peer)),
+            };
+            self.notice(severity, text);
         }
         self.flush(id, now);
-    }
-
-    fn stop_flood(&mut self, id: ClientId, now: Now) {
-        let message = "too many messages; wait between requests, or name more symbols in one";
-        let refusal = Refusal::new("too_many_messages", message.to_owned());
-        self.close_with_error(id, &refusal, now);
     }
 
     /// Says why, then Close 1008.
@@ -197,9 +202,11 @@ impl Fanout {
     }
 
     /// Nothing is added to the outgoing bytes any more; when they are written, FIN.
-    fn flush(&mut self, id: ClientId, now: Now) {
+    pub(super) fn flush(&mut self, id: ClientId, now: Now) {
         self.end_subscriptions(id, now);
+        self.end_pause(id);
         let Some(client) = self.clients.find(id) else { return };
+        client.connection.finish();
         client.outbox.clear(&mut self.frames);
         client.phase = Phase::Flushing { until: now.mono.after(CLOSE_WRITE_PATIENCE) };
         if client.connection.outgoing().is_empty() {
@@ -221,7 +228,7 @@ impl Fanout {
     }
 
     /// The client's socket is to be closed now.
-    fn remove(&mut self, id: ClientId, now: Now) {
+    pub(super) fn remove(&mut self, id: ClientId, now: Now) {
         if self.forget(id, now) {
             self.outputs.push_back(Output::Close { client: id });
         }
@@ -233,6 +240,7 @@ impl Fanout {
         client.outbox.clear(&mut self.frames);
         if client.is_admitted {
             self.metrics.clients.add(-1);
+            self.addresses.remove(client.peer.ip());
         }
         true
     }
@@ -244,8 +252,11 @@ impl Fanout {
         if client.deadline(&self.config) <= now.mono {
             match client.phase {
                 Phase::Handshaking => {
-                    self.metrics.refused.increment();
-                    client.connection.refuse(408, "", "the request did not arrive in time");
+                    if client.turned_away.is_none() {
+                        self.metrics.refused.increment(RefusedBy::Timeout);
+                    }
+                    let (status, headers, why) = words(RefusedBy::Timeout);
+                    client.connection.refuse(status, headers, why);
                     self.flush(id, now);
                 }
                 Phase::Flushing { .. } | Phase::Draining { .. } => self.remove(id, now),
@@ -257,17 +268,24 @@ impl Fanout {
 
     fn live_timeout(&mut self, id: ClientId, now: Now) {
         let Some(client) = self.clients.find(id) else { return };
+        if client.paused_until.is_some_and(|until| until <= now.mono) {
+            client.paused_until = None;
+            return self.read_messages(id, now);
+        }
         if client.goodbye.is_some() {
             return self.settle(id, now);
         }
         if client.subscribe_by.is_some_and(|deadline| deadline <= now.mono) {
-            let seconds = self.config.subscribe_timeout.as_secs_f64();
-            let message = format!(
-                "no subscription within {seconds} s; send one object such as {{\"exchange\":\
-                 \"binance\",\"contract_type\":\"spot\",\"symbols\":[\"BTCUSDT\"]}}"
-            );
-            let refusal = Refusal::new("subscribe_timeout", message);
+            let refusal = self.late(id);
             return self.close_with_error(id, &refusal, now);
+        }
+        if client.idle_deadline(&self.config).is_some_and(|deadline| deadline <= now.mono) {
+            let seconds = self.config.access.idle_timeout.as_secs_f64();
+            let message = format!(
+                "no subscription and no message for {seconds} s; connect again when you need \
+                 something, or send {{\"op\":\"ping\"}} now and then"
+            );
+            return self.close_with_error(id, &Refusal::new("idle_timeout", message), now);
         }
         if client.ping_deadline(&self.config).is_some_and(|deadline| deadline <= now.mono) {
             if client.pinged.is_some() {
@@ -289,11 +307,13 @@ impl Fanout {
             let Some(client) = self.clients.find(id) else { continue };
             match client.phase {
                 Phase::Handshaking => {
-                    client.connection.refuse(503, RETRY_AFTER, "the server is going down");
+                    let (status, headers, why) = words(RefusedBy::Draining);
+                    client.connection.refuse(status, headers, why);
                     self.flush(id, now);
                 }
                 Phase::Live => {
                     client.is_unread = false;
+                    self.end_pause(id);
                     self.payload.clear();
                     let text = "the server is going down; connect again";
                     write_notice(&mut self.payload, "draining", text, None, now);
@@ -307,8 +327,6 @@ impl Fanout {
         self.unread.clear();
     }
 }
-
-const RETRY_AFTER: &str = "Retry-After: 5\r\n";
 
 /// Room for pongs and answers to a client that is behind, beyond what it may be owed.
 const PONGS_BYTES_MAX: usize = 2 * crate::limits::READY_BYTES_MAX;

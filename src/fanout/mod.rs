@@ -3,11 +3,14 @@
 //! and no exchange dialect: the driver hands in bytes and time, drains [`Fanout::poll_output`] to
 //! empty, and parks until [`Fanout::next_deadline`].
 //!
-//! A client's life is in `lifecycle`, its requests in `serve`, the way of an update in `publish`.
+//! A client's life is in `lifecycle`, its coming in in `door`, its requests in `serve`, the way of an
+//! update in `publish`.
 
+mod access;
 mod client;
 mod clients;
 mod derive;
+mod door;
 mod encode;
 mod history;
 mod hub;
@@ -15,6 +18,7 @@ mod join;
 mod lifecycle;
 mod marks;
 mod outbox;
+mod pace;
 mod protocol;
 mod publish;
 mod request;
@@ -30,10 +34,13 @@ use crate::market::{Folded, Instrument, InstrumentId, Market, Settled};
 use crate::messages::{Command, FeedEvent, MarketEvent, Notice, Severity};
 use crate::metrics::FanoutMetrics;
 
+use access::Addresses;
 use clients::Clients;
 use hub::Hub;
 use marks::Marks;
 use outbox::FramePool;
+
+pub use access::{Access, Tokens, TokensError};
 
 /// What is configurable about the fan-out.
 #[derive(Clone, Debug)]
@@ -58,6 +65,8 @@ pub struct FanoutConfig {
     pub carriers: [usize; Market::COUNT],
     /// Instruments subscribed from the start and for ever.
     pub preload: Vec<Instrument>,
+    /// Who may come in.
+    pub access: Access,
 }
 
 /// A client, from accept to close. Ids are never reused.
@@ -87,6 +96,13 @@ pub enum Output {
     ShutdownWrite {
         /// Whose socket.
         client: ClientId,
+    },
+    /// Stop reading the socket, or go on with it. It is read from the start.
+    Read {
+        /// Whose socket.
+        client: ClientId,
+        /// Whether it is to be read.
+        wanted: bool,
     },
     /// Close the socket; the id is dead.
     Close {
@@ -118,6 +134,8 @@ pub struct Fanout {
     metrics: Arc<FanoutMetrics>,
     hub: Hub,
     clients: Clients,
+    /// Where the clients admitted come from.
+    addresses: Addresses,
     frames: FramePool,
     marks: Marks,
     /// Earliest first. An entry may be outdated: a client's own deadline decides when it is due.
@@ -151,6 +169,7 @@ impl Fanout {
             metrics,
             hub: Hub::new(),
             clients: Clients::default(),
+            addresses: Addresses::default(),
             frames: FramePool::default(),
             marks: Marks::default(),
             timers: BinaryHeap::new(),
@@ -277,7 +296,7 @@ impl Fanout {
                         return Some(output);
                     }
                 }
-                Output::ShutdownWrite { client } => {
+                Output::ShutdownWrite { client } | Output::Read { client, .. } => {
                     if self.clients.find(client).is_some() {
                         return Some(output);
                     }

@@ -157,6 +157,20 @@ pub(super) fn write_pong(out: &mut Vec<u8>, now: Now, id: Option<&str>) {
     write_end(out, id);
 }
 
+/// Appends the answer to an `auth` that was right.
+pub(super) fn write_authenticated(out: &mut Vec<u8>, id: Option<&str>) {
+    out.extend_from_slice(b"{\"type\":\"authenticated\"");
+    write_end(out, id);
+}
+
+/// Appends what `GET /health` is told; the same fields as on the ops port, as far as this core
+/// can speak for itself.
+pub(super) fn write_health(out: &mut Vec<u8>, now: Now) {
+    out.extend_from_slice(b"{\"status\":\"healthy\",\"timestamp\":\"");
+    write_current_time(out, now);
+    out.extend_from_slice(b"\"}");
+}
+
 /// Appends a `notice`: something that a client should know, `about` all it has or some symbols.
 pub(super) fn write_notice(
     out: &mut Vec<u8>,

@@ -8,11 +8,12 @@ use crate::clock::UnixMs;
 use crate::limits::{REQUEST_ID_BYTES_MAX, REQUEST_SYMBOLS_MAX, SYMBOL_BYTES_MAX};
 use crate::market::{Interval, Market, Venue};
 
+use super::access::TokenDigest;
 use super::encode::write_string;
 use super::protocol::Refusal;
 
 /// A request that can be served.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Request {
     /// The client's `id` as JSON, to be echoed in every answer.
     pub(super) id: Option<String>,
@@ -21,7 +22,7 @@ pub(super) struct Request {
 }
 
 /// What a request asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Op {
     /// Quotes of these symbols.
     Subscribe(Wanted),
@@ -38,6 +39,8 @@ pub(super) enum Op {
     List,
     /// A sign of life.
     Ping,
+    /// Who the client is.
+    Auth(TokenDigest),
 }
 
 /// A subscription as asked for.
@@ -130,6 +133,7 @@ struct Fields<'tape, 'text> {
     since: Option<Value<'tape, 'text>>,
     closed_only: Option<Value<'tape, 'text>>,
     mark: Option<Value<'tape, 'text>>,
+    token: Option<Value<'tape, 'text>>,
 }
 
 impl<'tape, 'text> Fields<'tape, 'text> {
@@ -146,6 +150,7 @@ impl<'tape, 'text> Fields<'tape, 'text> {
             "since" => &mut self.since,
             "closed_only" => &mut self.closed_only,
             "mark" => &mut self.mark,
+            "token" => &mut self.token,
             _ => return,
         };
         *field = if value.is_null() { None } else { Some(value) };
@@ -158,6 +163,7 @@ impl<'tape, 'text> Fields<'tape, 'text> {
             Some("unsubscribe") => self.unsubscribe(),
             Some("list") => Ok(Op::List),
             Some("ping") => Ok(Op::Ping),
+            Some("auth") => self.auth(),
             Some(other) => Err(Refusal::field("unknown_op", "op", {
                 format!("unknown \"op\" {}; allowed: {OPS}", quoted(other))
             })),
@@ -202,6 +208,14 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         let named = self.symbols.as_ref().filter(|value| !is_all(value));
         let symbols = named.map(|value| read_symbols(market, value)).transpose()?;
         Ok(Op::Unsubscribe { market: Some(market), interval, symbols })
+    }
+
+    /// The token itself goes no further than here.
+    fn auth(&self) -> Result<Op, Box<Refusal>> {
+        let right = "a string, the token";
+        let Some(value) = &self.token else { return Err(missing("token", right)) };
+        let token = value.as_str().ok_or_else(|| wrong_type("token", right))?;
+        Ok(Op::Auth(TokenDigest::of(token.as_bytes())))
     }
 
     /// The market named, else the venue's default, which at OKX the symbols' spelling tells.
@@ -457,7 +471,7 @@ fn shown(value: &Value<'_, '_>) -> Option<String> {
 }
 
 const SHOWN_BYTES_MAX: usize = 64;
-const OPS: &str = "subscribe, unsubscribe, list, ping";
+const OPS: &str = "subscribe, unsubscribe, list, ping, auth";
 const EXAMPLE: &str =
     r#"one object such as {"exchange":"binance","contract_type":"spot","symbols":["BTCUSDT"]}"#;
 
@@ -561,6 +575,8 @@ mod tests {
             (format!("{{{full},\"closed_only\":1}}"), "wrong_type", Some("closed_only"), "true"),
             (format!("{{{full},\"op\":\"dance\"}}"), "unknown_op", Some("op"), "unsubscribe"),
             (format!("{{{full},\"op\":1}}"), "wrong_type", Some("op"), "unsubscribe"),
+            (r#"{"op":"auth"}"#.to_owned(), "missing_field", Some("token"), "a string"),
+            (r#"{"op":"auth","token":5}"#.to_owned(), "wrong_type", Some("token"), "a string"),
             (format!("{{{full},\"id\":[]}}"), "wrong_type", Some("id"), "integer"),
             (
                 r#"{"op":"unsubscribe","symbols":["A"]}"#.to_owned(),

@@ -25,14 +25,24 @@ impl Fanout {
     pub(super) fn serve(&mut self, id: ClientId, text: &str, now: Now) {
         let request = match request::parse(&mut text.as_bytes().to_vec()) {
             Ok(request) => request,
-            Err(refusal) => return self.send_error(id, &refusal),
+            Err(refusal) => {
+                let refusal = self.locked_out(id, None).unwrap_or(refusal);
+                return self.send_error(id, &refusal);
+            }
         };
         let Request { id: echo, op } = request;
+        if let Some(refusal) = self.locked_out(id, Some(&op)) {
+            return self.send_error(id, &Refusal { id: echo, ..*refusal });
+        }
         let result = match op {
             Op::Subscribe(wanted) => self.subscribe(id, wanted, echo.clone(), now),
             Op::Unsubscribe { market, interval, symbols } => {
                 let named = symbols.as_deref();
                 self.unsubscribe(id, (market, interval, named), echo.as_deref(), now)
+            }
+            Op::Auth(token) => {
+                self.authenticate(id, token, echo.clone(), now);
+                Ok(())
             }
             Op::List => {
                 self.list(id, echo.as_deref());
@@ -60,9 +70,10 @@ impl Fanout {
         let names = self.names(&wanted)?;
         let Some(client) = self.clients.find(id) else { return Ok(()) };
         let series: usize = client.subscriptions.iter().map(|one| one.instruments.len()).sum();
-        if series + names.len() > CLIENT_SERIES_MAX {
+        let series_max = self.config.access.client_series_max.min(CLIENT_SERIES_MAX);
+        if series + names.len() > series_max {
             let message =
-                format!("\"symbols\": a client may subscribe {CLIENT_SERIES_MAX} series at once");
+                format!("\"symbols\": a client may subscribe {series_max} series at once");
             let refusal = Refusal::field("too_many_subscriptions", "symbols", message);
             return Err(refusal.about(wanted.market));
         }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::{
     ConnectionErrorKind, Counter, DecodeErrorKind, FanoutMetrics, FeedMetrics, Gauge, Histogram,
-    Metrics, ShardMetrics,
+    Metrics, RefusedBy, ShardMetrics,
 };
 use crate::market::{FinalBy, Market};
 
@@ -73,6 +73,7 @@ pub fn render(metrics: &Metrics, format: Format) -> String {
         out.family(row.name, row.kind, row.help);
         out.sample(row.name, row.kind, &[], &(row.read)(&metrics.fanout).to_string());
     }
+    out.refused(&metrics.fanout);
     out.hop_latency(&metrics.fanout);
     out.shard_rows(metrics);
     out.core_rows(metrics);
@@ -257,6 +258,15 @@ impl Exposition {
         }
     }
 
+    fn refused(&mut self, fanout: &FanoutMetrics) {
+        let name = "connector_clients_refused";
+        self.family(name, Kind::Counter, "Connections to the client port refused, by reason.");
+        for by in RefusedBy::ALL {
+            let count = fanout.refused.by(by).to_string();
+            self.sample(name, Kind::Counter, &[("reason", by.label())], &count);
+        }
+    }
+
     fn hop_latency(&mut self, fanout: &FanoutMetrics) {
         let name = "connector_hop_latency_seconds";
         self.family(name, Kind::Histogram, "From an exchange's socket to a point on the way.");
@@ -407,7 +417,6 @@ const MARKET_ROWS: &[MarketRow] = &[
 const FANOUT_ROWS: &[FanoutRow] = &[
     fanout("connector_clients", Kind::Gauge, |f| gauge(&f.clients), "Clients connected."),
     fanout("connector_clients_accepted", Kind::Counter, |f| count(&f.accepted), "Clients accepted."),
-    fanout("connector_clients_refused", Kind::Counter, |f| count(&f.refused), "Connections refused: no room, or no valid upgrade."),
     fanout("connector_client_subscriptions", Kind::Gauge, |f| gauge(&f.subscriptions), "Subscriptions of all clients."),
     fanout("connector_sent_messages", Kind::Counter, |f| count(&f.sent_messages), "Messages sent to clients."),
     fanout("connector_sent_bytes", Kind::Counter, |f| count(&f.sent_bytes), "Bytes sent to clients."),

@@ -2,6 +2,7 @@
 //! memory. Owns which request is an upgrade and how every other one is refused; what is a valid head
 //! at all is [`super::http`]'s.
 
+use std::fmt;
 use std::time::Duration;
 
 use tungstenite::handshake::derive_accept_key;
@@ -12,7 +13,40 @@ use super::endpoint::Endpoint;
 use super::http::{RequestHead, reason};
 use super::websocket::WireError;
 
-/// A request that is not an upgrade: what it is told.
+/// An opening request that is valid HTTP, before it is answered.
+pub struct Request {
+    /// The method, as sent.
+    pub method: String,
+    /// Path of the target, without query.
+    pub path: String,
+    /// The target, as sent. May hold a secret in its query: not for logs.
+    pub target: String,
+    /// The value of each `Authorization`. A secret: not for logs.
+    pub authorizations: Vec<String>,
+    /// The value of each `Origin`.
+    pub origins: Vec<String>,
+    /// What makes it an upgrade, or why it is none.
+    pub(super) upgrade: Result<Upgrade, Refusal>,
+}
+
+impl Request {
+    /// The query, without `?`; empty if there is none. May hold a secret: not for logs.
+    pub fn query(&self) -> &str {
+        self.target.split_once('?').map_or("", |(_, query)| query)
+    }
+}
+
+impl fmt::Debug for Request {
+    /// Without what may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a request is refused with.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     /// HTTP status.
@@ -21,22 +55,41 @@ pub(super) struct Refusal {
     pub(super) message: String,
 }
 
-/// A head that is complete: what came of it and how many bytes it took.
+/// What the answer to an upgrade is made of.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Upgrade {
-    pub(super) head_bytes: usize,
-    pub(super) path: String,
-    pub(super) accept_key: String,
+    accept_key: String,
+    /// Whether [`SUBPROTOCOL`] was offered.
+    speaks_ours: bool,
 }
 
-/// Looks at what a client sent so far. `Ok(None)`: the head is not complete.
-pub(super) fn read_request(bytes: &[u8]) -> Result<Option<Upgrade>, Refusal> {
-    if bytes.first().is_some_and(|&first| first == TLS_HANDSHAKE_RECORD) {
-        return Err(refusal(400, "this port speaks plain ws://, not wss://"));
-    }
+/// The only subprotocol there is. It changes nothing, and is for clients that insist on the choice
+/// of one: browsers, and `ws` of Node, give up where they offered some and none was chosen.
+/// A client that offers others only is answered without one, as RFC 6455, section 4.2.2, has it.
+pub const SUBPROTOCOL: &str = "connector-wss";
+
+/// Looks at what a client sent so far: the request and the bytes of its head. `Ok(None)`: the head
+/// is not complete. Errors: it can never become valid.
+pub(super) fn read_request(bytes: &[u8]) -> Result<Option<(Request, usize)>, Refusal> {
     let head = RequestHead::parse(bytes)
         .map_err(|error| Refusal { status: error.status(), message: error.to_string() })?;
-    head.map(|head| judge(&head)).transpose()
+    Ok(head.map(|head| {
+        let texts = |name| head.values(name).map(|value| String::from_utf8_lossy(value).into());
+        let request = Request {
+            method: head.method.to_owned(),
+            path: head.path.to_owned(),
+            target: head.target.to_owned(),
+            authorizations: texts("authorization").collect(),
+            origins: texts("origin").collect(),
+            upgrade: judge(&head),
+        };
+        (request, head.bytes)
+    }))
+}
+
+/// Whether these are the first bytes of TLS, where HTTP was expected.
+pub(super) fn is_tls(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&TLS_HANDSHAKE_RECORD)
 }
 
 fn judge(head: &RequestHead<'_>) -> Result<Upgrade, Refusal> {
@@ -47,7 +100,11 @@ fn judge(head: &RequestHead<'_>) -> Result<Upgrade, Refusal> {
         return Err(refusal(405, "a WebSocket begins with GET"));
     }
     if !head.has_token("upgrade", "websocket") || !head.has_token("connection", "upgrade") {
-        return Err(refusal(426, "connect with a WebSocket client, e.g. websocat ws://HOST:PORT"));
+        return Err(refusal(
+            426,
+            "this port speaks WebSocket: connect with a WebSocket client, e.g. \
+             websocat ws://HOST:PORT; GET /health says whether the server lives",
+        ));
     }
     if head.value("sec-websocket-version") != Some("13") {
         return Err(refusal(426, "the WebSocket version must be 13"));
@@ -58,32 +115,59 @@ fn judge(head: &RequestHead<'_>) -> Result<Upgrade, Refusal> {
     if !is_key(key.as_bytes()) {
         return Err(refusal(400, "Sec-WebSocket-Key must be 16 bytes in base64"));
     }
-    let accept_key = derive_accept_key(key.as_bytes());
-    Ok(Upgrade { head_bytes: head.bytes, path: head.target.to_owned(), accept_key })
+    let mut offered = head.values("sec-websocket-protocol").flat_map(|value| value.split(is_comma));
+    Ok(Upgrade {
+        accept_key: derive_accept_key(key.as_bytes()),
+        speaks_ours: offered.any(|name| name.trim_ascii() == SUBPROTOCOL.as_bytes()),
+    })
 }
 
-/// The answer that turns the connection into a WebSocket.
-pub(super) fn accept_response(accept_key: &str) -> String {
+/// The answer that turns the connection into a WebSocket. It names no extension, whatever was
+/// offered: permessage-deflate would cost every frame shared by many clients a copy for each.
+pub(super) fn accept_response(upgrade: &Upgrade) -> String {
+    let protocol = match upgrade.speaks_ours {
+        true => format!("Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n"),
+        false => String::new(),
+    };
     format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {accept_key}\r\n\r\n"
+         Sec-WebSocket-Accept: {}\r\n{protocol}\r\n",
+        upgrade.accept_key
     )
 }
 
-/// The answer that refuses and ends the connection. `headers`: further lines, each with CR LF.
-pub(super) fn refuse_response(status: u16, headers: &str, message: &str) -> String {
-    let reason = reason(status);
-    let own = match status {
-        405 => "Allow: GET\r\n",
-        426 => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
-        _ => "",
-    };
-    let connection = if status == 426 { "Upgrade, close" } else { "close" };
-    format!(
-        "HTTP/1.1 {status} {reason}\r\nConnection: {connection}\r\n{own}{headers}\
-         Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\r\n{message}\n",
-        message.len() + 1
-    )
+/// An answer that ends the connection.
+pub(super) struct Answer<'a> {
+    /// HTTP status.
+    pub(super) status: u16,
+    /// Further header lines, each with CR LF.
+    pub(super) headers: &'a str,
+    /// `Content-Type`.
+    pub(super) content_type: &'a str,
+    /// The body.
+    pub(super) body: &'a str,
+    /// The request was HEAD: the body is not sent.
+    pub(super) is_head: bool,
+}
+
+impl Answer<'_> {
+    /// The answer's bytes.
+    pub(super) fn render(&self) -> String {
+        let Self { status, headers, content_type, body, is_head } = self;
+        let own = match status {
+            405 => "Allow: GET\r\n",
+            426 => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+            _ => "",
+        };
+        let connection = if *status == 426 { "Upgrade, close" } else { "close" };
+        format!(
+            "HTTP/1.1 {status} {}\r\nConnection: {connection}\r\n{own}{headers}\
+             Content-Type: {content_type}\r\nContent-Length: {}\r\n\r\n{}",
+            reason(*status),
+            body.len(),
+            if *is_head { "" } else { body }
+        )
+    }
 }
 
 /// The request with which we open a WebSocket at `endpoint`. `headers`: further names and values.
@@ -166,10 +250,12 @@ fn values<'h>(headers: &[httparse::Header<'h>], name: &str) -> impl Iterator<Ite
 /// Whether one of the comma-separated values of the headers called `name` is `token`.
 fn has_token(headers: &[httparse::Header<'_>], name: &str, token: &str) -> bool {
     values(headers, name).any(|value| {
-        value
-            .split(|&byte| byte == b',')
-            .any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+        value.split(is_comma).any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
     })
+}
+
+fn is_comma(byte: &u8) -> bool {
+    *byte == b','
 }
 
 /// 16 bytes in base64: 22 significant characters and `==`.
@@ -188,17 +274,23 @@ mod tests {
 
     fn status(request: &str) -> u16 {
         match read_request(request.as_bytes()) {
-            Ok(Some(_)) => 101,
+            Ok(Some((request, _))) => {
+                request.upgrade.map_or_else(|refusal| refusal.status, |_| 101)
+            }
             Ok(None) => 0,
             Err(refusal) => refusal.status,
         }
     }
 
+    fn upgrade(request: &str) -> Upgrade {
+        read_request(request.as_bytes()).unwrap().unwrap().0.upgrade.unwrap()
+    }
+
     #[test]
     fn the_rfc_example_is_accepted() {
-        let upgrade = read_request(GOOD.as_bytes()).unwrap().unwrap();
-        assert_eq!(upgrade.accept_key, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-        assert_eq!((upgrade.head_bytes, &*upgrade.path), (GOOD.len(), "/x"));
+        let (request, bytes) = read_request(GOOD.as_bytes()).unwrap().unwrap();
+        assert_eq!(request.upgrade.unwrap().accept_key, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!((bytes, &*request.target), (GOOD.len(), "/x"));
     }
 
     #[test]
@@ -207,8 +299,39 @@ mod tests {
             assert_eq!(status(&GOOD[..length]), 0, "{length}");
         }
         let glued = format!("{GOOD}\u{1}rest");
-        let upgrade = read_request(glued.as_bytes()).unwrap().unwrap();
-        assert_eq!(upgrade.head_bytes, GOOD.len());
+        assert_eq!(read_request(glued.as_bytes()).unwrap().unwrap().1, GOOD.len());
+    }
+
+    #[test]
+    fn our_subprotocol_is_chosen_and_no_other_and_no_extension() {
+        let offers = |protocols: &str| {
+            let lines = "Host: h\r\nSec-WebSocket-Extensions: permessage-deflate; \
+                client_max_window_bits\r\nSec-WebSocket-Protocol: ";
+            GOOD.replace("Host: h", &format!("{lines}{protocols}"))
+        };
+        for (protocols, expected) in [
+            ("graphql-ws, connector-wss", true),
+            ("graphql-ws\r\nSec-WebSocket-Protocol: connector-wss", true),
+            ("graphql-ws", false),
+            ("Connector-WSS", false),
+        ] {
+            let answer = accept_response(&upgrade(&offers(protocols)));
+            let chosen = "Sec-WebSocket-Protocol: connector-wss\r\n";
+            assert_eq!(answer.contains(chosen), expected, "{protocols}");
+            assert_eq!(answer.matches("Sec-WebSocket-Protocol").count(), usize::from(expected));
+            assert!(!answer.contains("Extensions"), "{answer}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_secret_is_not_shown() {
+        let secret = GOOD
+            .replace("GET /x", "GET /x?token=hidden")
+            .replace("Host: h", "Host: h\r\nAuthorization: Bearer hidden");
+        let (request, _) = read_request(secret.as_bytes()).unwrap().unwrap();
+        assert_eq!(request.query(), "token=hidden");
+        assert_eq!(request.authorizations, ["Bearer hidden"]);
+        assert!(!format!("{request:?}").contains("hidden"));
     }
 
     #[test]
@@ -238,7 +361,7 @@ mod tests {
             (GOOD.replace("GET /x", &format!("GET /{}", "x".repeat(HTTP_HEAD_BYTES_MAX))), 414),
             (GOOD.replace("Host: h\r\n", &many), 431),
             (GOOD.replace("Host: h\r\n", &long), 431),
-            ("\u{16}\u{3}\u{1}".to_owned(), 400),
+            (GOOD.replace("GET", "HEAD"), 405),
             ("hello\r\n\r\n".to_owned(), 400),
         ] {
             assert_eq!(status(&request), expected, "{request:.200}");
@@ -247,16 +370,21 @@ mod tests {
 
     #[test]
     fn a_refusal_says_its_own_length() {
-        let text = refuse_response(426, "", "upgrade");
+        let answer = |is_head| {
+            let (content_type, body) = ("text/plain", "upgrade\n");
+            Answer { status: 426, headers: "", content_type, body, is_head }.render()
+        };
+        let text = answer(false);
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.contains(&format!("Content-Length: {}", body.len())));
         assert!(head.contains("Sec-WebSocket-Version: 13"));
+        assert_eq!(answer(true), format!("{head}\r\n\r\n"), "HEAD is the same without the body");
     }
 
     #[test]
     fn a_venues_answer_is_checked() {
         let key = "dGhlIHNhbXBsZSBub25jZQ==";
-        let good = accept_response(&derive_accept_key(key.as_bytes()));
+        let good = accept_response(&upgrade(GOOD));
         assert_eq!(read_response(good.as_bytes(), key), Ok(Some(good.len())));
         assert_eq!(read_response(&good.as_bytes()[..20], key), Ok(None));
         let limited = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\n\r\n";

@@ -10,4 +10,5 @@ pub mod tls;
 pub mod websocket;
 
 pub use endpoint::{Endpoint, EndpointError};
+pub use handshake::{Request, SUBPROTOCOL};
 pub use websocket::{Connection, Event, WireError, write_text_frame};

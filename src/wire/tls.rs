@@ -1,13 +1,15 @@
-//! TLS towards exchanges: which roots are trusted, and a TLS session over byte queues. Owns the
-//! cryptography provider's name; opens no file and no socket.
+//! TLS: which roots are trusted towards exchanges, who we are towards clients, and a TLS session of
+//! either role over byte queues. Owns the cryptography provider's name; opens no file and no socket.
 
 use std::fmt;
 use std::io::Read;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{
+    ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig, ServerConnection,
+};
 
 use super::pipe::ByteQueue;
 
@@ -16,6 +18,8 @@ use super::pipe::ByteQueue;
 pub enum TlsError {
     /// The PEM text has no certificate, or one that cannot be read.
     Certificate(String),
+    /// The PEM text has no private key, or one that cannot be read, or that of another certificate.
+    Key(String),
     /// The provider refused its own protocol versions; never seen.
     Versions(String),
 }
@@ -24,6 +28,7 @@ impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Certificate(why) => write!(f, "no usable certificate in the PEM file: {why}"),
+            Self::Key(why) => write!(f, "no usable private key in the PEM file: {why}"),
             Self::Versions(why) => write!(f, "no usable TLS version: {why}"),
         }
     }
@@ -36,14 +41,45 @@ pub fn root_store(extra_pem: Option<&[u8]>) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     let Some(pem) = extra_pem else { return Ok(roots) };
-    let unusable = |why: String| TlsError::Certificate(why);
-    let mut found = 0;
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
-        roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
-        found += 1;
+    for certificate in certificates(pem)? {
+        roots.add(certificate).map_err(|error| TlsError::Certificate(error.to_string()))?;
     }
-    if found == 0 { Err(unusable("it holds no CERTIFICATE block".to_owned())) } else { Ok(roots) }
+    Ok(roots)
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match found {
+        Ok(found) if found.is_empty() => {
+            Err(TlsError::Certificate("it holds no CERTIFICATE block".to_owned()))
+        }
+        Ok(found) => Ok(found),
+        Err(error) => Err(TlsError::Certificate(error.to_string())),
+    }
+}
+
+/// How we speak TLS to clients: with the certificate in `chain_pem`, ours first and those that
+/// vouch for it after it, and its key in `key_pem`. Errors: either cannot be read, or they do not
+/// belong together.
+pub fn server_config(chain_pem: &[u8], key_pem: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
+    let chain = certificates(chain_pem)?;
+    let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| {
+        TlsError::Key(match error {
+            rustls::pki_types::pem::Error::NoItemsFound => {
+                "it holds no PRIVATE KEY block".to_owned()
+            }
+            other => other.to_string(),
+        })
+    })?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsError::Versions(error.to_string()))?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| TlsError::Key(error.to_string()))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
 }
 
 /// How we speak TLS to exchanges. Sessions resume, so that a reconnect saves a round trip.
@@ -60,7 +96,9 @@ pub fn client_config(extra_pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, TlsE
 
 /// One TLS session: ciphertext on the socket's side, plain text on ours.
 pub(super) struct TlsSession {
-    connection: ClientConnection,
+    connection: Connection,
+    /// Nothing has arrived so far.
+    is_fresh: bool,
 }
 
 impl TlsSession {
@@ -69,7 +107,24 @@ impl TlsSession {
             .map_err(|_| rustls::Error::General(format!("{host:?} is no host name")))?;
         let mut connection = ClientConnection::new(Arc::clone(config), name)?;
         connection.set_buffer_limit(None);
-        Ok(Self { connection })
+        Ok(Self { connection: Connection::Client(connection), is_fresh: true })
+    }
+
+    pub(super) fn server(config: &Arc<ServerConfig>) -> Self {
+        let mut connection = ServerConnection::new(Arc::clone(config))
+            .expect("only a wrong fragment size is refused, and none is set");
+        connection.set_buffer_limit(None);
+        Self { connection: Connection::Server(connection), is_fresh: true }
+    }
+
+    /// Whether nothing has arrived so far.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.is_fresh
+    }
+
+    /// Says that nothing follows what was encrypted so far.
+    pub(super) fn finish(&mut self) {
+        self.connection.send_close_notify();
     }
 
     /// Decrypts `ciphertext` into `plain`. After an error, an alert may be waiting for
@@ -80,10 +135,13 @@ impl TlsSession {
         plain: &mut ByteQueue,
     ) -> Result<(), rustls::Error> {
         let mut chunk = [0; DECRYPT_CHUNK_BYTES];
+        self.is_fresh = false;
         while !ciphertext.is_empty() {
-            self.connection
-                .read_tls(&mut ciphertext)
-                .map_err(|error| rustls::Error::General(error.to_string()))?;
+            let read = self.connection.read_tls(&mut ciphertext);
+            if read.map_err(|error| rustls::Error::General(error.to_string()))? == 0 {
+                // The peer has said that nothing follows; what does is nobody's.
+                break;
+            }
             self.connection.process_new_packets()?;
             while let Ok(count @ 1..) = self.connection.reader().read(&mut chunk) {
                 plain.push(&chunk[..count]);
@@ -117,6 +175,20 @@ mod tests {
     fn a_pem_file_without_certificates_is_refused_with_the_reason() {
         let error = client_config(Some(b"hello")).unwrap_err();
         assert!(error.to_string().contains("no CERTIFICATE block"), "{error}");
+    }
+
+    #[test]
+    fn a_servers_certificate_and_key_must_be_there_and_belong_together() {
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (chain, key) = (own.cert.pem(), own.signing_key.serialize_pem());
+        let why = |chain: &str, key: &str| {
+            server_config(chain.as_bytes(), key.as_bytes()).map(drop).map_err(|e| e.to_string())
+        };
+        assert_eq!(why(&chain, &key), Ok(()));
+        assert!(why("", &key).unwrap_err().contains("no CERTIFICATE block"));
+        assert!(why(&chain, &chain).unwrap_err().contains("no PRIVATE KEY block"));
+        assert!(why(&chain, &other.signing_key.serialize_pem()).is_err());
     }
 
     #[test]

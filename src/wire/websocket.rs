@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
+use rustls::{ClientConfig, ServerConfig};
 use tungstenite::error::CapacityError;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
@@ -14,7 +14,7 @@ use tungstenite::{Bytes, Message, Utf8Bytes};
 use crate::limits::{CLIENT_MESSAGE_BYTES_MAX, VENUE_MESSAGE_BYTES_MAX};
 
 use super::endpoint::Endpoint;
-use super::handshake;
+use super::handshake::{self, Refusal, Request};
 use super::pipe::{ByteQueue, Pipe};
 use super::tls::TlsSession;
 
@@ -34,6 +34,8 @@ pub struct Connection {
 enum State {
     /// Server: waiting for a request.
     Requested,
+    /// Server: the request was read and is to be answered.
+    Judging { is_head: bool },
     /// Client: our request is out, waiting for the answer to this key.
     Answering { key: String },
     /// Messages flow.
@@ -142,6 +144,12 @@ impl Connection {
         Self::new(Role::Server, State::Requested, None, ByteQueue::default())
     }
 
+    /// We are the server of a client, over TLS.
+    pub fn server_over_tls(config: &Arc<ServerConfig>) -> Self {
+        let session = Box::new(TlsSession::server(config));
+        Self::new(Role::Server, State::Requested, Some(session), ByteQueue::default())
+    }
+
     fn new(role: Role, state: State, tls: Option<Box<TlsSession>>, outgoing: ByteQueue) -> Self {
         let (incoming, ciphertext) = (ByteQueue::default(), ByteQueue::default());
         Self { role, state, tls, incoming, outgoing, ciphertext, is_close_sent: false }
@@ -156,6 +164,13 @@ impl Connection {
             self.incoming.push(bytes);
             return Ok(());
         };
+        let is_first = self.role == Role::Server && tls.is_fresh() && !bytes.is_empty();
+        if is_first && !handshake::is_tls(bytes) {
+            // Whoever speaks plain text understands no alert.
+            self.tls = None;
+            self.refuse(400, "", "this port speaks wss:// (TLS), not plain ws:// or http://");
+            return Err(WireError::Tls("plain text was spoken on the wss:// port".to_owned()));
+        }
         let result = tls.decrypt(bytes, &mut self.incoming);
         self.encrypt();
         result.map_err(|error| {
@@ -168,7 +183,8 @@ impl Connection {
     /// nothing more to read, and what the peer should still be told is outgoing.
     pub fn next_event(&mut self) -> Result<Option<Event>, WireError> {
         let result = match &mut self.state {
-            State::Requested => self.accept(),
+            State::Requested => self.accept_any(),
+            State::Judging { .. } => return Ok(None),
             State::Answering { key } => {
                 let key = std::mem::take(key);
                 self.finish_client_handshake(key)
@@ -216,13 +232,72 @@ impl Connection {
         self.encrypt();
     }
 
+    /// Server role: the opening request, once it is there whole. Whoever takes it answers it, with
+    /// [`Self::accept`], [`Self::refuse`] or [`Self::answer`]; [`Self::next_event`] accepts what
+    /// is right. After an error the peer has been refused.
+    pub fn take_request(&mut self) -> Result<Option<Request>, WireError> {
+        if !matches!(self.state, State::Requested) {
+            return Ok(None);
+        }
+        if handshake::is_tls(self.incoming.as_slice()) {
+            self.refuse(400, "", "this port speaks plain ws://, not wss://");
+            return Err(WireError::Tls("wss:// was spoken on the plain ws:// port".to_owned()));
+        }
+        match handshake::read_request(self.incoming.as_slice()) {
+            Ok(None) => Ok(None),
+            Ok(Some((request, head_bytes))) => {
+                self.incoming.consume(head_bytes);
+                self.state = State::Judging { is_head: request.method == "HEAD" };
+                Ok(Some(request))
+            }
+            Err(refusal) => Err(self.refused(&refusal)),
+        }
+    }
+
+    /// Server role: answers the upgrade that [`Self::take_request`] gave. Errors: it is none, and
+    /// has been refused.
+    ///
+    /// # Panics
+    /// Without a request that waits for its answer.
+    pub fn accept(&mut self, request: &Request) -> Result<(), WireError> {
+        assert!(matches!(self.state, State::Judging { .. }), "no request waits for its answer");
+        let upgrade = match &request.upgrade {
+            Ok(upgrade) => upgrade,
+            Err(refusal) => return Err(self.refused(refusal)),
+        };
+        self.outgoing.push(handshake::accept_response(upgrade).as_bytes());
+        let context = WebSocketContext::new(Role::Server, Some(server_config()));
+        self.state = State::Open(Box::new(context));
+        self.encrypt();
+        Ok(())
+    }
+
     /// Server role, before the handshake is done: answers with an HTTP error instead. `headers`:
     /// further header lines, each with its CR LF.
     pub fn refuse(&mut self, status: u16, headers: &str, message: &str) {
-        if matches!(self.state, State::Requested) {
-            self.outgoing.push(handshake::refuse_response(status, headers, message).as_bytes());
-            self.state = State::Failed;
-            self.encrypt();
+        self.answer(status, headers, "text/plain; charset=utf-8", &format!("{message}\n"));
+    }
+
+    /// As [`Self::refuse`], with a body of any kind.
+    pub fn answer(&mut self, status: u16, headers: &str, content_type: &str, body: &str) {
+        let is_head = match self.state {
+            State::Requested => false,
+            State::Judging { is_head } => is_head,
+            _ => return,
+        };
+        let answer = handshake::Answer { status, headers, content_type, body, is_head };
+        self.outgoing.push(answer.render().as_bytes());
+        self.state = State::Failed;
+        self.encrypt();
+    }
+
+    /// Nothing follows what is outgoing: over TLS the peer is told so, that it can tell an end from
+    /// a cut.
+    pub fn finish(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.encrypt(&mut self.outgoing, &mut self.ciphertext);
+            tls.finish();
+            tls.encrypt(&mut self.outgoing, &mut self.ciphertext);
         }
     }
 
@@ -250,22 +325,15 @@ impl Connection {
         self.is_close_sent
     }
 
-    fn accept(&mut self) -> Result<Option<Event>, WireError> {
-        match handshake::read_request(self.incoming.as_slice()) {
-            Ok(None) => Ok(None),
-            Ok(Some(upgrade)) => {
-                self.incoming.consume(upgrade.head_bytes);
-                let response = handshake::accept_response(&upgrade.accept_key);
-                self.outgoing.push(response.as_bytes());
-                let context = WebSocketContext::new(Role::Server, Some(server_config()));
-                self.state = State::Open(Box::new(context));
-                Ok(Some(Event::Open { path: upgrade.path }))
-            }
-            Err(refusal) => {
-                self.refuse(refusal.status, "", &refusal.message);
-                Err(WireError::Handshake(refusal.message))
-            }
-        }
+    fn accept_any(&mut self) -> Result<Option<Event>, WireError> {
+        let Some(request) = self.take_request()? else { return Ok(None) };
+        self.accept(&request)?;
+        Ok(Some(Event::Open { path: request.target }))
+    }
+
+    fn refused(&mut self, refusal: &Refusal) -> WireError {
+        self.refuse(refusal.status, "", &refusal.message);
+        WireError::Handshake(refusal.message.clone())
     }
 
     fn finish_client_handshake(&mut self, key: String) -> Result<Option<Event>, WireError> {
@@ -552,5 +620,66 @@ mod tests {
         assert!(!client.outgoing().is_empty(), "the TLS hello leaves at once");
         let events = deliver(&mut client, b"HTTP/1.1 400 Bad Request\r\n\r\n");
         assert!(matches!(events[..], [Err(WireError::Tls(_))]), "{events:?}");
+    }
+
+    /// A client's connection and a server's, over TLS.
+    fn over_tls() -> Pair {
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (chain, key) = (own.cert.pem(), own.signing_key.serialize_pem());
+        let server = super::super::tls::server_config(chain.as_bytes(), key.as_bytes()).unwrap();
+        let client = super::super::tls::client_config(Some(chain.as_bytes())).unwrap();
+        let endpoint = Endpoint::parse("wss://localhost/x").unwrap();
+        let client = Connection::client(&endpoint, &client, [7; 16], &[]).unwrap();
+        Pair { client, server: Connection::server_over_tls(&server) }
+    }
+
+    #[test]
+    fn the_server_role_speaks_tls_in_any_chunks() {
+        for chunk in [1, 100, 100_000] {
+            let mut pair = over_tls();
+            let mut events = Vec::new();
+            while !pair.client.is_open() {
+                events.extend(pair.deliver_to_server(chunk));
+                events.extend(pair.deliver_to_client(chunk));
+            }
+            assert_eq!(events[0], Ok(Event::Open { path: "/x".into() }));
+            let text = "x".repeat(40_000);
+            pair.server.append_frames(&frame(&text));
+            assert_eq!(pair.deliver_to_client(chunk), [Ok(Event::Text(text.as_str().into()))]);
+            pair.client.send_text("hello");
+            assert_eq!(pair.deliver_to_server(chunk), [Ok(Event::Text("hello".into()))]);
+        }
+    }
+
+    #[test]
+    fn bytes_after_the_end_of_tls_are_dropped_and_hold_nobody_up() {
+        let mut pair = over_tls();
+        while !pair.client.is_open() {
+            pair.deliver_to_server(100_000);
+            pair.deliver_to_client(100_000);
+        }
+        pair.client.finish();
+        assert!(pair.deliver_to_server(100_000).is_empty());
+        assert!(deliver(&mut pair.server, &[0x17; 100]).is_empty());
+        pair.server.finish();
+        assert!(!pair.server.outgoing().is_empty(), "our own end is told");
+    }
+
+    #[test]
+    fn plain_text_on_a_tls_port_is_answered_in_plain_text() {
+        let mut server = over_tls().server;
+        let events = deliver(&mut server, b"GET / HTTP/1.1\r\n");
+        assert!(matches!(&events[..], [Err(WireError::Tls(why))] if why.contains("plain text")));
+        let answer = String::from_utf8(server.outgoing().to_vec()).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("wss://"), "{answer}");
+    }
+
+    #[test]
+    fn tls_on_a_plain_port_is_answered_in_plain_text_too() {
+        let mut server = Connection::server();
+        let hello = over_tls().client.outgoing().to_vec();
+        let events = deliver(&mut server, &hello);
+        assert!(matches!(&events[..], [Err(WireError::Tls(why))] if why.contains("plain ws://")));
+        assert!(server.outgoing().starts_with(b"HTTP/1.1 400 "));
     }
 }

@@ -1,7 +1,10 @@
 //! Clients that mean harm, or are broken.
 
+use std::time::Duration;
+
+use connector_wss::clock::MonoNs;
 use connector_wss::fanout::ClientId;
-use connector_wss::limits::CLIENT_MESSAGES_BURST;
+use connector_wss::limits::{CLIENT_MESSAGES_BURST, CLIENT_MESSAGES_PER_SECOND};
 
 use super::world::*;
 
@@ -73,7 +76,7 @@ fn a_hundred_thousand_mutated_payloads_and_frames_harm_nobody() {
         world.fanout.handle_bytes(id, &bytes, world.now);
         world.drive();
         if round % 64 == 0 {
-            world.pass(std::time::Duration::from_millis(100));
+            world.pass(Duration::from_millis(100));
         }
         if round % 1000 == 0 {
             world.open_candle("BTCUSDT", 0, "1");
@@ -102,22 +105,88 @@ fn accept_with(world: &mut World, random: &mut Random) -> ClientId {
     id
 }
 
+/// Sends as many pings as the server reads in this time; how many it answered.
+fn flood(world: &mut World, id: ClientId, duration: Duration) -> usize {
+    let pings = frame(0x89, b"").repeat(100);
+    let end = world.now.mono.after(duration);
+    let mut answered = 0;
+    while world.now.mono < end && !world.socket(id).has_fin {
+        if world.socket(id).is_paused {
+            world.pass(Duration::from_millis(10));
+        } else {
+            world.fanout.handle_bytes(id, &pings, world.now);
+            assert!(world.fanout.outgoing(id).len() <= 2 * 64, "one turn's share");
+            world.drive();
+            world.pass(Duration::ZERO);
+        }
+        answered += std::mem::take(&mut world.socket(id).bytes).windows(2).filter(is_pong).count();
+    }
+    answered
+}
+
+fn is_pong(bytes: &&[u8]) -> bool {
+    *bytes == [0x8a, 0]
+}
+
 #[test]
-fn a_flood_is_handled_in_turns_and_then_stopped() {
+fn a_flood_is_delayed_and_what_goes_on_is_stopped() {
     let mut world = World::new();
-    let id = world.open();
-    let pings = frame(0x89, b"").repeat(1_000);
-    let mut sent = 0;
-    while !world.socket(id).has_fin && sent < 2 * CLIENT_MESSAGES_BURST {
-        world.fanout.handle_bytes(id, &pings, world.now);
-        sent += 1_000;
-        assert!(world.fanout.next_deadline().is_some());
-        assert!(world.fanout.outgoing(id).len() <= 2 * 64, "one turn's share");
-        world.pass(std::time::Duration::ZERO);
+    let (id, witness) = (world.open_with(BTC), world.open_with(BTC));
+    world.texts(witness);
+    let burst = usize::try_from(CLIENT_MESSAGES_BURST).unwrap();
+    let answered = flood(&mut world, id, seconds(10));
+    let rate = usize::try_from(CLIENT_MESSAGES_PER_SECOND).unwrap();
+    let allowed = burst + 10 * rate;
+    assert!((allowed - rate..=allowed + rate).contains(&answered), "{answered}");
+    world.send(witness, &frame(0x8a, b""));
+    // After a rest it is as if nothing had been.
+    world.pass(seconds(10));
+    assert!(!world.socket(id).is_paused && !world.socket(id).has_fin);
+    world.texts(witness);
+    world.open_candle("BTCUSDT", 0, "1");
+    assert_eq!(world.summary(witness), ["quote BTCUSDT 1"]);
+    world.say(id, r#"{"op":"ping"}"#);
+    assert_eq!(world.summary(id), ["quote BTCUSDT 1", "pong"]);
+
+    let mut world = World::new();
+    let id = world.open_with(BTC);
+    flood(&mut world, id, seconds(60));
+    assert!(world.socket(id).has_fin && !world.socket(id).is_paused, "what comes is discarded");
+}
+
+#[test]
+fn a_flood_s_last_words_are_an_error_and_1008() {
+    let mut world = World::new();
+    let id = world.open_with(BTC);
+    world.texts(id);
+    let pings = frame(0x8a, b"").repeat(100);
+    while !world.socket(id).has_fin {
+        if world.socket(id).is_paused {
+            world.pass(Duration::from_millis(10));
+        } else {
+            world.send(id, &pings);
+            world.pass(Duration::ZERO);
+        }
+        assert!(world.now.mono < MonoNs(120_000_000_000), "it is stopped at last");
     }
     let (texts, close) = world.got(id);
     assert_eq!(texts[0]["system_message"], "too_many_messages");
     assert_eq!(close.unwrap().0, 1008);
+}
+
+#[test]
+fn what_a_flood_has_said_is_not_lost_by_the_delay() {
+    let mut world = World::new();
+    let id = world.open();
+    let pongs = frame(0x8a, b"").repeat(CLIENT_MESSAGES_BURST.try_into().unwrap());
+    for bytes in [pongs, frame(0x81, BTC.as_bytes()), frame(0x88, b"")] {
+        world.fanout.handle_bytes(id, &bytes, world.now);
+    }
+    world.drive();
+    world.pass(Duration::ZERO);
+    assert!(world.socket(id).is_paused && world.texts(id).is_empty());
+    world.pass(Duration::from_millis(50));
+    assert_eq!(world.summary(id), ["subscribed"]);
 }
 
 #[test]

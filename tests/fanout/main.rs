@@ -4,6 +4,7 @@
 
 mod closing;
 mod derived;
+mod door;
 mod hostile;
 mod marks;
 mod past;

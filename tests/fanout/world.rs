@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_wss::clock::{MonoNs, Now, UnixMs};
-use connector_wss::fanout::{ClientId, Fanout, FanoutConfig, Output};
+use connector_wss::fanout::{Access, ClientId, Fanout, FanoutConfig, Output};
 use connector_wss::market::{
     Candle, CandleUpdate, Decimal, FinalBy, Instrument, InstrumentId, Interval, Market, Source,
     Venue,
@@ -28,6 +28,7 @@ pub const TWO: &str =
 pub struct Socket {
     pub bytes: Vec<u8>,
     pub is_blocked: bool,
+    pub is_paused: bool,
     pub has_fin: bool,
     pub is_closed: bool,
     pub transmits: usize,
@@ -39,6 +40,7 @@ pub struct World {
     pub sockets: HashMap<ClientId, Socket>,
     pub commands: Vec<Command>,
     pub ids: HashMap<String, InstrumentId>,
+    pub notices: Vec<String>,
     pub now: Now,
 }
 
@@ -54,6 +56,7 @@ pub fn config() -> FanoutConfig {
         shards: 4,
         carriers: [4; Market::COUNT],
         preload: Vec::new(),
+        access: Access::default(),
     }
 }
 
@@ -66,8 +69,8 @@ impl World {
         let now = Now { mono: MonoNs(1), unix_us: (MINUTE_0 * 60_000 + 5_000) * 1000 };
         let metrics = Arc::new(FanoutMetrics::default());
         let fanout = Fanout::new(config, metrics.clone(), now);
-        let (sockets, commands, ids) = Default::default();
-        let mut world = Self { fanout, metrics, sockets, commands, ids, now };
+        let (sockets, commands, ids, notices) = Default::default();
+        let mut world = Self { fanout, metrics, sockets, commands, ids, notices, now };
         world.drive();
         world
     }
@@ -88,7 +91,11 @@ impl World {
     }
 
     pub fn accept(&mut self) -> ClientId {
-        let id = self.fanout.handle_accepted("127.0.0.1:9".parse().unwrap(), self.now);
+        self.accept_from("127.0.0.1:9")
+    }
+
+    pub fn accept_from(&mut self, peer: &str) -> ClientId {
+        let id = self.fanout.handle_accepted(peer.parse().unwrap(), self.now);
         self.sockets.insert(id, Socket::default());
         self.drive();
         id
@@ -225,6 +232,7 @@ impl World {
                     assert!(self.fanout.outgoing(client).is_empty(), "FIN after the bytes");
                     self.socket(client).has_fin = true;
                 }
+                Output::Read { client, wanted } => self.socket(client).is_paused = !wanted,
                 Output::Close { client } => self.socket(client).is_closed = true,
                 Output::Command { shard, command } => {
                     assert!(shard < 4);
@@ -235,7 +243,7 @@ impl World {
                     }
                     self.commands.push(command);
                 }
-                Output::Notice(_) => {}
+                Output::Notice(notice) => self.notices.push(notice.text),
             }
         }
     }

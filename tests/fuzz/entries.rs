@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use connector_wss::clock::{MonoNs, Now, UnixMs};
 use connector_wss::config::Config;
-use connector_wss::fanout::{ClientId, Fanout, FanoutConfig, Output};
+use connector_wss::fanout::{Access, ClientId, Fanout, FanoutConfig, Output};
 use connector_wss::market::{Decimal, Interval, Market};
 use connector_wss::messages::RestResponse;
 use connector_wss::metrics::FanoutMetrics;
@@ -100,6 +100,7 @@ impl Guest {
             shards: 1,
             carriers: [1; Market::COUNT],
             preload: Vec::new(),
+            access: Access::default(),
         };
         let mut fanout = Fanout::new(config, Arc::new(FanoutMetrics::default()), now);
         let id = fanout.handle_accepted("127.0.0.1:9".parse().unwrap(), now);

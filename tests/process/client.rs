@@ -52,7 +52,12 @@ impl Client {
 
     /// `None` if the server does not take it.
     pub(crate) fn try_connect(server: SocketAddr) -> Option<Self> {
-        Self::upgrade(TcpStream::connect(server).ok()?, server)
+        Self::upgrade(TcpStream::connect(server).ok()?, server, "/")
+    }
+
+    /// One that asks for this target.
+    pub(crate) fn connect_at(server: SocketAddr, target: &str) -> Self {
+        Self::upgrade(TcpStream::connect(server).unwrap(), server, target).unwrap()
     }
 
     /// One for whom the kernel holds next to nothing, so that the server soon notices that it does
@@ -61,12 +66,12 @@ impl Client {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         socket.connect(&server.into()).unwrap();
-        Self::upgrade(socket.into(), server).unwrap()
+        Self::upgrade(socket.into(), server, "/").unwrap()
     }
 
-    fn upgrade(stream: TcpStream, server: SocketAddr) -> Option<Self> {
+    fn upgrade(stream: TcpStream, server: SocketAddr, target: &str) -> Option<Self> {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Some(Self(tungstenite::client(format!("ws://{server}/"), stream).ok()?.0))
+        Some(Self(tungstenite::client(format!("ws://{server}{target}"), stream).ok()?.0))
     }
 
     pub(crate) fn send(&mut self, text: &str) {

@@ -131,7 +131,13 @@ pub(crate) struct Server {
 impl Server {
     /// The server on its own simulated exchanges.
     pub(crate) fn simulated() -> Self {
-        Self::start_with(&["--simulate"], &[])
+        Self::simulated_with(&[])
+    }
+
+    /// As [`Self::simulated`], with further variables.
+    pub(crate) fn simulated_with(more: &[(&str, &str)]) -> Self {
+        let more = more.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+        Self::start_with(&["--simulate"], &more.collect::<Vec<_>>())
     }
 
     /// The server on the exchanges that `exchange` prints, with further variables.
@@ -146,7 +152,8 @@ impl Server {
         let env: Vec<_> = free.iter().chain(env).cloned().collect();
         let mut command = Command::new(env!("CARGO_BIN_EXE_connector-wss"));
         let process = Process::spawn(command.args(flags), &env);
-        let clients = process.line("clients:  ws://").parse().unwrap();
+        let clients = process.line("clients:  ");
+        let clients = clients.split_once("://").unwrap().1.parse().unwrap();
         let ops = process.line("ops:      http://");
         let ops = ops.split('/').next().unwrap().parse().unwrap();
         Self { process, clients, ops }

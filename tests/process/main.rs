@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod access;
+mod certificates;
 mod client;
 mod exchanges;
+mod handshake;
 mod harness;
 mod hostile;
 mod outage;

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use super::certificates::Certificate;
 use super::client::{BTC_3, assert_served_three};
 use super::harness::{Process, Server};
 
@@ -63,6 +64,32 @@ fn a_wrong_value_is_refused_with_its_variable_and_what_is_allowed() {
     ] {
         let said = refused(&mut program(), &[(variable, value)]);
         for part in [variable, value, allowed] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_file_of_the_client_port_that_is_of_no_use_is_refused_by_its_variable() {
+    const CERT: &str = "CONNECTOR_WSS_TLS_CERT_FILE";
+    const KEY: &str = "CONNECTOR_WSS_TLS_KEY_FILE";
+    const TOKENS: &str = "CONNECTOR_WSS_TOKENS_FILE";
+    let (one, other) = (Certificate::new(), Certificate::new());
+    let (chain, key, wrong) = (one.chain(), one.key(), other.key());
+    let [chain, key, wrong] = [&chain, &key, &wrong].map(|path| path.to_str().unwrap());
+    for (given, parts) in [
+        (&[(CERT, chain)][..], &[CERT, KEY, "belong together"][..]),
+        (&[(CERT, "/nonexistent/x.pem"), (KEY, key)], &[CERT, "/nonexistent/x.pem"]),
+        (&[(CERT, key), (KEY, key)], &[CERT, "no CERTIFICATE block"]),
+        (&[(CERT, chain), (KEY, chain)], &[KEY, "no PRIVATE KEY block"]),
+        (&[(CERT, chain), (KEY, wrong)], &[KEY, wrong]),
+        (&[(TOKENS, "/dev/null")], &[TOKENS, "holds no token"]),
+        (&[(TOKENS, "/dev/zero")], &[TOKENS, "larger than"]),
+        (&[(TOKENS, "/")], &[TOKENS, "directory"]),
+    ] {
+        let env: Vec<_> = given.iter().copied().chain(free_ports()).collect();
+        let said = refused(&mut program(), &env);
+        for part in parts {
             assert!(said.contains(part), "{part}: {said}");
         }
     }

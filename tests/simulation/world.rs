@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_wss::clock::{MonoNs, Now};
-use connector_wss::fanout::{self, Fanout, FanoutConfig};
+use connector_wss::fanout::{self, Access, Fanout, FanoutConfig};
 use connector_wss::feed::{self, Feed, FeedConfig, Spent};
 use connector_wss::market::{Market, Venue};
 use connector_wss::messages::{FeedEvent, MarketEvent};
@@ -314,7 +314,9 @@ impl World {
                     self.fanout.handle_half_closed(client, self.now);
                 }
                 // The clients' sockets are looked at in each turn.
-                fanout::Output::Transmit { .. } | fanout::Output::Notice(_) => {}
+                fanout::Output::Transmit { .. }
+                | fanout::Output::Read { .. }
+                | fanout::Output::Notice(_) => {}
             }
         }
         has_worked
@@ -393,6 +395,7 @@ fn start(
         shards: count,
         carriers: carriers.try_into().unwrap(),
         preload: Vec::new(),
+        access: Access::default(),
     };
     (shards, Fanout::new(config, metrics.clone(), now), metrics)
 }

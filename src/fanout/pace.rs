@@ -1,0 +1,156 @@
+//! How fast a client may talk. Owns its allowance of messages and the order of consequences: who says
+//! more is read later, and only who keeps at it is refused. Meanwhile nothing more is read from its
+//! socket, so what waits is bounded here and the client's own kernel makes it wait.
+
+use std::time::Duration;
+
+use crate::clock::{MonoNs, Now};
+use crate::limits::{
+    CLIENT_MESSAGES_BURST, CLIENT_MESSAGES_PER_SECOND, CLIENT_PAUSE, CLIENT_PAUSES_MAX,
+};
+
+use super::protocol::Refusal;
+use super::{ClientId, Fanout, Output};
+
+/// What is left of a client's allowance of messages.
+#[derive(Debug)]
+pub(super) struct Allowance {
+    left: u32,
+    counted_at: MonoNs,
+    /// Pauses since it last had a second's worth left.
+    pauses: u32,
+}
+
+/// What becomes of a client's next message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// It is handled.
+    Now,
+    /// It is looked at again then.
+    Later(MonoNs),
+    /// The client has been delayed for long and goes on.
+    Never,
+}
+
+impl Allowance {
+    /// A full allowance.
+    pub(super) fn new(now: Now) -> Self {
+        Self { left: CLIENT_MESSAGES_BURST, counted_at: now.mono, pauses: 0 }
+    }
+
+    /// What becomes of the next message.
+    pub(super) fn pace(&mut self, now: Now) -> Pace {
+        self.earn(now);
+        if self.left >= CLIENT_MESSAGES_PER_SECOND {
+            self.pauses = 0;
+        }
+        if self.left > 0 {
+            return Pace::Now;
+        }
+        self.pauses += 1;
+        if self.pauses > CLIENT_PAUSES_MAX {
+            return Pace::Never;
+        }
+        Pace::Later(now.mono.after(CLIENT_PAUSE))
+    }
+
+    /// One message is handled.
+    pub(super) fn spend(&mut self) {
+        self.left = self.left.saturating_sub(1);
+    }
+
+    fn earn(&mut self, now: Now) {
+        let elapsed_ms = now.mono.since(self.counted_at).as_millis();
+        let earned = elapsed_ms.saturating_mul(u128::from(CLIENT_MESSAGES_PER_SECOND)) / 1000;
+        if earned > 0 {
+            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
+            self.left = self.left.saturating_add(earned).min(CLIENT_MESSAGES_BURST);
+            self.counted_at = now.mono;
+        }
+    }
+}
+
+impl Fanout {
+    /// The client's messages wait until then.
+    pub(super) fn pause(&mut self, id: ClientId, until: MonoNs, now: Now) {
+        if let Some(client) = self.clients.find(id) {
+            client.paused_until = Some(until);
+        }
+        self.want_bytes(id, false);
+        self.end_turn(id, now);
+    }
+
+    /// Has the driver stop reading the client's socket, or go on.
+    pub(super) fn want_bytes(&mut self, id: ClientId, wanted: bool) {
+        let Some(client) = self.clients.find(id) else { return };
+        if client.is_read != wanted {
+            client.is_read = wanted;
+            self.outputs.push_back(Output::Read { client: id, wanted });
+        }
+    }
+
+    /// The client is read as it speaks: nothing of it waits for its allowance any more.
+    pub(super) fn end_pause(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.find(id) {
+            client.paused_until = None;
+        }
+        self.want_bytes(id, true);
+    }
+
+    /// It was delayed for long enough.
+    pub(super) fn stop_flood(&mut self, id: ClientId, now: Now) {
+        let message = "too many messages; wait between requests, or name more symbols in one";
+        let refusal = Refusal::new("too_many_messages", message.to_owned());
+        self.close_with_error(id, &refusal, now);
+    }
+}
+
+const _: () = assert!(
+    CLIENT_PAUSE.as_millis() * CLIENT_MESSAGES_PER_SECOND as u128 >= 1_000,
+    "a pause earns a message"
+);
+const _: () = assert!(CLIENT_PAUSE.as_nanos() < Duration::from_secs(1).as_nanos());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Now {
+        Now { mono: MonoNs(ms * 1_000_000), ..Now::default() }
+    }
+
+    /// Spends all it may at this time; how many that were.
+    fn exhaust(allowance: &mut Allowance, now: Now) -> u32 {
+        let mut handled = 0;
+        while allowance.pace(now) == Pace::Now {
+            allowance.spend();
+            handled += 1;
+        }
+        handled
+    }
+
+    #[test]
+    fn who_says_more_than_the_burst_is_delayed_to_the_rate() {
+        let mut allowance = Allowance::new(at(0));
+        assert_eq!(exhaust(&mut allowance, at(0)), CLIENT_MESSAGES_BURST);
+        let handled: u32 = (1..=100).map(|pause| exhaust(&mut allowance, at(pause * 50))).sum();
+        assert_eq!(handled, 5 * CLIENT_MESSAGES_PER_SECOND);
+    }
+
+    #[test]
+    fn only_who_never_rests_is_refused() {
+        let mut allowance = Allowance::new(at(0));
+        let mut now_ms = 0;
+        for _ in 0..10 * CLIENT_PAUSES_MAX {
+            exhaust(&mut allowance, at(now_ms));
+            now_ms += if allowance.pauses == CLIENT_PAUSES_MAX { 1_000 } else { 50 };
+        }
+        assert_ne!(allowance.pace(at(now_ms)), Pace::Never);
+        let is_refused = (0..=CLIENT_PAUSES_MAX).any(|_| {
+            now_ms += 50;
+            exhaust(&mut allowance, at(now_ms));
+            allowance.pace(at(now_ms)) == Pace::Never
+        });
+        assert!(is_refused);
+    }
+}
