@@ -17,6 +17,7 @@ mod protocol;
 mod publish;
 mod request;
 mod serve;
+mod spares;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now};
+use crate::limits::TURN_BYTES_MAX;
 use crate::market::{Instrument, InstrumentId, Market, Settled};
 use crate::messages::{Command, FeedEvent, MarketEvent, Notice, Severity};
 use crate::metrics::FanoutMetrics;
@@ -31,6 +33,7 @@ use crate::metrics::FanoutMetrics;
 use clients::Clients;
 use hub::Hub;
 use outbox::FramePool;
+use spares::Spares;
 
 /// What is configurable about the fan-out.
 #[derive(Clone, Debug)]
@@ -115,6 +118,12 @@ pub struct Fanout {
     hub: Hub,
     clients: Clients,
     frames: FramePool,
+    spares: Spares,
+    /// Bytes published since the clients were last written to, counted once for each that is to
+    /// get them at once.
+    turn_bytes: usize,
+    /// A client that keeps up has as much ready as it may.
+    is_one_full: bool,
     /// Earliest first. An entry may be outdated: a client's own deadline decides when it is due.
     timers: BinaryHeap<Reverse<(MonoNs, Timer)>>,
     outputs: VecDeque<Output>,
@@ -145,6 +154,9 @@ impl Fanout {
             hub: Hub::new(),
             clients: Clients::default(),
             frames: FramePool::default(),
+            spares: Spares::default(),
+            turn_bytes: 0,
+            is_one_full: false,
             timers: BinaryHeap::new(),
             outputs: VecDeque::new(),
             publications: 0,
@@ -251,8 +263,15 @@ impl Fanout {
         self.timers.peek().map(|Reverse((at, _))| *at)
     }
 
+    /// Whether so much is ready, for all clients or for one, that they should be written to before
+    /// the next market message is handed in: else who keeps up would have to queue.
+    pub fn is_full(&self) -> bool {
+        self.is_one_full || self.turn_bytes >= TURN_BYTES_MAX
+    }
+
     /// The next thing to do; `None` when all is done.
     pub fn poll_output(&mut self) -> Option<Output> {
+        (self.turn_bytes, self.is_one_full) = (0, false);
         loop {
             let output = self.outputs.pop_front()?;
             match output {
