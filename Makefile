@@ -1,4 +1,4 @@
-.PHONY: help run test check acceptance bench sim soak fuzz simulator doc
+.PHONY: help run test check acceptance bench sim soak scale fuzz simulator doc
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -16,6 +16,8 @@ sim: ## the whole system in virtual time under every fault, SEEDS=100 runs; SEED
 	SERIES=2000 SEEDS=$(or $(SEEDS),100) cargo test --profile sim --test simulation -- --nocapture
 soak: ## the real server against the real simulator under faults, for MINUTES=10
 	SOAK_MINUTES=$(or $(MINUTES),10) cargo test --profile sim --test soak -- --nocapture
+scale: ## 10,000 clients of whom 2,000 do not read, in 512 MiB: memory, delays, resumes (CLIENTS=10000)
+	SCALE_CLIENTS=$(or $(CLIENTS),10000) cargo test --release --test scale -- --nocapture
 fuzz: ## every reader of outside input under a coverage-guided fuzzer, for SECONDS=60
 	tests/fuzz/run.sh $(or $(SECONDS),60)
 simulator: ## the simulated exchanges by themselves

@@ -10,11 +10,11 @@
 
 #![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
 
+#[allow(dead_code, reason = "each bench uses a part")]
 mod relays;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -31,7 +31,7 @@ fn main() {
         return println!("benches are not tests");
     }
     let (rounds, seconds) = if is_quick { (1, 1) } else { (3, 3) };
-    print_host();
+    relays::print_host();
     for rate in [1_000, 20_000] {
         compare(rate, rounds, Duration::from_secs(seconds));
     }
@@ -58,6 +58,15 @@ impl Relay {
             Self::Tokio => "tokio relay",
             Self::Spin => "connector-wss spin",
             Self::Adaptive => "connector-wss adaptive",
+        }
+    }
+
+    fn start(self, upstream: SocketAddr) -> (relays::Running, SocketAddr) {
+        match self {
+            Self::Copier => relays::start_relay("copier", upstream),
+            Self::Tokio => relays::start_relay("tokio", upstream),
+            Self::Spin => relays::start_server(upstream, &[("CONNECTOR_WAIT", "spin")]),
+            Self::Adaptive => relays::start_server(upstream, &[("CONNECTOR_WAIT", "adaptive")]),
         }
     }
 }
@@ -123,7 +132,7 @@ fn medians(rows: &[Row]) -> [f64; 6] {
 
 fn measure(relay: Relay, rate: u64, duration: Duration) -> Row {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (process, address) = start(relay, listener.local_addr().unwrap());
+    let (process, address) = relay.start(listener.local_addr().unwrap());
     let mut exchange = Exchange::default();
     let mut client = attach(relay, &listener, &mut exchange, address);
     let (cpu, delays) = std::thread::scope(|scope| {
@@ -132,9 +141,9 @@ fn measure(relay: Relay, rate: u64, duration: Duration) -> Row {
             // the scheduler. A thread of its own, because a relay inherits its starter's CPUs.
             relays::pin(<[_]>::first);
             run_load(&mut exchange, &mut client, rate, WARM_UP);
-            let before = cpu_time(process.0.id());
+            let before = relays::cpu_time(process.id());
             let delays = run_load(&mut exchange, &mut client, rate, duration);
-            (cpu_time(process.0.id()) - before, delays)
+            (relays::cpu_time(process.id()) - before, delays)
         });
         load.join().unwrap()
     });
@@ -311,71 +320,4 @@ fn open_client(url: &str, stream: TcpStream, is_quote: bool, request: &str) -> C
     let socket = socket.get_ref().try_clone().unwrap();
     socket.set_nonblocking(true).unwrap();
     Client { socket, bytes: Vec::new(), is_quote }
-}
-
-/// Starts a relay towards `upstream`; where it listens for the client.
-fn start(relay: Relay, upstream: SocketAddr) -> (Running, SocketAddr) {
-    let mut command = match relay {
-        Relay::Copier | Relay::Tokio => {
-            let mut command = Command::new(std::env::current_exe().unwrap());
-            let name = if relay == Relay::Copier { "copier" } else { "tokio" };
-            command.args(["--relay", name, &upstream.to_string()]);
-            command
-        }
-        Relay::Spin | Relay::Adaptive => {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_connector-wss"));
-            let wait = if relay == Relay::Spin { "spin" } else { "adaptive" };
-            command
-                .env("CONNECTOR_WAIT", wait)
-                .env("CONNECTOR_WSS_PORT", "0")
-                .env("CONNECTOR_WSS_HEALTH_CHECK_PORT", "0")
-                .env("CONNECTOR_LOG_DIR", std::env::temp_dir().join("connector-bench"))
-                .env("CONNECTOR_BINANCE_SPOT_WS_URL", format!("ws://{upstream}"))
-                .env("CONNECTOR_BINANCE_SPOT_REST_URL", format!("http://{upstream}"));
-            command
-        }
-    };
-    let mut child =
-        command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the relay starts");
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let address = lines
-        .by_ref()
-        .map(|line| line.expect("the relay says where it listens"))
-        .find_map(|line| line.split("ws://").nth(1)?.split_whitespace().next()?.parse().ok())
-        .expect("a line with ws://ADDRESS");
-    std::thread::spawn(move || lines.for_each(drop));
-    (Running(child), address)
-}
-
-/// A relay's process; ends with the measurement, whatever becomes of that.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
-/// CPU time that a process has used. Source: proc(5), fields 14 and 15 of stat.
-fn cpu_time(pid: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
-    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
-}
-
-fn print_host() {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-    let cpuinfo = read("/proc/cpuinfo");
-    let model =
-        cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
-    let governor = read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor");
-    println!(
-        "host: {} × {}, Linux {}, governor {}",
-        std::thread::available_parallelism().unwrap(),
-        model.unwrap_or("unknown CPU"),
-        read("/proc/sys/kernel/osrelease"),
-        if governor.is_empty() { "unknown" } else { &governor },
-    );
 }

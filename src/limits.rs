@@ -117,6 +117,22 @@ pub const READ_BYTES_MAX: usize = 64 * 1024;
 /// Source: 20,000 open files are a common hard limit; half are left to the rest.
 pub const CLIENTS_MAX: usize = 10_000;
 
+/// User-space memory of one client beyond what it is owed. Source: an idle one takes 2 KiB
+/// (tests/memory), and some of its requests are kept.
+///
+/// The process as a whole takes at most [`FIXED_BYTES_MAX`] + clients × ([`CLIENT_BYTES_MAX`] + the
+/// outbox bound). The outbox bound is [`READY_BYTES_MAX`] + `CONNECTOR_CLIENT_BUFFER_MAX` for a
+/// client that does not keep up, and nothing for one that does. Frames owed to many are stored once,
+/// so that slow clients of the same series cost far less. Not in it: 64 bytes for each series of a
+/// client, half a request of [`CLIENT_MESSAGE_BYTES_MAX`], and what the kernel keeps for sockets
+/// ([`CLIENT_UNSENT_BYTES_MAX`]).
+pub const CLIENT_BYTES_MAX: usize = 8 * 1024;
+
+/// User-space memory of the process without clients, for up to a thousand series; each further one
+/// costs 256 bytes for each of `CONNECTOR_HISTORY_CANDLES`. Source: one ring of 2 MiB for each of a
+/// few shards, [`SPARE_BUFFERS_MAX`], [`SPARE_FRAMES_MAX`], the past of the series.
+pub const FIXED_BYTES_MAX: usize = 128 * 1024 * 1024;
+
 /// Connections being told that there is no room, beyond [`CLIENTS_MAX`]. Reached: closed unanswered.
 pub const REFUSALS_MAX: usize = 256;
 
@@ -167,6 +183,32 @@ pub const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Bytes made ready for one client's socket at a time. What is beyond stays owed, where open
 /// candles conflate. Source: a default socket send buffer takes more in one write.
 pub const READY_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes that the kernel holds for one client and may not send yet. Reached: its socket takes no
+/// more, what follows stays owed. Source: twice [`READY_BYTES_MAX`], so that it never runs dry; by
+/// itself Linux takes 2.5 MB of quotes that will be old for each client that does not read.
+pub const CLIENT_UNSENT_BYTES_MAX: u32 = 128 * 1024;
+const _: () = assert!(CLIENT_UNSENT_BYTES_MAX as usize >= 2 * READY_BYTES_MAX);
+
+/// Storage that a client's outgoing bytes keep while there are none. Source: two quotes, so that
+/// a single update allocates nothing.
+pub const IDLE_BUFFER_BYTES: usize = 1024;
+
+/// Storage lent to a client that has more than [`IDLE_BUFFER_BYTES`] to send, until it is sent.
+/// Source: what may be ready, and the frame that goes beyond it.
+pub const SPARE_BUFFER_BYTES: usize = READY_BYTES_MAX + 4 * 1024;
+
+/// Such buffers kept for the next burst. Beyond: freed. Source: 17 MiB; a hundred clients that
+/// take a minute's close of 2,000 series at once, twice over.
+pub const SPARE_BUFFERS_MAX: usize = 256;
+
+/// Bytes made ready for all clients before they are written to. Reached: what waits in the rings
+/// waits until then. Source: 6 KiB for each of [`CLIENTS_MAX`] clients.
+pub const TURN_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Buffers of frames owed to nobody that are kept for the next ones. Beyond: freed.
+/// Source: 4 MiB of quotes; a minute's close of 2,000 series, four times over.
+pub const SPARE_FRAMES_MAX: usize = 8_192;
 
 /// Time for a client to take our last bytes, Close included. Reached: the socket is closed.
 /// Source: a client that still reads does so within a second; five allow for a bad network.

@@ -1,7 +1,9 @@
 //! What the server is compared with: the least a relay can do, and what is usually written.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde::{Deserialize, Serialize};
@@ -11,6 +13,8 @@ use tokio_tungstenite::tungstenite::Message;
 pub(crate) fn run(name: &str, upstream: SocketAddr) {
     match name {
         "copier" => copier(upstream),
+        "writes" => plain_writes(upstream, false),
+        "gathered" => plain_writes(upstream, true),
         "tokio" => tokio_relay(upstream),
         _ => panic!("no relay is called {name}"),
     }
@@ -60,6 +64,61 @@ fn copy(mut from: &TcpStream, mut to: &TcpStream, buffer: &mut [u8]) {
         Err(_) => std::process::exit(0),
     }
 }
+
+/// Waits for the exchange's bytes, then writes a minute's close to each client, blocking: as one
+/// piece, or gathered from its frames.
+fn plain_writes(upstream: SocketAddr, is_gathered: bool) {
+    const SERIES: usize = 2_000;
+    let payload =
+        format!("{{\"type\":\"quote\",\"x\":\"{}\"}}", "x".repeat(SERVER_QUOTE_BYTES - 23));
+    let mut bytes = Vec::new();
+    (0..SERIES).for_each(|_| connector_wss::wire::write_text_frame(&mut bytes, payload.as_bytes()));
+    let frames: Vec<&[u8]> = bytes.chunks(bytes.len() / SERIES).collect();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    println!("ws://{}", listener.local_addr().unwrap());
+    let mut exchange = TcpStream::connect(upstream).unwrap();
+    pin(<[_]>::last);
+    let accept = || listener.accept().map(|(client, _)| client).unwrap();
+    let clients: Vec<TcpStream> = (0..100).map(|_| accept()).collect();
+    clients.iter().for_each(|client| client.set_nodelay(true).unwrap());
+    loop {
+        // A minute begins with its length in bytes.
+        let mut length = [0; 8];
+        if exchange.read_exact(&mut length).is_err() {
+            return;
+        }
+        for client in &clients {
+            if is_gathered {
+                write_gathered(client, &frames);
+            } else {
+                write_all(client, &bytes);
+            }
+        }
+        let mut rest = (&exchange).take(u64::from_le_bytes(length));
+        std::io::copy(&mut rest, &mut std::io::sink()).unwrap();
+    }
+}
+
+fn write_all(mut client: &TcpStream, bytes: &[u8]) {
+    if client.write_all(bytes).is_err() {
+        std::process::exit(0);
+    }
+}
+
+fn write_gathered(mut client: &TcpStream, frames: &[&[u8]]) {
+    let mut slices: Vec<IoSlice> = frames.iter().map(|frame| IoSlice::new(frame)).collect();
+    let mut slices = slices.as_mut_slice();
+    while !slices.is_empty() {
+        let gathered = &slices[..slices.len().min(1024)];
+        match client.write_vectored(gathered) {
+            Ok(written) => IoSlice::advance_slices(&mut slices, written),
+            Err(_) => std::process::exit(0),
+        }
+    }
+}
+
+/// Payload of a closed quote as this server sends it at the minute boundary.
+const SERVER_QUOTE_BYTES: usize = 510;
 
 /// Binance's message as one usually declares it.
 #[derive(Deserialize)]
@@ -150,4 +209,76 @@ fn quote_of(push: Push) -> Quote {
         n: kline.n,
         is_closed_candle: kline.x,
     }
+}
+
+/// Starts a relay of this file towards `upstream`; where it listens for clients.
+pub(crate) fn start_relay(name: &str, upstream: SocketAddr) -> (Running, SocketAddr) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--relay", name, &upstream.to_string()]);
+    start(&mut command)
+}
+
+/// Starts the server with Binance's spot at `upstream`; where it listens for clients.
+pub(crate) fn start_server(upstream: SocketAddr, env: &[(&str, &str)]) -> (Running, SocketAddr) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_connector-wss"));
+    command
+        .env("CONNECTOR_WSS_PORT", "0")
+        .env("CONNECTOR_WSS_HEALTH_CHECK_PORT", "0")
+        .env("CONNECTOR_LOG_DIR", std::env::temp_dir().join("connector-bench"))
+        .env("CONNECTOR_BINANCE_SPOT_WS_URL", format!("ws://{upstream}"))
+        .env("CONNECTOR_BINANCE_SPOT_REST_URL", format!("http://{upstream}"))
+        .envs(env.iter().copied());
+    start(&mut command)
+}
+
+fn start(command: &mut Command) -> (Running, SocketAddr) {
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the relay starts");
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let address = lines
+        .by_ref()
+        .map(|line| line.expect("the relay says where it listens"))
+        .find_map(|line| line.split("ws://").nth(1)?.split_whitespace().next()?.parse().ok())
+        .expect("a line with ws://ADDRESS");
+    std::thread::spawn(move || lines.for_each(drop));
+    (Running(child), address)
+}
+
+/// A relay's process; ends with the measurement, whatever becomes of that.
+pub(crate) struct Running(Child);
+
+impl Running {
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// CPU time that a process has used. Source: proc(5), fields 14 and 15 of stat.
+pub(crate) fn cpu_time(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
+}
+
+pub(crate) fn print_host() {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let cpuinfo = read("/proc/cpuinfo");
+    let model =
+        cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
+    let governor = read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor");
+    println!(
+        "host: {} × {}, Linux {}, governor {}",
+        std::thread::available_parallelism().unwrap(),
+        model.unwrap_or("unknown CPU"),
+        read("/proc/sys/kernel/osrelease"),
+        if governor.is_empty() { "unknown" } else { &governor },
+    );
 }

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
+use socket2::SockRef;
 
 use crate::clock::{Clock, MonoNs, Now};
 use crate::fanout::{ClientId, Fanout, Output};
-use crate::limits::{CLOSE_DRAIN, READ_BYTES_MAX};
+use crate::limits::{CLIENT_UNSENT_BYTES_MAX, CLOSE_DRAIN, READ_BYTES_MAX};
 use crate::messages::{Command, FeedEvent, MarketEvent, Notice, Severity};
 use crate::metrics::FanoutMetrics;
 
@@ -154,6 +155,9 @@ impl FanoutCore {
             for event in batch {
                 self.fanout.handle_market(&event, now);
                 worked = true;
+                if self.fanout.is_full() {
+                    return true;
+                }
             }
         }
         while let Ok(event) = self.links.events.try_recv() {
@@ -200,6 +204,9 @@ impl FanoutCore {
             let prepared = stream
                 .set_nonblocking(true)
                 .and_then(|()| stream.set_nodelay(true))
+                .and_then(|()| {
+                    SockRef::from(&stream).set_tcp_notsent_lowat(CLIENT_UNSENT_BYTES_MAX)
+                })
                 .and_then(|()| waiter.watch(&stream, token, false));
             if prepared.is_err() {
                 self.fanout.handle_lost(id, now);

@@ -287,7 +287,7 @@ impl Fanout {
             let frame = self.frames.insert(&self.frame, Some(meta));
             client.outbox.owe(&mut self.frames, frame);
         } else {
-            client.connection.append_frames(&self.frame);
+            self.spares.append(&mut client.connection, &self.frame);
             self.metrics.sent_messages.increment();
         }
     }

@@ -23,6 +23,7 @@ mod protocol;
 mod publish;
 mod request;
 mod serve;
+mod spares;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now};
+use crate::limits::TURN_BYTES_MAX;
 use crate::market::{Folded, Instrument, InstrumentId, Market, Settled};
 use crate::messages::{Command, FeedEvent, MarketEvent, Notice, Severity};
 use crate::metrics::FanoutMetrics;
@@ -39,6 +41,7 @@ use clients::Clients;
 use hub::Hub;
 use marks::Marks;
 use outbox::FramePool;
+use spares::Spares;
 
 pub use access::{Access, Tokens, TokensError};
 
@@ -138,6 +141,12 @@ pub struct Fanout {
     addresses: Addresses,
     frames: FramePool,
     marks: Marks,
+    spares: Spares,
+    /// Bytes published since the clients were last written to, counted once for each that is to
+    /// get them at once.
+    turn_bytes: usize,
+    /// A client that keeps up has as much ready as it may.
+    is_one_full: bool,
     /// Earliest first. An entry may be outdated: a client's own deadline decides when it is due.
     timers: BinaryHeap<Reverse<(MonoNs, Timer)>>,
     outputs: VecDeque<Output>,
@@ -172,6 +181,9 @@ impl Fanout {
             addresses: Addresses::default(),
             frames: FramePool::default(),
             marks: Marks::default(),
+            spares: Spares::default(),
+            turn_bytes: 0,
+            is_one_full: false,
             timers: BinaryHeap::new(),
             outputs: VecDeque::new(),
             publications: 0,
@@ -286,8 +298,15 @@ impl Fanout {
         self.timers.peek().map(|Reverse((at, _))| *at)
     }
 
+    /// Whether so much is ready, for all clients or for one, that they should be written to before
+    /// the next market message is handed in: else who keeps up would have to queue.
+    pub fn is_full(&self) -> bool {
+        self.is_one_full || self.turn_bytes >= TURN_BYTES_MAX
+    }
+
     /// The next thing to do; `None` when all is done.
     pub fn poll_output(&mut self) -> Option<Output> {
+        (self.turn_bytes, self.is_one_full) = (0, false);
         loop {
             let output = self.outputs.pop_front()?;
             match output {

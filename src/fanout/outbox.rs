@@ -5,6 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::clock::{MonoNs, UnixMs};
+use crate::limits::SPARE_FRAMES_MAX;
 use crate::market::InstrumentId;
 
 /// What kind of message a frame holds.
@@ -93,7 +94,7 @@ impl FramePool {
         assert!(slot.owners > 0, "released more often than owned");
         slot.owners -= 1;
         if slot.owners == 0 {
-            if slot.bytes.capacity() > KEPT_BYTES_MAX {
+            if slot.bytes.capacity() > KEPT_BYTES_MAX || self.free.len() >= SPARE_FRAMES_MAX {
                 slot.bytes = Vec::new();
             }
             self.free.push(id.0);
@@ -123,10 +124,27 @@ pub(super) struct Outbox {
     /// In order: closed candles, corrections, gaps, answers.
     ordered: VecDeque<FrameId>,
     /// The newest open candle of each series.
-    open: HashMap<InstrumentId, FrameId>,
+    open: HashMap<InstrumentId, OwedOpen>,
     /// The series in `open`, oldest first. May name a series whose candle is gone, or one twice.
     open_order: VecDeque<InstrumentId>,
     bytes: usize,
+}
+
+/// An open candle that waits to be written.
+#[derive(Clone, Copy, Debug)]
+struct OwedOpen {
+    frame: FrameId,
+    /// Open candles of the series that it replaced, none of which was written.
+    conflated: u32,
+}
+
+/// The next frame to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Owed {
+    /// To be released by who takes it.
+    pub(super) frame: FrameId,
+    /// How many open candles of its series it replaced before they were written.
+    pub(super) conflated: u32,
 }
 
 impl Outbox {
@@ -147,15 +165,18 @@ impl Outbox {
         self.bytes += frames.bytes(id).len();
         match frames.meta(id) {
             Some(FrameMeta { class: Class::Open, instrument, .. }) => {
-                let replaced = self.open.insert(instrument, id);
-                if replaced.is_none() {
+                let Some(owed) = self.open.get_mut(&instrument) else {
+                    self.open.insert(instrument, OwedOpen { frame: id, conflated: 0 });
                     self.open_order.push_back(instrument);
-                }
-                replaced.is_some_and(|old| self.drop_frame(frames, old))
+                    return false;
+                };
+                owed.conflated = owed.conflated.saturating_add(1);
+                let old = std::mem::replace(&mut owed.frame, id);
+                self.drop_frame(frames, old)
             }
             Some(FrameMeta { class: Class::Closed, instrument, open_time, .. }) => {
                 self.ordered.push_back(id);
-                let stale = self.open.get(&instrument).copied();
+                let stale = self.open.get(&instrument).map(|owed| owed.frame);
                 let stale = stale.filter(|&open| {
                     frames.meta(open).is_some_and(|meta| meta.open_time <= open_time)
                 });
@@ -171,19 +192,23 @@ impl Outbox {
         }
     }
 
-    /// Takes the next frame to be written; the caller releases it.
-    pub(super) fn pop(&mut self, frames: &FramePool) -> Option<FrameId> {
-        let id = self.ordered.pop_front().or_else(|| self.pop_open())?;
-        self.bytes -= frames.bytes(id).len();
-        Some(id)
+    /// Takes the next frame to be written; the caller releases it. With the last one, what a
+    /// burst has made grow is given back.
+    pub(super) fn pop(&mut self, frames: &FramePool) -> Option<Owed> {
+        let ordered = self.ordered.pop_front().map(|frame| Owed { frame, conflated: 0 });
+        let Some(owed) = ordered.or_else(|| self.pop_open()) else {
+            *self = Self::default();
+            return None;
+        };
+        self.bytes -= frames.bytes(owed.frame).len();
+        Some(owed)
     }
 
     /// Owes nothing any more.
     pub(super) fn clear(&mut self, frames: &mut FramePool) {
-        while let Some(id) = self.pop(frames) {
-            frames.release(id);
+        while let Some(owed) = self.pop(frames) {
+            frames.release(owed.frame);
         }
-        *self = Self::default();
     }
 
     /// Open time of the oldest closed candle or correction owed: what a client that is cut off
@@ -194,11 +219,11 @@ impl Outbox {
         closed.map(|meta| (meta.instrument, meta.open_time)).min_by_key(|&(_, open_time)| open_time)
     }
 
-    fn pop_open(&mut self) -> Option<FrameId> {
+    fn pop_open(&mut self) -> Option<Owed> {
         loop {
             let instrument = self.open_order.pop_front()?;
-            if let Some(id) = self.open.remove(&instrument) {
-                return Some(id);
+            if let Some(OwedOpen { frame, conflated }) = self.open.remove(&instrument) {
+                return Some(Owed { frame, conflated });
             }
         }
     }
@@ -235,9 +260,10 @@ mod tests {
 
     fn drain(outbox: &mut Outbox, frames: &mut FramePool) -> Vec<String> {
         std::iter::from_fn(|| {
-            let id = outbox.pop(frames)?;
-            let text = String::from_utf8(frames.bytes(id).to_vec()).unwrap();
-            frames.release(id);
+            let Owed { frame, conflated } = outbox.pop(frames)?;
+            let mut text = String::from_utf8(frames.bytes(frame).to_vec()).unwrap();
+            (0..conflated).for_each(|_| text.push('*'));
+            frames.release(frame);
             Some(text)
         })
         .collect()
@@ -263,7 +289,8 @@ mod tests {
         owe(&mut outbox, &mut frames, "c0", meta(0, Class::Closed, 0));
         owe(&mut outbox, &mut frames, "answer", None);
         assert_eq!(outbox.bytes(), "o1'othercoanswer".len());
-        assert_eq!(drain(&mut outbox, &mut frames), ["c0", "answer", "o1'", "other"]);
+        let drained = drain(&mut outbox, &mut frames);
+        assert_eq!(drained, ["c0", "answer", "o1'*", "other"], "* for each that it replaced");
         assert_eq!((outbox.bytes(), frames.in_use()), (0, 0));
     }
 
@@ -275,6 +302,17 @@ mod tests {
         owe(&mut outbox, &mut frames, "o2", meta(0, Class::Open, 2));
         assert_eq!(drain(&mut outbox, &mut frames), ["c1", "o2"]);
         assert_eq!(frames.in_use(), 0);
+    }
+
+    #[test]
+    fn what_a_closed_candle_made_pointless_is_no_matter_of_the_next_open_one() {
+        let (mut outbox, mut frames) = (Outbox::default(), FramePool::default());
+        for text in ["o1", "o1'", "o1\""] {
+            owe(&mut outbox, &mut frames, text, meta(0, Class::Open, 1));
+        }
+        owe(&mut outbox, &mut frames, "c1", meta(0, Class::Closed, 1));
+        owe(&mut outbox, &mut frames, "o2", meta(0, Class::Open, 2));
+        assert_eq!(drain(&mut outbox, &mut frames), ["c1", "o2"]);
     }
 
     #[test]

@@ -5,12 +5,12 @@ use crate::clock::{Now, UnixMs};
 use crate::limits::READY_BYTES_MAX;
 use crate::market::{Candle, CandleUpdate, InstrumentId, Settled, Source};
 use crate::messages::Severity;
-use crate::wire::write_text_frame;
+use crate::wire::{text_frame_payload, write_text_frame};
 
 use super::client::Phase;
-use super::encode::CandleType;
+use super::encode::{CandleType, write_unsigned};
 use super::history::settled;
-use super::outbox::{Class, FrameId, FrameMeta};
+use super::outbox::{Class, FrameMeta, Owed};
 use super::{ClientId, Fanout, Output};
 
 impl Fanout {
@@ -112,8 +112,10 @@ impl Fanout {
         self.publications += 1;
         let Self { hub, clients, frames, frame, metrics, outputs, config, follow_up, slow, .. } =
             self;
+        let (spares, turn_bytes, is_full) =
+            (&mut self.spares, &mut self.turn_bytes, &mut self.is_one_full);
         let Some(stream) = hub.stream(meta.instrument) else { return };
-        let mut shared = None;
+        let (mut shared, mut sent) = (None, 0usize);
         let groups = stream.interests_mut().chunk_by_mut(|a, b| a.client == b.client);
         for group in groups {
             let client = clients.at(group[0].client);
@@ -131,8 +133,9 @@ impl Fanout {
                 }
                 continue;
             }
-            client.connection.append_frames(frame);
-            metrics.sent_messages.increment();
+            spares.append(&mut client.connection, frame);
+            sent += 1;
+            *is_full |= client.connection.outgoing().len() >= READY_BYTES_MAX;
             if client.count(group, &meta) {
                 follow_up.push(client.id);
             }
@@ -140,6 +143,8 @@ impl Fanout {
                 outputs.push_back(Output::Transmit { client: client.id });
             }
         }
+        metrics.sent_messages.add(sent as u64);
+        *turn_bytes += frame.len() * sent;
         self.follow_up(now);
     }
 
@@ -190,7 +195,7 @@ impl Fanout {
             client.outbox.owe(&mut self.frames, frame);
             return;
         }
-        client.connection.append_frames(&self.frame);
+        self.spares.append(&mut client.connection, &self.frame);
         client.count(&mut stream.of_client(id.index)[at..=at], &meta);
         self.metrics.sent_messages.increment();
     }
@@ -203,9 +208,9 @@ impl Fanout {
             {
                 return;
             }
-            let Some(frame) = client.outbox.pop(&self.frames) else { return };
-            let may_have_ended = self.send_owed(id, frame);
-            self.frames.release(frame);
+            let Some(owed) = client.outbox.pop(&self.frames) else { return };
+            let may_have_ended = self.send_owed(id, owed);
+            self.frames.release(owed.frame);
             if may_have_ended {
                 self.end_exhausted(id, now);
             }
@@ -213,11 +218,11 @@ impl Fanout {
     }
 
     /// Sends one owed frame if the client still wants it: a subscription may have ended meanwhile.
-    fn send_owed(&mut self, id: ClientId, frame: FrameId) -> bool {
+    fn send_owed(&mut self, id: ClientId, Owed { frame, conflated }: Owed) -> bool {
         let Some(client) = self.clients.find(id) else { return false };
-        let bytes = self.frames.bytes(frame);
+        let mut bytes = self.frames.bytes(frame);
         let Some(meta) = self.frames.meta(frame) else {
-            client.connection.append_frames(bytes);
+            self.spares.append(&mut client.connection, bytes);
             self.metrics.sent_messages.increment();
             return false;
         };
@@ -226,7 +231,13 @@ impl Fanout {
         if !interests.iter().any(|interest| interest.wants(&meta)) {
             return false;
         }
-        client.connection.append_frames(bytes);
+        if conflated > 0 {
+            mark_conflated(&mut self.payload, text_frame_payload(bytes), conflated);
+            self.frame.clear();
+            write_text_frame(&mut self.frame, &self.payload);
+            bytes = &self.frame;
+        }
+        self.spares.append(&mut client.connection, bytes);
         self.metrics.sent_messages.increment();
         client.count(interests, &meta)
     }
@@ -250,6 +261,7 @@ impl Fanout {
             return;
         }
         client.written();
+        self.spares.reclaim(&mut client.connection);
         if let Some(received) = client.oldest_received.take() {
             let hop = now.mono.since(received).as_nanos();
             self.metrics.received_to_written.record_ns(u64::try_from(hop).unwrap_or(u64::MAX));
@@ -325,6 +337,16 @@ fn candle_meta(update: &CandleUpdate, serial: u64) -> FrameMeta {
         past_of: None,
         serial,
     }
+}
+
+/// The frame is shared, so what is so for one client alone is said in a copy.
+fn mark_conflated(out: &mut Vec<u8>, quote: &[u8], conflated: u32) {
+    out.clear();
+    out.extend_from_slice(quote);
+    let brace = out.pop();
+    assert_eq!(brace, Some(b'}'), "a quote is an object");
+    write_unsigned(out, b",\"conflated\":", u64::from(conflated));
+    out.push(b'}');
 }
 
 /// Close codes, RFC 6455 section 7.4.1 and IANA's registry.

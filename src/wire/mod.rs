@@ -11,4 +11,4 @@ pub mod websocket;
 
 pub use endpoint::{Endpoint, EndpointError};
 pub use handshake::{Request, SUBPROTOCOL};
-pub use websocket::{Connection, Event, WireError, write_text_frame};
+pub use websocket::{Connection, Event, WireError, text_frame_payload, write_text_frame};

@@ -5,13 +5,26 @@ use std::io::{self, Read, Write};
 
 /// A queue of bytes. Bytes are taken from the front without moving the rest; the storage is reused
 /// once the queue is empty.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct ByteQueue {
     bytes: Vec<u8>,
     start: usize,
+    /// An empty queue keeps at most this much storage.
+    kept_max: usize,
+}
+
+impl Default for ByteQueue {
+    fn default() -> Self {
+        Self::keeping(KEEP_BYTES_MAX)
+    }
 }
 
 impl ByteQueue {
+    /// An empty queue that gives storage beyond `kept_max` bytes back whenever it is empty.
+    pub(super) fn keeping(kept_max: usize) -> Self {
+        Self { bytes: Vec::new(), start: 0, kept_max }
+    }
+
     /// The bytes in the queue.
     pub(super) fn as_slice(&self) -> &[u8] {
         &self.bytes[self.start..]
@@ -38,9 +51,27 @@ impl ByteQueue {
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.start = 0;
-        if self.bytes.capacity() > KEEP_BYTES_MAX {
-            self.bytes.shrink_to(KEEP_BYTES_MAX);
+        if self.bytes.capacity() > self.kept_max {
+            self.bytes.shrink_to(self.kept_max);
         }
+    }
+
+    /// Whether `count` bytes more fit into the storage there is.
+    pub(super) fn has_room(&self, count: usize) -> bool {
+        self.bytes.capacity() - self.bytes.len() >= count
+    }
+
+    /// Goes on in `storage`; what that held is dropped.
+    pub(super) fn move_into(&mut self, mut storage: Vec<u8>) {
+        storage.clear();
+        storage.extend_from_slice(self.as_slice());
+        (self.bytes, self.start) = (storage, 0);
+    }
+
+    /// Gives away the storage of an empty queue if it is more than `kept` bytes.
+    pub(super) fn take_storage(&mut self, kept: usize) -> Option<Vec<u8>> {
+        let is_spare = self.is_empty() && self.bytes.capacity() > kept;
+        is_spare.then(|| std::mem::take(&mut self.bytes)).inspect(|_| self.start = 0)
     }
 
     /// Whether there are none.
@@ -52,7 +83,7 @@ impl ByteQueue {
 /// Below this, moving the rest to the front costs less than it saves.
 const COMPACT_BYTES_MIN: usize = 4 * 1024;
 
-/// An empty queue keeps at most this much storage. Source: the answer to a busy batch, twice over.
+/// What an exchange's queue keeps. Source: the answer to a busy batch, twice over.
 const KEEP_BYTES_MAX: usize = 64 * 1024;
 
 impl Write for ByteQueue {
@@ -118,6 +149,34 @@ mod tests {
                 model.drain(..take);
                 prop_assert_eq!(queue.as_slice(), &model[..]);
             }
+        }
+    }
+
+    #[test]
+    fn storage_is_lent_and_given_away_when_empty() {
+        let mut queue = ByteQueue::keeping(1 << 20);
+        queue.push(b"abc");
+        queue.consume(1);
+        assert!(!queue.has_room(4096));
+        queue.move_into(Vec::with_capacity(8192));
+        assert!(queue.has_room(4096));
+        queue.push(&[b'd'; 4096]);
+        assert_eq!(queue.take_storage(0), None, "it is in use");
+        assert_eq!(&queue.as_slice()[..3], b"bcd");
+        queue.consume(4098);
+        assert_eq!(queue.take_storage(8192), None, "it is not much");
+        assert_eq!(queue.take_storage(8191).map(|spare| spare.capacity()), Some(8192));
+        queue.push(b"e");
+        assert_eq!(queue.as_slice(), b"e");
+    }
+
+    #[test]
+    fn an_empty_queue_keeps_no_more_than_it_is_told_to() {
+        for kept_max in [0, 1024] {
+            let mut queue = ByteQueue::keeping(kept_max);
+            queue.push(&[0; 10_000]);
+            queue.consume(10_000);
+            assert!(queue.bytes.capacity() <= kept_max);
         }
     }
 

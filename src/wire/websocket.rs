@@ -11,7 +11,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Bytes, Message, Utf8Bytes};
 
-use crate::limits::{CLIENT_MESSAGE_BYTES_MAX, VENUE_MESSAGE_BYTES_MAX};
+use crate::limits::{CLIENT_MESSAGE_BYTES_MAX, SPARE_BUFFER_BYTES, VENUE_MESSAGE_BYTES_MAX};
 
 use super::endpoint::Endpoint;
 use super::handshake::{self, Refusal, Request};
@@ -28,6 +28,9 @@ pub struct Connection {
     /// Plain bytes for the peer; with TLS they are moved through the session into `ciphertext`.
     outgoing: ByteQueue,
     ciphertext: ByteQueue,
+    /// The latest message, if it was long, until the codec has read on: while it shares its buffer
+    /// with somebody, the codec makes a new small one instead of keeping a large one for ever.
+    long_message: Option<Bytes>,
     is_close_sent: bool,
 }
 
@@ -141,7 +144,7 @@ impl Connection {
 
     /// We are the server of a client, without TLS.
     pub fn server() -> Self {
-        Self::new(Role::Server, State::Requested, None, ByteQueue::default())
+        Self::new(Role::Server, State::Requested, None, ByteQueue::keeping(SPARE_BUFFER_BYTES))
     }
 
     /// We are the server of a client, over TLS.
@@ -151,8 +154,21 @@ impl Connection {
     }
 
     fn new(role: Role, state: State, tls: Option<Box<TlsSession>>, outgoing: ByteQueue) -> Self {
-        let (incoming, ciphertext) = (ByteQueue::default(), ByteQueue::default());
-        Self { role, state, tls, incoming, outgoing, ciphertext, is_close_sent: false }
+        // A client's requests are few and far between, a venue's messages are not.
+        let incoming = match role {
+            Role::Server => ByteQueue::keeping(0),
+            Role::Client => ByteQueue::default(),
+        };
+        Self {
+            role,
+            state,
+            tls,
+            incoming,
+            outgoing,
+            ciphertext: ByteQueue::default(),
+            long_message: None,
+            is_close_sent: false,
+        }
     }
 
     /// Takes bytes from the peer's socket. Bytes after the peer's Close or its failure are dropped.
@@ -315,6 +331,22 @@ impl Connection {
         }
     }
 
+    /// Whether `count` outgoing bytes more need more storage than the connection has.
+    pub fn is_cramped(&self, count: usize) -> bool {
+        !self.outgoing.has_room(count)
+    }
+
+    /// Lends the connection `buffer` for its outgoing bytes; whatever that held is dropped.
+    pub fn lend(&mut self, buffer: Vec<u8>) {
+        self.outgoing.move_into(buffer);
+    }
+
+    /// What the connection needs no more, once everything outgoing is written: the buffer it was
+    /// lent, or one that has grown beyond `kept` bytes.
+    pub fn give_back(&mut self, kept: usize) -> Option<Vec<u8>> {
+        self.outgoing.take_storage(kept)
+    }
+
     /// Whether the handshake is done and the peer has neither said Close nor failed.
     pub fn is_open(&self) -> bool {
         matches!(self.state, State::Open(_))
@@ -358,9 +390,17 @@ impl Connection {
     fn read_message(&mut self) -> Result<Option<Event>, WireError> {
         let State::Open(context) = &mut self.state else { return Ok(None) };
         let mut pipe = Pipe { incoming: &mut self.incoming, outgoing: &mut self.outgoing };
-        match context.read(&mut pipe) {
-            Ok(Message::Text(text)) => Ok(Some(Event::Text(text))),
-            Ok(Message::Binary(bytes)) => Ok(Some(Event::Binary(bytes))),
+        let read = context.read(&mut pipe);
+        self.long_message = None;
+        match read {
+            Ok(Message::Text(text)) => {
+                self.hold_if_long(text.as_ref());
+                Ok(Some(Event::Text(text)))
+            }
+            Ok(Message::Binary(bytes)) => {
+                self.hold_if_long(&bytes);
+                Ok(Some(Event::Binary(bytes)))
+            }
             Ok(Message::Ping(_)) => {
                 // The pong is queued inside the codec; flushing moves it into our bytes.
                 let _flushed = context.flush(&mut pipe);
@@ -375,6 +415,13 @@ impl Connection {
                 Ok(None)
             }
             Err(error) => Err(self.fail(&error)),
+        }
+    }
+
+    /// See [`Self::long_message`]. A venue's messages are all long, and its buffer is used again.
+    fn hold_if_long(&mut self, message: &Bytes) {
+        if self.role == Role::Server && message.len() > LONG_MESSAGE_BYTES {
+            self.long_message = Some(message.clone());
         }
     }
 
@@ -440,18 +487,39 @@ pub fn write_text_frame(out: &mut Vec<u8>, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
+/// The payload of a frame that [`write_text_frame`] made.
+///
+/// # Panics
+/// If `frame` is shorter than its head.
+pub fn text_frame_payload(frame: &[u8]) -> &[u8] {
+    let head = match frame[1] {
+        ..126 => 2,
+        126 => 4,
+        _ => 10,
+    };
+    &frame[head..]
+}
+
 /// Source: RFC 6455, section 5.5.
 const CONTROL_BYTES_MAX: usize = 125;
 
 /// A control frame's payload less the code.
 const CLOSE_REASON_BYTES_MAX: usize = CONTROL_BYTES_MAX - 2;
 
-/// The codec zeroes this much before each read: small is fast, and an idle connection keeps it.
+/// The codec zeroes this much before each read: small is fast.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
+
+/// The same for clients, each of whom keeps it while idle: a frame's longest head, so that the room
+/// made for a long message is used up by it (the codec makes it beside what it has read already).
+/// Reading so little at a time costs 1 µs per KiB of request.
+const CLIENT_READ_BUFFER_BYTES: usize = 14;
+
+/// Messages above this are held until the next read. Source: a request of twenty symbols.
+const LONG_MESSAGE_BYTES: usize = 512;
 
 fn server_config() -> WebSocketConfig {
     WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER_BYTES)
+        .read_buffer_size(CLIENT_READ_BUFFER_BYTES)
         .write_buffer_size(0)
         .max_message_size(Some(CLIENT_MESSAGE_BYTES_MAX))
         .max_frame_size(Some(CLIENT_MESSAGE_BYTES_MAX))
@@ -459,6 +527,7 @@ fn server_config() -> WebSocketConfig {
 
 fn client_config() -> WebSocketConfig {
     server_config()
+        .read_buffer_size(READ_BUFFER_BYTES)
         .max_message_size(Some(VENUE_MESSAGE_BYTES_MAX))
         .max_frame_size(Some(VENUE_MESSAGE_BYTES_MAX))
 }

@@ -38,6 +38,43 @@ fn closed_candle_is_never_conflated() {
 }
 
 #[test]
+fn a_client_that_is_behind_is_told_how_many_open_candles_were_conflated() {
+    let mut world = World::new();
+    let slow = blocked(&mut world, TWO);
+    let quick = world.open_with(TWO);
+    world.texts(quick);
+    for price in ["1", "2", "3", "4"] {
+        world.open_candle("BTCUSDT", 0, price);
+    }
+    world.open_candle("ETHUSDT", 0, "5");
+    world.unblock(slow);
+    let conflated = |texts: &[serde_json::Value]| -> Vec<Option<u64>> {
+        texts.iter().map(|text| text.get("conflated").map(|n| n.as_u64().unwrap())).collect()
+    };
+    let texts = world.texts(slow);
+    assert_eq!(texts.iter().map(summarize).collect::<Vec<_>>()[1], "quote BTCUSDT 4");
+    assert_eq!(conflated(&texts), [None, Some(2), None], "the first was ready at once");
+    assert_eq!(conflated(&world.texts(quick)), [None; 5]);
+    world.open_candle("BTCUSDT", 0, "6");
+    assert_eq!(conflated(&world.texts(slow)), [None], "what is over is not counted again");
+}
+
+#[test]
+fn the_conflation_of_a_minute_ends_with_its_close() {
+    let mut world = World::new();
+    let id = blocked(&mut world, BTC);
+    for price in ["1", "2", "3"] {
+        world.open_candle("BTCUSDT", 0, price);
+    }
+    world.closed_candle("BTCUSDT", 0, "4");
+    world.open_candle("BTCUSDT", 1, "5");
+    world.unblock(id);
+    let texts = world.texts(id);
+    assert_eq!(texts.len(), 3);
+    assert!(texts.iter().all(|text| text.get("conflated").is_none()), "{texts:?}");
+}
+
+#[test]
 fn one_slow_client_costs_the_others_nothing() {
     let mut world = World::new();
     let slow = blocked(&mut world, BTC);

@@ -96,6 +96,10 @@ impl Process {
         std::fs::read_to_string(self.folder.0.join("stderr")).unwrap_or_default()
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }

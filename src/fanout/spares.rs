@@ -1,0 +1,33 @@
+//! Buffers for bursts. Owns those that no client needs at the moment, so that a client is lent one
+//! while it has much to send and keeps next to nothing while it has not.
+
+use crate::limits::{IDLE_BUFFER_BYTES, SPARE_BUFFER_BYTES, SPARE_BUFFERS_MAX};
+use crate::wire::Connection;
+
+/// Buffers of [`SPARE_BUFFER_BYTES`], used again and again: after the first burst of a size no
+/// further one allocates.
+#[derive(Debug, Default)]
+pub(super) struct Spares {
+    buffers: Vec<Vec<u8>>,
+}
+
+impl Spares {
+    /// Adds whole frames to what is outgoing, in a lent buffer where the connection's own is small.
+    pub(super) fn append(&mut self, connection: &mut Connection, frames: &[u8]) {
+        if connection.is_cramped(frames.len())
+            && connection.outgoing().len() + frames.len() > IDLE_BUFFER_BYTES
+        {
+            let buffer = self.buffers.pop();
+            connection.lend(buffer.unwrap_or_else(|| Vec::with_capacity(SPARE_BUFFER_BYTES)));
+        }
+        connection.append_frames(frames);
+    }
+
+    /// Takes back what a connection, all of whose bytes are written, needs no more.
+    pub(super) fn reclaim(&mut self, connection: &mut Connection) {
+        let Some(buffer) = connection.give_back(IDLE_BUFFER_BYTES) else { return };
+        if self.buffers.len() < SPARE_BUFFERS_MAX && buffer.capacity() == SPARE_BUFFER_BYTES {
+            self.buffers.push(buffer);
+        }
+    }
+}

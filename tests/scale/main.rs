@@ -1,0 +1,270 @@
+//! Many clients of the real process, some of whom do not read: what each costs in memory, what the
+//! bad ones cost the others, what they are told, and that their resumes are complete.
+//!
+//! A short form is part of every test run; `make scale` runs ten thousand clients, of whom a
+//! thousand never read and a thousand read a byte a second, in a memory limit of 512 MiB, with
+//! bursts of ten times the usual rate, and prints the numbers. No time is asserted.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::cast_possible_truncation)]
+#![allow(clippy::disallowed_methods, reason = "traffic lasts for a time")]
+
+#[allow(dead_code)]
+#[path = "../process/client.rs"]
+mod client;
+mod crowd;
+mod exchange;
+#[allow(dead_code)]
+#[path = "../process/harness.rs"]
+mod harness;
+mod limit;
+
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use client::Client;
+use connector_wss::limits::{
+    CLIENT_BUFFER_BYTES_MIN, CLIENT_BYTES_MAX, CLIENTS_MAX, FIXED_BYTES_MAX, READY_BYTES_MAX,
+};
+use crowd::{Readers, connect, connect_narrow, request};
+use exchange::{Exchange, MINUTE, price};
+use harness::{PATIENCE, Server, wait_until};
+use limit::{MemoryLimit, memory_kib};
+
+const SERIES: usize = 50;
+/// Series of a client that does not read.
+const SERIES_OF_BAD: usize = 5;
+/// Of those who never read, so many look what has become of them as soon as they are cut off.
+const WATCHED: usize = 100;
+const LIMIT_BYTES: usize = 512 * 1024 * 1024;
+/// How much faster than usual a burst is.
+const BURST: f64 = 10.0;
+
+/// How much of everything.
+struct Scale {
+    readers: usize,
+    /// Of those who never read, and as many who read a byte a second.
+    bad: usize,
+    /// Pushes of each series per second, but in a burst.
+    pace: f64,
+    bursts: u32,
+    is_long: bool,
+}
+
+impl Scale {
+    fn new() -> Self {
+        let clients = std::env::var("SCALE_CLIENTS").ok().map(|text| text.parse().unwrap());
+        let all: usize = clients.unwrap_or(500);
+        let is_long = clients.is_some();
+        let (pace, bursts) = if is_long { (0.5, 5) } else { (5.0, 1) };
+        Self { readers: all * 8 / 10, bad: all / 10, pace, bursts, is_long }
+    }
+}
+
+/// The server, its exchange, and the clients that read.
+struct Stage {
+    // The process ends before its control group is removed.
+    server: Server,
+    _limit: Option<MemoryLimit>,
+    exchange: Exchange,
+    readers: Readers,
+    begin: Instant,
+    scale: Scale,
+}
+
+#[test]
+fn clients_that_do_not_read_harm_nobody_and_lose_nothing() {
+    let mut stage = Stage::start(Scale::new());
+    stage.fill_with_idle_clients();
+    let alone = stage.traffic(&[], &mut Vec::new()).0;
+    let since = stage.exchange.newest_closed();
+    let narrow = || connect_narrow(stage.server.clients, 0, SERIES_OF_BAD);
+    let deaf: Vec<TcpStream> = (0..stage.scale.bad).map(|_| narrow()).collect();
+    let slow: Vec<TcpStream> = (0..stage.scale.bad).map(|_| narrow()).collect();
+    if stage.scale.is_long {
+        answered_503_at_the_limit(&stage.server);
+    }
+    let mut watched: Vec<TcpStream> = deaf.iter().take(WATCHED).map(copy).collect();
+    let (beside, mut words) = stage.traffic(&slow, &mut watched);
+    print_ages(&alone, &beside);
+    words.extend(stage.cut_off_the_bad_ones(&slow, &mut watched));
+    stage.memory_is_within_the_formula();
+
+    let newest = stage.exchange.newest_closed();
+    let told: Vec<i64> = words.iter().flatten().map(|reason| since_of(reason)).collect();
+    println!("{} of {} that looked at once were told why", told.len(), words.len());
+    assert!(!told.is_empty(), "nobody was told");
+    let resumes = if stage.scale.is_long { 100 } else { 20 };
+    // The first as one that was told nothing: it was there from `since` on.
+    let resumes = std::iter::once(since).chain(told).take(resumes);
+    resumes.for_each(|since| assert_complete(&stage.server, since, newest));
+    wait_until("the others are left", || stage.count("connector_clients") == stage.readers.len());
+    assert_eq!(stage.server.get("/health").0, 200);
+}
+
+impl Stage {
+    fn start(scale: Scale) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut env = exchange::env(listener.local_addr().unwrap());
+        let buffer = CLIENT_BUFFER_BYTES_MIN.to_string();
+        let more = [
+            ("CONNECTOR_CLIENT_BUFFER_MAX", buffer.as_str()),
+            ("CONNECTOR_HISTORY_CANDLES", "1440"),
+            // The exchange answers no ping and is silent now and then.
+            ("CONNECTOR_WS_PING_INTERVAL", "86400"),
+            ("CONNECTOR_INACTIVITY_TIMEOUT", "86400"),
+        ];
+        env.extend(more.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let server = Server::start_with(&[], &env);
+        let id = server.process.id();
+        let limit = if scale.is_long { MemoryLimit::put(id, LIMIT_BYTES) } else { None };
+        let kind = limit.as_ref().map_or("no limit set, RSS watched", |limit| limit.kind);
+        println!("memory: {} MiB allowed ({kind})", LIMIT_BYTES >> 20);
+        let begin = Instant::now();
+        let mut first = Client::connect(server.clients);
+        first.send(&request(0, SERIES, ""));
+        let exchange = Exchange::accept(&listener, SERIES, begin);
+        assert!(first.next().is("subscribed"));
+        Self { server, _limit: limit, exchange, readers: Readers::new(), begin, scale }
+    }
+
+    fn count(&self, metric: &str) -> usize {
+        self.server.metric(metric, &[]) as usize
+    }
+
+    fn memory_kib(&self, name: &str) -> usize {
+        memory_kib(self.server.process.id(), name)
+    }
+
+    fn fill_with_idle_clients(&mut self) {
+        self.fill(self.scale.readers / 10);
+        let (few, before) = (self.readers.len(), self.memory_kib("VmRSS"));
+        self.fill(self.scale.readers);
+        let many = self.readers.len();
+        let slope = (self.memory_kib("VmRSS") - before) * 1024 / (many - few);
+        println!("{slope} bytes of RSS for each idle client, from {few} to {many}");
+        assert!(!self.scale.is_long || slope < 4096, "{slope} bytes for an idle client");
+    }
+
+    fn fill(&mut self, count: usize) {
+        while self.readers.len() < count {
+            let first = self.readers.len() % SERIES;
+            self.readers.add(connect(self.server.clients, first, 1));
+        }
+        wait_until("they are all served", || {
+            self.count("connector_client_subscriptions") == self.readers.len()
+        });
+    }
+
+    /// Quiet and bursts in turn: how old the readers' quotes were, and what those of `watched` were
+    /// told who were cut off meanwhile.
+    fn traffic(
+        &mut self,
+        slow: &[TcpStream],
+        watched: &mut Vec<TcpStream>,
+    ) -> (Histogram<u64>, Vec<Option<String>>) {
+        let (sent, is_over) = (self.exchange.sent(), AtomicBool::new(false));
+        let (sent, is_over, begin) = (&sent, &is_over, self.begin);
+        let log = self.server.process.folder.0.join("logs/connector.log");
+        let Self { exchange, readers, scale, .. } = self;
+        std::thread::scope(|scope| {
+            scope.spawn(move || crowd::trickle(slow, is_over));
+            let looking = scope.spawn(move || crowd::watch(&log, watched, is_over));
+            let reading = scope.spawn(move || readers.run(begin, sent, is_over));
+            for _ in 0..scale.bursts {
+                exchange.push(scale.pace, Duration::from_secs(2));
+                exchange.push(scale.pace * BURST, Duration::from_secs(2));
+            }
+            is_over.store(true, Ordering::Release);
+            (reading.join().unwrap(), looking.join().unwrap())
+        })
+    }
+
+    /// Whoever does not read and is not cut off yet is so soon; nobody else is.
+    fn cut_off_the_bad_ones(
+        &mut self,
+        slow: &[TcpStream],
+        watched: &mut Vec<TcpStream>,
+    ) -> Vec<Option<String>> {
+        let bad = 2 * self.scale.bad;
+        let (start, mut words) = (Instant::now(), Vec::new());
+        while self.count("connector_slow_disconnects_total") < bad {
+            assert!(start.elapsed() < 8 * PATIENCE, "somebody is not cut off");
+            words.extend(self.traffic(slow, watched).1);
+        }
+        assert_eq!(self.count("connector_slow_disconnects_total"), bad);
+        words
+    }
+
+    fn memory_is_within_the_formula(&self) {
+        let peak = self.memory_kib("VmHWM") * 1024;
+        let (good, bad) = (self.readers.len(), 2 * self.scale.bad);
+        let of_bad = CLIENT_BYTES_MAX + READY_BYTES_MAX + CLIENT_BUFFER_BYTES_MIN;
+        let formula = FIXED_BYTES_MAX + good * CLIENT_BYTES_MAX + bad * of_bad;
+        let mib = |bytes: usize| bytes >> 20;
+        println!("peak RSS {} MiB, at most {} MiB by the formula", mib(peak), mib(formula));
+        assert!(peak <= formula, "{peak} bytes");
+    }
+}
+
+fn copy(stream: &TcpStream) -> TcpStream {
+    stream.try_clone().unwrap()
+}
+
+fn print_ages(alone: &Histogram<u64>, beside: &Histogram<u64>) {
+    println!("{:<30}{:>10}{:>10}{:>10}", "readers' quotes, µs", "p50", "p99", "p99.9");
+    let quantiles =
+        [("without the bad ones", alone), ("beside them", beside)].map(|(name, ages)| {
+            let at = [0.5, 0.99, 0.999].map(|at| ages.value_at_quantile(at) as f64 / 1000.0);
+            println!("{name:<30}{:>10.0}{:>10.0}{:>10.0}", at[0], at[1], at[2]);
+            at
+        });
+    println!("p99 beside / without: {:.2}", quantiles[1][1] / quantiles[0][1]);
+}
+
+/// Fills the server to its limit; the next one is refused in words, at once.
+fn answered_503_at_the_limit(server: &Server) {
+    let here = server.metric("connector_clients", &[]) as usize;
+    let filling: Vec<TcpStream> =
+        (here..CLIENTS_MAX).map(|at| connect(server.clients, at % SERIES, 1)).collect();
+    let begin = Instant::now();
+    let mut refused = TcpStream::connect(server.clients).unwrap();
+    refused.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut answer = String::new();
+    // It is told before it has said anything.
+    std::io::Read::read_to_string(&mut refused, &mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("Retry-After: "), "{answer}");
+    println!("at {CLIENTS_MAX} clients the next one had its 503 after {:?}", begin.elapsed());
+    drop(filling);
+}
+
+fn since_of(reason: &str) -> i64 {
+    let (_, since) = reason.split_once("\"since\":").unwrap_or_else(|| panic!("{reason}"));
+    since.parse().unwrap()
+}
+
+/// Resumes from `since` and asserts that each window up to `newest` comes once, and is the truth.
+fn assert_complete(server: &Server, since: i64, newest: i64) {
+    let mut client = Client::connect(server.clients);
+    client.send(&request(0, SERIES_OF_BAD, &format!(r#","since":{since}"#)));
+    assert!(client.next().is("subscribed"));
+    let mut next = std::collections::BTreeMap::<String, i64>::new();
+    let mut ended = 0;
+    while ended < SERIES_OF_BAD {
+        let text = client.next();
+        let symbol = text.json["symbol"].as_str().unwrap().to_owned();
+        let expected = next.entry(symbol).or_insert(since + MINUTE);
+        if text.is("history") {
+            assert_eq!((&text.json["missing"], *expected), (&0.into(), newest + MINUTE));
+            ended += 1;
+        } else if text.is_closed_candle() {
+            assert_eq!(text.json["open_time"], *expected);
+            assert_eq!(text.json["close"], price(*expected));
+            *expected += MINUTE;
+        } else {
+            assert!(text.is("quote"), "{}", text.text);
+        }
+    }
+}
