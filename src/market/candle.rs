@@ -98,7 +98,7 @@ impl Source {
 }
 
 /// The length of a candle's window. Windows begin at multiples of it since the Unix epoch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Interval {
     /// One second.
     S1,
@@ -150,8 +150,22 @@ impl Interval {
         Self::D1,
     ];
 
-    /// Every interval that clients may ask for.
-    pub const SERVED: [Self; 1] = [Self::M1];
+    /// Every interval that clients may ask for: each a whole number of minutes and a whole part of a
+    /// day, so that all windows of a day end with it.
+    pub const SERVED: [Self; 12] = [
+        Self::M1,
+        Self::M3,
+        Self::M5,
+        Self::M15,
+        Self::M30,
+        Self::H1,
+        Self::H2,
+        Self::H4,
+        Self::H6,
+        Self::H8,
+        Self::H12,
+        Self::D1,
+    ];
 
     /// The spelling that clients and most exchanges use.
     pub fn name(self) -> &'static str {
