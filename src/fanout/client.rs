@@ -13,6 +13,7 @@ use crate::wire::Connection;
 
 use super::hub::Interest;
 use super::outbox::{Class, FrameMeta, Outbox};
+use super::request::Origin;
 use super::{ClientId, FanoutConfig};
 
 /// Where a client stands.
@@ -70,6 +71,8 @@ pub(super) struct Subscription {
     pub(super) market: Market,
     /// The length of the candles.
     pub(super) interval: Interval,
+    /// Who makes them.
+    pub(super) origin: Origin,
     /// What is left of the symbols asked for, in the order given.
     pub(super) instruments: Vec<InstrumentId>,
     /// Quotes it was given; 0: without end.

@@ -6,6 +6,7 @@ use crate::limits::{CLIENT_MESSAGE_BYTES_MAX, SERVER_MESSAGE_BYTES_MAX, SYMBOL_B
 use crate::market::{Interval, Market, Span};
 
 use super::encode::{write_string, write_unsigned};
+use super::request::Origin;
 
 /// Why a client's request is not served, or what it has to know about a subscription.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub(super) struct Refusal {
     pub(super) contract_type: Option<String>,
     /// The symbols it is about, if it is about symbols.
     pub(super) symbols: Vec<String>,
+    /// The length of their candles, where series of it have ended.
+    pub(super) interval: Option<Interval>,
     /// The exchange's own words.
     pub(super) exchange_message: Option<String>,
     /// Windows that cannot be given.
@@ -56,6 +59,8 @@ pub(super) struct Shown<'a> {
     pub(super) market: Market,
     /// The length of the candles.
     pub(super) interval: Interval,
+    /// Who makes them.
+    pub(super) origin: Origin,
     /// Its symbols.
     pub(super) symbols: &'a [&'a str],
     /// Quotes it was given; 0: without end.
@@ -77,6 +82,7 @@ pub(super) fn write_error(out: &mut Vec<u8>, refusal: &Refusal) {
         let symbols: Vec<&str> = refusal.symbols.iter().map(String::as_str).collect();
         write_symbols(out, &symbols, SYMBOLS_BYTES_MAX);
     }
+    write_field(out, "interval", refusal.interval.map(Interval::name));
     write_field(out, "exchange_message", refusal.exchange_message.as_deref().map(cut));
     write_field(out, "field", refusal.field);
     write_missing(out, &refusal.missing);
@@ -182,6 +188,9 @@ fn write_shown(out: &mut Vec<u8>, shown: &Shown<'_>, symbols_bytes_max: usize) {
         write_unsigned(out, b",\"remaining\":", remaining);
     }
     write_field(out, "interval", Some(shown.interval.name()));
+    // Of a minute there is only one kind.
+    let origin = Some(shown.origin.name()).filter(|_| shown.interval != Interval::M1);
+    write_field(out, "source", origin);
     out.extend_from_slice(if shown.closed_only {
         b",\"closed_only\":true"
     } else {
@@ -288,8 +297,9 @@ mod tests {
     }
 
     fn shown<'a>(symbols: &'a [&'a str]) -> Shown<'a> {
-        let interval = Interval::M1;
-        Shown { market: spot(), interval, symbols, limit: 3, remaining: None, closed_only: false }
+        let (interval, origin) = (Interval::M5, Origin::Exchange);
+        let (market, remaining) = (spot(), None);
+        Shown { market, interval, origin, symbols, limit: 3, remaining, closed_only: false }
     }
 
     #[test]
@@ -337,6 +347,7 @@ mod tests {
         });
         assert!(list["subscriptions"].as_array().unwrap().len() > 100);
         assert_eq!(list["subscriptions"][0]["symbols"][0], "BTCUSDT");
+        assert_eq!(list["subscriptions"][0]["source"], "exchange");
     }
 
     #[test]

@@ -5,18 +5,18 @@ use std::collections::HashSet;
 
 use crate::clock::Now;
 use crate::limits::{CLIENT_SERIES_MAX, INSTRUMENTS_MAX};
-use crate::market::{Instrument, InstrumentId, Market};
+use crate::market::{Instrument, InstrumentId, Interval, Market};
 use crate::messages::Command;
 use crate::wire::write_text_frame;
 
 use super::client::{Phase, Subscription};
-use super::hub::{ANY_WINDOW, Interest};
+use super::hub::{ANY_WINDOW, Hub, Interest};
 use super::join::Join;
 use super::protocol::{
     ListWriter, Refusal, Shown, write_error, write_notice, write_pong, write_subscribed,
     write_unsubscribed,
 };
-use super::request::{self, Op, Past, Request, Wanted};
+use super::request::{self, Op, Origin, Past, Request, Wanted};
 use super::{ClientId, Fanout, Timer};
 
 impl Fanout {
@@ -29,8 +29,9 @@ impl Fanout {
         let Request { id: echo, op } = request;
         let result = match op {
             Op::Subscribe(wanted) => self.subscribe(id, wanted, echo.clone(), now),
-            Op::Unsubscribe { market, symbols } => {
-                self.unsubscribe(id, market, symbols.as_deref(), echo.as_deref(), now)
+            Op::Unsubscribe { market, symbols, interval, origin } => {
+                let unwanted = Unwanted { market, symbols, interval, origin };
+                self.unsubscribe(id, &unwanted, echo.as_deref(), now)
             }
             Op::List => {
                 self.list(id, echo.as_deref());
@@ -63,6 +64,7 @@ impl Fanout {
             let refusal = Refusal::field("too_many_subscriptions", "symbols", message);
             return Err(refusal.about(wanted.market));
         }
+        check_origin(&wanted)?;
         self.check_past(&wanted, now)?;
         let instruments = self.intern_all(&wanted)?;
         let subscription = Subscription {
@@ -70,6 +72,7 @@ impl Fanout {
             id: echo,
             market: wanted.market,
             interval: wanted.interval,
+            origin: wanted.origin,
             unquoted: instruments.len(),
             instruments: instruments.clone(),
             limit: wanted.limit,
@@ -172,19 +175,16 @@ impl Fanout {
     fn unsubscribe(
         &mut self,
         id: ClientId,
-        market: Option<Market>,
-        symbols: Option<&[String]>,
+        unwanted: &Unwanted,
         echo: Option<&str>,
         now: Now,
     ) -> Result<(), Box<Refusal>> {
         let Some(client) = self.clients.find(id) else { return Ok(()) };
-        let symbols = symbols.map(|symbols| symbols.iter().map(String::as_str));
+        let market = unwanted.market;
+        let symbols = unwanted.symbols.as_ref().map(|symbols| symbols.iter().map(String::as_str));
         let symbols: Option<HashSet<&str>> = symbols.map(Iterator::collect);
         let mut leaving = Vec::new();
-        for subscription in &client.subscriptions {
-            if market.is_some_and(|market| market != subscription.market) {
-                continue;
-            }
+        for subscription in client.subscriptions.iter().filter(|one| unwanted.covers(one)) {
             let named = subscription.instruments.iter().filter(|&&instrument| {
                 let symbol = &*self.hub.instrument(instrument).symbol;
                 symbols.as_ref().is_none_or(|symbols| symbols.contains(symbol))
@@ -208,7 +208,7 @@ impl Fanout {
         let mut left: Vec<InstrumentId> = leaving.iter().map(|&(_, left)| left).collect();
         left.sort_unstable();
         left.dedup();
-        let names: Vec<&str> = left.iter().map(|&one| &*self.hub.instrument(one).symbol).collect();
+        let names = symbols_of(&self.hub, &left);
         self.payload.clear();
         write_unsubscribed(&mut self.payload, market, &names, echo);
         self.send_payload(id);
@@ -282,12 +282,13 @@ impl Fanout {
     pub(super) fn reject(&mut self, of: InstrumentId, message: &str, exchange: &str, now: Now) {
         let clients = self.hub.reject(of);
         let Some(_) = self.hub.stream(of) else { return };
-        let Instrument { market, symbol, .. } = self.hub.instrument(of).clone();
+        let Instrument { market, symbol, interval } = self.hub.instrument(of).clone();
         // The refusal may have crossed a new Subscribe: then the shard streams it for nobody.
         self.command(of, Command::Unsubscribe { id: of });
         let exchange_message = (!exchange.is_empty()).then(|| exchange.to_owned());
         let refusal = Refusal {
             symbols: vec![symbol.to_string()],
+            interval: Some(interval),
             exchange_message,
             ..*Refusal::new("symbol_rejected", message.to_owned()).about(market)
         };
@@ -319,8 +320,9 @@ impl Fanout {
     ) {
         let Some(client) = self.clients.find(id) else { return };
         let echo = client.subscription(key).id.clone();
+        let interval = Some(self.hub.instrument(of).interval);
         self.leave(id, key, of, now);
-        self.end_symbol(id, &Refusal { id: echo, ..refusal.clone() }, now);
+        self.end_symbol(id, &Refusal { id: echo, interval, ..refusal.clone() }, now);
     }
 
     /// Says why a symbol has ended. A client that has nothing else is closed.
@@ -351,8 +353,7 @@ impl Fanout {
         }
         for (index, wanted) in self.hub.interested(instruments) {
             let id = self.clients.at(index).id;
-            let named = wanted.iter().map(|&one| &*self.hub.instrument(one).symbol);
-            let symbols: Vec<&str> = named.collect();
+            let symbols = symbols_of(&self.hub, &wanted);
             self.payload.clear();
             let about = Some((market, &symbols[..]));
             write_notice(&mut self.payload, code, message, about, now);
@@ -394,10 +395,50 @@ impl Fanout {
     }
 }
 
+/// The symbols of these instruments, each once though it may have several intervals.
+fn symbols_of<'a>(hub: &'a Hub, instruments: &[InstrumentId]) -> Vec<&'a str> {
+    let mut seen = HashSet::with_capacity(instruments.len());
+    let symbols = instruments.iter().map(|&one| &*hub.instrument(one).symbol);
+    symbols.filter(|&symbol| seen.insert(symbol)).collect()
+}
+
+/// What a client wants no longer: what is left out means any.
+struct Unwanted {
+    market: Option<Market>,
+    symbols: Option<Vec<String>>,
+    interval: Option<Interval>,
+    origin: Option<Origin>,
+}
+
+impl Unwanted {
+    /// Whether some of the subscription's symbols may be meant.
+    fn covers(&self, subscription: &Subscription) -> bool {
+        self.market.is_none_or(|market| market == subscription.market)
+            && self.interval.is_none_or(|interval| interval == subscription.interval)
+            && self.origin.is_none_or(|origin| origin == subscription.origin)
+    }
+}
+
+/// Refuses candles that nobody makes: those to be derived from minutes.
+fn check_origin(wanted: &Wanted) -> Result<(), Box<Refusal>> {
+    match wanted.origin {
+        Origin::Exchange => Ok(()),
+        Origin::Derived => {
+            let message = format!(
+                "\"interval\" {} is not derived here; send \"source\":\"exchange\" for the \
+                 exchange's own candles",
+                wanted.interval.name()
+            );
+            Err(Refusal::field("not_served", "interval", message).about(wanted.market))
+        }
+    }
+}
+
 fn show<'a>(subscription: &Subscription, symbols: &'a [&'a str]) -> Shown<'a> {
     Shown {
         market: subscription.market,
         interval: subscription.interval,
+        origin: subscription.origin,
         symbols,
         limit: subscription.limit,
         remaining: (subscription.limit > 0).then_some(subscription.remaining),

@@ -4,6 +4,7 @@
 
 mod closing;
 mod hostile;
+mod intervals;
 mod past;
 mod requests;
 mod slow;
