@@ -6,6 +6,7 @@ mod client;
 mod exchanges;
 mod harness;
 mod hostile;
+mod intervals;
 mod outage;
 mod replay;
 mod requests;
