@@ -207,7 +207,7 @@ mod tests {
         let count = interval.ms() / MINUTE_MS;
         for window in MIDNIGHT / count..MIDNIGHT / count + 3 {
             let candle = truth(market, index, (interval, window));
-            let minutes = (window * count..).take(count as usize);
+            let minutes = window * count..(window + 1) * count;
             let minutes: Vec<TrueCandle> =
                 minutes.map(|minute| market.truth(index, minute)).collect();
             let traded: Vec<TrueCandle> =
