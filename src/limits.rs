@@ -67,7 +67,7 @@ pub const VENUE_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Windows of one series that are repaired or held back at most, counted from the newest. Older
 /// ones are told as a gap and never repaired. Source: a day of minutes, as far back as OKX's
-/// newest candles reach.
+/// newest candles reach, whatever their interval.
 pub const REPAIR_WINDOWS_MAX: i64 = 1_440;
 
 /// How long the last series of a market is waited for after the first has closed its window. Reached:

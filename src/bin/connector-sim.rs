@@ -16,6 +16,7 @@ use signal_hook::iterator::Signals;
 ///
 /// Candles depend on the seed alone, so every minute's truth is known:
 ///   curl 'http://127.0.0.1:PORT/truth?symbol=BTCUSDT&from=MS&to=MS'
+/// as is that of longer windows, the fold of their minutes, up to a day: &interval=5m
 /// Counters, and faults on request:
 ///   curl http://127.0.0.1:PORT/stats
 ///   curl -X POST 'http://127.0.0.1:PORT/fault?name=disconnect&exchange=okx&contract_type=swap'

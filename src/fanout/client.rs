@@ -73,6 +73,8 @@ pub(super) struct Subscription {
     pub(super) market: Market,
     /// The length of the candles.
     pub(super) interval: Interval,
+    /// Who makes them.
+    pub(super) origin: Origin,
     /// What is left of the symbols asked for, in the order given.
     pub(super) instruments: Vec<InstrumentId>,
     /// Quotes it was given; 0: without end.
@@ -81,8 +83,6 @@ pub(super) struct Subscription {
     pub(super) remaining: u64,
     /// Open candles are left out.
     pub(super) closed_only: bool,
-    /// Who makes the candles.
-    pub(super) origin: Origin,
     /// The ends of intervals are told.
     pub(super) mark: bool,
     /// Instruments without a quote so far.

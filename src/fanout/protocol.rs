@@ -24,6 +24,8 @@ pub(super) struct Refusal {
     pub(super) contract_type: Option<String>,
     /// The symbols it is about, if it is about symbols.
     pub(super) symbols: Vec<String>,
+    /// The length of their candles, where series of it have ended.
+    pub(super) interval: Option<Interval>,
     /// The exchange's own words.
     pub(super) exchange_message: Option<String>,
     /// Windows that cannot be given.
@@ -58,6 +60,8 @@ pub(super) struct Shown<'a> {
     pub(super) market: Market,
     /// The length of the candles.
     pub(super) interval: Interval,
+    /// Who makes them.
+    pub(super) origin: Origin,
     /// Its symbols.
     pub(super) symbols: &'a [&'a str],
     /// Quotes it was given; 0: without end.
@@ -66,8 +70,6 @@ pub(super) struct Shown<'a> {
     pub(super) remaining: Option<u64>,
     /// Whether open candles are left out.
     pub(super) closed_only: bool,
-    /// Who makes the candles.
-    pub(super) origin: Origin,
     /// Whether the ends of intervals are told.
     pub(super) mark: bool,
 }
@@ -83,6 +85,7 @@ pub(super) fn write_error(out: &mut Vec<u8>, refusal: &Refusal) {
         let symbols: Vec<&str> = refusal.symbols.iter().map(String::as_str).collect();
         write_symbols(out, &symbols, SYMBOLS_BYTES_MAX);
     }
+    write_field(out, "interval", refusal.interval.map(Interval::name));
     write_field(out, "exchange_message", refusal.exchange_message.as_deref().map(cut));
     write_field(out, "field", refusal.field);
     write_missing(out, &refusal.missing);
@@ -247,12 +250,14 @@ fn write_shown(out: &mut Vec<u8>, shown: &Shown<'_>, symbols_bytes_max: usize) {
         write_unsigned(out, b",\"remaining\":", remaining);
     }
     write_field(out, "interval", Some(shown.interval.name()));
+    // Of a minute there is only one kind.
+    let origin = Some(shown.origin.name()).filter(|_| shown.interval != Interval::M1);
+    write_field(out, "source", origin);
     out.extend_from_slice(if shown.closed_only {
         b",\"closed_only\":true"
     } else {
         b",\"closed_only\":false"
     });
-    write_field(out, "source", Some(shown.origin.name()));
     if shown.mark {
         out.extend_from_slice(b",\"mark\":true");
     }
@@ -357,17 +362,9 @@ mod tests {
     }
 
     fn shown<'a>(symbols: &'a [&'a str]) -> Shown<'a> {
-        let interval = Interval::M1;
-        Shown {
-            market: spot(),
-            interval,
-            symbols,
-            limit: 3,
-            remaining: None,
-            closed_only: false,
-            origin: Origin::Exchange,
-            mark: false,
-        }
+        let (interval, origin) = (Interval::M5, Origin::Exchange);
+        let (market, remaining, mark) = (spot(), None, false);
+        Shown { market, interval, origin, symbols, limit: 3, remaining, closed_only: false, mark }
     }
 
     #[test]
@@ -415,6 +412,7 @@ mod tests {
         });
         assert!(list["subscriptions"].as_array().unwrap().len() > 100);
         assert_eq!(list["subscriptions"][0]["symbols"][0], "BTCUSDT");
+        assert_eq!(list["subscriptions"][0]["source"], "exchange");
     }
 
     #[test]

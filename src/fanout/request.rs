@@ -30,10 +30,12 @@ pub(super) enum Op {
     Unsubscribe {
         /// `None`: everything the client has subscribed.
         market: Option<Market>,
-        /// `None`: of any length.
-        interval: Option<Interval>,
         /// Canonical; `None`: every symbol of the market.
         symbols: Option<Vec<String>>,
+        /// `None`: of any length.
+        interval: Option<Interval>,
+        /// `None`: of any origin.
+        origin: Option<Origin>,
     },
     /// What is subscribed.
     List,
@@ -64,22 +66,30 @@ pub(super) struct Wanted {
     pub(super) past: Option<Past>,
 }
 
-/// Who makes the candles of a subscription.
+/// Who makes the candles of a series, as `source` of a request names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// The exchange.
+    /// The exchange. Always so for minutes.
     Exchange,
-    /// We, of the exchange's closed minutes.
+    /// We, from the exchange's minutes.
     Derived,
 }
 
 impl Origin {
-    /// The word for it in requests and answers.
+    /// Both.
+    const ALL: [Self; 2] = [Self::Exchange, Self::Derived];
+
+    /// The word for it.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Exchange => "exchange",
             Self::Derived => "derived",
         }
+    }
+
+    /// Whose candles of `interval` are meant where the client does not say it.
+    fn default_of(interval: Interval) -> Self {
+        if interval == Interval::M1 { Self::Exchange } else { Self::Derived }
     }
 }
 
@@ -129,6 +139,7 @@ struct Fields<'tape, 'text> {
     symbols: Option<Value<'tape, 'text>>,
     limit: Option<Value<'tape, 'text>>,
     interval: Option<Value<'tape, 'text>>,
+    source: Option<Value<'tape, 'text>>,
     history: Option<Value<'tape, 'text>>,
     since: Option<Value<'tape, 'text>>,
     closed_only: Option<Value<'tape, 'text>>,
@@ -146,6 +157,7 @@ impl<'tape, 'text> Fields<'tape, 'text> {
             "symbols" => &mut self.symbols,
             "limit" => &mut self.limit,
             "interval" => &mut self.interval,
+            "source" => &mut self.source,
             "history" => &mut self.history,
             "since" => &mut self.since,
             "closed_only" => &mut self.closed_only,
@@ -183,11 +195,7 @@ impl<'tape, 'text> Fields<'tape, 'text> {
             true => None,
             false => Some(read_symbols(market, symbols)?),
         };
-        let interval = self.interval.as_ref().map_or(Ok(Interval::default()), read_interval)?;
-        let origin = match interval {
-            Interval::M1 => Origin::Exchange,
-            _ => Origin::Derived,
-        };
+        let (interval, origin) = self.candles(market)?;
         let past = self.past()?;
         let limit = self.limit.as_ref().map_or(Ok(0), read_limit)?;
         let closed_only = read_bool("closed_only", self.closed_only.as_ref())?;
@@ -196,18 +204,35 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         Ok(Op::Subscribe(wanted))
     }
 
+    /// The length of the candles and who makes them.
+    fn candles(&self, market: Market) -> Result<(Interval, Origin), Box<Refusal>> {
+        let interval = self.interval.as_ref().map_or(Ok(Interval::default()), read_interval)?;
+        let origin = self.source.as_ref().map(read_origin).transpose()?;
+        let origin = origin.unwrap_or(Origin::default_of(interval));
+        match origin {
+            Origin::Derived if interval == Interval::M1 => {
+                let message = "\"source\": minutes are the exchange's own, others are derived from \
+                               them; leave it out, or ask for a longer \"interval\"";
+                Err(Refusal::field("not_derived", "source", message.to_owned()))
+            }
+            Origin::Exchange if !market.has_own(interval) => Err(not_offered(market, interval)),
+            _ => Ok((interval, origin)),
+        }
+    }
+
     fn unsubscribe(&self) -> Result<Op, Box<Refusal>> {
         let interval = self.interval.as_ref().map(read_interval).transpose()?;
+        let origin = self.source.as_ref().map(read_origin).transpose()?;
         let Some(exchange) = &self.exchange else {
             if self.contract_type.is_none() && self.symbols.is_none() {
-                return Ok(Op::Unsubscribe { market: None, interval, symbols: None });
+                return Ok(Op::Unsubscribe { market: None, symbols: None, interval, origin });
             }
             return Err(missing("exchange", &format!("allowed: {}", venue_names())));
         };
         let market = self.market(read_venue(exchange)?)?;
         let named = self.symbols.as_ref().filter(|value| !is_all(value));
         let symbols = named.map(|value| read_symbols(market, value)).transpose()?;
-        Ok(Op::Unsubscribe { market: Some(market), interval, symbols })
+        Ok(Op::Unsubscribe { market: Some(market), symbols, interval, origin })
     }
 
     /// The token itself goes no further than here.
@@ -365,8 +390,7 @@ fn read_symbols(market: Market, value: &Value<'_, '_>) -> Result<Vec<String>, Bo
 }
 
 fn read_interval(value: &Value<'_, '_>) -> Result<Interval, Box<Refusal>> {
-    let names: Vec<&str> = Interval::SERVED.into_iter().map(Interval::name).collect();
-    let names = names.join(", ");
+    let names = interval_names(&Interval::SERVED);
     let Some(name) = value.as_str() else {
         return Err(wrong_type("interval", &format!("a string, one of: {names}")));
     };
@@ -374,6 +398,32 @@ fn read_interval(value: &Value<'_, '_>) -> Result<Interval, Box<Refusal>> {
     served.ok_or_else(|| {
         let message = format!("unknown interval {}; allowed: {names}", quoted(name));
         Refusal::field("unknown_interval", "interval", message)
+    })
+}
+
+fn interval_names(intervals: &[Interval]) -> String {
+    let names: Vec<&str> = intervals.iter().copied().map(Interval::name).collect();
+    names.join(", ")
+}
+
+fn not_offered(market: Market, interval: Interval) -> Box<Refusal> {
+    let message = format!(
+        "{market} makes no candles of \"interval\" {}; its own are {}; without \"source\" others are \
+         derived from its minutes",
+        interval.name(),
+        interval_names(market.row().intervals)
+    );
+    Refusal::field("interval_not_offered", "interval", message)
+}
+
+fn read_origin(value: &Value<'_, '_>) -> Result<Origin, Box<Refusal>> {
+    let names = Origin::ALL.map(Origin::name).join(", ");
+    let Some(name) = value.as_str() else {
+        return Err(wrong_type("source", &format!("a string, one of: {names}")));
+    };
+    Origin::ALL.into_iter().find(|origin| origin.name() == name).ok_or_else(|| {
+        let message = format!("unknown \"source\" {}; allowed: {names}", quoted(name));
+        Refusal::field("unknown_source", "source", message)
     })
 }
 
@@ -561,7 +611,18 @@ mod tests {
             (format!("{{{full},\"limit\":\"3\"}}"), "wrong_type", Some("limit"), "integer"),
             (format!("{{{full},\"limit\":1.5}}"), "wrong_type", Some("limit"), "integer"),
             (format!("{{{full},\"limit\":true}}"), "wrong_type", Some("limit"), "integer"),
-            (format!("{{{full},\"interval\":\"7m\"}}"), "unknown_interval", Some("interval"), "1m"),
+            (format!("{{{full},\"interval\":\"7m\"}}"), "unknown_interval", Some("interval"), "5m"),
+            (format!("{{{full},\"interval\":\"1s\"}}"), "unknown_interval", Some("interval"), "1m"),
+            (format!("{{{full},\"source\":5}}"), "wrong_type", Some("source"), "exchange, derived"),
+            (format!("{{{full},\"source\":\"x\"}}"), "unknown_source", Some("source"), "derived"),
+            (format!("{{{full},\"source\":\"derived\"}}"), "not_derived", Some("source"), "longer"),
+            (
+                r#"{"exchange":"okx","symbols":["A-B"],"interval":"8h","source":"exchange"}"#
+                    .to_owned(),
+                "interval_not_offered",
+                Some("interval"),
+                "its own are 1m, 3m, 5m, 15m, 30m, 1h, 2h, 4h, 6h, 12h, 1d; without \"source\"",
+            ),
             (format!("{{{full},\"interval\":1}}"), "wrong_type", Some("interval"), "1m"),
             (format!("{{{full},\"history\":-5}}"), "wrong_type", Some("history"), "integer"),
             (format!("{{{full},\"since\":\"x\"}}"), "wrong_type", Some("since"), "open time"),
@@ -623,6 +684,24 @@ mod tests {
             assert_eq!(refusal.code, code, "{text}: {}", refusal.message);
             assert!(refusal.message.contains(says), "{text}: {}", refusal.message);
         }
+    }
+
+    #[test]
+    fn longer_candles_are_derived_unless_the_exchange_s_are_asked_for() {
+        let head = r#""exchange":"gateio","contract_type":"um","symbols":["BTC_USDT"]"#;
+        for (fields, interval, origin) in [
+            ("", Interval::M1, Origin::Exchange),
+            (r#","source":"exchange""#, Interval::M1, Origin::Exchange),
+            (r#","interval":"5m""#, Interval::M5, Origin::Derived),
+            (r#","interval":"3m","source":"derived""#, Interval::M3, Origin::Derived),
+            (r#","interval":"8h","source":"exchange""#, Interval::H8, Origin::Exchange),
+        ] {
+            let wanted = wanted(&format!("{{{head}{fields}}}"));
+            assert_eq!((wanted.interval, wanted.origin), (interval, origin), "{fields}");
+        }
+        let end = format!(r#"{{"op":"unsubscribe",{head},"interval":"5m","source":"exchange"}}"#);
+        let Op::Unsubscribe { interval, origin, .. } = read(&end).unwrap().op else { panic!() };
+        assert_eq!((interval, origin), (Some(Interval::M5), Some(Origin::Exchange)));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::wire::write_text_frame;
 
 use super::client::{Phase, Subscription};
 use super::derive::derived_windows_max;
-use super::hub::{ANY_WINDOW, Interest};
+use super::hub::{ANY_WINDOW, Hub, Interest};
 use super::join::Join;
 use super::protocol::{
     ListWriter, Refusal, Shown, write_error, write_notice, write_pong, write_subscribed,
@@ -36,9 +36,9 @@ impl Fanout {
         }
         let result = match op {
             Op::Subscribe(wanted) => self.subscribe(id, wanted, echo.clone(), now),
-            Op::Unsubscribe { market, interval, symbols } => {
-                let named = symbols.as_deref();
-                self.unsubscribe(id, (market, interval, named), echo.as_deref(), now)
+            Op::Unsubscribe { market, symbols, interval, origin } => {
+                let unwanted = Unwanted { market, symbols, interval, origin };
+                self.unsubscribe(id, &unwanted, echo.as_deref(), now)
             }
             Op::Auth(token) => {
                 self.authenticate(id, token, echo.clone(), now);
@@ -84,12 +84,12 @@ impl Fanout {
             id: echo,
             market: wanted.market,
             interval: wanted.interval,
+            origin: wanted.origin,
             unquoted: instruments.len(),
             instruments: instruments.clone(),
             limit: wanted.limit,
             remaining: wanted.limit,
             closed_only: wanted.closed_only,
-            origin: wanted.origin,
             mark: wanted.mark,
         };
         self.payload.clear();
@@ -233,20 +233,16 @@ impl Fanout {
     fn unsubscribe(
         &mut self,
         id: ClientId,
-        (market, interval, symbols): (Option<Market>, Option<Interval>, Option<&[String]>),
+        unwanted: &Unwanted,
         echo: Option<&str>,
         now: Now,
     ) -> Result<(), Box<Refusal>> {
         let Some(client) = self.clients.find(id) else { return Ok(()) };
-        let symbols = symbols.map(|symbols| symbols.iter().map(String::as_str));
+        let market = unwanted.market;
+        let symbols = unwanted.symbols.as_ref().map(|symbols| symbols.iter().map(String::as_str));
         let symbols: Option<HashSet<&str>> = symbols.map(Iterator::collect);
         let mut leaving = Vec::new();
-        for subscription in &client.subscriptions {
-            if market.is_some_and(|market| market != subscription.market)
-                || interval.is_some_and(|interval| interval != subscription.interval)
-            {
-                continue;
-            }
+        for subscription in client.subscriptions.iter().filter(|one| unwanted.covers(one)) {
             let named = subscription.instruments.iter().filter(|&&instrument| {
                 let symbol = &*self.hub.instrument(instrument).symbol;
                 symbols.as_ref().is_none_or(|symbols| symbols.contains(symbol))
@@ -270,7 +266,7 @@ impl Fanout {
         let mut left: Vec<InstrumentId> = leaving.iter().map(|&(_, left)| left).collect();
         left.sort_unstable();
         left.dedup();
-        let names: Vec<&str> = left.iter().map(|&one| &*self.hub.instrument(one).symbol).collect();
+        let names = symbols_of(&self.hub, &left);
         self.payload.clear();
         write_unsubscribed(&mut self.payload, market, &names, echo);
         self.send_payload(id);
@@ -349,12 +345,13 @@ impl Fanout {
         }
         let clients = self.hub.reject(of);
         let Some(_) = self.hub.stream(of) else { return };
-        let Instrument { market, symbol, .. } = self.hub.instrument(of).clone();
+        let Instrument { market, symbol, interval } = self.hub.instrument(of).clone();
         // The refusal may have crossed a new Subscribe: then the shard streams it for nobody.
         self.command(of, Command::Unsubscribe { id: of }, now);
         let exchange_message = (!exchange.is_empty()).then(|| exchange.to_owned());
         let refusal = Refusal {
             symbols: vec![symbol.to_string()],
+            interval: Some(interval),
             exchange_message,
             ..*Refusal::new("symbol_rejected", message.to_owned()).about(market)
         };
@@ -386,8 +383,9 @@ impl Fanout {
     ) {
         let Some(client) = self.clients.find(id) else { return };
         let echo = client.subscription(key).id.clone();
+        let interval = Some(self.hub.instrument(of).interval);
         self.leave(id, key, of, now);
-        self.end_symbol(id, &Refusal { id: echo, ..refusal.clone() }, now);
+        self.end_symbol(id, &Refusal { id: echo, interval, ..refusal.clone() }, now);
     }
 
     /// Says why a symbol has ended. A client that has nothing else is closed.
@@ -418,8 +416,7 @@ impl Fanout {
         }
         for (index, wanted) in self.hub.interested(instruments) {
             let id = self.clients.at(index).id;
-            let named = wanted.iter().map(|&one| &*self.hub.instrument(one).symbol);
-            let symbols: Vec<&str> = named.collect();
+            let symbols = symbols_of(&self.hub, &wanted);
             self.payload.clear();
             let about = Some((market, &symbols[..]));
             write_notice(&mut self.payload, code, message, about, now);
@@ -461,15 +458,39 @@ impl Fanout {
     }
 }
 
+/// The symbols of these instruments, each once though it may have several intervals.
+fn symbols_of<'a>(hub: &'a Hub, instruments: &[InstrumentId]) -> Vec<&'a str> {
+    let mut seen = HashSet::with_capacity(instruments.len());
+    let symbols = instruments.iter().map(|&one| &*hub.instrument(one).symbol);
+    symbols.filter(|&symbol| seen.insert(symbol)).collect()
+}
+
+/// What a client wants no longer: what is left out means any.
+struct Unwanted {
+    market: Option<Market>,
+    symbols: Option<Vec<String>>,
+    interval: Option<Interval>,
+    origin: Option<Origin>,
+}
+
+impl Unwanted {
+    /// Whether some of the subscription's symbols may be meant.
+    fn covers(&self, subscription: &Subscription) -> bool {
+        self.market.is_none_or(|market| market == subscription.market)
+            && self.interval.is_none_or(|interval| interval == subscription.interval)
+            && self.origin.is_none_or(|origin| origin == subscription.origin)
+    }
+}
+
 fn show<'a>(subscription: &Subscription, symbols: &'a [&'a str]) -> Shown<'a> {
     Shown {
         market: subscription.market,
         interval: subscription.interval,
+        origin: subscription.origin,
         symbols,
         limit: subscription.limit,
         remaining: (subscription.limit > 0).then_some(subscription.remaining),
         closed_only: subscription.closed_only,
-        origin: subscription.origin,
         mark: subscription.mark,
     }
 }

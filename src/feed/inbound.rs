@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now};
-use crate::market::InstrumentId;
+use crate::market::{Instrument, InstrumentId, Interval};
 use crate::messages::{MarketEvent, Severity};
 use crate::metrics::{ConnectionErrorKind, DecodeErrorKind};
 use crate::venue::{self, Klines, Message, RefusalKind, RefusalScope, SubscribeOp};
@@ -44,18 +44,26 @@ struct Refused {
 
 enum Scope {
     Whole { id: Option<i64> },
-    WholeBecauseOf { id: Option<i64>, symbol: String },
-    One { symbol: String },
+    WholeBecauseOf { id: Option<i64>, stream: Named },
+    One { stream: Named },
+}
+
+/// A stream as an exchange names it in a refusal.
+struct Named {
+    symbol: String,
+    interval: Option<Interval>,
 }
 
 impl Refused {
     fn new(refusal: &venue::Refusal<'_>) -> Self {
         let scope = match refusal.scope {
             RefusalScope::Whole { id } => Scope::Whole { id },
-            RefusalScope::WholeBecauseOf { id, symbol } => {
-                Scope::WholeBecauseOf { id, symbol: symbol.to_owned() }
+            RefusalScope::WholeBecauseOf { id, symbol, interval } => {
+                Scope::WholeBecauseOf { id, stream: Named { symbol: symbol.to_owned(), interval } }
             }
-            RefusalScope::One { symbol } => Scope::One { symbol: symbol.to_owned() },
+            RefusalScope::One { symbol, interval } => {
+                Scope::One { stream: Named { symbol: symbol.to_owned(), interval } }
+            }
         };
         let words = match refusal.code {
             Some(code) => format!("{} ({code})", refusal.message),
@@ -216,15 +224,15 @@ impl Feed {
     fn refused(&mut self, index: usize, refused: &Refused, text: &[u8], now: MonoNs) {
         let (message, culprit) = match &refused.scope {
             Scope::Whole { id } => (self.sessions[index].script.answered(*id), None),
-            Scope::WholeBecauseOf { id, symbol } => {
+            Scope::WholeBecauseOf { id, stream } => {
                 let message = self.sessions[index].script.answered(*id);
-                let named = |message: &Unanswered| self.named(&message.instruments, symbol);
+                let named = |message: &Unanswered| self.named(&message.instruments, stream);
                 let culprit = message.as_ref().and_then(named);
                 (message, culprit)
             }
-            Scope::One { symbol } => {
+            Scope::One { stream } => {
                 let asked = self.sessions[index].script.unanswered_instruments();
-                let culprit = self.named(&asked, symbol);
+                let culprit = self.named(&asked, stream);
                 let script = &mut self.sessions[index].script;
                 match culprit.filter(|&id| script.answered_one(SubscribeOp::Subscribe, id)) {
                     Some(id) => return self.reject_refused(index, id, refused, now),
@@ -285,10 +293,13 @@ impl Feed {
         }
     }
 
-    /// The one of `ids` whose symbol is `symbol`.
-    fn named(&self, ids: &[InstrumentId], symbol: &str) -> Option<InstrumentId> {
+    /// The one of `ids` that is named.
+    fn named(&self, ids: &[InstrumentId], named: &Named) -> Option<InstrumentId> {
         let is_named = |id: &&InstrumentId| {
-            self.streams.stream(**id).is_some_and(|stream| *stream.instrument.symbol == *symbol)
+            self.streams.stream(**id).is_some_and(|stream| {
+                let Instrument { symbol, interval, .. } = &stream.instrument;
+                **symbol == *named.symbol && named.interval.is_none_or(|named| named == *interval)
+            })
         };
         ids.iter().find(is_named).copied()
     }

@@ -371,10 +371,12 @@ impl Feed {
 
     /// Where REST has no answer, whole windows without one push decide.
     fn is_long_silent(&self, id: InstrumentId, now: MonoNs) -> bool {
+        let Some(stream) = self.streams.stream(id) else { return false };
+        let long = Duration::from_millis(stream.instrument.interval.ms().unsigned_abs());
         let session = self.carrier(id).map(|index| &self.sessions[index]);
         session.is_some_and(|session| match session.phase {
             Phase::Open { .. } => {
-                !session.has_delivered && session.last_candle.after(LONG_SILENCE) <= now
+                !session.has_delivered && session.last_candle.after(long * LONG_SILENCE) <= now
             }
             _ => false,
         })
@@ -415,5 +417,5 @@ const RECHECK_LONE: Duration = Duration::from_secs(60);
 /// Longest pause between two questions about a symbol that is quiet and may be silent.
 const CHECK_WAIT_MAX: Duration = Duration::from_secs(600);
 
-/// Two whole windows of a minute: even one without trades is pushed when it closes.
-const LONG_SILENCE: Duration = Duration::from_secs(180);
+/// In so many windows two are whole: even one without trades is pushed when it closes.
+const LONG_SILENCE: u32 = 3;

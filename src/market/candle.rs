@@ -113,7 +113,7 @@ impl Source {
 }
 
 /// The length of a candle's window. Windows begin at multiples of it since the Unix epoch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Interval {
     /// One second.
     S1,
@@ -165,7 +165,8 @@ impl Interval {
         Self::D1,
     ];
 
-    /// Every interval that clients may ask for.
+    /// Every interval that clients may ask for: each a whole number of minutes and a whole part of a
+    /// day, so that all windows of a day end with it.
     pub const SERVED: [Self; 12] = [
         Self::M1,
         Self::M3,

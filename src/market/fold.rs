@@ -84,9 +84,10 @@ struct Window {
     told: Option<Told>,
 }
 
-/// Minutes added up.
+/// Minutes added up. A window begins with its first trade: a flat minute counts where all are flat.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sum {
+    /// Of the minutes with trades, or while there are none, of the flat ones.
     candle: Option<Candle>,
     /// Minutes that are not in it, because they are not known or their sum does not fit.
     missing: u16,
@@ -95,8 +96,11 @@ struct Sum {
 impl Sum {
     fn add(&mut self, window: UnixMs, minute: &Candle) {
         let sum = match &self.candle {
-            None => Some(Candle { open_time: window, ..*minute }),
-            Some(before) => joined(before, minute),
+            Some(before) if minute.volume.is_zero() && !before.volume.is_zero() => return,
+            Some(before) if before.volume.is_zero() == minute.volume.is_zero() => {
+                joined(before, minute)
+            }
+            _ => Some(Candle { open_time: window, ..*minute }),
         };
         match sum {
             Some(sum) => self.candle = Some(sum),

@@ -123,6 +123,9 @@ pub struct MarketRow {
     pub aliases: &'static [&'static str],
     /// The unit of `volume`.
     pub volume_unit: VolumeUnit,
+    /// Those of [`Interval::SERVED`] of which the exchange makes candles itself, pushed and over REST,
+    /// with windows that begin with the UTC day.
+    pub intervals: &'static [Interval],
 }
 
 /// Every market served, in the order in which they are listed to users.
@@ -150,7 +153,23 @@ const fn row(
     aliases: &'static [&'static str],
     volume_unit: VolumeUnit,
 ) -> MarketRow {
-    MarketRow { venue, contract_type, aliases, volume_unit }
+    MarketRow { venue, contract_type, aliases, volume_unit, intervals: own_intervals(venue) }
+}
+
+/// The same for all contract types of an exchange. Seconds, weeks and months are left out.
+///
+/// Source: web-socket-streams.md, "Kline/Candlestick chart intervals" (Binance); "WS / Candlesticks
+/// channel", where windows of six hours and more have a UTC variant, and eight hours are missing
+/// (OKX); "Kline" over WebSocket, in minutes and `D` (Bybit); "Candlesticks Channel" of spot and
+/// futures (Gate); "Subscriptions" (Hyperliquid). All read in 2026.
+const fn own_intervals(venue: Venue) -> &'static [Interval] {
+    use Interval::{D1, H1, H2, H4, H6, H8, H12, M1, M3, M5, M15, M30};
+    match venue {
+        Venue::Binance => &Interval::SERVED,
+        Venue::Okx | Venue::Bybit => &[M1, M3, M5, M15, M30, H1, H2, H4, H6, H12, D1],
+        Venue::Gateio => &[M1, M5, M15, M30, H1, H4, H8, D1],
+        Venue::Hyperliquid => &[M1, M3, M5, M15, M30, H1, H2, H4, H8, H12, D1],
+    }
 }
 
 const _: () = assert!(MARKETS.len() <= u8::MAX as usize);
@@ -237,6 +256,11 @@ impl Market {
     pub fn contract_type(self) -> ContractType {
         self.row().contract_type
     }
+
+    /// Whether the exchange makes candles of `interval` itself.
+    pub fn has_own(self, interval: Interval) -> bool {
+        self.row().intervals.contains(&interval)
+    }
 }
 
 impl fmt::Display for Market {
@@ -285,9 +309,13 @@ impl Instrument {
 }
 
 impl fmt::Display for Instrument {
-    /// `binance spot BTCUSDT`.
+    /// `binance spot BTCUSDT`, and behind it an interval that is not a minute.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.market, self.symbol)
+        write!(f, "{} {}", self.market, self.symbol)?;
+        match self.interval {
+            Interval::M1 => Ok(()),
+            interval => write!(f, " {}", interval.name()),
+        }
     }
 }
 

@@ -3,17 +3,19 @@
 use simd_json::OwnedValue;
 use simd_json::prelude::*;
 
-use crate::market::ContractType;
+use crate::market::{ContractType, Interval, Venue};
 
 use super::market::{BASE_DECIMALS, Listing, TrueCandle, push_number, write_decimal};
 use super::profile::Profile;
-
-/// The intervals of which Binance knows; the simulator has candles of the first only.
-pub const INTERVAL: &str = "1m";
+use super::windows;
 
 /// The stream of a listing's candles.
-pub fn stream_name(listing: &Listing) -> String {
-    [&listing.lower, "@kline_", INTERVAL].concat()
+pub fn stream_name(listing: &Listing, interval: Interval) -> String {
+    [&listing.lower, "@kline_", spelling(interval)].concat()
+}
+
+fn spelling(interval: Interval) -> &'static str {
+    windows::spelled(Venue::Binance, interval).unwrap_or_default()
 }
 
 /// What a WebSocket path asks for.
@@ -186,7 +188,10 @@ pub fn write_kline(
     push_number(out, candle.open_time_ms.unsigned_abs());
     out.push_str(",\"T\":");
     push_number(out, candle.close_time_ms().unsigned_abs());
-    push_parts(out, &[",\"s\":\"", &listing.name, "\",\"i\":\"1m\",\"f\":"]);
+    push_parts(
+        out,
+        &[",\"s\":\"", &listing.name, "\",\"i\":\"", spelling(candle.interval), "\",\"f\":"],
+    );
     push_id(out, candle.first_trade);
     out.push_str(",\"L\":");
     push_id(out, candle.last_trade());

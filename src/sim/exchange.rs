@@ -20,8 +20,9 @@ use super::faults::Fault;
 use super::market::{MINUTE_MS, SimMarket};
 use super::playback::Captured;
 use super::profile::Profile;
-use super::stream::Stream;
+use super::stream::{Stream, Track};
 use super::time::SimTime;
+use super::windows;
 
 /// A WebSocket connection, as the server numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -122,8 +123,8 @@ pub struct Exchange {
     pub counters: Counters,
     time: SimTime,
     connections: BTreeMap<ConnectionId, Connection>,
-    /// By the market's index; `None` while nobody listens.
-    streams: Vec<Option<Stream>>,
+    /// Those that somebody listens to.
+    streams: BTreeMap<Track, Stream>,
     address: Arc<Mutex<Address>>,
     refuse_until: MonoNs,
     silence_until: MonoNs,
@@ -163,8 +164,8 @@ struct Connection {
 struct Subscription {
     /// As the exchange's frames name it.
     name: String,
-    /// The market's index of its symbol, if candles come on it.
-    index: Option<usize>,
+    /// The candles that come on it, if any do.
+    track: Option<Track>,
 }
 
 impl Exchange {
@@ -176,7 +177,6 @@ impl Exchange {
         time: SimTime,
         address: Arc<Mutex<Address>>,
     ) -> Self {
-        let streams = market.listings().iter().map(|_| None).collect();
         Self {
             profile,
             market,
@@ -184,7 +184,7 @@ impl Exchange {
             counters: Counters::default(),
             time,
             connections: BTreeMap::new(),
-            streams,
+            streams: BTreeMap::new(),
             address,
             refuse_until: MonoNs(0),
             silence_until: MonoNs(0),
@@ -289,8 +289,8 @@ impl Exchange {
         address.connections = address.connections.saturating_sub(1);
         address.streams = address.streams.saturating_sub(connection.subscriptions.len());
         drop(address);
-        for index in connection.subscriptions.iter().filter_map(|one| one.index) {
-            self.leave(id, index);
+        for track in connection.subscriptions.iter().filter_map(|one| one.track) {
+            self.leave(id, track);
         }
     }
 
@@ -331,10 +331,8 @@ impl Exchange {
             Fault::LateClose => self.each_stream(|stream| stream.delay_close = true),
             Fault::EmptyMinute => {
                 let minute = self.time.unix_ms(now).div_euclid(MINUTE_MS) + 1;
-                for index in 0..self.streams.len() {
-                    if self.streams[index].is_some() {
-                        self.market.empty(index, minute);
-                    }
+                for track in self.streams.keys() {
+                    self.market.empty(track.index, minute);
                 }
             }
             Fault::Muted => self.each_stream(|stream| {
@@ -352,21 +350,29 @@ impl Exchange {
         }
     }
 
-    /// Does `fault` to one symbol's stream. False if nobody listens to it, or the fault is not one
-    /// of a stream.
+    /// Does `fault` to one symbol's streams, whatever their interval. False if nobody listens to it,
+    /// or the fault is not one of a stream.
     pub fn fault_stream(&mut self, fault: Fault, index: usize, now: MonoNs) -> bool {
         let minute = self.time.unix_ms(now).div_euclid(MINUTE_MS) + 1;
-        let Some(Some(stream)) = self.streams.get_mut(index) else { return false };
-        match fault {
-            Fault::Duplicate => stream.duplicate_next = true,
-            Fault::LostClose => stream.lose_close = true,
-            Fault::DoubleClose => stream.double_close = true,
-            Fault::Reordered => stream.reorder_close = true,
-            Fault::RestatedClose => stream.restate_close = true,
-            Fault::LateClose => stream.delay_close = true,
-            Fault::EmptyMinute => self.market.empty(index, minute),
-            Fault::Muted => stream.subscribers.iter_mut().for_each(|one| one.is_muted = true),
+        let mut streams = self.streams.values_mut().filter(|one| one.track.index == index);
+        let change: fn(&mut Stream) = match fault {
+            Fault::Duplicate => |stream| stream.duplicate_next = true,
+            Fault::LostClose => |stream| stream.lose_close = true,
+            Fault::DoubleClose => |stream| stream.double_close = true,
+            Fault::Reordered => |stream| stream.reorder_close = true,
+            Fault::RestatedClose => |stream| stream.restate_close = true,
+            Fault::LateClose => |stream| stream.delay_close = true,
+            Fault::EmptyMinute => |_| {},
+            Fault::Muted => {
+                |stream| stream.subscribers.iter_mut().for_each(|one| one.is_muted = true)
+            }
             _ => return false,
+        };
+        let Some(first) = streams.next() else { return false };
+        change(first);
+        streams.for_each(change);
+        if fault == Fault::EmptyMinute {
+            self.market.empty(index, minute);
         }
         self.counters.faults += 1;
         true
@@ -378,18 +384,16 @@ impl Exchange {
         if !self.settings.playback.is_empty() {
             return self.play(now);
         }
-        for index in 0..self.streams.len() {
-            let due = self.streams[index].as_ref().is_some_and(|stream| stream.next_due <= now);
-            if let Some(mut stream) = self.streams[index].take_if(|_| due) {
-                self.advance_stream(index, &mut stream, now);
-                self.streams[index] = Some(stream);
-            }
+        let mut streams = std::mem::take(&mut self.streams);
+        for stream in streams.values_mut().filter(|stream| stream.next_due <= now) {
+            self.advance_stream(stream, now);
         }
+        self.streams = streams;
     }
 
     /// When [`Self::advance`] has something to do again.
     pub fn next_deadline(&self) -> Option<MonoNs> {
-        let streams = self.streams.iter().flatten().map(|stream| stream.next_due);
+        let streams = self.streams.values().map(|stream| stream.next_due);
         let connections = self.connections.values().map(|open| self.connection_deadline(open));
         streams.chain(connections).min()
     }
@@ -408,8 +412,8 @@ impl Exchange {
     pub fn subscriptions(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for one in self.connections.values().flat_map(|open| &open.subscriptions) {
-            let symbol = match one.index {
-                Some(index) => self.market.listings()[index].name.to_string(),
+            let symbol = match one.track {
+                Some(track) => self.market.listings()[track.index].name.to_string(),
                 None => one.name.split('@').next().unwrap_or(&one.name).to_uppercase(),
             };
             *counts.entry(symbol).or_default() += 1;
@@ -446,7 +450,7 @@ impl Exchange {
     }
 
     fn each_stream(&mut self, change: impl Fn(&mut Stream)) {
-        self.streams.iter_mut().flatten().for_each(change);
+        self.streams.values_mut().for_each(change);
     }
 
     fn send(&mut self, id: ConnectionId, text: Utf8Bytes, now: MonoNs) {
@@ -458,8 +462,8 @@ impl Exchange {
     /// Binance: names that are no stream are accepted, and silent.
     fn subscribe(&mut self, id: ConnectionId, names: Vec<String>, now: MonoNs) {
         let wanted = names.into_iter().map(|name| {
-            let index = self.stream_index(&name);
-            Subscription { name, index }
+            let track = self.track(&name);
+            Subscription { name, track }
         });
         let wanted = wanted.collect();
         self.add(id, wanted, now);
@@ -489,8 +493,8 @@ impl Exchange {
             connection.play_at = Some(now.after(PLAYBACK_SETTLE));
         }
         if connection.routed && self.settings.playback.is_empty() {
-            for index in added.iter().filter_map(|one| one.index) {
-                self.join(id, index, now);
+            for track in added.iter().filter_map(|one| one.track) {
+                self.join(id, track, now);
             }
         }
     }
@@ -504,7 +508,7 @@ impl Exchange {
         let mut address = lock(&self.address);
         address.streams = address.streams.saturating_sub(left.len());
         drop(address);
-        left.iter().filter_map(|one| one.index).for_each(|index| self.leave(id, index));
+        left.iter().filter_map(|one| one.track).for_each(|track| self.leave(id, track));
     }
 
     fn list(&self, id: ConnectionId) -> String {
@@ -513,30 +517,31 @@ impl Exchange {
         simd_json::to_string(&names).unwrap_or_else(|_| "[]".to_owned())
     }
 
-    /// Index of the symbol whose candles Binance's stream `name` carries, if it carries any.
-    fn stream_index(&self, name: &str) -> Option<usize> {
+    /// The candles that Binance's stream `name` carries, if it carries any.
+    fn track(&self, name: &str) -> Option<Track> {
         let (symbol, kind) = name.split_once("@kline_")?;
         let index = self.market.find_lower(symbol)?;
-        (kind == binance::INTERVAL && self.market.listings()[index].trading).then_some(index)
+        let interval = windows::read(Venue::Binance, kind)?;
+        self.market.listings()[index].trading.then_some(Track { index, interval })
     }
 
-    fn join(&mut self, id: ConnectionId, index: usize, now: MonoNs) {
+    fn join(&mut self, id: ConnectionId, track: Track, now: MonoNs) {
         let from = now.after(self.settings.first_data_delay);
-        if self.streams[index].is_none() {
-            let minute = self.time.unix_ms(now).div_euclid(MINUTE_MS);
-            let closed = now >= self.time.mono(self.close_at_ms(index, minute - 1));
-            let minute = if closed { minute } else { minute - 1 };
-            self.streams[index] = Some(Stream::new(minute, from));
+        if !self.streams.contains_key(&track) {
+            let window = self.time.unix_ms(now).div_euclid(track.interval.ms());
+            let closed = now >= self.time.mono(self.close_at_ms(track, window - 1));
+            let window = if closed { window } else { window - 1 };
+            self.streams.insert(track, Stream::new(track, window, from));
         }
-        if let Some(stream) = &mut self.streams[index] {
+        if let Some(stream) = self.streams.get_mut(&track) {
             stream.join(id, from);
         }
     }
 
-    fn leave(&mut self, id: ConnectionId, index: usize) {
-        let Some(stream) = &mut self.streams[index] else { return };
+    fn leave(&mut self, id: ConnectionId, track: Track) {
+        let Some(stream) = self.streams.get_mut(&track) else { return };
         if stream.leave(id) {
-            self.streams[index] = None;
+            self.streams.remove(&track);
         }
     }
 }

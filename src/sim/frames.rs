@@ -4,7 +4,9 @@
 use simd_json::OwnedValue;
 use simd_json::prelude::*;
 
-use crate::market::{ContractType, Market, Venue};
+use crate::market::{ContractType, Interval, Market, Venue};
+
+use super::windows::read;
 
 /// What a client's frame asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +33,8 @@ pub struct Request {
 pub struct Topic {
     /// The exchange's spelling of it, which its answers repeat.
     pub name: String,
-    /// The symbol, if it is a stream of candles of a minute.
-    pub symbol: Option<String>,
+    /// The symbol and the length of the candles, if it is a stream of candles.
+    pub candles: Option<(String, Interval)>,
 }
 
 /// Whether an answer is about a beginning or an end.
@@ -92,8 +94,8 @@ fn okx(value: Option<&OwnedValue>, text: &str) -> Frame {
     let topic = |arg: &OwnedValue| {
         let (channel, symbol) = (string(arg, "channel")?, string(arg, "instId")?);
         let name = format!("\"channel\":{},\"instId\":{}", quoted(channel), quoted(symbol));
-        let is_candle = channel == "candle1m";
-        Some(Topic { name, symbol: is_candle.then(|| symbol.to_owned()) })
+        let interval = channel.strip_prefix("candle").and_then(|bar| read(Venue::Okx, bar));
+        Some(Topic { name, candles: interval.map(|interval| (symbol.to_owned(), interval)) })
     };
     let Some(topics) = args.iter().map(topic).collect() else { return invalid() };
     let request = Request { id: raw_id(value, "id"), topics };
@@ -119,7 +121,10 @@ fn bybit(value: Option<&OwnedValue>) -> Frame {
     };
     let topics = args.iter().filter_map(|arg| arg.as_str()).map(|name| Topic {
         name: name.to_owned(),
-        symbol: name.strip_prefix("kline.1.").map(str::to_owned),
+        candles: name.strip_prefix("kline.").and_then(|rest| {
+            let (code, symbol) = rest.split_once('.')?;
+            Some((symbol.to_owned(), read(Venue::Bybit, code)?))
+        }),
     });
     let request = Request { id: id.clone(), topics: topics.collect() };
     match op {
@@ -152,8 +157,8 @@ fn gateio(contract_type: ContractType, value: Option<&OwnedValue>, now_ms: i64) 
         return Frame::Answer(gateio_refused(prefix, "subscribe", &id, "", &words, now_ms));
     };
     let name = format!("[{},{}]", quoted(interval), quoted(symbol));
-    let symbol = (*interval == "1m").then(|| (*symbol).to_owned());
-    let request = Request { id, topics: vec![Topic { name, symbol }] };
+    let candles = read(Venue::Gateio, interval).map(|interval| ((*symbol).to_owned(), interval));
+    let request = Request { id, topics: vec![Topic { name, candles }] };
     match string(value, "event") {
         Some("unsubscribe") => Frame::Unsubscribe(request),
         _ => Frame::Subscribe(request),
@@ -178,8 +183,9 @@ fn hyperliquid(value: Option<&OwnedValue>, text: &str) -> Frame {
         quoted(interval),
         quoted(coin)
     );
-    let symbol = (interval == "1m").then(|| coin.to_owned());
-    let request = Request { id: String::new(), topics: vec![Topic { name, symbol }] };
+    let Some(length) = read(Venue::Hyperliquid, interval) else { return invalid() };
+    let candles = Some((coin.to_owned(), length));
+    let request = Request { id: String::new(), topics: vec![Topic { name, candles }] };
     match method {
         Some("subscribe") => Frame::Subscribe(request),
         Some("unsubscribe") => Frame::Unsubscribe(request),

@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::market::{ContractType, Market, Venue};
+use crate::market::{ContractType, Interval, Market, Venue};
 
 use super::listed::{Row, rows, synthetic};
 
@@ -39,8 +39,11 @@ pub struct Listing {
 /// A candle, complete or running, in ticks and steps of its [`Listing`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TrueCandle {
-    /// Start of the minute, in ms since the Unix epoch.
+    /// Start of the window, in ms since the Unix epoch.
     pub open_time_ms: i64,
+    /// Length of the window; here minutes only, longer ones are folded of them in
+    /// [`super::windows`].
+    pub interval: Interval,
     /// First price, in ticks.
     pub open: i64,
     /// Highest price, in ticks.
@@ -65,9 +68,9 @@ pub struct TrueCandle {
 }
 
 impl TrueCandle {
-    /// Last ms of the minute.
+    /// Last ms of the window.
     pub fn close_time_ms(&self) -> i64 {
-        self.open_time_ms + MINUTE_MS - 1
+        self.open_time_ms + self.interval.ms() - 1
     }
 
     /// Id of the last trade; −1 without trades.
@@ -128,6 +131,11 @@ impl SimMarket {
         });
     }
 
+    /// Which market it is.
+    pub fn market(&self) -> Market {
+        self.market
+    }
+
     /// Every listed symbol.
     pub fn listings(&self) -> &[Listing] {
         &self.listings
@@ -161,7 +169,7 @@ impl SimMarket {
         let total = self.trades(listing, minute);
         let path = Path { key: self.key(listing, minute), open: previous, listing, total };
         let close = self.boundary(listing, minute + 1);
-        for slot in 1..=slot(elapsed_ms) {
+        for slot in 1..=slot(Interval::M1, elapsed_ms) {
             path.trade(slot, close, &mut candle);
         }
         if self.market.venue() == Venue::Bybit {
@@ -224,9 +232,9 @@ impl SimMarket {
     }
 }
 
-/// How many of a minute's slots are over `elapsed_ms` into it.
-pub fn slot(elapsed_ms: i64) -> i64 {
-    (elapsed_ms.clamp(0, MINUTE_MS)) * SLOTS / MINUTE_MS
+/// How many of a window's slots are over `elapsed_ms` into it.
+pub fn slot(interval: Interval, elapsed_ms: i64) -> i64 {
+    elapsed_ms.clamp(0, interval.ms()) * SLOTS / MINUTE_MS
 }
 
 /// The trades of one minute, slot by slot.

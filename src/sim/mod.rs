@@ -12,6 +12,7 @@
 mod listed;
 pub mod market;
 pub mod time;
+pub mod windows;
 
 pub mod profile;
 

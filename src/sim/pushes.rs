@@ -4,6 +4,7 @@
 use crate::market::{ContractType, Market, Venue};
 
 use super::market::{BASE_DECIMALS, Listing, TrueCandle, push_number, write_decimal};
+use super::windows;
 
 /// One candle of a push.
 #[derive(Clone, Copy, Debug)]
@@ -32,10 +33,9 @@ pub fn write_push(
 }
 
 fn okx(market: Market, out: &mut String, listing: &Listing, candles: &[Pushed<'_>]) {
-    push(
-        out,
-        &["{\"arg\":{\"channel\":\"candle1m\",\"instId\":\"", &listing.name, "\"},\"data\":["],
-    );
+    let bar = spelling(market, candles);
+    push(out, &["{\"arg\":{\"channel\":\"candle", bar, "\",\"instId\":\"", &listing.name]);
+    out.push_str("\"},\"data\":[");
     for (index, pushed) in candles.iter().enumerate() {
         out.push_str(if index == 0 { "" } else { "," });
         let confirm = if pushed.flag == Some(true) { "1" } else { "0" };
@@ -66,12 +66,10 @@ pub fn okx_row(
 
 fn bybit(market: Market, out: &mut String, listing: &Listing, candles: &[Pushed<'_>], now_ms: i64) {
     let is_spot = market.contract_type() == ContractType::Spot;
-    let head = if is_spot {
-        "{\"type\":\"snapshot\",\"topic\":\"kline.1."
-    } else {
-        "{\"topic\":\"kline.1."
-    };
-    push(out, &[head, &listing.name, "\",\"data\":["]);
+    let head =
+        if is_spot { "{\"type\":\"snapshot\",\"topic\":\"kline." } else { "{\"topic\":\"kline." };
+    let code = spelling(market, candles);
+    push(out, &[head, code, ".", &listing.name, "\",\"data\":["]);
     for (index, pushed) in candles.iter().enumerate() {
         let candle = pushed.candle;
         let amounts = Amounts { market, listing, candle };
@@ -79,7 +77,7 @@ fn bybit(market: Market, out: &mut String, listing: &Listing, candles: &[Pushed<
         push_number(out, candle.open_time_ms.unsigned_abs());
         out.push_str(",\"end\":");
         push_number(out, candle.close_time_ms().unsigned_abs());
-        out.push_str(",\"interval\":\"1\"");
+        push(out, &[",\"interval\":\"", code, "\""]);
         let prices = [("open", candle.open), ("close", candle.close)];
         for (name, ticks) in prices.into_iter().chain([("high", candle.high), ("low", candle.low)])
         {
@@ -105,6 +103,7 @@ fn gateio(
 ) {
     let is_spot = market.contract_type() == ContractType::Spot;
     let channel = if is_spot { "spot.candlesticks" } else { "futures.candlesticks" };
+    let name = [spelling(market, candles), "_", &listing.name].concat();
     out.push_str("{\"time\":");
     push_number(out, now_ms.div_euclid(1000).unsigned_abs());
     out.push_str(",\"time_ms\":");
@@ -123,7 +122,7 @@ fn gateio(
         for (name, ticks) in prices.into_iter().chain([("o", candle.open)]) {
             push(out, &[",\"", name, "\":\"", &price(listing, ticks), "\""]);
         }
-        push(out, &[",\"n\":\"1m_", &listing.name, "\",\"a\":\"", &amounts.base(), "\""]);
+        push(out, &[",\"n\":\"", &name, "\",\"a\":\"", &amounts.base(), "\""]);
         match pushed.flag {
             Some(true) => out.push_str(",\"w\":true}"),
             Some(false) => out.push_str(",\"w\":false}"),
@@ -147,7 +146,8 @@ pub fn hyperliquid_candle(out: &mut String, listing: &Listing, candle: &TrueCand
     push_number(out, candle.open_time_ms.unsigned_abs());
     out.push_str(",\"T\":");
     push_number(out, candle.close_time_ms().unsigned_abs());
-    push(out, &[",\"s\":\"", &listing.name, "\",\"i\":\"1m\""]);
+    let interval = windows::spelled(Venue::Hyperliquid, candle.interval).unwrap_or_default();
+    push(out, &[",\"s\":\"", &listing.name, "\",\"i\":\"", interval, "\""]);
     let prices = [("o", candle.open), ("c", candle.close), ("h", candle.high), ("l", candle.low)];
     for (name, ticks) in prices {
         // Whole prices are shown with one decimal.
@@ -158,6 +158,12 @@ pub fn hyperliquid_candle(out: &mut String, listing: &Listing, candle: &TrueCand
     push(out, &[",\"v\":\"", &steps(listing, candle.volume), "\",\"n\":"]);
     push_number(out, candle.trades);
     out.push('}');
+}
+
+/// The length of the candles of one push, as `market` spells it.
+fn spelling(market: Market, candles: &[Pushed<'_>]) -> &'static str {
+    let interval = candles.first().map(|pushed| pushed.candle.interval);
+    interval.and_then(|one| windows::spelled(market.venue(), one)).unwrap_or_default()
 }
 
 /// A price given in ticks.

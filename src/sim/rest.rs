@@ -8,15 +8,16 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::clock::MonoNs;
-use crate::market::{ContractType, Market, Venue};
+use crate::market::{ContractType, Interval, Market, Venue};
 
-use super::binance::{Digits, INTERVAL, percent_decode};
+use super::binance::{Digits, percent_decode};
 use super::exchange::{Exchange, RestFaults};
 use super::faults::Fault;
 use super::http::Request;
 use super::info::exchange_info;
 use super::market::{Listing, MINUTE_MS, TrueCandle};
 use super::pushes::{self, Amounts};
+use super::windows;
 
 /// An HTTP response without its status line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -283,9 +284,9 @@ fn klines(exchange: &Exchange, query: &Query, now_ms: i64) -> Result<String, Str
         return Ok("[]".to_owned());
     }
     let index = exchange.market.find(symbol).ok_or_else(|| error(-1121, "Invalid symbol."))?;
-    if interval != INTERVAL {
+    let Some(interval) = windows::read(Venue::Binance, interval) else {
         return Err(error(-1120, "Invalid interval."));
-    }
+    };
     let spot = profile.market.contract_type() == ContractType::Spot;
     if let (Some(start), Some(end), false) = (start, end, spot)
         && end.saturating_sub(start) > SPAN_MAX_MS
@@ -293,26 +294,26 @@ fn klines(exchange: &Exchange, query: &Query, now_ms: i64) -> Result<String, Str
         return Err(error(-4088, "Maximum time interval is 200 days."));
     }
     let limit = limit.min(profile.klines_limit_max as i64);
-    let minutes = kline_minutes(start, end, limit, spot, now_ms);
-    let rows = minutes.map(|minute| {
-        let elapsed = now_ms - minute * MINUTE_MS;
-        let candle = exchange.market.running(index, minute, elapsed);
+    let numbers = kline_windows((start, end), limit, spot, now_ms, interval.ms());
+    let rows = numbers.map(|window| {
+        let elapsed = now_ms - window * interval.ms();
+        let candle = windows::running(&exchange.market, index, (interval, window), elapsed);
         row(profile.market.contract_type(), &exchange.market.listings()[index], &candle)
     });
     Ok(format!("[{}]", rows.collect::<Vec<_>>().join(",")))
 }
 
-/// The minutes asked for, oldest first; the running one is the last if the range reaches it.
-fn kline_minutes(
-    start: Option<i64>,
-    end: Option<i64>,
+/// The windows asked for, oldest first; the running one is the last if the range reaches it.
+fn kline_windows(
+    (start, end): (Option<i64>, Option<i64>),
     limit: i64,
     spot: bool,
     now_ms: i64,
+    window_ms: i64,
 ) -> std::ops::RangeInclusive<i64> {
-    let last = end.unwrap_or(now_ms).min(now_ms).div_euclid(MINUTE_MS);
+    let last = end.unwrap_or(now_ms).min(now_ms).div_euclid(window_ms);
     let Some(start) = start else { return (last - limit + 1).max(0)..=last };
-    let first = (start.max(0) + MINUTE_MS - 1).div_euclid(MINUTE_MS);
+    let first = (start.max(0) + window_ms - 1).div_euclid(window_ms);
     // Futures with both times count back from the end; all else counts on from the start.
     if end.is_some() && !spot {
         return first.max(last - limit + 1)..=last;
@@ -346,7 +347,8 @@ fn row(contract_type: ContractType, listing: &Listing, candle: &TrueCandle) -> S
     )
 }
 
-/// Closed candles with an open time in `from..=to`, at most [`TRUTH_ROWS_MAX`], oldest first; without
+/// Closed candles of `interval` (1m unless it is said, in the spelling of the connector's clients,
+/// whether or not the exchange has such candles itself) with an open time in `from..=to`, at most [`TRUTH_MINUTES_MAX`], oldest first; without
 /// `from` the last [`TRUTH_ROWS_USUAL`], without `to` up to now.
 fn truth(exchanges: &[Exchange], index: usize, query: &Query, now: MonoNs) -> Response {
     let number = |key: &str| query.get(key).and_then(|text| text.parse::<i64>().ok());
@@ -357,21 +359,23 @@ fn truth(exchanges: &[Exchange], index: usize, query: &Query, now: MonoNs) -> Re
     let symbol = query.get("symbol").and_then(|symbol| exchange.market.find(symbol));
     let is_readable =
         ["from", "to"].iter().all(|key| !query.contains_key(*key) || number(key).is_some());
-    let (Some(symbol), true) = (symbol, is_readable) else {
-        return plain(
-            400,
-            "{\"error\":\"symbol (listed) is needed; from and to are ms\"}".to_owned(),
-        );
+    let interval = query.get("interval").map_or("1m", |name| name.as_str());
+    let interval = Interval::from_name(interval).filter(|one| Interval::SERVED.contains(one));
+    let (Some(symbol), Some(interval), true) = (symbol, interval, is_readable) else {
+        let error = "symbol (listed) is needed; interval is 1m to 1d; from and to are ms";
+        return plain(400, format!("{{\"error\":\"{error}\"}}"));
     };
     let now_ms = exchange.unix_ms(now);
     let to = number("to").unwrap_or(now_ms);
-    let from = number("from").unwrap_or(to - TRUTH_ROWS_USUAL * MINUTE_MS);
-    let closed_before = now_ms.div_euclid(MINUTE_MS);
-    let first = (from.max(0) + MINUTE_MS - 1).div_euclid(MINUTE_MS);
-    let last = to.div_euclid(MINUTE_MS).min(closed_before - 1).min(first + TRUTH_ROWS_MAX - 1);
+    let window_ms = interval.ms();
+    let from = number("from").unwrap_or(to - TRUTH_ROWS_USUAL * window_ms);
+    let closed_before = now_ms.div_euclid(window_ms);
+    let first = (from.max(0) + window_ms - 1).div_euclid(window_ms);
+    let rows_max = TRUTH_MINUTES_MAX * MINUTE_MS / window_ms;
+    let last = to.div_euclid(window_ms).min(closed_before - 1).min(first + rows_max - 1);
     let listing = &exchange.market.listings()[symbol];
-    let rows = (first..=last).map(|minute| {
-        let candle = exchange.market.truth(symbol, minute);
+    let rows = (first..=last).map(|window| {
+        let candle = windows::truth(&exchange.market, symbol, (interval, window));
         truth_row(exchange.profile.market, listing, &candle)
     });
     plain(200, format!("[{}]", rows.collect::<Vec<_>>().join(",")))
@@ -493,8 +497,8 @@ const SLOW: Duration = Duration::from_secs(3);
 const SPAN_MAX_MS: i64 = 200 * 86_400_000;
 /// Rows of a `/truth` answer to a question without a beginning.
 const TRUTH_ROWS_USUAL: i64 = 10;
-/// Rows of one `/truth` answer: a week of minutes.
-const TRUTH_ROWS_MAX: i64 = 10_080;
+/// Minutes of one `/truth` answer: a week's.
+const TRUTH_MINUTES_MAX: i64 = 10_080;
 
 #[cfg(test)]
 mod tests;

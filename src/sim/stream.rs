@@ -2,9 +2,20 @@
 //! Decides nothing about time or limits; that is `exchange`.
 
 use crate::clock::MonoNs;
+use crate::market::Interval;
 
 use super::exchange::ConnectionId;
-use super::market::{MINUTE_MS, SimMarket, TrueCandle, slot};
+use super::market::{SimMarket, TrueCandle, slot};
+use super::windows::Fold;
+
+/// Which candles a stream has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Track {
+    /// The market's index of the symbol.
+    pub index: usize,
+    /// The length of the candles.
+    pub interval: Interval,
+}
 
 /// One listener of a stream.
 #[derive(Clone, Copy, Debug)]
@@ -22,8 +33,10 @@ pub struct Subscriber {
 /// A stream that somebody listens to.
 #[derive(Debug)]
 pub struct Stream {
-    /// The oldest minute not closed yet, counted from the Unix epoch.
-    pub minute: i64,
+    /// The symbol and the length of the candles.
+    pub track: Track,
+    /// The oldest window not closed yet, counted from the Unix epoch.
+    pub window: i64,
     /// When the running candle is pushed again.
     pub next_push: MonoNs,
     /// The earlier of the next push and the next close.
@@ -38,25 +51,27 @@ pub struct Stream {
     pub lose_close: bool,
     /// A fault: the next closing push is sent twice.
     pub double_close: bool,
-    /// A fault: the next closing push comes after the first of the next minute.
+    /// A fault: the next closing push comes after the first of the next window.
     pub reorder_close: bool,
-    /// A fault: the next minute is closed without its last trade, and restated.
+    /// A fault: the next window is closed without its last trade, and restated.
     pub restate_close: bool,
     /// A fault: the next closing push comes late.
     pub delay_close: bool,
-    /// Closing pushes that were put off: when they are due, their minute, the flag.
+    /// Closing pushes that were put off: when they are due, their candle, the flag.
     pub delayed: Vec<(MonoNs, TrueCandle, Option<bool>)>,
     /// The candle that was pushed last, running or closed.
     pub pushed: Option<TrueCandle>,
-    /// (minute, slot) that `candle` shows.
+    /// (window, slot) that `candle` shows.
     shown: (i64, i64),
+    fold: Fold,
 }
 
 impl Stream {
-    /// A stream without listeners that starts in `minute`.
-    pub fn new(minute: i64, next_push: MonoNs) -> Self {
+    /// A stream without listeners that starts in `window`.
+    pub fn new(track: Track, window: i64, next_push: MonoNs) -> Self {
         Self {
-            minute,
+            track,
+            window,
             next_push,
             next_due: next_push,
             candle: TrueCandle::default(),
@@ -70,6 +85,7 @@ impl Stream {
             delayed: Vec::new(),
             pushed: None,
             shown: (i64::MIN, 0),
+            fold: Fold::new(track.interval, window),
         }
     }
 
@@ -93,15 +109,18 @@ impl Stream {
 
     /// Brings the running candle up to `now_ms`; true if trades came. Computes only when a slot is
     /// over, so that a load of many pushes a second costs little.
-    pub fn refresh(&mut self, market: &SimMarket, index: usize, now_ms: i64) -> bool {
-        let elapsed_ms = now_ms - self.minute * MINUTE_MS;
-        let shown = (self.minute, slot(elapsed_ms));
+    pub fn refresh(&mut self, market: &SimMarket, now_ms: i64) -> bool {
+        let elapsed_ms = now_ms - self.window * self.track.interval.ms();
+        let shown = (self.window, slot(self.track.interval, elapsed_ms));
         if shown == self.shown {
             return false;
         }
+        if self.fold.of() != (self.track.interval, self.window) {
+            self.fold = Fold::new(self.track.interval, self.window);
+        }
         let before = self.candle;
         self.shown = shown;
-        self.candle = market.running(index, self.minute, elapsed_ms);
+        self.candle = self.fold.at(market, self.track.index, elapsed_ms);
         before != self.candle
     }
 }

@@ -16,7 +16,9 @@ use crate::metrics::DecodeErrorKind;
 use crate::wire::Endpoint;
 use crate::wire::json::{Fields, JsonReader, Value};
 
-use super::fields::{ascending, decimal, integer, natural, no_sense, push_encoded, text};
+use super::fields::{
+    AHEAD_MS_MAX, ascending, decimal, integer, natural, no_sense, push_encoded, text,
+};
 use super::{
     InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope, RestCandle,
     RestCandles, RestError, RestQuery, SubscribeOp, UNLIMITED,
@@ -246,7 +248,7 @@ impl<'tape, 'text> Outer<'tape, 'text> {
         let interval =
             Interval::from_name(text(inner.interval)?).ok_or(DecodeErrorKind::BadField)?;
         let candle = inner.candle(contract_type, interval)?;
-        if candle.open_time.0 > event_time.0 + interval.ms() {
+        if candle.open_time.0 > event_time.0 + AHEAD_MS_MAX {
             // Of a future window: taken as closed, it would make every candle until then late.
             return Err(DecodeErrorKind::BadField);
         }

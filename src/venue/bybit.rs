@@ -15,8 +15,8 @@ use crate::wire::Endpoint;
 use crate::wire::json::{JsonReader, Value};
 
 use super::fields::{
-    ascending, decimal, integer, join_once, natural, natural_text, no_sense, pause_if_few,
-    push_encoded, text,
+    AHEAD_MS_MAX, ascending, decimal, integer, join_once, natural, natural_text, no_sense,
+    pause_if_few, push_encoded, text,
 };
 use super::{
     InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope, RestCandle,
@@ -189,7 +189,7 @@ pub(super) fn decode<'text>(
     let data = outer.data.ok_or(DecodeErrorKind::MissingField)?.elements();
     for entry in data.ok_or(DecodeErrorKind::BadField)? {
         let (candle, is_closed) = Entry::read(entry)?.candle(contract_type, interval)?;
-        if candle.open_time.0 > event_time.0 + interval.ms() {
+        if candle.open_time.0 > event_time.0 + AHEAD_MS_MAX {
             // Of a future window: taken as closed, it would make every candle until then late.
             return Err(DecodeErrorKind::BadField);
         }
@@ -261,9 +261,11 @@ impl<'tape, 'text> Outer<'tape, 'text> {
         }
         let whole = RefusalScope::Whole { id };
         let is_topic = NO_SUCH_TOPIC.iter().any(|words| message.contains(words));
-        let (scope, kind) = match named_symbol(message) {
-            Some(symbol) if is_topic => {
-                (RefusalScope::WholeBecauseOf { id, symbol }, RefusalKind::UnknownSymbol)
+        let (scope, kind) = match named_stream(message) {
+            Some((interval, symbol)) if is_topic => {
+                let interval = Some(interval);
+                let scope = RefusalScope::WholeBecauseOf { id, symbol, interval };
+                (scope, RefusalKind::UnknownSymbol)
             }
             None if is_topic => (whole, RefusalKind::UnknownSymbol),
             _ => (whole, RefusalKind::Other),
@@ -275,11 +277,11 @@ impl<'tape, 'text> Outer<'tape, 'text> {
 /// How Bybit says that there is no such topic; as seen, since they are not documented.
 const NO_SUCH_TOPIC: [&str; 3] = ["handler not found", "Invalid symbol", "Invalid topic"];
 
-/// The symbol of the first kline topic in `error:handler not found,topic:kline.1.X` or `Invalid
+/// Interval and symbol of the first kline topic in `error:handler not found,topic:kline.1.X` or `Invalid
 /// symbol :[kline.1.X]`.
-fn named_symbol(message: &str) -> Option<&str> {
+fn named_stream(message: &str) -> Option<(Interval, &str)> {
     let rest = &message[message.find("kline.")?..];
-    Some(read_topic(rest.split([' ', ',', ']', '"']).next()?)?.1)
+    read_topic(rest.split([' ', ',', ']', '"']).next()?)
 }
 
 /// The fields of one entry of `data` that are read.

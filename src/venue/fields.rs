@@ -110,6 +110,10 @@ pub(super) fn seconds(at: UnixMs) -> i64 {
     at.0.div_euclid(1000)
 }
 
+/// A window may open so much later than the message that tells it was made: what is pushed at a
+/// roll-over belongs together. Source: a minute, the shortest window that is served.
+pub(super) const AHEAD_MS_MAX: i64 = 60_000;
+
 /// No time in ms or count comes near; keeps all arithmetic on them from overflowing.
 const NATURAL_MAX: i64 = 1 << 53;
 

@@ -14,8 +14,8 @@ use crate::wire::Endpoint;
 use crate::wire::json::{Fields, JsonReader, Value};
 
 use super::fields::{
-    ascending, decimal, join_once, natural, natural_text, no_sense, pause_if_few, push_encoded,
-    seconds, text,
+    AHEAD_MS_MAX, ascending, decimal, join_once, natural, natural_text, no_sense, pause_if_few,
+    push_encoded, seconds, text,
 };
 use super::{
     Headers, InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope,
@@ -245,9 +245,10 @@ impl<'tape, 'text> Outer<'tape, 'text> {
         let unknown = ["unknown currency pair: ", "unknown contract "];
         let symbol = unknown.iter().find_map(|words| message.strip_prefix(words));
         let (scope, kind) = match symbol {
-            Some(symbol) => {
-                (RefusalScope::WholeBecauseOf { id, symbol }, RefusalKind::UnknownSymbol)
-            }
+            Some(symbol) => (
+                RefusalScope::WholeBecauseOf { id, symbol, interval: None },
+                RefusalKind::UnknownSymbol,
+            ),
             None => (RefusalScope::Whole { id }, RefusalKind::Other),
         };
         Ok(Message::Refused(Refusal { scope, kind, code, message }))
@@ -316,7 +317,7 @@ fn read_kline<'text>(
     if !interval.is_aligned(open_time) {
         return Err(DecodeErrorKind::Misaligned);
     }
-    if open_time.0 > event_time.0 + interval.ms() + ENVELOPE_LAG_MS || symbol.is_empty() {
+    if open_time.0 > event_time.0 + AHEAD_MS_MAX + ENVELOPE_LAG_MS || symbol.is_empty() {
         return Err(DecodeErrorKind::BadField);
     }
     let volume = if row.is_spot() { decimal(v)? } else { contracts(v)? };

@@ -136,11 +136,15 @@ pub enum RefusalScope<'text> {
         id: Option<i64>,
         /// The symbol at fault, as the exchange spells it.
         symbol: &'text str,
+        /// The length of its candles, if the exchange names it.
+        interval: Option<Interval>,
     },
     /// One stream of it; the others are served.
     One {
         /// The symbol at fault, as the exchange spells it.
         symbol: &'text str,
+        /// The length of its candles, if the exchange names it.
+        interval: Option<Interval>,
     },
 }
 

@@ -232,7 +232,10 @@ impl<'tape, 'text> Outer<'tape, 'text> {
         let message = text(self.msg)?;
         let whole = RefusalScope::Whole { id: None };
         let (scope, kind) = match (code, named_symbol(message)) {
-            (60018, Some(symbol)) => (RefusalScope::One { symbol }, RefusalKind::UnknownSymbol),
+            (60018, Some(symbol)) => {
+                let interval = named_interval(message);
+                (RefusalScope::One { symbol, interval }, RefusalKind::UnknownSymbol)
+            }
             (60014, _) => (whole, RefusalKind::TooFast),
             _ => (whole, RefusalKind::Other),
         };
@@ -246,6 +249,12 @@ fn named_symbol(message: &str) -> Option<&str> {
     let is_part = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
     let symbol = rest.split(|c| !is_part(c)).next()?;
     (!symbol.is_empty()).then_some(symbol)
+}
+
+/// The interval in the same words.
+fn named_interval(message: &str) -> Option<Interval> {
+    let (_, rest) = message.split_once("channel:")?;
+    channel_interval(rest.split([',', ' ']).next()?)
 }
 
 /// `[ts,open,high,low,close,vol,volCcy,volCcyQuote,confirm]`, all strings. Rows of before 2023 end

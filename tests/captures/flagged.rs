@@ -155,7 +155,7 @@ fn expected_okx(market: Market, root: &Value) -> Said {
                 let at = words.find("instId:").unwrap() + 7;
                 let symbol = words[at..].split_whitespace().next().unwrap();
                 format!(
-                    "Refused(Refusal {{ scope: One {{ symbol: {symbol:?} }}, \
+                    "Refused(Refusal {{ scope: One {{ symbol: {symbol:?}, interval: Some(M1) }}, \
                      kind: UnknownSymbol, code: Some(60018), message: {words:?} }})"
                 )
             }

@@ -52,7 +52,8 @@ fn gateio(market: Market, root: &Value) -> Said {
         }
         let (scope, kind) = match words.strip_prefix("unknown contract ") {
             Some(symbol) => {
-                (format!("WholeBecauseOf {{ id: {id:?}, symbol: {symbol:?} }}"), "UnknownSymbol")
+                let named = format!("symbol: {symbol:?}, interval: None");
+                (format!("WholeBecauseOf {{ id: {id:?}, {named} }}"), "UnknownSymbol")
             }
             None => (format!("Whole {{ id: {id:?} }}"), "Other"),
         };

@@ -6,6 +6,7 @@ mod closing;
 mod derived;
 mod door;
 mod hostile;
+mod intervals;
 mod marks;
 mod past;
 mod requests;

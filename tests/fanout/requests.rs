@@ -32,7 +32,7 @@ fn subscribed_names_what_was_accepted() {
     let expected = serde_json::json!({
         "type": "subscribed", "exchange": "binance", "contract_type": "usdm",
         "symbols": ["BTCUSDT", "X"], "limit": 0, "interval": "1m", "closed_only": false,
-        "source": "exchange", "id": 9
+        "id": 9
     });
     assert_eq!(world.texts(id), [expected]);
 }

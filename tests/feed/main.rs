@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod decode;
+mod intervals;
 mod pair;
 mod repair;
 mod series;

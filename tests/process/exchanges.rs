@@ -11,7 +11,7 @@ use super::client::Text;
 use super::harness::{Server, ask_exchange, http, wait_until};
 
 /// A synthetic symbol of the simulator, in the market's spelling.
-fn synthetic(market: Market, number: usize) -> String {
+pub(crate) fn synthetic(market: Market, number: usize) -> String {
     match (market.venue(), market.contract_type().name()) {
         (Venue::Binance, "coinm") => format!("SIM{number:04}USD_PERP"),
         (Venue::Okx, "spot") => format!("SIM{number:04}-USDT"),
@@ -34,12 +34,14 @@ fn request(market: Market, symbols: &[String], closed_only: bool) -> String {
     .to_string()
 }
 
-fn assert_truth(simulator: &Simulator, market: Market, symbol: &str, candles: &[Text]) {
+/// `candles`, of one series, are the truth without a hole, from the first to the last.
+pub(crate) fn assert_truth(simulator: &Simulator, market: Market, symbol: &str, candles: &[Text]) {
     let at = |index: usize| candles[index].json["open_time"].as_i64().unwrap();
     let (venue, kind) = (market.venue().name(), market.contract_type().name());
     let symbol = symbol.replace('/', "%2F").replace('@', "%40");
     let target = format!(
-        "/truth?exchange={venue}&contract_type={kind}&symbol={symbol}&from={}&to={}",
+        "/truth?exchange={venue}&contract_type={kind}&symbol={symbol}&interval={}&from={}&to={}",
+        candles[0].json["interval"].as_str().unwrap(),
         at(0),
         at(candles.len() - 1)
     );

@@ -9,6 +9,7 @@ mod exchanges;
 mod handshake;
 mod harness;
 mod hostile;
+mod intervals;
 mod outage;
 mod replay;
 mod requests;

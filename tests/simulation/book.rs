@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use connector_wss::market::Interval;
 use serde_json::Value;
 
 pub(crate) const MINUTE: i64 = 60_000;
@@ -17,6 +18,8 @@ pub(crate) enum Window {
 /// One client's view of one series, from its first closed window.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Book {
+    /// The length of the windows.
+    interval: Interval,
     /// The window that is to come next, once that is known.
     pub(crate) next: Option<i64>,
     /// The latest window from which the series must begin, by the first running candle.
@@ -38,12 +41,17 @@ pub(crate) struct Book {
 }
 
 impl Book {
+    /// An empty one of windows of this length.
+    pub(crate) fn of(interval: Interval) -> Self {
+        Self { interval, ..Self::default() }
+    }
+
     /// Goes on from `since`, where the client resumes: everything after it comes again.
     pub(crate) fn resume(&mut self, since: i64) {
         self.windows.retain(|&open_time, _| open_time <= since);
         self.missing.retain(|&open_time| open_time <= since);
         self.unavailable.retain(|&open_time| open_time <= since);
-        self.next = Some(since + MINUTE);
+        self.next = Some(since + self.interval.ms());
         self.first_open = None;
         self.log.push_back(format!("resumed from {since}"));
     }
@@ -53,7 +61,8 @@ impl Book {
         let next = self.next?;
         let first_missing = self.missing.first().copied().unwrap_or(next);
         let first = self.windows.first_key_value().map_or(next, |(&first, _)| first);
-        Some(first_missing.min((next - RESTATABLE).max(first)) - MINUTE)
+        let step = self.interval.ms();
+        Some(first_missing.min((next - RESTATABLE * step).max(first)) - step)
     }
 
     /// Takes a message about the series. `Err`: a rule is broken.
@@ -96,7 +105,9 @@ impl Book {
     fn closed(&mut self, json: &Value, text: &str) -> Result<(), String> {
         let open_time = json["open_time"].as_i64().unwrap();
         let revision = json["revision"].as_u64().unwrap();
-        if json["seq"].as_i64() != Some(open_time / MINUTE) || json["final_by"].is_null() {
+        if json["seq"].as_i64() != Some(open_time / self.interval.ms())
+            || json["final_by"].is_null()
+        {
             return Err(format!("a closed candle without its identity: {text}"));
         }
         if revision == 0 {
@@ -118,7 +129,7 @@ impl Book {
         if self.next != Some(open_time) {
             return Err(format!("window {open_time} came, and {:?} was next", self.next));
         }
-        self.next = Some(open_time + MINUTE);
+        self.next = Some(open_time + self.interval.ms());
         self.windows.insert(open_time, window);
         Ok(())
     }
@@ -166,13 +177,14 @@ impl Book {
             return Err(format!("a gap from {from}, and {:?} was next", self.next));
         }
         self.gaps += 1;
+        let step = self.interval.ms();
         if json["reason"] == "unavailable" {
-            self.unavailable.extend((from..=to).step_by(MINUTE.unsigned_abs() as usize));
-            self.next = Some(to + MINUTE);
+            self.unavailable.extend((from..=to).step_by(step.unsigned_abs() as usize));
+            self.next = Some(to + step);
             return Ok(());
         }
-        self.missing.extend((from..=to).step_by(MINUTE.unsigned_abs() as usize));
-        self.next = Some(to + MINUTE);
+        self.missing.extend((from..=to).step_by(step.unsigned_abs() as usize));
+        self.next = Some(to + step);
         Ok(())
     }
 
@@ -181,7 +193,7 @@ impl Book {
         match self.next {
             Some(next) if next <= to => Err(format!("history to {to} ended before {next}")),
             _ => {
-                self.next.get_or_insert(to + MINUTE);
+                self.next.get_or_insert(to + self.interval.ms());
                 Ok(())
             }
         }
@@ -191,7 +203,7 @@ impl Book {
 const LOGGED: usize = 8;
 
 /// So many windows may still be restated while the client is away.
-const RESTATABLE: i64 = 16 * MINUTE;
+const RESTATABLE: i64 = 16;
 
 /// The digits of the number `name` in a message, as they are written.
 pub(crate) fn digits<'a>(text: &'a str, name: &str) -> Option<&'a str> {

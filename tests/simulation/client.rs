@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use connector_wss::clock::MonoNs;
 use connector_wss::fanout::ClientId;
-use connector_wss::market::Market;
+use connector_wss::market::{Interval, Market};
 use connector_wss::wire::{Connection, Endpoint, Event, tls};
 use rustls::ClientConfig;
 use serde_json::Value;
@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::book::Book;
 
 /// A series as clients name it.
-pub(crate) type Series = (usize, String);
+pub(crate) type Series = (usize, String, Interval);
 
 pub(crate) struct Client {
     pub(crate) id: Option<ClientId>,
@@ -105,7 +105,8 @@ impl Client {
         let market = Market::all().nth(series.0).unwrap();
         let mut request = serde_json::json!({
             "exchange": market.venue().name(), "contract_type": market.contract_type().name(),
-            "symbols": [series.1], "closed_only": closed_only,
+            "symbols": [series.1], "closed_only": closed_only, "interval": series.2.name(),
+            "source": "exchange",
         });
         let known = self.books.get(series).and_then(Book::resume_from);
         match known {
@@ -115,7 +116,7 @@ impl Client {
                 self.resumes += 1;
             }
             None => {
-                self.books.insert(series.clone(), Book::default());
+                self.books.insert(series.clone(), Book::of(series.2));
                 if history > 0 {
                     request["history"] = history.into();
                 }
@@ -139,6 +140,7 @@ impl Client {
         self.say(&serde_json::json!({
             "op": "unsubscribe", "exchange": market.venue().name(),
             "contract_type": market.contract_type().name(), "symbols": [series.1],
+            "interval": series.2.name(),
         }));
     }
 
@@ -187,7 +189,9 @@ impl Client {
             (market.venue().name(), market.contract_type().name()) == (&*exchange, &*contract_type)
         });
         let market = market.ok_or_else(|| format!("of no market: {text}"))?;
-        let series = (market.index(), name("symbol"));
+        let interval = Interval::from_name(&name("interval"))
+            .ok_or_else(|| format!("of no interval: {text}"))?;
+        let series = (market.index(), name("symbol"), interval);
         if self.awaited.contains_key(&series) {
             return Ok(());
         }
@@ -215,7 +219,8 @@ impl Client {
         for one in series {
             let is_named =
                 json["symbols"].as_array().unwrap().iter().any(|name| name == one.1.as_str());
-            if market.is_some_and(|market| market.index() == one.0) && is_named {
+            let is_of_length = json["interval"] == one.2.name();
+            if market.is_some_and(|market| market.index() == one.0) && is_named && is_of_length {
                 let book = self.books.remove(&one).unwrap();
                 self.ended.push((one.clone(), book, unix_ms));
                 self.lost.push(one);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use connector_wss::market::Market;
+use connector_wss::market::{Interval, Market};
 
 use super::book::{Book, MINUTE, Window, is_true};
 use super::client::{Client, Series};
@@ -85,7 +85,16 @@ fn live(world: &mut World, report: &mut Report) -> Result<(), String> {
                 let at = world.dice.below(symbols.len());
                 symbols.remove(at);
             }
-            symbols.into_iter().map(move |symbol| (market.index(), symbol)).collect::<Vec<_>>()
+            let mut series = Vec::new();
+            for symbol in symbols {
+                // Now and then in another interval too, as the exchange has it.
+                let longer = *world.dice.pick(&[Interval::M3, Interval::M5]);
+                if market.has_own(longer) && world.dice.one_in(3) {
+                    series.push((market.index(), symbol.clone(), longer));
+                }
+                series.push((market.index(), symbol, Interval::M1));
+            }
+            series
         })
         .collect();
     let series: Vec<Series> = series.into_iter().collect();
@@ -261,7 +270,7 @@ pub(crate) fn judge(world: &mut World, report: &mut Report) -> Result<(), String
     if exceeded > 0 {
         return Err(format!("limits of exchanges were exceeded {exceeded} times"));
     }
-    let running = world.true_ms().div_euclid(MINUTE) * MINUTE;
+    let true_ms = world.true_ms();
     for at in 0..world.clients.len() {
         let client = &mut world.clients[at];
         report.count("resumes", client.resumes);
@@ -286,7 +295,9 @@ pub(crate) fn judge(world: &mut World, report: &mut Report) -> Result<(), String
                 return Err(format!("{name}: {:?} was never repaired", book.missing));
             }
             // The newest windows may still be on their way to be proved.
-            let late = running - 2 * MINUTE;
+            let step = series.2.ms();
+            let running = true_ms.div_euclid(step) * step;
+            let late = running - 2 * step;
             if book.next.is_none_or(|next| next < late) {
                 return Err(format!("{name}: told up to {:?}, and it is {running}", book.next));
             }
@@ -333,7 +344,7 @@ fn judge_values(
         return Ok(());
     };
     let market = Market::all().nth(series.0).unwrap();
-    let rows = world.venues.truth(market, &series.1, first, last, world.now.mono);
+    let rows = world.venues.truth(market, &series.1, series.2, (first, last), world.now.mono);
     for row in rows {
         let open_time = row["open_time"].as_i64().unwrap();
         let Some(window) = book.windows.get(&open_time) else { continue };
@@ -350,7 +361,7 @@ fn judge_values(
             return Err(format!("client {at}, {series:?}, {open_time} was wrongly closed: {why}"));
         }
         if let Err(why) = verdict
-            && open_time + MINUTE < settled
+            && open_time + series.2.ms() < settled
         {
             let id = world.clients[at].id;
             return Err(format!(
@@ -368,11 +379,11 @@ fn judge_values(
 /// Whether the first word about a window may have been another than the last: the exchange said so
 /// itself, or kept the end of the window from us.
 fn may_err(world: &World, series: &Series, open_time: i64, text: &str) -> bool {
-    let minute = open_time / MINUTE;
+    let (first, last) = (open_time / MINUTE, (open_time + series.2.ms()) / MINUTE - 1);
     let is_spoilt = world
         .spoilt
         .iter()
-        .any(|&(index, at)| index == series.0 && (at - 1..=at + 2).contains(&minute));
+        .any(|&(index, at)| index == series.0 && at - 1 <= last && first <= at + 2);
     !text.contains("\"final_by\":\"rest\"") && is_spoilt
 }
 
@@ -380,8 +391,9 @@ fn is_zero(digits: &str) -> bool {
     digits.bytes().all(|digit| matches!(digit, b'0' | b'.'))
 }
 
-/// After the faults everything is repaired and compared within this time.
-const PEACE: Duration = Duration::from_secs(8 * 60);
+/// After the faults everything is repaired and compared within this time: two of the longest windows,
+/// and some more.
+const PEACE: Duration = Duration::from_secs(12 * 60);
 
 /// Source: Bybit's ban "lifts after 10 minutes" without a request.
 const BAN: Duration = Duration::from_secs(10 * 60);

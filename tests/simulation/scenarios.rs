@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use connector_wss::clock::{MonoNs, Now};
-use connector_wss::market::Market;
+use connector_wss::market::{Interval, Market};
 use connector_wss::sim::faults::Fault;
 
 use super::client::{Client, Series};
@@ -35,7 +35,7 @@ fn pass(world: &mut World, seconds: u64) {
 fn some_of_each(world: &World, count: usize) -> Vec<Series> {
     let of = |market: Market| {
         let symbols = world.venues.symbols(market).into_iter().take(count);
-        symbols.map(move |symbol| (market.index(), symbol))
+        symbols.map(move |symbol| (market.index(), symbol, Interval::M1))
     };
     Market::all().flat_map(of).collect()
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use connector_wss::clock::{MonoNs, Now};
 use connector_wss::feed::{SessionId, Spent, SpentOn};
-use connector_wss::market::{Listed, Market, SymbolList, Venue};
+use connector_wss::market::{Interval, Listed, Market, SymbolList, Venue};
 use connector_wss::messages::{RestRequest, RestResponse};
 use connector_wss::sim::exchange::{Address, ConnectionId, Exchange, Output, Settings};
 use connector_wss::sim::http::Request;
@@ -334,12 +334,13 @@ impl Venues {
         &mut self,
         market: Market,
         symbol: &str,
-        from: i64,
-        to: i64,
+        interval: Interval,
+        (from, to): (i64, i64),
         now: MonoNs,
     ) -> Vec<serde_json::Value> {
         let symbol: String = symbol.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let target = format!("/truth?symbol={symbol}&from={from}&to={to}");
+        let target =
+            format!("/truth?symbol={symbol}&interval={}&from={from}&to={to}", interval.name());
         let asked = Request { target, ..Request::default() };
         let answer = self.rest.respond(&mut self.exchanges, market.index(), &asked, now);
         assert_eq!(answer.status, 200, "{}", answer.body);

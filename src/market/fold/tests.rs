@@ -70,6 +70,22 @@ fn a_window_is_its_minutes_and_closes_with_the_last() {
 }
 
 #[test]
+fn a_window_begins_with_its_first_trade() {
+    let (mut fold, mut out) = (five(), Vec::new());
+    let flat = |at, price| {
+        let mut flat = minute(at, price, price, "0");
+        (flat.candle.high, flat.candle.low) = (flat.candle.open, flat.candle.open);
+        CandleUpdate { candle: Candle { trades: 0, quote_volume: None, ..flat.candle }, ..flat }
+    };
+    fold.closed(&flat(10, 50), &mut out);
+    fold.closed(&minute(11, 60, 61, "2"), &mut out);
+    (12..15).for_each(|at| fold.closed(&flat(at, 70), &mut out));
+    assert_eq!(said(&mut out).last().unwrap(), "10 closed: 60 62 59 61 2 2, lacks 0");
+    (15..20).for_each(|at| fold.closed(&flat(at, 61), &mut out));
+    assert_eq!(said(&mut out).last().unwrap(), "15 closed: 61 61 61 61 0 0, lacks 0");
+}
+
+#[test]
 fn the_running_minute_counts_but_is_no_close() {
     let (mut fold, mut out) = (five(), Vec::new());
     fold.closed(&minute(10, 100, 101, "1"), &mut out);

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::clock::MonoNs;
-use crate::market::{ContractType, Venue};
+use crate::market::{ContractType, Interval, Venue};
 use crate::sim::frames::{self, Frame, Op, Request, Topic};
+use crate::sim::stream::Track;
 
 use super::{ConnectionId, Exchange, Output, Subscription, lock};
 
@@ -39,8 +40,9 @@ impl Exchange {
 
     /// What `topic` is here: a traded symbol's candles, or nothing.
     fn wanted(&self, topic: &Topic) -> Option<Subscription> {
-        let index = self.symbol_index(topic.symbol.as_deref()?)?;
-        Some(Subscription { name: topic.name.clone(), index: Some(index) })
+        let (symbol, interval) = topic.candles.as_ref()?;
+        let track = Track { index: self.symbol_index(symbol)?, interval: *interval };
+        Some(Subscription { name: topic.name.clone(), track: Some(track) })
     }
 
     /// Index of `symbol`, if it is traded, or is one of a capture that is played.
@@ -55,8 +57,11 @@ impl Exchange {
 
     /// A subscription to what a capture holds: its messages come instead of the market's.
     fn played(&self, topic: &Topic) -> Option<Subscription> {
-        let symbol = topic.symbol.as_deref().filter(|symbol| self.is_played(symbol))?;
-        Some(Subscription { name: symbol.to_owned(), index: None })
+        let (symbol, _) = topic
+            .candles
+            .as_ref()
+            .filter(|(symbol, interval)| *interval == Interval::M1 && self.is_played(symbol))?;
+        Some(Subscription { name: symbol.clone(), track: None })
     }
 
     fn accept(&mut self, id: ConnectionId, op: Op, request_id: &str, topic: &str, now: MonoNs) {
@@ -99,7 +104,7 @@ impl Exchange {
             self.offend(now);
             Some("args length exceeds 21000".to_owned())
         } else if let Some(topic) = strange {
-            Some(match &topic.symbol {
+            Some(match &topic.candles {
                 Some(_) => format!("Invalid symbol :[{}]", topic.name),
                 None => format!("error:handler not found,topic:{}", topic.name),
             })
@@ -121,7 +126,7 @@ impl Exchange {
     /// One symbol a frame; a contract of another settlement is accepted, and silent.
     fn begin_gateio(&mut self, id: ConnectionId, request: &Request, now: MonoNs) {
         let Some(topic) = request.topics.first() else { return };
-        let symbol = topic.symbol.clone().unwrap_or_default();
+        let symbol = topic.candles.clone().map_or(String::new(), |(symbol, _)| symbol);
         let is_spot = self.profile.market.contract_type() == ContractType::Spot;
         let is_foreign = match self.profile.market.contract_type() {
             ContractType::Um => symbol.ends_with("_USD"),
@@ -135,12 +140,15 @@ impl Exchange {
             }
             None if is_foreign => {
                 self.accept(id, Op::Subscribe, &request.id, &topic.name, now);
-                self.add(id, vec![Subscription { name: topic.name.clone(), index: None }], now);
+                self.add(id, vec![Subscription { name: topic.name.clone(), track: None }], now);
             }
             None => {
                 let what = if is_spot { "currency pair:" } else { "contract" };
                 let prefix = if is_spot { "spot" } else { "futures" };
-                let words = format!("unknown {what} {symbol}");
+                let words = match topic.candles {
+                    Some(_) => format!("unknown {what} {symbol}"),
+                    None => "unknown interval".to_owned(),
+                };
                 let now_ms = self.time.unix_ms(now);
                 let text = frames::gateio_refused(
                     prefix,
@@ -162,12 +170,16 @@ impl Exchange {
             .connections
             .get(&id)
             .is_some_and(|open| open.subscriptions.iter().any(|one| one.name == topic.name));
-        let listed = topic.symbol.as_deref().and_then(|symbol| self.market.find(symbol));
+        let listed = topic
+            .candles
+            .as_ref()
+            .and_then(|(symbol, interval)| Some((self.market.find(symbol)?, *interval)));
         match self.played(topic).or_else(|| {
             // A delisted coin is accepted, and silent.
-            let index = listed?;
-            let index = self.market.listings()[index].trading.then_some(index);
-            Some(Subscription { name: topic.name.clone(), index })
+            let (index, interval) = listed?;
+            let is_trading = self.market.listings()[index].trading;
+            let track = is_trading.then_some(Track { index, interval });
+            Some(Subscription { name: topic.name.clone(), track })
         }) {
             Some(_) if has => {
                 let text = frames::hyperliquid_already(Op::Subscribe, &topic.name);

@@ -8,36 +8,40 @@ use tungstenite::Utf8Bytes;
 use crate::clock::MonoNs;
 use crate::market::{ContractType, Venue};
 use crate::sim::binance;
-use crate::sim::market::MINUTE_MS;
+use crate::sim::market::{MINUTE_MS, TrueCandle};
 use crate::sim::pushes::{self, Pushed};
-use crate::sim::stream::Stream;
+use crate::sim::stream::{Stream, Track};
+use crate::sim::windows;
 
 use super::{Connection, ConnectionId, Exchange, Output};
 
 impl Exchange {
-    /// When the closing push of `minute` is due, in the exchange's time.
-    pub(super) fn close_at_ms(&self, index: usize, minute: i64) -> i64 {
+    /// When the closing push of `window` is due, in the exchange's time: as late as that of its last
+    /// minute.
+    pub(super) fn close_at_ms(&self, Track { index, interval }: Track, window: i64) -> i64 {
         let (least, most) = self.settings.close_delay_ms;
-        let delay = least + self.market.chance(index, minute) % (most.saturating_sub(least) + 1);
-        (minute + 1) * MINUTE_MS - 1 + delay as i64
+        let end_ms = (window + 1) * interval.ms();
+        let chance = self.market.chance(index, end_ms / MINUTE_MS - 1);
+        end_ms - 1 + (least + chance % (most.saturating_sub(least) + 1)) as i64
     }
 
-    pub(super) fn advance_stream(&mut self, index: usize, stream: &mut Stream, now: MonoNs) {
+    pub(super) fn advance_stream(&mut self, stream: &mut Stream, now: MonoNs) {
         let now_ms = self.time.unix_ms(now);
-        let oldest = now_ms.div_euclid(MINUTE_MS) - CATCH_UP_MINUTES;
-        stream.minute = stream.minute.max(oldest);
-        self.push_delayed(index, stream, now, now_ms);
-        while now_ms >= self.close_at_ms(index, stream.minute) {
-            self.push_close(index, stream, now, now_ms);
-            stream.minute += 1;
+        let (track, window_ms) = (stream.track, stream.track.interval.ms());
+        let oldest = now_ms.div_euclid(window_ms) - CATCH_UP_WINDOWS;
+        stream.window = stream.window.max(oldest);
+        self.push_delayed(stream, now, now_ms);
+        while now_ms >= self.close_at_ms(track, stream.window) {
+            self.push_close(stream, now, now_ms);
+            stream.window += 1;
         }
-        let running = now_ms.div_euclid(MINUTE_MS) == stream.minute;
+        let running = now_ms.div_euclid(window_ms) == stream.window;
         let interval = self.settings.push_interval;
         let mut pushes = 0;
         while stream.next_push <= now && pushes < CATCH_UP_PUSHES {
             // Late, the same state is not said again for every push that was missed.
             if running && (pushes == 0 || self.settings.always_push) {
-                self.push_running(index, stream, now, now_ms);
+                self.push_running(stream, now, now_ms);
             }
             pushes += 1;
             stream.next_push = stream.next_push.after(interval);
@@ -47,22 +51,27 @@ impl Exchange {
         if stream.next_push <= now {
             stream.next_push = soonest;
         }
-        let close = self.time.mono(self.close_at_ms(index, stream.minute));
+        let close = self.time.mono(self.close_at_ms(track, stream.window));
         let delayed = stream.delayed.iter().map(|(at, ..)| *at);
         stream.next_due = delayed.fold(close.min(stream.next_push), MonoNs::min);
     }
 
     /// Closing pushes that a fault has put off.
-    fn push_delayed(&mut self, index: usize, stream: &mut Stream, now: MonoNs, now_ms: i64) {
+    fn push_delayed(&mut self, stream: &mut Stream, now: MonoNs, now_ms: i64) {
         while let Some(at) = stream.delayed.iter().position(|(at, ..)| *at <= now) {
             let (_, candle, flag) = stream.delayed.remove(at);
-            self.push(index, stream, &[Pushed { candle: &candle, flag }], now, now_ms);
+            self.push(stream, &[Pushed { candle: &candle, flag }], now, now_ms);
         }
     }
 
     /// The faults of a stream's close. True if it is not to be pushed now.
-    fn spoil_close(&mut self, index: usize, stream: &mut Stream, now: MonoNs, now_ms: i64) -> bool {
-        let truth = self.market.truth(index, stream.minute);
+    fn spoil_close(
+        &mut self,
+        stream: &mut Stream,
+        truth: TrueCandle,
+        now: MonoNs,
+        now_ms: i64,
+    ) -> bool {
         let flag = Some(true);
         if std::mem::take(&mut stream.lose_close) {
             self.counters.spoilt += 1;
@@ -75,49 +84,57 @@ impl Exchange {
             return true;
         }
         if is_told && stream.reorder_close {
-            let Some(first_ms) = self.first_push_ms(index, stream.minute + 1, now_ms) else {
+            let Some(first_ms) = self.first_push_ms(stream.track, stream.window + 1, now_ms) else {
                 return false;
             };
             stream.reorder_close = false;
             self.counters.spoilt += 1;
             if first_ms == now_ms {
-                let elapsed = now_ms - (stream.minute + 1) * MINUTE_MS;
-                let next = self.market.running(index, stream.minute + 1, elapsed);
+                let next = self.running(stream.track, stream.window + 1, now_ms);
                 let opened = Pushed { candle: &next, flag: Some(false) };
-                self.push(index, stream, &[opened], now, now_ms);
+                self.push(stream, &[opened], now, now_ms);
             }
             stream.delayed.push((self.time.mono(first_ms + REORDER_DELAY_MS), truth, flag));
             return true;
         }
-        let first = self.market.running(index, stream.minute, MINUTE_MS - 1);
-        if first.trades > 0 && first != truth && std::mem::take(&mut stream.restate_close) {
+        if !stream.restate_close {
+            return false;
+        }
+        let end_ms = (stream.window + 1) * stream.track.interval.ms();
+        let first = self.running(stream.track, stream.window, end_ms - 1);
+        if first.trades > 0 && first != truth {
+            stream.restate_close = false;
             self.counters.spoilt += 1;
-            self.push(index, stream, &[Pushed { candle: &first, flag }], now, now_ms);
+            self.push(stream, &[Pushed { candle: &first, flag }], now, now_ms);
             stream.delayed.push((self.time.mono(now_ms + RESTATE_DELAY_MS), truth, flag));
             return true;
         }
         false
     }
 
-    /// When a running candle of `minute` can be pushed for the first time: now, but Hyperliquid says
+    /// What the candle of `window` is at `at_ms`.
+    fn running(&self, track: Track, window: i64, at_ms: i64) -> TrueCandle {
+        let elapsed_ms = at_ms - window * track.interval.ms();
+        windows::running(&self.market, track.index, (track.interval, window), elapsed_ms)
+    }
+
+    /// When a running candle of `window` can be pushed for the first time: now, but Hyperliquid says
     /// nothing before the first trade. `None` if that is too far away to wait for.
-    fn first_push_ms(&self, index: usize, minute: i64, now_ms: i64) -> Option<i64> {
-        let start = minute * MINUTE_MS;
+    fn first_push_ms(&self, track: Track, window: i64, now_ms: i64) -> Option<i64> {
         let is_told = |ms: &i64| {
             let venue = self.profile.market.venue();
-            venue != Venue::Hyperliquid || self.market.running(index, minute, ms - start).trades > 0
+            venue != Venue::Hyperliquid || self.running(track, window, *ms).trades > 0
         };
         (now_ms..now_ms + REORDER_WAIT_MS).step_by(250).find(is_told)
     }
 
-    fn push_close(&mut self, index: usize, stream: &mut Stream, now: MonoNs, now_ms: i64) {
-        if self.spoil_close(index, stream, now, now_ms) {
+    fn push_close(&mut self, stream: &mut Stream, now: MonoNs, now_ms: i64) {
+        let (track, market) = (stream.track, self.profile.market);
+        let truth = windows::truth(&self.market, track.index, (track.interval, stream.window));
+        if self.spoil_close(stream, truth, now, now_ms) {
             return;
         }
-        let truth = self.market.truth(index, stream.minute);
-        let market = self.profile.market;
-        let next =
-            self.market.running(index, stream.minute + 1, now_ms - (stream.minute + 1) * MINUTE_MS);
+        let next = self.running(track, stream.window + 1, now_ms);
         let closed = Pushed { candle: &truth, flag: Some(true) };
         let opened = Pushed { candle: &next, flag: Some(false) };
         let is_alone = market.contract_type() == ContractType::Spot;
@@ -125,38 +142,39 @@ impl Exchange {
         self.counters.spoilt += times as u64 - 1;
         for _ in 0..times {
             match market.venue() {
-                Venue::Binance => self.push(index, stream, &[closed], now, now_ms),
+                Venue::Binance => self.push(stream, &[closed], now, now_ms),
                 Venue::Bybit if !is_alone => {
-                    self.push(index, stream, &[closed, opened], now, now_ms);
+                    self.push(stream, &[closed, opened], now, now_ms);
                 }
                 Venue::Okx | Venue::Bybit => {
-                    self.push(index, stream, &[closed], now, now_ms);
-                    self.push(index, stream, &[opened], now, now_ms);
+                    self.push(stream, &[closed], now, now_ms);
+                    self.push(stream, &[opened], now, now_ms);
                 }
                 Venue::Gateio => {
                     // `w` is documented as sometimes missing; then the next candle tells.
-                    let is_flagged = !self.market.chance(index, stream.minute).is_multiple_of(3);
+                    let is_flagged =
+                        !self.market.chance(track.index, stream.window).is_multiple_of(3);
                     let closed = Pushed { flag: is_flagged.then_some(true), ..closed };
                     match is_alone {
                         true => {
-                            self.push(index, stream, &[closed], now, now_ms);
-                            self.push(index, stream, &[opened], now, now_ms);
+                            self.push(stream, &[closed], now, now_ms);
+                            self.push(stream, &[opened], now, now_ms);
                         }
-                        false => self.push(index, stream, &[closed, opened], now, now_ms),
+                        false => self.push(stream, &[closed, opened], now, now_ms),
                     }
                 }
                 // Nothing closes a candle; its last trade may still be told.
                 Venue::Hyperliquid => {
                     if truth.trades > 0 && stream.pushed != Some(truth) {
-                        self.push(index, stream, &[closed], now, now_ms);
+                        self.push(stream, &[closed], now, now_ms);
                     }
                 }
             }
         }
     }
 
-    fn push_running(&mut self, index: usize, stream: &mut Stream, now: MonoNs, now_ms: i64) {
-        let changed = stream.refresh(&self.market, index, now_ms);
+    fn push_running(&mut self, stream: &mut Stream, now: MonoNs, now_ms: i64) {
+        let changed = stream.refresh(&self.market, now_ms);
         let quiet = self.profile.only_changes && !self.settings.always_push;
         let on_trades = self.profile.market.venue() == Venue::Hyperliquid;
         if on_trades && stream.candle.trades == 0 {
@@ -166,20 +184,13 @@ impl Exchange {
         if is_new || !quiet || stream.owes_first(now) {
             let candle = stream.candle;
             let flag = Some(false);
-            self.push(index, stream, &[Pushed { candle: &candle, flag }], now, now_ms);
+            self.push(stream, &[Pushed { candle: &candle, flag }], now, now_ms);
         }
     }
 
     /// Sends `candles` to everyone who listens, encoded once for each of the two forms.
-    fn push(
-        &mut self,
-        index: usize,
-        stream: &mut Stream,
-        candles: &[Pushed<'_>],
-        now: MonoNs,
-        now_ms: i64,
-    ) {
-        let listing = &self.market.listings()[index];
+    fn push(&mut self, stream: &mut Stream, candles: &[Pushed<'_>], now: MonoNs, now_ms: i64) {
+        let listing = &self.market.listings()[stream.track.index];
         let market = self.profile.market;
         let Some(last) = candles.last() else { return };
         let now_ms = now_ms + self.skew_ms;
@@ -191,7 +202,7 @@ impl Exchange {
             _ => pushes::write_push(market, &mut self.text, listing, candles, now_ms),
         }
         stream.pushed = Some(*last.candle);
-        let name = binance::stream_name(listing);
+        let name = binance::stream_name(listing, stream.track.interval);
         let mut forms: [Option<Utf8Bytes>; 2] = [None, None];
         let times = 1 + usize::from(std::mem::take(&mut stream.duplicate_next));
         self.counters.spoilt += times as u64 - 1;
@@ -254,10 +265,10 @@ impl Exchange {
 const CLOSE_DELAY_MS: i64 = 4_000;
 const REORDER_DELAY_MS: i64 = 700;
 const RESTATE_DELAY_MS: i64 = 3_000;
-/// So long a close waits for the next minute's first trade, to come after it.
+/// So long a close waits for the next window's first trade, to come after it.
 const REORDER_WAIT_MS: i64 = 5_000;
-/// Minutes closed late after a stall; older ones are skipped.
-const CATCH_UP_MINUTES: i64 = 10;
+/// Windows closed late after a stall; older ones are skipped.
+const CATCH_UP_WINDOWS: i64 = 10;
 /// Pushes of one stream sent at once when the pace is faster than the duty cycle.
 const CATCH_UP_PUSHES: usize = 64;
 /// Captured messages sent to one connection in one turn.

@@ -7,8 +7,10 @@ use simd_json::prelude::*;
 use crate::clock::MonoNs;
 use crate::market::{ContractType, Market, Venue};
 use crate::sim::exchange::Exchange;
-use crate::sim::market::{Listing, MINUTE_MS, TrueCandle};
+use crate::sim::market::{Listing, TrueCandle};
 use crate::sim::pushes::{self, Amounts};
+use crate::sim::stream::Track;
+use crate::sim::windows;
 
 use super::{Query, Response, Rest, TooMany, plain};
 
@@ -84,23 +86,24 @@ fn played(exchange: &Exchange) -> Vec<String> {
     symbols
 }
 
-/// Candles of `symbol` that open in `from..=to` (minutes), at most `count_max`, the oldest first.
+/// Candles of `track` that open in `from..=to` (numbers of windows), the oldest first.
 fn candles(
     exchange: &Exchange,
-    symbol: usize,
+    Track { index, interval }: Track,
     (from, to): (i64, i64),
     now_ms: i64,
 ) -> Vec<TrueCandle> {
-    let last = to.min(now_ms.div_euclid(MINUTE_MS));
-    let minutes = from.max(0)..=last;
-    minutes
-        .map(|minute| exchange.market.running(symbol, minute, now_ms - minute * MINUTE_MS))
-        .collect()
+    let last = to.min(now_ms.div_euclid(interval.ms()));
+    let candle = |window: i64| {
+        let elapsed_ms = now_ms - window * interval.ms();
+        windows::running(&exchange.market, index, (interval, window), elapsed_ms)
+    };
+    (from.max(0)..=last).map(candle).collect()
 }
 
-/// The newest `limit` minutes up to `to`.
-fn newest(to: i64, limit: i64, now_ms: i64) -> (i64, i64) {
-    let last = to.min(now_ms.div_euclid(MINUTE_MS));
+/// The newest `limit` windows up to `to`.
+fn newest(to: i64, limit: i64, now_ms: i64, window_ms: i64) -> (i64, i64) {
+    let last = to.min(now_ms.div_euclid(window_ms));
     (last - limit + 1, last)
 }
 
@@ -139,14 +142,20 @@ fn okx(exchanges: &[Exchange], (path, query, _): Asked<'_>, now_ms: i64) -> Resp
             let Some((exchange, index)) = found else {
                 return error("51001", "Instrument ID does not exist");
             };
+            let bar = query.get("bar").map_or("1m", |bar| bar.as_str());
+            let Some(interval) = windows::read(Venue::Okx, bar) else {
+                return error("51000", "Parameter bar error");
+            };
+            let window_ms = interval.ms();
             // Cursors exclude, and `after` means older.
             let limit = number(query, "limit").unwrap_or(100).clamp(1, 300);
             let older =
-                number(query, "after").map_or(i64::MAX, |end| (end - 1).div_euclid(MINUTE_MS));
-            let newer = number(query, "before").map(|start| start.div_euclid(MINUTE_MS) + 1);
-            let (from, to) = newest(older, limit, now_ms);
+                number(query, "after").map_or(i64::MAX, |end| (end - 1).div_euclid(window_ms));
+            let newer = number(query, "before").map(|start| start.div_euclid(window_ms) + 1);
+            let (from, to) = newest(older, limit, now_ms, window_ms);
             let from = newer.map_or(from, |newer| from.max(newer));
-            let mut rows: Vec<String> = candles(exchange, index, (from, to), now_ms)
+            let track = Track { index, interval };
+            let mut rows: Vec<String> = candles(exchange, track, (from, to), now_ms)
                 .iter()
                 .map(|candle| {
                     let mut row = String::new();
@@ -229,13 +238,19 @@ fn bybit(exchanges: &[Exchange], (path, query, _): Asked<'_>, now_ms: i64) -> Re
                 let Some(index) = exchange.market.find(symbol) else {
                     return answer(10001, "Not supported symbols", "{}");
                 };
+                let code = query.get("interval").map_or("", |code| code.as_str());
+                let Some(interval) = windows::read(Venue::Bybit, code) else {
+                    return answer(10001, "Invalid period!", "{}");
+                };
+                let window_ms = interval.ms();
                 let limit = number(query, "limit").unwrap_or(200).clamp(1, 1000);
-                let end = number(query, "end").map_or(i64::MAX, |end| end.div_euclid(MINUTE_MS));
-                let (from, to) = newest(end, limit, now_ms);
+                let end = number(query, "end").map_or(i64::MAX, |end| end.div_euclid(window_ms));
+                let (from, to) = newest(end, limit, now_ms, window_ms);
                 let start = number(query, "start")
-                    .map(|start| (start + MINUTE_MS - 1).div_euclid(MINUTE_MS));
+                    .map(|start| (start + window_ms - 1).div_euclid(window_ms));
                 let from = start.map_or(from, |start| from.max(start));
-                let mut rows: Vec<String> = candles(exchange, index, (from, to), now_ms)
+                let track = Track { index, interval };
+                let mut rows: Vec<String> = candles(exchange, track, (from, to), now_ms)
                     .iter()
                     .map(|candle| bybit_row(market, &exchange.market.listings()[index], candle))
                     .collect();
@@ -358,18 +373,24 @@ fn gateio(exchanges: &[Exchange], (path, query, _): Asked<'_>, now_ms: i64) -> R
             if limit.is_some() && from.is_some() && to.is_some() {
                 return error("INVALID_PARAM_VALUE", "limit conflicts with from and to");
             }
+            let usual = if is_spot { "30m" } else { "5m" };
+            let name = query.get("interval").map_or(usual, |name| name.as_str());
+            let Some(interval) = windows::read(Venue::Gateio, name) else {
+                return error("INVALID_PARAM_VALUE", "invalid interval");
+            };
+            let window_ms = interval.ms();
             let rows_max = i64::try_from(exchange.profile.klines_limit_max).unwrap_or(1000);
             let limit = limit.unwrap_or(100).clamp(1, rows_max);
-            let last = to.map_or(i64::MAX, |to| (to * 1000).div_euclid(MINUTE_MS));
-            let (first, last) = newest(last, limit, now_ms);
+            let last = to.map_or(i64::MAX, |to| (to * 1000).div_euclid(window_ms));
+            let (first, last) = newest(last, limit, now_ms, window_ms);
             let first =
-                from.map_or(first, |from| (from * 1000 + MINUTE_MS - 1).div_euclid(MINUTE_MS));
-            if now_ms.div_euclid(MINUTE_MS) - first > 10_000 {
+                from.map_or(first, |from| (from * 1000 + window_ms - 1).div_euclid(window_ms));
+            if now_ms.div_euclid(window_ms) - first > 10_000 {
                 let words = "Candlestick too long ago. Maximum 10000 points ago are allowed";
                 return error("INVALID_PARAM_VALUE", words);
             }
             let listing = &exchange.market.listings()[index];
-            let rows = candles(exchange, index, (first, last), now_ms);
+            let rows = candles(exchange, Track { index, interval }, (first, last), now_ms);
             let row = |candle: &TrueCandle| gateio_row(market, listing, candle, now_ms);
             plain(200, format!("[{}]", join(rows.iter().map(row).collect())))
         }
@@ -467,11 +488,13 @@ fn snapshot(exchanges: [&Exchange; 3], body: &OwnedValue, now_ms: i64) -> Option
     let end = wanted.get("endTime").and_then(|end| end.as_i64()).unwrap_or(i64::MAX);
     let found = exchanges.into_iter().find_map(|one| Some((one, one.market.find(coin)?)));
     let Some((exchange, index)) = found else { return Some(String::new()) };
-    let last = end.min(now_ms).div_euclid(MINUTE_MS);
-    let first = start.div_euclid(MINUTE_MS).max(last - 4999);
+    let interval = windows::read(Venue::Hyperliquid, wanted.get("interval")?.as_str()?)?;
+    let last = end.min(now_ms).div_euclid(interval.ms());
+    let first = start.div_euclid(interval.ms()).max(last - 4999);
     let listing = &exchange.market.listings()[index];
-    let rows = candles(exchange, index, (first, last), now_ms).into_iter().filter(|candle| {
-        // The row of a minute without trades comes late.
+    let rows = candles(exchange, Track { index, interval }, (first, last), now_ms);
+    let rows = rows.into_iter().filter(|candle| {
+        // The row of a window without trades comes late.
         candle.trades > 0 || now_ms > candle.close_time_ms() + DEAD_ROW_DELAY_MS
     });
     let rows = rows.map(|candle| {

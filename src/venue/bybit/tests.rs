@@ -41,10 +41,13 @@ fn subscribe_messages_carry_our_id() {
 
 #[test]
 fn refusals_say_whose_fault_it_is() {
-    let because = r#"WholeBecauseOf { id: Some(7), symbol: "A.B" }, kind: UnknownSymbol"#;
+    let because = |interval| {
+        let symbol = r#"symbol: "A.B""#;
+        format!("WholeBecauseOf {{ id: Some(7), {symbol}, interval: Some({interval}) }}, kind: Unk")
+    };
     for (words, expected) in [
-        ("error:handler not found,topic:kline.1.A.B", because),
-        ("Invalid symbol :[kline.1.A.B]", because),
+        ("error:handler not found,topic:kline.1.A.B", &*because("M1")),
+        ("Invalid symbol :[kline.D.A.B]", &*because("D1")),
         ("Invalid topic: x.A", "Whole { id: Some(7) }, kind: UnknownSymbol"),
         ("args size >10", "Whole { id: Some(7) }, kind: Other"),
         ("error:already subscribed,topic:kline.1.A", "Accepted { id: Some(7) }"),

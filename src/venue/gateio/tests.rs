@@ -67,7 +67,8 @@ fn answers_are_understood() {
     let refused = r#"{"time":1,"id":4,"channel":"spot.candlesticks","event":"subscribe","payload":["1m","NOPE_USDT"],"error":{"code":2,"message":"unknown currency pair: NOPE_USDT"},"result":{"status":"fail"}}"#;
     decoded(ContractType::Spot, refused, |message, _| {
         let Ok(Message::Refused(refusal)) = message else { panic!("{message:?}") };
-        let scope = RefusalScope::WholeBecauseOf { id: Some(4), symbol: "NOPE_USDT" };
+        let scope =
+            RefusalScope::WholeBecauseOf { id: Some(4), symbol: "NOPE_USDT", interval: None };
         assert_eq!((refusal.scope, refusal.code), (scope, Some(2)));
         assert_eq!(refusal.kind, RefusalKind::UnknownSymbol);
     });

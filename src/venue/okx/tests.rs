@@ -57,7 +57,12 @@ fn refusals_say_whose_fault_it_is() {
         (
             "60018",
             "channel:candle1m,instId:A-B doesn't exist.",
-            r#"One { symbol: "A-B" }, kind: UnknownSymbol"#,
+            r#"One { symbol: "A-B", interval: Some(M1) }, kind: UnknownSymbol"#,
+        ),
+        (
+            "60018",
+            "wrong URL or channel:candle6Hutc,instId:A-B doesn't exist.",
+            r#"One { symbol: "A-B", interval: Some(H6) }, kind: UnknownSymbol"#,
         ),
         ("60018", "Wrong URL", "Whole { id: None }, kind: Other"),
         ("60014", "Requests too frequent", "Whole { id: None }, kind: TooFast"),
