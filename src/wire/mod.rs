@@ -5,9 +5,10 @@ pub mod endpoint;
 mod handshake;
 pub mod http;
 pub mod json;
+mod lookahead;
 mod pipe;
 pub mod tls;
 pub mod websocket;
 
 pub use endpoint::{Endpoint, EndpointError};
-pub use websocket::{Connection, Event, WireError, write_text_frame};
+pub use websocket::{Connection, Event, MessageKind, WireError, write_frame, write_text_frame};
