@@ -9,7 +9,7 @@ use crate::limits::{
     REFUSALS_MAX,
 };
 use crate::messages::Severity;
-use crate::wire::{Event, WireError};
+use crate::wire::{Event, MessageKind, WireError};
 
 use super::client::{Client, Due, Goodbye, Phase};
 use super::protocol::{Refusal, write_notice};
@@ -23,6 +23,9 @@ impl Fanout {
         let admitted = usize::try_from(self.metrics.clients.value()).unwrap_or(0);
         let is_full = admitted >= self.config.clients_max.min(CLIENTS_MAX);
         let id = self.clients.insert(|id| Client::new(id, peer, now));
+        if let (Some(bytes_max), Some(client)) = (self.echo_bytes_max, self.clients.find(id)) {
+            client.connection.accept_messages_up_to(bytes_max);
+        }
         if is_full || self.is_draining {
             self.refuse_accepted(id, now);
         } else {
@@ -94,6 +97,10 @@ impl Fanout {
                 }
             }
             Event::Text(_) | Event::Binary(_) if self.is_draining => {}
+            Event::Text(text) if self.is_echo() => {
+                self.echo(id, MessageKind::Text, text.as_bytes())
+            }
+            Event::Binary(bytes) if self.is_echo() => self.echo(id, MessageKind::Binary, &bytes),
             Event::Text(text) => self.serve(id, text.as_str(), now),
             Event::Binary(_) => {
                 let message = "binary messages are not understood; send JSON as a text message";

@@ -7,6 +7,7 @@
 
 mod client;
 mod clients;
+mod echo;
 mod encode;
 mod history;
 mod hub;
@@ -130,6 +131,8 @@ pub struct Fanout {
     payload: Vec<u8>,
     frame: Vec<u8>,
     is_draining: bool,
+    /// Clients get their messages back, up to so many bytes each.
+    echo_bytes_max: Option<usize>,
 }
 
 impl Fanout {
@@ -154,6 +157,7 @@ impl Fanout {
             payload: Vec::new(),
             frame: Vec::new(),
             is_draining: false,
+            echo_bytes_max: None,
         };
         for instrument in std::mem::take(&mut fanout.config.preload) {
             match fanout.hub.intern(&instrument) {
