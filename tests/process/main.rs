@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod client;
+mod conformance;
 mod exchanges;
 mod harness;
 mod hostile;
 mod outage;
+mod raw;
 mod replay;
 mod requests;
 mod shutdown;
