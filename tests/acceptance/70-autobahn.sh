@@ -72,6 +72,11 @@ else
     -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 \
     -addext basicConstraints=critical,CA:FALSE 2>/dev/null
   judge_echo server ws
+  if "$server" --help | grep -q CONNECTOR_WSS_TLS_CERT_FILE; then
+    judge_echo server-tls wss "CONNECTOR_WSS_TLS_CERT_FILE=$dir/cert.pem" "CONNECTOR_WSS_TLS_KEY_FILE=$dir/key.pem"
+  else
+    skip "Autobahn: server-tls" "this server speaks no TLS to clients"
+  fi
   judge_client client ws
   judge_client client-tls wss
   start_simulated autobahn-listener
