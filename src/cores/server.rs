@@ -128,6 +128,25 @@ impl Stopper {
 impl Server {
     /// Starts every core as `config` says. All cores read clocks of `clock`'s origin.
     pub fn start(config: &Config, clock: Clock) -> Result<Self, StartError> {
+        Self::start_serving(config, clock, None)
+    }
+
+    /// As [`Self::start`], but every client gets its own messages back, up to `message_bytes_max`
+    /// each, instead of candles: what a conformance suite judges. The listener, its deadlines and
+    /// its limits are the same.
+    pub fn start_echo(
+        config: &Config,
+        clock: Clock,
+        message_bytes_max: usize,
+    ) -> Result<Self, StartError> {
+        Self::start_serving(config, clock, Some(message_bytes_max))
+    }
+
+    fn start_serving(
+        config: &Config,
+        clock: Clock,
+        echo_bytes_max: Option<usize>,
+    ) -> Result<Self, StartError> {
         probe::probe().map_err(StartError::Probe)?;
         let topology =
             topology::plan(&usable_cpus(), &wishes(config)).map_err(StartError::Topology)?;
@@ -141,6 +160,7 @@ impl Server {
         })?;
         let ops_address = ops.local_addr();
         let mut plan = Wiring::new(config, access, clock, &topology, &tls, ops_handle)?;
+        plan.echo_bytes_max = echo_bytes_max;
         let lifecycle = Arc::new(Lifecycle::default());
         let setup = OpsSetup {
             config: Arc::new(config.clone()),
@@ -211,6 +231,8 @@ struct Wiring {
     renewals: (Sender<Renewal>, Receiver<Renewal>),
     /// One per shard.
     shards: Vec<ShardEnds>,
+    /// As in [`Server::start_echo`].
+    echo_bytes_max: Option<usize>,
 }
 
 struct ShardEnds {
@@ -254,6 +276,7 @@ impl Wiring {
             shards: shards.collect(),
             fanout_bell,
             bells,
+            echo_bytes_max: None,
         })
     }
 
@@ -344,6 +367,7 @@ impl Wiring {
             rings: consumers.map(|ring| ring.expect("the fan-out is started once")).collect(),
             shards: self.shards.iter().map(commands).collect(),
             config: fanout_config(&self.config, self.access.clone(), self.shards.len()),
+            echo_bytes_max: self.echo_bytes_max,
             drain_timeout: self.config.drain_timeout,
             metrics: Arc::clone(&self.fanout_metrics),
             events: self.events.1.clone(),
@@ -388,6 +412,7 @@ impl ShardParts {
 /// What the fan-out is made of, on its way to its own core.
 struct FanoutParts {
     config: FanoutConfig,
+    echo_bytes_max: Option<usize>,
     drain_timeout: std::time::Duration,
     metrics: Arc<FanoutMetrics>,
     rings: Vec<rtrb::Consumer<MarketEvent>>,
@@ -401,7 +426,10 @@ struct FanoutParts {
 
 impl FanoutParts {
     fn build(self, clock: Clock, waiter: &Waiter) -> io::Result<FanoutCore> {
-        let fanout = Fanout::new(self.config, Arc::clone(&self.metrics), clock.now());
+        let mut fanout = Fanout::new(self.config, Arc::clone(&self.metrics), clock.now());
+        if let Some(bytes_max) = self.echo_bytes_max {
+            fanout.echo_messages(bytes_max);
+        }
         let links = FanoutLinks {
             rings: self.rings,
             events: self.events,

@@ -9,7 +9,7 @@ use crate::limits::{
 };
 use crate::messages::Severity;
 use crate::metrics::RefusedBy;
-use crate::wire::{Connection, Event, WireError};
+use crate::wire::{Connection, Event, MessageKind, WireError};
 
 use super::client::{Client, Due, Goodbye, Phase};
 use super::door::words;
@@ -26,6 +26,9 @@ impl Fanout {
         let tls = self.config.access.tls.as_ref();
         let connection = tls.map_or_else(Connection::server, Connection::server_over_tls);
         let id = self.clients.insert(|id| Client::new(id, peer, connection, now));
+        if let (Some(bytes_max), Some(client)) = (self.echo_bytes_max, self.clients.find(id)) {
+            client.connection.accept_messages_up_to(bytes_max);
+        }
         match closed {
             Some(by) => self.turn_away(id, by, now),
             None => {
@@ -97,6 +100,10 @@ impl Fanout {
         }
         match event {
             Event::Text(_) | Event::Binary(_) if self.is_draining => {}
+            Event::Text(text) if self.is_echo() => {
+                self.echo(id, MessageKind::Text, text.as_bytes())
+            }
+            Event::Binary(bytes) if self.is_echo() => self.echo(id, MessageKind::Binary, &bytes),
             Event::Text(text) => self.serve(id, text.as_str(), now),
             Event::Binary(_) => {
                 let message = "binary messages are not understood; send JSON as a text message";

@@ -11,6 +11,7 @@ mod client;
 mod clients;
 mod derive;
 mod door;
+mod echo;
 mod encode;
 mod history;
 mod hub;
@@ -164,6 +165,8 @@ pub struct Fanout {
     /// Reused: what one event of minutes makes of a derived series.
     folded: Vec<Folded>,
     is_draining: bool,
+    /// Clients get their messages back, up to so many bytes each.
+    echo_bytes_max: Option<usize>,
 }
 
 impl Fanout {
@@ -194,6 +197,7 @@ impl Fanout {
             frame: Vec::new(),
             folded: Vec::new(),
             is_draining: false,
+            echo_bytes_max: None,
         };
         for instrument in std::mem::take(&mut fanout.config.preload) {
             match fanout.hub.intern(&instrument) {

@@ -444,6 +444,11 @@ impl Fanout {
     pub(super) fn send_payload(&mut self, id: ClientId) {
         self.frame.clear();
         write_text_frame(&mut self.frame, &self.payload);
+        self.send_frame(id);
+    }
+
+    /// Sends the message in `frame` to one client, as [`Self::send_payload`] does.
+    pub(super) fn send_frame(&mut self, id: ClientId) {
         let Some(client) = self.clients.find(id).filter(|client| client.phase == Phase::Live)
         else {
             return;

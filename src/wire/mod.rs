@@ -5,10 +5,13 @@ pub mod endpoint;
 mod handshake;
 pub mod http;
 pub mod json;
+mod lookahead;
 mod pipe;
 pub mod tls;
 pub mod websocket;
 
 pub use endpoint::{Endpoint, EndpointError};
 pub use handshake::{Request, SUBPROTOCOL};
-pub use websocket::{Connection, Event, WireError, text_frame_payload, write_text_frame};
+pub use websocket::{
+    Connection, Event, MessageKind, WireError, text_frame_payload, write_frame, write_text_frame,
+};

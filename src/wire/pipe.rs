@@ -101,18 +101,21 @@ impl Write for ByteQueue {
 pub(super) struct Pipe<'a> {
     /// What the peer sent.
     pub(super) incoming: &'a mut ByteQueue,
+    /// How many bytes of it may be read; the others have not come, as far as the reader knows.
+    pub(super) readable: &'a mut usize,
     /// What the peer is to get.
     pub(super) outgoing: &'a mut ByteQueue,
 }
 
 impl Read for Pipe<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let count = self.incoming.as_slice().len().min(out.len());
+        let count = (*self.readable).min(out.len());
         if count == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         out[..count].copy_from_slice(&self.incoming.as_slice()[..count]);
         self.incoming.consume(count);
+        *self.readable -= count;
         Ok(count)
     }
 }
@@ -183,7 +186,12 @@ mod tests {
     #[test]
     fn an_empty_pipe_would_block_and_never_ends() {
         let (mut incoming, mut outgoing) = (ByteQueue::default(), ByteQueue::default());
-        let mut pipe = Pipe { incoming: &mut incoming, outgoing: &mut outgoing };
+        incoming.push(b"xyz");
+        let mut readable = 2;
+        let mut pipe =
+            Pipe { incoming: &mut incoming, readable: &mut readable, outgoing: &mut outgoing };
+        assert_eq!(pipe.read(&mut [0; 8]).unwrap(), 2);
         assert_eq!(pipe.read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(incoming.as_slice(), b"z");
     }
 }

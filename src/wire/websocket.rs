@@ -15,6 +15,7 @@ use crate::limits::{CLIENT_MESSAGE_BYTES_MAX, SPARE_BUFFER_BYTES, VENUE_MESSAGE_
 
 use super::endpoint::Endpoint;
 use super::handshake::{self, Refusal, Request};
+use super::lookahead::{Broken, Lookahead};
 use super::pipe::{ByteQueue, Pipe};
 use super::tls::TlsSession;
 
@@ -25,6 +26,10 @@ pub struct Connection {
     tls: Option<Box<TlsSession>>,
     /// Plain bytes from the peer, not yet understood.
     incoming: ByteQueue,
+    /// Those of them that are whole frames, which the codec may have.
+    readable: usize,
+    lookahead: Lookahead,
+    message_bytes_max: usize,
     /// Plain bytes for the peer; with TLS they are moved through the session into `ciphertext`.
     outgoing: ByteQueue,
     ciphertext: ByteQueue,
@@ -119,6 +124,17 @@ impl fmt::Display for WireError {
 
 impl std::error::Error for WireError {}
 
+/// The codec's view of a [`Connection`]; no method, so that its state stays free.
+macro_rules! pipe {
+    ($connection:expr) => {
+        Pipe {
+            incoming: &mut $connection.incoming,
+            readable: &mut $connection.readable,
+            outgoing: &mut $connection.outgoing,
+        }
+    };
+}
+
 impl Connection {
     /// We are the client of a venue. `nonce` becomes the handshake's key and should be random.
     /// The first bytes are outgoing at once.
@@ -155,20 +171,29 @@ impl Connection {
 
     fn new(role: Role, state: State, tls: Option<Box<TlsSession>>, outgoing: ByteQueue) -> Self {
         // A client's requests are few and far between, a venue's messages are not.
-        let incoming = match role {
-            Role::Server => ByteQueue::keeping(0),
-            Role::Client => ByteQueue::default(),
+        let (incoming, message_bytes_max) = match role {
+            Role::Server => (ByteQueue::keeping(0), CLIENT_MESSAGE_BYTES_MAX),
+            Role::Client => (ByteQueue::default(), VENUE_MESSAGE_BYTES_MAX),
         };
         Self {
             role,
             state,
             tls,
             incoming,
+            readable: 0,
+            lookahead: Lookahead::default(),
+            message_bytes_max,
             outgoing,
             ciphertext: ByteQueue::default(),
             long_message: None,
             is_close_sent: false,
         }
+    }
+
+    /// Before the handshake: takes messages of at most `bytes_max` bytes, instead of
+    /// [`CLIENT_MESSAGE_BYTES_MAX`] as a server and [`VENUE_MESSAGE_BYTES_MAX`] as a client.
+    pub fn accept_messages_up_to(&mut self, bytes_max: usize) {
+        self.message_bytes_max = bytes_max;
     }
 
     /// Takes bytes from the peer's socket. Bytes after the peer's Close or its failure are dropped.
@@ -217,6 +242,11 @@ impl Connection {
         self.send(Message::text(text));
     }
 
+    /// Sends a binary message. Ignored as [`Self::send_text`] is.
+    pub fn send_binary(&mut self, payload: Bytes) {
+        self.send(Message::Binary(payload));
+    }
+
     /// Sends a ping of at most 125 bytes. Ignored as [`Self::send_text`] is.
     pub fn send_ping(&mut self, payload: &[u8]) {
         assert!(payload.len() <= CONTROL_BYTES_MAX, "a ping carries at most 125 bytes");
@@ -232,7 +262,7 @@ impl Connection {
         }
         let reason = &reason[..reason.floor_char_boundary(CLOSE_REASON_BYTES_MAX)];
         let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
-        let mut pipe = Pipe { incoming: &mut self.incoming, outgoing: &mut self.outgoing };
+        let mut pipe = pipe!(self);
         // A server's context answers "closed" once the Close is written: that is what is wanted.
         let _written = context.close(&mut pipe, Some(frame));
         self.is_close_sent = true;
@@ -282,8 +312,8 @@ impl Connection {
             Err(refusal) => return Err(self.refused(refusal)),
         };
         self.outgoing.push(handshake::accept_response(upgrade).as_bytes());
-        let context = WebSocketContext::new(Role::Server, Some(server_config()));
-        self.state = State::Open(Box::new(context));
+        let context = self.context();
+        self.state = State::Open(context);
         self.encrypt();
         Ok(())
     }
@@ -376,8 +406,8 @@ impl Connection {
             }
             Ok(Some(head_bytes)) => {
                 self.incoming.consume(head_bytes);
-                let context = WebSocketContext::new(Role::Client, Some(client_config()));
-                self.state = State::Open(Box::new(context));
+                let context = self.context();
+                self.state = State::Open(context);
                 Ok(Some(Event::Open { path: String::new() }))
             }
             Err(error) => {
@@ -389,7 +419,9 @@ impl Connection {
 
     fn read_message(&mut self) -> Result<Option<Event>, WireError> {
         let State::Open(context) = &mut self.state else { return Ok(None) };
-        let mut pipe = Pipe { incoming: &mut self.incoming, outgoing: &mut self.outgoing };
+        let unread = &self.incoming.as_slice()[self.readable..];
+        self.readable += self.lookahead.whole_frames(unread, self.message_bytes_max);
+        let mut pipe = pipe!(self);
         let read = context.read(&mut pipe);
         self.long_message = None;
         match read {
@@ -412,9 +444,16 @@ impl Connection {
             Err(tungstenite::Error::Io(error))
                 if error.kind() == std::io::ErrorKind::WouldBlock =>
             {
-                Ok(None)
+                self.judge_partial()
             }
-            Err(error) => Err(self.fail(&error)),
+            Err(error) => {
+                let code = match &error {
+                    tungstenite::Error::Utf8(_) => 1007,
+                    tungstenite::Error::Capacity(CapacityError::MessageTooLong { .. }) => 1009,
+                    _ => 1002,
+                };
+                Err(self.fail(code, error.to_string()))
+            }
         }
     }
 
@@ -428,7 +467,7 @@ impl Connection {
     fn peer_closed(&mut self, frame: Option<CloseFrame>) -> Event {
         if let State::Open(mut context) = std::mem::replace(&mut self.state, State::Failed) {
             if self.role == Role::Client {
-                let mut pipe = Pipe { incoming: &mut self.incoming, outgoing: &mut self.outgoing };
+                let mut pipe = pipe!(self);
                 let _answered = context.flush(&mut pipe);
                 self.is_close_sent = true;
             }
@@ -438,16 +477,23 @@ impl Connection {
         Event::Close { code, reason: frame.map_or(String::new(), |frame| frame.reason.to_string()) }
     }
 
-    /// The peer broke the protocol: tells it, and stops reading.
-    fn fail(&mut self, error: &tungstenite::Error) -> WireError {
-        let code = match error {
-            tungstenite::Error::Utf8(_) => 1007,
-            tungstenite::Error::Capacity(CapacityError::MessageTooLong { .. }) => 1009,
-            _ => 1002,
+    /// The codec has had every whole frame: is there hope for the one that is coming?
+    fn judge_partial(&mut self) -> Result<Option<Event>, WireError> {
+        let unread = &self.incoming.as_slice()[self.readable..];
+        let (code, why) = match self.lookahead.judge(unread, self.message_bytes_max) {
+            Ok(()) => return Ok(None),
+            Err(Broken::Text) => (1007, "the text is no UTF-8"),
+            Err(Broken::Fragments) => (1009, "the message has too many fragments"),
         };
-        let message = error.to_string();
+        Err(self.fail(code, why.to_owned()))
+    }
+
+    /// The peer broke the protocol: tells it, and stops reading.
+    fn fail(&mut self, code: u16, message: String) -> WireError {
         self.send_close(code, &message);
         self.state = State::Failed;
+        self.incoming.clear();
+        self.readable = 0;
         WireError::Protocol { code, message }
     }
 
@@ -456,10 +502,23 @@ impl Connection {
         if self.is_close_sent {
             return;
         }
-        let mut pipe = Pipe { incoming: &mut self.incoming, outgoing: &mut self.outgoing };
+        let mut pipe = pipe!(self);
         let written = context.write(&mut pipe, message).and_then(|()| context.flush(&mut pipe));
         written.expect("open, no Close sent, and a byte queue takes every write");
         self.encrypt();
+    }
+
+    fn context(&self) -> Box<WebSocketContext> {
+        let read_buffer_bytes = match self.role {
+            Role::Server => CLIENT_READ_BUFFER_BYTES,
+            Role::Client => READ_BUFFER_BYTES,
+        };
+        let config = WebSocketConfig::default()
+            .read_buffer_size(read_buffer_bytes)
+            .write_buffer_size(0)
+            .max_message_size(Some(self.message_bytes_max))
+            .max_frame_size(Some(self.message_bytes_max));
+        Box::new(WebSocketContext::new(self.role, Some(config)))
     }
 
     fn encrypt(&mut self) {
@@ -469,18 +528,35 @@ impl Connection {
     }
 }
 
+/// What a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageKind {
+    /// UTF-8.
+    Text,
+    /// Any bytes.
+    Binary,
+}
+
 /// Appends `payload` as one unmasked text frame, as a server sends it.
-#[allow(clippy::cast_possible_truncation)]
 pub fn write_text_frame(out: &mut Vec<u8>, payload: &[u8]) {
-    const FINAL_TEXT: u8 = 0x81;
+    write_frame(out, MessageKind::Text, payload);
+}
+
+/// Appends `payload` as one unmasked frame of a message of this `kind`, as a server sends it.
+#[allow(clippy::cast_possible_truncation)]
+pub fn write_frame(out: &mut Vec<u8>, kind: MessageKind, payload: &[u8]) {
+    let first: u8 = match kind {
+        MessageKind::Text => 0x81,
+        MessageKind::Binary => 0x82,
+    };
     match payload.len() {
-        length @ ..126 => out.extend_from_slice(&[FINAL_TEXT, length as u8]),
+        length @ ..126 => out.extend_from_slice(&[first, length as u8]),
         length @ ..65_536 => {
-            out.extend_from_slice(&[FINAL_TEXT, 126]);
+            out.extend_from_slice(&[first, 126]);
             out.extend_from_slice(&(length as u16).to_be_bytes());
         }
         length => {
-            out.extend_from_slice(&[FINAL_TEXT, 127]);
+            out.extend_from_slice(&[first, 127]);
             out.extend_from_slice(&(length as u64).to_be_bytes());
         }
     }
@@ -516,21 +592,6 @@ const CLIENT_READ_BUFFER_BYTES: usize = 14;
 
 /// Messages above this are held until the next read. Source: a request of twenty symbols.
 const LONG_MESSAGE_BYTES: usize = 512;
-
-fn server_config() -> WebSocketConfig {
-    WebSocketConfig::default()
-        .read_buffer_size(CLIENT_READ_BUFFER_BYTES)
-        .write_buffer_size(0)
-        .max_message_size(Some(CLIENT_MESSAGE_BYTES_MAX))
-        .max_frame_size(Some(CLIENT_MESSAGE_BYTES_MAX))
-}
-
-fn client_config() -> WebSocketConfig {
-    server_config()
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .max_message_size(Some(VENUE_MESSAGE_BYTES_MAX))
-        .max_frame_size(Some(VENUE_MESSAGE_BYTES_MAX))
-}
 
 #[cfg(test)]
 mod tests {
@@ -650,12 +711,16 @@ mod tests {
     fn each_breach_of_the_protocol_is_closed_with_its_code() {
         let masked = |head: &[u8], payload: &[u8]| [head, &[0; 4], payload].concat();
         let oversize = [&[0x81, 0x80 | 127][..], &(1u64 << 40).to_be_bytes(), &[0; 4]].concat();
+        let endless =
+            [masked(&[0x01, 0x80], b""), masked(&[0x00, 0x80], b"").repeat(5000)].concat();
         for (name, bytes, expected) in [
             ("unmasked", vec![0x81, 1, b'x'], 1002),
             ("reserved bit", masked(&[0xC1, 0x81], b"x"), 1002),
             ("reserved opcode", masked(&[0x83, 0x80], b""), 1002),
             ("stray continuation", masked(&[0x80, 0x81], b"x"), 1002),
             ("bad UTF-8", masked(&[0x81, 0x82], &[0xC0, 0xAF]), 1007),
+            ("bad UTF-8, more to come", masked(&[0x81, 0xFD], &[0xC0, 0xAF]), 1007),
+            ("fragments without end", endless, 1009),
             ("oversize", oversize, 1009),
         ] {
             let mut pair = Pair::open();

@@ -21,4 +21,28 @@ install_tools() {
   if ! command -v promtool >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     (timeout 300 apt-get update -qq && DEBIAN_FRONTEND=noninteractive timeout 300 apt-get install -y -qq prometheus) >/dev/null 2>&1 || true
   fi
+  if ! command -v slowhttptest >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    (timeout 300 apt-get update -qq && DEBIAN_FRONTEND=noninteractive timeout 300 apt-get install -y -qq slowhttptest) >/dev/null 2>&1 || true
+  fi
+  wstest=$work/venv27/bin/wstest
+  [ -x "$wstest" ] || install_wstest >/dev/null 2>&1 || wstest=
+}
+
+# The Autobahn test suite, where a CPython 2.7 is found: on the path, or among pyenv's.
+install_wstest() {
+  local each python27=
+  for each in python2.7 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/2.7*/bin/python; do
+    if "$each" -c 'import sys; sys.exit(sys.version_info[:2] != (2, 7))' 2>/dev/null; then
+      python27=$("$each" -c 'import sys; print(sys.executable)')
+      break
+    fi
+  done
+  [ -n "$python27" ] || return 1
+  # The last virtualenv that serves 2.7.
+  [ -x "$work/venv-virtualenv/bin/virtualenv" ] ||
+    { python3 -m venv "$work/venv-virtualenv" &&
+      timeout 180 "$work/venv-virtualenv/bin/pip" install --quiet --disable-pip-version-check 'virtualenv==20.15'; } || return 1
+  "$work/venv-virtualenv/bin/virtualenv" --quiet --python "$python27" "$work/venv27" &&
+    timeout 300 "$work/venv27/bin/pip" install --quiet --disable-pip-version-check 'autobahntestsuite==25.10.1' &&
+    [ -x "$wstest" ]
 }

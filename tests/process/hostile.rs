@@ -11,6 +11,7 @@ use rustix::process::Signal;
 
 use super::client::{BTC, BTC_3, Client, assert_served_three};
 use super::harness::{PATIENCE, Server, wait_until};
+use super::raw::{UPGRADE, frame_masked};
 
 /// Connections of each of two attackers; each sends up to four mutated frames.
 const CONNECTIONS: u64 = 1500;
@@ -53,10 +54,6 @@ impl Random {
     }
 }
 
-const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
-    Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-    Sec-WebSocket-Version: 13\r\n\r\n";
-
 const REQUESTS: [&str; 5] = [
     BTC,
     BTC_3,
@@ -64,21 +61,6 @@ const REQUESTS: [&str; 5] = [
     r#"{"op":"list","id":"\u00e9"}"#,
     r#"{"exchange":null,"symbols":[[[{"a":[]}]]],"limit":-0,"closed_only":false}"#,
 ];
-
-/// A masked frame as a client sends it; a payload of at most 64 KiB.
-fn frame(first: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
-    let mut bytes = vec![first];
-    match u8::try_from(payload.len()) {
-        Ok(length) if length < 126 => bytes.push(0x80 | length),
-        _ => {
-            bytes.push(0x80 | 126);
-            bytes.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
-        }
-    }
-    bytes.extend(mask);
-    bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-    bytes
-}
 
 /// What one connection sends.
 fn attack(random: &mut Random) -> Vec<u8> {
@@ -96,8 +78,8 @@ fn attack(random: &mut Random) -> Vec<u8> {
         let mask = [(); 4].map(|()| random.byte());
         let mut frame = match random.below(8) {
             0 => random.bytes(256),
-            1 => frame(first, &random.bytes(60_000), mask),
-            _ => frame(first, &payload, mask),
+            1 => frame_masked(first, &random.bytes(60_000), mask),
+            _ => frame_masked(first, &payload, mask),
         };
         random.mutate(&mut frame);
         bytes.extend(frame);

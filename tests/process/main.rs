@@ -3,14 +3,17 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod access;
+mod attacks;
 mod certificates;
 mod client;
+mod conformance;
 mod exchanges;
 mod handshake;
 mod harness;
 mod hostile;
 mod intervals;
 mod outage;
+mod raw;
 mod replay;
 mod requests;
 mod shutdown;
