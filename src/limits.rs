@@ -152,8 +152,8 @@ pub const TOKEN_BYTES_MAX: usize = 256;
 
 /// Bytes of a file with tokens, certificates or a key. More: the file is refused.
 /// Source: as many tokens of full length, each with a comment as long.
-pub const CREDENTIALS_BYTES_MAX: u64 = 1024 * 1024;
-const _: () = assert!(CREDENTIALS_BYTES_MAX as usize >= 2 * TOKENS_MAX * (TOKEN_BYTES_MAX + 2));
+pub const CREDENTIALS_BYTES_MAX: usize = 1024 * 1024;
+const _: () = assert!(CREDENTIALS_BYTES_MAX >= 2 * TOKENS_MAX * (TOKEN_BYTES_MAX + 2));
 
 /// Default of `CONNECTOR_WSS_IDLE_TIMEOUT`. Source: longer than a person at a prompt thinks; a
 /// program that wants to wait without a subscription sends `ping` now and then.

@@ -147,9 +147,9 @@ fn read(config: &Config, variable: FileVariable) -> Result<Option<Vec<u8>>, Cred
     let Some(path) = variable.1(config) else { return Ok(None) };
     let mut bytes = Vec::new();
     File::open(path)
-        .and_then(|file| file.take(CREDENTIALS_BYTES_MAX + 1).read_to_end(&mut bytes))
+        .and_then(|file| file.take(CREDENTIALS_BYTES_MAX as u64 + 1).read_to_end(&mut bytes))
         .map_err(|error| refused(config, variable, &error))?;
-    if bytes.len() as u64 > CREDENTIALS_BYTES_MAX {
+    if bytes.len() > CREDENTIALS_BYTES_MAX {
         let why = format!("it is larger than {CREDENTIALS_BYTES_MAX} bytes");
         return Err(refused(config, variable, &why));
     }
