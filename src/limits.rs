@@ -117,7 +117,7 @@ pub const READ_BYTES_MAX: usize = 64 * 1024;
 /// Source: 20,000 open files are a common hard limit; half are left to the rest.
 pub const CLIENTS_MAX: usize = 10_000;
 
-/// User-space memory of one client beyond what it is owed. Source: an idle one takes 2 KiB
+/// User-space memory of one client beyond what it is owed. Source: an idle one takes 2.4 KB
 /// (tests/memory), and some of its requests are kept.
 ///
 /// The process as a whole takes at most [`FIXED_BYTES_MAX`] + clients × ([`CLIENT_BYTES_MAX`] + the
@@ -186,7 +186,7 @@ pub const READY_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes that the kernel holds for one client and may not send yet. Reached: its socket takes no
 /// more, what follows stays owed. Source: twice [`READY_BYTES_MAX`], so that it never runs dry; by
-/// itself Linux takes 2.5 MB of quotes that will be old for each client that does not read.
+/// itself Linux takes up to `tcp_wmem`'s 4 MiB of quotes that will be old.
 pub const CLIENT_UNSENT_BYTES_MAX: u32 = 128 * 1024;
 const _: () = assert!(CLIENT_UNSENT_BYTES_MAX as usize >= 2 * READY_BYTES_MAX);
 

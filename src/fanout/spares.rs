@@ -12,13 +12,18 @@ pub(super) struct Spares {
 }
 
 impl Spares {
-    /// Adds whole frames to what is outgoing, in a lent buffer where the connection's own is small.
+    /// Adds whole frames to what is outgoing, in a buffer that has room: the small one that the
+    /// connection keeps, or one that it is lent.
     pub(super) fn append(&mut self, connection: &mut Connection, frames: &[u8]) {
-        if connection.is_cramped(frames.len())
-            && connection.outgoing().len() + frames.len() > IDLE_BUFFER_BYTES
-        {
-            let buffer = self.buffers.pop();
-            connection.lend(buffer.unwrap_or_else(|| Vec::with_capacity(SPARE_BUFFER_BYTES)));
+        if connection.is_cramped(frames.len()) {
+            let needed = connection.outgoing().len() + frames.len();
+            if needed <= IDLE_BUFFER_BYTES {
+                connection.lend(Vec::with_capacity(IDLE_BUFFER_BYTES));
+            } else if needed <= SPARE_BUFFER_BYTES {
+                let spare = self.buffers.pop();
+                connection.lend(spare.unwrap_or_else(|| Vec::with_capacity(SPARE_BUFFER_BYTES)));
+            }
+            // Else a long answer on top of much: the connection's own buffer grows.
         }
         connection.append_frames(frames);
     }

@@ -587,7 +587,6 @@ const READ_BUFFER_BYTES: usize = 4 * 1024;
 
 /// The same for clients, each of whom keeps it while idle: a frame's longest head, so that the room
 /// made for a long message is used up by it (the codec makes it beside what it has read already).
-/// Reading so little at a time costs 1 µs per KiB of request.
 const CLIENT_READ_BUFFER_BYTES: usize = 14;
 
 /// Messages above this are held until the next read. Source: a request of twenty symbols.

@@ -91,14 +91,12 @@ fn a_notice_names_a_symbol_once() {
 }
 
 #[test]
-fn what_nobody_makes_is_refused() {
+fn derived_candles_and_the_exchange_s_own_are_two_series() {
     let mut world = World::new();
-    let client = world.open_with(&FIVE.replace(r#","source":"exchange""#, ""));
-    let error = world.error(client);
-    assert_eq!(
-        (&error["system_message"], &error["field"]),
-        (&"not_served".into(), &"interval".into())
-    );
-    assert!(error["message"].as_str().unwrap().contains(r#""source":"exchange""#));
-    assert_eq!(asked(&world), []);
+    let own = world.open_with(FIVE);
+    let derived = world.open_with(&FIVE.replace(r#","source":"exchange""#, ""));
+    assert_eq!(world.texts(own)[0]["source"], "exchange");
+    assert_eq!(world.texts(derived)[0]["source"], "derived");
+    let intervals: Vec<_> = asked(&world).into_iter().map(|(_, interval)| interval).collect();
+    assert_eq!(intervals, [Interval::M5, Interval::M1], "one of each is asked of the exchange");
 }

@@ -217,7 +217,9 @@ fn flood(server: SocketAddr, request: &[u8]) -> Vec<Frame> {
             assert_eq!(close[..2], 1008u16.to_be_bytes());
             let (_, why) = answers.pop().unwrap();
             let why: Value = serde_json::from_slice(&why).unwrap();
-            assert_eq!(why["system_message"], "too_many_messages");
+            // Whoever is held back may have said nothing of use in time.
+            let why = why["system_message"].as_str().unwrap();
+            assert!(["too_many_messages", "subscribe_timeout"].contains(&why), "{why}");
         } else {
             assert!(!is_taken, "four times what is allowed was taken at once");
         }

@@ -120,7 +120,7 @@ impl Drop for Process {
         self.child.kill().ok();
         self.child.wait().ok();
         if std::thread::panicking() {
-            eprintln!("--- the process said:\n{}", self.stderr());
+            eprintln!("--- process {} said:\n{}", self.id(), self.stderr());
         }
     }
 }

@@ -89,10 +89,9 @@ impl Exchange {
     }
 
     /// Pushes evenly for `duration`: each series `per_second` times.
-    pub(crate) fn push(&mut self, per_second: usize, duration: Duration) {
-        let rounds = duration.as_millis() as usize * per_second / 1000;
-        let pause =
-            Duration::from_secs(1) / u32::try_from(per_second * self.symbols.len()).unwrap();
+    pub(crate) fn push(&mut self, per_second: f64, duration: Duration) {
+        let rounds = (duration.as_secs_f64() * per_second).round() as usize;
+        let pause = Duration::from_secs_f64(1.0 / (per_second * self.symbols.len() as f64));
         let mut due = self.begin.elapsed();
         for _ in 0..rounds {
             for at in 0..self.symbols.len() {

@@ -1,4 +1,5 @@
-//! A memory limit for one process, where the kernel lets us set one, and what the process uses.
+//! A memory limit for one process, where the kernel lets us set one; what the process uses, and what
+//! the kernel holds for it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,4 +46,17 @@ pub(crate) fn memory_kib(id: u32, name: &str) -> usize {
     let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with(name)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// The most bytes that the kernel holds for one connection of the server at `port`, not taken by the
+/// client yet. Source: proc_net_tcp, `tx_queue`.
+pub(crate) fn unsent_bytes_max(port: u16) -> usize {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let end = format!(":{port:04X}");
+    let unsent = table.lines().skip(1).filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let queue = fields[1].ends_with(&end).then(|| fields[4].split(':').next())??;
+        Some(usize::from_str_radix(queue, 16).unwrap())
+    });
+    unsent.max().unwrap_or(0)
 }

@@ -26,12 +26,13 @@ use hdrhistogram::Histogram;
 
 use client::Client;
 use connector_wss::limits::{
-    CLIENT_BUFFER_BYTES_MIN, CLIENT_BYTES_MAX, CLIENTS_MAX, FIXED_BYTES_MAX, READY_BYTES_MAX,
+    CLIENT_BUFFER_BYTES_MIN, CLIENT_BYTES_MAX, CLIENT_UNSENT_BYTES_MAX, CLIENTS_MAX,
+    FIXED_BYTES_MAX, READY_BYTES_MAX,
 };
 use crowd::{Readers, connect, connect_narrow, request};
 use exchange::{Exchange, MINUTE, price};
 use harness::{PATIENCE, Server, wait_until};
-use limit::{MemoryLimit, memory_kib};
+use limit::{MemoryLimit, memory_kib, unsent_bytes_max};
 
 const SERIES: usize = 50;
 /// Series of a client that does not read.
@@ -91,6 +92,7 @@ fn clients_that_do_not_read_harm_nobody_and_lose_nothing() {
     print_ages(&alone, &beside);
     words.extend(stage.cut_off_the_bad_ones(&slow, &mut watched));
     stage.memory_is_within_the_formula();
+    stage.the_kernel_holds_little();
 
     let newest = stage.exchange.newest_closed();
     let told: Vec<i64> = words.iter().flatten().map(|reason| since_of(reason)).collect();
@@ -206,6 +208,13 @@ impl Stage {
         let mib = |bytes: usize| bytes >> 20;
         println!("peak RSS {} MiB, at most {} MiB by the formula", mib(peak), mib(formula));
         assert!(peak <= formula, "{peak} bytes");
+    }
+
+    fn the_kernel_holds_little(&self) {
+        let held = unsent_bytes_max(self.server.clients.port());
+        println!("the kernel holds {} KiB for one client at most", held >> 10);
+        // One write more may be taken when there is room for a byte.
+        assert!(held <= CLIENT_UNSENT_BYTES_MAX as usize + 2 * READY_BYTES_MAX, "{held} bytes");
     }
 }
 

@@ -319,10 +319,11 @@ fn judge_running(
     running: i64,
 ) -> Result<(), String> {
     let market = Market::all().nth(series.0).unwrap();
-    let since = running - 4 * MINUTE;
-    let rows = world.venues.truth(market, &series.1, since, running, world.now.mono);
+    let step = series.2.ms();
+    let span = (running - 4 * step, running);
+    let rows = world.venues.truth(market, &series.1, series.2, span, world.now.mono);
     let is_traded = rows.iter().all(|row| !row["volume"].as_str().is_some_and(is_zero));
-    match is_traded && book.last_open.is_none_or(|last| last < running - MINUTE) {
+    match is_traded && book.last_open.is_none_or(|last| last < running - step) {
         true => Err(format!("ran last in {:?}, and it is {running}", book.last_open)),
         false => Ok(()),
     }
