@@ -162,7 +162,9 @@ impl Book {
         }
         let (told, replaced) = text.split_once("\"previous\":").unwrap_or((text, ""));
         let names = ["open", "high", "low", "close", "volume", "trade_num", "quote_volume"];
-        if names.iter().all(|name| digits(told, name) == digits(replaced, name)) {
+        // A derived one may have learnt that nothing was traded in a minute that it lacked.
+        let is_derived = text.contains("\"source\":\"derived\"");
+        if !is_derived && names.iter().all(|name| digits(told, name) == digits(replaced, name)) {
             return Err(format!("a correction that corrects nothing: {text}"));
         }
         self.corrections += 1;
@@ -214,7 +216,8 @@ pub(crate) fn digits<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 
 /// Whether a candle as told is the true row. Where a row of REST has less, less is asked for.
 pub(crate) fn is_true(text: &str, row: &Value) -> Result<(), String> {
-    let is_rest = text.contains("\"source\":\"rest\"");
+    let is_rest =
+        ["rest", "derived"].iter().any(|it| text.contains(&format!("\"source\":\"{it}\"")));
     let is_coinm = text.contains("\"exchange\":\"binance\"") && text.contains("\"coinm\"");
     for name in ["open", "high", "low", "close", "volume", "quote_volume"] {
         // Binance's coinm has turnover in the base, which is no quote volume.

@@ -16,6 +16,11 @@ use super::book::Book;
 /// A series as clients name it.
 pub(crate) type Series = (usize, String, Interval);
 
+/// Half of the longer ones are wanted as the server derives them from minutes.
+pub(crate) fn is_derived((market, symbol, interval): &Series) -> bool {
+    *interval != Interval::M1 && (market + symbol.len()).is_multiple_of(2)
+}
+
 pub(crate) struct Client {
     pub(crate) id: Option<ClientId>,
     wire: Option<Connection>,
@@ -106,7 +111,7 @@ impl Client {
         let mut request = serde_json::json!({
             "exchange": market.venue().name(), "contract_type": market.contract_type().name(),
             "symbols": [series.1], "closed_only": closed_only, "interval": series.2.name(),
-            "source": "exchange",
+            "source": if is_derived(series) { "derived" } else { "exchange" },
         });
         let known = self.books.get(series).and_then(Book::resume_from);
         match known {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use connector_wss::market::{Interval, Market};
 
 use super::book::{Book, MINUTE, Window, is_true};
-use super::client::{Client, Series};
+use super::client::{Client, Series, is_derived};
 use super::faults;
 use super::world::World;
 
@@ -87,10 +87,11 @@ fn live(world: &mut World, report: &mut Report) -> Result<(), String> {
             }
             let mut series = Vec::new();
             for symbol in symbols {
-                // Now and then in another interval too, as the exchange has it.
+                // Now and then in another interval too, as the exchange has it or derived.
                 let longer = *world.dice.pick(&[Interval::M3, Interval::M5]);
-                if market.has_own(longer) && world.dice.one_in(3) {
-                    series.push((market.index(), symbol.clone(), longer));
+                let longer = (market.index(), symbol.clone(), longer);
+                if (is_derived(&longer) || market.has_own(longer.2)) && world.dice.one_in(3) {
+                    series.push(longer);
                 }
                 series.push((market.index(), symbol, Interval::M1));
             }
@@ -385,7 +386,9 @@ fn may_err(world: &World, series: &Series, open_time: i64, text: &str) -> bool {
         .spoilt
         .iter()
         .any(|&(index, at)| index == series.0 && at - 1 <= last && first <= at + 2);
-    !text.contains("\"final_by\":\"rest\"") && is_spoilt
+    // Of a derived candle only the last minute's evidence is named.
+    let is_sure = text.contains("\"final_by\":\"rest\"") && !is_derived(series);
+    (is_spoilt && !is_sure) || text.contains("\"missing_minutes\":")
 }
 
 fn is_zero(digits: &str) -> bool {
