@@ -34,6 +34,8 @@ pub(crate) struct Book {
     pub(crate) repaired: u64,
     pub(crate) corrections: u64,
     pub(crate) gaps: u64,
+    /// The past that follows is to be complete.
+    is_resuming: bool,
     /// Windows of the past that could not be given, and may still come.
     pub(crate) unavailable: BTreeSet<i64>,
     /// The latest messages, to be shown when a rule is broken.
@@ -52,7 +54,7 @@ impl Book {
         self.missing.retain(|&open_time| open_time <= since);
         self.unavailable.retain(|&open_time| open_time <= since);
         self.next = Some(since + self.interval.ms());
-        self.first_open = None;
+        (self.first_open, self.is_resuming) = (None, true);
         self.log.push_back(format!("resumed from {since}"));
     }
 
@@ -192,6 +194,7 @@ impl Book {
 
     fn history(&mut self, json: &Value) -> Result<(), String> {
         let to = json["to"].as_i64().unwrap();
+        self.is_resuming = false;
         match self.next {
             Some(next) if next <= to => Err(format!("history to {to} ended before {next}")),
             _ => {
