@@ -16,9 +16,10 @@ use super::book::Book;
 /// A series as clients name it.
 pub(crate) type Series = (usize, String, Interval);
 
-/// Half of the longer ones are wanted as the server derives them from minutes.
+/// With `DERIVED=1` half of the longer ones are wanted as the server derives them from minutes.
 pub(crate) fn is_derived((market, symbol, interval): &Series) -> bool {
-    *interval != Interval::M1 && (market + symbol.len()).is_multiple_of(2)
+    let is_half = *interval != Interval::M1 && (market + symbol.len()).is_multiple_of(2);
+    is_half && std::env::var_os("DERIVED").is_some()
 }
 
 pub(crate) struct Client {
@@ -208,8 +209,8 @@ impl Client {
     /// Only what cannot be given may be refused, and it is named.
     fn refused(&mut self, json: &Value, unix_ms: i64) -> Result<(), String> {
         let code = json["system_message"].as_str().unwrap_or_default();
-        if code == "not_subscribed" {
-            // It was refused while the client left it.
+        // It was refused while the client left it; or the client has wanted nothing for long.
+        if matches!(code, "not_subscribed" | "idle_timeout") {
             return Ok(());
         }
         if !code.starts_with("since_") || json["missing"].as_array().is_none_or(Vec::is_empty) {
