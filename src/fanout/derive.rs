@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::clock::{Now, UnixMs};
 use crate::limits::FOLD_MINUTES_MAX;
 use crate::market::fold::fold_whole;
-use crate::market::{Fold, Folded, InstrumentId, Interval, Settled, Span};
+use crate::market::{CandleUpdate, Fold, Folded, InstrumentId, Interval, Settled, Span};
 use crate::messages::{Command, MarketEvent, RecallFrom};
 
 use super::{Fanout, Timer};
@@ -228,9 +228,36 @@ impl Fanout {
                 self.handle_market(&published(id, folded), now);
             }
             self.folded = out;
+            if let MarketEvent::Candle(update) = event
+                && update.is_closed()
+            {
+                self.restate_past(id, base, update.candle.open_time, now);
+            }
             if matches!(event, MarketEvent::RecallEnd { .. }) {
                 self.end_derived_recalls(id, base, now);
             }
+        }
+    }
+}
+
+impl Fanout {
+    /// A minute of a window that was recalled, and is folded no more, may have been restated.
+    fn restate_past(&mut self, id: InstrumentId, base: InstrumentId, minute: UnixMs, now: Now) {
+        let interval = self.hub.instrument(id).interval;
+        let window = interval.open_time(minute);
+        if self.hub.derivation(id).is_none_or(|derivation| derivation.fold.has(window)) {
+            return;
+        }
+        let kept = self.hub.stream(id).and_then(|stream| stream.history.at(window).copied());
+        let Some(Settled::Candle(kept)) = kept else { return };
+        let Some(minutes) = self.hub.stream(base) else { return };
+        let known = |at: UnixMs| minutes.history.at(at).copied();
+        let whole = fold_whole(id, interval, window, now.mono, known);
+        if let Some(Settled::Candle(whole)) = whole
+            && whole.candle != kept.candle
+        {
+            let revision = kept.revision.saturating_add(1);
+            self.handle_market(&MarketEvent::Candle(CandleUpdate { revision, ..whole }), now);
         }
     }
 }

@@ -211,6 +211,11 @@ impl Fold {
         Some(self.interval.open_time(minute_after(self.told?, 1)))
     }
 
+    /// Whether the window is among those that change with their minutes.
+    pub fn has(&self, window: UnixMs) -> bool {
+        self.windows.binary_search_by_key(&window, |one| one.open_time).is_ok()
+    }
+
     /// A minute runs.
     pub fn open(&mut self, update: &CandleUpdate, out: &mut Vec<Folded>) {
         let minute = update.candle.open_time;

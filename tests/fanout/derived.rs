@@ -156,7 +156,8 @@ fn minutes_and_what_is_derived_from_them_share_one_stream_of_the_exchange() {
 
 #[test]
 fn history_of_a_derived_series_is_folded_of_recalled_minutes() {
-    let mut world = World::new();
+    let mut world =
+        World::with(connector_wss::fanout::FanoutConfig { history_candles: 40, ..config() });
     let id = world.open_with(&asking("\"interval\":\"5m\",\"history\":2"));
     assert_eq!(
         recalls(&mut world),
@@ -173,11 +174,16 @@ fn history_of_a_derived_series_is_folded_of_recalled_minutes() {
     assert_eq!(told(&mut world, id), expected, "what came first counts");
     (2..6).for_each(|minute| world.closed_candle("BTCUSDT", minute, "7"));
     assert_eq!(told(&mut world, id).last().unwrap(), "1 closed 11-7");
+    // A minute of the past that was folded is restated.
+    let update = world.update("BTCUSDT", 0, "99", Some(FinalBy::Rest));
+    let update = connector_wss::market::CandleUpdate { revision: 1, ..update };
+    world.market(MarketEvent::Candle(update));
+    assert_eq!(told(&mut world, id), ["-4 correction 6-99"]);
     // Another one finds it all here.
     world.commands.clear();
     let since = open_time(-9).0;
     let resumed = world.open_with(&asking(&format!("\"interval\":\"5m\",\"since\":{since}")));
-    assert_eq!(told(&mut world, resumed), ["-4 closed 6-10", "1 closed 11-7", "history"]);
+    assert_eq!(told(&mut world, resumed), ["-4 closed 6-99", "1 closed 11-7", "history"]);
     assert_eq!(recalls(&mut world), []);
 }
 
