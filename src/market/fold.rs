@@ -319,6 +319,8 @@ impl Fold {
         out: &mut Vec<Folded>,
     ) {
         assert!(self.told.is_none_or(|told| minute >= told), "minutes are told in order");
+        // Recalled windows before the first one are nobody's news.
+        self.begin(before(minute));
         self.told = Some(minute);
         let instrument = self.instrument;
         for window in &mut self.windows {

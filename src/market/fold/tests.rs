@@ -179,6 +179,16 @@ fn what_is_recalled_fills_what_is_not_known() {
 }
 
 #[test]
+fn windows_before_the_first_that_is_told_are_no_news() {
+    let (mut fold, mut out) = (five(), Vec::new());
+    (5..14).for_each(|at| {
+        fold.recalled(&Settled::Candle(minute(at, 100, 101, "1")), MonoNs(6), &mut out);
+    });
+    fold.closed(&minute(14, 104, 105, "1"), &mut out);
+    assert_eq!(said(&mut out), ["10 closed: 100 106 99 105 5 10, lacks 0"]);
+}
+
+#[test]
 fn the_past_is_folded_whole_or_not_at_all() {
     let known = |at: UnixMs| {
         (at.0 != 12 * STEP_MS).then(|| Settled::Candle(minute(at.0 / STEP_MS, 100, 101, "0.5")))
