@@ -16,10 +16,9 @@ use super::book::Book;
 /// A series as clients name it.
 pub(crate) type Series = (usize, String, Interval);
 
-/// With `DERIVED=1` half of the longer ones are wanted as the server derives them from minutes.
+/// Half of the longer ones are wanted as the server derives them from minutes.
 pub(crate) fn is_derived((market, symbol, interval): &Series) -> bool {
-    let is_half = *interval != Interval::M1 && (market + symbol.len()).is_multiple_of(2);
-    is_half && std::env::var_os("DERIVED").is_some()
+    *interval != Interval::M1 && (market + symbol.len()).is_multiple_of(2)
 }
 
 pub(crate) struct Client {

@@ -362,9 +362,14 @@ fn judge_values(
         {
             return Err(format!("client {at}, {series:?}, {open_time} was wrongly closed: {why}"));
         }
-        // What a derived candle lacks for ever it says.
-        let is_whole =
-            !matches!(window, Window::Candle { text, .. } if text.contains("missing_minutes"));
+        // What a derived candle lacks for ever it says. And flat minutes of a market that is quiet
+        // for long have any price here.
+        let is_whole = match window {
+            Window::Candle { text, .. } if is_derived(series) => {
+                !text.contains("missing_minutes") && !text.contains("\"volume\":0,")
+            }
+            _ => true,
+        };
         if let Err(why) = verdict
             && is_whole
             && open_time + series.2.ms() < settled
@@ -392,7 +397,8 @@ fn may_err(world: &World, series: &Series, open_time: i64, text: &str) -> bool {
         .any(|&(index, at)| index == series.0 && at - 1 <= last && first <= at + 2);
     // Of a derived candle only the last minute's evidence is named.
     let is_sure = text.contains("\"final_by\":\"rest\"") && !is_derived(series);
-    (is_spoilt && !is_sure) || text.contains("\"missing_minutes\":")
+    let is_flat = is_derived(series) && text.contains("\"volume\":0,");
+    (is_spoilt && !is_sure) || is_flat || text.contains("\"missing_minutes\":")
 }
 
 fn is_zero(digits: &str) -> bool {
