@@ -22,7 +22,7 @@ use signal_hook::iterator::Signals;
 ///   curl -X POST 'http://127.0.0.1:PORT/fault?name=disconnect&exchange=okx&contract_type=swap'
 /// Faults: disconnect, half_open, silence, shutdown_notice, refuse, malformed, delay_first_ms,
 /// duplicate, lost_close, double_close, reordered, restated_close, late_close, empty_minute, muted,
-/// clock_skew_ms, rate_limit, slow_rest, rest_error, rest_garbage, rest_stale; with &value= seconds, or
+/// clock_skew_ms, rate_limit, slow_rest, rest_error, rest_garbage, rest_stale, rest_lags; with &value= seconds, or
 /// ms where the name ends so.
 #[derive(Debug, Parser)]
 #[command(version, verbatim_doc_comment)]

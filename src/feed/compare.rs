@@ -1,5 +1,5 @@
 //! A closed candle is compared with the exchange's own row some time later: always where its end was
-//! a conclusion or its session broke soon after, now and then where it was the exchange's word. Owns
+//! a conclusion, where its session broke soon after and where it was asked for soon after; now and then where it was the exchange's word. Owns
 //! which candles are compared and when a difference is believed: when it is said twice.
 
 use std::collections::VecDeque;
@@ -50,6 +50,14 @@ impl Comparisons {
         self.newest = Some((update.candle.open_time, now));
         if is_compared {
             self.push(update.candle.open_time, now);
+        }
+    }
+
+    /// A candle of the past was told that ended so long ago.
+    pub(super) fn note_recalled(&mut self, open_time: UnixMs, age_ms: i64, now: MonoNs) {
+        let trusted_ms = (COMPARE_AFTER + COMPARE_AGAIN).as_millis();
+        if i128::from(age_ms) < trusted_ms.cast_signed() {
+            self.push(open_time, now);
         }
     }
 

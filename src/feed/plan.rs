@@ -36,6 +36,8 @@ pub(super) struct Stream {
     pub(super) waiting: Option<CandleUpdate>,
     /// Whether the publish queue holds this stream's id.
     pub(super) is_queued: bool,
+    /// When its exchange was last asked for it, if it was silent then.
+    pub(super) asked_at: MonoNs,
     /// Whether it delivered anything since it was last subscribed by a client.
     pub(super) is_delivering: bool,
     pub(super) check: Check,
@@ -69,6 +71,7 @@ impl Stream {
             newest_open: None,
             waiting: None,
             is_queued: false,
+            asked_at: now,
             is_delivering: false,
             check: Check::Idle,
             check_wait: Duration::ZERO,
@@ -81,6 +84,11 @@ impl Stream {
     pub(super) fn note_break(&mut self, now: MonoNs) {
         self.is_unbroken = false;
         self.repair.comparisons.note_break(now);
+    }
+
+    /// What has traded since then would have been pushed.
+    pub(super) fn silent_since(&self) -> MonoNs {
+        self.rhythm.last().map_or(self.asked_at, |last| last.max(self.asked_at))
     }
 }
 

@@ -168,7 +168,8 @@ impl Feed {
                 if proof == Proof::Nothing {
                     break;
                 }
-                tell_recalled(stream, &mut way, proof, told, now.mono);
+                let age_ms = exchange_now.0 - interval.close_time(told).0;
+                tell_recalled(stream, &mut way, (told, age_ms), proof, now.mono);
                 told = UnixMs(told.0 + interval.ms());
             }
         }
@@ -196,12 +197,12 @@ impl Feed {
     }
 }
 
-/// Tells one window of the past: as news where it was owed, else to those who asked.
+/// Tells one window of the past, so old by the exchange's clock: as news where it was owed, else to those who asked.
 fn tell_recalled(
     stream: &mut Stream,
     way: &mut Way<'_>,
+    (open_time, age_ms): (UnixMs, i64),
     proof: Proof,
-    open_time: UnixMs,
     now: MonoNs,
 ) {
     let instrument = stream.id;
@@ -213,6 +214,10 @@ fn tell_recalled(
     let is_owed = stream.series.is_owed(open_time);
     if is_owed && !matches!(settle_to(stream, way, &settled), Verdict::Late | Verdict::Duplicate) {
         return;
+    }
+    if let (false, Settled::Candle(update)) = (is_owed, &settled) {
+        stream.series.remember(&update.candle);
+        stream.repair.comparisons.note_recalled(open_time, age_ms, now);
     }
     let event = match settled {
         Settled::Candle(update) => MarketEvent::Recalled(update),

@@ -123,7 +123,11 @@ impl Feed {
         let market = stream.instrument.market;
         let read = self.read_rows(id, result, now.mono);
         let settled = match read {
-            Ok((read, time)) => self.settle_rows(id, span, &read, time, now),
+            Ok((read, time)) => {
+                let settled = self.settle_rows(id, span, &read, time, now);
+                self.judge_by_closed(id, span, &read, now);
+                settled
+            }
             Err(error) => {
                 self.tell_failed(market, "missing candles", &error);
                 0

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use crate::clock::{MonoNs, Now, UnixMs};
 use crate::limits::RESTS_ASKED_MAX;
-use crate::market::{Instrument, InstrumentId, Interval, Market, Span};
+use crate::market::{Candle, Instrument, InstrumentId, Interval, Market, Span};
 use crate::messages::{RestRequest, RestResponse, Severity};
 use crate::metrics::ConnectionErrorKind;
-use crate::venue::{self, RestError, RestQuery, SymbolCheck};
+use crate::venue::{self, RestCandle, RestCandles, RestError, RestQuery, SymbolCheck};
 
 use super::gate::{Gates, SpentOn};
 use super::plan::Check;
@@ -114,6 +114,7 @@ impl Feed {
             if let Some(stream) = stream.filter(|stream| stream.is_wanted && !stream.is_delivering)
                 && stream.check == Check::Idle
             {
+                stream.asked_at = now;
                 stream.check = Check::Due { at, fingerprint: None };
                 let next = &mut self.sessions[index].next_check;
                 *next = at.min(*next);
@@ -262,7 +263,9 @@ impl Feed {
             SymbolCheck::Undecided if self.is_long_silent(id, now) => self.lose_silent(id, now),
             SymbolCheck::Undecided => self.recheck(id, fingerprint, idle, now),
             SymbolCheck::Known { fingerprint: new } => match fingerprint {
-                Some(old) if old != new && new != 0 => self.judge_silent(id, old, new, now),
+                Some(old) if old != new && new != 0 => {
+                    self.judge_silent(id, fingerprint, Some(new), now);
+                }
                 Some(_) => {
                     let wait = self.next_check_wait(id, idle / 2);
                     self.recheck(id, Some(new), wait, now);
@@ -350,7 +353,13 @@ impl Feed {
     /// The exchange's candle of `id` changes and we are told nothing of it: if the whole session
     /// is silent, and still is when the push has had its time, it is lost; else the one stream is
     /// asked for again.
-    fn judge_silent(&mut self, id: InstrumentId, old: u64, fingerprint: u64, now: MonoNs) {
+    fn judge_silent(
+        &mut self,
+        id: InstrumentId,
+        old: Option<u64>,
+        fingerprint: Option<u64>,
+        now: MonoNs,
+    ) {
         let Some(index) = self.carrier(id) else { return };
         let session = &mut self.sessions[index];
         if !session.is_open() {
@@ -359,14 +368,42 @@ impl Feed {
         if session.has_delivered {
             session.script.renew(id);
             if let Some(stream) = self.streams.stream_mut(id) {
+                stream.asked_at = now;
                 stream.note_break(now);
             }
-            return self.recheck(id, Some(fingerprint), RECHECK_LONE, now);
+            return self.recheck(id, fingerprint, RECHECK_LONE, now);
         }
         if !std::mem::replace(&mut session.is_suspect, true) {
-            return self.recheck(id, Some(old), self.config.stream_idle_timeout / 2, now);
+            return self.recheck(id, old, self.config.stream_idle_timeout / 2, now);
         }
         self.lose_silent(id, now);
+    }
+
+    /// `rows` closed windows of `span`. One with trades that began after a silent stream was asked
+    /// for is news that it did not deliver, though each look falls into a quiet minute.
+    pub(super) fn judge_by_closed(
+        &mut self,
+        id: InstrumentId,
+        span: Span,
+        rows: &RestCandles,
+        now: Now,
+    ) {
+        let Some(stream) = self.streams.stream(id) else { return };
+        let Check::Due { fingerprint, .. } = stream.check else { return };
+        if stream.is_delivering || !stream.is_wanted {
+            return;
+        }
+        let silent = now.mono.since(stream.silent_since()).as_millis();
+        let exchange_now = self.clocks[stream.instrument.market.index()].now(now);
+        let since = exchange_now.0.saturating_sub(i64::try_from(silent).unwrap_or(i64::MAX));
+        let is_news = |row: &RestCandle| {
+            let Candle { open_time, volume, .. } = row.candle;
+            let is_closed = span.contains(open_time) && !stream.series.is_owed(open_time);
+            is_closed && open_time.0 >= since && !volume.is_zero()
+        };
+        if rows.candles.iter().any(is_news) {
+            self.judge_silent(id, fingerprint, fingerprint, now.mono);
+        }
     }
 
     /// Where REST has no answer, whole windows without one push decide.

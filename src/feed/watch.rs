@@ -21,6 +21,11 @@ pub(super) struct Rhythm {
 }
 
 impl Rhythm {
+    /// When the latest message came.
+    pub(super) fn last(&self) -> Option<MonoNs> {
+        self.last
+    }
+
     /// A message came.
     pub(super) fn beat(&mut self, now: MonoNs) {
         if let Some(last) = self.last.replace(now) {

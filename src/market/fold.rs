@@ -341,8 +341,8 @@ impl Fold {
         }
     }
 
-    /// Publishes the running candle of the window of `minute`, if that window runs and its candle
-    /// is another than before.
+    /// Publishes the running candle of the window of `minute`, if that window runs, none after it was
+    /// seen to run, and its candle is another than before.
     fn tell_running(
         &mut self,
         minute: UnixMs,
@@ -351,6 +351,11 @@ impl Fold {
     ) {
         let (instrument, told) = (self.instrument, self.told);
         let Some(update) = update else { return };
+        let of = self.interval.open_time(minute);
+        let newer = self.windows.iter().rev().take_while(|window| window.open_time > of);
+        if newer.into_iter().any(|window| window.running.is_some()) {
+            return;
+        }
         let Some(window) = self.find(minute).filter(|window| window.told.is_none()) else { return };
         let over = match told {
             Some(told) if told >= window.open_time => window.at(told) + 1,

@@ -225,6 +225,22 @@ impl Series {
         }
     }
 
+    /// A candle of before the series began was told to somebody: it may still be restated. Nothing if
+    /// it is older than what is remembered.
+    pub fn remember(&mut self, candle: &Candle) {
+        let open_time = candle.open_time;
+        assert!(!self.is_owed(open_time), "what is owed is published");
+        let at = self.published.partition_point(|one| one.open_time < open_time);
+        let is_known = self.published.get(at).is_some_and(|one| one.open_time == open_time);
+        let is_full = self.published.len() == REMEMBERED;
+        if is_known || is_full && at == 0 {
+            return;
+        }
+        let dropped = usize::from(is_full && self.published.pop_front().is_some());
+        let told = Published { open_time, candle: Some(*candle), revision: 0 };
+        self.published.insert(at - dropped, told);
+    }
+
     /// The next window, if it was held and nothing is missing before it any more.
     pub fn pop_held(&mut self) -> Option<Settled> {
         self.held.front().filter(|held| Some(held.open_time()) == self.next)?;
@@ -394,6 +410,22 @@ mod tests {
         assert_eq!(series.settle(&closed(1, "3")), Verdict::Correction { revision: 2 });
         assert_eq!(series.settle(&closed(2, "4")), Verdict::Correction { revision: 1 });
         assert_eq!(series.published(UnixMs(60_000)), Some(&candle(1, "3")));
+    }
+
+    #[test]
+    fn what_was_recalled_may_be_restated() {
+        let mut series = Series::new(Interval::M1);
+        series.begin(UnixMs(30 * 60_000));
+        for minute in (10..28).rev().chain([29]) {
+            series.remember(&candle(minute, "1"));
+        }
+        assert_eq!(series.settle(&closed(29, "2")), Verdict::Correction { revision: 1 });
+        assert_eq!(series.settle(&closed(29, "2")), Verdict::Duplicate);
+        series.remember(&candle(29, "1"));
+        assert_eq!(series.settle(&closed(29, "2")), Verdict::Duplicate);
+        assert_eq!(series.settle(&closed(13, "2")), Verdict::Correction { revision: 1 });
+        assert_eq!(series.settle(&closed(12, "2")), Verdict::Late, "16 are remembered");
+        assert_eq!(series.settle(&closed(30, "2")), Verdict::Next);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tungstenite::Utf8Bytes;
 
 use crate::clock::MonoNs;
-use crate::market::Venue;
+use crate::market::{Interval, Venue};
 
 use super::binance::{self, Method};
 use super::faults::Fault;
@@ -97,6 +97,8 @@ pub(super) struct RestFaults {
     pub(super) error_until: MonoNs,
     pub(super) garbage_until: MonoNs,
     stale_until: MonoNs,
+    /// By the exchange's time, in ms since the Unix epoch.
+    lags_until_ms: i64,
 }
 
 /// What an exchange counts for one client address, over the markets that share the counts.
@@ -347,6 +349,9 @@ impl Exchange {
             Fault::RestError(time) => self.rest_faults.error_until = now.after(time),
             Fault::RestGarbage(time) => self.rest_faults.garbage_until = now.after(time),
             Fault::RestStale(time) => self.rest_faults.stale_until = now.after(time),
+            Fault::RestLags(time) => {
+                self.rest_faults.lags_until_ms = self.time.unix_ms(now.after(time));
+            }
         }
     }
 
@@ -430,6 +435,16 @@ impl Exchange {
     pub(super) fn rest_ms(&self, now: MonoNs) -> i64 {
         let is_stale = now < self.rest_faults.stale_until;
         self.unix_ms(now) - if is_stale { STALE_MS } else { 0 }
+    }
+
+    /// How far into a window REST shows its trades at `now_ms`.
+    pub(super) fn row_elapsed_ms(&self, interval: Interval, window: i64, now_ms: i64) -> i64 {
+        let elapsed_ms = now_ms - window * interval.ms();
+        let is_just_over = (interval.ms()..interval.ms() + LAG_MS).contains(&elapsed_ms);
+        match now_ms < self.rest_faults.lags_until_ms && is_just_over {
+            true => interval.ms() - STALE_MS,
+            false => elapsed_ms,
+        }
     }
 
     /// The exchange's time at `now`, in ms since the Unix epoch.
@@ -555,6 +570,9 @@ const NEVER: MonoNs = MonoNs(u64::MAX);
 const PLAYBACK_SETTLE: Duration = Duration::from_millis(200);
 /// So old is what a stale REST side shows.
 const STALE_MS: i64 = 5_000;
+
+/// Then rows that lag are whole.
+pub const LAG_MS: i64 = 25_000;
 const MALFORMED: &str = "{\"e\":\"kline\",\"E\":17,\"s\":\"BTCUSDT\",\"k\":{\"t\":";
 
 #[cfg(test)]

@@ -48,11 +48,13 @@ pub enum Fault {
     RestGarbage(Duration),
     /// REST's candles are those of 5 s ago for so long.
     RestStale(Duration),
+    /// REST's row of a window that is just over lacks the end of it, beside a newer row, for so long.
+    RestLags(Duration),
 }
 
 impl Fault {
     /// The names by which [`Self::parse`] knows faults.
-    pub const NAMES: [&str; 21] = [
+    pub const NAMES: [&str; 22] = [
         "disconnect",
         "half_open",
         "silence",
@@ -74,6 +76,7 @@ impl Fault {
         "rest_error",
         "rest_garbage",
         "rest_stale",
+        "rest_lags",
     ];
 
     /// The fault called `name`. `value` is its number: seconds (`silence`, `refuse`, `rate_limit`,
@@ -102,6 +105,7 @@ impl Fault {
             "rest_error" => Self::RestError(seconds),
             "rest_garbage" => Self::RestGarbage(seconds),
             "rest_stale" => Self::RestStale(seconds),
+            "rest_lags" => Self::RestLags(seconds),
             _ => return None,
         })
     }

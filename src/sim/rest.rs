@@ -296,7 +296,7 @@ fn klines(exchange: &Exchange, query: &Query, now_ms: i64) -> Result<String, Str
     let limit = limit.min(profile.klines_limit_max as i64);
     let numbers = kline_windows((start, end), limit, spot, now_ms, interval.ms());
     let rows = numbers.map(|window| {
-        let elapsed = now_ms - window * interval.ms();
+        let elapsed = exchange.row_elapsed_ms(interval, window, now_ms);
         let candle = windows::running(&exchange.market, index, (interval, window), elapsed);
         row(profile.market.contract_type(), &exchange.market.listings()[index], &candle)
     });

@@ -186,6 +186,73 @@ fn the_past_is_recalled_up_to_where_the_stream_begins() {
 }
 
 #[test]
+fn a_row_that_was_recalled_right_after_its_end_is_compared() {
+    let mut pair = Pair::new();
+    pair.manners.is_still = true;
+    pair.subscribe(0, "spot", "BTCUSDT");
+    pair.push(&kline("BTCUSDT", 0, "2", false, at(0, 500)));
+    pair.rest_answers.push_back(rows(&[(-2, "1.8"), (-1, "1.9"), (0, "2")]));
+    let (id, from) = (InstrumentId(0), RecallFrom::Last(2));
+    pair.feed.handle_command(Command::Recall { id, from, to: None }, pair.now);
+    pair.pump();
+    pair.rest_answers = (0..20).map(|_| rows(&[(-2, "1.7"), (-1, "1.95"), (0, "2")])).collect();
+    for second in 1..45 {
+        pair.pass(SECOND);
+        pair.push(&kline("BTCUSDT", 0, &format!("2.0{second:02}"), false, at(0, second * 1000)));
+    }
+    let corrected = [told(-1, Source::Rest, 1, "1.95")];
+    assert_eq!(closes(&pair), corrected, "the older one had settled when it was asked for");
+}
+
+#[test]
+fn a_quiet_symbol_is_subscribed_anew_when_rest_closes_a_trade_that_was_not_pushed() {
+    let mut pair = Pair::with(FeedConfig { stream_idle_timeout: SECOND * 20, ..config() });
+    // No look shows a change.
+    pair.manners.is_still = true;
+    pair.subscribe(0, "spot", "BTCUSDT");
+    pair.subscribe(1, "spot", "ETHUSDT");
+    let subscribed = |pair: &Pair| {
+        let texts = &pair.peers[&pair.only()].texts;
+        let is_it = |text: &&String| text.contains(r#""SUBSCRIBE""#) && text.contains("btcusdt");
+        texts.iter().filter(is_it).count()
+    };
+    let stream = |pair: &mut Pair, from: i64, to: i64| {
+        for second in from..to {
+            pair.pass(SECOND);
+            pair.push(&kline("ETHUSDT", 0, &format!("2.{second:03}"), false, at(0, second * 100)));
+        }
+    };
+    stream(&mut pair, 0, 50);
+    assert_eq!(subscribed(&pair), 1, "it may be quiet");
+    let flat = |minute: i64| {
+        let open = START_MS + minute * 60_000;
+        format!(r#"[{open},"2","2","2","2","0",{},"0",0,"0","0","0"]"#, open + 59_999)
+    };
+    let answer = |rows: String| RestResponse {
+        status: 200,
+        retry_after: None,
+        limit_headers: vec![("date".to_owned(), date(2, 6_000))],
+        body: format!("[{rows}]").into_bytes(),
+    };
+    let quiet = format!("{},{},{}", flat(0), flat(1), flat(2));
+    pair.rest_answers = (0..20).map(|_| answer(quiet.clone())).collect();
+    stream(&mut pair, 50, 130);
+    assert_eq!(subscribed(&pair), 1, "it is quiet");
+    let open = START_MS + 120_000;
+    let traded = format!(r#"[{open},"2","2","2","2","5",{},"10",1,"1","2","0"]"#, open + 59_999);
+    let traded = format!("{traded},{}", flat(3));
+    pair.rest_answers = (0..20).map(|_| answer(traded.clone())).collect();
+    stream(&mut pair, 130, 200);
+    assert_eq!(subscribed(&pair), 2, "a trade was not pushed");
+}
+
+/// An HTTP date so far into a minute.
+fn date(minute: i64, ms: i64) -> String {
+    let time = std::time::UNIX_EPOCH + Duration::from_millis(at(minute, ms).unsigned_abs());
+    httpdate::fmt_http_date(time)
+}
+
+#[test]
 fn nothing_is_asked_before_a_pause_that_the_exchange_ordered_is_over() {
     let mut pair = closed_once();
     pair.rest_answers.push_back(RestResponse {

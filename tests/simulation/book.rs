@@ -33,6 +33,12 @@ pub(crate) struct Book {
     /// Windows that were told as missing and came later.
     pub(crate) repaired: u64,
     pub(crate) corrections: u64,
+    /// What corrections said, by window.
+    pub(crate) corrected: Vec<(i64, String)>,
+    /// The candle that runs, as it was last told.
+    running: Option<(i64, String)>,
+    /// Windows that were closed with less than had been told while they ran.
+    pub(crate) shrunk: Vec<(i64, String)>,
     pub(crate) gaps: u64,
     /// The past that follows is to be complete.
     is_resuming: bool,
@@ -82,7 +88,7 @@ impl Book {
     fn obey(&mut self, json: &Value, text: &str) -> Result<(), String> {
         match json["type"].as_str() {
             Some("quote") if json["is_closed_candle"] == true => self.closed(json, text),
-            Some("quote") => self.open(json),
+            Some("quote") => self.open(json, text),
             Some("correction") => self.corrected(json, text),
             Some("gap") => self.gap(json),
             Some("empty") => self.settle(json["open_time"].as_i64().unwrap(), Window::Empty),
@@ -91,7 +97,7 @@ impl Book {
         }
     }
 
-    fn open(&mut self, json: &Value) -> Result<(), String> {
+    fn open(&mut self, json: &Value, text: &str) -> Result<(), String> {
         let open_time = json["open_time"].as_i64().unwrap();
         if self.windows.contains_key(&open_time) {
             return Err(format!("window {open_time} runs after its close"));
@@ -99,6 +105,12 @@ impl Book {
         if self.next.is_some_and(|next| open_time < next) {
             return Err(format!("window {open_time} runs, and {:?} was next", self.next));
         }
+        if let Some((before, told)) = &self.running
+            && (open_time < *before || open_time == *before && is_less(text, told))
+        {
+            return Err(format!("{text} runs, after {told}"));
+        }
+        self.running = Some((open_time, text.to_owned()));
         self.first_open.get_or_insert(open_time);
         self.last_open = self.last_open.max(Some(open_time));
         Ok(())
@@ -114,6 +126,12 @@ impl Book {
         }
         if revision == 0 {
             self.firsts.insert(open_time, text.to_owned());
+            if let Some((running, told)) = &self.running
+                && *running == open_time
+                && is_less(text, told)
+            {
+                self.shrunk.push((open_time, format!("{text} closed {told}")));
+            }
         }
         self.settle(open_time, Window::Candle { text: text.to_owned(), revision })
     }
@@ -170,6 +188,7 @@ impl Book {
             return Err(format!("a correction that corrects nothing: {text}"));
         }
         self.corrections += 1;
+        self.corrected.push((open_time, told.to_owned()));
         self.windows.insert(open_time, Window::Candle { text: text.to_owned(), revision });
         Ok(())
     }
@@ -215,6 +234,14 @@ pub(crate) fn digits<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let start = text.find(&format!("\"{name}\":"))? + name.len() + 3;
     let rest = &text[start..];
     Some(&rest[..rest.find([',', '}'])?])
+}
+
+/// Whether fewer trades are in a candle of an exchange than in another of its window: they only ever
+/// become more.
+fn is_less(text: &str, than: &str) -> bool {
+    let is_derived = |text: &str| text.contains("\"source\":\"derived\"");
+    let volume = |text| digits(text, "volume").unwrap().parse::<f64>().unwrap();
+    !is_derived(text) && !is_derived(than) && volume(text) < volume(than)
 }
 
 /// Whether a candle as told is the true row. Where a row of REST has less, less is asked for.

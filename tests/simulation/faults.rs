@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use connector_wss::clock::MonoNs;
 use connector_wss::market::{Market, Venue};
+use connector_wss::sim::exchange::LAG_MS;
 use connector_wss::sim::faults::Fault;
 use connector_wss::sim::http::Request;
 
 use super::book::MINUTE;
 use super::run::Report;
 use super::world::World;
+
+const REST_FAULTS: [&str; 5] =
+    ["slow_rest", "rest_error", "rest_garbage", "rest_stale", "rest_lags"];
 
 /// Does one fault to one of `markets`, and counts it.
 pub(crate) fn strike(world: &mut World, markets: &[Market], report: &mut Report) {
@@ -32,8 +36,13 @@ pub(crate) fn strike(world: &mut World, markets: &[Market], report: &mut Report)
         }
         15 => fault(world, market, Fault::Malformed),
         16 => {
-            let name = *world.dice.pick(&["slow_rest", "rest_error", "rest_garbage", "rest_stale"]);
+            let name = *world.dice.pick(&REST_FAULTS);
             let seconds = 10 + world.dice.roll() % 110;
+            if name == "rest_lags" {
+                let now_ms = world.venues.exchanges[market.index()].unix_ms(now);
+                let until = now_ms + i64::try_from(seconds).unwrap() * 1000;
+                world.lags.push((market.index(), now_ms - LAG_MS, until));
+            }
             fault(world, market, Fault::parse(name, seconds).unwrap());
             name
         }
@@ -154,6 +163,7 @@ pub(crate) fn stop(world: &mut World) {
             Fault::RestError(Duration::ZERO),
             Fault::RestGarbage(Duration::ZERO),
             Fault::RestStale(Duration::ZERO),
+            Fault::RestLags(Duration::ZERO),
             Fault::ClockSkew(Duration::ZERO),
         ] {
             exchange.fault(fault, now);

@@ -380,6 +380,7 @@ fn judge_values(
             ));
         }
     }
+    judge_changes(world, series, book).map_err(|why| format!("client {at}, {series:?}: {why}"))?;
     report.count("gaps told", book.gaps);
     report.count("past unavailable", book.unavailable.len() as u64);
     report.count("repairs told", book.repaired);
@@ -387,18 +388,49 @@ fn judge_values(
     Ok(())
 }
 
+/// What trades were told of a window is in what closed it, and what corrects it is the truth: unless
+/// the exchange itself pushed something else.
+fn judge_changes(world: &mut World, series: &Series, book: &Book) -> Result<(), String> {
+    if let Some((_, why)) = book.shrunk.iter().find(|(at, _)| !is_spoilt(world, series, *at)) {
+        return Err(format!("trades were lost: {why}"));
+    }
+    for (open_time, text) in &book.corrected {
+        if is_derived(series) || is_spoilt(world, series, *open_time) {
+            continue;
+        }
+        let market = Market::all().nth(series.0).unwrap();
+        let span = (*open_time, *open_time);
+        let rows = world.venues.truth(market, &series.1, series.2, span, world.now.mono);
+        rows.iter()
+            .try_for_each(|row| is_true(text, row))
+            .map_err(|why| format!("{open_time} was wrongly corrected: {why}"))?;
+    }
+    Ok(())
+}
+
+/// Whether the exchange's pushes about a window were not as they should be.
+fn is_spoilt(world: &World, series: &Series, open_time: i64) -> bool {
+    let (first, last) = (open_time / MINUTE, (open_time + series.2.ms()) / MINUTE - 1);
+    world.spoilt.iter().any(|&(index, at)| index == series.0 && at - 1 <= last && first <= at + 2)
+}
+
 /// Whether the first word about a window may have been another than the last: the exchange said so
 /// itself, or kept the end of the window from us.
 fn may_err(world: &World, series: &Series, open_time: i64, text: &str) -> bool {
-    let (first, last) = (open_time / MINUTE, (open_time + series.2.ms()) / MINUTE - 1);
-    let is_spoilt = world
-        .spoilt
-        .iter()
-        .any(|&(index, at)| index == series.0 && at - 1 <= last && first <= at + 2);
+    let end = open_time + series.2.ms();
+    let is_lagging = |&(index, from, to): &(usize, i64, i64)| {
+        index == series.0 && from <= end && open_time <= to
+    };
+    let by_rest = text.contains("\"final_by\":\"rest\"") || is_derived(series);
+    if by_rest && world.lags.iter().any(is_lagging) {
+        return true;
+    }
     // Of a derived candle only the last minute's evidence is named.
     let is_sure = text.contains("\"final_by\":\"rest\"") && !is_derived(series);
     let is_flat = is_derived(series) && text.contains("\"volume\":0,");
-    (is_spoilt && !is_sure) || is_flat || text.contains("\"missing_minutes\":")
+    (is_spoilt(world, series, open_time) && !is_sure)
+        || is_flat
+        || text.contains("\"missing_minutes\":")
 }
 
 fn is_zero(digits: &str) -> bool {

@@ -104,6 +104,28 @@ fn a_cold_start_and_a_mass_disconnect_keep_every_limit() {
 }
 
 #[test]
+fn a_storm_of_subscriptions_keeps_every_limit() {
+    let mut world = world(8, Duration::from_secs(20), 2, 40);
+    let series = some_of_each(&world, 40);
+    subscribe(&mut world, &series[..15], 0);
+    pass(&mut world, 30);
+    let unix_ms = world.true_ms();
+    // Each in a message of its own, and some of them taken back.
+    for (at, one) in series.iter().enumerate() {
+        world.clients[0].subscribe(one, 0, true);
+        let end = world.now.mono.after(Duration::from_millis(30));
+        world.run_until(end).unwrap();
+        if at % 7 == 3 {
+            world.clients[0].unsubscribe(&series[at - 1], unix_ms);
+        }
+    }
+    pass(&mut world, 400);
+    let mut report = Report::default();
+    judge(&mut world, &mut report).unwrap();
+    println!("{report}");
+}
+
+#[test]
 fn a_process_that_is_started_again_and_again_keeps_every_limit() {
     let mut world = world(7, Duration::from_secs(20), 3, 20);
     let series = some_of_each(&world, 20);

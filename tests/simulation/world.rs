@@ -44,6 +44,8 @@ pub(crate) struct World {
     pub(crate) rings_full: u64,
     /// Markets and minutes in which the exchange's own pushes were spoilt, or were to be from then on.
     pub(crate) spoilt: Vec<(usize, i64)>,
+    /// Markets whose REST rows lacked the end of windows that ended between these times.
+    pub(crate) lags: Vec<(usize, i64, i64)>,
     /// How many pushes of each market were spoilt up to now.
     spoilt_counts: [u64; Market::COUNT],
     /// Every message of the rings is printed.
@@ -88,6 +90,7 @@ impl World {
             fanout_sleeps_until: MonoNs(0),
             rings_full: 0,
             spoilt: Vec::new(),
+            lags: Vec::new(),
             spoilt_counts: [0; Market::COUNT],
             is_traced: std::env::var_os("TRACE").is_some(),
             notices: VecDeque::new(),

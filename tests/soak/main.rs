@@ -132,6 +132,7 @@ fn strike(exchange: &Exchange, dice: &mut Dice) -> &'static str {
         "rest_error",
         "rest_garbage",
         "rest_stale",
+        "rest_lags",
         "rate_limit",
     ];
     let markets: Vec<Market> = Market::all().collect();

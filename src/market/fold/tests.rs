@@ -179,6 +179,18 @@ fn what_is_recalled_fills_what_is_not_known() {
 }
 
 #[test]
+fn a_window_that_waits_for_its_end_does_not_run_after_the_next_one() {
+    let (mut fold, mut out) = (five(), Vec::new());
+    fold.closed(&minute(12, 100, 101, "1"), &mut out);
+    fold.open(&open(minute(15, 103, 104, "1")), &mut out);
+    said(&mut out);
+    fold.closed(&minute(13, 101, 102, "1"), &mut out);
+    assert_eq!(said(&mut out), Vec::<String>::new());
+    fold.closed(&minute(14, 102, 103, "1"), &mut out);
+    assert_eq!(said(&mut out), ["10 closed: 100 104 99 103 3 6, lacks 2"]);
+}
+
+#[test]
 fn windows_before_the_first_that_is_told_are_no_news() {
     let (mut fold, mut out) = (five(), Vec::new());
     (5..14).for_each(|at| {

@@ -95,7 +95,7 @@ fn candles(
 ) -> Vec<TrueCandle> {
     let last = to.min(now_ms.div_euclid(interval.ms()));
     let candle = |window: i64| {
-        let elapsed_ms = now_ms - window * interval.ms();
+        let elapsed_ms = exchange.row_elapsed_ms(interval, window, now_ms);
         windows::running(&exchange.market, index, (interval, window), elapsed_ms)
     };
     (from.max(0)..=last).map(candle).collect()
