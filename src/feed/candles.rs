@@ -9,6 +9,7 @@ use crate::messages::MarketEvent;
 use crate::metrics::{DecodeErrorKind, FeedMetrics};
 use crate::venue::{self, Finality, Kline, Klines};
 
+use super::SessionId;
 use super::plan::{Check, Stream, Streams};
 use super::publish::PublishQueue;
 use super::skew::ExchangeClock;
@@ -30,13 +31,13 @@ impl Way<'_> {
     }
 }
 
-/// Takes every candle of a message, or none: a message that is wrong in one is not to be trusted.
-/// Whether one of them was wanted.
+/// Takes every candle of a message of one session, or none: a message that is wrong in one is not to
+/// be trusted. Whether one of them was wanted.
 pub(super) fn take_klines(
     streams: &mut Streams,
     clock: &mut ExchangeClock,
     way: &mut Way<'_>,
-    market: Market,
+    (market, session): (Market, SessionId),
     klines: &Klines<'_>,
     now: Now,
 ) -> Result<bool, DecodeErrorKind> {
@@ -61,7 +62,7 @@ pub(super) fn take_klines(
             clock.note(time, now.mono);
         }
         if stream.is_wanted {
-            take_kline(stream, clock, way, kline, now);
+            take_kline(stream, clock, way, (session, kline), now);
             is_delivered = true;
         }
     }
@@ -72,7 +73,7 @@ fn take_kline(
     stream: &mut Stream,
     clock: &ExchangeClock,
     way: &mut Way<'_>,
-    kline: &Kline<'_>,
+    (session, kline): (SessionId, &Kline<'_>),
     now: Now,
 ) {
     if let Some(UnixMs(sent_ms)) = kline.event_time {
@@ -81,7 +82,7 @@ fn take_kline(
     }
     (stream.is_delivering, stream.check) = (true, Check::Idle);
     stream.rhythm.beat(now.mono);
-    let is_unbroken = std::mem::replace(&mut stream.is_unbroken, true);
+    let is_unbroken = stream.unbroken_on.replace(session) == Some(session);
     let is_past = stream.series.watermark() >= Some(kline.candle.open_time);
     if stream.series.next().is_none() && !is_past {
         begin(stream, clock, kline, now);

@@ -14,7 +14,7 @@ use super::candles::{Way, take_klines};
 use super::placing::Rejection;
 use super::plan::Stream;
 use super::publish::is_closed;
-use super::session::Unanswered;
+use super::session::{Session, Unanswered};
 use super::{Feed, SessionId};
 
 /// What a message asks of its session, beside the candles already taken from it.
@@ -133,7 +133,7 @@ impl Feed {
     }
 
     fn take_text(&mut self, index: usize, text: &[u8], now: Now) -> bool {
-        let market = self.sessions[index].market;
+        let Session { market, id, .. } = self.sessions[index];
         let Self { json, streams, queue, metrics, clocks, urgent, config, .. } = self;
         let metrics = metrics.market(market);
         let clock = &mut clocks[market.index()];
@@ -146,7 +146,8 @@ impl Feed {
             let mut klines = Klines::new();
             match venue::decode(market, root, &mut klines)? {
                 Message::Klines => {
-                    let is_delivered = take_klines(streams, clock, &mut way, market, &klines, now)?;
+                    let is_delivered =
+                        take_klines(streams, clock, &mut way, (market, id), &klines, now)?;
                     Ok(if is_delivered { Consequence::Delivered } else { Consequence::Nothing })
                 }
                 Message::Accepted { id } => Ok(Consequence::Accepted { id }),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::clock::{MonoNs, UnixMs};
 use crate::market::{Candle, CandleUpdate, Instrument, InstrumentId, Interval, Market, Series};
 
+use super::SessionId;
 use super::repair::Repair;
 use super::watch::Rhythm;
 
@@ -23,9 +24,9 @@ pub(super) struct Stream {
     pub(super) wanted_since: MonoNs,
     /// How often the exchange cut the session when it was asked for this; 0 once it was accepted.
     pub(super) strikes: u8,
-    /// Whether nothing of this stream can have been missed since `newest_open` came: only then does
-    /// its successor prove that it was the last word.
-    pub(super) is_unbroken: bool,
+    /// The connection on which nothing of this stream can have been missed since `newest_open` came:
+    /// only its successor there proves that it was the last word.
+    pub(super) unbroken_on: Option<SessionId>,
     /// What REST is to find out about its windows.
     pub(super) repair: Repair,
     /// How often it usually delivers.
@@ -65,7 +66,7 @@ impl Stream {
             is_wanted: true,
             wanted_since: now,
             strikes: 0,
-            is_unbroken: false,
+            unbroken_on: None,
             repair: Repair::default(),
             rhythm: Rhythm::default(),
             newest_open: None,
@@ -82,7 +83,7 @@ impl Stream {
 impl Stream {
     /// From here on until the next message something may be missed.
     pub(super) fn note_break(&mut self, now: MonoNs) {
-        self.is_unbroken = false;
+        self.unbroken_on = None;
         self.repair.comparisons.note_break(now);
     }
 
@@ -121,7 +122,7 @@ impl Streams {
             return false;
         }
         (stream.is_wanted, stream.wanted_since, stream.is_delivering) = (true, now, false);
-        (stream.check, stream.is_unbroken, stream.strikes) = (Check::Idle, false, 0);
+        (stream.check, stream.unbroken_on, stream.strikes) = (Check::Idle, None, 0);
         (stream.newest_open, stream.rhythm) = (None, Rhythm::default());
         stream.check_wait = Duration::ZERO;
         true

@@ -105,7 +105,8 @@ pub(super) fn closed_by_rest(instrument: InstrumentId, row: Candle, received: Mo
 /// `row` as far as it says something else than `candle`, which was published: what the exchange's
 /// rows leave out is taken from the candle, and what pushes leave out is left out.
 pub(super) fn restated(candle: &Candle, row: &Candle) -> Option<Candle> {
-    let has_count = row.trades > 0 && candle.trades > 0 || row.volume.is_zero();
+    let is_counted = candle.trades > 0 || candle.volume.is_zero();
+    let has_count = row.trades > 0 && is_counted || row.volume.is_zero();
     let row = Candle {
         trades: if has_count { row.trades } else { candle.trades },
         quote_volume: candle.quote_volume.map(|ours| row.quote_volume.unwrap_or(ours)),
@@ -219,6 +220,8 @@ mod tests {
         let ours = Candle { quote_volume: Some(Decimal::ZERO), ..candle(2, "9", 9) };
         assert_eq!(restated(&ours, &candle(2, "9", 0)), None);
         assert_eq!(restated(&candle(2, "9", 0), &Candle { trades: 5, ..ours }), None);
+        let flat = candle(2, "0", 0);
+        assert_eq!(restated(&flat, &candle(2, "9", 9)), Some(candle(2, "9", 9)));
         let theirs = candle(2, "10", 0);
         assert_eq!(restated(&ours, &theirs), Some(Candle { volume: theirs.volume, ..ours }));
     }

@@ -154,9 +154,10 @@ impl Series {
         self.next.get_or_insert(after.map_or(at, |after| after.max(at)));
     }
 
-    /// Nothing is owed until the series begins anew: nobody wants it.
+    /// Nothing is owed until the series begins anew: nobody wants it, and nobody keeps what was told.
     pub fn suspend(&mut self) {
         self.next = None;
+        self.published.clear();
         self.held.clear();
         self.missing.clear();
     }
@@ -200,6 +201,7 @@ impl Series {
         }
         match self.watermark {
             Some(watermark) if candle.open_time <= watermark => Verdict::Late,
+            _ if self.next.is_some_and(|next| candle.open_time < next) => Verdict::Late,
             _ if self.is_held(candle.open_time) => Verdict::Late,
             _ => Verdict::Open,
         }
@@ -503,7 +505,7 @@ mod tests {
         series.settle(&closed(3, "1"));
         series.suspend();
         assert_eq!((series.next(), series.hole()), (None, None));
-        assert_eq!(series.settle(&closed(1, "1")), Verdict::Duplicate);
+        assert_eq!(series.settle(&closed(1, "1")), Verdict::Late);
         series.begin(UnixMs(0));
         assert_eq!(series.next(), Some(UnixMs(120_000)));
     }

@@ -97,8 +97,8 @@ pub(super) struct RestFaults {
     pub(super) error_until: MonoNs,
     pub(super) garbage_until: MonoNs,
     stale_until: MonoNs,
-    /// By the exchange's time, in ms since the Unix epoch.
-    lags_until_ms: i64,
+    /// From when to when, by the exchange's time, in ms since the Unix epoch.
+    lags_ms: (i64, i64),
 }
 
 /// What an exchange counts for one client address, over the markets that share the counts.
@@ -350,7 +350,8 @@ impl Exchange {
             Fault::RestGarbage(time) => self.rest_faults.garbage_until = now.after(time),
             Fault::RestStale(time) => self.rest_faults.stale_until = now.after(time),
             Fault::RestLags(time) => {
-                self.rest_faults.lags_until_ms = self.time.unix_ms(now.after(time));
+                let until = self.time.unix_ms(now.after(time));
+                self.rest_faults.lags_ms = (self.time.unix_ms(now), until);
             }
         }
     }
@@ -440,8 +441,10 @@ impl Exchange {
     /// How far into a window REST shows its trades at `now_ms`.
     pub(super) fn row_elapsed_ms(&self, interval: Interval, window: i64, now_ms: i64) -> i64 {
         let elapsed_ms = now_ms - window * interval.ms();
-        let is_just_over = (interval.ms()..interval.ms() + LAG_MS).contains(&elapsed_ms);
-        match now_ms < self.rest_faults.lags_until_ms && is_just_over {
+        let (since, until) = self.rest_faults.lags_ms;
+        let lag_ms = if now_ms < since + STALE_MS { LAG_MS.1 } else { LAG_MS.0 };
+        let is_just_over = (interval.ms()..interval.ms() + lag_ms).contains(&elapsed_ms);
+        match now_ms < until && is_just_over {
             true => interval.ms() - STALE_MS,
             false => elapsed_ms,
         }
@@ -571,8 +574,8 @@ const PLAYBACK_SETTLE: Duration = Duration::from_millis(200);
 /// So old is what a stale REST side shows.
 const STALE_MS: i64 = 5_000;
 
-/// Then rows that lag are whole.
-pub const LAG_MS: i64 = 25_000;
+/// Then rows that lag are whole: usually, and at worst.
+pub const LAG_MS: (i64, i64) = (18_000, 60_000);
 const MALFORMED: &str = "{\"e\":\"kline\",\"E\":17,\"s\":\"BTCUSDT\",\"k\":{\"t\":";
 
 #[cfg(test)]

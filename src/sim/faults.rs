@@ -48,7 +48,8 @@ pub enum Fault {
     RestGarbage(Duration),
     /// REST's candles are those of 5 s ago for so long.
     RestStale(Duration),
-    /// REST's row of a window that is just over lacks the end of it, beside a newer row, for so long.
+    /// REST's row of a window that is just over lacks the end of it, beside a newer row, for so long;
+    /// for 5 s that of any that ended within a minute.
     RestLags(Duration),
 }
 

@@ -104,7 +104,7 @@ fn windows_missed_while_unsubscribed_are_no_gap_and_nothing_is_said_twice() {
     pair.pass(Duration::from_secs(30));
     pair.push(&kline("BTCUSDT", 5, "5", true, START_MS + 360_010));
     assert_eq!(closes(&pair), [row(0, "2", true), row(5, "5", true)]);
-    assert_eq!((pair.spot().gaps.value(), pair.spot().duplicates.value()), (0, 1));
+    assert_eq!((pair.spot().gaps.value(), pair.spot().late.value()), (0, 1));
     assert_eq!(pair.decode_errors_total(), 0);
 }
 

@@ -211,6 +211,35 @@ fn a_successor_proves_nothing_after_an_interruption() {
 }
 
 #[test]
+fn a_successor_on_another_connection_proves_nothing() {
+    let mut pair = pair_at(market(Venue::Gateio, "um"), &["BTC_USDT"]);
+    let push = |window: i64, close: &str| {
+        let open = START_MS / 1000 + window * 60;
+        format!(
+            r#"{{"time":{open},"time_ms":{open}500,"channel":"futures.candlesticks","event":"update","result":[{{"t":{open},"v":"5","c":"{close}","h":"9","l":"1","o":"2","n":"1m_BTC_USDT","a":"1","w":false}}]}}"#
+        )
+    };
+    let accepted = r#"{"time":1,"channel":"futures.candlesticks","event":"subscribe","payload":["1m","BTC_USDT"],"result":{"status":"success"}}"#;
+    pair.push(accepted);
+    let first = pair.only();
+    pair.push(&push(0, "2.1"));
+    pair.push(
+        r#"{"time":1,"channel":"futures.system","event":"update","result":{"type":"upgrade"}}"#,
+    );
+    pair.pass(SECOND * 3);
+    let second = *pair.peers.keys().find(|&&id| id != first).expect("a session in its place");
+    pair.push_to(second, accepted);
+    pair.push_to(second, &push(1, "2.3"));
+    assert!(closes(&pair).is_empty(), "what ended minute 0 may be on its way on the first");
+    pair.push_to(second, &push(2, "2.4"));
+    pair.push_to(second, &push(3, "2.5"));
+    pair.pass(SECOND * 6);
+    let closed = closes(&pair);
+    assert_eq!(closed.last(), Some(&(2, FinalBy::Successor, 0, "2.4".to_owned())));
+    assert!(closed.iter().all(|one| one.0 != 0), "{closed:?}");
+}
+
+#[test]
 fn trades_that_come_after_the_successor_correct_the_close() {
     let mut pair = hyperliquid();
     pair.push(&candle("BTC", 0, "2.0", 3));

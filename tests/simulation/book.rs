@@ -60,7 +60,8 @@ impl Book {
         self.missing.retain(|&open_time| open_time <= since);
         self.unavailable.retain(|&open_time| open_time <= since);
         self.next = Some(since + self.interval.ms());
-        (self.first_open, self.is_resuming) = (None, true);
+        // The server may not know any more what it told of the window that runs.
+        (self.first_open, self.running, self.is_resuming) = (None, None, true);
         self.log.push_back(format!("resumed from {since}"));
     }
 

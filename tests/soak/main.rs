@@ -113,7 +113,7 @@ fn gaps_total(server: &Server) -> f64 {
 
 /// One fault somewhere.
 fn strike(exchange: &Exchange, dice: &mut Dice) -> &'static str {
-    const FAULTS: [&str; 19] = [
+    const FAULTS: [&str; 20] = [
         "disconnect",
         "half_open",
         "silence",
