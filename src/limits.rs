@@ -136,6 +136,12 @@ pub const FIXED_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Connections being told that there is no room, beyond [`CLIENTS_MAX`]. Reached: closed unanswered.
 pub const REFUSALS_MAX: usize = 256;
 
+/// Files that the process is taken to have open beside its clients: sessions and requests to
+/// exchanges, connections to the ops port, logs, rings. Fewer left: said at start. Source:
+/// [`OPS_CONNECTIONS_MAX`], and a session for each fifty of [`INSTRUMENTS_MAX`], rounded up.
+pub const FILES_BESIDE_CLIENTS: usize = 1_024;
+const _: () = assert!(FILES_BESIDE_CLIENTS >= OPS_CONNECTIONS_MAX + INSTRUMENTS_MAX / 50);
+
 /// Series one client may subscribe, over all its subscriptions; fewer with
 /// `CONNECTOR_WSS_SUBSCRIPTIONS_MAX`. Reached: refused, naming the limit.
 /// Source: every instrument of the process once.
