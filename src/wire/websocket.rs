@@ -17,7 +17,7 @@ use super::endpoint::Endpoint;
 use super::handshake::{self, Refusal, Request};
 use super::lookahead::{Broken, Lookahead};
 use super::pipe::{ByteQueue, Pipe};
-use super::tls::TlsSession;
+use super::tls::{TlsSession, encrypted_bytes};
 
 /// A WebSocket connection without a socket: bytes in, events out, bytes out.
 pub struct Connection {
@@ -30,7 +30,8 @@ pub struct Connection {
     readable: usize,
     lookahead: Lookahead,
     message_bytes_max: usize,
-    /// Plain bytes for the peer; with TLS they are moved through the session into `ciphertext`.
+    /// Plain bytes for the peer. Over TLS empty after every call: they have been encrypted into
+    /// `ciphertext`.
     outgoing: ByteQueue,
     ciphertext: ByteQueue,
     /// The latest message, if it was long, until the codec has read on: while it shares its buffer
@@ -166,14 +167,17 @@ impl Connection {
     /// We are the server of a client, over TLS.
     pub fn server_over_tls(config: &Arc<ServerConfig>) -> Self {
         let session = Box::new(TlsSession::server(config));
-        Self::new(Role::Server, State::Requested, Some(session), ByteQueue::default())
+        Self::new(Role::Server, State::Requested, Some(session), ByteQueue::keeping(0))
     }
 
     fn new(role: Role, state: State, tls: Option<Box<TlsSession>>, outgoing: ByteQueue) -> Self {
         // A client's requests are few and far between, a venue's messages are not.
-        let (incoming, message_bytes_max) = match role {
-            Role::Server => (ByteQueue::keeping(0), CLIENT_MESSAGE_BYTES_MAX),
-            Role::Client => (ByteQueue::default(), VENUE_MESSAGE_BYTES_MAX),
+        let (incoming, ciphertext, message_bytes_max) = match role {
+            Role::Server => {
+                let ciphertext = ByteQueue::keeping(SPARE_BUFFER_BYTES);
+                (ByteQueue::keeping(0), ciphertext, CLIENT_MESSAGE_BYTES_MAX)
+            }
+            Role::Client => (ByteQueue::default(), ByteQueue::default(), VENUE_MESSAGE_BYTES_MAX),
         };
         Self {
             role,
@@ -184,7 +188,7 @@ impl Connection {
             lookahead: Lookahead::default(),
             message_bytes_max,
             outgoing,
-            ciphertext: ByteQueue::default(),
+            ciphertext,
             long_message: None,
             is_close_sent: false,
         }
@@ -274,8 +278,10 @@ impl Connection {
     pub fn append_frames(&mut self, frames: &[u8]) {
         assert!(!self.is_close_sent, "nothing follows our Close");
         assert!(matches!(self.state, State::Open(_) | State::PeerClosed(_)), "not open");
-        self.outgoing.push(frames);
-        self.encrypt();
+        match &mut self.tls {
+            Some(tls) => tls.encrypt(frames, &mut self.ciphertext),
+            None => self.outgoing.push(frames),
+        }
     }
 
     /// Server role: the opening request, once it is there whole. Whoever takes it answers it, with
@@ -341,9 +347,8 @@ impl Connection {
     /// a cut.
     pub fn finish(&mut self) {
         if let Some(tls) = &mut self.tls {
-            tls.encrypt(&mut self.outgoing, &mut self.ciphertext);
             tls.finish();
-            tls.encrypt(&mut self.outgoing, &mut self.ciphertext);
+            tls.encrypt(&[], &mut self.ciphertext);
         }
     }
 
@@ -354,27 +359,30 @@ impl Connection {
 
     /// The first `count` outgoing bytes have been written.
     pub fn consume_outgoing(&mut self, count: usize) {
-        if self.tls.is_some() {
-            self.ciphertext.consume(count);
-        } else {
-            self.outgoing.consume(count);
-        }
+        self.for_socket().consume(count);
     }
 
-    /// Whether `count` outgoing bytes more need more storage than the connection has.
+    /// Whether frames of `count` bytes more need more storage than the connection has.
     pub fn is_cramped(&self, count: usize) -> bool {
-        !self.outgoing.has_room(count)
+        match self.tls {
+            Some(_) => !self.ciphertext.has_room(encrypted_bytes(count)),
+            None => !self.outgoing.has_room(count),
+        }
     }
 
     /// Lends the connection `buffer` for its outgoing bytes; whatever that held is dropped.
     pub fn lend(&mut self, buffer: Vec<u8>) {
-        self.outgoing.move_into(buffer);
+        self.for_socket().move_into(buffer);
     }
 
     /// What the connection needs no more, once everything outgoing is written: the buffer it was
     /// lent, or one that has grown beyond `kept` bytes.
     pub fn give_back(&mut self, kept: usize) -> Option<Vec<u8>> {
-        self.outgoing.take_storage(kept)
+        self.for_socket().take_storage(kept)
+    }
+
+    fn for_socket(&mut self) -> &mut ByteQueue {
+        if self.tls.is_some() { &mut self.ciphertext } else { &mut self.outgoing }
     }
 
     /// Whether the handshake is done and the peer has neither said Close nor failed.
@@ -523,7 +531,8 @@ impl Connection {
 
     fn encrypt(&mut self) {
         if let Some(tls) = &mut self.tls {
-            tls.encrypt(&mut self.outgoing, &mut self.ciphertext);
+            tls.encrypt(self.outgoing.as_slice(), &mut self.ciphertext);
+            self.outgoing.clear();
         }
     }
 }
