@@ -395,7 +395,7 @@ fn read_symbols(market: Market, value: &Value<'_, '_>) -> Result<Vec<String>, Bo
 }
 
 fn read_interval(value: &Value<'_, '_>) -> Result<Interval, Box<Refusal>> {
-    let names = interval_names(&Interval::SERVED);
+    let names = interval_names(Interval::SERVED);
     let Some(name) = value.as_str() else {
         return Err(wrong_type("interval", &format!("a string, one of: {names}")));
     };
