@@ -121,12 +121,16 @@ pub const CLIENTS_MAX: usize = 10_000;
 /// (tests/memory), and some of its requests are kept.
 ///
 /// The process as a whole takes at most [`FIXED_BYTES_MAX`] + clients × ([`CLIENT_BYTES_MAX`] + the
-/// outbox bound). The outbox bound is [`READY_BYTES_MAX`] + `CONNECTOR_CLIENT_BUFFER_MAX` for a
+/// outbox bound), and [`TLS_BYTES_MAX`] more for each client that speaks TLS. The outbox bound is [`READY_BYTES_MAX`] + `CONNECTOR_CLIENT_BUFFER_MAX` for a
 /// client that does not keep up, and nothing for one that does. Frames owed to many are stored once,
 /// so that slow clients of the same series cost far less. Not in it: 64 bytes for each series of a
-/// client, half a request of [`CLIENT_MESSAGE_BYTES_MAX`], and what the kernel keeps for sockets
+/// client, half a request of [`CLIENT_MESSAGE_BYTES_MAX`] or half a TLS handshake as long, and what the kernel keeps for sockets
 /// ([`CLIENT_UNSENT_BYTES_MAX`]).
 pub const CLIENT_BYTES_MAX: usize = 8 * 1024;
+
+/// What TLS adds to [`CLIENT_BYTES_MAX`]. Source: 7.0 KB for an idle client (tests/memory), of which
+/// 4 KiB are the buffer that rustls reads into.
+pub const TLS_BYTES_MAX: usize = 8 * 1024;
 
 /// User-space memory of the process without clients, for up to a thousand series; each further one
 /// costs 256 bytes for each of `CONNECTOR_HISTORY_CANDLES`. Source: one ring of 2 MiB for each of a
@@ -135,6 +139,12 @@ pub const FIXED_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// Connections being told that there is no room, beyond [`CLIENTS_MAX`]. Reached: closed unanswered.
 pub const REFUSALS_MAX: usize = 256;
+
+/// Files that the process is taken to have open beside its clients: sessions and requests to
+/// exchanges, connections to the ops port, logs, rings. Fewer left: said at start. Source:
+/// [`OPS_CONNECTIONS_MAX`], and a session for each fifty of [`INSTRUMENTS_MAX`], rounded up.
+pub const FILES_BESIDE_CLIENTS: usize = 1_024;
+const _: () = assert!(FILES_BESIDE_CLIENTS >= OPS_CONNECTIONS_MAX + INSTRUMENTS_MAX / 50);
 
 /// Series one client may subscribe, over all its subscriptions; fewer with
 /// `CONNECTOR_WSS_SUBSCRIPTIONS_MAX`. Reached: refused, naming the limit.

@@ -8,6 +8,7 @@ use connector_wss::clock::Clock;
 use connector_wss::config::{Action, Config};
 use connector_wss::cores::credentials::Reloader;
 use connector_wss::cores::log::{self, LogGuard};
+use connector_wss::cores::open_files;
 use connector_wss::cores::server::{Server, Stopper};
 use connector_wss::sim::{self, SimOptions, Simulator};
 use connector_wss::wire::Endpoint;
@@ -44,7 +45,8 @@ fn run(mut config: Config, clock: Clock) -> Result<(), String> {
     let text = |error: &dyn Display| error.to_string();
     // Before the first thread of the server, so that no signal is missed.
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|error| text(&error))?;
-    for warning in &config.warnings {
+    let too_few_files = open_files::raise_limit(config.wss_clients_max);
+    for warning in config.warnings.iter().chain(&too_few_files) {
         tracing::warn!("{warning}");
     }
     let simulator = config.simulate.then(|| simulate(&mut config)).transpose()?;

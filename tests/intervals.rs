@@ -138,7 +138,7 @@ fn symbol(exchange: &Exchange) -> String {
 #[test]
 fn the_simulator_and_the_table_of_markets_know_the_same_intervals() {
     for market in Market::all() {
-        for interval in Interval::SERVED {
+        for &interval in Interval::SERVED {
             let has = windows::spelled(market.venue(), interval).is_some();
             assert_eq!(market.has_own(interval), has, "{market} {}", interval.name());
         }

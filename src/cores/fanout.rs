@@ -242,7 +242,7 @@ impl FanoutCore {
         self.accept_again = Some(now.mono.after(ACCEPT_PAUSE));
         let text = format!(
             "cannot accept clients: {error}; trying again every {ACCEPT_PAUSE:?} \
-             (too many open files? raise LimitNOFILE or ulimit -n)"
+             (too many open files? raise LimitNOFILE or ulimit -Hn)"
         );
         self.note(Notice { severity: Severity::Error, market: None, text });
     }

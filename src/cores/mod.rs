@@ -18,6 +18,7 @@ pub mod ops;
 pub mod ops_http;
 pub mod workers;
 
+pub mod open_files;
 pub mod probe;
 pub mod server;
 mod spent;

@@ -1,16 +1,21 @@
-//! What a client asks. Owns the fields of a request, their defaults, and the words in which a bad
-//! one is refused; serves nothing.
+//! What a client asks. Owns the fields of a request, their defaults, and what is refused of them;
+//! serves nothing.
+
+mod words;
 
 use simd_json::prelude::*;
 use simd_json::tape::Value;
 
 use crate::clock::UnixMs;
-use crate::limits::{REQUEST_ID_BYTES_MAX, REQUEST_SYMBOLS_MAX, SYMBOL_BYTES_MAX};
+use crate::limits::{REQUEST_ID_BYTES_MAX, REQUEST_SYMBOLS_MAX};
 use crate::market::{Interval, Market, Venue};
 
 use super::access::TokenDigest;
-use super::encode::write_string;
 use super::protocol::Refusal;
+use words::{
+    contract_types, interval_names, invalid_symbol, missing, not_offered, quoted, quoted_whole,
+    shown, strange, venue_names, wrong_type,
+};
 
 /// A request that can be served.
 #[derive(Clone, Debug)]
@@ -390,7 +395,7 @@ fn read_symbols(market: Market, value: &Value<'_, '_>) -> Result<Vec<String>, Bo
 }
 
 fn read_interval(value: &Value<'_, '_>) -> Result<Interval, Box<Refusal>> {
-    let names = interval_names(&Interval::SERVED);
+    let names = interval_names(Interval::SERVED);
     let Some(name) = value.as_str() else {
         return Err(wrong_type("interval", &format!("a string, one of: {names}")));
     };
@@ -399,21 +404,6 @@ fn read_interval(value: &Value<'_, '_>) -> Result<Interval, Box<Refusal>> {
         let message = format!("unknown interval {}; allowed: {names}", quoted(name));
         Refusal::field("unknown_interval", "interval", message)
     })
-}
-
-fn interval_names(intervals: &[Interval]) -> String {
-    let names: Vec<&str> = intervals.iter().copied().map(Interval::name).collect();
-    names.join(", ")
-}
-
-fn not_offered(market: Market, interval: Interval) -> Box<Refusal> {
-    let message = format!(
-        "{market} makes no candles of \"interval\" {}; its own are {}; without \"source\" others are \
-         derived from its minutes",
-        interval.name(),
-        interval_names(market.row().intervals)
-    );
-    Refusal::field("interval_not_offered", "interval", message)
 }
 
 fn read_origin(value: &Value<'_, '_>) -> Result<Origin, Box<Refusal>> {
@@ -431,96 +421,6 @@ fn read_limit(value: &Value<'_, '_>) -> Result<u64, Box<Refusal>> {
     value.as_u64().ok_or_else(|| wrong_type("limit", "an integer, 0 or more (0: without end)"))
 }
 
-fn invalid_symbol(market: Market, text: &str) -> Box<Refusal> {
-    let elsewhere = Market::default_of(market.venue(), text).filter(|other| *other != market);
-    let message = match elsewhere {
-        // Only OKX tells by the spelling.
-        Some(other) if market.venue() == Venue::Okx => format!(
-            "{} in \"symbols\" is no symbol of {market} but of {other}; send it with \
-             \"contract_type\":\"{}\"",
-            quoted(text),
-            other.contract_type().name()
-        ),
-        _ => format!(
-            "{} in \"symbols\" can be no symbol of {market}: 1 to {SYMBOL_BYTES_MAX} bytes, {}",
-            quoted(text),
-            spelling(market.venue())
-        ),
-    };
-    symbol_refusal(text, message)
-}
-
-/// A symbol whose spelling tells no contract type.
-fn strange(venue: Venue, text: &str) -> Box<Refusal> {
-    let message = format!(
-        "{} in \"symbols\" can be no symbol of {}: {}",
-        quoted(text),
-        venue.name(),
-        spelling(venue)
-    );
-    symbol_refusal(text, message)
-}
-
-fn symbol_refusal(text: &str, message: String) -> Box<Refusal> {
-    let mut refusal = Refusal::field("invalid_symbol", "symbols", message);
-    refusal.symbols.push(cut(text).to_owned());
-    refusal
-}
-
-/// How symbols are spelled there.
-fn spelling(venue: Venue) -> &'static str {
-    match venue {
-        Venue::Binance | Venue::Bybit => "without spaces, quotes and slashes, such as BTCUSDT",
-        Venue::Okx => "such as BTC-USDT, BTC-USDT-SWAP or BTC-USD-261225",
-        Venue::Gateio => "without spaces, quotes and slashes, such as BTC_USDT",
-        Venue::Hyperliquid => "with its own case, such as BTC, kPEPE, @107 or PURR/USDC",
-    }
-}
-
-fn missing(field: &'static str, right: &str) -> Box<Refusal> {
-    Refusal::field("missing_field", field, format!("\"{field}\" is missing; {right}"))
-}
-
-fn wrong_type(field: &'static str, right: &str) -> Box<Refusal> {
-    Refusal::field("wrong_type", field, format!("\"{field}\" must be {right}"))
-}
-
-fn venue_names() -> String {
-    Venue::ALL.map(Venue::name).join(", ")
-}
-
-/// `spot, usdm (or um), coinm (or cm)`.
-fn contract_types(venue: Venue) -> String {
-    let names = Market::of(venue).map(|market| {
-        let row = market.row();
-        match row.aliases {
-            [] => row.contract_type.name().to_owned(),
-            aliases => format!("{} (or {})", row.contract_type.name(), aliases.join(", ")),
-        }
-    });
-    names.collect::<Vec<_>>().join(", ")
-}
-
-/// The client's own text as far as it is repeated in an answer.
-fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(SHOWN_BYTES_MAX)]
-}
-
-fn quoted(text: &str) -> String {
-    quoted_whole(cut(text))
-}
-
-fn quoted_whole(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len() + 2);
-    write_string(&mut out, text);
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-fn shown(value: &Value<'_, '_>) -> Option<String> {
-    value.as_str().map(|text| cut(text).to_owned())
-}
-
-const SHOWN_BYTES_MAX: usize = 64;
 const OPS: &str = "subscribe, unsubscribe, list, ping, auth";
 const EXAMPLE: &str =
     r#"one object such as {"exchange":"binance","contract_type":"spot","symbols":["BTCUSDT"]}"#;
@@ -529,194 +429,4 @@ const EXAMPLE: &str =
 const SINCE_MAX: i64 = 100_000_000_000_000;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str) -> Result<Request, Box<Refusal>> {
-        parse(&mut text.as_bytes().to_vec())
-    }
-
-    fn wanted(text: &str) -> Wanted {
-        match read(text).unwrap().op {
-            Op::Subscribe(wanted) => wanted,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_request_of_the_python_server_is_understood() {
-        let line = "{\"exchange\":\"binance\",\"contract_type\":\"UM\",\
-                    \"symbols\":[\"btcusdt\",\"ETHUSDT\",\"BTCUSDT\"],\"limit\":3,\"x\":[{}]}\n";
-        let wanted = wanted(line);
-        assert_eq!(wanted.market.to_string(), "binance usdm");
-        assert_eq!(wanted.symbols.unwrap(), ["BTCUSDT", "ETHUSDT"]);
-        assert_eq!((wanted.limit, wanted.closed_only), (3, false));
-    }
-
-    #[test]
-    fn nulls_are_absent_and_one_symbol_may_be_a_string() {
-        let wanted = wanted(
-            r#"{"exchange":"BINANCE","contract_type":"spot","symbols":"BTCUSDT","limit":null,
-                "op":null,"id":null,"interval":"1m","history":0,"since":null,"closed_only":true}"#,
-        );
-        assert_eq!((wanted.limit, wanted.closed_only, wanted.past), (0, true, None));
-        assert_eq!(wanted.symbols.unwrap(), ["BTCUSDT"]);
-    }
-
-    #[test]
-    fn the_id_is_kept_as_json() {
-        for (id, expected) in [("7", "7"), ("-1", "-1"), ("\"a\\nb\"", "\"a\\nb\"")] {
-            let request = read(&format!(r#"{{"op":"ping","id":{id}}}"#)).unwrap();
-            assert_eq!(request.id.as_deref(), Some(expected));
-        }
-        let refusal = read(r#"{"op":"dance","id":"x"}"#).unwrap_err();
-        assert_eq!(refusal.id.as_deref(), Some("\"x\""));
-    }
-
-    #[test]
-    fn each_bad_request_has_its_own_error_that_names_the_field_and_what_is_right() {
-        let head = r#""exchange":"binance","contract_type":"spot""#;
-        let full = r#""exchange":"binance","contract_type":"spot","symbols":["BTCUSDT"]"#;
-        for (text, code, field, says) in [
-            ("{".to_owned(), "invalid_json", None, "valid JSON"),
-            (String::new(), "invalid_json", None, "valid JSON"),
-            ("[1]".to_owned(), "not_an_object", None, "\"exchange\":\"binance\""),
-            ("{}".to_owned(), "missing_field", Some("exchange"), "allowed: binance"),
-            (r#"{"exchange":1}"#.to_owned(), "wrong_type", Some("exchange"), "a string"),
-            (r#"{"exchange":"x"}"#.to_owned(), "unknown_exchange", Some("exchange"), "binance"),
-            (
-                r#"{"exchange":"binance"}"#.to_owned(),
-                "missing_field",
-                Some("contract_type"),
-                "spot, usdm (or um), coinm (or cm)",
-            ),
-            (
-                r#"{"exchange":"binance","contract_type":[]}"#.to_owned(),
-                "wrong_type",
-                Some("contract_type"),
-                "a string",
-            ),
-            (
-                r#"{"exchange":"binance","contract_type":"perp"}"#.to_owned(),
-                "unknown_contract_type",
-                Some("contract_type"),
-                "usdm (or um)",
-            ),
-            (format!("{{{head}}}"), "missing_field", Some("symbols"), "[\"BTCUSDT\"]"),
-            (format!("{{{head},\"symbols\":5}}"), "wrong_type", Some("symbols"), "array"),
-            (format!("{{{head},\"symbols\":[5]}}"), "wrong_type", Some("symbols"), "array"),
-            (format!("{{{head},\"symbols\":[]}}"), "empty_symbols", Some("symbols"), "one"),
-            (format!("{{{head},\"symbols\":[\"A B\"]}}"), "invalid_symbol", Some("symbols"), "A B"),
-            (format!("{{{full},\"limit\":-1}}"), "wrong_type", Some("limit"), "0 or more"),
-            (format!("{{{full},\"limit\":\"3\"}}"), "wrong_type", Some("limit"), "integer"),
-            (format!("{{{full},\"limit\":1.5}}"), "wrong_type", Some("limit"), "integer"),
-            (format!("{{{full},\"limit\":true}}"), "wrong_type", Some("limit"), "integer"),
-            (format!("{{{full},\"interval\":\"7m\"}}"), "unknown_interval", Some("interval"), "5m"),
-            (format!("{{{full},\"interval\":\"1s\"}}"), "unknown_interval", Some("interval"), "1m"),
-            (format!("{{{full},\"source\":5}}"), "wrong_type", Some("source"), "exchange, derived"),
-            (format!("{{{full},\"source\":\"x\"}}"), "unknown_source", Some("source"), "derived"),
-            (format!("{{{full},\"source\":\"derived\"}}"), "not_derived", Some("source"), "longer"),
-            (
-                r#"{"exchange":"okx","symbols":["A-B"],"interval":"8h","source":"exchange"}"#
-                    .to_owned(),
-                "interval_not_offered",
-                Some("interval"),
-                "its own are 1m, 3m, 5m, 15m, 30m, 1h, 2h, 4h, 6h, 12h, 1d; without \"source\"",
-            ),
-            (format!("{{{full},\"interval\":1}}"), "wrong_type", Some("interval"), "1m"),
-            (format!("{{{full},\"history\":-5}}"), "wrong_type", Some("history"), "integer"),
-            (format!("{{{full},\"since\":\"x\"}}"), "wrong_type", Some("since"), "open time"),
-            (format!("{{{full},\"since\":{}}}", i64::MAX), "wrong_type", Some("since"), "in ms"),
-            (
-                format!("{{{full},\"since\":5,\"history\":5}}"),
-                "history_and_since",
-                Some("since"),
-                "one of them",
-            ),
-            (format!("{{{full},\"closed_only\":1}}"), "wrong_type", Some("closed_only"), "true"),
-            (format!("{{{full},\"op\":\"dance\"}}"), "unknown_op", Some("op"), "unsubscribe"),
-            (format!("{{{full},\"op\":1}}"), "wrong_type", Some("op"), "unsubscribe"),
-            (r#"{"op":"auth"}"#.to_owned(), "missing_field", Some("token"), "a string"),
-            (r#"{"op":"auth","token":5}"#.to_owned(), "wrong_type", Some("token"), "a string"),
-            (format!("{{{full},\"id\":[]}}"), "wrong_type", Some("id"), "integer"),
-            (
-                r#"{"op":"unsubscribe","symbols":["A"]}"#.to_owned(),
-                "missing_field",
-                Some("exchange"),
-                "binance",
-            ),
-        ] {
-            let refusal = read(&text).unwrap_err();
-            assert_eq!((refusal.code, refusal.field), (code, field), "{text}");
-            assert!(refusal.message.contains(says), "{text}: {}", refusal.message);
-            assert!(field.is_none_or(|field| refusal.message.contains(field)), "{text}");
-        }
-    }
-
-    #[test]
-    fn the_contract_type_may_be_left_out_where_the_exchange_has_a_default() {
-        for (text, market) in [
-            (r#""exchange":"bybit","symbols":["BTCUSDT"]"#, "bybit spot"),
-            (r#""exchange":"gateio","symbols":["btc_usdt"]"#, "gateio spot"),
-            (r#""exchange":"hyperliquid","symbols":["kPEPE"]"#, "hyperliquid usdm"),
-            (r#""exchange":"okx","symbols":["BTC-USDT"]"#, "okx spot"),
-            (r#""exchange":"okx","symbols":["btc-usd-swap","ETH-USDT-SWAP"]"#, "okx swap"),
-            (r#""exchange":"okx","symbols":"BTC-USD-261225""#, "okx futures"),
-            (r#""exchange":"bybit","contract_type":"PERP","symbols":["X"]"#, "bybit linear"),
-        ] {
-            assert_eq!(wanted(&format!("{{{text}}}")).market.to_string(), market);
-        }
-        for (text, code, says) in [
-            (
-                r#""exchange":"okx","symbols":["BTC-USDT","BTC-USDT-SWAP"]"#,
-                "mixed_contract_types",
-                "one request",
-            ),
-            (r#""exchange":"okx","symbols":["BTCUSDT"]"#, "invalid_symbol", "such as BTC-USDT"),
-            (r#""exchange":"okx"}"#, "missing_field", "contract_type"),
-            (
-                r#""exchange":"okx","contract_type":"spot","symbols":["BTC-USDT-SWAP"]"#,
-                "invalid_symbol",
-                "\"contract_type\":\"swap\"",
-            ),
-        ] {
-            let refusal = read(&format!("{{{}}}", text.trim_end_matches('}'))).unwrap_err();
-            assert_eq!(refusal.code, code, "{text}: {}", refusal.message);
-            assert!(refusal.message.contains(says), "{text}: {}", refusal.message);
-        }
-    }
-
-    #[test]
-    fn longer_candles_are_derived_unless_the_exchange_s_are_asked_for() {
-        let head = r#""exchange":"gateio","contract_type":"um","symbols":["BTC_USDT"]"#;
-        for (fields, interval, origin) in [
-            ("", Interval::M1, Origin::Exchange),
-            (r#","source":"exchange""#, Interval::M1, Origin::Exchange),
-            (r#","interval":"5m""#, Interval::M5, Origin::Derived),
-            (r#","interval":"3m","source":"derived""#, Interval::M3, Origin::Derived),
-            (r#","interval":"8h","source":"exchange""#, Interval::H8, Origin::Exchange),
-        ] {
-            let wanted = wanted(&format!("{{{head}{fields}}}"));
-            assert_eq!((wanted.interval, wanted.origin), (interval, origin), "{fields}");
-        }
-        let end = format!(r#"{{"op":"unsubscribe",{head},"interval":"5m","source":"exchange"}}"#);
-        let Op::Unsubscribe { interval, origin, .. } = read(&end).unwrap().op else { panic!() };
-        assert_eq!((interval, origin), (Some(Interval::M5), Some(Origin::Exchange)));
-    }
-
-    #[test]
-    fn more_symbols_than_any_market_has_are_refused() {
-        let many: Vec<String> = (0..=REQUEST_SYMBOLS_MAX).map(|i| format!("\"S{i}\"")).collect();
-        let head = r#""exchange":"binance","contract_type":"spot","symbols""#;
-        let refusal = read(&format!("{{{head}:[{}]}}", many.join(","))).unwrap_err();
-        assert_eq!(refusal.code, "too_many_symbols");
-    }
-
-    #[test]
-    fn deep_nesting_is_no_trouble() {
-        let deep = format!("{{\"x\":{}{}}}", "[".repeat(30_000), "]".repeat(30_000));
-        let _either = read(&deep);
-        let _unfinished = read(&"[".repeat(60_000));
-        let _objects = read(&"{\"a\":".repeat(10_000));
-    }
-}
+mod tests;

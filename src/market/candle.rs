@@ -147,7 +147,7 @@ pub enum Interval {
 }
 
 impl Interval {
-    /// Every interval that dialects can read.
+    /// Every interval that dialects can read, the shorter first.
     pub const ALL: [Self; 14] = [
         Self::S1,
         Self::S10,
@@ -165,22 +165,9 @@ impl Interval {
         Self::D1,
     ];
 
-    /// Every interval that clients may ask for: each a whole number of minutes and a whole part of a
-    /// day, so that all windows of a day end with it.
-    pub const SERVED: [Self; 12] = [
-        Self::M1,
-        Self::M3,
-        Self::M5,
-        Self::M15,
-        Self::M30,
-        Self::H1,
-        Self::H2,
-        Self::H4,
-        Self::H6,
-        Self::H8,
-        Self::H12,
-        Self::D1,
-    ];
+    /// Every interval that clients may ask for, all but the seconds: each a whole number of minutes and
+    /// a whole part of a day, so that all windows of a day end with it.
+    pub const SERVED: &'static [Self] = Self::ALL.split_at(2).1;
 
     /// The spelling that clients and most exchanges use.
     pub fn name(self) -> &'static str {
@@ -261,3 +248,5 @@ impl Interval {
         open_time.0.rem_euclid(self.ms()) == 0
     }
 }
+
+const _: () = assert!(matches!(Interval::SERVED[0], Interval::M1), "the seconds come first");

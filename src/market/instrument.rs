@@ -165,7 +165,7 @@ const fn row(
 const fn own_intervals(venue: Venue) -> &'static [Interval] {
     use Interval::{D1, H1, H2, H4, H6, H8, H12, M1, M3, M5, M15, M30};
     match venue {
-        Venue::Binance => &Interval::SERVED,
+        Venue::Binance => Interval::SERVED,
         Venue::Okx | Venue::Bybit => &[M1, M3, M5, M15, M30, H1, H2, H4, H6, H12, D1],
         Venue::Gateio => &[M1, M5, M15, M30, H1, H4, H8, D1],
         Venue::Hyperliquid => &[M1, M3, M5, M15, M30, H1, H2, H4, H8, H12, D1],

@@ -97,14 +97,15 @@ pub fn truth(market: &SimMarket, index: usize, of: (Interval, i64)) -> TrueCandl
 /// Source: Binance "Kline/Candlestick chart intervals"; OKX "Candlesticks channel" (from six hours on
 /// the UTC variants); Bybit "Kline"; Gate "Candlesticks Channel"; Hyperliquid "Subscriptions".
 pub fn spelled(venue: Venue, interval: Interval) -> Option<&'static str> {
-    let table: &[(Interval, &str)] = match venue {
-        Venue::Binance => &BINANCE,
-        Venue::Okx => &OKX,
-        Venue::Bybit => &BYBIT,
-        Venue::Gateio => &GATEIO,
-        Venue::Hyperliquid => &HYPERLIQUID,
+    let (_, row) = SPELLINGS.into_iter().find(|(one, _)| *one == interval)?;
+    let text = match venue {
+        Venue::Binance => row[0],
+        Venue::Okx => row[1],
+        Venue::Bybit => row[2],
+        Venue::Gateio => row[3],
+        Venue::Hyperliquid => row[4],
     };
-    table.iter().find(|(one, _)| *one == interval).map(|(_, text)| *text)
+    (text != NONE).then_some(text)
 }
 
 /// The interval that the exchange spells so.
@@ -112,73 +113,26 @@ pub fn read(venue: Venue, text: &str) -> Option<Interval> {
     Interval::ALL.into_iter().find(|&interval| spelled(venue, interval) == Some(text))
 }
 
-const BINANCE: [(Interval, &str); 12] = [
-    (Interval::M1, "1m"),
-    (Interval::M3, "3m"),
-    (Interval::M5, "5m"),
-    (Interval::M15, "15m"),
-    (Interval::M30, "30m"),
-    (Interval::H1, "1h"),
-    (Interval::H2, "2h"),
-    (Interval::H4, "4h"),
-    (Interval::H6, "6h"),
-    (Interval::H8, "8h"),
-    (Interval::H12, "12h"),
-    (Interval::D1, "1d"),
+/// In the order of [`spelled`].
+#[rustfmt::skip]
+const SPELLINGS: [(Interval, [&str; 5]); 12] = [
+    //                binance okx       bybit  gateio hyperliquid
+    (Interval::M1,   ["1m",   "1m",     "1",   "1m",  "1m"]),
+    (Interval::M3,   ["3m",   "3m",     "3",   NONE,  "3m"]),
+    (Interval::M5,   ["5m",   "5m",     "5",   "5m",  "5m"]),
+    (Interval::M15,  ["15m",  "15m",    "15",  "15m", "15m"]),
+    (Interval::M30,  ["30m",  "30m",    "30",  "30m", "30m"]),
+    (Interval::H1,   ["1h",   "1H",     "60",  "1h",  "1h"]),
+    (Interval::H2,   ["2h",   "2H",     "120", NONE,  "2h"]),
+    (Interval::H4,   ["4h",   "4H",     "240", "4h",  "4h"]),
+    (Interval::H6,   ["6h",   "6Hutc",  "360", NONE,  NONE]),
+    (Interval::H8,   ["8h",   NONE,     NONE,  "8h",  "8h"]),
+    (Interval::H12,  ["12h",  "12Hutc", "720", NONE,  "12h"]),
+    (Interval::D1,   ["1d",   "1Dutc",  "D",   "1d",  "1d"]),
 ];
 
-const OKX: [(Interval, &str); 11] = [
-    (Interval::M1, "1m"),
-    (Interval::M3, "3m"),
-    (Interval::M5, "5m"),
-    (Interval::M15, "15m"),
-    (Interval::M30, "30m"),
-    (Interval::H1, "1H"),
-    (Interval::H2, "2H"),
-    (Interval::H4, "4H"),
-    (Interval::H6, "6Hutc"),
-    (Interval::H12, "12Hutc"),
-    (Interval::D1, "1Dutc"),
-];
-
-const BYBIT: [(Interval, &str); 11] = [
-    (Interval::M1, "1"),
-    (Interval::M3, "3"),
-    (Interval::M5, "5"),
-    (Interval::M15, "15"),
-    (Interval::M30, "30"),
-    (Interval::H1, "60"),
-    (Interval::H2, "120"),
-    (Interval::H4, "240"),
-    (Interval::H6, "360"),
-    (Interval::H12, "720"),
-    (Interval::D1, "D"),
-];
-
-const GATEIO: [(Interval, &str); 8] = [
-    (Interval::M1, "1m"),
-    (Interval::M5, "5m"),
-    (Interval::M15, "15m"),
-    (Interval::M30, "30m"),
-    (Interval::H1, "1h"),
-    (Interval::H4, "4h"),
-    (Interval::H8, "8h"),
-    (Interval::D1, "1d"),
-];
-
-const HYPERLIQUID: [(Interval, &str); 11] = [
-    (Interval::M1, "1m"),
-    (Interval::M3, "3m"),
-    (Interval::M5, "5m"),
-    (Interval::M15, "15m"),
-    (Interval::M30, "30m"),
-    (Interval::H1, "1h"),
-    (Interval::H2, "2h"),
-    (Interval::H4, "4h"),
-    (Interval::H8, "8h"),
-    (Interval::H12, "12h"),
-    (Interval::D1, "1d"),
-];
+/// There are no candles of this length.
+const NONE: &str = "";
 
 #[cfg(test)]
 mod tests {
@@ -262,7 +216,7 @@ mod tests {
     #[test]
     fn no_two_intervals_share_a_spelling() {
         for venue in Venue::ALL {
-            for interval in Interval::SERVED {
+            for &interval in Interval::SERVED {
                 let text = spelled(venue, interval);
                 assert_eq!(text.and_then(|text| read(venue, text)), text.map(|_| interval));
             }

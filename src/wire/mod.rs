@@ -2,6 +2,7 @@
 //! clock, and knows no candle; whoever holds a socket moves the bytes.
 
 pub mod endpoint;
+mod frame;
 mod handshake;
 pub mod http;
 pub mod json;
@@ -11,7 +12,6 @@ pub mod tls;
 pub mod websocket;
 
 pub use endpoint::{Endpoint, EndpointError};
+pub use frame::{MessageKind, text_frame_payload, write_frame, write_text_frame};
 pub use handshake::{Request, SUBPROTOCOL};
-pub use websocket::{
-    Connection, Event, MessageKind, WireError, text_frame_payload, write_frame, write_text_frame,
-};
+pub use websocket::{Connection, Event, WireError};

@@ -2,7 +2,7 @@
 //! either role over byte queues. Owns the cryptography provider's name; opens no file and no socket.
 
 use std::fmt;
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
@@ -147,16 +147,16 @@ impl TlsSession {
                 plain.push(&chunk[..count]);
             }
         }
+        // rustls gives the room for a long record back with the next read, which may never come.
+        let _would_block = self.connection.read_tls(&mut NothingYet);
         Ok(())
     }
 
-    /// Encrypts all of `plain`, and whatever the handshake has to say, into `ciphertext`.
-    pub(super) fn encrypt(&mut self, plain: &mut ByteQueue, ciphertext: &mut ByteQueue) {
-        use std::io::Write;
+    /// Encrypts `plain`, and whatever the handshake has to say, into `ciphertext`.
+    pub(super) fn encrypt(&mut self, plain: &[u8], ciphertext: &mut ByteQueue) {
         if !plain.is_empty() {
-            let written = self.connection.writer().write_all(plain.as_slice());
+            let written = self.connection.writer().write_all(plain);
             written.expect("the writer buffers without limit");
-            plain.clear();
         }
         while self.connection.wants_write() {
             self.connection.write_tls(ciphertext).expect("a byte queue takes every write");
@@ -164,8 +164,29 @@ impl TlsSession {
     }
 }
 
-/// Plain bytes moved at a time. Source: one TLS record.
-const DECRYPT_CHUNK_BYTES: usize = 16 * 1024;
+/// A socket without bytes.
+struct NothingYet;
+
+impl Read for NothingYet {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+}
+
+/// What `count` plain bytes that are encrypted at once become, at most.
+pub(super) fn encrypted_bytes(count: usize) -> usize {
+    count + (count / RECORD_BYTES + 1) * RECORD_EXTRA_BYTES
+}
+
+/// Plain bytes of a full record. Source: RFC 8446, section 5.1.
+const RECORD_BYTES: usize = 16 * 1024;
+
+/// Bytes that a record has beside them. Source: head, nonce and tag of AES-GCM in TLS 1.2 (RFC 5288);
+/// TLS 1.3 has 22.
+const RECORD_EXTRA_BYTES: usize = 5 + 8 + 16;
+
+/// Plain bytes moved at a time.
+const DECRYPT_CHUNK_BYTES: usize = RECORD_BYTES;
 
 #[cfg(test)]
 mod tests {

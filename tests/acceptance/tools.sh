@@ -18,6 +18,7 @@ install_tools() {
     [ -d "$work/node_modules/ws" ] ||
       timeout 120 npm install --silent --no-audit --no-fund --prefix "$work" ws@8 >/dev/null </dev/null || true
   fi
+  install_browser
   if ! command -v promtool >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     (timeout 300 apt-get update -qq && DEBIAN_FRONTEND=noninteractive timeout 300 apt-get install -y -qq prometheus) >/dev/null 2>&1 || true
   fi
@@ -26,6 +27,24 @@ install_tools() {
   fi
   wstest=$work/venv27/bin/wstest
   [ -x "$wstest" ] || install_wstest >/dev/null 2>&1 || wstest=
+}
+
+# Chromium, what gives it certificates to trust, and what drives it. A browser that playwright fetches
+# by itself is not waited for.
+install_browser() {
+  if ! { find_chromium && command -v certutil; } >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    (timeout 300 apt-get update -qq &&
+      DEBIAN_FRONTEND=noninteractive timeout 300 apt-get install -y -qq --no-install-recommends chromium libnss3-tools) >/dev/null 2>&1 || true
+  fi
+  chromium=$(find_chromium) && command -v certutil >/dev/null || chromium=
+  if command -v npm >/dev/null && [ -n "$chromium" ]; then
+    [ -d "$work/node_modules/playwright-core" ] ||
+      timeout 120 npm install --silent --no-audit --no-fund --prefix "$work" playwright-core@1.64.1 >/dev/null </dev/null || true
+  fi
+}
+
+find_chromium() {
+  command -v chromium || command -v chromium-browser || command -v google-chrome
 }
 
 # The Autobahn test suite, where a CPython 2.7 is found: on the path, or among pyenv's.

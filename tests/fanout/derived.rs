@@ -1,6 +1,5 @@
 //! Candles longer than a minute, derived from the minutes of the exchange.
 
-use connector_wss::clock::UnixMs;
 use connector_wss::market::{FinalBy, Interval};
 use connector_wss::messages::{Command, MarketEvent, RecallFrom};
 
@@ -8,34 +7,6 @@ use super::world::*;
 
 /// Minute 1 of the world begins a window of five.
 const FIVE: &str = "\"interval\":\"5m\"";
-
-fn asking(what: &str) -> String {
-    BTC.replace('}', &format!(",{what}}}"))
-}
-
-fn open_time(minute: i64) -> UnixMs {
-    UnixMs((MINUTE_0 + minute) * 60_000)
-}
-
-fn recalls(world: &mut World) -> Vec<(RecallFrom, Option<UnixMs>)> {
-    let commands = std::mem::take(&mut world.commands);
-    let recall = |command| match command {
-        Command::Recall { from, to, .. } => Some((from, to)),
-        _ => None,
-    };
-    commands.into_iter().filter_map(recall).collect()
-}
-
-fn recalled(world: &mut World, minute: i64, close: &str) {
-    let update = world.update("BTCUSDT", minute, close, Some(FinalBy::Rest));
-    world.market(MarketEvent::Recalled(update));
-}
-
-fn recall_end(world: &mut World, from: i64, through: i64) {
-    let instrument = world.ids["BTCUSDT"];
-    let (from, through) = (open_time(from), open_time(through));
-    world.market(MarketEvent::RecallEnd { instrument, from, through });
-}
 
 fn gap(world: &mut World, minute: i64, missing: u64) {
     let (instrument, first_missing) = (world.ids["BTCUSDT"], open_time(minute));
@@ -72,12 +43,12 @@ fn minutes_become_a_candle_that_closes_with_the_last_of_them() {
         _ => None,
     });
     assert_eq!(subscribed.collect::<Vec<_>>(), [Interval::M1], "the exchange streams minutes");
-    assert_eq!(recalls(&mut world), [(RecallFrom::Last(5), None)]);
+    assert_eq!(world.recalls(), [(RecallFrom::Last(5), None)]);
     world.open_candle("BTCUSDT", 3, "3.5");
     assert_eq!(told(&mut world, id), ["1 open 3.5-3.5 lacks 2"], "and says so at once");
-    recalled(&mut world, 1, "1");
-    recalled(&mut world, 2, "2");
-    recall_end(&mut world, -2, 2);
+    world.recalled(1, "1");
+    world.recalled(2, "2");
+    world.recall_end(-2, 2);
     assert_eq!(told(&mut world, id).last().unwrap(), "1 open 1-3.5");
     for minute in 3..6 {
         world.closed_candle("BTCUSDT", minute, &minute.to_string());
@@ -91,7 +62,7 @@ fn minutes_become_a_candle_that_closes_with_the_last_of_them() {
 fn a_derived_candle_names_its_origin_and_its_evidence() {
     let mut world = World::new();
     let id = world.open_with(&asking("\"interval\":\"5m\",\"closed_only\":true"));
-    recall_end(&mut world, -2, 0);
+    world.recall_end(-2, 0);
     (1..6).for_each(|minute| world.closed_candle("BTCUSDT", minute, "2.5"));
     let closed = world.texts(id).pop().unwrap();
     assert_eq!(closed["source"], "derived");
@@ -106,7 +77,7 @@ fn a_derived_candle_names_its_origin_and_its_evidence() {
 fn a_window_that_lacks_a_minute_says_so_and_is_revised_when_it_comes() {
     let mut world = World::new();
     let id = world.open_with(&asking("\"interval\":\"5m\",\"closed_only\":true"));
-    recall_end(&mut world, -2, 0);
+    world.recall_end(-2, 0);
     world.closed_candle("BTCUSDT", 1, "1");
     gap(&mut world, 2, 1);
     (3..6).for_each(|minute| world.closed_candle("BTCUSDT", minute, &minute.to_string()));
@@ -160,16 +131,16 @@ fn history_of_a_derived_series_is_folded_of_recalled_minutes() {
         World::with(connector_wss::fanout::FanoutConfig { history_candles: 40, ..config() });
     let id = world.open_with(&asking("\"interval\":\"5m\",\"history\":2"));
     assert_eq!(
-        recalls(&mut world),
+        world.recalls(),
         [(RecallFrom::Last(5), None), (RecallFrom::Last(15), None)],
         "the running window, and the past up to it"
     );
     world.open_candle("BTCUSDT", 2, "2.5");
-    (-4..2).for_each(|minute| recalled(&mut world, minute, &format!("{}", minute + 10)));
-    recall_end(&mut world, -4, 1);
+    (-4..2).for_each(|minute| world.recalled(minute, &format!("{}", minute + 10)));
+    world.recall_end(-4, 1);
     assert_eq!(told(&mut world, id), [""; 0], "the past is not whole");
-    (-14..2).for_each(|minute| recalled(&mut world, minute, &format!("{}", minute + 100)));
-    recall_end(&mut world, -14, 1);
+    (-14..2).for_each(|minute| world.recalled(minute, &format!("{}", minute + 100)));
+    world.recall_end(-14, 1);
     let expected = ["-9 closed 91-95", "-4 closed 6-10", "history", "1 open 11-2.5"];
     assert_eq!(told(&mut world, id), expected, "what came first counts");
     (2..6).for_each(|minute| world.closed_candle("BTCUSDT", minute, "7"));
@@ -184,7 +155,7 @@ fn history_of_a_derived_series_is_folded_of_recalled_minutes() {
     let since = open_time(-9).0;
     let resumed = world.open_with(&asking(&format!("\"interval\":\"5m\",\"since\":{since}")));
     assert_eq!(told(&mut world, resumed), ["-4 closed 6-99", "1 closed 11-7", "history"]);
-    assert_eq!(recalls(&mut world), []);
+    assert_eq!(world.recalls(), []);
 }
 
 #[test]
@@ -194,12 +165,12 @@ fn a_past_with_a_minute_that_cannot_be_had_is_refused_or_told_as_missing() {
     world.closed_candle("BTCUSDT", 0, "1");
     let id = world.open_with(&asking("\"interval\":\"5m\",\"history\":1"));
     let wanted = [(RecallFrom::Window(open_time(-4)), Some(open_time(-1)))];
-    assert_eq!(recalls(&mut world), wanted);
-    recalled(&mut world, -4, "1");
-    recall_end(&mut world, -4, -1);
+    assert_eq!(world.recalls(), wanted);
+    world.recalled(-4, "1");
+    world.recall_end(-4, -1);
     // It is asked for once more: what was absent may have been late.
     for _ in 0..2 {
-        recall_end(&mut world, -3, -1);
+        world.recall_end(-3, -1);
     }
     assert_eq!(told(&mut world, id), ["gap", "history"]);
 }

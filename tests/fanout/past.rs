@@ -1,42 +1,12 @@
 //! What was before: `history`, `since`, and how the past joins the stream.
 
-use connector_wss::clock::UnixMs;
 use connector_wss::market::FinalBy;
-use connector_wss::messages::{Command, MarketEvent, RecallFrom};
+use connector_wss::messages::{MarketEvent, RecallFrom};
 
 use super::world::*;
 
-fn asking(what: &str) -> String {
-    BTC.replace('}', &format!(",{what}}}"))
-}
-
 fn since(minute: i64) -> String {
     asking(&format!("\"since\":{}", (MINUTE_0 + minute) * 60_000))
-}
-
-fn open_time(minute: i64) -> UnixMs {
-    UnixMs((MINUTE_0 + minute) * 60_000)
-}
-
-/// What the shard was asked to recall since it was last asked.
-fn recalls(world: &mut World) -> Vec<(RecallFrom, Option<UnixMs>)> {
-    let commands = std::mem::take(&mut world.commands);
-    let recall = |command| match command {
-        Command::Recall { from, to, .. } => Some((from, to)),
-        _ => None,
-    };
-    commands.into_iter().filter_map(recall).collect()
-}
-
-fn recalled(world: &mut World, minute: i64, close: &str) {
-    let update = world.update("BTCUSDT", minute, close, Some(FinalBy::Rest));
-    world.market(MarketEvent::Recalled(update));
-}
-
-fn recall_end(world: &mut World, from: i64, through: i64) {
-    let instrument = world.ids["BTCUSDT"];
-    let (from, through) = (open_time(from), open_time(through));
-    world.market(MarketEvent::RecallEnd { instrument, from, through });
 }
 
 #[test]
@@ -53,25 +23,25 @@ fn history_that_is_known_comes_at_once_and_the_stream_follows() {
     assert_eq!(world.summary(id), expected.concat());
     world.closed_candle("BTCUSDT", 5, "5");
     assert_eq!(world.summary(id), ["quote BTCUSDT 5"]);
-    assert_eq!(recalls(&mut world), []);
+    assert_eq!(world.recalls(), []);
 }
 
 #[test]
 fn what_is_not_known_is_recalled_and_nothing_overtakes_it() {
     let mut world = World::new();
     let id = world.open_with(&asking("\"history\":3"));
-    assert_eq!(recalls(&mut world), [(RecallFrom::Last(3), None)]);
+    assert_eq!(world.recalls(), [(RecallFrom::Last(3), None)]);
     world.open_candle("BTCUSDT", 3, "3.5");
-    recalled(&mut world, 0, "0");
-    recalled(&mut world, 1, "1");
+    world.recalled(0, "0");
+    world.recalled(1, "1");
     assert_eq!(world.summary(id), ["subscribed"], "the past is not whole");
     world.closed_candle("BTCUSDT", 3, "3");
-    recall_end(&mut world, 0, 2);
+    world.recall_end(0, 2);
     // Minute 2 is still missing: it is asked for once more, then told as such.
-    assert_eq!(recalls(&mut world), [(RecallFrom::Window(open_time(2)), Some(open_time(2)))]);
-    recall_end(&mut world, 2, 2);
-    assert_eq!(recalls(&mut world).len(), 1);
-    recall_end(&mut world, 2, 2);
+    assert_eq!(world.recalls(), [(RecallFrom::Window(open_time(2)), Some(open_time(2)))]);
+    world.recall_end(2, 2);
+    assert_eq!(world.recalls().len(), 1);
+    world.recall_end(2, 2);
     let texts = world.texts(id);
     let kinds: Vec<String> = texts.iter().map(summarize).collect();
     assert_eq!(kinds, ["quote BTCUSDT 1", "gap", "quote BTCUSDT 3", "history"]);
@@ -89,14 +59,14 @@ fn resuming_is_complete_or_refused_with_what_cannot_be_given() {
     let id = world.open_with(&since(0));
     assert_eq!(world.summary(id), ["subscribed"]);
     let wanted = (RecallFrom::Window(open_time(2)), Some(open_time(3)));
-    assert_eq!(recalls(&mut world), [wanted]);
+    assert_eq!(world.recalls(), [wanted]);
     // Another one who needs the same waits for the same answer.
     let other = world.open_with(&since(1));
-    assert_eq!(recalls(&mut world), []);
-    recalled(&mut world, 2, "2");
-    recall_end(&mut world, 2, 3);
+    assert_eq!(world.recalls(), []);
+    world.recalled(2, "2");
+    world.recall_end(2, 3);
     // What is absent is asked for again, for each of them, before it is given up.
-    (0..3).for_each(|_| recall_end(&mut world, 3, 3));
+    (0..3).for_each(|_| world.recall_end(3, 3));
     for id in [id, other] {
         let (texts, close) = world.got(id);
         let error = texts.last().unwrap();

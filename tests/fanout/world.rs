@@ -12,7 +12,7 @@ use connector_wss::market::{
     Candle, CandleUpdate, Decimal, FinalBy, Instrument, InstrumentId, Interval, Market, Source,
     Venue,
 };
-use connector_wss::messages::{Command, FeedEvent, MarketEvent};
+use connector_wss::messages::{Command, FeedEvent, MarketEvent, RecallFrom};
 use connector_wss::metrics::FanoutMetrics;
 use serde_json::Value;
 
@@ -22,6 +22,15 @@ pub const BTC_3: &str =
     r#"{"exchange":"binance","contract_type":"spot","symbols":["BTCUSDT"],"limit":3}"#;
 pub const TWO: &str =
     r#"{"exchange":"binance","contract_type":"spot","symbols":["BTCUSDT","ETHUSDT"]}"#;
+
+/// [`BTC`] with further fields.
+pub fn asking(what: &str) -> String {
+    BTC.replace('}', &format!(",{what}}}"))
+}
+
+pub fn open_time(minute: i64) -> UnixMs {
+    UnixMs((MINUTE_0 + minute) * 60_000)
+}
 
 /// What one client's socket has seen.
 #[derive(Default)]
@@ -149,7 +158,7 @@ impl World {
         CandleUpdate {
             instrument: self.ids[symbol],
             candle: Candle {
-                open_time: UnixMs((MINUTE_0 + minute) * 60_000),
+                open_time: open_time(minute),
                 open: price,
                 high: price,
                 low: price,
@@ -164,6 +173,27 @@ impl World {
             source: Source::Ws,
             revision: 0,
         }
+    }
+
+    /// What the shard was asked to recall since it was last asked.
+    pub fn recalls(&mut self) -> Vec<(RecallFrom, Option<UnixMs>)> {
+        let recall = |command| match command {
+            Command::Recall { from, to, .. } => Some((from, to)),
+            _ => None,
+        };
+        std::mem::take(&mut self.commands).into_iter().filter_map(recall).collect()
+    }
+
+    /// BTCUSDT's closed minute, from the exchange's past.
+    pub fn recalled(&mut self, minute: i64, close: &str) {
+        let update = self.update("BTCUSDT", minute, close, Some(FinalBy::Rest));
+        self.market(MarketEvent::Recalled(update));
+    }
+
+    pub fn recall_end(&mut self, from: i64, through: i64) {
+        let instrument = self.ids["BTCUSDT"];
+        let (from, through) = (open_time(from), open_time(through));
+        self.market(MarketEvent::RecallEnd { instrument, from, through });
     }
 
     pub fn reject(&mut self, symbol: &str) {

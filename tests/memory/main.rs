@@ -7,15 +7,19 @@
 #[path = "../fanout/world.rs"]
 mod world;
 
+use std::sync::Arc;
+
 use connector_wss::clock::Now;
-use connector_wss::fanout::{ClientId, Fanout, FanoutConfig, Output};
+use connector_wss::fanout::{Access, ClientId, Fanout, FanoutConfig, Output};
 use connector_wss::limits::{
     CLIENT_BYTES_MAX, CLIENT_MESSAGE_BYTES_MAX, READY_BYTES_MAX, SPARE_BUFFER_BYTES,
-    SPARE_BUFFERS_MAX,
+    SPARE_BUFFERS_MAX, TLS_BYTES_MAX,
 };
 use connector_wss::market::{FinalBy, InstrumentId};
 use connector_wss::messages::{Command, MarketEvent};
+use connector_wss::wire::{Connection, Endpoint, tls};
 use peak_alloc::PeakAlloc;
+use rustls::ClientConfig;
 
 use world::{HANDSHAKE, World, config, frame};
 
@@ -31,26 +35,80 @@ struct Crowd {
     now: Now,
     instrument: Option<InstrumentId>,
     clients: Vec<ClientId>,
+    /// How clients speak TLS, if they do.
+    tls: Option<Arc<ClientConfig>>,
     /// Candles are made there.
     maker: World,
 }
 
 impl Crowd {
     fn new() -> Self {
+        Self::with(Access::default(), None)
+    }
+
+    /// One that speaks TLS only.
+    fn over_tls() -> Self {
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (chain, key) = (own.cert.pem(), own.signing_key.serialize_pem());
+        let server = tls::server_config(chain.as_bytes(), key.as_bytes()).unwrap();
+        let client = tls::client_config(Some(chain.as_bytes())).unwrap();
+        Self::with(Access { tls: Some(server), ..Access::default() }, Some(client))
+    }
+
+    fn with(access: Access, tls: Option<Arc<ClientConfig>>) -> Self {
         let maker = World::new();
-        let config = FanoutConfig { clients_max: MANY, ..config() };
+        let config = FanoutConfig { clients_max: MANY, access, ..config() };
         let fanout = Fanout::new(config, Default::default(), maker.now);
         let clients = Vec::with_capacity(MANY);
-        Self { fanout, now: maker.now, instrument: None, clients, maker }
+        Self { fanout, now: maker.now, instrument: None, clients, tls, maker }
     }
 
     fn grow(&mut self, count: usize) {
         while self.clients.len() < count {
-            let id = self.fanout.handle_accepted("127.0.0.1:9".parse().unwrap(), self.now);
-            self.hear(id, HANDSHAKE.as_bytes());
-            self.hear(id, &frame(0x81, world::BTC.as_bytes()));
+            let id = self.accept();
+            match self.tls.clone() {
+                None => {
+                    self.hear(id, HANDSHAKE.as_bytes());
+                    self.hear(id, &frame(0x81, world::BTC.as_bytes()));
+                }
+                Some(tls) => drop(self.ask_over_tls(id, &tls)),
+            }
             self.clients.push(id);
         }
+    }
+
+    fn accept(&mut self) -> ClientId {
+        self.fanout.handle_accepted("127.0.0.1:9".parse().unwrap(), self.now)
+    }
+
+    /// Returns the client's end; to be dropped before the engine's is counted.
+    fn ask_over_tls(&mut self, id: ClientId, tls: &Arc<ClientConfig>) -> Connection {
+        let endpoint = Endpoint::parse("wss://localhost/").unwrap();
+        let mut peer = Connection::client(&endpoint, tls, [7; 16], &[]).unwrap();
+        while !peer.is_open() {
+            self.talk(id, &mut peer);
+        }
+        peer.send_text(world::BTC);
+        self.talk(id, &mut peer);
+        peer
+    }
+
+    /// What either side has ready goes to the other.
+    fn talk(&mut self, id: ClientId, peer: &mut Connection) {
+        let said = peer.outgoing().to_vec();
+        peer.consume_outgoing(said.len());
+        self.fanout.handle_bytes(id, &said, self.now);
+        self.drive(|_| false);
+        peer.handle_bytes(self.fanout.outgoing(id)).unwrap();
+        self.take(id);
+        while peer.next_event().unwrap().is_some() {}
+    }
+
+    /// What each client costs that comes until there are `count`.
+    fn cost_of_growing_to(&mut self, count: usize) -> usize {
+        let (before, clients) = (used(), self.clients.len());
+        self.grow(count);
+        (used() - before) / (count - clients)
     }
 
     fn hear(&mut self, id: ClientId, bytes: &[u8]) {
@@ -104,22 +162,48 @@ fn used() -> usize {
 fn a_client_costs_little_while_idle_and_no_more_than_its_bound_when_it_is_slow() {
     let mut crowd = Crowd::new();
     crowd.grow(FEW);
-    let few = used();
-    crowd.grow(MANY);
-    let idle = (used() - few) / (MANY - FEW);
+    let idle = crowd.cost_of_growing_to(2 * FEW);
     println!("{idle} bytes for an idle client that has sent one request");
-    assert!(idle < 4096, "{idle} bytes");
+    let of_many = crowd.cost_of_growing_to(MANY);
+    println!("{of_many} bytes where there are many");
+    assert!(idle.max(of_many) < 4096, "{idle} {of_many} bytes");
 
-    a_burst_leaves_nothing_behind(&mut crowd);
+    a_burst_leaves_nothing_behind(&mut crowd, 2);
     a_long_message_leaves_nothing_behind(&mut crowd);
     drop(crowd);
-    slow_clients_stay_within_their_bound();
+    let bound = config().client_buffer_max + READY_BYTES_MAX + CLIENT_BYTES_MAX;
+    slow_clients_stay_within(bound, Crowd::new());
+
+    tls_costs_no_more_than_is_said(idle);
+    slow_clients_stay_within(bound + TLS_BYTES_MAX, Crowd::over_tls());
 }
 
-fn a_burst_leaves_nothing_behind(crowd: &mut Crowd) {
+fn tls_costs_no_more_than_is_said(plain: usize) {
+    let mut crowd = Crowd::over_tls();
+    crowd.grow(FEW);
+    let idle = crowd.cost_of_growing_to(2 * FEW);
+    println!("{idle} bytes for an idle client over TLS");
+    assert!(idle < plain + TLS_BYTES_MAX, "{idle} bytes");
+    // More clients than buffers are kept for bursts, each with more than it may keep.
+    a_burst_leaves_nothing_behind(&mut crowd, 40);
+
+    let long = format!("{{{}}}", " ".repeat(CLIENT_MESSAGE_BYTES_MAX - 2));
+    let (before, talkers) = (used(), 100);
+    for _ in 0..talkers {
+        let id = crowd.accept();
+        let mut peer = crowd.ask_over_tls(id, &crowd.tls.clone().unwrap());
+        peer.send_text(&long);
+        crowd.talk(id, &mut peer);
+    }
+    let each = (used() - before) / talkers;
+    println!("{each} bytes for one over TLS that has sent a long message");
+    assert!(each < CLIENT_BYTES_MAX + TLS_BYTES_MAX, "{each} bytes");
+}
+
+fn a_burst_leaves_nothing_behind(crowd: &mut Crowd, minutes: i64) {
     crowd.burst(0..1, |_| true);
     let before = used();
-    crowd.burst(1..3, |_| true);
+    crowd.burst(1..1 + minutes, |_| true);
     let kept = used().saturating_sub(before);
     println!("{kept} bytes kept after a burst");
     assert!(kept <= SPARE_BUFFERS_MAX * (SPARE_BUFFER_BYTES + 64), "{kept} bytes");
@@ -137,11 +221,10 @@ fn a_long_message_leaves_nothing_behind(crowd: &mut Crowd) {
     assert!(kept < 1024, "{kept} bytes");
 }
 
-fn slow_clients_stay_within_their_bound() {
-    let (mut crowd, slow) = (Crowd::new(), 100);
+fn slow_clients_stay_within(bound: usize, mut crowd: Crowd) {
+    let slow = 100;
     crowd.grow(2 * slow);
     let before = used();
-    let bound = config().client_buffer_max + READY_BYTES_MAX + CLIENT_BYTES_MAX;
     let first = crowd.clients[slow];
     for minute in 0..1_000 {
         crowd.burst(minute..minute + 1, |id| id >= first);

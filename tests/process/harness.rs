@@ -18,6 +18,8 @@ use serde_json::Value;
 
 use super::client::Client;
 
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_connector-wss");
+
 /// Longer than anything takes on a busy machine; reached only by a failing test.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -151,11 +153,23 @@ impl Server {
     }
 
     pub(crate) fn start_with(flags: &[&str], env: &[(String, String)]) -> Self {
+        let mut command = Command::new(PROGRAM);
+        Self::start_by(command.args(flags), env)
+    }
+
+    /// The server on its own simulated exchanges, become by `wrapper`: a program that ends with the
+    /// command that it is given.
+    pub(crate) fn start_under(wrapper: &[&str]) -> Self {
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]).args([PROGRAM, "--simulate"]);
+        Self::start_by(&mut command, &[])
+    }
+
+    fn start_by(command: &mut Command, env: &[(String, String)]) -> Self {
         let free = ["CONNECTOR_WSS_PORT", "CONNECTOR_WSS_HEALTH_CHECK_PORT"];
         let free = free.map(|name| (name.to_owned(), "0".to_owned()));
         let env: Vec<_> = free.iter().chain(env).cloned().collect();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_connector-wss"));
-        let process = Process::spawn(command.args(flags), &env);
+        let process = Process::spawn(command, &env);
         let clients = process.line("clients:  ");
         let clients = clients.split_once("://").unwrap().1.parse().unwrap();
         let ops = process.line("ops:      http://");

@@ -1,5 +1,6 @@
 //! SIGTERM: everybody is told and gets what is owed, whatever goes on around it.
 
+use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,8 +9,8 @@ use connector_wss::clock::Clock;
 use connector_wss::sim::{self, SimOptions};
 use rustix::process::Signal;
 
-use super::client::{BTC, Client};
-use super::harness::{Exchange, Server, ask_exchange, market, wait_until};
+use super::client::{BTC, BTC_3, Client, assert_served_three};
+use super::harness::{Exchange, PATIENCE, Server, ask_exchange, http, market, wait_until};
 
 /// Of these tests, in seconds, as `CONNECTOR_DRAIN_TIMEOUT`.
 const DRAIN_S: u64 = 1;
@@ -128,6 +129,30 @@ fn a_second_signal_ends_it_at_once() {
     assert!(server.process.is_running());
     server.process.signal(Signal::TERM);
     assert_eq!(server.process.wait().code(), Some(1));
+    drop(stuck);
+}
+
+#[test]
+fn a_draining_server_turns_away_who_is_at_the_door_and_leaves_its_port_to_another() {
+    let simulator = sim::start(loaded()).unwrap();
+    let endless = ("CONNECTOR_DRAIN_TIMEOUT", "600");
+    let server = Server::start(simulator.env(), &[endless]);
+    let stuck = stuck_client(&server);
+    let mut early = TcpStream::connect(server.clients).unwrap();
+    early.set_read_timeout(Some(PATIENCE)).unwrap();
+    wait_until("it was accepted", || server.metric("connector_clients", &[]) == 2.0);
+    server.process.signal(Signal::TERM);
+    let mut answer = String::new();
+    early.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("Retry-After: "), "{answer}");
+    assert!(TcpStream::connect(server.clients).is_err(), "nobody is let in any more");
+    assert_eq!(server.get("/ready").0, 503);
+
+    let port = server.clients.port().to_string();
+    let successor = Server::simulated_with(&[("CONNECTOR_WSS_PORT", &port)]);
+    assert_eq!(http(successor.clients, "/health").0, 200);
+    assert_served_three(&mut successor.ask(BTC_3));
+    assert!(server.get("/ready").1.contains("\"draining\""), "the first is not done yet");
     drop(stuck);
 }
 

@@ -4,9 +4,7 @@ use std::process::Command;
 
 use super::certificates::Certificate;
 use super::client::{BTC_3, assert_served_three};
-use super::harness::{Process, Server};
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_connector-wss");
+use super::harness::{PROGRAM, Process, Server};
 
 /// What is said by a start that is refused.
 fn refused(command: &mut Command, env: &[(&str, &str)]) -> String {
@@ -145,6 +143,45 @@ fn where_too_little_memory_may_be_locked_the_refusal_names_the_remedy() {
     for part in ["64 KiB", "512 KiB", "ulimit -l", "LimitMEMLOCK"] {
         assert!(said.contains(part), "{part}: {said}");
     }
+}
+
+/// A server that was started under a soft and a hard limit of open files, and the soft limit that it
+/// then has.
+fn started_with_files(limits: &str) -> (Server, u64) {
+    let server = Server::start_under(&["prlimit", &format!("--nofile={limits}")]);
+    let path = format!("/proc/{}/limits", server.process.id());
+    let text = std::fs::read_to_string(path).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let soft = line.split_whitespace().next().unwrap().parse().unwrap();
+    (server, soft)
+}
+
+#[test]
+fn the_soft_limit_of_open_files_is_raised_so_that_all_clients_are_served() {
+    if !has("prlimit") {
+        return;
+    }
+    let (server, soft) = started_with_files("64:12000");
+    assert_eq!(soft, 12_000);
+    let mut clients: Vec<_> = (0..100).map(|_| server.ask(BTC_3)).collect();
+    clients.iter_mut().for_each(assert_served_three);
+    assert!(!server.log().contains("files may be open"), "{}", server.log());
+}
+
+#[test]
+fn a_hard_limit_of_open_files_that_is_too_low_is_warned_of_with_the_remedy() {
+    if !has("prlimit") {
+        return;
+    }
+    let (server, soft) = started_with_files("64:4096");
+    assert_eq!(soft, 4_096);
+    let log = server.log();
+    let warned: Vec<_> = log.lines().filter(|line| line.contains("files may be open")).collect();
+    assert_eq!(warned.len(), 1, "{log}");
+    for part in ["WARNING", "4096", "CONNECTOR_WSS_CLIENTS_MAX=10000", "LimitNOFILE=11280"] {
+        assert!(warned[0].contains(part), "{part}: {log}");
+    }
+    assert_served_three(&mut server.ask(BTC_3));
 }
 
 fn free_ports() -> [(&'static str, &'static str); 2] {

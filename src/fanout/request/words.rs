@@ -1,0 +1,118 @@
+//! The words in which a bad request is refused: which field, what is wrong with it, what would be
+//! right. Decides nothing.
+
+use simd_json::prelude::*;
+use simd_json::tape::Value;
+
+use crate::limits::SYMBOL_BYTES_MAX;
+use crate::market::{Interval, Market, Venue};
+
+use super::super::encode::write_string;
+use super::super::protocol::Refusal;
+
+pub(super) fn interval_names(intervals: &[Interval]) -> String {
+    let names: Vec<&str> = intervals.iter().copied().map(Interval::name).collect();
+    names.join(", ")
+}
+
+pub(super) fn not_offered(market: Market, interval: Interval) -> Box<Refusal> {
+    let message = format!(
+        "{market} makes no candles of \"interval\" {}; its own are {}; without \"source\" others are \
+         derived from its minutes",
+        interval.name(),
+        interval_names(market.row().intervals)
+    );
+    Refusal::field("interval_not_offered", "interval", message)
+}
+
+pub(super) fn invalid_symbol(market: Market, text: &str) -> Box<Refusal> {
+    let elsewhere = Market::default_of(market.venue(), text).filter(|other| *other != market);
+    let message = match elsewhere {
+        // Only OKX tells by the spelling.
+        Some(other) if market.venue() == Venue::Okx => format!(
+            "{} in \"symbols\" is no symbol of {market} but of {other}; send it with \
+             \"contract_type\":\"{}\"",
+            quoted(text),
+            other.contract_type().name()
+        ),
+        _ => format!(
+            "{} in \"symbols\" can be no symbol of {market}: 1 to {SYMBOL_BYTES_MAX} bytes, {}",
+            quoted(text),
+            spelling(market.venue())
+        ),
+    };
+    symbol_refusal(text, message)
+}
+
+/// A symbol whose spelling tells no contract type.
+pub(super) fn strange(venue: Venue, text: &str) -> Box<Refusal> {
+    let message = format!(
+        "{} in \"symbols\" can be no symbol of {}: {}",
+        quoted(text),
+        venue.name(),
+        spelling(venue)
+    );
+    symbol_refusal(text, message)
+}
+
+fn symbol_refusal(text: &str, message: String) -> Box<Refusal> {
+    let mut refusal = Refusal::field("invalid_symbol", "symbols", message);
+    refusal.symbols.push(cut(text).to_owned());
+    refusal
+}
+
+/// How symbols are spelled there.
+fn spelling(venue: Venue) -> &'static str {
+    match venue {
+        Venue::Binance | Venue::Bybit => "without spaces, quotes and slashes, such as BTCUSDT",
+        Venue::Okx => "such as BTC-USDT, BTC-USDT-SWAP or BTC-USD-261225",
+        Venue::Gateio => "without spaces, quotes and slashes, such as BTC_USDT",
+        Venue::Hyperliquid => "with its own case, such as BTC, kPEPE, @107 or PURR/USDC",
+    }
+}
+
+pub(super) fn missing(field: &'static str, right: &str) -> Box<Refusal> {
+    Refusal::field("missing_field", field, format!("\"{field}\" is missing; {right}"))
+}
+
+pub(super) fn wrong_type(field: &'static str, right: &str) -> Box<Refusal> {
+    Refusal::field("wrong_type", field, format!("\"{field}\" must be {right}"))
+}
+
+pub(super) fn venue_names() -> String {
+    Venue::ALL.map(Venue::name).join(", ")
+}
+
+/// `spot, usdm (or um), coinm (or cm)`.
+pub(super) fn contract_types(venue: Venue) -> String {
+    let names = Market::of(venue).map(|market| {
+        let row = market.row();
+        match row.aliases {
+            [] => row.contract_type.name().to_owned(),
+            aliases => format!("{} (or {})", row.contract_type.name(), aliases.join(", ")),
+        }
+    });
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// The client's own text as far as it is repeated in an answer.
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(SHOWN_BYTES_MAX)]
+}
+
+pub(super) fn quoted(text: &str) -> String {
+    quoted_whole(cut(text))
+}
+
+pub(super) fn quoted_whole(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    write_string(&mut out, text);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+pub(super) fn shown(value: &Value<'_, '_>) -> Option<String> {
+    value.as_str().map(|text| cut(text).to_owned())
+}
+
+/// The client's own text beyond this is not repeated.
+const SHOWN_BYTES_MAX: usize = 64;
