@@ -121,11 +121,12 @@ pub const CLIENTS_MAX: usize = 10_000;
 /// (tests/memory), and some of its requests are kept.
 ///
 /// The process as a whole takes at most [`FIXED_BYTES_MAX`] + clients × ([`CLIENT_BYTES_MAX`] + the
-/// outbox bound), and [`TLS_BYTES_MAX`] more for each client that speaks TLS. The outbox bound is [`READY_BYTES_MAX`] + `CONNECTOR_CLIENT_BUFFER_MAX` for a
-/// client that does not keep up, and nothing for one that does. Frames owed to many are stored once,
-/// so that slow clients of the same series cost far less. Not in it: 64 bytes for each series of a
-/// client, half a request of [`CLIENT_MESSAGE_BYTES_MAX`] or half a TLS handshake as long, and what the kernel keeps for sockets
-/// ([`CLIENT_UNSENT_BYTES_MAX`]).
+/// outbox bound), and [`TLS_BYTES_MAX`] more for each client that speaks TLS. The outbox bound is
+/// [`READY_BYTES_MAX`] + `CONNECTOR_CLIENT_BUFFER_MAX` for a client that does not keep up, and
+/// nothing for one that does. Frames owed to many are stored once, so that slow clients of the same
+/// series cost far less. Not in it: 64 bytes for each series of a client, half a request of
+/// [`CLIENT_MESSAGE_BYTES_MAX`] or half a TLS handshake as long, and what the kernel keeps for
+/// sockets ([`CLIENT_UNSENT_BYTES_MAX`]).
 pub const CLIENT_BYTES_MAX: usize = 8 * 1024;
 
 /// What TLS adds to [`CLIENT_BYTES_MAX`]. Source: 7.0 KB for an idle client (tests/memory), of which
