@@ -202,6 +202,16 @@ pub const SPARE_BUFFER_BYTES: usize = READY_BYTES_MAX + 4 * 1024;
 /// take a minute's close of 2,000 series at once, twice over.
 pub const SPARE_BUFFERS_MAX: usize = 256;
 
+/// Bytes published in one turn that clients share instead of having copies. Beyond: copies; what waits
+/// in the rings waits for the next turn from half of it on. Source: [`READY_BYTES_MAX`] for sixteen
+/// groups of clients that have nothing in common.
+pub const RUN_BYTES_MAX: usize = 1024 * 1024;
+const _: () = assert!(RUN_BYTES_MAX >= 4 * READY_BYTES_MAX);
+
+/// Pieces of what is shared that one client may have in one turn. Beyond: a copy. Source: who wants
+/// less than every other series gets few bytes; who wants more has few pieces.
+pub const SHARED_PARTS_MAX: usize = 16;
+
 /// Bytes made ready for all clients before they are written to. Reached: what waits in the rings
 /// waits until then. Source: 6 KiB for each of [`CLIENTS_MAX`] clients.
 pub const TURN_BYTES_MAX: usize = 64 * 1024 * 1024;

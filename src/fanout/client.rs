@@ -16,6 +16,7 @@ use super::marks::Together;
 use super::outbox::{Class, FrameMeta, Outbox};
 use super::pace::Allowance;
 use super::request::Origin;
+use super::run::{Outgoing, Part, Run, Share};
 use super::{ClientId, FanoutConfig};
 
 /// Where a client stands.
@@ -113,7 +114,9 @@ impl Subscription {
 pub(super) struct Client {
     pub(super) id: ClientId,
     pub(super) peer: SocketAddr,
-    pub(super) connection: Connection,
+    connection: Connection,
+    /// What it gets of the run, after the connection's outgoing bytes. It begins with a whole frame.
+    share: Share,
     pub(super) phase: Phase,
     /// Ascending by key.
     pub(super) subscriptions: Vec<Subscription>,
@@ -163,6 +166,7 @@ impl Client {
             id,
             peer,
             connection,
+            share: Share::default(),
             phase: Phase::Handshaking,
             subscriptions: Vec::new(),
             next_key: 0,
@@ -193,13 +197,12 @@ impl Client {
     /// Whether frames must queue: the socket did not take what it was offered, enough is ready for
     /// it, or older frames are owed.
     pub(super) fn is_behind(&self) -> bool {
-        let ready = self.connection.outgoing().len();
-        self.is_blocked() || ready >= READY_BYTES_MAX || !self.outbox.is_empty()
+        self.is_blocked() || self.ready_bytes() >= READY_BYTES_MAX || !self.outbox.is_empty()
     }
 
     /// Whether the socket did not take all that it was offered.
     pub(super) fn is_blocked(&self) -> bool {
-        self.offer == Offer::Taken && !self.connection.outgoing().is_empty()
+        self.offer == Offer::Taken && self.ready_bytes() > 0
     }
 
     /// Takes note of a frame that was made ready: counts it for each of the client's `interests`
@@ -294,7 +297,7 @@ impl Client {
 
     /// Notes that the driver is to be told of outgoing bytes. Returns whether it has to be now.
     pub(super) fn make_offer(&mut self) -> bool {
-        if self.offer != Offer::Nothing || self.connection.outgoing().is_empty() {
+        if self.offer != Offer::Nothing || self.ready_bytes() == 0 {
             return false;
         }
         self.offer = Offer::Queued;
@@ -303,13 +306,69 @@ impl Client {
 
     /// The driver is being told. `false`: there is nothing to write any more.
     pub(super) fn take_offer(&mut self) -> bool {
-        let is_ready = !self.connection.outgoing().is_empty();
+        let is_ready = self.ready_bytes() > 0;
         self.offer = if is_ready { Offer::Taken } else { Offer::Nothing };
         is_ready
     }
 
     /// All that was outgoing is written.
-    pub(super) fn written(&mut self) {
+    pub(super) fn written(&mut self, run: &mut Run) {
         self.offer = Offer::Nothing;
+        run.reclaim(&mut self.connection);
+    }
+}
+
+impl Client {
+    /// Its connection, to be read from or written to: what it shares with others goes first, in a
+    /// copy.
+    pub(super) fn connection(&mut self, run: &mut Run) -> &mut Connection {
+        self.own_share(run);
+        &mut self.connection
+    }
+
+    /// Its share of the run becomes its own.
+    pub(super) fn own_share(&mut self, run: &mut Run) {
+        if !self.share.is_empty() {
+            run.copy(&mut self.share, &mut self.connection);
+        }
+    }
+
+    /// Adds whole frames of its own to its outgoing bytes.
+    pub(super) fn append_frames(&mut self, run: &mut Run, frames: &[u8]) {
+        self.own_share(run);
+        run.append(&mut self.connection, frames);
+    }
+
+    /// Adds a frame of the run to its outgoing bytes: shared, unless it is to be encrypted or the
+    /// client has too many pieces.
+    pub(super) fn append_part(&mut self, run: &mut Run, part: Part) {
+        let is_first = self.share.is_empty();
+        if self.connection.is_plain() && self.share.add(part) {
+            if is_first {
+                run.add_sharer(self.id);
+            }
+            return;
+        }
+        self.own_share(run);
+        run.copy_part(part, &mut self.connection);
+    }
+
+    /// Bytes ready for its socket.
+    pub(super) fn ready_bytes(&self) -> usize {
+        self.connection.outgoing().len() + self.share.len()
+    }
+
+    /// The bytes ready for its socket.
+    pub(super) fn outgoing<'a>(&'a self, run: &'a Run) -> Outgoing<'a> {
+        Outgoing::new(self.connection.outgoing(), &self.share, run)
+    }
+
+    /// The first `count` bytes are written. What is left of a share is copied: it may begin within
+    /// a frame, and nothing may come between.
+    pub(super) fn consume_outgoing(&mut self, run: &mut Run, count: usize) {
+        let of_own = count.min(self.connection.outgoing().len());
+        self.connection.consume_outgoing(of_own);
+        self.share.consume(count - of_own);
+        self.own_share(run);
     }
 }

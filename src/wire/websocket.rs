@@ -361,6 +361,11 @@ impl Connection {
         }
     }
 
+    /// Whether what is sent goes out as it is: not over TLS.
+    pub fn is_plain(&self) -> bool {
+        self.tls.is_none()
+    }
+
     /// Whether `count` outgoing bytes more need more storage than the connection has.
     pub fn is_cramped(&self, count: usize) -> bool {
         !self.outgoing.has_room(count)
