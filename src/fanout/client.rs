@@ -110,13 +110,21 @@ impl Subscription {
     }
 }
 
-/// One client.
+/// One client. What every frame looks at stands in front, together: with a hundred clients that is
+/// what the first-level cache holds.
+#[repr(C)]
 pub(super) struct Client {
+    pub(super) offer: Offer,
+    pub(super) goodbye: Option<Goodbye>,
+    /// The newest closed candle made ready for it.
+    pub(super) newest_closed: Option<UnixMs>,
+    /// When the oldest quote that is ready was received from the exchange.
+    pub(super) oldest_received: Option<MonoNs>,
+    /// What it gets of the run, after the connection's outgoing bytes. It begins with a whole frame.
+    share: Share,
     pub(super) id: ClientId,
     pub(super) peer: SocketAddr,
     connection: Connection,
-    /// What it gets of the run, after the connection's outgoing bytes. It begins with a whole frame.
-    share: Share,
     pub(super) phase: Phase,
     /// Ascending by key.
     pub(super) subscriptions: Vec<Subscription>,
@@ -124,10 +132,8 @@ pub(super) struct Client {
     pub(super) outbox: Outbox,
     /// Subscriptions and series whose past is ready to be sent.
     pub(super) joins: VecDeque<(u32, InstrumentId)>,
-    pub(super) offer: Offer,
     /// Its FIN was read.
     pub(super) is_half_closed: bool,
-    pub(super) goodbye: Option<Goodbye>,
     /// Counted among the clients, not among those told that there is no room.
     pub(super) is_admitted: bool,
     /// It is to be told that it is not admitted, once it has sent its request.
@@ -145,10 +151,6 @@ pub(super) struct Client {
     pub(super) allowance: Allowance,
     /// When it last said something.
     pub(super) spoke_at: MonoNs,
-    /// The newest closed candle made ready for it.
-    pub(super) newest_closed: Option<UnixMs>,
-    /// When the oldest quote that is ready was received from the exchange.
-    pub(super) oldest_received: Option<MonoNs>,
     /// The deadline for its first subscription; `None` once it has one.
     pub(super) subscribe_by: Option<MonoNs>,
     /// The earliest entry among the timers.
@@ -208,10 +210,7 @@ impl Client {
     /// Takes note of a frame that was made ready: counts it for each of the client's `interests`
     /// in its instrument. Returns whether a subscription may have ended or a goodbye be due.
     pub(super) fn count(&mut self, interests: &mut [Interest], meta: &FrameMeta) -> bool {
-        if meta.class == Class::Closed {
-            self.newest_closed = self.newest_closed.max(Some(meta.open_time));
-        }
-        self.oldest_received = self.oldest_received.or(meta.received);
+        self.note(meta);
         interests.iter_mut().for_each(|interest| interest.note(meta));
         if !meta.is_quote() {
             return false;
@@ -231,6 +230,13 @@ impl Client {
             }
         }
         is_exhausted || self.goodbye.is_some()
+    }
+
+    fn note(&mut self, meta: &FrameMeta) {
+        if meta.class == Class::Closed {
+            self.newest_closed = self.newest_closed.max(Some(meta.open_time));
+        }
+        self.oldest_received = self.oldest_received.or(meta.received);
     }
 
     /// The subscription with `key`, which an interest names.
@@ -342,15 +348,32 @@ impl Client {
     /// Adds a frame of the run to its outgoing bytes: shared, unless it is to be encrypted or the
     /// client has too many pieces.
     pub(super) fn append_part(&mut self, run: &mut Run, part: Part) {
-        let is_first = self.share.is_empty();
-        if self.connection.is_plain() && self.share.add(part) {
-            if is_first {
-                run.add_sharer(self.id);
-            }
-            return;
+        if !self.connection.is_plain() {
+            return run.copy_part(part, &mut self.connection);
         }
-        self.own_share(run);
-        run.copy_part(part, &mut self.connection);
+        if self.share.is_empty() {
+            self.share.begin(self.connection.outgoing().len(), part);
+            run.add_sharer(self.id);
+        } else if !self.share.add(part) {
+            self.own_share(run);
+            run.copy_part(part, &mut self.connection);
+        }
+    }
+
+    /// Whether it has a share that its socket was not offered yet. Then it is live and keeps up, for
+    /// whatever ends that makes the share its own; and it has not said that it is done.
+    pub(super) fn is_flowing(&self) -> bool {
+        !self.share.is_empty() && self.offer == Offer::Queued && self.goodbye.is_none()
+    }
+
+    /// One more frame for a client [`Self::is_flowing`] says it of, by an interest that it changes
+    /// nothing for. Returns the bytes ready then; `None` if it has to take another way.
+    pub(super) fn flow(&mut self, part: Part, meta: &FrameMeta) -> Option<usize> {
+        if self.share.ready_bytes() >= READY_BYTES_MAX || !self.share.add(part) {
+            return None;
+        }
+        self.note(meta);
+        Some(self.share.ready_bytes())
     }
 
     /// Bytes ready for its socket.

@@ -119,6 +119,20 @@ impl Fanout {
         let groups = stream.interests_mut().chunk_by_mut(|a, b| a.client == b.client);
         for group in groups {
             let client = clients.at(group[0].client);
+            if let [interest] = &*group
+                && client.is_flowing()
+                && interest.is_settled(&meta)
+            {
+                if !interest.wants(&meta) {
+                    continue;
+                }
+                let part = *part.get_or_insert_with(|| run.push(frame));
+                if let Some(ready) = part.and_then(|part| client.flow(part, &meta)) {
+                    sent += 1;
+                    *is_full |= ready >= READY_BYTES_MAX;
+                    continue;
+                }
+            }
             if client.is_deaf() || !group.iter().any(|interest| interest.wants(&meta)) {
                 continue;
             }

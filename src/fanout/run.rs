@@ -100,9 +100,24 @@ pub(super) struct Share {
     /// In order; neighbours are one.
     parts: ArrayVec<Part, SHARED_PARTS_MAX>,
     bytes: usize,
+    /// Bytes of the client's own that go first, as long as there is a share.
+    ahead: usize,
 }
 
 impl Share {
+    /// Begins with a frame, behind so many bytes of the client's own.
+    pub(super) fn begin(&mut self, ahead: usize, part: Part) {
+        assert!(self.is_empty(), "it is begun once");
+        self.ahead = ahead;
+        self.parts.push(part);
+        self.bytes = part.range().len();
+    }
+
+    /// Bytes ready with it.
+    pub(super) fn ready_bytes(&self) -> usize {
+        self.ahead + self.bytes
+    }
+
     /// Adds a frame that was pushed after all that is in here. Returns whether there was room.
     pub(super) fn add(&mut self, part: Part) -> bool {
         match self.parts.last_mut() {
