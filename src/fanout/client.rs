@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::clock::{MonoNs, Now, UnixMs};
-use crate::limits::READY_BYTES_MAX;
+use crate::limits::{READY_BYTES_MAX, SHARE_BYTES_MAX};
 use crate::market::{InstrumentId, Interval, Market};
 use crate::metrics::RefusedBy;
 use crate::wire::Connection;
@@ -199,7 +199,7 @@ impl Client {
     /// Whether frames must queue: the socket did not take what it was offered, enough is ready for
     /// it, or older frames are owed.
     pub(super) fn is_behind(&self) -> bool {
-        self.is_blocked() || self.ready_bytes() >= READY_BYTES_MAX || !self.outbox.is_empty()
+        self.is_blocked() || self.is_full() || !self.outbox.is_empty()
     }
 
     /// Whether the socket did not take all that it was offered.
@@ -369,11 +369,17 @@ impl Client {
     /// One more frame for a client [`Self::is_flowing`] says it of, by an interest that it changes
     /// nothing for. Returns the bytes ready then; `None` if it has to take another way.
     pub(super) fn flow(&mut self, part: Part, meta: &FrameMeta) -> Option<usize> {
-        if self.share.ready_bytes() >= READY_BYTES_MAX || !self.share.add(part) {
+        if self.share.ready_bytes() >= SHARE_BYTES_MAX || !self.share.add(part) {
             return None;
         }
         self.note(meta);
         Some(self.share.ready_bytes())
+    }
+
+    /// Whether as much is ready for it as may be.
+    pub(super) fn is_full(&self) -> bool {
+        let bytes_max = if self.share.is_empty() { READY_BYTES_MAX } else { SHARE_BYTES_MAX };
+        self.ready_bytes() >= bytes_max
     }
 
     /// Bytes ready for its socket.

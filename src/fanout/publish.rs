@@ -2,7 +2,7 @@
 //! that do not, and refilled from there as their sockets take bytes.
 
 use crate::clock::{Now, UnixMs};
-use crate::limits::READY_BYTES_MAX;
+use crate::limits::{READY_BYTES_MAX, SHARE_BYTES_MAX};
 use crate::market::{Candle, CandleUpdate, InstrumentId, Settled, Source};
 use crate::messages::Severity;
 use crate::wire::{text_frame_payload, write_text_frame};
@@ -129,7 +129,7 @@ impl Fanout {
                 let part = *part.get_or_insert_with(|| run.push(frame));
                 if let Some(ready) = part.and_then(|part| client.flow(part, &meta)) {
                     sent += 1;
-                    *is_full |= ready >= READY_BYTES_MAX;
+                    *is_full |= ready >= SHARE_BYTES_MAX;
                     continue;
                 }
             }
@@ -152,7 +152,7 @@ impl Fanout {
                 None => client.append_frames(run, frame),
             }
             sent += 1;
-            *is_full |= client.ready_bytes() >= READY_BYTES_MAX;
+            *is_full |= client.is_full();
             if client.count(group, &meta) {
                 follow_up.push(client.id);
             }

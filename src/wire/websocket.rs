@@ -11,7 +11,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Bytes, Message, Utf8Bytes};
 
-use crate::limits::{CLIENT_MESSAGE_BYTES_MAX, SPARE_BUFFER_BYTES, VENUE_MESSAGE_BYTES_MAX};
+use crate::limits::{CLIENT_MESSAGE_BYTES_MAX, LONG_BUFFER_BYTES, VENUE_MESSAGE_BYTES_MAX};
 
 use super::endpoint::Endpoint;
 use super::handshake::{self, Refusal, Request};
@@ -160,7 +160,7 @@ impl Connection {
 
     /// We are the server of a client, without TLS.
     pub fn server() -> Self {
-        Self::new(Role::Server, State::Requested, None, ByteQueue::keeping(SPARE_BUFFER_BYTES))
+        Self::new(Role::Server, State::Requested, None, ByteQueue::keeping(LONG_BUFFER_BYTES))
     }
 
     /// We are the server of a client, over TLS.
