@@ -122,7 +122,7 @@ pub const CLIENTS_MAX: usize = 10_000;
 ///
 /// The process as a whole takes at most [`FIXED_BYTES_MAX`] + clients × ([`CLIENT_BYTES_MAX`] + the
 /// outbox bound), and [`TLS_BYTES_MAX`] more for each client that speaks TLS. The outbox bound is
-/// [`READY_BYTES_MAX`] + `CONNECTOR_CLIENT_BUFFER_MAX` for a client that does not keep up, and
+/// [`SHARE_BYTES_MAX`] + `CONNECTOR_CLIENT_BUFFER_MAX` for a client that does not keep up, and
 /// nothing for one that does. Frames owed to many are stored once, so that slow clients of the same
 /// series cost far less. Not in it: 64 bytes for each series of a client, half a request of
 /// [`CLIENT_MESSAGE_BYTES_MAX`] or half a TLS handshake as long, and what the kernel keeps for
@@ -135,7 +135,7 @@ pub const TLS_BYTES_MAX: usize = 8 * 1024;
 
 /// User-space memory of the process without clients, for up to a thousand series; each further one
 /// costs 256 bytes for each of `CONNECTOR_HISTORY_CANDLES`. Source: one ring of 2 MiB for each of a
-/// few shards, [`SPARE_BUFFERS_MAX`], [`SPARE_FRAMES_MAX`], the past of the series.
+/// few shards, [`SPARE_BUFFERS_MAX`], [`LONG_BUFFERS_MAX`], [`SPARE_FRAMES_MAX`], the past of the series.
 pub const FIXED_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// Connections being told that there is no room, beyond [`CLIENTS_MAX`]. Reached: closed unanswered.
@@ -212,6 +212,32 @@ pub const SPARE_BUFFER_BYTES: usize = READY_BYTES_MAX + 4 * 1024;
 /// Such buffers kept for the next burst. Beyond: freed. Source: 17 MiB; a hundred clients that
 /// take a minute's close of 2,000 series at once, twice over.
 pub const SPARE_BUFFERS_MAX: usize = 256;
+
+/// Storage lent to a client whose socket has left more than [`SPARE_BUFFER_BYTES`] of what it shared,
+/// until that is sent.
+pub const LONG_BUFFER_BYTES: usize = SHARE_BYTES_MAX + 4 * 1024;
+
+/// Such buffers kept for the next burst. Beyond: freed. Source: 16 MiB; of a hundred clients that share
+/// much, some have no room for all of it.
+pub const LONG_BUFFERS_MAX: usize = 64;
+
+/// Bytes ready for one client that shares what is published in this turn with others: they cost it
+/// nothing as long as its socket takes them. Reached: what waits in the rings waits for the next turn.
+/// What the socket does not take is copied. Source: at the minute boundary a core reads and publishes
+/// some 200 KiB a turn, and each write has a price beside its bytes: with 64 KiB a turn the boundary
+/// takes a quarter longer (benches/minute_boundary.rs).
+pub const SHARE_BYTES_MAX: usize = 256 * 1024;
+const _: () = assert!(SHARE_BYTES_MAX >= READY_BYTES_MAX);
+
+/// Bytes published in one turn that clients share instead of having copies. Beyond: copies; what waits
+/// in the rings waits for the next turn from half of it on. Source: [`SHARE_BYTES_MAX`] for four groups
+/// of clients that have nothing in common.
+pub const RUN_BYTES_MAX: usize = 1024 * 1024;
+const _: () = assert!(RUN_BYTES_MAX >= 4 * SHARE_BYTES_MAX);
+
+/// Pieces of what is shared that one client may have in one turn. Beyond: a copy. Source: who wants
+/// less than every other series gets few bytes; who wants more has few pieces.
+pub const SHARED_PARTS_MAX: usize = 16;
 
 /// Bytes made ready for all clients before they are written to. Reached: what waits in the rings
 /// waits until then. Source: 6 KiB for each of [`CLIENTS_MAX`] clients.

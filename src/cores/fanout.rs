@@ -2,16 +2,17 @@
 //! sockets; knows nothing of what the bytes mean.
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrayvec::ArrayVec;
 use crossbeam_channel::{Receiver, Sender};
 use socket2::SockRef;
 
 use crate::clock::{Clock, MonoNs, Now};
-use crate::fanout::{ClientId, Fanout, Output};
+use crate::fanout::{ClientId, Fanout, OUTGOING_PIECES_MAX, Outgoing, Output};
 use crate::limits::{CLIENT_UNSENT_BYTES_MAX, CLOSE_DRAIN, READ_BYTES_MAX};
 use crate::messages::{Command, FeedEvent, MarketEvent, Notice, Severity};
 use crate::metrics::FanoutMetrics;
@@ -318,11 +319,11 @@ impl FanoutCore {
         let Some(Some(client)) = self.clients.get_mut(slot) else { return };
         let id = client.id;
         let lost = loop {
-            let bytes = self.fanout.outgoing(id);
-            if bytes.is_empty() {
+            let outgoing = self.fanout.outgoing(id);
+            if outgoing.is_empty() {
                 break false;
             }
-            match client.stream.write(bytes) {
+            match write_pieces(&mut client.stream, outgoing) {
                 Ok(count) => self.fanout.consume_outgoing(id, count, self.clock.now()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -407,6 +408,15 @@ const ACCEPTS_PER_TURN: usize = 16;
 
 fn token(id: ClientId) -> Token {
     Token::new(OWNER, u32::try_from(id.index()).expect("clients are far fewer"))
+}
+
+fn write_pieces(stream: &mut TcpStream, outgoing: Outgoing) -> io::Result<usize> {
+    let pieces: ArrayVec<IoSlice, OUTGOING_PIECES_MAX> =
+        outgoing.pieces().map(IoSlice::new).collect();
+    match &*pieces {
+        [whole] => stream.write(whole),
+        pieces => stream.write_vectored(pieces),
+    }
 }
 
 fn set_blocked(client: &mut Client, is_blocked: bool, waiter: &Waiter) {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::clock::{MonoNs, Now, UnixMs};
-use crate::limits::READY_BYTES_MAX;
+use crate::limits::{READY_BYTES_MAX, SHARE_BYTES_MAX};
 use crate::market::{InstrumentId, Interval, Market};
 use crate::metrics::RefusedBy;
 use crate::wire::Connection;
@@ -16,6 +16,7 @@ use super::marks::Together;
 use super::outbox::{Class, FrameMeta, Outbox};
 use super::pace::Allowance;
 use super::request::Origin;
+use super::run::{Outgoing, Part, Run, Share};
 use super::{ClientId, FanoutConfig};
 
 /// Where a client stands.
@@ -109,11 +110,21 @@ impl Subscription {
     }
 }
 
-/// One client.
+/// One client. What every frame looks at stands in front, together: with a hundred clients that is
+/// what the first-level cache holds.
+#[repr(C)]
 pub(super) struct Client {
+    pub(super) offer: Offer,
+    pub(super) goodbye: Option<Goodbye>,
+    /// The newest closed candle made ready for it.
+    pub(super) newest_closed: Option<UnixMs>,
+    /// When the oldest quote that is ready was received from the exchange.
+    pub(super) oldest_received: Option<MonoNs>,
+    /// What it gets of the run, after the connection's outgoing bytes. It begins with a whole frame.
+    share: Share,
     pub(super) id: ClientId,
     pub(super) peer: SocketAddr,
-    pub(super) connection: Connection,
+    connection: Connection,
     pub(super) phase: Phase,
     /// Ascending by key.
     pub(super) subscriptions: Vec<Subscription>,
@@ -121,10 +132,8 @@ pub(super) struct Client {
     pub(super) outbox: Outbox,
     /// Subscriptions and series whose past is ready to be sent.
     pub(super) joins: VecDeque<(u32, InstrumentId)>,
-    pub(super) offer: Offer,
     /// Its FIN was read.
     pub(super) is_half_closed: bool,
-    pub(super) goodbye: Option<Goodbye>,
     /// Counted among the clients, not among those told that there is no room.
     pub(super) is_admitted: bool,
     /// It is to be told that it is not admitted, once it has sent its request.
@@ -142,10 +151,6 @@ pub(super) struct Client {
     pub(super) allowance: Allowance,
     /// When it last said something.
     pub(super) spoke_at: MonoNs,
-    /// The newest closed candle made ready for it.
-    pub(super) newest_closed: Option<UnixMs>,
-    /// When the oldest quote that is ready was received from the exchange.
-    pub(super) oldest_received: Option<MonoNs>,
     /// The deadline for its first subscription; `None` once it has one.
     pub(super) subscribe_by: Option<MonoNs>,
     /// The earliest entry among the timers.
@@ -163,6 +168,7 @@ impl Client {
             id,
             peer,
             connection,
+            share: Share::default(),
             phase: Phase::Handshaking,
             subscriptions: Vec::new(),
             next_key: 0,
@@ -193,22 +199,18 @@ impl Client {
     /// Whether frames must queue: the socket did not take what it was offered, enough is ready for
     /// it, or older frames are owed.
     pub(super) fn is_behind(&self) -> bool {
-        let ready = self.connection.outgoing().len();
-        self.is_blocked() || ready >= READY_BYTES_MAX || !self.outbox.is_empty()
+        self.is_blocked() || self.is_full() || !self.outbox.is_empty()
     }
 
     /// Whether the socket did not take all that it was offered.
     pub(super) fn is_blocked(&self) -> bool {
-        self.offer == Offer::Taken && !self.connection.outgoing().is_empty()
+        self.offer == Offer::Taken && self.ready_bytes() > 0
     }
 
     /// Takes note of a frame that was made ready: counts it for each of the client's `interests`
     /// in its instrument. Returns whether a subscription may have ended or a goodbye be due.
     pub(super) fn count(&mut self, interests: &mut [Interest], meta: &FrameMeta) -> bool {
-        if meta.class == Class::Closed {
-            self.newest_closed = self.newest_closed.max(Some(meta.open_time));
-        }
-        self.oldest_received = self.oldest_received.or(meta.received);
+        self.note(meta);
         interests.iter_mut().for_each(|interest| interest.note(meta));
         if !meta.is_quote() {
             return false;
@@ -228,6 +230,13 @@ impl Client {
             }
         }
         is_exhausted || self.goodbye.is_some()
+    }
+
+    fn note(&mut self, meta: &FrameMeta) {
+        if meta.class == Class::Closed {
+            self.newest_closed = self.newest_closed.max(Some(meta.open_time));
+        }
+        self.oldest_received = self.oldest_received.or(meta.received);
     }
 
     /// The subscription with `key`, which an interest names.
@@ -294,7 +303,7 @@ impl Client {
 
     /// Notes that the driver is to be told of outgoing bytes. Returns whether it has to be now.
     pub(super) fn make_offer(&mut self) -> bool {
-        if self.offer != Offer::Nothing || self.connection.outgoing().is_empty() {
+        if self.offer != Offer::Nothing || self.ready_bytes() == 0 {
             return false;
         }
         self.offer = Offer::Queued;
@@ -303,13 +312,92 @@ impl Client {
 
     /// The driver is being told. `false`: there is nothing to write any more.
     pub(super) fn take_offer(&mut self) -> bool {
-        let is_ready = !self.connection.outgoing().is_empty();
+        let is_ready = self.ready_bytes() > 0;
         self.offer = if is_ready { Offer::Taken } else { Offer::Nothing };
         is_ready
     }
 
     /// All that was outgoing is written.
-    pub(super) fn written(&mut self) {
+    pub(super) fn written(&mut self, run: &mut Run) {
         self.offer = Offer::Nothing;
+        run.reclaim(&mut self.connection);
+    }
+}
+
+impl Client {
+    /// Its connection, to be read from or written to: what it shares with others goes first, in a
+    /// copy.
+    pub(super) fn connection(&mut self, run: &mut Run) -> &mut Connection {
+        self.own_share(run);
+        &mut self.connection
+    }
+
+    /// Its share of the run becomes its own.
+    pub(super) fn own_share(&mut self, run: &mut Run) {
+        if !self.share.is_empty() {
+            run.copy(&mut self.share, &mut self.connection);
+        }
+    }
+
+    /// Adds whole frames of its own to its outgoing bytes.
+    pub(super) fn append_frames(&mut self, run: &mut Run, frames: &[u8]) {
+        self.own_share(run);
+        run.append(&mut self.connection, frames);
+    }
+
+    /// Adds a frame of the run to its outgoing bytes: shared, unless it is to be encrypted or the
+    /// client has too many pieces.
+    pub(super) fn append_part(&mut self, run: &mut Run, part: Part) {
+        if !self.connection.is_plain() {
+            return run.copy_part(part, &mut self.connection);
+        }
+        if self.share.is_empty() {
+            self.share.begin(self.connection.outgoing().len(), part);
+            run.add_sharer(self.id);
+        } else if !self.share.add(part) {
+            self.own_share(run);
+            run.copy_part(part, &mut self.connection);
+        }
+    }
+
+    /// Whether it has a share that its socket was not offered yet. Then it is live and keeps up, for
+    /// whatever ends that makes the share its own; and it has not said that it is done.
+    pub(super) fn is_flowing(&self) -> bool {
+        !self.share.is_empty() && self.offer == Offer::Queued && self.goodbye.is_none()
+    }
+
+    /// One more frame for a client [`Self::is_flowing`] says it of, by an interest that it changes
+    /// nothing for. Returns the bytes ready then; `None` if it has to take another way.
+    pub(super) fn flow(&mut self, part: Part, meta: &FrameMeta) -> Option<usize> {
+        if self.share.ready_bytes() >= SHARE_BYTES_MAX || !self.share.add(part) {
+            return None;
+        }
+        self.note(meta);
+        Some(self.share.ready_bytes())
+    }
+
+    /// Whether as much is ready for it as may be.
+    pub(super) fn is_full(&self) -> bool {
+        let bytes_max = if self.share.is_empty() { READY_BYTES_MAX } else { SHARE_BYTES_MAX };
+        self.ready_bytes() >= bytes_max
+    }
+
+    /// Bytes ready for its socket.
+    pub(super) fn ready_bytes(&self) -> usize {
+        self.connection.outgoing().len() + self.share.len()
+    }
+
+    /// The bytes ready for its socket.
+    pub(super) fn outgoing<'a>(&'a self, run: &'a Run) -> Outgoing<'a> {
+        Outgoing::new(self.connection.outgoing(), &self.share, run)
+    }
+
+    /// The first `count` bytes are written. What is left of a share is copied: it may begin within
+    /// a frame, and nothing may come between.
+    pub(super) fn consume_outgoing(&mut self, run: &mut Run, count: usize) {
+        let of_own = count.min(self.connection.outgoing().len());
+        self.connection.consume_outgoing(of_own);
+        self.share.consume(count - of_own);
+        self.own_share(run);
     }
 }

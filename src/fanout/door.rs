@@ -16,6 +16,7 @@ use super::access::{Credential, TokenDigest, Tokens};
 use super::client::{Client, Phase};
 use super::protocol::{Refusal, write_authenticated, write_health};
 use super::request::Op;
+use super::run::Run;
 use super::{ClientId, Fanout};
 
 impl Fanout {
@@ -49,14 +50,14 @@ impl Fanout {
             client.turned_away = Some(by);
             return self.arm(id);
         }
-        refuse(client, by);
+        refuse(client, &mut self.run, by);
         self.flush(id, now);
     }
 
     /// Reads the opening request, if it is there, and answers it. Returns whether messages follow.
     pub(super) fn shake_hands(&mut self, id: ClientId, now: Now) -> bool {
         let Some(client) = self.clients.find(id) else { return false };
-        let request = match client.connection.take_request() {
+        let request = match client.connection(&mut self.run).take_request() {
             Ok(Some(request)) => request,
             Ok(None) => {
                 self.end_turn(id, now);
@@ -68,12 +69,12 @@ impl Fanout {
             }
         };
         if let Some(by) = client.turned_away {
-            refuse(client, by);
+            refuse(client, &mut self.run, by);
         } else if request.path == HEALTH && matches!(&*request.method, "GET" | "HEAD") {
             self.payload.clear();
             write_health(&mut self.payload, now);
             let body = String::from_utf8_lossy(&self.payload);
-            client.connection.answer(200, NO_STORE, "application/json", &body);
+            client.connection(&mut self.run).answer(200, NO_STORE, "application/json", &body);
         } else {
             return self.judge(id, &request, now);
         }
@@ -94,7 +95,7 @@ impl Fanout {
         };
         let subscribe_by = now.mono.after(self.config.subscribe_timeout);
         let Some(client) = self.clients.find(id) else { return false };
-        if let Err(error) = client.connection.accept(request) {
+        if let Err(error) = client.connection(&mut self.run).accept(request) {
             self.fail(id, &error, now);
             return false;
         }
@@ -107,7 +108,7 @@ impl Fanout {
     fn refuse_request(&mut self, id: ClientId, by: RefusedBy, now: Now) -> bool {
         self.metrics.refused.increment(by);
         if let Some(client) = self.clients.find(id) {
-            refuse(client, by);
+            refuse(client, &mut self.run, by);
             let text = format!("a client at {} was refused: {}", client.peer.ip(), words(by).2);
             self.notice(Severity::Info, text);
         }
@@ -195,9 +196,9 @@ impl Fanout {
     }
 }
 
-fn refuse(client: &mut Client, by: RefusedBy) {
+fn refuse(client: &mut Client, run: &mut Run, by: RefusedBy) {
     let (status, headers, why) = words(by);
-    client.connection.refuse(status, headers, why);
+    client.connection(run).refuse(status, headers, why);
 }
 
 /// Status, further header lines and a sentence. What is no valid request, the wire has refused in

@@ -55,6 +55,12 @@ impl Interest {
         }
     }
 
+    /// Whether such a frame, sent, changes nothing about it.
+    pub(super) fn is_settled(&self, meta: &FrameMeta) -> bool {
+        let is_begun = self.is_begun || meta.class == Class::Open;
+        self.is_quoted && !self.is_limited && is_begun
+    }
+
     /// Whether the subscription covers such a frame.
     pub(super) fn wants(&self, meta: &FrameMeta) -> bool {
         let is_present = !self.is_joining && meta.serial >= self.since_serial;

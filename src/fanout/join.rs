@@ -171,7 +171,7 @@ impl Fanout {
     pub(super) fn pump_joins(&mut self, id: ClientId, now: Now) {
         loop {
             let Some(client) = self.clients.find(id) else { return };
-            let owed = client.outbox.bytes() + client.connection.outgoing().len();
+            let owed = client.outbox.bytes() + client.ready_bytes();
             if owed >= READY_BYTES_MAX {
                 return;
             }
@@ -287,7 +287,7 @@ impl Fanout {
             let frame = self.frames.insert(&self.frame, Some(meta));
             client.outbox.owe(&mut self.frames, frame);
         } else {
-            self.spares.append(&mut client.connection, &self.frame);
+            client.append_frames(&mut self.run, &self.frame);
             self.metrics.sent_messages.increment();
         }
     }

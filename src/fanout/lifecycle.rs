@@ -27,7 +27,7 @@ impl Fanout {
         let connection = tls.map_or_else(Connection::server, Connection::server_over_tls);
         let id = self.clients.insert(|id| Client::new(id, peer, connection, now));
         if let (Some(bytes_max), Some(client)) = (self.echo_bytes_max, self.clients.find(id)) {
-            client.connection.accept_messages_up_to(bytes_max);
+            client.connection(&mut self.run).accept_messages_up_to(bytes_max);
         }
         match closed {
             Some(by) => self.turn_away(id, by, now),
@@ -49,7 +49,7 @@ impl Fanout {
             return;
         }
         client.heard(now);
-        if let Err(error) = client.connection.handle_bytes(bytes) {
+        if let Err(error) = client.connection(&mut self.run).handle_bytes(bytes) {
             return self.fail(id, &error, now);
         }
         if !client.is_unread && client.paused_until.is_none() {
@@ -74,7 +74,7 @@ impl Fanout {
                 Pace::Later(until) => return self.pause(id, until, now),
                 Pace::Never => return self.stop_flood(id, now),
             }
-            match client.connection.next_event() {
+            match client.connection(&mut self.run).next_event() {
                 Err(error) => return self.fail(id, &error, now),
                 Ok(None) => {
                     self.want_bytes(id, true);
@@ -117,7 +117,7 @@ impl Fanout {
     /// After a client's bytes were handled.
     pub(super) fn end_turn(&mut self, id: ClientId, now: Now) {
         let Some(client) = self.clients.find(id) else { return };
-        if client.connection.outgoing().len() > self.config.client_buffer_max + PONGS_BYTES_MAX {
+        if client.ready_bytes() > self.config.client_buffer_max + PONGS_BYTES_MAX {
             // It asks and pings without ever reading the answers.
             return self.remove(id, now);
         }
@@ -194,7 +194,7 @@ impl Fanout {
         self.write_error_frame(refusal);
         if let Some(client) = self.clients.find(id).filter(|client| client.phase == Phase::Live) {
             // Ahead of what is owed, which is not sent any more.
-            client.connection.append_frames(&self.frame);
+            client.append_frames(&mut self.run, &self.frame);
             self.metrics.sent_messages.increment();
         }
         self.close(id, CLOSE_POLICY, &refusal.message, now);
@@ -203,7 +203,7 @@ impl Fanout {
     /// Says Close; what is owed beyond the outgoing bytes is dropped.
     pub(super) fn close(&mut self, id: ClientId, code: u16, reason: &str, now: Now) {
         if let Some(client) = self.clients.find(id) {
-            client.connection.send_close(code, reason);
+            client.connection(&mut self.run).send_close(code, reason);
             self.flush(id, now);
         }
     }
@@ -213,10 +213,10 @@ impl Fanout {
         self.end_subscriptions(id, now);
         self.end_pause(id);
         let Some(client) = self.clients.find(id) else { return };
-        client.connection.finish();
+        client.connection(&mut self.run).finish();
         client.outbox.clear(&mut self.frames);
         client.phase = Phase::Flushing { until: now.mono.after(CLOSE_WRITE_PATIENCE) };
-        if client.connection.outgoing().is_empty() {
+        if client.ready_bytes() == 0 {
             return self.shut_down(id, now);
         }
         self.offer(id);
@@ -263,7 +263,7 @@ impl Fanout {
                         self.metrics.refused.increment(RefusedBy::Timeout);
                     }
                     let (status, headers, why) = words(RefusedBy::Timeout);
-                    client.connection.refuse(status, headers, why);
+                    client.connection(&mut self.run).refuse(status, headers, why);
                     self.flush(id, now);
                 }
                 Phase::Flushing { .. } | Phase::Draining { .. } => self.remove(id, now),
@@ -299,7 +299,7 @@ impl Fanout {
                 return self.remove(id, now);
             }
             client.pinged = Some(now.mono);
-            client.connection.send_ping(b"");
+            client.connection(&mut self.run).send_ping(b"");
             self.offer(id);
         }
     }
@@ -315,7 +315,7 @@ impl Fanout {
             match client.phase {
                 Phase::Handshaking => {
                     let (status, headers, why) = words(RefusedBy::Draining);
-                    client.connection.refuse(status, headers, why);
+                    client.connection(&mut self.run).refuse(status, headers, why);
                     self.flush(id, now);
                 }
                 Phase::Live => {

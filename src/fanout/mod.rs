@@ -23,6 +23,7 @@ mod pace;
 mod protocol;
 mod publish;
 mod request;
+mod run;
 mod serve;
 mod spares;
 
@@ -42,9 +43,10 @@ use clients::Clients;
 use hub::Hub;
 use marks::Marks;
 use outbox::FramePool;
-use spares::Spares;
+use run::Run;
 
 pub use access::{Access, Tokens, TokensError};
+pub use run::{OUTGOING_PIECES_MAX, Outgoing};
 
 /// What is configurable about the fan-out.
 #[derive(Clone, Debug)]
@@ -142,7 +144,8 @@ pub struct Fanout {
     addresses: Addresses,
     frames: FramePool,
     marks: Marks,
-    spares: Spares,
+    /// What is published in this turn.
+    run: Run,
     /// Bytes published since the clients were last written to, counted once for each that is to
     /// get them at once.
     turn_bytes: usize,
@@ -184,7 +187,7 @@ impl Fanout {
             addresses: Addresses::default(),
             frames: FramePool::default(),
             marks: Marks::default(),
-            spares: Spares::default(),
+            run: Run::default(),
             turn_bytes: 0,
             is_one_full: false,
             timers: BinaryHeap::new(),
@@ -305,14 +308,17 @@ impl Fanout {
     /// Whether so much is ready, for all clients or for one, that they should be written to before
     /// the next market message is handed in: else who keeps up would have to queue.
     pub fn is_full(&self) -> bool {
-        self.is_one_full || self.turn_bytes >= TURN_BYTES_MAX
+        self.is_one_full || self.turn_bytes >= TURN_BYTES_MAX || self.run.is_full()
     }
 
     /// The next thing to do; `None` when all is done.
     pub fn poll_output(&mut self) -> Option<Output> {
         (self.turn_bytes, self.is_one_full) = (0, false);
         loop {
-            let output = self.outputs.pop_front()?;
+            let Some(output) = self.outputs.pop_front() else {
+                self.end_run();
+                return None;
+            };
             match output {
                 Output::Transmit { client } => {
                     if self.clients.find(client).is_some_and(client::Client::take_offer) {
@@ -331,9 +337,19 @@ impl Fanout {
         }
     }
 
+    /// Who has not been written to gets a copy of its share of the run, which begins anew.
+    fn end_run(&mut self) {
+        while let Some(id) = self.run.next_sharer() {
+            if let Some(client) = self.clients.find(id) {
+                client.own_share(&mut self.run);
+            }
+        }
+        self.run.clear();
+    }
+
     /// Bytes ready for a client's socket; none if the client is gone.
-    pub fn outgoing(&self, client: ClientId) -> &[u8] {
-        self.clients.peek(client).map_or(&[], |client| client.connection.outgoing())
+    pub fn outgoing(&self, client: ClientId) -> Outgoing<'_> {
+        self.clients.peek(client).map_or(Outgoing::NONE, |client| client.outgoing(&self.run))
     }
 
     /// Whether the drain is over: it was begun, and every client is gone.

@@ -2,7 +2,7 @@
 //! that do not, and refilled from there as their sockets take bytes.
 
 use crate::clock::{Now, UnixMs};
-use crate::limits::READY_BYTES_MAX;
+use crate::limits::{READY_BYTES_MAX, SHARE_BYTES_MAX};
 use crate::market::{Candle, CandleUpdate, InstrumentId, Settled, Source};
 use crate::messages::Severity;
 use crate::wire::{text_frame_payload, write_text_frame};
@@ -112,18 +112,32 @@ impl Fanout {
         self.publications += 1;
         let Self { hub, clients, frames, frame, metrics, outputs, config, follow_up, slow, .. } =
             self;
-        let (spares, turn_bytes, is_full) =
-            (&mut self.spares, &mut self.turn_bytes, &mut self.is_one_full);
+        let (run, turn_bytes, is_full) =
+            (&mut self.run, &mut self.turn_bytes, &mut self.is_one_full);
         let Some(stream) = hub.stream(meta.instrument) else { return };
-        let (mut shared, mut sent) = (None, 0usize);
+        let (mut owed, mut part, mut sent) = (None, None, 0usize);
         let groups = stream.interests_mut().chunk_by_mut(|a, b| a.client == b.client);
         for group in groups {
             let client = clients.at(group[0].client);
+            if let [interest] = &*group
+                && client.is_flowing()
+                && interest.is_settled(&meta)
+            {
+                if !interest.wants(&meta) {
+                    continue;
+                }
+                let part = *part.get_or_insert_with(|| run.push(frame));
+                if let Some(ready) = part.and_then(|part| client.flow(part, &meta)) {
+                    sent += 1;
+                    *is_full |= ready >= SHARE_BYTES_MAX;
+                    continue;
+                }
+            }
             if client.is_deaf() || !group.iter().any(|interest| interest.wants(&meta)) {
                 continue;
             }
             if client.is_behind() {
-                let id = *shared.get_or_insert_with(|| frames.insert(frame, Some(meta)));
+                let id = *owed.get_or_insert_with(|| frames.insert(frame, Some(meta)));
                 if client.outbox.owe(frames, id) {
                     metrics.conflated.increment();
                 }
@@ -133,9 +147,12 @@ impl Fanout {
                 }
                 continue;
             }
-            spares.append(&mut client.connection, frame);
+            match *part.get_or_insert_with(|| run.push(frame)) {
+                Some(part) => client.append_part(run, part),
+                None => client.append_frames(run, frame),
+            }
             sent += 1;
-            *is_full |= client.connection.outgoing().len() >= READY_BYTES_MAX;
+            *is_full |= client.is_full();
             if client.count(group, &meta) {
                 follow_up.push(client.id);
             }
@@ -195,7 +212,7 @@ impl Fanout {
             client.outbox.owe(&mut self.frames, frame);
             return;
         }
-        self.spares.append(&mut client.connection, &self.frame);
+        client.append_frames(&mut self.run, &self.frame);
         client.count(&mut stream.of_client(id.index)[at..=at], &meta);
         self.metrics.sent_messages.increment();
     }
@@ -204,8 +221,7 @@ impl Fanout {
     pub(super) fn refill(&mut self, id: ClientId, now: Now) {
         loop {
             let Some(client) = self.clients.find(id) else { return };
-            if client.phase != Phase::Live || client.connection.outgoing().len() >= READY_BYTES_MAX
-            {
+            if client.phase != Phase::Live || client.ready_bytes() >= READY_BYTES_MAX {
                 return;
             }
             let Some(owed) = client.outbox.pop(&self.frames) else { return };
@@ -222,7 +238,7 @@ impl Fanout {
         let Some(client) = self.clients.find(id) else { return false };
         let mut bytes = self.frames.bytes(frame);
         let Some(meta) = self.frames.meta(frame) else {
-            self.spares.append(&mut client.connection, bytes);
+            client.append_frames(&mut self.run, bytes);
             self.metrics.sent_messages.increment();
             return false;
         };
@@ -237,7 +253,7 @@ impl Fanout {
             write_text_frame(&mut self.frame, &self.payload);
             bytes = &self.frame;
         }
-        self.spares.append(&mut client.connection, bytes);
+        client.append_frames(&mut self.run, bytes);
         self.metrics.sent_messages.increment();
         client.count(interests, &meta)
     }
@@ -251,17 +267,16 @@ impl Fanout {
     /// If `count` exceeds what was outgoing.
     pub fn consume_outgoing(&mut self, id: ClientId, count: usize, now: Now) {
         let Some(client) = self.clients.find(id) else { return };
-        client.connection.consume_outgoing(count);
+        client.consume_outgoing(&mut self.run, count);
         self.metrics.sent_bytes.add(count as u64);
-        if !client.connection.outgoing().is_empty() {
+        if client.ready_bytes() > 0 {
             if count > 0 && client.pinged.is_some() {
                 // It takes what it is sent; its pong waits behind that.
                 client.pinged = Some(now.mono);
             }
             return;
         }
-        client.written();
-        self.spares.reclaim(&mut client.connection);
+        client.written(&mut self.run);
         if let Some(received) = client.oldest_received.take() {
             let hop = now.mono.since(received).as_nanos();
             self.metrics.received_to_written.record_ns(u64::try_from(hop).unwrap_or(u64::MAX));

@@ -457,7 +457,7 @@ impl Fanout {
             let frame = self.frames.insert(&self.frame, None);
             client.outbox.owe(&mut self.frames, frame);
         } else {
-            self.spares.append(&mut client.connection, &self.frame);
+            client.append_frames(&mut self.run, &self.frame);
             self.metrics.sent_messages.increment();
         }
     }

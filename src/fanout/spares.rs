@@ -1,14 +1,18 @@
 //! Buffers for bursts. Owns those that no client needs at the moment, so that a client is lent one
 //! while it has much to send and keeps next to nothing while it has not.
 
-use crate::limits::{IDLE_BUFFER_BYTES, SPARE_BUFFER_BYTES, SPARE_BUFFERS_MAX};
+use crate::limits::{
+    IDLE_BUFFER_BYTES, LONG_BUFFER_BYTES, LONG_BUFFERS_MAX, SPARE_BUFFER_BYTES, SPARE_BUFFERS_MAX,
+};
 use crate::wire::Connection;
 
-/// Buffers of [`SPARE_BUFFER_BYTES`], used again and again: after the first burst of a size no
-/// further one allocates.
+/// Buffers used again and again: after the first burst of a size no further one allocates.
 #[derive(Debug, Default)]
 pub(super) struct Spares {
+    /// Of [`SPARE_BUFFER_BYTES`].
     buffers: Vec<Vec<u8>>,
+    /// Of [`LONG_BUFFER_BYTES`].
+    long: Vec<Vec<u8>>,
 }
 
 impl Spares {
@@ -22,6 +26,9 @@ impl Spares {
             } else if needed <= SPARE_BUFFER_BYTES {
                 let spare = self.buffers.pop();
                 connection.lend(spare.unwrap_or_else(|| Vec::with_capacity(SPARE_BUFFER_BYTES)));
+            } else if needed <= LONG_BUFFER_BYTES {
+                let spare = self.long.pop();
+                connection.lend(spare.unwrap_or_else(|| Vec::with_capacity(LONG_BUFFER_BYTES)));
             }
             // Else a long answer on top of much: the connection's own buffer grows.
         }
@@ -31,8 +38,13 @@ impl Spares {
     /// Takes back what a connection, all of whose bytes are written, needs no more.
     pub(super) fn reclaim(&mut self, connection: &mut Connection) {
         let Some(buffer) = connection.give_back(IDLE_BUFFER_BYTES) else { return };
-        if self.buffers.len() < SPARE_BUFFERS_MAX && buffer.capacity() == SPARE_BUFFER_BYTES {
-            self.buffers.push(buffer);
+        let (buffers, buffers_max) = match buffer.capacity() {
+            SPARE_BUFFER_BYTES => (&mut self.buffers, SPARE_BUFFERS_MAX),
+            LONG_BUFFER_BYTES => (&mut self.long, LONG_BUFFERS_MAX),
+            _ => return,
+        };
+        if buffers.len() < buffers_max {
+            buffers.push(buffer);
         }
     }
 }

@@ -11,7 +11,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Bytes, Message, Utf8Bytes};
 
-use crate::limits::{CLIENT_MESSAGE_BYTES_MAX, SPARE_BUFFER_BYTES, VENUE_MESSAGE_BYTES_MAX};
+use crate::limits::{CLIENT_MESSAGE_BYTES_MAX, LONG_BUFFER_BYTES, VENUE_MESSAGE_BYTES_MAX};
 
 use super::endpoint::Endpoint;
 use super::handshake::{self, Refusal, Request};
@@ -161,7 +161,7 @@ impl Connection {
 
     /// We are the server of a client, without TLS.
     pub fn server() -> Self {
-        Self::new(Role::Server, State::Requested, None, ByteQueue::keeping(SPARE_BUFFER_BYTES))
+        Self::new(Role::Server, State::Requested, None, ByteQueue::keeping(LONG_BUFFER_BYTES))
     }
 
     /// We are the server of a client, over TLS.
@@ -174,7 +174,7 @@ impl Connection {
         // A client's requests are few and far between, a venue's messages are not.
         let (incoming, ciphertext, message_bytes_max) = match role {
             Role::Server => {
-                let ciphertext = ByteQueue::keeping(SPARE_BUFFER_BYTES);
+                let ciphertext = ByteQueue::keeping(LONG_BUFFER_BYTES);
                 (ByteQueue::keeping(0), ciphertext, CLIENT_MESSAGE_BYTES_MAX)
             }
             Role::Client => (ByteQueue::default(), ByteQueue::default(), VENUE_MESSAGE_BYTES_MAX),
@@ -360,6 +360,11 @@ impl Connection {
     /// The first `count` outgoing bytes have been written.
     pub fn consume_outgoing(&mut self, count: usize) {
         self.for_socket().consume(count);
+    }
+
+    /// Whether what is sent goes out as it is: not over TLS.
+    pub fn is_plain(&self) -> bool {
+        self.tls.is_none()
     }
 
     /// Whether frames of `count` bytes more need more storage than the connection has.

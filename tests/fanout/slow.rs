@@ -1,7 +1,7 @@
 //! Clients that do not keep up.
 
-use connector_wss::fanout::{ClientId, FanoutConfig};
-use connector_wss::limits::READY_BYTES_MAX;
+use connector_wss::fanout::{ClientId, FanoutConfig, Output};
+use connector_wss::limits::SHARE_BYTES_MAX;
 use connector_wss::market::FinalBy;
 use connector_wss::messages::MarketEvent;
 use std::time::Duration;
@@ -165,16 +165,16 @@ fn the_drain_writes_what_is_owed() {
 }
 
 #[test]
-fn a_batch_beyond_the_ready_bytes_arrives_whole_and_in_order() {
-    let mut world = World::with(FanoutConfig { client_buffer_max: 1 << 20, ..config() });
+fn a_batch_beyond_what_may_be_ready_arrives_whole_and_in_order() {
+    let mut world = World::with(FanoutConfig { client_buffer_max: 4 << 20, ..config() });
     let id = world.open_with(BTC);
     world.texts(id);
-    let minutes = 2 * READY_BYTES_MAX as i64 / 400;
+    let minutes = 2 * SHARE_BYTES_MAX as i64 / 400;
     for minute in 0..minutes {
         let update = world.update("BTCUSDT", minute, "1", Some(FinalBy::Flag));
         world.fanout.handle_market(&MarketEvent::Candle(update), world.now);
     }
-    assert!(world.fanout.outgoing(id).len() < READY_BYTES_MAX + 1_000);
+    assert!(world.fanout.outgoing(id).len() < SHARE_BYTES_MAX + 1_000);
     world.drive();
     let times: Vec<i64> =
         world.texts(id).iter().map(|text| text["open_time"].as_i64().unwrap()).collect();
@@ -189,7 +189,7 @@ fn short_writes_lose_and_tear_nothing() {
     for minute in 0..10 {
         world.open_candle("ETHUSDT", minute, "1");
         world.closed_candle("BTCUSDT", minute, "2");
-        let part = world.fanout.outgoing(id)[..40].to_vec();
+        let part = world.fanout.outgoing(id).to_vec()[..40].to_vec();
         world.socket(id).bytes.extend_from_slice(&part);
         world.fanout.consume_outgoing(id, part.len(), world.now);
         world.drive();
@@ -199,6 +199,56 @@ fn short_writes_lose_and_tear_nothing() {
     let summary = world.summary(id);
     let closed = summary.iter().filter(|text| *text == "quote BTCUSDT 2").count();
     assert_eq!((closed, summary.contains(&"pong".to_owned())), (10, true), "{summary:?}");
+}
+
+/// Clients that want the same, less, and more pieces than are shared. One asks something between two
+/// publications of a turn, each after its socket has taken a part of what was published.
+#[test]
+fn what_is_shared_is_whole_and_in_order_wherever_a_socket_stops() {
+    const PING: &[u8] = br#"{"op":"ping"}"#;
+    let names = |step: usize| (0..80).step_by(step).map(|at| format!("S{at}")).collect::<Vec<_>>();
+    for taken in [0, 1, 300, 1_000, 5_000, usize::MAX] {
+        let mut world = World::new();
+        let clients = [names(1), names(1), names(2), names(79)].map(|names| {
+            let symbols = names.join(r#"",""#);
+            let request = format!(
+                r#"{{"exchange":"binance","contract_type":"spot","symbols":["{symbols}"]}}"#
+            );
+            let id = world.open_with(&request);
+            world.texts(id);
+            let expected = names.iter().map(|name| format!("quote {name} 1"));
+            (id, expected.chain(["pong".to_owned()]).collect::<Vec<_>>())
+        });
+        for at in 0..80 {
+            if at == 40 {
+                world.fanout.handle_bytes(clients[0].0, &frame(0x81, PING), world.now);
+            }
+            let update = world.update(&format!("S{at}"), 0, "1", Some(FinalBy::Flag));
+            world.fanout.handle_market(&MarketEvent::Candle(update), world.now);
+        }
+        let mut asked = Vec::new();
+        while let Some(output) = world.fanout.poll_output() {
+            let Output::Transmit { client } = output else { continue };
+            if asked.contains(&client) {
+                world.write(client);
+                continue;
+            }
+            asked.push(client);
+            let bytes = world.fanout.outgoing(client).to_vec();
+            let part = &bytes[..taken.min(bytes.len())];
+            world.socket(client).bytes.extend_from_slice(part);
+            world.fanout.consume_outgoing(client, part.len(), world.now);
+            world.fanout.handle_bytes(client, &frame(0x81, PING), world.now);
+        }
+        for (at, (id, mut expected)) in clients.into_iter().enumerate() {
+            world.write(id);
+            world.drive();
+            if at == 0 {
+                expected.insert(40, "pong".to_owned());
+            }
+            assert!(world.summary(id) == expected, "client {at} after {taken} bytes");
+        }
+    }
 }
 
 #[test]

@@ -99,7 +99,7 @@ impl Crowd {
         peer.consume_outgoing(said.len());
         self.fanout.handle_bytes(id, &said, self.now);
         self.drive(|_| false);
-        peer.handle_bytes(self.fanout.outgoing(id)).unwrap();
+        peer.handle_bytes(&self.fanout.outgoing(id).to_vec()).unwrap();
         self.take(id);
         while peer.next_event().unwrap().is_some() {}
     }

@@ -27,7 +27,7 @@ use hdrhistogram::Histogram;
 use client::Client;
 use connector_wss::limits::{
     CLIENT_BUFFER_BYTES_MIN, CLIENT_BYTES_MAX, CLIENT_UNSENT_BYTES_MAX, CLIENTS_MAX,
-    FIXED_BYTES_MAX, READY_BYTES_MAX,
+    FIXED_BYTES_MAX, READY_BYTES_MAX, SHARE_BYTES_MAX,
 };
 use crowd::{Readers, connect, connect_narrow, request};
 use exchange::{Exchange, MINUTE, price};
@@ -203,7 +203,7 @@ impl Stage {
     fn memory_is_within_the_formula(&self) {
         let peak = self.memory_kib("VmHWM") * 1024;
         let (good, bad) = (self.readers.len(), 2 * self.scale.bad);
-        let of_bad = CLIENT_BYTES_MAX + READY_BYTES_MAX + CLIENT_BUFFER_BYTES_MIN;
+        let of_bad = CLIENT_BYTES_MAX + SHARE_BYTES_MAX + CLIENT_BUFFER_BYTES_MIN;
         let formula = FIXED_BYTES_MAX + good * CLIENT_BYTES_MAX + bad * of_bad;
         let mib = |bytes: usize| bytes >> 20;
         println!("peak RSS {} MiB, at most {} MiB by the formula", mib(peak), mib(formula));

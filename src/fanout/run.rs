@@ -1,0 +1,247 @@
+//! The frames published in one turn, stored once for all clients that keep up. Owns their bytes, which
+//! parts of them a client is to get, and the buffers for clients that need bytes of their own; knows
+//! no interest and no socket.
+//!
+//! A run ends when the driver has been told of everything: what a socket has not taken by then is
+//! copied, and the storage begins anew.
+
+use std::ops::Range;
+
+use arrayvec::ArrayVec;
+
+use crate::limits::{RUN_BYTES_MAX, SHARED_PARTS_MAX};
+use crate::wire::Connection;
+
+use super::ClientId;
+use super::spares::Spares;
+
+/// Where a frame stands in the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    start: u32,
+    end: u32,
+}
+
+impl Part {
+    fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+/// The frames of this turn, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Run {
+    bytes: Vec<u8>,
+    /// Who has had a share of them. May name clients that are gone, or one twice.
+    sharers: Vec<ClientId>,
+    spares: Spares,
+}
+
+impl Run {
+    /// Adds a frame; `None` if there is no room for it in this turn.
+    pub(super) fn push(&mut self, frame: &[u8]) -> Option<Part> {
+        if self.bytes.len() + frame.len() > RUN_BYTES_MAX {
+            return None;
+        }
+        let bound = |at: usize| u32::try_from(at).expect("a run is far shorter than 4 GiB");
+        let start = bound(self.bytes.len());
+        self.bytes.extend_from_slice(frame);
+        Some(Part { start, end: bound(self.bytes.len()) })
+    }
+
+    /// Whether it should be written before more is added.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes.len() >= RUN_BYTES_MAX / 2
+    }
+
+    /// Somebody has a share.
+    pub(super) fn add_sharer(&mut self, id: ClientId) {
+        self.sharers.push(id);
+    }
+
+    /// The next of those who have had a share.
+    pub(super) fn next_sharer(&mut self) -> Option<ClientId> {
+        self.sharers.pop()
+    }
+
+    /// Nobody has a share any more: the next turn begins.
+    pub(super) fn clear(&mut self) {
+        assert!(self.sharers.is_empty(), "every share was written or copied");
+        self.bytes.clear();
+    }
+
+    /// Gives a client a copy of its share.
+    pub(super) fn copy(&mut self, share: &mut Share, connection: &mut Connection) {
+        for part in share.parts.drain(..) {
+            self.spares.append(connection, &self.bytes[part.range()]);
+        }
+        share.bytes = 0;
+    }
+
+    /// Gives a client a copy of one frame.
+    pub(super) fn copy_part(&mut self, part: Part, connection: &mut Connection) {
+        self.spares.append(connection, &self.bytes[part.range()]);
+    }
+
+    /// Gives a client frames that are its own.
+    pub(super) fn append(&mut self, connection: &mut Connection, frames: &[u8]) {
+        self.spares.append(connection, frames);
+    }
+
+    /// Takes back what a connection, all of whose bytes are written, needs no more.
+    pub(super) fn reclaim(&mut self, connection: &mut Connection) {
+        self.spares.reclaim(connection);
+    }
+}
+
+/// What of the run one client is to get. Empty between turns.
+#[derive(Debug, Default)]
+pub(super) struct Share {
+    /// In order; neighbours are one.
+    parts: ArrayVec<Part, SHARED_PARTS_MAX>,
+    bytes: usize,
+    /// Bytes of the client's own that go first, as long as there is a share.
+    ahead: usize,
+}
+
+impl Share {
+    /// Begins with a frame, behind so many bytes of the client's own.
+    pub(super) fn begin(&mut self, ahead: usize, part: Part) {
+        assert!(self.is_empty(), "it is begun once");
+        self.ahead = ahead;
+        self.parts.push(part);
+        self.bytes = part.range().len();
+    }
+
+    /// Bytes ready with it.
+    pub(super) fn ready_bytes(&self) -> usize {
+        self.ahead + self.bytes
+    }
+
+    /// Adds a frame that was pushed after all that is in here. Returns whether there was room.
+    pub(super) fn add(&mut self, part: Part) -> bool {
+        match self.parts.last_mut() {
+            Some(last) if last.end == part.start => last.end = part.end,
+            _ => {
+                if self.parts.try_push(part).is_err() {
+                    return false;
+                }
+            }
+        }
+        self.bytes += part.range().len();
+        true
+    }
+
+    /// Number of bytes.
+    pub(super) fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether it is nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// The first `count` bytes are written.
+    pub(super) fn consume(&mut self, mut count: usize) {
+        assert!(count <= self.bytes, "consumed more bytes than there are");
+        self.bytes -= count;
+        while count > 0 {
+            let first = &mut self.parts[0];
+            let taken = count.min(first.range().len());
+            first.start += u32::try_from(taken).expect("at most the part");
+            count -= taken;
+            if first.start == first.end {
+                self.parts.remove(0);
+            }
+        }
+    }
+}
+
+/// Bytes ready for one client's socket: its own, then its share of what is published to many.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    own: &'a [u8],
+    run: &'a [u8],
+    parts: &'a [Part],
+    len: usize,
+}
+
+impl<'a> Outgoing<'a> {
+    /// No bytes.
+    pub(super) const NONE: Self = Self { own: &[], run: &[], parts: &[], len: 0 };
+
+    pub(super) fn new(own: &'a [u8], share: &'a Share, run: &'a Run) -> Self {
+        Self { own, run: &run.bytes, parts: &share.parts, len: own.len() + share.bytes }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Them in order, in pieces, none of which is empty; at most [`OUTGOING_PIECES_MAX`].
+    pub fn pieces(self) -> impl Iterator<Item = &'a [u8]> {
+        let own = Some(self.own).filter(|own| !own.is_empty());
+        own.into_iter().chain(self.parts.iter().map(move |part| &self.run[part.range()]))
+    }
+
+    /// A copy.
+    pub fn to_vec(self) -> Vec<u8> {
+        self.pieces().flatten().copied().collect()
+    }
+}
+
+/// See [`Outgoing::pieces`].
+pub const OUTGOING_PIECES_MAX: usize = SHARED_PARTS_MAX + 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_are_one_piece_and_others_are_not() {
+        let (mut run, mut share) = (Run::default(), Share::default());
+        for (frame, is_wanted) in [("aa", true), ("bbb", true), ("c", false), ("dd", true)] {
+            let part = run.push(frame.as_bytes()).unwrap();
+            assert!(!is_wanted || share.add(part));
+        }
+        let outgoing = Outgoing::new(b"own", &share, &run);
+        assert_eq!(outgoing.pieces().collect::<Vec<_>>(), [&b"own"[..], b"aabbb", b"dd"]);
+        assert_eq!((outgoing.len(), outgoing.to_vec()), (10, b"ownaabbbdd".to_vec()));
+    }
+
+    #[test]
+    fn a_share_is_consumed_across_its_pieces() {
+        let (mut run, mut share) = (Run::default(), Share::default());
+        for frame in ["abc", "-", "def", "-", "ghi"] {
+            let part = run.push(frame.as_bytes()).unwrap();
+            assert!(frame == "-" || share.add(part));
+        }
+        for (count, rest) in [(1, &b"bcdefghi"[..]), (5, b"ghi"), (0, b"ghi"), (3, b"")] {
+            share.consume(count);
+            assert_eq!(Outgoing::new(b"", &share, &run).to_vec(), rest);
+        }
+        assert!(share.is_empty());
+    }
+
+    #[test]
+    fn a_run_and_a_share_have_bounds() {
+        let (mut run, mut share) = (Run::default(), Share::default());
+        for _ in 0..SHARED_PARTS_MAX {
+            assert!(share.add(run.push(b"x").unwrap()));
+            run.push(b"-").unwrap();
+        }
+        assert!(!share.add(run.push(b"x").unwrap()));
+        assert_eq!(share.len(), SHARED_PARTS_MAX);
+        assert_eq!(run.push(&vec![0; RUN_BYTES_MAX]), None);
+        assert!(!run.is_full());
+        run.push(&vec![0; RUN_BYTES_MAX / 2]).unwrap();
+        assert!(run.is_full());
+    }
+}
