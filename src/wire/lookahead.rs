@@ -12,6 +12,8 @@ pub(super) struct Lookahead {
     checked: usize,
     /// The text of the message so far.
     text: PartialText,
+    /// Payload bytes of the longest fragment since [`Self::forget_fragments`].
+    longest_fragment: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +71,9 @@ impl Lookahead {
         if head.is_control() {
             return;
         }
+        if !head.is_final || self.message.is_some() {
+            self.longest_fragment = self.longest_fragment.max(payload.len());
+        }
         if head.is_final {
             self.message = None;
             self.text = PartialText::default();
@@ -81,6 +86,17 @@ impl Lookahead {
         let is_text = self.is_text(head);
         let message = self.message.get_or_insert(Fragmented { is_text, fragments: 0 });
         message.fragments += 1;
+    }
+
+    /// Payload bytes of the longest fragment that the codec was handed; messages of one frame, and
+    /// fragments of a message whose last one has not come, do not count.
+    pub(super) fn longest_fragment(&self) -> usize {
+        if self.message.is_some() { 0 } else { self.longest_fragment }
+    }
+
+    /// The codec has no use for their memory any more.
+    pub(super) fn forget_fragments(&mut self) {
+        self.longest_fragment = 0;
     }
 
     fn is_text(&self, head: &Head) -> bool {

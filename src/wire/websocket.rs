@@ -494,11 +494,23 @@ impl Connection {
     fn judge_partial(&mut self) -> Result<Option<Event>, WireError> {
         let unread = &self.incoming.as_slice()[self.readable..];
         let (code, why) = match self.lookahead.judge(unread, self.message_bytes_max) {
-            Ok(()) => return Ok(None),
+            Ok(()) => {
+                self.shrink();
+                return Ok(None);
+            }
             Err(Broken::Text) => (1007, "the text is no UTF-8"),
             Err(Broken::Fragments) => (1009, "the message has too many fragments"),
         };
         Err(self.fail(code, why.to_owned()))
+    }
+
+    /// The codec keeps the buffer of a long fragment for ever. Between messages, when it has had
+    /// every whole frame, it holds nothing: a new one is as good.
+    fn shrink(&mut self) {
+        if self.role == Role::Server && self.lookahead.longest_fragment() > LONG_MESSAGE_BYTES {
+            self.lookahead.forget_fragments();
+            self.state = State::Open(self.context());
+        }
     }
 
     /// The peer broke the protocol: tells it, and stops reading.

@@ -211,14 +211,18 @@ fn a_burst_leaves_nothing_behind(crowd: &mut Crowd, minutes: i64) {
 
 fn a_long_message_leaves_nothing_behind(crowd: &mut Crowd) {
     let long = vec![b' '; CLIENT_MESSAGE_BYTES_MAX - 2];
-    let long = frame(0x81, &[b"{".as_slice(), &long, b"}"].concat());
-    let (before, talkers) = (used(), 100);
-    for at in 0..talkers {
-        crowd.hear(crowd.clients[at], &long);
+    let long = [b"{".as_slice(), &long, b"}"].concat();
+    let (one, two) = long.split_at(long.len() / 2);
+    let fragments = [frame(0x01, one), frame(0x80, two)].concat();
+    for (name, bytes) in [("a long message", frame(0x81, &long)), ("one in two parts", fragments)] {
+        let (before, talkers) = (used(), 100);
+        for at in 0..talkers {
+            crowd.hear(crowd.clients[at], &bytes);
+        }
+        let kept = used().saturating_sub(before) / talkers;
+        println!("{kept} bytes kept by a client that has sent {name}");
+        assert!(kept < 1024, "{kept} bytes");
     }
-    let kept = used().saturating_sub(before) / talkers;
-    println!("{kept} bytes kept by a client that has sent a long message");
-    assert!(kept < 1024, "{kept} bytes");
 }
 
 fn slow_clients_stay_within(bound: usize, mut crowd: Crowd) {
