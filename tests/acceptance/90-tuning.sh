@@ -107,7 +107,11 @@ tuned() {
     grep -qF -e "$each" <<<"$out" || { echo "nowhere: $each"; return 1; }
   done
 }
-without_word() { ! tuned "$@"; }
+# says_no WORD SCRIPT HOST CODE: the word is nowhere.
+says_no() {
+  local out
+  out=$(tuned "$2" "$3" "$4") && ! grep -qF -e "$1" <<<"$out"
+}
 
 # same_tree ONE OTHER: every file has the same bytes, and no folder is only in one.
 same_tree() { diff -r "$1" "$2" && diff <(cd "$1" && find . | sort) <(cd "$2" && find . | sort); }
@@ -133,7 +137,7 @@ check "tuning: an untuned host is told line by line, with exit code 1" tuned "$t
   "differs  clock source: found hpet" "ok       net.core.somaxconn: found 65535" "ok       kernel: found 6.1.0" \
   "ok       CPU mitigations" "ok       usable CPUs: found 0-3" "ok       net.ipv4.tcp_wmem"
 check "tuning: the check changes nothing" same_tree "$plain" "$tuning/plain.before"
-check "tuning: no colours into a pipe" without_word "$tuning_check" "$plain" 1 $'\e'
+check "tuning: no colours into a pipe" says_no $'\e' "$tuning_check" "$plain" 1
 
 blind=$tuning/blind
 mkdir -p "$blind"
@@ -219,6 +223,11 @@ line_file "$host" /proc/irq/30/smp_affinity_list 2
 check "tuning: an interrupt of an older boot is left alone" tuned "$tuning_apply" "$host" 0 "/proc/irq/30/smp_affinity_list: left alone" -- --undo --state "$tuning/kept"
 check "tuning: it was" grep -qx 2 "$host/proc/irq/30/smp_affinity_list"
 check "tuning: what outlives a boot was given back" grep -qx 60 "$host/proc/sys/vm/swappiness"
+check "tuning: applied before a boot" tuned "$tuning_apply" "$host" 0 "interrupt 30 (eth0-rx-0): 2 -> 0"
+line_file "$host" /proc/sys/kernel/random/boot_id 55555555-6666
+line_file "$host" /proc/irq/30/smp_affinity_list 3
+check "tuning: and after it" tuned "$tuning_apply" "$host" 0 "interrupt 30 (eth0-rx-0): 3 -> 0"
+check "tuning: the values of the new boot are given back" tuned "$tuning_apply" "$host" 0 "/proc/irq/30/smp_affinity_list: 0 -> 3" -- --undo
 
 host=$tuning/tuned
 cp -a "$plain" "$host"
