@@ -1,7 +1,7 @@
-.PHONY: help run test check acceptance bench sim soak scale fuzz simulator doc
+.PHONY: help run test check acceptance bench sim soak scale fuzz simulator tune tune-check doc
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
 run: ## serve clients on :8765 from the simulated exchanges
 	cargo run --release -- --simulate
 test: ## every test
@@ -22,5 +22,9 @@ fuzz: ## every reader of outside input under a coverage-guided fuzzer, for SECON
 	tests/fuzz/run.sh $(or $(SECONDS),60)
 simulator: ## the simulated exchanges by themselves
 	cargo run --release --bin connector-sim
+tune-check: ## what of this host costs the server time, or keeps it from running (CORES=1-3)
+	tuning/check.sh $(if $(CORES),--cores $(CORES))
+tune: ## sets what can be set while the host runs; needs root, taken back by tuning/apply.sh --undo
+	tuning/apply.sh $(if $(CORES),--cores $(CORES))
 doc: ## the library's documentation
 	cargo doc --no-deps
