@@ -239,6 +239,10 @@ const _: () = assert!(RUN_BYTES_MAX >= 4 * SHARE_BYTES_MAX);
 /// less than every other series gets few bytes; who wants more has few pieces.
 pub const SHARED_PARTS_MAX: usize = 16;
 
+/// Clients cut off in one turn because they are owed too much; the others hear nothing more and wait.
+/// Source: each takes some 30 µs, and thousands that stopped reading at once are too slow at once.
+pub const SLOW_CUT_MAX: usize = 16;
+
 /// Bytes made ready for all clients before they are written to. Reached: what waits in the rings
 /// waits until then. Source: 6 KiB for each of [`CLIENTS_MAX`] clients.
 pub const TURN_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -132,6 +132,8 @@ pub(super) struct Client {
     pub(super) outbox: Outbox,
     /// Subscriptions and series whose past is ready to be sent.
     pub(super) joins: VecDeque<(u32, InstrumentId)>,
+    /// It is owed too much, and cut off as soon as it is its turn.
+    pub(super) is_slow: bool,
     /// Its FIN was read.
     pub(super) is_half_closed: bool,
     /// Counted among the clients, not among those told that there is no room.
@@ -175,6 +177,7 @@ impl Client {
             outbox: Outbox::default(),
             joins: VecDeque::new(),
             offer: Offer::Nothing,
+            is_slow: false,
             is_half_closed: false,
             goodbye: None,
             is_admitted: true,
@@ -296,9 +299,9 @@ impl Client {
 }
 
 impl Client {
-    /// Whether updates are not for it: it is not live.
+    /// Whether updates are not for it: it is not live, or about to be cut off.
     pub(super) fn is_deaf(&self) -> bool {
-        self.phase != Phase::Live
+        self.phase != Phase::Live || self.is_slow
     }
 
     /// Notes that the driver is to be told of outgoing bytes. Returns whether it has to be now.

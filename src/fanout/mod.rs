@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now};
-use crate::limits::TURN_BYTES_MAX;
+use crate::limits::{SLOW_CUT_MAX, TURN_BYTES_MAX};
 use crate::market::{Folded, Instrument, InstrumentId, Market, Settled};
 use crate::messages::{Command, FeedEvent, MarketEvent, Notice, Severity};
 use crate::metrics::FanoutMetrics;
@@ -160,8 +160,8 @@ pub struct Fanout {
     unread: VecDeque<ClientId>,
     /// Clients to look at after a publication: a subscription ended, a goodbye is due.
     follow_up: Vec<ClientId>,
-    /// Clients that owe too much since the publication.
-    slow: Vec<ClientId>,
+    /// Clients that are owed too much and are to be cut off, a few in each turn.
+    slow: VecDeque<ClientId>,
     /// Reused: one message's JSON, and the same as a frame.
     payload: Vec<u8>,
     frame: Vec<u8>,
@@ -195,7 +195,7 @@ impl Fanout {
             publications: 0,
             unread: VecDeque::new(),
             follow_up: Vec::new(),
-            slow: Vec::new(),
+            slow: VecDeque::new(),
             payload: Vec::new(),
             frame: Vec::new(),
             folded: Vec::new(),
@@ -288,6 +288,10 @@ impl Fanout {
                 }
             }
         }
+        for _ in 0..SLOW_CUT_MAX {
+            let Some(id) = self.slow.pop_front() else { break };
+            self.close_slow(id, now);
+        }
         for _ in 0..self.unread.len() {
             let Some(id) = self.unread.pop_front() else { break };
             if let Some(client) = self.clients.find(id) {
@@ -299,7 +303,7 @@ impl Fanout {
 
     /// When [`Self::handle_timeout`] is to be called next; zero: on the next turn.
     pub fn next_deadline(&self) -> Option<MonoNs> {
-        if !self.unread.is_empty() {
+        if !self.unread.is_empty() || !self.slow.is_empty() {
             return Some(MonoNs(0));
         }
         self.timers.peek().map(|Reverse((at, _))| *at)

@@ -143,7 +143,8 @@ impl Fanout {
                 }
                 group.iter_mut().for_each(|interest| interest.note(&meta));
                 if client.outbox.bytes() > config.client_buffer_max {
-                    slow.push(client.id);
+                    client.is_slow = true;
+                    slow.push_back(client.id);
                 }
                 continue;
             }
@@ -167,9 +168,6 @@ impl Fanout {
 
     /// Looks after the clients for whom the latest publication changed more than their bytes.
     fn follow_up(&mut self, now: Now) {
-        while let Some(id) = self.slow.pop() {
-            self.close_slow(id, now);
-        }
         while let Some(id) = self.follow_up.pop() {
             self.end_exhausted(id, now);
             self.settle(id, now);

@@ -1,7 +1,8 @@
 //! Clients that do not keep up.
 
+use connector_wss::clock::MonoNs;
 use connector_wss::fanout::{ClientId, FanoutConfig, Output};
-use connector_wss::limits::SHARE_BYTES_MAX;
+use connector_wss::limits::{SHARE_BYTES_MAX, SLOW_CUT_MAX};
 use connector_wss::market::FinalBy;
 use connector_wss::messages::MarketEvent;
 use std::time::Duration;
@@ -97,6 +98,7 @@ fn who_owes_too_much_is_closed_with_1013_and_told_where_to_resume() {
     for minute in 0..20 {
         world.closed_candle("BTCUSDT", minute, "1");
     }
+    world.pass(Duration::ZERO);
     assert_eq!(world.metrics.slow_disconnects.value(), 1);
     assert_eq!(world.texts(quick).len(), 21);
     world.unblock(id);
@@ -106,6 +108,29 @@ fn who_owes_too_much_is_closed_with_1013_and_told_where_to_resume() {
     let newest = texts.last().unwrap()["open_time"].as_i64().unwrap();
     assert!(reason.contains(&format!("\"since\":{newest}")), "{reason}");
     assert!(world.socket(id).has_fin);
+}
+
+#[test]
+fn thousands_that_are_too_slow_at_once_are_cut_off_a_few_in_a_turn_and_hear_no_more() {
+    let mut world = World::with(FanoutConfig { client_buffer_max: 3_000, ..config() });
+    let ids: Vec<_> = (0..3 * SLOW_CUT_MAX).map(|_| blocked(&mut world, BTC)).collect();
+    for minute in 0..30 {
+        world.closed_candle("BTCUSDT", minute, "1");
+    }
+    let mut cut = Vec::new();
+    while world.fanout.next_deadline() == Some(MonoNs(0)) {
+        world.fanout.handle_timeout(world.now);
+        cut.push(world.metrics.slow_disconnects.value());
+    }
+    let few = SLOW_CUT_MAX as u64;
+    assert_eq!(cut, [few, 2 * few, 3 * few]);
+    for id in ids {
+        world.unblock(id);
+        let (texts, close) = world.got(id);
+        let newest = texts.last().unwrap()["open_time"].as_i64().unwrap();
+        let reason = format!("too slow; complete up to \"since\":{newest}");
+        assert_eq!(close, Some((1013, reason)));
+    }
 }
 
 #[test]

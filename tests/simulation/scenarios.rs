@@ -75,6 +75,27 @@ fn after_half_an_hour_without_exchanges_every_candle_arrives_in_order() {
 }
 
 #[test]
+fn what_was_given_up_is_repaired_once_rest_answers_again() {
+    let mut world = world(9, Duration::from_secs(5), 2, 0);
+    let series = some_of_each(&world, 8);
+    subscribe(&mut world, &series, 0);
+    pass(&mut world, 200);
+    for market in Market::all() {
+        let (now, exchange) = (world.now.mono, &mut world.venues.exchanges[market.index()]);
+        exchange.fault(Fault::LostClose, now);
+        exchange.fault(Fault::RestError(Duration::from_secs(150)), now);
+    }
+    pass(&mut world, 140);
+    assert!(world.count(|one| one.gaps.value()) > 0, "the next windows did not wait for ever");
+    // Nothing else is missing by which these would be asked for, too.
+    pass(&mut world, 240);
+    let mut report = Report::default();
+    judge(&mut world, &mut report).unwrap();
+    assert!(report.counts["repairs told"] > 0);
+    println!("{report}");
+}
+
+#[test]
 fn a_cold_start_and_a_mass_disconnect_keep_every_limit() {
     let count = std::env::var("SERIES").ok().and_then(|text| text.parse().ok()).unwrap_or(450);
     // Hyperliquid allows 900 streams to an address, all contract types together.
