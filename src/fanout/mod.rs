@@ -55,7 +55,7 @@ pub struct FanoutConfig {
     pub subscribe_timeout: Duration,
     /// How long a client that said it is done waits for what it asked for.
     pub close_linger: Duration,
-    /// Bytes a client may owe (beyond 64 KiB made ready). Reached: close 1013.
+    /// Bytes a client may owe, beyond what is made ready. Reached: close 1013.
     pub client_buffer_max: usize,
     /// Clients at once, at most [`crate::limits::CLIENTS_MAX`]. Reached: HTTP 503.
     pub clients_max: usize,
