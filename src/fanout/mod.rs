@@ -25,6 +25,7 @@ mod publish;
 mod request;
 mod run;
 mod serve;
+mod slowest;
 mod spares;
 
 use std::cmp::Reverse;
