@@ -279,9 +279,10 @@ impl Fanout {
             return;
         }
         client.written(&mut self.run);
-        if let Some(FrameMeta { hops: Some(hops), .. }) = client.take_oldest() {
+        if let Some(meta @ FrameMeta { hops: Some(hops), .. }) = client.take_oldest() {
             self.metrics.received_to_written.record_ns(now.mono.ns_since(hops.received));
             self.metrics.taken_to_written.record_ns(now.mono.ns_since(hops.taken));
+            self.slowest.note(&meta, &hops, now.mono);
         }
         match client.phase {
             Phase::Flushing { .. } => self.shut_down(id, now),
