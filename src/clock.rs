@@ -36,9 +36,35 @@ impl MonoNs {
 
     /// Time from `earlier` to here; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        Duration::from_nanos(self.ns_since(earlier))
+    }
+
+    /// Nanoseconds from `earlier` to here; zero if `earlier` is later.
+    pub fn ns_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
     }
 }
+
+/// A part of an update's way, in four bytes: steps of 16 ns, at most [`Lapse::MAX`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lapse(u32);
+
+impl Lapse {
+    /// 68 s: what took longer took so long.
+    pub const MAX: Self = Self(u32::MAX);
+
+    /// From `earlier` to `later`; nothing if that is the other way round.
+    pub fn between(earlier: MonoNs, later: MonoNs) -> Self {
+        Self(u32::try_from(later.ns_since(earlier) / STEP_NS).unwrap_or(u32::MAX))
+    }
+
+    /// The instant at its end, if it began at `start`.
+    pub fn end(self, start: MonoNs) -> MonoNs {
+        MonoNs(start.0.saturating_add(u64::from(self.0) * STEP_NS))
+    }
+}
+
+const STEP_NS: u64 = 16;
 
 impl fmt::Display for UnixMs {
     /// RFC 3339 with milliseconds, `2026-01-31T23:59:59.999+00:00`.
@@ -142,6 +168,19 @@ mod tests {
         let mut out = [0; RFC3339_BYTES];
         let length = write_rfc3339(unix_us, fraction, &mut out);
         String::from_utf8(out[..length].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_lapse_is_exact_to_its_step_and_has_an_end() {
+        let start = MonoNs(1_000);
+        for (ns, kept) in
+            [(0, 0), (15, 0), (16, 16), (1_234, 1_232), (5_000_000_000, 5_000_000_000)]
+        {
+            let end = Lapse::between(start, MonoNs(start.0 + ns)).end(start);
+            assert_eq!(end.ns_since(start), kept);
+        }
+        assert_eq!(Lapse::between(start, MonoNs(u64::MAX)), Lapse::MAX);
+        assert_eq!(Lapse::between(start, MonoNs(0)).end(start), start);
     }
 
     #[test]

@@ -309,6 +309,21 @@ pub const OPS_OUTPUT_BYTES_MAX: usize = 256 * 1024;
 /// Source: Prometheus scrapes every 15–60 s and keeps the connection.
 pub const HTTP_IDLE_PATIENCE: Duration = Duration::from_secs(75);
 
+/// Updates shown at `/debug/slowest`, and kept of each [`SLOWEST_PERIOD`].
+/// Source: a screen.
+pub const SLOWEST_UPDATES: usize = 16;
+
+/// The fan-out core hands the slowest updates over this often.
+pub const SLOWEST_PERIOD: Duration = Duration::from_secs(1);
+
+/// Age up to which a slow update is shown.
+pub const SLOWEST_WINDOW: Duration = Duration::from_secs(60);
+
+/// Handovers of slow updates that may wait for the ops core. Reached: the next has the slowest of a
+/// longer time. Source: the ops core looks many times a second.
+pub const SLOWEST_WAITING_MAX: usize = 4;
+const _: () = assert!(SLOWEST_PERIOD.as_nanos() > OPS_TURN_MAX.as_nanos());
+
 /// The ops core looks at notices, deadlines and its stop flag at least this often.
 pub const OPS_TURN_MAX: Duration = Duration::from_millis(50);
 

@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::UnixMs;
+use arrayvec::ArrayVec;
+
+use crate::clock::{MonoNs, UnixMs};
+use crate::limits::SLOWEST_UPDATES;
 use crate::market::{CandleUpdate, Instrument, InstrumentId, Market, SymbolList};
 
 /// One message in a shard's ring to the fan-out core.
@@ -138,6 +141,30 @@ pub enum FeedEvent {
         instruments: Vec<InstrumentId>,
     },
 }
+
+/// One update on its way to the client that got it last, from the fan-out core to the ops core.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlowUpdate {
+    /// Whose candle it is.
+    pub instrument: Instrument,
+    /// Whether it is closed.
+    pub is_closed: bool,
+    /// Start of its window.
+    pub open_time: UnixMs,
+    /// The exchange's own time of it, if it gave one.
+    pub event_time: Option<UnixMs>,
+    /// The clock's reading of the turn in which its bytes were read from the exchange's socket.
+    pub received: MonoNs,
+    /// When the shard began to put what it published in that turn into the ring.
+    pub put: MonoNs,
+    /// The clock's reading of the fan-out's turn that took it out of the ring.
+    pub taken: MonoNs,
+    /// When the client's socket had taken its last byte, and that of what was written with it.
+    pub written: MonoNs,
+}
+
+/// The slowest of about a second, in no order.
+pub type SlowUpdates = ArrayVec<SlowUpdate, SLOWEST_UPDATES>;
 
 /// How much a notice matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

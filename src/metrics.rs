@@ -63,14 +63,15 @@ pub struct Histogram<const N: usize> {
 impl<const N: usize> Histogram<N> {
     /// An empty histogram.
     pub fn new(bounds_ns: &'static [u64; N]) -> Self {
+        assert!(bounds_ns.is_sorted(), "a bucket is found by bisection");
         let buckets = std::array::from_fn(|_| Counter::default());
         Self { bounds_ns, buckets, overflow: Counter::default(), sum_ns: Counter::default() }
     }
 
     /// Records one duration.
     pub fn record_ns(&self, duration_ns: u64) {
-        let at = self.bounds_ns.iter().position(|&bound| duration_ns <= bound);
-        at.map_or(&self.overflow, |at| &self.buckets[at]).increment();
+        let at = self.bounds_ns.partition_point(|&bound| bound < duration_ns);
+        self.buckets.get(at).unwrap_or(&self.overflow).increment();
         self.sum_ns.add(duration_ns);
     }
 
@@ -91,6 +92,29 @@ impl<const N: usize> Histogram<N> {
     }
 }
 
+/// Bounds of `connector_receive_lag_seconds`: finer than those of
+/// `connector_quote_latency_seconds`, which are among them.
+pub const RECEIVE_LAG_BOUNDS_NS: [u64; 18] = [
+    1_000_000,
+    2_000_000,
+    5_000_000,
+    10_000_000,
+    15_000_000,
+    20_000_000,
+    30_000_000,
+    50_000_000,
+    75_000_000,
+    100_000_000,
+    150_000_000,
+    200_000_000,
+    300_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_000_000_000,
+    5_000_000_000,
+    10_000_000_000,
+];
+
 /// Bounds of `connector_quote_latency_seconds`, as the Python server had them.
 pub const QUOTE_LATENCY_BOUNDS_NS: [u64; 10] = [
     1_000_000,
@@ -105,7 +129,28 @@ pub const QUOTE_LATENCY_BOUNDS_NS: [u64; 10] = [
     10_000_000_000,
 ];
 
-/// Bounds of the latencies inside the process: 1 µs to 1 s.
+/// Bounds of `connector_hop_seconds`: those of `connector_hop_latency_seconds`, and two for hops of
+/// less than a microsecond.
+pub const HOP_BOUNDS_NS: [u64; 16] = [
+    250,
+    500,
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    5_000_000,
+    25_000_000,
+    100_000_000,
+    1_000_000_000,
+];
+
+/// Bounds of `connector_hop_latency_seconds`: 1 µs to 1 s.
 pub const HOP_LATENCY_BOUNDS_NS: [u64; 14] = [
     1_000,
     2_500,
@@ -303,8 +348,13 @@ pub struct FeedMetrics {
     pub closed_quotes: Counter,
     /// `connector_quotes_processed_total{is_closed="false"}`.
     pub open_quotes: Counter,
-    /// `connector_quote_latency_seconds`: the exchange's event time to processed.
-    pub quote_latency: Histogram<10>,
+    /// `connector_receive_lag_seconds`, and `connector_quote_latency_seconds` of its buckets: from
+    /// the exchange's event time, which is in ms, to the wall clock's reading of the turn in which
+    /// the bytes were read. What was on its way inside the process then is not in it.
+    pub receive_lag: Histogram<18>,
+    /// `connector_event_time_ahead_total`: updates whose event time lay in the future. The lag of
+    /// all is too short then, by the clock's error.
+    pub event_time_ahead: Counter,
     /// `connector_active_connections`.
     pub active_sessions: Gauge,
     /// Sessions that should be live: at least one instrument is subscribed on them.
@@ -370,7 +420,8 @@ impl Default for FeedMetrics {
         Self {
             closed_quotes: Counter::default(),
             open_quotes: Counter::default(),
-            quote_latency: Histogram::new(&QUOTE_LATENCY_BOUNDS_NS),
+            receive_lag: Histogram::new(&RECEIVE_LAG_BOUNDS_NS),
+            event_time_ahead: Counter::default(),
             active_sessions: Gauge::default(),
             wanted_sessions: Gauge::default(),
             connection_errors: Default::default(),
@@ -419,10 +470,14 @@ pub struct CoreMetrics {
 }
 
 /// One shard's counters.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ShardMetrics {
     /// Per market, by [`Market::index`].
     pub markets: [FeedMetrics; Market::COUNT],
+    /// `connector_hop_seconds{hop="decode"}`: from the start of the turn in which a pushed candle's
+    /// bytes were read to when the shard began to put that turn's candles into its ring. Decrypting,
+    /// decoding, the series' judgement and the wait for room or for a predecessor are in it.
+    pub received_to_ring: Histogram<16>,
     /// `connector_ring_depth`: slots of the ring in use, at the last turn.
     pub ring_depth: Gauge,
     /// `connector_ring_full_total`.
@@ -435,6 +490,18 @@ impl ShardMetrics {
     /// The counters of one market.
     pub fn market(&self, market: Market) -> &FeedMetrics {
         &self.markets[market.index()]
+    }
+}
+
+impl Default for ShardMetrics {
+    fn default() -> Self {
+        Self {
+            markets: Default::default(),
+            received_to_ring: Histogram::new(&HOP_BOUNDS_NS),
+            ring_depth: Gauge::default(),
+            ring_full: Counter::default(),
+            notices_dropped: Counter::default(),
+        }
     }
 }
 
@@ -463,9 +530,17 @@ pub struct FanoutMetrics {
     /// `connector_client_protocol_errors_total`: clients closed for breaking WebSocket.
     pub protocol_errors: Counter,
     /// `connector_hop_latency_seconds{hop="received_to_published"}`: exchange socket to fan-out core.
-    pub received_to_published: Histogram<14>,
-    /// `connector_hop_latency_seconds{hop="received_to_written"}`: exchange socket to client socket.
-    pub received_to_written: Histogram<14>,
+    pub received_to_published: Histogram<16>,
+    /// `connector_hop_seconds{hop="ring"}`: from where `decode` ends to the start of the fan-out's
+    /// turn that took the candle out of the ring. Candles, like the two above and below: what is
+    /// not pushed by an exchange has no way to be measured.
+    pub ring_to_taken: Histogram<16>,
+    /// `connector_hop_seconds{hop="write"}`: from there until a client's socket has taken its last
+    /// byte; of each batch that a client is written, the oldest candle.
+    pub taken_to_written: Histogram<16>,
+    /// `connector_hop_seconds{hop="total"}`, and `connector_hop_latency_seconds` of
+    /// `received_to_written`: exchange socket to client socket, of the same candles.
+    pub received_to_written: Histogram<16>,
     /// `connector_notices_dropped_total`, this core's part.
     pub notices_dropped: Counter,
 }
@@ -483,8 +558,10 @@ impl Default for FanoutMetrics {
             slow_disconnects: Counter::default(),
             client_errors: Counter::default(),
             protocol_errors: Counter::default(),
-            received_to_published: Histogram::new(&HOP_LATENCY_BOUNDS_NS),
-            received_to_written: Histogram::new(&HOP_LATENCY_BOUNDS_NS),
+            received_to_published: Histogram::new(&HOP_BOUNDS_NS),
+            ring_to_taken: Histogram::new(&HOP_BOUNDS_NS),
+            taken_to_written: Histogram::new(&HOP_BOUNDS_NS),
+            received_to_written: Histogram::new(&HOP_BOUNDS_NS),
             notices_dropped: Counter::default(),
         }
     }

@@ -127,7 +127,12 @@ impl FanoutCore {
             self.resume_accepting(waiter);
         }
         self.advance_drain(now);
-        worked | self.drain_outputs(now, waiter)
+        worked |= self.drain_outputs(now, waiter);
+        // Where the ops core lags behind, what is kept comes to be of a longer time.
+        if self.fanout.has_slowest(now.mono) && self.links.ops.takes_slowest() {
+            self.links.ops.show_slowest(self.fanout.take_slowest(now.mono));
+        }
+        worked
     }
 
     /// When the engine wants its next turn at the latest.

@@ -16,6 +16,7 @@ mod lists;
 pub mod log;
 pub mod ops;
 pub mod ops_http;
+mod slowest;
 pub mod workers;
 
 pub mod open_files;

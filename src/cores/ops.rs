@@ -17,6 +17,7 @@ use rustls::ClientConfig;
 
 use super::log::ENGINE_TARGET;
 use super::ops_http::{HttpConnection, Response};
+use super::slowest::Slowest;
 use super::spent::SpentFile;
 use super::workers::{self, Question, ShardLink, WorkersSetup};
 use crate::clock::{Clock, MonoNs, Now};
@@ -24,9 +25,9 @@ use crate::config::Config;
 use crate::health::{self, Lifecycle};
 use crate::limits::{
     LOG_REPEAT_WINDOW, LOG_REPEATS_MAX, NOTICES_MAX, OPS_CONNECTIONS_MAX, OPS_REQUESTS_MAX,
-    OPS_TURN_MAX,
+    OPS_TURN_MAX, SLOWEST_WAITING_MAX,
 };
-use crate::messages::{Notice, OpsRequest, Severity};
+use crate::messages::{Notice, OpsRequest, Severity, SlowUpdates};
 use crate::metrics::{Metrics, render};
 use crate::wire::http::RequestHead;
 
@@ -36,12 +37,23 @@ pub struct OpsHandle {
     notices: Sender<Notice>,
     resolve: Sender<Question>,
     rest: Sender<Question>,
+    slowest: Sender<SlowUpdates>,
 }
 
 impl OpsHandle {
     /// A line for the log. No system call. `Err`: the queue is full, to be dropped and counted.
     pub fn notify(&self, notice: Notice) -> Result<(), Notice> {
         self.notices.try_send(notice).map_err(TrySendError::into_inner)
+    }
+
+    /// Whether there is room for [`Self::show_slowest`].
+    pub fn takes_slowest(&self) -> bool {
+        !self.slowest.is_full()
+    }
+
+    /// The fan-out's slowest updates of the last period. Lost where there is no room for them.
+    pub fn show_slowest(&self, updates: SlowUpdates) {
+        let _shown = self.slowest.try_send(updates);
     }
 
     /// A question from the shard with this index; the answer comes over its [`ShardLink`].
@@ -79,6 +91,7 @@ pub struct Ops {
     notices: Receiver<Notice>,
     resolve: Receiver<Question>,
     rest: Receiver<Question>,
+    slowest: Receiver<SlowUpdates>,
 }
 
 impl Ops {
@@ -92,8 +105,14 @@ impl Ops {
         let (notices_in, notices) = bounded(NOTICES_MAX);
         let (resolve_in, resolve) = bounded(OPS_REQUESTS_MAX);
         let (rest_in, rest) = bounded(OPS_REQUESTS_MAX);
-        let handle = OpsHandle { notices: notices_in, resolve: resolve_in, rest: rest_in };
-        Ok((Self { listener, notices, resolve, rest }, handle))
+        let (slowest_in, slowest) = bounded(SLOWEST_WAITING_MAX);
+        let handle = OpsHandle {
+            notices: notices_in,
+            resolve: resolve_in,
+            rest: rest_in,
+            slowest: slowest_in,
+        };
+        Ok((Self { listener, notices, resolve, rest, slowest }, handle))
     }
 
     /// The address that is served, with the port that the system chose; `None` if disabled.
@@ -113,7 +132,7 @@ impl Ops {
             stop: workers_stop,
             shards: setup.shards.clone().into(),
         };
-        let mut server = Server::new(self.listener, self.notices, setup)?;
+        let mut server = Server::new(self.listener, self.notices, self.slowest, setup)?;
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new().name("ops".into()).spawn(move || {
             lower_priority(server.setup.config.ops_cpu);
@@ -175,6 +194,8 @@ struct Server {
     unfinished: Vec<Token>,
     notices: Receiver<Notice>,
     repeats: Repeats,
+    handovers: Receiver<SlowUpdates>,
+    slowest: Slowest,
     /// Nobody counts what simulated exchanges inside the process are asked.
     spent: Option<SpentFile>,
     setup: OpsSetup,
@@ -187,6 +208,7 @@ impl Server {
     fn new(
         mut listener: Option<TcpListener>,
         notices: Receiver<Notice>,
+        handovers: Receiver<SlowUpdates>,
         setup: OpsSetup,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
@@ -201,6 +223,8 @@ impl Server {
             unfinished: Vec::new(),
             notices,
             repeats: Repeats::default(),
+            handovers,
+            slowest: Slowest::default(),
             spent: (!setup.config.simulate)
                 .then(|| SpentFile::new(&setup.config.log_dir, setup.clock.now())),
             setup,
@@ -221,6 +245,8 @@ impl Server {
                 _ => {}
             }
             let now = self.setup.clock.now();
+            self.handovers.try_iter().for_each(|updates| self.slowest.take(updates));
+            self.slowest.forget(now.mono);
             for token in std::mem::take(&mut self.unfinished) {
                 self.serve(token, now);
             }
@@ -283,8 +309,9 @@ impl Server {
     /// Reads and writes until the socket or the connection wants no more.
     fn serve(&mut self, token: Token, now: Now) {
         let Some(client) = self.clients.get_mut(&token) else { return };
-        let setup = &self.setup;
-        let pumped = client.pump(&mut self.scratch, now, &mut |head| route(head, setup, now));
+        let (setup, slowest) = (&self.setup, &self.slowest);
+        let pumped =
+            client.pump(&mut self.scratch, now, &mut |head| route(head, setup, slowest, now));
         match pumped {
             Ok(_) if client.http.is_closed() => drop(self.clients.remove(&token)),
             Ok(Pumped::Waiting) => {}
@@ -351,13 +378,14 @@ fn would_block(error: io::Error) -> io::Result<Pumped> {
     }
 }
 
-const ROUTES: &str = "/health   whether every core is alive
-/ready    whether clients are served and every subscription has a live session
-/metrics  Prometheus text, or OpenMetrics where Accept asks for it
+const ROUTES: &str = "/health         whether every core is alive
+/ready          whether clients are served and every subscription has a live session
+/metrics        Prometheus text, or OpenMetrics where Accept asks for it
+/debug/slowest  the slowest updates of the last minute, hop by hop
 ";
 
 /// The answer to one request. Methods are judged first: they are wrong on every path.
-fn route(head: &RequestHead<'_>, setup: &OpsSetup, now: Now) -> Response {
+fn route(head: &RequestHead<'_>, setup: &OpsSetup, slowest: &Slowest, now: Now) -> Response {
     match head.method {
         "GET" | "HEAD" => {}
         "POST" | "PUT" | "DELETE" | "OPTIONS" | "TRACE" | "PATCH" | "CONNECT" => {
@@ -368,6 +396,7 @@ fn route(head: &RequestHead<'_>, setup: &OpsSetup, now: Now) -> Response {
     }
     match head.path {
         "/health" => report(health::health(&setup.metrics, now)),
+        "/debug/slowest" => json(200, slowest.body(now)),
         "/ready" => report(health::ready(&setup.metrics, now, setup.lifecycle.phase())),
         "/metrics" => {
             let accept = head.values("accept").map(String::from_utf8_lossy);
@@ -381,8 +410,11 @@ fn route(head: &RequestHead<'_>, setup: &OpsSetup, now: Now) -> Response {
 }
 
 fn report(report: health::Report) -> Response {
-    let status = if report.ok { 200 } else { 503 };
-    Response { content_type: "application/json", ..Response::text(status, report.body) }
+    json(if report.ok { 200 } else { 503 }, report.body)
+}
+
+fn json(status: u16, body: String) -> Response {
+    Response { content_type: "application/json", ..Response::text(status, body) }
 }
 
 /// Notices whose text was logged less than [`LOG_REPEAT_WINDOW`] ago are counted instead.

@@ -317,7 +317,7 @@ impl Wiring {
                 // Made here, so that the memory is this CPU's.
                 let duty = Waiter::new(mode, bell).and_then(|waiter| {
                     let fanout = fanout.map(|parts| parts.build(clock, &waiter)).transpose()?;
-                    let shards = shards.into_iter().map(ShardParts::build).collect();
+                    let shards = shards.into_iter().map(|parts| parts.build(clock)).collect();
                     Ok(Duty { shards, fanout, waiter, clock, metrics })
                 });
                 let (duty, result) = match duty {
@@ -403,9 +403,9 @@ struct ShardParts {
 }
 
 impl ShardParts {
-    fn build(self) -> ShardCore {
+    fn build(self, clock: Clock) -> ShardCore {
         let feed = Feed::new(self.config, Arc::clone(&self.metrics), self.seed);
-        ShardCore::new(self.number, feed, self.links, self.metrics)
+        ShardCore::new(self.number, feed, self.links, clock, self.metrics)
     }
 }
 

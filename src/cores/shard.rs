@@ -9,9 +9,10 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::clock::{MonoNs, Now};
+use crate::clock::{Clock, Lapse, MonoNs, Now};
 use crate::feed::{Feed, Output, SessionId};
 use crate::limits::READ_BYTES_MAX;
+use crate::market::Source;
 use crate::messages::{Command, FeedEvent, MarketEvent, OpsAnswer, OpsRequest};
 use crate::metrics::{ConnectionErrorKind, ShardMetrics};
 use crate::wire::Endpoint;
@@ -41,6 +42,8 @@ pub struct ShardCore {
     number: u16,
     feed: Feed,
     links: ShardLinks,
+    /// Read before a turn's candles are put into the ring.
+    clock: Clock,
     metrics: Arc<ShardMetrics>,
     slots: Vec<Option<Slot>>,
     by_session: HashMap<SessionId, usize>,
@@ -62,11 +65,18 @@ struct Slot {
 
 impl ShardCore {
     /// Shard `number` with its engine.
-    pub fn new(number: u16, feed: Feed, links: ShardLinks, metrics: Arc<ShardMetrics>) -> Self {
+    pub fn new(
+        number: u16,
+        feed: Feed,
+        links: ShardLinks,
+        clock: Clock,
+        metrics: Arc<ShardMetrics>,
+    ) -> Self {
         Self {
             number,
             feed,
             links,
+            clock,
             metrics,
             slots: Vec::new(),
             by_session: HashMap::new(),
@@ -251,11 +261,19 @@ impl ShardCore {
         worked
     }
 
-    /// Moves what the engine publishes into the ring, as far as there is room.
+    /// Moves what the engine publishes into the ring, as far as there is room. The clock is read
+    /// once, before the first: the fan-out may take that one while the last is being put there.
     fn publish(&mut self, now: Now) -> bool {
-        let mut published = 0;
+        let (mut published, mut began) = (0, None);
         while self.links.ring.slots() > 0 {
-            let Some(event) = self.feed.next_published() else { break };
+            let Some(mut event) = self.feed.next_published() else { break };
+            if let MarketEvent::Candle(update) = &mut event
+                && update.source == Source::Ws
+            {
+                let began = *began.get_or_insert_with(|| self.clock.mono());
+                update.until_ring = Lapse::between(update.received, began);
+                self.metrics.received_to_ring.record_ns(began.ns_since(update.received));
+            }
             let pushed = self.links.ring.push(event);
             assert!(pushed.is_ok(), "a free slot was seen, and there is one producer");
             published += 1;

@@ -118,8 +118,8 @@ pub(super) struct Client {
     pub(super) goodbye: Option<Goodbye>,
     /// The newest closed candle made ready for it.
     pub(super) newest_closed: Option<UnixMs>,
-    /// When the oldest quote that is ready was received from the exchange.
-    pub(super) oldest_received: Option<MonoNs>,
+    /// Whether there is an `oldest`.
+    is_timed: bool,
     /// What it gets of the run, after the connection's outgoing bytes. It begins with a whole frame.
     share: Share,
     pub(super) id: ClientId,
@@ -161,6 +161,9 @@ pub(super) struct Client {
     /// When a ping went out that nothing has answered.
     pub(super) pinged: Option<MonoNs>,
     opened: MonoNs,
+    /// The oldest frame that is ready and whose way is measured. Written once for a batch, so it
+    /// stands behind.
+    oldest: Option<FrameMeta>,
 }
 
 impl Client {
@@ -190,12 +193,13 @@ impl Client {
             allowance: Allowance::new(now),
             spoke_at: now.mono,
             newest_closed: None,
-            oldest_received: None,
+            is_timed: false,
             subscribe_by: None,
             armed: MonoNs(u64::MAX),
             last_heard: now.mono,
             pinged: None,
             opened: now.mono,
+            oldest: None,
         }
     }
 
@@ -239,7 +243,17 @@ impl Client {
         if meta.class == Class::Closed {
             self.newest_closed = self.newest_closed.max(Some(meta.open_time));
         }
-        self.oldest_received = self.oldest_received.or(meta.received);
+        if !self.is_timed && meta.hops.is_some() {
+            (self.is_timed, self.oldest) = (true, Some(*meta));
+        }
+    }
+
+    /// What was the oldest frame ready: it is written now.
+    pub(super) fn take_oldest(&mut self) -> Option<FrameMeta> {
+        if !std::mem::take(&mut self.is_timed) {
+            return None;
+        }
+        self.oldest.take()
     }
 
     /// The subscription with `key`, which an interest names.

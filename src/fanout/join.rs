@@ -282,8 +282,7 @@ impl Fanout {
         }
         if client.is_behind() {
             let (past_of, serial) = (Some(key), self.publications);
-            let meta =
-                FrameMeta { instrument: of, class, open_time, received: None, past_of, serial };
+            let meta = FrameMeta { instrument: of, class, open_time, hops: None, past_of, serial };
             let frame = self.frames.insert(&self.frame, Some(meta));
             client.outbox.owe(&mut self.frames, frame);
         } else {

@@ -25,6 +25,7 @@ mod publish;
 mod request;
 mod run;
 mod serve;
+mod slowest;
 mod spares;
 
 use std::cmp::Reverse;
@@ -44,6 +45,7 @@ use hub::Hub;
 use marks::Marks;
 use outbox::FramePool;
 use run::Run;
+use slowest::Slowest;
 
 pub use access::{Access, Tokens, TokensError};
 pub use run::{OUTGOING_PIECES_MAX, Outgoing};
@@ -154,6 +156,8 @@ pub struct Fanout {
     /// Earliest first. An entry may be outdated: a client's own deadline decides when it is due.
     timers: BinaryHeap<Reverse<(MonoNs, Timer)>>,
     outputs: VecDeque<Output>,
+    /// Updates whose way to a client was long.
+    slowest: Slowest,
     /// Market messages published so far.
     publications: u64,
     /// Clients whose messages wait for the next turn.
@@ -192,6 +196,7 @@ impl Fanout {
             is_one_full: false,
             timers: BinaryHeap::new(),
             outputs: VecDeque::new(),
+            slowest: Slowest::default(),
             publications: 0,
             unread: VecDeque::new(),
             follow_up: Vec::new(),

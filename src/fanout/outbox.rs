@@ -4,9 +4,11 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::clock::{MonoNs, UnixMs};
+use crate::clock::UnixMs;
 use crate::limits::SPARE_FRAMES_MAX;
 use crate::market::InstrumentId;
+
+use super::slowest::Hops;
 
 /// What kind of message a frame holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +34,8 @@ pub(super) struct FrameMeta {
     pub(super) class: Class,
     /// Open time of the candle, or of the first missing window.
     pub(super) open_time: UnixMs,
-    /// When the exchange's bytes arrived; `None` if that is not measured.
-    pub(super) received: Option<MonoNs>,
+    /// Its way so far; `None` if that is not measured.
+    pub(super) hops: Option<Hops>,
     /// It is the past of this subscription of one client: counted by no limit. `None`: it is for
     /// everybody who was there when it was published.
     pub(super) past_of: Option<u32>,
@@ -245,7 +247,7 @@ mod tests {
 
     fn meta(instrument: u32, class: Class, minute: i64) -> Option<FrameMeta> {
         let (instrument, open_time) = (InstrumentId(instrument), UnixMs(minute * 60_000));
-        Some(FrameMeta { instrument, class, open_time, received: None, past_of: None, serial: 0 })
+        Some(FrameMeta { instrument, class, open_time, hops: None, past_of: None, serial: 0 })
     }
 
     fn owe(

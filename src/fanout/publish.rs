@@ -11,6 +11,7 @@ use super::client::Phase;
 use super::encode::{CandleType, write_unsigned};
 use super::history::settled;
 use super::outbox::{Class, FrameMeta, Owed};
+use super::slowest::Hops;
 use super::{ClientId, Fanout, Output};
 
 impl Fanout {
@@ -27,12 +28,13 @@ impl Fanout {
             is_end = stream.history.told(update.candle.open_time);
         }
         if update.source == Source::Ws {
-            let hop = now.mono.since(update.received).as_nanos();
-            self.metrics.received_to_published.record_ns(u64::try_from(hop).unwrap_or(u64::MAX));
+            let ring = update.until_ring.end(update.received);
+            self.metrics.received_to_published.record_ns(now.mono.ns_since(update.received));
+            self.metrics.ring_to_taken.record_ns(now.mono.ns_since(ring));
         }
         if stream.is_wanted() {
             self.write_update(update, replaced.as_ref(), now);
-            self.publish(candle_meta(update, self.publications), now);
+            self.publish(candle_meta(update, self.publications, now), now);
         }
         if is_end && !self.marks.is_empty() {
             self.note_told(update.instrument, update.candle.open_time, now);
@@ -91,7 +93,7 @@ impl Fanout {
 
     fn told_meta(&self, instrument: InstrumentId, class: Class, open_time: UnixMs) -> FrameMeta {
         let serial = self.publications;
-        FrameMeta { instrument, class, open_time, received: None, past_of: None, serial }
+        FrameMeta { instrument, class, open_time, hops: None, past_of: None, serial }
     }
 
     /// Keeps a window that somebody asked for.
@@ -189,7 +191,7 @@ impl Fanout {
         let Some(stream) = self.hub.stream(of) else { return };
         let Some(update) = stream.latest(now) else { return };
         let class = if update.is_closed() { Class::Closed } else { Class::Open };
-        let meta = FrameMeta { class, received: None, ..candle_meta(&update, self.publications) };
+        let meta = FrameMeta { class, hops: None, ..candle_meta(&update, self.publications, now) };
         let interests = stream.of_client(id.index);
         let own = interests.binary_search_by_key(&key, |interest| interest.key);
         let Ok(at) = own.map_err(|_| ()) else { return };
@@ -275,9 +277,10 @@ impl Fanout {
             return;
         }
         client.written(&mut self.run);
-        if let Some(received) = client.oldest_received.take() {
-            let hop = now.mono.since(received).as_nanos();
-            self.metrics.received_to_written.record_ns(u64::try_from(hop).unwrap_or(u64::MAX));
+        if let Some(meta @ FrameMeta { hops: Some(hops), .. }) = client.take_oldest() {
+            self.metrics.received_to_written.record_ns(now.mono.ns_since(hops.received));
+            self.metrics.taken_to_written.record_ns(now.mono.ns_since(hops.taken));
+            self.slowest.note(&meta, &hops, now.mono);
         }
         match client.phase {
             Phase::Flushing { .. } => self.shut_down(id, now),
@@ -341,12 +344,12 @@ fn candle_class(update: &CandleUpdate) -> Class {
     }
 }
 
-fn candle_meta(update: &CandleUpdate, serial: u64) -> FrameMeta {
+fn candle_meta(update: &CandleUpdate, serial: u64, now: Now) -> FrameMeta {
     FrameMeta {
         instrument: update.instrument,
         class: candle_class(update),
         open_time: update.candle.open_time,
-        received: (update.source == Source::Ws).then_some(update.received),
+        hops: (update.source == Source::Ws).then(|| Hops::new(update, now.mono)),
         past_of: None,
         serial,
     }

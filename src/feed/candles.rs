@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::clock::{MonoNs, Now, UnixMs};
+use crate::clock::{Lapse, MonoNs, Now, UnixMs};
 use crate::market::{CandleUpdate, FinalBy, InstrumentId, Market, Settled, Source, Verdict};
 use crate::messages::MarketEvent;
 use crate::metrics::{DecodeErrorKind, FeedMetrics};
@@ -77,8 +77,11 @@ fn take_kline(
     now: Now,
 ) {
     if let Some(UnixMs(sent_ms)) = kline.event_time {
-        let latency_us = now.unix_us.saturating_sub(sent_ms.saturating_mul(1000)).max(0);
-        way.metrics.quote_latency.record_ns(latency_us.unsigned_abs().saturating_mul(1000));
+        let lag_us = now.unix_us.saturating_sub(sent_ms.saturating_mul(1000));
+        if lag_us < 0 {
+            way.metrics.event_time_ahead.increment();
+        }
+        way.metrics.receive_lag.record_ns(lag_us.max(0).unsigned_abs().saturating_mul(1000));
     }
     (stream.is_delivering, stream.check) = (true, Check::Idle);
     stream.rhythm.beat(now.mono);
@@ -96,6 +99,7 @@ fn take_kline(
         candle: kline.candle,
         event_time: kline.event_time,
         received: now.mono,
+        until_ring: Lapse::default(),
         final_by: None,
         source: Source::Ws,
         revision: 0,
@@ -153,6 +157,7 @@ fn close_predecessor(stream: &mut Stream, way: &mut Way<'_>, kline: &Kline<'_>, 
         candle,
         event_time,
         received: now.mono,
+        until_ring: Lapse::default(),
         final_by: None,
         source: Source::Ws,
         revision: 0,

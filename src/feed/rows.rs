@@ -3,7 +3,7 @@
 
 use std::time::UNIX_EPOCH;
 
-use crate::clock::{MonoNs, UnixMs};
+use crate::clock::{Lapse, MonoNs, UnixMs};
 use crate::market::{Candle, CandleUpdate, FinalBy, InstrumentId, Interval, Settled, Source};
 use crate::messages::RestResponse;
 use crate::venue::RestCandles;
@@ -96,6 +96,7 @@ pub(super) fn closed_by_rest(instrument: InstrumentId, row: Candle, received: Mo
         candle: row,
         event_time: None,
         received,
+        until_ring: Lapse::default(),
         final_by: Some(FinalBy::Rest),
         source: Source::Rest,
         revision: 0,

@@ -1,7 +1,7 @@
 //! One OHLCV candle, and a candle on its way through the connector. Owns their fields and meaning;
 //! does not know which candles follow which (that is [`super::series`]).
 
-use crate::clock::{MonoNs, UnixMs};
+use crate::clock::{Lapse, MonoNs, UnixMs};
 use crate::limits::FOLD_MINUTES_MAX;
 
 use super::decimal::Decimal;
@@ -37,8 +37,11 @@ pub struct CandleUpdate {
     pub candle: Candle,
     /// The exchange's own time of this update, if the message carried one.
     pub event_time: Option<UnixMs>,
-    /// When its bytes were read from the exchange's socket.
+    /// When its bytes were read from the exchange's socket: the clock's reading of that turn.
     pub received: MonoNs,
+    /// From then until the shard put it into its ring, and with it all that it published in that
+    /// turn; nothing before. Four bytes, which the structure has to spare.
+    pub until_ring: Lapse,
     /// `None` while the candle is open; else the evidence that it is closed.
     pub final_by: Option<FinalBy>,
     /// Where the candle came from.

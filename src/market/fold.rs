@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use crate::clock::{MonoNs, UnixMs};
+use crate::clock::{Lapse, MonoNs, UnixMs};
 use crate::limits::{FOLD_MINUTES_MAX, REPAIR_WINDOWS_MAX};
 
 use super::candle::{Candle, CandleUpdate, FinalBy, Interval, Source};
@@ -474,6 +474,7 @@ fn closed_candle(
         candle: sum.candle.expect("a window with a minute that is known"),
         event_time: None,
         received,
+        until_ring: Lapse::default(),
         final_by: Some(final_by),
         source: Source::Derived { missing: sum.missing },
         revision,

@@ -349,7 +349,7 @@ pub(super) const REMEMBERED: usize = 16;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::MonoNs;
+    use crate::clock::{Lapse, MonoNs};
     use crate::market::{Decimal, FinalBy, InstrumentId, Source};
     use proptest::prelude::*;
 
@@ -373,6 +373,7 @@ mod tests {
             candle: candle(minute, close),
             event_time: None,
             received: MonoNs(0),
+            until_ring: Lapse::default(),
             final_by: Some(FinalBy::Flag),
             source: Source::Ws,
             revision: 0,

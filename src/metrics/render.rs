@@ -4,10 +4,11 @@
 use std::fmt::Write as _;
 
 use super::{
-    ConnectionErrorKind, Counter, DecodeErrorKind, FanoutMetrics, FeedMetrics, Gauge, Histogram,
-    Metrics, RefusedBy, ShardMetrics,
+    ConnectionErrorKind, Counter, DecodeErrorKind, FanoutMetrics, FeedMetrics, Gauge,
+    HOP_BOUNDS_NS, HOP_LATENCY_BOUNDS_NS, Histogram, Metrics, QUOTE_LATENCY_BOUNDS_NS,
+    RECEIVE_LAG_BOUNDS_NS, RefusedBy, ShardMetrics,
 };
-use crate::market::{FinalBy, Market};
+use crate::market::{FinalBy, Market, Venue};
 
 /// The two forms of one exposition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,12 +70,14 @@ pub fn render(metrics: &Metrics, format: Format) -> String {
         out.market_row(metrics, row);
     }
     out.quote_latency(metrics);
+    out.receive_lag(metrics);
     for row in FANOUT_ROWS {
         out.family(row.name, row.kind, row.help);
         out.sample(row.name, row.kind, &[], &(row.read)(&metrics.fanout).to_string());
     }
     out.refused(&metrics.fanout);
     out.hop_latency(&metrics.fanout);
+    out.hops(metrics);
     out.shard_rows(metrics);
     out.core_rows(metrics);
     out.notices_dropped(metrics);
@@ -253,8 +256,23 @@ impl Exposition {
         self.family(name, Kind::Histogram, "From the exchange's event time to processed.");
         for market in Market::all() {
             let parts: Vec<_> =
-                metrics.shards.iter().map(|shard| &shard.market(market).quote_latency).collect();
-            self.histogram(name, &market_labels(market), &parts);
+                metrics.shards.iter().map(|shard| &shard.market(market).receive_lag).collect();
+            self.histogram(name, &market_labels(market), &parts, &QUOTE_LATENCY_BOUNDS_NS);
+        }
+    }
+
+    fn receive_lag(&mut self, metrics: &Metrics) {
+        let name = "connector_receive_lag_seconds";
+        let help = "From the exchange's event time to the read of its bytes; in it is its clock.";
+        self.family(name, Kind::Histogram, help);
+        for venue in Venue::ALL {
+            let markets = Market::all().filter(|market| market.venue() == venue);
+            let parts: Vec<_> = markets
+                .flat_map(|market| metrics.shards.iter().map(move |shard| shard.market(market)))
+                .map(|part| &part.receive_lag)
+                .collect();
+            let labels = [("exchange", venue.name())];
+            self.histogram(name, &labels, &parts, &RECEIVE_LAG_BOUNDS_NS);
         }
     }
 
@@ -275,16 +293,34 @@ impl Exposition {
             ("received_to_written", &fanout.received_to_written),
         ];
         for (hop, histogram) in hops {
-            self.histogram(name, &[("hop", hop)], &[histogram]);
+            self.histogram(name, &[("hop", hop)], &[histogram], &HOP_LATENCY_BOUNDS_NS);
         }
     }
 
-    /// Histograms with the same bounds, added up. Each is read once, so the samples agree.
+    fn hops(&mut self, metrics: &Metrics) {
+        let name = "connector_hop_seconds";
+        let help = "Parts of the way from an exchange's socket to a client's, and the whole.";
+        self.family(name, Kind::Histogram, help);
+        let fanout = &metrics.fanout;
+        let hops = [
+            ("decode", metrics.shards.iter().map(|shard| &shard.received_to_ring).collect()),
+            ("ring", vec![&fanout.ring_to_taken]),
+            ("write", vec![&fanout.taken_to_written]),
+            ("total", vec![&fanout.received_to_written]),
+        ];
+        for (hop, parts) in hops {
+            self.histogram(name, &[("hop", hop)], &parts, &HOP_BOUNDS_NS);
+        }
+    }
+
+    /// Histograms with the same bounds, added up and shown at some of these. Each is read once, so
+    /// the samples agree.
     fn histogram<const N: usize>(
         &mut self,
         name: &str,
         labels: &[(&str, &str)],
         parts: &[&Histogram<N>],
+        shown_ns: &[u64],
     ) {
         let mut buckets: Vec<(Option<u64>, u64)> = Vec::new();
         for part in parts {
@@ -295,7 +331,8 @@ impl Exposition {
                 }
             }
         }
-        for (upper, count) in &buckets {
+        let is_shown = |upper: &Option<u64>| upper.is_none_or(|upper| shown_ns.contains(&upper));
+        for (upper, count) in buckets.iter().filter(|(upper, _)| is_shown(upper)) {
             let upper = upper.map_or("+Inf".to_string(), bound);
             let labels: Vec<_> = labels.iter().copied().chain([("le", &*upper)]).collect();
             let name = format!("{name}_bucket");
@@ -385,6 +422,7 @@ const fn fanout(
 #[rustfmt::skip]
 const MARKET_ROWS: &[MarketRow] = &[
     market("connector_quotes_processed", Kind::Counter, Read::By("is_closed", quotes), "Candle updates processed."),
+    market("connector_event_time_ahead", Kind::Counter, Read::Sum(|p| count(&p.event_time_ahead)), "Updates whose event time is in the future: a clock is wrong."),
     market("connector_active_connections", Kind::Gauge, Read::Sum(|p| gauge(&p.active_sessions)), "Live sessions to the exchange."),
     market("connector_wanted_connections", Kind::Gauge, Read::Sum(|p| gauge(&p.wanted_sessions)), "Sessions to the exchange that should be live."),
     market("connector_subscribed_instruments", Kind::Gauge, Read::Sum(|p| gauge(&p.instruments)), "Instruments subscribed at the exchange."),

@@ -5,6 +5,7 @@
 mod closing;
 mod derived;
 mod door;
+mod hops;
 mod hostile;
 mod intervals;
 mod marks;

@@ -37,7 +37,7 @@ fn a_push_becomes_a_candle_with_the_exchange_s_digits_and_times() {
     assert_eq!((update.candle.trades, update.revision), (7, 0));
     assert_eq!(update.event_time, Some(UnixMs(START_MS + 200)));
     assert_eq!((update.received, update.source), (pair.now.mono, Source::Ws));
-    let latency = &pair.spot().quote_latency;
+    let latency = &pair.spot().receive_lag;
     assert_eq!(latency.sum_ns(), 50_000_000);
     pair.pass(Duration::from_secs(60));
     pair.push(&kline("BTCUSDT", 0, "2.35", true, START_MS + 60_260));

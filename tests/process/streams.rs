@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use connector_wss::sim::{self, SimOptions};
+use serde_json::Value;
 use tungstenite::Message;
 use tungstenite::protocol::frame::Frame;
 
@@ -91,6 +92,48 @@ fn the_last_client_s_leaving_ends_the_subscription_at_the_exchange() {
     });
     assert_eq!(server.metric("connector_client_subscriptions", &[]), 0.0);
     assert!(server.is_ready());
+}
+
+#[test]
+fn the_slowest_updates_are_shown_with_their_hops() {
+    let simulator = sim::start(fast()).unwrap();
+    let server = Server::start(simulator.env(), &[]);
+    assert_eq!(slowest(&server), [] as [Value; 0], "nothing has been written yet");
+    let mut client = server.ask(&BTC.replace("]", ",\"ETHUSDT\"]"));
+    client.next_of("quote");
+    wait_until("a full list", || {
+        client.next_of("quote");
+        slowest(&server).len() == 16
+    });
+    let shown = slowest(&server);
+    let totals: Vec<f64> = shown.iter().map(|u| u["hops_us"]["total"].as_f64().unwrap()).collect();
+    assert!(totals.is_sorted_by(|a, b| a >= b), "{totals:?}");
+    for update in &shown {
+        let labels = ["exchange", "contract_type", "interval"].map(|name| &update[name]);
+        assert_eq!(labels, ["binance", "spot", "1m"]);
+        assert!(["BTCUSDT", "ETHUSDT"].iter().any(|symbol| update["symbol"] == *symbol));
+        assert!(update["closed"].is_boolean());
+        let open_time = update["open_time"].as_i64().unwrap();
+        assert_eq!(open_time % 60_000, 0);
+        assert!(update["event_time"].as_i64() >= Some(open_time), "{update}");
+        let hop = |name: &str| update["hops_us"][name].as_f64().unwrap();
+        let parts = [hop("decode"), hop("ring"), hop("write")];
+        assert!(parts[0] > 0.0 && parts[2] > 0.0, "{update}");
+        assert!((parts.iter().sum::<f64>() - hop("total")).abs() < 0.01, "{update}");
+    }
+    let count = |hop: &str| server.metric("connector_hop_seconds_count", &[hop]);
+    for hop in ["decode", "ring", "write", "total"] {
+        assert!(count(&format!("\"{hop}\"")) >= 16.0, "{hop}");
+    }
+}
+
+/// What `/debug/slowest` shows.
+fn slowest(server: &Server) -> Vec<Value> {
+    let (status, body) = server.get("/debug/slowest");
+    assert_eq!(status, 200);
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body["window_seconds"], 60);
+    body["updates"].as_array().unwrap().clone()
 }
 
 /// A simulated exchange that pushes often.

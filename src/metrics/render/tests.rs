@@ -8,7 +8,7 @@ use crate::metrics::CoreMetrics;
 fn metrics() -> Metrics {
     let shards: Vec<_> = (0..2).map(|_| Arc::new(ShardMetrics::default())).collect();
     for (shard, ns) in shards.iter().zip([3_000_000, 20_000_000_000]) {
-        shard.markets[0].quote_latency.record_ns(ns);
+        shard.markets[0].receive_lag.record_ns(ns);
         shard.markets[0].closed_quotes.add(2);
     }
     shards[1].markets[0].breaker_state.set(1);
@@ -100,6 +100,41 @@ fn histograms_are_cumulative_over_shards_and_end_in_their_count() {
 }
 
 #[test]
+fn each_hop_of_the_way_is_a_histogram_and_finer_bounds_do_not_show_where_they_are_new() {
+    let metrics = metrics();
+    for shard in &metrics.shards {
+        shard.received_to_ring.record_ns(700);
+    }
+    metrics.fanout.ring_to_taken.record_ns(250);
+    metrics.fanout.taken_to_written.record_ns(9_000);
+    metrics.fanout.received_to_written.record_ns(400);
+    metrics.fanout.received_to_written.record_ns(2_000_000_000);
+    let samples = check(&render(&metrics, Format::Prometheus), Format::Prometheus);
+    let hop = |name: &str, hop: &str, le: &str| {
+        samples.get(&format!("{name}_bucket{{hop=\"{hop}\",le=\"{le}\"}}")).copied()
+    };
+    let part = |name: &str, le: &str| hop("connector_hop_seconds", name, le).unwrap();
+    assert_eq!([part("decode", "5e-07"), part("decode", "1e-06")], [0.0, 2.0]);
+    assert_eq!([part("ring", "2.5e-07"), part("write", "5e-06")], [1.0, 0.0]);
+    assert_eq!([part("write", "1e-05"), part("total", "1.0"), part("total", "+Inf")], [1., 1., 2.]);
+    let old = |le| hop("connector_hop_latency_seconds", "received_to_written", le);
+    assert_eq!([old("5e-07"), old("1e-06"), old("+Inf")], [None, Some(1.0), Some(2.0)]);
+}
+
+#[test]
+fn the_lag_of_an_exchange_is_that_of_all_its_contract_types() {
+    let metrics = metrics();
+    metrics.shards[1].markets[1].receive_lag.record_ns(14_000_000);
+    let samples = check(&render(&metrics, Format::Prometheus), Format::Prometheus);
+    let bucket = |le: &str| {
+        let name = "connector_receive_lag_seconds_bucket";
+        samples[&format!("{name}{{exchange=\"binance\",le=\"{le}\"}}")]
+    };
+    assert_eq!(["0.005", "0.01", "0.015", "10.0", "+Inf"].map(bucket), [1., 1., 2., 2., 3.]);
+    assert_eq!(samples["connector_receive_lag_seconds_count{exchange=\"okx\"}"], 0.0);
+}
+
+#[test]
 fn counters_add_up_over_shards_and_the_worst_breaker_shows() {
     let samples = check(&render(&metrics(), Format::Prometheus), Format::Prometheus);
     let labels = "exchange=\"binance\",contract_type=\"spot\"";
@@ -130,7 +165,7 @@ fn a_scrape_of_every_market_and_the_most_shards_fits_its_bound() {
     let shards: Vec<_> = (0..SHARDS_MAX).map(|_| Arc::new(ShardMetrics::default())).collect();
     for part in shards.iter().flat_map(|shard| &shard.markets) {
         part.closed_quotes.add(1_000_000_000_000);
-        part.quote_latency.record_ns(1_000_000_000_000_000);
+        part.receive_lag.record_ns(1_000_000_000_000_000);
     }
     let core = |index| (format!("shard{index}"), Arc::new(CoreMetrics::default()));
     let cores = (0..SHARDS_MAX).map(core).collect();
