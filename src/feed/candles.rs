@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use crate::clock::{Lapse, MonoNs, Now, UnixMs};
-use crate::market::{CandleUpdate, FinalBy, InstrumentId, Market, Settled, Source, Verdict};
+use crate::market::{
+    Candle, CandleUpdate, FinalBy, InstrumentId, Market, Settled, Source, Verdict,
+};
 use crate::messages::MarketEvent;
 use crate::metrics::{DecodeErrorKind, FeedMetrics};
 use crate::venue::{self, Finality, Kline, Klines};
@@ -248,7 +250,11 @@ fn take_open(stream: &mut Stream, way: &mut Way<'_>, update: CandleUpdate, kline
             return metrics.late.increment();
         }
     }
-    stream.newest_open = Some((kline.event_time, kline.candle));
+    let before = stream.newest_open.replace((kline.event_time, kline.candle));
+    let is_over = |(_, ran): &(_, Candle)| ran.open_time < kline.candle.open_time;
+    if let Some((_, ran)) = before.filter(is_over) {
+        stream.ran_before = Some(ran);
+    }
     metrics.open_quotes.increment();
     if stream.waiting.is_none() && queue.has_room_for_open() {
         metrics.open_queue_depth.add(1);

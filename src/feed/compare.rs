@@ -113,7 +113,7 @@ impl Feed {
             return;
         };
         let omits_quiet = venue::omits_quiet(market);
-        let rows = Rows { read: &read, time, interval, omits_quiet, running: None };
+        let rows = Rows { read: &read, time, interval, omits_quiet, ran: [None; 2] };
         let metrics = self.metrics.market(market);
         let (queue, urgent, hold) = (&mut self.queue, &mut self.urgent, self.config.gap_hold);
         let mut way = Way { queue, metrics, urgent, now: now.mono, hold };

@@ -33,6 +33,8 @@ pub(super) struct Stream {
     pub(super) rhythm: Rhythm,
     /// The newest open candle published or waiting, with the exchange's time.
     pub(super) newest_open: Option<(Option<UnixMs>, Candle)>,
+    /// The last one of the window that ran before.
+    pub(super) ran_before: Option<Candle>,
     /// The open candle that waits for the ring.
     pub(super) waiting: Option<CandleUpdate>,
     /// Whether the publish queue holds this stream's id.
@@ -70,6 +72,7 @@ impl Stream {
             repair: Repair::default(),
             rhythm: Rhythm::default(),
             newest_open: None,
+            ran_before: None,
             waiting: None,
             is_queued: false,
             asked_at: now,
@@ -85,6 +88,11 @@ impl Stream {
     pub(super) fn note_break(&mut self, now: MonoNs) {
         self.unbroken_on = None;
         self.repair.comparisons.note_break(now);
+    }
+
+    /// What REST's rows are to know at least.
+    pub(super) fn ran(&self) -> [Option<Candle>; 2] {
+        [self.newest_open.map(|(_, candle)| candle), self.ran_before]
     }
 
     /// What has traded since then would have been pushed.
@@ -123,7 +131,8 @@ impl Streams {
         }
         (stream.is_wanted, stream.wanted_since, stream.is_delivering) = (true, now, false);
         (stream.check, stream.unbroken_on, stream.strikes) = (Check::Idle, None, 0);
-        (stream.newest_open, stream.rhythm) = (None, Rhythm::default());
+        (stream.newest_open, stream.ran_before) = (None, None);
+        stream.rhythm = Rhythm::default();
         stream.check_wait = Duration::ZERO;
         true
     }

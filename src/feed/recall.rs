@@ -160,9 +160,8 @@ impl Feed {
             stream.series.begin(begin);
         }
         if let Some((read, time)) = &read {
-            let running = stream.newest_open.as_ref().map(|(_, open)| *open);
             let omits_quiet = venue::omits_quiet(market);
-            let rows = Rows { read, time: *time, interval, omits_quiet, running: running.as_ref() };
+            let rows = Rows { read, time: *time, interval, omits_quiet, ran: stream.ran() };
             while told <= span.last {
                 let proof = rows.judge(told);
                 if proof == Proof::Nothing {

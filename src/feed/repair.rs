@@ -227,9 +227,8 @@ impl Feed {
             return 0;
         };
         let Instrument { market, interval, .. } = stream.instrument;
-        let running = stream.newest_open.as_ref().map(|(_, open)| *open);
         let omits_quiet = venue::omits_quiet(market);
-        let rows = Rows { read, time, interval, omits_quiet, running: running.as_ref() };
+        let rows = Rows { read, time, interval, omits_quiet, ran: stream.ran() };
         let metrics = self.metrics.market(market);
         let (queue, urgent, hold) = (&mut self.queue, &mut self.urgent, self.config.gap_hold);
         let mut way = Way { queue, metrics, urgent, now: now.mono, hold };

@@ -31,8 +31,9 @@ pub(super) struct Rows<'a> {
     pub(super) interval: Interval,
     /// Whether the exchange leaves windows without trades out.
     pub(super) omits_quiet: bool,
-    /// The newest running candle that was pushed: a row that knows less is out of date.
-    pub(super) running: Option<&'a Candle>,
+    /// The running candles that were pushed last, of the newest window and of one before: a row that
+    /// knows less is out of date, for a while.
+    pub(super) ran: [Option<Candle>; 2],
 }
 
 impl Rows<'_> {
@@ -68,7 +69,7 @@ impl Rows<'_> {
     }
 
     fn running_of(&self, open_time: UnixMs) -> Option<&Candle> {
-        self.running.filter(|running| running.open_time == open_time)
+        self.ran.iter().flatten().find(|running| running.open_time == open_time)
     }
 
     /// Whether a window without a row is so long past that it never gets one. One that was pushed,
@@ -83,9 +84,12 @@ impl Rows<'_> {
     }
 
     fn knows_less(&self, row: &Candle) -> bool {
-        self.running_of(row.open_time).is_some_and(|running| {
-            running.trades > row.trades && row.trades > 0 || running.volume > row.volume
-        })
+        let end = self.interval.close_time(row.open_time).0;
+        let is_young = self.time <= Some(UnixMs(end + LAGGING_ROW_MS));
+        is_young
+            && self.running_of(row.open_time).is_some_and(|running| {
+                running.trades > row.trades && row.trades > 0 || running.volume > row.volume
+            })
     }
 }
 
@@ -134,6 +138,9 @@ const SETTLE_MS: i64 = 10_000;
 /// The row of a flat candle that was pushed may be so late. Source: a window of the shortest interval.
 const FLAT_ROW_MS: i64 = 60_000;
 
+/// A row may lack so long what was pushed. Later it is the exchange's last word about its window.
+const LAGGING_ROW_MS: i64 = 120_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,7 +175,8 @@ mod tests {
     ) -> Proof {
         let time = Some(UnixMs(3 * 60_000 + late_ms));
         let interval = Interval::M1;
-        Rows { read, time, interval, omits_quiet, running }.judge(UnixMs(120_000))
+        Rows { read, time, interval, omits_quiet, ran: [running.copied(), None] }
+            .judge(UnixMs(120_000))
     }
 
     #[test]
@@ -192,6 +200,9 @@ mod tests {
         let rows = read(&[2, 3], None);
         assert_eq!(judge(&rows, false, Some(&candle(2, "10", 0)), 0), Proof::Nothing);
         assert_eq!(judge(&rows, false, Some(&candle(2, "9", 10)), 0), Proof::Nothing);
+        let more = candle(2, "10", 10);
+        assert_eq!(judge(&rows, false, Some(&more), 119_999), Proof::Nothing);
+        assert_eq!(judge(&rows, false, Some(&more), 120_000), Proof::Closed(candle(2, "9", 9)));
         assert_eq!(
             judge(&rows, false, Some(&candle(2, "8", 8)), 0),
             Proof::Closed(candle(2, "9", 9))

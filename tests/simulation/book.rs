@@ -35,8 +35,8 @@ pub(crate) struct Book {
     pub(crate) corrections: u64,
     /// What corrections said, by window.
     pub(crate) corrected: Vec<(i64, String)>,
-    /// The candle that runs, as it was last told.
-    running: Option<(i64, String)>,
+    /// Candles that ran and are not closed, as they were last told.
+    running: BTreeMap<i64, String>,
     /// Windows that were closed with less than had been told while they ran.
     pub(crate) shrunk: Vec<(i64, String)>,
     pub(crate) gaps: u64,
@@ -61,7 +61,8 @@ impl Book {
         self.unavailable.retain(|&open_time| open_time <= since);
         self.next = Some(since + self.interval.ms());
         // The server may not know any more what it told of the window that runs.
-        (self.first_open, self.running, self.is_resuming) = (None, None, true);
+        self.running.clear();
+        (self.first_open, self.is_resuming) = (None, true);
         self.log.push_back(format!("resumed from {since}"));
     }
 
@@ -106,12 +107,12 @@ impl Book {
         if self.next.is_some_and(|next| open_time < next) {
             return Err(format!("window {open_time} runs, and {:?} was next", self.next));
         }
-        if let Some((before, told)) = &self.running
+        if let Some((before, told)) = self.running.last_key_value()
             && (open_time < *before || open_time == *before && is_less(text, told))
         {
             return Err(format!("{text} runs, after {told}"));
         }
-        self.running = Some((open_time, text.to_owned()));
+        self.running.insert(open_time, text.to_owned());
         self.first_open.get_or_insert(open_time);
         self.last_open = self.last_open.max(Some(open_time));
         Ok(())
@@ -127,8 +128,7 @@ impl Book {
         }
         if revision == 0 {
             self.firsts.insert(open_time, text.to_owned());
-            if let Some((running, told)) = &self.running
-                && *running == open_time
+            if let Some(told) = self.running.get(&open_time)
                 && is_less(text, told)
             {
                 self.shrunk.push((open_time, format!("{text} closed {told}")));
@@ -146,6 +146,7 @@ impl Book {
         if self.windows.contains_key(&open_time) {
             return Err(format!("window {open_time} twice"));
         }
+        self.running = self.running.split_off(&(open_time + 1));
         self.begin(open_time)?;
         if self.next != Some(open_time) {
             return Err(format!("window {open_time} came, and {:?} was next", self.next));

@@ -96,6 +96,32 @@ fn what_was_given_up_is_repaired_once_rest_answers_again() {
 }
 
 #[test]
+fn rows_that_know_less_than_what_ran_close_nothing() {
+    let mut world = world(10, Duration::from_secs(2), 2, 0);
+    let series = some_of_each(&world, 8);
+    world.clients.push(Client::new(MonoNs(u64::MAX)));
+    world.accept(0);
+    series.iter().for_each(|one| world.clients[0].subscribe(one, 0, false));
+    pass(&mut world, 200);
+    for market in Market::all() {
+        let (now, exchange) = (world.now.mono, &mut world.venues.exchanges[market.index()]);
+        exchange.fault(Fault::LostClose, now);
+        exchange.fault(Fault::RestLags(Duration::from_secs(150)), now);
+        let now_ms = exchange.unix_ms(now);
+        world.lags.push((market.index(), now_ms, now_ms + 150_000));
+    }
+    pass(&mut world, 240);
+    let by_rest = world.count(|one| one.closed_by[2].value());
+    assert!(by_rest > 0, "lost closes are found by REST");
+    let books = world.clients[0].books.values();
+    let shrunk: Vec<_> = books.flat_map(|book| &book.shrunk).collect();
+    assert!(shrunk.is_empty(), "{shrunk:#?}");
+    let mut report = Report::default();
+    judge(&mut world, &mut report).unwrap();
+    println!("{report}");
+}
+
+#[test]
 fn a_cold_start_and_a_mass_disconnect_keep_every_limit() {
     let count = std::env::var("SERIES").ok().and_then(|text| text.parse().ok()).unwrap_or(450);
     // Hyperliquid allows 900 streams to an address, all contract types together.
