@@ -204,6 +204,9 @@ impl Book {
         self.gaps += 1;
         let step = self.interval.ms();
         if json["reason"] == "unavailable" {
+            if self.is_resuming {
+                return Err(format!("a resume that is not complete, and not refused: {from}"));
+            }
             self.unavailable.extend((from..=to).step_by(step.unsigned_abs() as usize));
             self.next = Some(to + step);
             return Ok(());

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use connector_wss::clock::{MonoNs, Now};
-use connector_wss::market::{Interval, Market};
+use connector_wss::market::{Interval, Market, Venue};
 use connector_wss::sim::faults::Fault;
 
 use super::client::{Client, Series};
@@ -118,6 +118,28 @@ fn rows_that_know_less_than_what_ran_close_nothing() {
     assert!(shrunk.is_empty(), "{shrunk:#?}");
     let mut report = Report::default();
     judge(&mut world, &mut report).unwrap();
+    println!("{report}");
+}
+
+#[test]
+fn trades_that_come_after_a_successor_are_told_though_rest_fails() {
+    let mut world = world(11, Duration::from_secs(2), 2, 0);
+    let is_traded = |one: &Series| {
+        let market = Market::all().nth(one.0).unwrap();
+        market.venue() == Venue::Hyperliquid && !one.1.starts_with("QUIET")
+    };
+    let series: Vec<Series> = some_of_each(&world, 8).into_iter().filter(is_traded).collect();
+    subscribe(&mut world, &series, 0);
+    pass(&mut world, 200);
+    for market in Market::of(Venue::Hyperliquid) {
+        let (now, exchange) = (world.now.mono, &mut world.venues.exchanges[market.index()]);
+        exchange.fault(Fault::RestError(Duration::from_secs(600)), now);
+        exchange.fault(Fault::Reordered, now);
+    }
+    pass(&mut world, 130);
+    let mut report = Report::default();
+    judge(&mut world, &mut report).unwrap();
+    assert!(report.counts["corrections told"] > 0);
     println!("{report}");
 }
 
