@@ -23,18 +23,23 @@ const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r
 
 /// A client that has sent its request, and has read nothing of the answers but the upgrade.
 pub(crate) fn connect(server: SocketAddr, first: usize, series: usize) -> TcpStream {
-    open(TcpStream::connect(server).unwrap(), first, series)
+    open(TcpStream::connect(server).unwrap(), &request(first, series, ""))
 }
 
-/// One for whom its kernel takes next to nothing.
-pub(crate) fn connect_narrow(server: SocketAddr, first: usize, series: usize) -> TcpStream {
+/// One for whom its kernel takes next to nothing, and whose request has `more` fields.
+pub(crate) fn connect_narrow(
+    server: SocketAddr,
+    first: usize,
+    series: usize,
+    more: &str,
+) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     socket.connect(&server.into()).unwrap();
-    open(socket.into(), first, series)
+    open(socket.into(), &request(first, series, more))
 }
 
-fn open(mut stream: TcpStream, first: usize, series: usize) -> TcpStream {
+fn open(mut stream: TcpStream, request: &str) -> TcpStream {
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(UPGRADE.as_bytes()).unwrap();
@@ -44,7 +49,6 @@ fn open(mut stream: TcpStream, first: usize, series: usize) -> TcpStream {
         head.push(byte[0]);
     }
     assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
-    let request = request(first, series, "");
     // The mask is 0: the payload goes as it is.
     let head = match u8::try_from(request.len()) {
         Ok(length) if length < 126 => vec![0x81, 0x80 | length, 0, 0, 0, 0],
@@ -177,10 +181,11 @@ pub(crate) fn trickle(streams: &[TcpStream], is_over: &AtomicBool) {
     }
 }
 
-/// Waits for the log to say that one of `streams` was cut off, takes it out, and looks what it was
-/// told.
+/// Waits for the log, from its byte `start` on, to say that one of `streams` was cut off, takes it
+/// out, and looks what it was told.
 pub(crate) fn watch(
     log: &Path,
+    start: usize,
     streams: &mut Vec<TcpStream>,
     is_over: &AtomicBool,
 ) -> Vec<Option<String>> {
@@ -188,7 +193,7 @@ pub(crate) fn watch(
     loop {
         let was_over = is_over.load(Ordering::Acquire);
         let text = std::fs::read_to_string(log).unwrap_or_default();
-        let lines = text.lines().filter(|line| line.contains("was closed (1013)"));
+        let lines = text[start..].lines().filter(|line| line.contains("was closed (1013)"));
         let peers = lines.filter_map(|line| line.split("client ").nth(1)?.split(' ').next());
         let peers: HashSet<&str> = peers.collect();
         let is_cut = |stream: &mut TcpStream| {

@@ -105,6 +105,11 @@ impl Exchange {
         }
     }
 
+    /// Says something, as exchanges do even when nothing is traded.
+    pub(crate) fn show_life(&mut self) {
+        self.socket.write_all(&[0x8a, 0]).unwrap();
+    }
+
     fn push_one(&mut self, at: usize, due: Duration) {
         let (window, is_closed) = (self.rounds / 2, self.rounds % 2 == 1);
         let (open_time, symbol) = (WINDOW_0 + window * MINUTE, &self.symbols[at]);
