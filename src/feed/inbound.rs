@@ -97,11 +97,15 @@ impl Feed {
     /// Takes every complete message. True if something but candles happened.
     fn read_events(&mut self, index: usize, now: Now) -> bool {
         let mut has_news = false;
-        while let Some(wire) = &mut self.sessions[index].wire {
+        loop {
+            while let Some(is_news) = self.take_text(index, None, now) {
+                has_news |= is_news;
+            }
+            let Some(wire) = &mut self.sessions[index].wire else { break };
             match wire.next_event() {
                 Ok(None) => break,
                 Ok(Some(Event::Text(text))) => {
-                    has_news |= self.take_text(index, text.as_str().as_bytes(), now);
+                    has_news |= self.take_text(index, Some(&text), now).unwrap_or_default();
                 }
                 Ok(Some(event)) => {
                     self.take_control(index, event, now.mono);
@@ -127,22 +131,29 @@ impl Feed {
                 let why = format!("closed by the exchange: {code} {reason}");
                 self.lose_to(index, ConnectionErrorKind::Closed, &why, now);
             }
-            Event::Binary(_) => self.complain(index, DecodeErrorKind::Unknown, b"binary message"),
+            Event::Binary(_) => self.complain(index, DecodeErrorKind::Unknown, "binary message"),
             Event::Text(_) => unreachable!("texts are taken before"),
         }
     }
 
-    fn take_text(&mut self, index: usize, text: &[u8], now: Now) -> bool {
-        let Session { market, id, .. } = self.sessions[index];
-        let Self { json, streams, queue, metrics, clocks, urgent, config, .. } = self;
+    /// Takes a text, or the next one that is as plain as usual. Whether something but candles
+    /// happened; `None`: there was none.
+    fn take_text(&mut self, index: usize, text: Option<&str>, now: Now) -> Option<bool> {
+        let Self { sessions, json, streams, queue, metrics, clocks, urgent, config, .. } = self;
+        let Session { market, id, wire, has_delivered, last_candle, .. } = &mut sessions[index];
+        let (market, id) = (*market, *id);
+        let text = match text {
+            Some(text) => text,
+            None => wire.as_mut()?.next_plain_text()?,
+        };
         let metrics = metrics.market(market);
         let clock = &mut clocks[market.index()];
         let mut way = Way { queue, metrics, urgent, now: now.mono, hold: config.gap_hold };
         metrics.last_message_ms.set(now.unix_ms().0);
         if venue::is_plain_pong(market, text) {
-            return false;
+            return Some(false);
         }
-        let read = json.read(text, |root| {
+        let read = json.read_text(text, |root| {
             let mut klines = Klines::new();
             match venue::decode(market, root, &mut klines)? {
                 Message::Klines => {
@@ -161,24 +172,27 @@ impl Feed {
                 Message::Nothing => Ok(Consequence::Nothing),
             }
         });
-        match read.unwrap_or(Err(DecodeErrorKind::Json)) {
-            Ok(Consequence::Delivered) if self.sessions[index].has_delivered => {
-                self.sessions[index].last_candle = now.mono;
-                !self.urgent.is_empty()
+        let outcome = read.unwrap_or(Err(DecodeErrorKind::Json));
+        match outcome {
+            Ok(Consequence::Delivered) if *has_delivered => {
+                *last_candle = now.mono;
+                return Some(!self.urgent.is_empty());
             }
-            Ok(Consequence::Nothing) => false,
-            Ok(consequence) => {
-                self.follow(index, consequence, text, now.mono);
-                true
-            }
+            Ok(Consequence::Nothing) => return Some(false),
+            _ => {}
+        }
+        let excerpt = text[..text.floor_char_boundary(EXCERPT_BYTES)].to_owned();
+        match outcome {
+            Ok(consequence) => self.follow(index, consequence, &excerpt, now.mono),
             Err(kind) => {
-                self.complain(index, kind, text);
-                false
+                self.complain(index, kind, &excerpt);
+                return Some(false);
             }
         }
+        Some(true)
     }
 
-    fn follow(&mut self, index: usize, consequence: Consequence, text: &[u8], now: MonoNs) {
+    fn follow(&mut self, index: usize, consequence: Consequence, excerpt: &str, now: MonoNs) {
         match consequence {
             Consequence::Nothing => {}
             Consequence::Delivered => {
@@ -191,17 +205,17 @@ impl Feed {
             }
             Consequence::Accepted { id } => {
                 let Some(message) = self.sessions[index].script.answered(id) else {
-                    return self.complain(index, DecodeErrorKind::Unknown, text);
+                    return self.complain(index, DecodeErrorKind::Unknown, excerpt);
                 };
                 self.accepted(index, message.op, &message.instruments, now);
             }
             Consequence::AcceptedOne { op, id } => {
                 if !self.sessions[index].script.answered_one(op, id) {
-                    return self.complain(index, DecodeErrorKind::Unknown, text);
+                    return self.complain(index, DecodeErrorKind::Unknown, excerpt);
                 }
                 self.accepted(index, op, &[id], now);
             }
-            Consequence::Refused(refused) => self.refused(index, &refused, text, now),
+            Consequence::Refused(refused) => self.refused(index, &refused, excerpt, now),
             Consequence::ShuttingDown => {
                 self.renew(index, "the exchange announced a shutdown", now);
             }
@@ -222,7 +236,7 @@ impl Feed {
 
     /// Whose fault it is, is rejected; who was only in the same message, is asked for again. Where
     /// the exchange does not say whose fault it is, each is asked for alone.
-    fn refused(&mut self, index: usize, refused: &Refused, text: &[u8], now: MonoNs) {
+    fn refused(&mut self, index: usize, refused: &Refused, excerpt: &str, now: MonoNs) {
         let (message, culprit) = match &refused.scope {
             Scope::Whole { id } => (self.sessions[index].script.answered(*id), None),
             Scope::WholeBecauseOf { id, stream } => {
@@ -242,7 +256,7 @@ impl Feed {
             }
         };
         let Some(message) = message else {
-            return self.complain(index, DecodeErrorKind::Unknown, text);
+            return self.complain(index, DecodeErrorKind::Unknown, excerpt);
         };
         let session = &mut self.sessions[index];
         let market = session.market;
@@ -306,13 +320,12 @@ impl Feed {
     }
 
     /// Counts a message that was not understood; the first of a connection is shown.
-    fn complain(&mut self, index: usize, kind: DecodeErrorKind, text: &[u8]) {
+    fn complain(&mut self, index: usize, kind: DecodeErrorKind, excerpt: &str) {
         let session = &mut self.sessions[index];
         let market = session.market;
         let is_first = !std::mem::replace(&mut session.has_complained, true);
         self.market_metrics(market).decode_errors[kind as usize].increment();
         if is_first {
-            let excerpt = String::from_utf8_lossy(&text[..text.len().min(EXCERPT_BYTES)]);
             let text = format!("not understood ({}): {excerpt:?}", kind.label());
             self.notice(Severity::Warning, market, text);
         }

@@ -381,7 +381,7 @@ pub fn drops_unknown(market: Market) -> bool {
 }
 
 /// Whether `text`, which is no JSON, is an answer to a heartbeat.
-pub fn is_plain_pong(market: Market, text: &[u8]) -> bool {
+pub fn is_plain_pong(market: Market, text: &str) -> bool {
     match market.venue() {
         Venue::Okx => text == okx::PONG,
         Venue::Binance | Venue::Bybit | Venue::Gateio | Venue::Hyperliquid => false,

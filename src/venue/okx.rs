@@ -48,7 +48,7 @@ fn row(contract_type: ContractType) -> &'static Row {
 /// Asks for [`PONG`]. Frames of type ping are not answered by all of OKX's servers.
 pub(super) const PING: &str = "ping";
 /// The answer to [`PING`]: no JSON.
-pub(super) const PONG: &[u8] = b"pong";
+pub(super) const PONG: &str = "pong";
 
 /// Source: "WebSocket / Overview": 3 new sessions a second per IP; 480 subscribe and unsubscribe
 /// messages an hour on each session, each of any number of streams, heartbeats apart; cut after 30 s

@@ -3,6 +3,8 @@
 //! on fragments and the early verdict on texts (RFC 6455, section 8.1: at once, not at the end of
 //! the frame); everything else about a frame is the codec's to judge. Keeps no bytes.
 
+use std::ops::Range;
+
 /// Where the stream of frames stands.
 #[derive(Debug, Default)]
 pub(super) struct Lookahead {
@@ -47,6 +49,30 @@ impl Lookahead {
             whole = payload_at + payload_bytes;
         }
         whole
+    }
+
+    /// Where in `unread` the payload of its first frame is, if that is a whole text in a whole message
+    /// from a server, written as everybody writes it. `None`: it is the codec's to judge.
+    pub(super) fn plain_text(
+        &mut self,
+        unread: &[u8],
+        message_bytes_max: usize,
+    ) -> Option<Range<usize>> {
+        let head = Head::parse(unread)?;
+        let payload_bytes = usize::try_from(head.payload_bytes).ok()?;
+        let is_shortest = match head.bytes {
+            2 => true,
+            4 => payload_bytes >= 126,
+            _ => false,
+        };
+        let is_plain = unread[0] == FINAL_TEXT && is_shortest && head.mask.is_none();
+        if !is_plain || self.message.is_some() || payload_bytes > message_bytes_max {
+            return None;
+        }
+        let range = head.bytes..head.bytes + payload_bytes;
+        let payload = unread.get(range.clone())?;
+        self.pass(&head, payload);
+        Some(range)
     }
 
     /// Looks at the frame under way, which begins at the front of `unread`, and at the message it
@@ -107,6 +133,9 @@ impl Lookahead {
         }
     }
 }
+
+/// A frame's first byte: final, no reserved bit, text.
+const FINAL_TEXT: u8 = 0x81;
 
 /// A message may have one fragment for so many of the bytes that it may have. Source: the smallest
 /// fragments that the Autobahn suite cuts its largest messages into have 64.

@@ -26,8 +26,12 @@ pub struct Connection {
     tls: Option<Box<TlsSession>>,
     /// Plain bytes from the peer, not yet understood.
     incoming: ByteQueue,
+    /// How many of them, at the front, were told already; they are dropped by the next call.
+    lent: usize,
     /// Those of them that are whole frames, which the codec may have.
     readable: usize,
+    /// The codec has told all that it was handed.
+    is_codec_empty: bool,
     lookahead: Lookahead,
     message_bytes_max: usize,
     /// Plain bytes for the peer. Over TLS empty after every call: they have been encrypted into
@@ -184,7 +188,9 @@ impl Connection {
             state,
             tls,
             incoming,
+            lent: 0,
             readable: 0,
+            is_codec_empty: true,
             lookahead: Lookahead::default(),
             message_bytes_max,
             outgoing,
@@ -205,6 +211,7 @@ impl Connection {
         if matches!(self.state, State::PeerClosed(_) | State::Failed) {
             return Ok(());
         }
+        self.incoming.consume(std::mem::take(&mut self.lent));
         let Some(tls) = &mut self.tls else {
             self.incoming.push(bytes);
             return Ok(());
@@ -224,9 +231,26 @@ impl Connection {
         })
     }
 
+    /// The next thing the peer said, if it is a text as servers usually send it: then it is where it
+    /// came, and the codec is not asked. `None`: ask [`Self::next_event`].
+    pub fn next_plain_text(&mut self) -> Option<&str> {
+        let is_next = matches!(self.state, State::Open(_)) && self.readable == 0;
+        if !is_next || !self.is_codec_empty || self.role == Role::Server {
+            return None;
+        }
+        self.incoming.consume(std::mem::take(&mut self.lent));
+        let unread = self.incoming.as_slice();
+        let payload = self.lookahead.plain_text(unread, self.message_bytes_max)?;
+        // What is no UTF-8 is the codec's to refuse.
+        let text = std::str::from_utf8(&unread[payload.clone()]).ok()?;
+        self.lent = payload.end;
+        Some(text)
+    }
+
     /// The next thing the peer said; `None` if nothing is complete. After an error there is
     /// nothing more to read, and what the peer should still be told is outgoing.
     pub fn next_event(&mut self) -> Result<Option<Event>, WireError> {
+        self.incoming.consume(std::mem::take(&mut self.lent));
         let result = match &mut self.state {
             State::Requested => self.accept_any(),
             State::Judging { .. } => return Ok(None),
@@ -434,6 +458,7 @@ impl Connection {
         let State::Open(context) = &mut self.state else { return Ok(None) };
         let unread = &self.incoming.as_slice()[self.readable..];
         self.readable += self.lookahead.whole_frames(unread, self.message_bytes_max);
+        self.is_codec_empty = false;
         let mut pipe = pipe!(self);
         let read = context.read(&mut pipe);
         self.long_message = None;
@@ -492,6 +517,7 @@ impl Connection {
 
     /// The codec has had every whole frame: is there hope for the one that is coming?
     fn judge_partial(&mut self) -> Result<Option<Event>, WireError> {
+        self.is_codec_empty = true;
         let unread = &self.incoming.as_slice()[self.readable..];
         let (code, why) = match self.lookahead.judge(unread, self.message_bytes_max) {
             Ok(()) => {

@@ -78,6 +78,12 @@ fn converse(
             Err(error) => return Err(error.into()),
         }
         loop {
+            // As the feed does it: what is plain goes past the codec.
+            if let Some(received) = connection.next_plain_text().map(str::to_owned) {
+                connection.send_text(&received);
+                text = Some(received);
+                continue;
+            }
             match connection.next_event() {
                 Ok(Some(Event::Text(received))) => {
                     connection.send_text(&received);

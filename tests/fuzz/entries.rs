@@ -50,7 +50,7 @@ fn push(market: Market, text: &[u8]) {
             }
         }
     });
-    let _pong = venue::is_plain_pong(market, text);
+    let _pong = str::from_utf8(text).map(|text| venue::is_plain_pong(market, text));
 }
 
 fn rest_body(market: Market, form: u8, body: &[u8]) {

@@ -1,6 +1,8 @@
 use super::super::write_text_frame;
 use super::*;
 
+use proptest::prelude::*;
+
 /// A venue's connection and a client's, joined: what one sends the other gets, `chunk` bytes
 /// at a time.
 struct Pair {
@@ -210,4 +212,70 @@ fn tls_on_a_plain_port_is_answered_in_plain_text_too() {
     let events = deliver(&mut server, &hello);
     assert!(matches!(&events[..], [Err(WireError::Tls(why))] if why.contains("plain ws://")));
     assert!(server.outgoing().starts_with(b"HTTP/1.1 400 "));
+}
+
+/// What a venue may send: texts mostly.
+fn venue_frame() -> impl Strategy<Value = Vec<u8>> {
+    let text = ".{0,60}".prop_map(|text| frame(&text));
+    let long = "[a-z]{120,400}".prop_map(|text| frame(&text));
+    let frame = |first: u8, payload: &[u8]| [&[first, payload.len() as u8], payload].concat();
+    prop_oneof![
+        8 => text,
+        4 => long,
+        2 => ("[a-zé]{0,9}", "[a-z]{0,9}").prop_map(move |(one, two)| {
+            [frame(0x01, one.as_bytes()), frame(0x89, b"p"), frame(0x80, two.as_bytes())].concat()
+        }),
+        1 => Just(frame(0x01, b"begun")),
+        1 => Just(frame(0x82, &[0, 255])),
+        1 => Just(frame(0x8A, b"pong")),
+        1 => Just(frame(0x81, &[0xC0, 0xAF])),
+        1 => Just(frame(0xC1, b"reserved")),
+        1 => Just(vec![0x81, 126, 0, 3, b'a', b'b', b'c']),
+        1 => Just(vec![0x81, 0x81, 0, 0, 0, 0, b'x']),
+        1 => Just(vec![0x81, 127, 0, 0, 1, 0, 0, 0, 0, 0]),
+        1 => Just(frame(0x88, &1000u16.to_be_bytes())),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn plain_texts_are_what_the_codec_would_have_told(
+        frames in prop::collection::vec(venue_frame(), 0..12),
+        sizes in prop::collection::vec(1usize..300, 1..12),
+    ) {
+        let [mut slow, mut fast] = [Pair::open().client, Pair::open().client];
+        let (mut expected, mut told) = (Vec::new(), Vec::new());
+        let bytes = frames.concat();
+        let (mut rest, mut sizes) = (&bytes[..], sizes.iter().cycle());
+        while !rest.is_empty() {
+            let chunk;
+            (chunk, rest) = rest.split_at((*sizes.next().unwrap()).min(rest.len()));
+            expected.extend(deliver(&mut slow, chunk));
+            fast.handle_bytes(chunk).unwrap();
+            loop {
+                if let Some(text) = fast.next_plain_text() {
+                    told.push(Ok(Event::Text(text.into())));
+                    continue;
+                }
+                let Some(event) = fast.next_event().transpose() else { break };
+                told.push(event);
+            }
+            prop_assert_eq!(&told, &expected);
+            prop_assert_eq!(fast.outgoing().len(), slow.outgoing().len());
+        }
+    }
+}
+
+#[test]
+fn plain_texts_pass_the_codec_by() {
+    let mut client = Pair::open().client;
+    let cut = [frame("one"), frame("two"), frame("three")].concat();
+    client.handle_bytes(&cut[..cut.len() - 1]).unwrap();
+    assert_eq!(client.next_plain_text(), Some("one"));
+    assert_eq!(client.next_plain_text(), Some("two"));
+    assert_eq!(client.next_plain_text(), None);
+    assert_eq!(client.next_event(), Ok(None));
+    client.handle_bytes(&cut[cut.len() - 1..]).unwrap();
+    assert_eq!(client.next_plain_text(), Some("three"));
+    assert_eq!(client.next_event(), Ok(None));
 }
