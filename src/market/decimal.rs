@@ -38,6 +38,40 @@ impl Decimal {
 
     /// Reads a plain decimal number, `-?[0-9]+(\.[0-9]+)?`.
     pub fn parse(text: &[u8]) -> Result<Self, DecimalError> {
+        Self::parse_usual(text).map_or_else(|| Self::parse_any(text), Ok)
+    }
+
+    /// In one pass: no sign, no leading zeros, short enough as it is. `None`: not of that kind.
+    #[inline]
+    fn parse_usual(text: &[u8]) -> Option<Self> {
+        if text.len() > DECIMAL_DIGITS_MAX {
+            return None;
+        }
+        let mut digits = [0; DECIMAL_DIGITS_MAX];
+        let mut point = text.len();
+        for ((at, &byte), digit) in text.iter().enumerate().zip(&mut digits) {
+            match byte {
+                b'0'..=b'9' => {}
+                b'.' if point == text.len() => point = at,
+                _ => return None,
+            }
+            *digit = byte;
+        }
+        let is_padded = point > 1 && text[0] == b'0';
+        if point == 0 || is_padded || point + 1 == text.len() {
+            return None;
+        }
+        let mut length = text.len();
+        while length > point && matches!(digits[length - 1], b'0' | b'.') {
+            length -= 1;
+            digits[length] = 0;
+        }
+        let length = u8::try_from(length).ok().and_then(NonZeroU8::new)?;
+        Some(Self { length, digits })
+    }
+
+    #[cold]
+    fn parse_any(text: &[u8]) -> Result<Self, DecimalError> {
         let (negative, unsigned) = match text {
             [b'-', rest @ ..] => (true, rest),
             _ => (false, text),
@@ -295,6 +329,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn one_pass_reads_what_all_of_them_do(text in "-?[0-9]{0,4}[.x]?[0-9]{0,28}0{0,4}") {
+            if let Some(decimal) = Decimal::parse_usual(text.as_bytes()) {
+                prop_assert_eq!(Ok(decimal), Decimal::parse_any(text.as_bytes()), "{}", text);
+            } else if let Ok(decimal) = Decimal::parse_any(text.as_bytes()) {
+                let is_unusual = text.starts_with('-') || text.starts_with('0') || text.len() > 31;
+                prop_assert!(is_unusual, "{} is {}", text, decimal);
+            }
+        }
+
         #[test]
         fn sums_agree_with_whole_numbers(left in 0u64..=u64::MAX / 2, right in 0u64..=u64::MAX / 2,
                                          scale in 0usize..12) {

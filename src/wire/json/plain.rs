@@ -78,49 +78,65 @@ impl Container {
     }
 }
 
+/// A place in the text. Its steps are inlined: a call for each would cost more than they do.
 struct Scanner<'text> {
     text: &'text str,
     at: usize,
 }
 
 impl<'text> Scanner<'text> {
+    #[inline(always)]
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
+    #[inline(always)]
+    fn skip(&mut self, byte: u8) -> Option<()> {
+        (self.peek()? == byte).then(|| self.at += 1)
+    }
+
+    #[inline(always)]
+    fn skip_word(&mut self, word: &[u8]) -> Option<()> {
+        let rest = &self.text.as_bytes()[self.at..];
+        rest.starts_with(word).then(|| self.at += word.len())
+    }
+
     /// A string and its colon.
+    #[inline(always)]
     fn key(&mut self) -> Option<&'text str> {
         let key = self.string()?;
-        self.literal(b":").map(|()| key)
+        self.skip(b':').map(|()| key)
     }
 
     /// A string without escapes.
+    #[inline(always)]
     fn string(&mut self) -> Option<&'text str> {
-        self.literal(b"\"")?;
-        let start = self.at;
+        self.skip(b'"')?;
         let bytes = self.text.as_bytes();
+        let start = self.at;
+        let mut at = start;
         // Eight bytes at a time, as far as there are eight.
-        while let Some(word) = bytes[self.at..].first_chunk() {
-            let special = special_bytes(u64::from_le_bytes(*word));
+        let end = loop {
+            let Some(word) = bytes.get(at..at + 8) else {
+                break at + bytes[at..].iter().position(|&byte| is_special(byte))?;
+            };
+            let special = special_bytes(u64::from_le_bytes(word.try_into().ok()?));
             if special != 0 {
-                self.at += special.trailing_zeros() as usize / 8;
-                break;
+                break at + special.trailing_zeros() as usize / 8;
             }
-            self.at += 8;
-        }
-        while !is_special(self.peek()?) {
-            self.at += 1;
-        }
-        let string = self.text.get(start..self.at)?;
-        self.literal(b"\"").map(|()| string)
+            at += 8;
+        };
+        self.at = end + 1;
+        (bytes[end] == b'"').then(|| &self.text[start..end])
     }
 
     /// A whole number, or a word.
+    #[inline(always)]
     fn scalar(&mut self) -> Option<StaticNode> {
         match self.peek()? {
-            b't' => self.literal(b"true").map(|()| StaticNode::Bool(true)),
-            b'f' => self.literal(b"false").map(|()| StaticNode::Bool(false)),
-            b'n' => self.literal(b"null").map(|()| StaticNode::Null),
+            b't' => self.skip_word(b"true").map(|()| StaticNode::Bool(true)),
+            b'f' => self.skip_word(b"false").map(|()| StaticNode::Bool(false)),
+            b'n' => self.skip_word(b"null").map(|()| StaticNode::Null),
             b'-' => {
                 self.at += 1;
                 let number = i64::try_from(self.natural()?).ok()?;
@@ -131,22 +147,21 @@ impl<'text> Scanner<'text> {
     }
 
     /// A number without sign, point and exponent.
+    #[inline(always)]
     fn natural(&mut self) -> Option<u64> {
-        let (start, mut number) = (self.at, 0);
-        while let Some(digit @ b'0'..=b'9') = self.peek() {
-            number = number * 10 + u64::from(digit - b'0');
-            self.at += 1;
-            if self.at - start > NATURAL_DIGITS_MAX {
-                return None;
-            }
-        }
-        let is_padded = self.at - start > 1 && self.text.as_bytes()[start] == b'0';
-        (self.at > start && !is_padded).then_some(number)
-    }
-
-    fn literal(&mut self, literal: &[u8]) -> Option<()> {
         let rest = &self.text.as_bytes()[self.at..];
-        rest.starts_with(literal).then(|| self.at += literal.len())
+        let (mut count, mut number) = (0, 0);
+        for byte in rest.iter().take(NATURAL_DIGITS_MAX + 1) {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                break;
+            }
+            number = number * 10 + u64::from(digit);
+            count += 1;
+        }
+        let is_padded = count > 1 && rest[0] == b'0';
+        self.at += count;
+        (count > 0 && count <= NATURAL_DIGITS_MAX && !is_padded).then_some(number)
     }
 }
 
