@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now};
-use crate::market::{Instrument, InstrumentId, Interval};
+use crate::market::{Instrument, InstrumentId, Interval, Market};
 use crate::messages::{MarketEvent, Severity};
 use crate::metrics::{ConnectionErrorKind, DecodeErrorKind};
 use crate::venue::{self, Klines, Message, RefusalKind, RefusalScope, SubscribeOp};
 use crate::wire::Event;
+use crate::wire::json::JsonReader;
 
 use super::candles::{Way, take_klines};
 use super::placing::Rejection;
@@ -28,7 +29,8 @@ enum Consequence {
     },
     AcceptedOne {
         op: SubscribeOp,
-        id: InstrumentId,
+        symbol: String,
+        interval: Interval,
     },
     Refused(Refused),
     ShuttingDown,
@@ -71,6 +73,29 @@ impl Refused {
         };
         Self { scope, kind: refusal.kind, words }
     }
+}
+
+/// A text of any kind; its candles are handed to `take`.
+fn read_any(
+    json: &mut JsonReader,
+    market: Market,
+    text: &str,
+    mut take: impl FnMut(&Klines<'_>) -> Result<Consequence, DecodeErrorKind>,
+) -> Result<Consequence, DecodeErrorKind> {
+    let read = json.read(text.as_bytes(), |root| {
+        let mut klines = Klines::new();
+        match venue::decode(market, root, &mut klines)? {
+            Message::Klines => take(&klines),
+            Message::Accepted { id } => Ok(Consequence::Accepted { id }),
+            Message::AcceptedOne { op, symbol, interval } => {
+                Ok(Consequence::AcceptedOne { op, symbol: symbol.to_owned(), interval })
+            }
+            Message::Refused(refusal) => Ok(Consequence::Refused(Refused::new(&refusal))),
+            Message::ShutdownNotice => Ok(Consequence::ShuttingDown),
+            Message::Nothing => Ok(Consequence::Nothing),
+        }
+    });
+    read.unwrap_or(Err(DecodeErrorKind::Json))
 }
 
 impl Feed {
@@ -153,26 +178,17 @@ impl Feed {
         if venue::is_plain_pong(market, text) {
             return Some(false);
         }
-        let read = json.read_text(text, |root| {
+        let mut take = |klines: &Klines<'_>| {
+            let is_delivered = take_klines(streams, clock, &mut way, (market, id), klines, now)?;
+            Ok(if is_delivered { Consequence::Delivered } else { Consequence::Nothing })
+        };
+        let outcome = {
             let mut klines = Klines::new();
-            match venue::decode(market, root, &mut klines)? {
-                Message::Klines => {
-                    let is_delivered =
-                        take_klines(streams, clock, &mut way, (market, id), &klines, now)?;
-                    Ok(if is_delivered { Consequence::Delivered } else { Consequence::Nothing })
-                }
-                Message::Accepted { id } => Ok(Consequence::Accepted { id }),
-                Message::AcceptedOne { op, symbol, interval } => {
-                    let stream = streams.find(market, symbol, interval);
-                    let id = stream.ok_or(DecodeErrorKind::Unknown)?.id;
-                    Ok(Consequence::AcceptedOne { op, id })
-                }
-                Message::Refused(refusal) => Ok(Consequence::Refused(Refused::new(&refusal))),
-                Message::ShutdownNotice => Ok(Consequence::ShuttingDown),
-                Message::Nothing => Ok(Consequence::Nothing),
+            match venue::read_usual(market, text, &mut klines) {
+                Some(()) => take(&klines),
+                None => read_any(json, market, text, take),
             }
-        });
-        let outcome = read.unwrap_or(Err(DecodeErrorKind::Json));
+        };
         match outcome {
             Ok(Consequence::Delivered) if *has_delivered => {
                 *last_candle = now.mono;
@@ -209,10 +225,13 @@ impl Feed {
                 };
                 self.accepted(index, message.op, &message.instruments, now);
             }
-            Consequence::AcceptedOne { op, id } => {
-                if !self.sessions[index].script.answered_one(op, id) {
+            Consequence::AcceptedOne { op, symbol, interval } => {
+                let Session { market, script, .. } = &mut self.sessions[index];
+                let stream = self.streams.find(*market, &symbol, interval);
+                let id = stream.map(|stream| stream.id);
+                let Some(id) = id.filter(|&id| script.answered_one(op, id)) else {
                     return self.complain(index, DecodeErrorKind::Unknown, excerpt);
-                }
+                };
                 self.accepted(index, op, &[id], now);
             }
             Consequence::Refused(refused) => self.refused(index, &refused, excerpt, now),

@@ -44,30 +44,39 @@ impl Decimal {
     /// In one pass: no sign, no leading zeros, short enough as it is. `None`: not of that kind.
     #[inline]
     fn parse_usual(text: &[u8]) -> Option<Self> {
-        if text.len() > DECIMAL_DIGITS_MAX {
-            return None;
-        }
+        let (decimal, length) = Self::read_front(text)?;
+        (length == text.len()).then_some(decimal)
+    }
+
+    /// The number at the front of `text`, up to what is neither digit nor point, and how many bytes it
+    /// has there. `None`: none, or one with a sign, a leading zero or more than
+    /// [`DECIMAL_DIGITS_MAX`] bytes, of which [`Self::parse`] has more to say.
+    #[inline]
+    pub fn read_front(text: &[u8]) -> Option<(Self, usize)> {
         let mut digits = [0; DECIMAL_DIGITS_MAX];
-        let mut point = text.len();
-        for ((at, &byte), digit) in text.iter().enumerate().zip(&mut digits) {
+        let (mut end, mut point) = (0, None);
+        for (&byte, digit) in text.iter().zip(&mut digits) {
             match byte {
                 b'0'..=b'9' => {}
-                b'.' if point == text.len() => point = at,
-                _ => return None,
+                b'.' if point.is_none() => point = Some(end),
+                _ => break,
             }
             *digit = byte;
+            end += 1;
         }
-        let is_padded = point > 1 && text[0] == b'0';
-        if point == 0 || is_padded || point + 1 == text.len() {
+        let is_cut = text.get(end).is_some_and(|byte| matches!(byte, b'0'..=b'9' | b'.'));
+        let whole = point.unwrap_or(end);
+        let is_padded = whole > 1 && text[0] == b'0';
+        if is_cut || whole == 0 || is_padded || whole + 1 == end && point.is_some() {
             return None;
         }
-        let mut length = text.len();
-        while length > point && matches!(digits[length - 1], b'0' | b'.') {
+        let mut length = end;
+        while length > whole && matches!(digits[length - 1], b'0' | b'.') {
             length -= 1;
             digits[length] = 0;
         }
         let length = u8::try_from(length).ok().and_then(NonZeroU8::new)?;
-        Some(Self { length, digits })
+        Some((Self { length, digits }, end))
     }
 
     #[cold]

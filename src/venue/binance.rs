@@ -19,6 +19,7 @@ use crate::wire::json::{Fields, JsonReader, Value};
 use super::fields::{
     AHEAD_MS_MAX, ascending, decimal, integer, natural, no_sense, push_encoded, text,
 };
+use super::scan::Scanner;
 use super::{
     InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope, RestCandle,
     RestCandles, RestError, RestQuery, SubscribeOp, UNLIMITED,
@@ -169,6 +170,65 @@ pub(super) fn decode<'text>(
         Some(data) => Outer::read(data)?.message(contract_type, klines),
         None => outer.message(contract_type, klines),
     }
+}
+
+/// The raw form of [`decode`], its fields in the order shown there.
+pub(super) fn read_usual<'text>(
+    contract_type: ContractType,
+    text: &'text str,
+    klines: &mut Klines<'text>,
+) -> Option<()> {
+    let mut scan = Scanner::new(text);
+    scan.skip(r#"{"e":"kline","E":"#)?;
+    let event_time = UnixMs(scan.natural()?);
+    scan.skip(r#","s":""#)?;
+    let symbol = scan.word()?;
+    scan.skip(r#","k":{"t":"#)?;
+    let open_time = UnixMs(scan.natural()?);
+    scan.skip(r#","T":"#)?;
+    let close_time = UnixMs(scan.natural()?);
+    scan.skip(r#","s":""#)?;
+    let is_same_symbol = scan.word()? == symbol;
+    scan.skip(r#","i":""#)?;
+    let interval = Interval::from_name(scan.word()?)?;
+    // -1 where nothing was traded.
+    for key in [r#","f":"#, r#","L":"#] {
+        scan.skip(key)?;
+        let _sign = scan.skip("-");
+        scan.natural()?;
+    }
+    scan.skip(r#","o":""#)?;
+    let open = scan.decimal()?;
+    scan.skip(r#","c":""#)?;
+    let close = scan.decimal()?;
+    scan.skip(r#","h":""#)?;
+    let high = scan.decimal()?;
+    scan.skip(r#","l":""#)?;
+    let low = scan.decimal()?;
+    scan.skip(r#","v":""#)?;
+    let volume = scan.decimal()?;
+    scan.skip(r#","n":"#)?;
+    let trades = scan.natural()?.unsigned_abs();
+    scan.skip(r#","x":"#)?;
+    let is_closed = Some(scan.boolean()?);
+    scan.skip(r#","q":""#)?;
+    let quote_volume = scan.decimal()?;
+    scan.skip(r#","V":""#)?;
+    scan.word()?;
+    scan.skip(r#","Q":""#)?;
+    scan.word()?;
+    scan.skip(r#","B":""#)?;
+    scan.word()?;
+    scan.skip("}}")?;
+    scan.end()?;
+    let is_window = interval.is_aligned(open_time) && interval.close_time(open_time) == close_time;
+    if !is_same_symbol || !is_window || open_time.0 > event_time.0 + AHEAD_MS_MAX {
+        return None;
+    }
+    let quote_volume = row(contract_type).has_quote_volume.then_some(quote_volume);
+    let candle = Candle { open_time, open, high, low, close, volume, quote_volume, trades };
+    klines.push(Kline { symbol, interval, candle, is_closed, event_time: Some(event_time) });
+    Some(())
 }
 
 /// The fields of every message, as far as they are known.

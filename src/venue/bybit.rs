@@ -18,6 +18,7 @@ use super::fields::{
     AHEAD_MS_MAX, ascending, decimal, integer, join_once, natural, natural_text, no_sense,
     pause_if_few, push_encoded, text,
 };
+use super::scan::Scanner;
 use super::{
     InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope, RestCandle,
     RestCandles, RestError, RestQuery, SubscribeOp, UNLIMITED,
@@ -198,6 +199,54 @@ pub(super) fn decode<'text>(
         klines.try_push(kline).map_err(|_| DecodeErrorKind::BadField)?;
     }
     if klines.is_empty() { Err(DecodeErrorKind::BadField) } else { Ok(Message::Klines) }
+}
+
+/// [`decode`] of one entry, its fields in the order shown there; spot's `type` comes first.
+pub(super) fn read_usual<'text>(
+    contract_type: ContractType,
+    text: &'text str,
+    klines: &mut Klines<'text>,
+) -> Option<()> {
+    let mut scan = Scanner::new(text);
+    let is_typed = scan.skip(r#"{"type":"snapshot","topic":""#).is_some();
+    if !is_typed {
+        scan.skip(r#"{"topic":""#)?;
+    }
+    let (interval, symbol) = read_topic(scan.word()?)?;
+    scan.skip(r#","data":[{"start":"#)?;
+    let open_time = UnixMs(scan.natural()?);
+    scan.skip(r#","end":"#)?;
+    let close_time = UnixMs(scan.natural()?);
+    scan.skip(r#","interval":""#)?;
+    let is_same_interval = scan.word()? == code(interval);
+    scan.skip(r#","open":""#)?;
+    let open = scan.decimal()?;
+    scan.skip(r#","close":""#)?;
+    let close = scan.decimal()?;
+    scan.skip(r#","high":""#)?;
+    let high = scan.decimal()?;
+    scan.skip(r#","low":""#)?;
+    let low = scan.decimal()?;
+    scan.skip(r#","volume":""#)?;
+    let volume = scan.decimal()?;
+    scan.skip(r#","turnover":""#)?;
+    let turnover = scan.decimal()?;
+    scan.skip(r#","confirm":"#)?;
+    let is_closed = Some(scan.boolean()?);
+    scan.skip(r#","timestamp":"#)?;
+    scan.natural()?;
+    scan.skip(r#"}],"ts":"#)?;
+    let event_time = UnixMs(scan.natural()?);
+    scan.skip(if is_typed { "}" } else { r#","type":"snapshot"}"# })?;
+    scan.end()?;
+    let is_window = interval.is_aligned(open_time) && interval.close_time(open_time) == close_time;
+    if !is_same_interval || !is_window || open_time.0 > event_time.0 + AHEAD_MS_MAX {
+        return None;
+    }
+    let quote_volume = row(contract_type).has_quote_volume.then_some(turnover);
+    let candle = Candle { open_time, open, high, low, close, volume, quote_volume, trades: 0 };
+    klines.push(Kline { symbol, interval, candle, is_closed, event_time: Some(event_time) });
+    Some(())
 }
 
 /// The fields of every message, as far as they are known.

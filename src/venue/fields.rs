@@ -115,7 +115,7 @@ pub(super) fn seconds(at: UnixMs) -> i64 {
 pub(super) const AHEAD_MS_MAX: i64 = 60_000;
 
 /// No time in ms or count comes near; keeps all arithmetic on them from overflowing.
-const NATURAL_MAX: i64 = 1 << 53;
+pub(super) const NATURAL_MAX: i64 = 1 << 53;
 
 /// As much of an answer that makes no sense as goes into the log.
 const EXCERPT_BYTES: usize = 200;

@@ -17,6 +17,7 @@ use super::fields::{
     AHEAD_MS_MAX, ascending, decimal, join_once, natural, natural_text, no_sense, pause_if_few,
     push_encoded, seconds, text,
 };
+use super::scan::Scanner;
 use super::{
     Headers, InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope,
     RestCandle, RestCandles, RestError, RestQuery, SubscribeOp, UNLIMITED,
@@ -180,6 +181,78 @@ pub(super) fn decode<'text>(
     }
     // What is no JSON for it is answered without a channel.
     if outer.error().is_some() { outer.answer() } else { Err(DecodeErrorKind::Unknown) }
+}
+
+/// [`decode`] of candles whose fields are in the order shown there, with `time_ms`.
+pub(super) fn read_usual<'text>(
+    contract_type: ContractType,
+    text: &'text str,
+    klines: &mut Klines<'text>,
+) -> Option<()> {
+    let row = row(contract_type);
+    let mut scan = Scanner::new(text);
+    scan.skip(r#"{"time":"#)?;
+    scan.natural()?;
+    scan.skip(r#","time_ms":"#)?;
+    let event_time = UnixMs(scan.natural().filter(|&time| time > 0)?);
+    scan.skip(r#","channel":""#)?;
+    scan.skip(row.channel)?;
+    scan.skip(r#"","event":"update","result":"#)?;
+    if row.is_spot() {
+        klines.push(read_usual_kline(row, &mut scan, event_time)?);
+        scan.skip("}")?;
+        return scan.end();
+    }
+    scan.skip("[")?;
+    klines.push(read_usual_kline(row, &mut scan, event_time)?);
+    while scan.skip(",").is_some() {
+        klines.try_push(read_usual_kline(row, &mut scan, event_time)?).ok()?;
+    }
+    klines.sort_by_key(|kline| kline.candle.open_time);
+    scan.skip("]}")?;
+    scan.end()
+}
+
+fn read_usual_kline<'text>(
+    row: &Row,
+    scan: &mut Scanner<'text>,
+    event_time: UnixMs,
+) -> Option<Kline<'text>> {
+    let is_spot = row.is_spot();
+    scan.skip(if is_spot { r#"{"t":""# } else { r#"{"t":"# })?;
+    let open_time = UnixMs(scan.natural()? * 1000);
+    scan.skip(if is_spot { r#"","v":"# } else { r#","v":"# })?;
+    let volume = match scan.skip("\"") {
+        Some(()) => scan.decimal()?,
+        None if is_spot => return None,
+        None => Decimal::from_natural(scan.natural()?.unsigned_abs()),
+    };
+    scan.skip(r#","c":""#)?;
+    let close = scan.decimal()?;
+    scan.skip(r#","h":""#)?;
+    let high = scan.decimal()?;
+    scan.skip(r#","l":""#)?;
+    let low = scan.decimal()?;
+    scan.skip(r#","o":""#)?;
+    let open = scan.decimal()?;
+    scan.skip(r#","n":""#)?;
+    let (interval, symbol) = scan.word()?.split_once('_')?;
+    let interval = Interval::from_name(interval)?;
+    if scan.skip(r#","a":""#).is_some() {
+        scan.word()?;
+    }
+    let is_closed = match scan.skip(r#","w":"#) {
+        Some(()) => Some(scan.boolean()?),
+        None => None,
+    };
+    scan.skip("}")?;
+    let is_ahead = open_time.0 > event_time.0 + AHEAD_MS_MAX + ENVELOPE_LAG_MS;
+    if !interval.is_aligned(open_time) || is_ahead || symbol.is_empty() {
+        return None;
+    }
+    let quote_volume = is_spot.then_some(volume);
+    let candle = Candle { open_time, open, high, low, close, volume, quote_volume, trades: 0 };
+    Some(Kline { symbol, interval, candle, is_closed, event_time: Some(event_time) })
 }
 
 /// The fields of every message, as far as they are known.

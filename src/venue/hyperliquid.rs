@@ -18,6 +18,7 @@ use crate::wire::Endpoint;
 use crate::wire::json::{Fields, JsonReader, Value};
 
 use super::fields::{ascending, decimal, join_once, natural, no_sense, text};
+use super::scan::Scanner;
 use super::{
     InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope, RestCandle,
     RestCandles, RestError, RestQuery, SubscribeOp,
@@ -121,6 +122,40 @@ pub(super) fn decode<'text>(
         "pong" => Ok(Message::Nothing),
         _ => Err(DecodeErrorKind::Unknown),
     }
+}
+
+/// [`decode`] of one candle, its fields in the order shown there.
+pub(super) fn read_usual<'text>(text: &'text str, klines: &mut Klines<'text>) -> Option<()> {
+    let mut scan = Scanner::new(text);
+    scan.skip(r#"{"channel":"candle","data":{"t":"#)?;
+    let open_time = UnixMs(scan.natural()?);
+    scan.skip(r#","T":"#)?;
+    let close_time = UnixMs(scan.natural()?);
+    scan.skip(r#","s":""#)?;
+    let symbol = scan.word()?;
+    scan.skip(r#","i":""#)?;
+    let interval = Interval::from_name(scan.word()?)?;
+    scan.skip(r#","o":""#)?;
+    let open = scan.decimal()?;
+    scan.skip(r#","c":""#)?;
+    let close = scan.decimal()?;
+    scan.skip(r#","h":""#)?;
+    let high = scan.decimal()?;
+    scan.skip(r#","l":""#)?;
+    let low = scan.decimal()?;
+    scan.skip(r#","v":""#)?;
+    let volume = scan.decimal()?;
+    scan.skip(r#","n":"#)?;
+    let trades = scan.natural()?.unsigned_abs();
+    scan.skip("}}")?;
+    scan.end()?;
+    if !interval.is_aligned(open_time) || interval.close_time(open_time) != close_time {
+        return None;
+    }
+    let quote_volume = None;
+    let candle = Candle { open_time, open, high, low, close, volume, quote_volume, trades };
+    klines.push(Kline { symbol, interval, candle, is_closed: None, event_time: None });
+    Some(())
 }
 
 fn read_candle_push<'text>(

@@ -21,6 +21,7 @@ mod fields;
 pub mod gateio;
 pub mod hyperliquid;
 pub mod okx;
+mod scan;
 
 /// What an exchange allows, less a margin of ours. "Per address" counts hold for all markets of one
 /// [`budget_group`] and all shards together.
@@ -407,6 +408,24 @@ pub fn decode<'text>(
     }
 }
 
+/// Understands a push of candles that is written as the exchange usually does it: the same fields in
+/// the same order. Candles go into `klines`, which is empty. `None`: [`decode`] is to judge the
+/// text, and what is in `klines` is to be thrown away.
+pub fn read_usual<'text>(
+    market: Market,
+    text: &'text str,
+    klines: &mut Klines<'text>,
+) -> Option<()> {
+    let contract_type = market.contract_type();
+    match market.venue() {
+        Venue::Binance => binance::read_usual(contract_type, text, klines),
+        Venue::Okx => okx::read_usual(text, klines),
+        Venue::Bybit => bybit::read_usual(contract_type, text, klines),
+        Venue::Gateio => gateio::read_usual(contract_type, text, klines),
+        Venue::Hyperliquid => hyperliquid::read_usual(text, klines),
+    }
+}
+
 /// How `market`'s sessions show that they are alive.
 pub fn heartbeat(market: Market) -> Heartbeat {
     match market.venue() {
@@ -527,19 +546,4 @@ pub fn read_instruments(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fewer_shards_carry_a_venue_that_allows_few_sessions() {
-        let carriers = |venue, name, shards| carriers(Market::find(venue, name).unwrap(), shards);
-        assert_eq!(carriers(Venue::Binance, "spot", 64), 64);
-        assert_eq!(carriers(Venue::Hyperliquid, "usdm", 1), 1);
-        assert_eq!(carriers(Venue::Hyperliquid, "usdm", 64), 3);
-        assert_eq!(carriers(Venue::Bybit, "inverse", 0), 1);
-        assert_eq!(
-            carriers(Venue::Okx, "swap", 64),
-            limits(Market::find(Venue::Okx, "swap").unwrap()).connects
-        );
-    }
-}
+mod tests;

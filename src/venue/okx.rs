@@ -19,6 +19,7 @@ use crate::wire::Endpoint;
 use crate::wire::json::{JsonReader, Value};
 
 use super::fields::{ascending, decimal, join_once, natural_text, no_sense, push_encoded, text};
+use super::scan::Scanner;
 use super::{
     InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope, RestCandle,
     RestCandles, RestError, RestQuery, SubscribeOp, UNLIMITED,
@@ -166,6 +167,36 @@ pub(super) fn decode<'text>(
         klines.try_push(kline).map_err(|_| DecodeErrorKind::BadField)?;
     }
     if klines.is_empty() { Err(DecodeErrorKind::BadField) } else { Ok(Message::Klines) }
+}
+
+/// [`decode`] of one row of nine cells.
+pub(super) fn read_usual<'text>(text: &'text str, klines: &mut Klines<'text>) -> Option<()> {
+    let mut scan = Scanner::new(text);
+    scan.skip(r#"{"arg":{"channel":""#)?;
+    let interval = channel_interval(scan.word()?)?;
+    scan.skip(r#","instId":""#)?;
+    let symbol = scan.word()?;
+    scan.skip(r#"},"data":[[""#)?;
+    let open_time = UnixMs(scan.natural()?);
+    scan.skip(r#"",""#)?;
+    let open = scan.decimal()?;
+    let mut next = || scan.skip(r#",""#).and_then(|()| scan.decimal());
+    let (high, low, close, volume) = (next()?, next()?, next()?, next()?);
+    let (_, quote_volume) = (next()?, Some(next()?));
+    scan.skip(r#",""#)?;
+    let is_closed = match scan.word()? {
+        "0" => Some(false),
+        "1" => Some(true),
+        _ => return None,
+    };
+    scan.skip("]]}")?;
+    scan.end()?;
+    if !interval.is_aligned(open_time) {
+        return None;
+    }
+    let candle = Candle { open_time, open, high, low, close, volume, quote_volume, trades: 0 };
+    klines.push(Kline { symbol, interval, candle, is_closed, event_time: None });
+    Some(())
 }
 
 /// The fields of every message, as far as they are known.

@@ -1,7 +1,5 @@
-//! JSON into borrowed fields with simd-json, over buffers that are kept; what is as plain as exchanges
-//! push it, in one pass without it. Owns the buffers and the walk over a tape; knows no message.
-
-mod plain;
+//! JSON into borrowed fields with simd-json, over buffers that are kept. Owns the buffers and the
+//! walk over a tape; knows no message.
 
 use simd_json::{Buffers, INPUT_PADDING, Node, StaticNode, Tape};
 
@@ -32,33 +30,8 @@ impl JsonReader {
         text: &[u8],
         visit: impl FnOnce(Value<'_, '_>) -> R,
     ) -> Result<R, NotJson> {
-        self.read_text(std::str::from_utf8(text).map_err(|_| NotJson)?, visit)
-    }
-
-    /// The same of what is UTF-8 for sure.
-    pub fn read_text<R>(
-        &mut self,
-        text: &str,
-        visit: impl FnOnce(Value<'_, '_>) -> R,
-    ) -> Result<R, NotJson> {
-        let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
-        if plain::fill(text, &mut tape.0).is_some() {
-            let result = visit(Value { nodes: &tape.0 });
-            self.tape = tape.reset();
-            return Ok(result);
-        }
-        self.tape = tape.reset();
-        self.read_any(text, visit)
-    }
-
-    /// The same of what need not be plain.
-    fn read_any<R>(
-        &mut self,
-        text: &str,
-        visit: impl FnOnce(Value<'_, '_>) -> R,
-    ) -> Result<R, NotJson> {
         self.input.clear();
-        self.input.extend_from_slice(text.as_bytes());
+        self.input.extend_from_slice(text);
         self.input.resize(text.len() + INPUT_PADDING, b' ');
         let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
         let filled =

@@ -87,9 +87,13 @@ pub fn decode(market: Market, text: &[u8]) -> Result<Decoded, DecodeErrorKind> {
     if str::from_utf8(text).is_ok_and(|text| venue::is_plain_pong(market, text)) {
         return Ok(Decoded { message: "Nothing".to_owned(), klines: Vec::new() });
     }
+    let mut usual = Klines::new();
+    let is_usual = str::from_utf8(text)
+        .is_ok_and(|text| venue::read_usual(market, text, &mut usual).is_some());
     let read = JsonReader::default().read(text, |root| {
         let mut klines = Klines::new();
         let message = format!("{:?}", venue::decode(market, root, &mut klines)?);
+        assert!(!is_usual || klines == usual, "read as usual, it says something else");
         assert_eq!(message == "Klines", !klines.is_empty());
         let klines = klines.iter().map(|kline| Plain {
             event_time: kline.event_time.map(|at| at.0),
@@ -101,7 +105,36 @@ pub fn decode(market: Market, text: &[u8]) -> Result<Decoded, DecodeErrorKind> {
         });
         Ok(Decoded { message, klines: klines.collect() })
     });
-    read.unwrap_or(Err(DecodeErrorKind::Json))
+    let decoded = read.unwrap_or(Err(DecodeErrorKind::Json));
+    assert!(!is_usual || decoded.is_ok(), "read as usual, it is wrong");
+    decoded
+}
+
+/// What exchanges say today is read as usual; Binance's captures are of the combined form.
+#[test]
+fn the_newest_captures_are_written_as_usual() {
+    for (venue, contract_type, name) in [
+        (Venue::Binance, "spot", "spot.ws.kline.jsonl"),
+        (Venue::Binance, "usdm", "usdm.ws.kline.jsonl"),
+        (Venue::Binance, "coinm", "coinm.ws.kline.jsonl"),
+        (Venue::Okx, "spot", "spot.ws.kline.jsonl"),
+        (Venue::Bybit, "spot", "spot.ws.kline.jsonl"),
+        (Venue::Bybit, "linear", "linear.ws.kline.jsonl"),
+        (Venue::Gateio, "spot", "spot.ws.kline.doc.jsonl"),
+        (Venue::Gateio, "um", "um.ws.session.jsonl"),
+        (Venue::Hyperliquid, "spot", "spot.ws.kline.jsonl"),
+    ] {
+        let market = market(venue, contract_type);
+        for sample in samples(venue.name()).iter().filter(|sample| sample.name == name) {
+            let is_usual = |text: &&String| {
+                let data = text.split_once(r#","data":"#).filter(|_| venue == Venue::Binance);
+                let text = data.map_or(text.as_str(), |(_, data)| &data[..data.len() - 1]);
+                venue::read_usual(market, text, &mut Klines::new()).is_some()
+            };
+            let usual = sample.texts.iter().filter(is_usual).count();
+            assert!(usual * 2 >= sample.texts.len(), "{name}: {usual} of {}", sample.texts.len());
+        }
+    }
 }
 
 /// The product's candle as texts and numbers.

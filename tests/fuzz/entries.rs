@@ -40,16 +40,23 @@ pub(crate) fn read(data: &[u8]) {
 
 fn push(market: Market, text: &[u8]) {
     let mut json = JsonReader::default();
-    let _unread = json.read(text, |root| {
+    let mut usual = Klines::new();
+    let is_usual = str::from_utf8(text)
+        .is_ok_and(|text| venue::read_usual(market, text, &mut usual).is_some());
+    let read = json.read(text, |root| {
         let mut klines = Klines::new();
         if venue::decode(market, root, &mut klines).is_ok() {
+            assert!(!is_usual || klines == usual, "both ways to read it agree");
             for kline in &klines {
                 assert!(!kline.symbol.is_empty());
                 assert!(kline.interval.is_aligned(kline.candle.open_time));
                 assert!(!kline.candle.volume.is_negative());
             }
+            return true;
         }
+        false
     });
+    assert!(!is_usual || read == Ok(true), "what is read as usual is understood");
     let _pong = str::from_utf8(text).map(|text| venue::is_plain_pong(market, text));
 }
 

@@ -218,7 +218,9 @@ fn tls_on_a_plain_port_is_answered_in_plain_text_too() {
 fn venue_frame() -> impl Strategy<Value = Vec<u8>> {
     let text = ".{0,60}".prop_map(|text| frame(&text));
     let long = "[a-z]{120,400}".prop_map(|text| frame(&text));
-    let frame = |first: u8, payload: &[u8]| [&[first, payload.len() as u8], payload].concat();
+    let frame = |first: u8, payload: &[u8]| {
+        [&[first, u8::try_from(payload.len()).unwrap()], payload].concat()
+    };
     prop_oneof![
         8 => text,
         4 => long,
