@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use connector_wss::clock::Clock;
 use connector_wss::config::{Action, Config};
@@ -10,6 +11,7 @@ use connector_wss::cores::credentials::Reloader;
 use connector_wss::cores::log::{self, LogGuard};
 use connector_wss::cores::open_files;
 use connector_wss::cores::server::{Server, Stopper};
+use connector_wss::cores::supervisor;
 use connector_wss::sim::{self, SimOptions, Simulator};
 use connector_wss::wire::Endpoint;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -53,7 +55,7 @@ fn run(mut config: Config, clock: Clock) -> Result<(), String> {
     let server = Server::start(&config, clock).map_err(|error| text(&error))?;
     announce(&server, &config);
     let (stopper, reloader) = (server.stopper(), server.reloader(&config));
-    obey_signals(signals, stopper, reloader).map_err(|error| text(&error))?;
+    obey_signals(signals, stopper, reloader, config.drain_timeout).map_err(|error| text(&error))?;
     server.join();
     drop(simulator);
     Ok(())
@@ -83,6 +85,7 @@ fn announce(server: &Server, config: &Config) {
     text += &format!("try:      echo '{EXAMPLE}' | websocat {scheme}://{clients}");
     let _written = writeln!(std::io::stdout(), "{text}");
     tracing::info!("listening on {}; {}", server.client_address, server.topology);
+    supervisor::ready(&format!("serving clients on {scheme}://{clients}{simulated}"));
 }
 
 const EXAMPLE: &str =
@@ -90,7 +93,12 @@ const EXAMPLE: &str =
 
 /// SIGHUP reads certificate and tokens again. The first other signal begins the drain, the second
 /// ends the process at once.
-fn obey_signals(mut signals: Signals, stopper: Stopper, reloader: Reloader) -> std::io::Result<()> {
+fn obey_signals(
+    mut signals: Signals,
+    stopper: Stopper,
+    reloader: Reloader,
+    drain_timeout: Duration,
+) -> std::io::Result<()> {
     let wait = move || {
         let mut is_stopping = false;
         for signal in signals.forever() {
@@ -104,6 +112,8 @@ fn obey_signals(mut signals: Signals, stopper: Stopper, reloader: Reloader) -> s
                 _ => {
                     is_stopping = true;
                     tracing::info!("shutting down: telling clients, writing what is owed");
+                    // First: with nobody to be told the process ends at once.
+                    supervisor::stopping(drain_timeout);
                     stopper.stop();
                 }
             }

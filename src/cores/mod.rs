@@ -23,3 +23,4 @@ pub mod open_files;
 pub mod probe;
 pub mod server;
 mod spent;
+pub mod supervisor;

@@ -19,4 +19,5 @@ mod requests;
 mod shutdown;
 mod starting;
 mod streams;
+mod supervisor;
 mod truth;
