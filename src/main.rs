@@ -8,6 +8,7 @@ use std::time::Duration;
 use connector_wss::clock::Clock;
 use connector_wss::config::{Action, Config};
 use connector_wss::cores::credentials::Reloader;
+use connector_wss::cores::healthcheck;
 use connector_wss::cores::log::{self, LogGuard};
 use connector_wss::cores::open_files;
 use connector_wss::cores::server::{Server, Stopper};
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
             let _written = writeln!(std::io::stdout(), "{}", text.trim_end());
             return ExitCode::SUCCESS;
         }
+        Ok(Action::Healthcheck(config)) => return say(healthcheck::ask(&config)),
         Err(error) => {
             let _written = writeln!(std::io::stderr(), "connector-wss: {error}");
             return ExitCode::from(CONFIG_ERROR_CODE);
@@ -41,6 +43,20 @@ fn main() -> ExitCode {
 
 /// Exit code of a wrong flag, variable or env file. Source: what shells and clap use for misuse.
 const CONFIG_ERROR_CODE: u8 = 2;
+
+/// One line: good news to stdout with exit code 0, bad news to stderr with 1.
+fn say(news: Result<String, String>) -> ExitCode {
+    match news {
+        Ok(line) => {
+            let _written = writeln!(std::io::stdout(), "{line}");
+            ExitCode::SUCCESS
+        }
+        Err(line) => {
+            let _written = writeln!(std::io::stderr(), "connector-wss: {line}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// The server's whole life; an error is why it did not start.
 fn run(mut config: Config, clock: Clock) -> Result<(), String> {

@@ -12,6 +12,7 @@ pub mod duty;
 pub mod fanout;
 pub mod shard;
 
+pub mod healthcheck;
 mod lists;
 pub mod log;
 pub mod ops;

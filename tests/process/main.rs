@@ -10,6 +10,7 @@ mod conformance;
 mod exchanges;
 mod handshake;
 mod harness;
+mod healthcheck;
 mod hostile;
 mod intervals;
 mod outage;
