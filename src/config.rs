@@ -172,6 +172,8 @@ pub struct Config {
 pub enum Action {
     /// Serve, configured so.
     Run(Box<Config>),
+    /// Ask the server that runs so whether it is healthy.
+    Healthcheck(Box<Config>),
     /// Print this text to stdout and exit with 0.
     Print(String),
 }
@@ -204,7 +206,8 @@ impl Config {
         if flags.print_config {
             return Ok(Action::Print(values.render()));
         }
-        Ok(Action::Run(Box::new(config)))
+        let config = Box::new(config);
+        Ok(if flags.healthcheck { Action::Healthcheck(config) } else { Action::Run(config) })
     }
 
     /// The defaults, with each (name, value) of `pairs` applied as if by a flag.

@@ -3,13 +3,16 @@
 use std::fmt::Display;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use connector_wss::clock::Clock;
 use connector_wss::config::{Action, Config};
 use connector_wss::cores::credentials::Reloader;
+use connector_wss::cores::healthcheck;
 use connector_wss::cores::log::{self, LogGuard};
 use connector_wss::cores::open_files;
 use connector_wss::cores::server::{Server, Stopper};
+use connector_wss::cores::supervisor;
 use connector_wss::sim::{self, SimOptions, Simulator};
 use connector_wss::wire::Endpoint;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -23,6 +26,7 @@ fn main() -> ExitCode {
             let _written = writeln!(std::io::stdout(), "{}", text.trim_end());
             return ExitCode::SUCCESS;
         }
+        Ok(Action::Healthcheck(config)) => return say(healthcheck::ask(&config)),
         Err(error) => {
             let _written = writeln!(std::io::stderr(), "connector-wss: {error}");
             return ExitCode::from(CONFIG_ERROR_CODE);
@@ -40,6 +44,20 @@ fn main() -> ExitCode {
 /// Exit code of a wrong flag, variable or env file. Source: what shells and clap use for misuse.
 const CONFIG_ERROR_CODE: u8 = 2;
 
+/// One line: good news to stdout with exit code 0, bad news to stderr with 1.
+fn say(news: Result<String, String>) -> ExitCode {
+    match news {
+        Ok(line) => {
+            let _written = writeln!(std::io::stdout(), "{line}");
+            ExitCode::SUCCESS
+        }
+        Err(line) => {
+            let _written = writeln!(std::io::stderr(), "connector-wss: {line}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// The server's whole life; an error is why it did not start.
 fn run(mut config: Config, clock: Clock) -> Result<(), String> {
     let text = |error: &dyn Display| error.to_string();
@@ -53,7 +71,7 @@ fn run(mut config: Config, clock: Clock) -> Result<(), String> {
     let server = Server::start(&config, clock).map_err(|error| text(&error))?;
     announce(&server, &config);
     let (stopper, reloader) = (server.stopper(), server.reloader(&config));
-    obey_signals(signals, stopper, reloader).map_err(|error| text(&error))?;
+    obey_signals(signals, stopper, reloader, config.drain_timeout).map_err(|error| text(&error))?;
     server.join();
     drop(simulator);
     Ok(())
@@ -83,6 +101,7 @@ fn announce(server: &Server, config: &Config) {
     text += &format!("try:      echo '{EXAMPLE}' | websocat {scheme}://{clients}");
     let _written = writeln!(std::io::stdout(), "{text}");
     tracing::info!("listening on {}; {}", server.client_address, server.topology);
+    supervisor::ready(&format!("serving clients on {scheme}://{clients}{simulated}"));
 }
 
 const EXAMPLE: &str =
@@ -90,7 +109,12 @@ const EXAMPLE: &str =
 
 /// SIGHUP reads certificate and tokens again. The first other signal begins the drain, the second
 /// ends the process at once.
-fn obey_signals(mut signals: Signals, stopper: Stopper, reloader: Reloader) -> std::io::Result<()> {
+fn obey_signals(
+    mut signals: Signals,
+    stopper: Stopper,
+    reloader: Reloader,
+    drain_timeout: Duration,
+) -> std::io::Result<()> {
     let wait = move || {
         let mut is_stopping = false;
         for signal in signals.forever() {
@@ -104,6 +128,8 @@ fn obey_signals(mut signals: Signals, stopper: Stopper, reloader: Reloader) -> s
                 _ => {
                     is_stopping = true;
                     tracing::info!("shutting down: telling clients, writing what is owed");
+                    // First: with nobody to be told the process ends at once.
+                    supervisor::stopping(drain_timeout);
                     stopper.stop();
                 }
             }

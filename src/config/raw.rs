@@ -21,6 +21,7 @@ pub(super) enum Flags {
 
 /// The flags that were given.
 pub(super) struct GivenFlags {
+    pub(super) healthcheck: bool,
     pub(super) simulate: bool,
     pub(super) print_config: bool,
     pub(super) env_file: Option<PathBuf>,
@@ -41,6 +42,7 @@ pub(super) fn parse_flags(args: impl Iterator<Item = OsString>) -> Result<Flags,
         Some((variable, text.clone()))
     };
     Ok(Flags::Given(GivenFlags {
+        healthcheck: matches.subcommand_name() == Some(HEALTHCHECK),
         simulate: matches.get_flag("simulate"),
         print_config: matches.get_flag("print-config"),
         env_file: matches.get_one::<PathBuf>("env-file").cloned(),
@@ -48,9 +50,16 @@ pub(super) fn parse_flags(args: impl Iterator<Item = OsString>) -> Result<Flags,
     }))
 }
 
+const HEALTHCHECK: &str = "healthcheck";
+
 fn command() -> Command {
-    let switch = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
-    let env_file = Arg::new("env-file").long("env-file").value_name("FILE");
+    let switch =
+        |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).global(true);
+    let env_file = Arg::new("env-file").long("env-file").value_name("FILE").global(true);
+    let healthcheck = Command::new(HEALTHCHECK).about(
+        "Ask the server that runs with the same variables for its /health: one line, and exit code \
+         0 where it is healthy, 1 where it is not",
+    );
     let env_file = env_file.value_parser(clap::value_parser!(PathBuf));
     Command::new("connector-wss")
         .version(env!("CARGO_PKG_VERSION"))
@@ -59,6 +68,8 @@ fn command() -> Command {
             "Every variable is a flag, an environment variable and a line of the env file; \
              the flag wins, then the environment. An empty value means the default.",
         )
+        .subcommand(healthcheck)
+        .disable_help_subcommand(true)
         .arg(switch("simulate").help("Serve the simulated exchanges from inside this process"))
         .arg(env_file.help("Read variables from FILE [default: .env, if it is there]"))
         .arg(switch("print-config").help("Print every effective value with its source, and exit"))
@@ -76,6 +87,7 @@ fn argument(variable: &'static Variable) -> Arg {
     Arg::new(&*variable.name)
         .long(&*variable.flag)
         .value_name(placeholder)
+        .global(true)
         .allow_hyphen_values(true)
         .help(format!("{} [{}] [default: {default}]", variable.effect, variable.name))
 }

@@ -13,14 +13,14 @@ fn load(args: &[&str], environment: &[(&str, &str)]) -> Result<Action, ConfigErr
 fn run(args: &[&str], environment: &[(&str, &str)]) -> Config {
     match load(args, environment).unwrap() {
         Action::Run(config) => *config,
-        Action::Print(text) => panic!("printed {text}"),
+        other => panic!("{other:?}"),
     }
 }
 
 fn printed(args: &[&str], environment: &[(&str, &str)]) -> String {
     match load(args, environment).unwrap() {
-        Action::Run(config) => panic!("ran {config:?}"),
         Action::Print(text) => text,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -241,6 +241,19 @@ fn help_and_version_print_and_unknown_flags_fail() {
     let error = load(&["--wss-prot", "1"], &[]).unwrap_err().to_string();
     assert!(error.contains("--wss-port"), "{error}");
     assert!(run(&["--simulate"], &[]).simulate);
+}
+
+#[test]
+fn a_healthcheck_takes_the_flags_of_the_server_before_and_after_it() {
+    let flag = "--wss-health-check-port";
+    for args in [[flag, "9000", "healthcheck"], ["healthcheck", flag, "9000"]] {
+        match load(&args, &[("CONNECTOR_WSS_HEALTH_CHECK_PORT", "9001")]).unwrap() {
+            Action::Healthcheck(config) => assert_eq!(config.health_check_port, 9000),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(load(&["healthchek"], &[]).unwrap_err().to_string().contains("healthcheck"));
+    assert!(printed(&["--help"], &[]).contains("healthcheck"));
 }
 
 #[test]

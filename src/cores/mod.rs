@@ -12,6 +12,7 @@ pub mod duty;
 pub mod fanout;
 pub mod shard;
 
+pub mod healthcheck;
 mod lists;
 pub mod log;
 pub mod ops;
@@ -23,3 +24,4 @@ pub mod open_files;
 pub mod probe;
 pub mod server;
 mod spent;
+pub mod supervisor;

@@ -19,6 +19,7 @@ use super::log::ENGINE_TARGET;
 use super::ops_http::{HttpConnection, Response};
 use super::slowest::Slowest;
 use super::spent::SpentFile;
+use super::supervisor::Watchdog;
 use super::workers::{self, Question, ShardLink, WorkersSetup};
 use crate::clock::{Clock, MonoNs, Now};
 use crate::config::Config;
@@ -198,6 +199,7 @@ struct Server {
     slowest: Slowest,
     /// Nobody counts what simulated exchanges inside the process are asked.
     spent: Option<SpentFile>,
+    watchdog: Option<Watchdog>,
     setup: OpsSetup,
     scratch: Vec<u8>,
 }
@@ -227,6 +229,7 @@ impl Server {
             slowest: Slowest::default(),
             spent: (!setup.config.simulate)
                 .then(|| SpentFile::new(&setup.config.log_dir, setup.clock.now())),
+            watchdog: Watchdog::asked_for(),
             setup,
             scratch: vec![0; 16 * 1024],
         })
@@ -235,9 +238,7 @@ impl Server {
     fn run(&mut self, stop: &AtomicBool) {
         let mut events = Events::with_capacity(OPS_CONNECTIONS_MAX);
         while !stop.load(Ordering::Acquire) {
-            let idle = self.unfinished.is_empty();
-            let patience = if idle { OPS_TURN_MAX } else { Duration::ZERO };
-            match self.poll.poll(&mut events, Some(patience)) {
+            match self.poll.poll(&mut events, Some(self.patience())) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => {
                     tracing::error!("the ops core cannot wait for events: {error}");
                     return;
@@ -260,10 +261,19 @@ impl Server {
             if let Some(spent) = &mut self.spent {
                 spent.look(&self.setup.metrics, now);
             }
+            if let Some(watchdog) = &mut self.watchdog {
+                watchdog.look(&self.setup.metrics, now);
+            }
         }
         let now = self.setup.clock.now();
         self.log_notices(now);
         self.repeats.flush(None);
+    }
+
+    /// How long to wait for events.
+    fn patience(&self) -> Duration {
+        let watchdog = self.watchdog.as_ref().map_or(OPS_TURN_MAX, Watchdog::patience);
+        if self.unfinished.is_empty() { OPS_TURN_MAX.min(watchdog) } else { Duration::ZERO }
     }
 
     fn accept(&mut self, now: Now) {

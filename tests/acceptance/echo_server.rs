@@ -29,6 +29,7 @@ fn run() -> Result<(), String> {
             println!("{text}");
             return Ok(());
         }
+        Action::Healthcheck(_) => return Err("there is no ops port to ask here".to_owned()),
     };
     let clock = Clock::new();
     let _log = log::start(&config, clock);

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The server as its users meet it: the release binary, and clients that were written by others
-# (websocat, Python's websockets, Node's ws, Chromium, curl, promtool, a real Prometheus, Autobahn, slowhttptest).
+# (websocat, Python's websockets, Node's ws, Chromium, curl, promtool, a real Prometheus, Autobahn, slowhttptest);
+# and the files in tuning/, by the tools of those who read them.
 # Installs what is missing under target/acceptance; talks to loopback only; ends what it started.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
