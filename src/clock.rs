@@ -66,12 +66,60 @@ impl Lapse {
 
 const STEP_NS: u64 = 16;
 
+/// A part of an update's way in the one byte that its structure has to spare: to within a
+/// sixteenth, from 16 ns to more than a minute; or that it is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoughLapse(u8);
+
+impl RoughLapse {
+    /// What was not measured.
+    pub const UNKNOWN: Self = Self(0);
+
+    /// `ns` long.
+    #[allow(clippy::cast_possible_truncation, reason = "eight steps an octave fit into a byte")]
+    pub fn of_ns(ns: u64) -> Self {
+        let steps = (ns / STEP_NS).min(u64::from(u32::MAX));
+        let octave = steps.max(8).ilog2() - 3;
+        Self((1 + u64::from(octave) * 8 + (steps >> octave)) as u8)
+    }
+
+    /// How long, in ns: the middle of what looks the same.
+    pub fn ns(self) -> Option<u64> {
+        let code = u64::from(self.0.checked_sub(1)?);
+        let octave = (code / 8).saturating_sub(1);
+        let steps = code - octave * 8;
+        Some(((steps * 2 + 1) << octave) * (STEP_NS / 2))
+    }
+}
+
+// The longest is the last step of the 29th octave.
+const _: () = assert!(1 + (u32::MAX.ilog2() - 3) * 8 + 15 <= u8::MAX as u32);
+
 impl fmt::Display for UnixMs {
     /// RFC 3339 with milliseconds, `2026-01-31T23:59:59.999+00:00`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = [0; RFC3339_BYTES];
         let length = write_rfc3339(self.0 * 1000, 3, &mut text);
         f.write_str(std::str::from_utf8(&text[..length]).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// One reading of both clocks, the wall clock to the ns: what the kernel stamps with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// The monotonic clock.
+    pub mono: MonoNs,
+    /// The wall clock in ns since the Unix epoch. May jump.
+    pub unix_ns: i64,
+}
+
+impl Reading {
+    /// When the wall clock showed `unix_ns`, by the monotonic one. `None` if that was after this
+    /// reading, or more than `age_max` before it: then the wall clock was set in between.
+    pub fn mono_at(self, unix_ns: i64, age_max: Duration) -> Option<MonoNs> {
+        let age_ns = u64::try_from(self.unix_ns.checked_sub(unix_ns)?).ok()?;
+        let is_likely = u128::from(age_ns) <= age_max.as_nanos();
+        is_likely.then(|| MonoNs(self.mono.0.saturating_sub(age_ns)))
     }
 }
 
@@ -94,6 +142,13 @@ impl Clock {
     pub fn now(&self) -> Now {
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Now { mono: self.mono(), unix_us: i64::try_from(wall.as_micros()).unwrap_or(i64::MAX) }
+    }
+
+    /// Both clocks, read now, to the ns.
+    #[allow(clippy::disallowed_methods)]
+    pub fn reading(&self) -> Reading {
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Reading { mono: self.mono(), unix_ns: i64::try_from(wall.as_nanos()).unwrap_or(i64::MAX) }
     }
 
     /// The monotonic clock, read now.
@@ -181,6 +236,44 @@ mod tests {
         }
         assert_eq!(Lapse::between(start, MonoNs(u64::MAX)), Lapse::MAX);
         assert_eq!(Lapse::between(start, MonoNs(0)).end(start), start);
+    }
+
+    #[test]
+    fn a_rough_lapse_is_right_to_within_a_sixteenth() {
+        assert_eq!(RoughLapse::UNKNOWN.ns(), None);
+        assert_eq!(RoughLapse::default(), RoughLapse::UNKNOWN);
+        for ns in (0..36).flat_map(|octave| (0..37).map(move |part| (37 + part) << octave)) {
+            let kept = RoughLapse::of_ns(ns).ns().unwrap();
+            let longest = u64::from(u32::MAX) * STEP_NS;
+            let (off, bound) = (kept.abs_diff(ns.min(longest)), (ns / 16).max(STEP_NS / 2));
+            assert!(off <= bound, "{ns} became {kept}");
+        }
+        let codes: Vec<u8> =
+            (0..u64::from(u16::MAX)).map(|at| RoughLapse::of_ns(at * 16).0).collect();
+        assert!(codes.is_sorted() && codes[0] == 1, "the longer one is not shown as the shorter");
+        assert_eq!(RoughLapse::of_ns(u64::MAX), RoughLapse::of_ns(u64::from(u32::MAX) * STEP_NS));
+    }
+
+    #[test]
+    fn a_stamp_of_the_wall_clock_is_an_instant_of_the_monotonic_one() {
+        let now = Reading { mono: MonoNs(5_000_000_000), unix_ns: 1_700_000_000_000_000_000 };
+        let second = Duration::from_secs(1);
+        let at = |age_ns: i64| now.mono_at(now.unix_ns - age_ns, second);
+        assert_eq!(at(0), Some(now.mono));
+        assert_eq!(at(7_001), Some(MonoNs(4_999_992_999)));
+        assert_eq!(at(1_000_000_000), Some(MonoNs(4_000_000_000)));
+    }
+
+    #[test]
+    fn a_stamp_across_which_the_wall_clock_was_set_is_none() {
+        let now = Reading { mono: MonoNs(5_000_000_000), unix_ns: 1_700_000_000_000_000_000 };
+        let second = Duration::from_secs(1);
+        let at = |unix_ns: i64| now.mono_at(unix_ns, second);
+        assert_eq!(at(now.unix_ns + 1), None, "set back");
+        assert_eq!(at(now.unix_ns - 1_000_000_001), None, "set forward");
+        assert_eq!([at(0), at(i64::MIN), at(i64::MAX)], [None; 3], "not a stamp of today");
+        let early = Reading { mono: MonoNs(10), ..now };
+        assert_eq!(early.mono_at(now.unix_ns - 20, second), Some(MonoNs(0)), "before our zero");
     }
 
     #[test]

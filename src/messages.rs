@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arrayvec::ArrayVec;
 
-use crate::clock::{MonoNs, UnixMs};
+use crate::clock::{MonoNs, RoughLapse, UnixMs};
 use crate::limits::SLOWEST_UPDATES;
 use crate::market::{CandleUpdate, Instrument, InstrumentId, Market, SymbolList};
 
@@ -153,6 +153,8 @@ pub struct SlowUpdate {
     pub open_time: UnixMs,
     /// The exchange's own time of it, if it gave one.
     pub event_time: Option<UnixMs>,
+    /// How long its bytes had lain in the kernel when they were read, if that was measured.
+    pub kernel: RoughLapse,
     /// The clock's reading of the turn in which its bytes were read from the exchange's socket.
     pub received: MonoNs,
     /// When the shard began to put what it published in that turn into the ring.

@@ -474,6 +474,12 @@ pub struct CoreMetrics {
 pub struct ShardMetrics {
     /// Per market, by [`Market::index`].
     pub markets: [FeedMetrics; Market::COUNT],
+    /// `connector_hop_seconds{hop="kernel"}`: from the kernel's receiving the last segment of a read
+    /// to the end of that read, whatever it brought. Not every read is measured.
+    pub kernel_to_read: Histogram<16>,
+    /// `connector_kernel_stamps_dropped_total`: stamps after their read or more than a second
+    /// before it: the wall clock was set in between, or nobody read for so long.
+    pub stamps_dropped: Counter,
     /// `connector_hop_seconds{hop="decode"}`: from the start of the turn in which a pushed candle's
     /// bytes were read to when the shard began to put that turn's candles into its ring. Decrypting,
     /// decoding, the series' judgement and the wait for room or for a predecessor are in it.
@@ -497,6 +503,8 @@ impl Default for ShardMetrics {
     fn default() -> Self {
         Self {
             markets: Default::default(),
+            kernel_to_read: Histogram::new(&HOP_BOUNDS_NS),
+            stamps_dropped: Counter::default(),
             received_to_ring: Histogram::new(&HOP_BOUNDS_NS),
             ring_depth: Gauge::default(),
             ring_full: Counter::default(),

@@ -11,6 +11,7 @@ pub mod wait;
 pub mod duty;
 pub mod fanout;
 pub mod shard;
+mod stamps;
 
 pub mod healthcheck;
 mod lists;

@@ -2,7 +2,7 @@
 //! sockets; knows nothing of what the bytes mean.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 
@@ -13,12 +13,13 @@ use crate::clock::{Clock, Lapse, MonoNs, Now};
 use crate::feed::{Feed, Output, SessionId};
 use crate::limits::READ_BYTES_MAX;
 use crate::market::Source;
-use crate::messages::{Command, FeedEvent, MarketEvent, OpsAnswer, OpsRequest};
+use crate::messages::{Command, FeedEvent, MarketEvent, Notice, OpsAnswer, OpsRequest};
 use crate::metrics::{ConnectionErrorKind, ShardMetrics};
 use crate::wire::Endpoint;
 
 use super::doorbell::Doorbell;
 use super::ops::OpsHandle;
+use super::stamps::{Sampling, Stamps};
 use super::wait::{Ready, Token, Waiter};
 
 /// What joins a shard to the other cores.
@@ -45,6 +46,7 @@ pub struct ShardCore {
     /// Read before a turn's candles are put into the ring.
     clock: Clock,
     metrics: Arc<ShardMetrics>,
+    stamps: Stamps,
     slots: Vec<Option<Slot>>,
     by_session: HashMap<SessionId, usize>,
     /// Sessions whose host is being looked up, and where they want to go.
@@ -58,6 +60,7 @@ pub struct ShardCore {
 struct Slot {
     session: SessionId,
     stream: TcpStream,
+    sampling: Sampling,
     is_connected: bool,
     /// Room is being waited for.
     is_blocked: bool,
@@ -77,6 +80,7 @@ impl ShardCore {
             feed,
             links,
             clock,
+            stamps: Stamps::new(clock, Arc::clone(&metrics)),
             metrics,
             slots: Vec::new(),
             by_session: HashMap::new(),
@@ -167,12 +171,15 @@ impl ShardCore {
             return false;
         }
         let session = slot.session;
-        match slot.stream.read(&mut self.scratch) {
-            Ok(0) => {
+        match self.stamps.read(&slot.stream, &mut slot.sampling, &mut self.scratch) {
+            Ok((0, _)) => {
                 self.forget(session);
                 self.feed.handle_closed(session, "the exchange closed the connection", now);
             }
-            Ok(count) => self.feed.handle_bytes(session, &self.scratch[..count], now),
+            Ok((count, kernel)) => {
+                self.feed.note_kernel(kernel);
+                self.feed.handle_bytes(session, &self.scratch[..count], now);
+            }
             Err(error) if is_transient(&error) => return false,
             Err(error) => {
                 self.forget(session);
@@ -205,6 +212,9 @@ impl ShardCore {
 
     fn drain_outputs(&mut self, now: Now, waiter: &Waiter) -> bool {
         let mut worked = self.send_events();
+        if let Some(notice) = self.stamps.take_notice() {
+            self.note(notice);
+        }
         while let Some(output) = self.feed.poll_output() {
             worked = true;
             match output {
@@ -228,14 +238,16 @@ impl ShardCore {
                     self.unsent_events.push_back(event);
                     self.send_events();
                 }
-                Output::Notice(notice) => {
-                    if self.links.ops.notify(notice).is_err() {
-                        self.metrics.notices_dropped.increment();
-                    }
-                }
+                Output::Notice(notice) => self.note(notice),
             }
         }
         worked
+    }
+
+    fn note(&self, notice: Notice) {
+        if self.links.ops.notify(notice).is_err() {
+            self.metrics.notices_dropped.increment();
+        }
     }
 
     fn ask(&self, request: OpsRequest) -> Result<(), OpsRequest> {
@@ -340,7 +352,9 @@ impl ShardCore {
         });
         match opened {
             Ok(stream) => {
-                let slot = Some(Slot { session, stream, is_connected: false, is_blocked: false });
+                let sampling = self.stamps.ask(&stream);
+                let (is_connected, is_blocked) = (false, false);
+                let slot = Some(Slot { session, stream, sampling, is_connected, is_blocked });
                 if at == self.slots.len() {
                     self.slots.push(slot);
                 } else {

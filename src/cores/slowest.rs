@@ -59,9 +59,11 @@ struct Row<'a> {
     hops_us: HopsUs,
 }
 
-/// As `connector_hop_seconds` has them; the first three add up to the fourth.
+/// As `connector_hop_seconds` has them; `decode`, `ring` and `write` add up to `total`.
 #[derive(Serialize)]
 struct HopsUs {
+    /// Of the read that brought it, to within a sixteenth; `None` where that was not measured.
+    kernel: Option<f64>,
     decode: f64,
     ring: f64,
     write: f64,
@@ -69,7 +71,7 @@ struct HopsUs {
 }
 
 fn row<'a>(update: &'a SlowUpdate, now: Now) -> Row<'a> {
-    let SlowUpdate { instrument, received, put, taken, written, .. } = update;
+    let SlowUpdate { instrument, kernel, received, put, taken, written, .. } = update;
     let age_us = i64::try_from(now.mono.ns_since(*received) / 1000).unwrap_or(i64::MAX);
     // The fan-out's reading may be a little older than the shard's: it had begun its turn.
     let put = (*put).min(*taken);
@@ -83,6 +85,7 @@ fn row<'a>(update: &'a SlowUpdate, now: Now) -> Row<'a> {
         event_time: update.event_time.map(|UnixMs(ms)| ms),
         received_at: UnixMs(now.unix_us.saturating_sub(age_us).div_euclid(1000)).to_string(),
         hops_us: HopsUs {
+            kernel: kernel.ns().map(us_of),
             decode: us(put, *received),
             ring: us(*taken, put),
             write: us(*written, *taken),
@@ -91,9 +94,13 @@ fn row<'a>(update: &'a SlowUpdate, now: Now) -> Row<'a> {
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "for a person; below 2^53 ns it is exact")]
 fn us(later: MonoNs, earlier: MonoNs) -> f64 {
-    later.ns_since(earlier) as f64 / 1000.0
+    us_of(later.ns_since(earlier))
+}
+
+#[allow(clippy::cast_precision_loss, reason = "for a person; below 2^53 ns it is exact")]
+fn us_of(ns: u64) -> f64 {
+    ns as f64 / 1000.0
 }
 
 #[cfg(test)]
@@ -101,6 +108,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::clock::RoughLapse;
     use crate::market::{Instrument, Interval, Market, Venue};
 
     fn update(number: u64, total_ns: u64) -> SlowUpdate {
@@ -115,6 +123,7 @@ mod tests {
             is_closed: true,
             open_time: UnixMs(60_000),
             event_time: None,
+            kernel: RoughLapse::of_ns(number * 1_000),
             received: at(0),
             put: at(1_500),
             taken: at(2_000),
@@ -153,7 +162,7 @@ mod tests {
             "exchange": "binance", "contract_type": "spot", "symbol": "S5", "interval": "1m",
             "closed": true, "open_time": 60_000, "event_time": null,
             "received_at": "2024-02-29T12:23:09.123+00:00",
-            "hops_us": {"decode": 1.5, "ring": 0.5, "write": 8.0, "total": 10.0},
+            "hops_us": {"kernel": 4.864, "decode": 1.5, "ring": 0.5, "write": 8.0, "total": 10.0},
         }]);
         assert_eq!(updates, expected);
     }
@@ -161,10 +170,12 @@ mod tests {
     #[test]
     fn the_parts_add_up_where_the_clocks_were_read_out_of_order() {
         let (mut slowest, mut early) = (Slowest::default(), update(0, 10_000));
-        early.put = MonoNs(2_300);
+        (early.put, early.kernel) = (MonoNs(2_300), RoughLapse::UNKNOWN);
         slowest.take([early].into_iter().collect());
         let hops = shown(&slowest, now(1))["updates"][0]["hops_us"].take();
-        let expected = serde_json::json!({"decode": 2.0, "ring": 0.0, "write": 8.0, "total": 10.0});
+        let expected = serde_json::json!({
+            "kernel": null, "decode": 2.0, "ring": 0.0, "write": 8.0, "total": 10.0
+        });
         assert_eq!(hops, expected);
     }
 }

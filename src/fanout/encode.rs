@@ -257,7 +257,7 @@ const DIGITS_MAX: usize = 20;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::{Lapse, MonoNs};
+    use crate::clock::{Lapse, MonoNs, RoughLapse};
     use crate::market::{FinalBy, InstrumentId, Market, Source, Venue};
 
     fn labels(symbol: &str) -> Labels {
@@ -284,6 +284,7 @@ mod tests {
             event_time: Some(UnixMs(1_700_000_100_005)),
             received: MonoNs(0),
             until_ring: Lapse::default(),
+            kernel: RoughLapse::UNKNOWN,
             final_by: Some(FinalBy::Flag),
             source: Source::Ws,
             revision: 0,

@@ -4,7 +4,7 @@
 
 use arrayvec::ArrayVec;
 
-use crate::clock::{Lapse, MonoNs, UnixMs};
+use crate::clock::{Lapse, MonoNs, RoughLapse, UnixMs};
 use crate::limits::{SLOWEST_PERIOD, SLOWEST_UPDATES};
 use crate::market::CandleUpdate;
 use crate::messages::{SlowUpdate, SlowUpdates};
@@ -21,6 +21,8 @@ pub(super) struct Hops {
     pub(super) received: MonoNs,
     /// See [`CandleUpdate::until_ring`].
     pub(super) until_ring: Lapse,
+    /// See [`CandleUpdate::kernel`].
+    pub(super) kernel: RoughLapse,
     /// The start of the turn that took it out of the ring.
     pub(super) taken: MonoNs,
 }
@@ -28,8 +30,8 @@ pub(super) struct Hops {
 impl Hops {
     /// Of `update`, taken now.
     pub(super) fn new(update: &CandleUpdate, taken: MonoNs) -> Self {
-        let CandleUpdate { event_time, received, until_ring, .. } = *update;
-        Self { event_time, received, until_ring, taken }
+        let CandleUpdate { event_time, received, until_ring, kernel, .. } = *update;
+        Self { event_time, received, until_ring, kernel, taken }
     }
 }
 
@@ -104,6 +106,7 @@ impl Fanout {
             is_closed: meta.class != Class::Open,
             open_time: meta.open_time,
             event_time: hops.event_time,
+            kernel: hops.kernel,
             received: hops.received,
             put: hops.until_ring.end(hops.received),
             taken: hops.taken,
@@ -121,7 +124,8 @@ mod tests {
     /// Notes update number `serial`, which took `total_ns`.
     fn note(slowest: &mut Slowest, serial: u64, total_ns: u64) {
         let (received, until_ring, taken) = (MonoNs(10), Lapse::default(), MonoNs(10));
-        let hops = Hops { event_time: None, received, until_ring, taken };
+        let kernel = RoughLapse::UNKNOWN;
+        let hops = Hops { event_time: None, received, until_ring, kernel, taken };
         let meta = FrameMeta {
             instrument: InstrumentId(0),
             class: Class::Open,

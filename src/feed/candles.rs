@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::clock::{Lapse, MonoNs, Now, UnixMs};
+use crate::clock::{Lapse, MonoNs, Now, RoughLapse, UnixMs};
 use crate::market::{
     Candle, CandleUpdate, FinalBy, InstrumentId, Market, Settled, Source, Verdict,
 };
@@ -23,6 +23,8 @@ pub(super) struct Way<'feed> {
     /// Streams whose windows are found to be missing: to be asked about in this turn.
     pub(super) urgent: &'feed mut Vec<InstrumentId>,
     pub(super) now: MonoNs,
+    /// How long what was pushed had lain in the kernel.
+    pub(super) kernel: RoughLapse,
     /// How long a closed candle waits at most, if one before it is missing.
     pub(super) hold: Duration,
 }
@@ -102,6 +104,7 @@ fn take_kline(
         event_time: kline.event_time,
         received: now.mono,
         until_ring: Lapse::default(),
+        kernel: way.kernel,
         final_by: None,
         source: Source::Ws,
         revision: 0,
@@ -160,6 +163,7 @@ fn close_predecessor(stream: &mut Stream, way: &mut Way<'_>, kline: &Kline<'_>, 
         event_time,
         received: now.mono,
         until_ring: Lapse::default(),
+        kernel: way.kernel,
         final_by: None,
         source: Source::Ws,
         revision: 0,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::clock::{MonoNs, Now};
+use crate::clock::{MonoNs, Now, RoughLapse};
 use crate::market::{Instrument, InstrumentId, Interval, Market};
 use crate::messages::{MarketEvent, Severity};
 use crate::metrics::{ConnectionErrorKind, DecodeErrorKind};
@@ -99,6 +99,12 @@ fn read_any(
 }
 
 impl Feed {
+    /// How long the bytes of the next [`Self::handle_bytes`] had lain in the kernel. To be said
+    /// before each, where it is said at all.
+    pub fn note_kernel(&mut self, kernel: RoughLapse) {
+        self.kernel = kernel;
+    }
+
     /// Bytes came from the session's socket; `now` is when.
     pub fn handle_bytes(&mut self, session: SessionId, bytes: &[u8], now: Now) {
         let Some(index) = self.live(session) else { return };
@@ -164,7 +170,9 @@ impl Feed {
     /// Takes a text, or the next one that is as plain as usual. Whether something but candles
     /// happened; `None`: there was none.
     fn take_text(&mut self, index: usize, text: Option<&str>, now: Now) -> Option<bool> {
-        let Self { sessions, json, streams, queue, metrics, clocks, urgent, config, .. } = self;
+        let Self {
+            sessions, json, streams, queue, metrics, clocks, urgent, config, kernel, ..
+        } = self;
         let Session { market, id, wire, has_delivered, last_candle, .. } = &mut sessions[index];
         let (market, id) = (*market, *id);
         let text = match text {
@@ -173,7 +181,8 @@ impl Feed {
         };
         let metrics = metrics.market(market);
         let clock = &mut clocks[market.index()];
-        let mut way = Way { queue, metrics, urgent, now: now.mono, hold: config.gap_hold };
+        let (kernel, hold) = (*kernel, config.gap_hold);
+        let mut way = Way { queue, metrics, urgent, now: now.mono, kernel, hold };
         metrics.last_message_ms.set(now.unix_ms().0);
         if venue::is_plain_pong(market, text) {
             return Some(false);

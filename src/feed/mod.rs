@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 
-use crate::clock::{MonoNs, Now};
+use crate::clock::{MonoNs, Now, RoughLapse};
 use crate::market::{InstrumentId, Market, SymbolList};
 use crate::messages::{Command, FeedEvent, Notice, RestRequest, RestResponse, Severity};
 use crate::metrics::{ConnectionErrorKind, FeedMetrics, ShardMetrics};
@@ -155,6 +155,8 @@ pub struct Feed {
     watched_part: usize,
     queue: PublishQueue,
     json: JsonReader,
+    /// Of the bytes that are handled.
+    kernel: RoughLapse,
     outputs: VecDeque<Output>,
     /// Never later than what is due; looked for again when it has passed.
     deadline: Option<MonoNs>,
@@ -186,6 +188,7 @@ impl Feed {
             next_watch: None,
             watched_part: 0,
             json: JsonReader::default(),
+            kernel: RoughLapse::UNKNOWN,
             outputs: VecDeque::new(),
             deadline: None,
             is_stopping: false,

@@ -3,7 +3,7 @@
 
 use std::time::UNIX_EPOCH;
 
-use crate::clock::{Lapse, MonoNs, UnixMs};
+use crate::clock::{Lapse, MonoNs, RoughLapse, UnixMs};
 use crate::market::{Candle, CandleUpdate, FinalBy, InstrumentId, Interval, Settled, Source};
 use crate::messages::RestResponse;
 use crate::venue::RestCandles;
@@ -101,6 +101,7 @@ pub(super) fn closed_by_rest(instrument: InstrumentId, row: Candle, received: Mo
         event_time: None,
         received,
         until_ring: Lapse::default(),
+        kernel: RoughLapse::UNKNOWN,
         final_by: Some(FinalBy::Rest),
         source: Source::Rest,
         revision: 0,

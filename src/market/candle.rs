@@ -1,7 +1,7 @@
 //! One OHLCV candle, and a candle on its way through the connector. Owns their fields and meaning;
 //! does not know which candles follow which (that is [`super::series`]).
 
-use crate::clock::{Lapse, MonoNs, UnixMs};
+use crate::clock::{Lapse, MonoNs, RoughLapse, UnixMs};
 use crate::limits::FOLD_MINUTES_MAX;
 
 use super::decimal::Decimal;
@@ -42,6 +42,9 @@ pub struct CandleUpdate {
     /// From then until the shard put it into its ring, and with it all that it published in that
     /// turn; nothing before. Four bytes, which the structure has to spare.
     pub until_ring: Lapse,
+    /// Before that, from the kernel's receiving the last of its bytes to our reading them, if this
+    /// read was measured. One byte, which the structure has to spare.
+    pub kernel: RoughLapse,
     /// `None` while the candle is open; else the evidence that it is closed.
     pub final_by: Option<FinalBy>,
     /// Where the candle came from.

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use crate::clock::{Lapse, MonoNs, UnixMs};
+use crate::clock::{Lapse, MonoNs, RoughLapse, UnixMs};
 use crate::limits::{FOLD_MINUTES_MAX, REPAIR_WINDOWS_MAX};
 
 use super::candle::{Candle, CandleUpdate, FinalBy, Interval, Source};
@@ -475,6 +475,7 @@ fn closed_candle(
         event_time: None,
         received,
         until_ring: Lapse::default(),
+        kernel: RoughLapse::UNKNOWN,
         final_by: Some(final_by),
         source: Source::Derived { missing: sum.missing },
         revision,

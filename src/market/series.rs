@@ -349,7 +349,7 @@ pub(super) const REMEMBERED: usize = 16;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::{Lapse, MonoNs};
+    use crate::clock::{Lapse, MonoNs, RoughLapse};
     use crate::market::{Decimal, FinalBy, InstrumentId, Source};
     use proptest::prelude::*;
 
@@ -374,6 +374,7 @@ mod tests {
             event_time: None,
             received: MonoNs(0),
             until_ring: Lapse::default(),
+            kernel: RoughLapse::UNKNOWN,
             final_by: Some(FinalBy::Flag),
             source: Source::Ws,
             revision: 0,

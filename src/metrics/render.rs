@@ -299,10 +299,12 @@ impl Exposition {
 
     fn hops(&mut self, metrics: &Metrics) {
         let name = "connector_hop_seconds";
-        let help = "Parts of the way from an exchange's socket to a client's, and the whole.";
+        let help =
+            "The way from an exchange's socket to a client's: parts, whole, and the kernel before.";
         self.family(name, Kind::Histogram, help);
         let fanout = &metrics.fanout;
         let hops = [
+            ("kernel", metrics.shards.iter().map(|shard| &shard.kernel_to_read).collect()),
             ("decode", metrics.shards.iter().map(|shard| &shard.received_to_ring).collect()),
             ("ring", vec![&fanout.ring_to_taken]),
             ("write", vec![&fanout.taken_to_written]),
@@ -348,9 +350,12 @@ impl Exposition {
         type Row = (&'static str, Kind, &'static str, fn(&ShardMetrics) -> i64);
         let depth: fn(&ShardMetrics) -> i64 = |shard| shard.ring_depth.value();
         let full: fn(&ShardMetrics) -> i64 = |shard| count(&shard.ring_full);
-        let rows: [Row; 2] = [
+        let dropped: fn(&ShardMetrics) -> i64 = |shard| count(&shard.stamps_dropped);
+        let dropped_help = "Kernel receive stamps across which the wall clock was set.";
+        let rows: [Row; 3] = [
             ("connector_ring_depth", Kind::Gauge, "Slots in use of a shard's ring.", depth),
             ("connector_ring_full", Kind::Counter, "Times a shard found its ring full.", full),
+            ("connector_kernel_stamps_dropped", Kind::Counter, dropped_help, dropped),
         ];
         for (name, kind, help, read) in rows {
             self.family(name, kind, help);

@@ -1,6 +1,6 @@
 //! Where the time of an update went, and which updates took the longest.
 
-use connector_wss::clock::{Lapse, MonoNs};
+use connector_wss::clock::{Lapse, MonoNs, RoughLapse};
 use connector_wss::market::{CandleUpdate, FinalBy, Source};
 use connector_wss::messages::{MarketEvent, SlowUpdate};
 
@@ -30,7 +30,7 @@ fn an_update_is_timed_from_hop_to_hop_up_to_its_slowest_client() {
     let first = update(&world, 0);
     wait_us(&mut world, 20);
     world.market(MarketEvent::Candle(first));
-    let second = update(&world, 1);
+    let second = CandleUpdate { kernel: RoughLapse::of_ns(7_000), ..update(&world, 1) };
     wait_us(&mut world, 20);
     world.market(MarketEvent::Candle(second));
     wait_us(&mut world, 100);
@@ -49,6 +49,8 @@ fn an_update_is_timed_from_hop_to_hop_up_to_its_slowest_client() {
     };
     assert_eq!((kept.len(), hops(0)), (2, [16_000, 20_000, 140_000]));
     assert_eq!(hops(1), [16_000, 20_000, 120_000]);
+    let kernel = [kept[0].kernel, kept[1].kernel];
+    assert_eq!(kernel, [RoughLapse::UNKNOWN, second.kernel], "shown, and no part of the rest");
     assert!(kept[0].is_closed);
     assert_eq!((kept[0].open_time, &*kept[0].instrument.symbol), (open_time(0), "BTCUSDT"));
     assert_eq!(slowest(&mut world), [], "taken once");

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use connector_wss::clock::{Lapse, MonoNs, Now, UnixMs};
+use connector_wss::clock::{Lapse, MonoNs, Now, RoughLapse, UnixMs};
 use connector_wss::fanout::{Access, ClientId, Fanout, FanoutConfig, Output};
 use connector_wss::market::{
     Candle, CandleUpdate, Decimal, FinalBy, Instrument, InstrumentId, Interval, Market, Source,
@@ -170,6 +170,7 @@ impl World {
             event_time: None,
             received: self.now.mono,
             until_ring: Lapse::default(),
+            kernel: RoughLapse::UNKNOWN,
             final_by,
             source: Source::Ws,
             revision: 0,

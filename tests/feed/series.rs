@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use connector_wss::clock::UnixMs;
+use connector_wss::clock::{RoughLapse, UnixMs};
 use connector_wss::limits::OPEN_BURST_MAX;
 use connector_wss::market::{FinalBy, InstrumentId, Source};
 use connector_wss::messages::MarketEvent;
@@ -167,6 +167,18 @@ fn a_full_closed_queue_holds_the_sockets_and_loses_nothing() {
     pair.pump();
     assert!(pair.feed.wants_bytes());
     assert_eq!(closes(&pair).len(), 3);
+}
+
+#[test]
+fn a_candle_tells_how_long_its_own_read_had_lain_in_the_kernel() {
+    let mut pair = Pair::subscribed(&["BTCUSDT"]);
+    let lapses = [RoughLapse::of_ns(7_000), RoughLapse::UNKNOWN, RoughLapse::of_ns(90_000)];
+    for (minute, lapse) in (0..).zip(lapses) {
+        pair.feed.note_kernel(lapse);
+        pair.push(&kline("BTCUSDT", minute, "2", true, START_MS + 60_000 * (minute + 1)));
+    }
+    let told: Vec<_> = pair.candles().iter().map(|update| update.kernel).collect();
+    assert_eq!(told, lapses);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use tungstenite::Message;
 use tungstenite::protocol::frame::Frame;
 
 use super::client::{BTC, BTC_3, Client, assert_served_three, served_three};
-use super::harness::{Server, spot_stats, wait_until};
+use super::harness::{Scratch, Server, spot_stats, wait_until};
 
 /// A Close with empty payload is answered in kind.
 const NO_CODE: u16 = 1005;
@@ -125,6 +125,39 @@ fn the_slowest_updates_are_shown_with_their_hops() {
     for hop in ["decode", "ring", "write", "total"] {
         assert!(count(&format!("\"{hop}\"")) >= 16.0, "{hop}");
     }
+}
+
+#[test]
+fn some_updates_tell_how_long_they_had_lain_in_the_kernel() {
+    tells_of_the_kernel(SimOptions::default());
+}
+
+#[test]
+fn some_updates_tell_how_long_they_had_lain_in_the_kernel_through_tls_too() {
+    let folder = Scratch::new();
+    let tls_ca_out = Some(folder.0.join("authority.pem"));
+    tells_of_the_kernel(SimOptions { tls: true, tls_ca_out, ..SimOptions::default() });
+}
+
+fn tells_of_the_kernel(options: SimOptions) {
+    // So slow that a list of the slowest has every update for some time.
+    let push_interval = Duration::from_millis(150);
+    let simulator = sim::start(SimOptions { push_interval, ..options }).unwrap();
+    let server = Server::start(simulator.env(), &[]);
+    let mut client = server.ask(BTC);
+    let count = || server.metric("connector_hop_seconds_count", &["\"kernel\""]);
+    let mut told = Vec::new();
+    wait_until("an update whose read was stamped", || {
+        client.next_of("quote");
+        let kernel = slowest(&server).into_iter().map(|update| update["hops_us"]["kernel"].clone());
+        told = kernel.filter(|kernel| !kernel.is_null()).collect();
+        !told.is_empty()
+    });
+    assert!(told.iter().all(|us| us.as_f64() > Some(0.0)), "{told:?}");
+    let before = count();
+    assert!(before >= 1.0);
+    wait_until("further reads are stamped", || count() > before);
+    assert_eq!(server.metric("connector_kernel_stamps_dropped_total", &[]), 0.0);
 }
 
 /// What `/debug/slowest` shows.

@@ -22,6 +22,7 @@ fn minute(minute: i64, open: u32, close: u32, volume: &str) -> CandleUpdate {
         event_time: Some(UnixMs(minute * STEP_MS + 60_001)),
         received: MonoNs(5),
         until_ring: Lapse::default(),
+        kernel: RoughLapse::UNKNOWN,
         final_by: Some(FinalBy::Flag),
         source: Source::Ws,
         revision: 0,

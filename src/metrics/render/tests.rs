@@ -103,6 +103,7 @@ fn histograms_are_cumulative_over_shards_and_end_in_their_count() {
 fn each_hop_of_the_way_is_a_histogram_and_finer_bounds_do_not_show_where_they_are_new() {
     let metrics = metrics();
     for shard in &metrics.shards {
+        shard.kernel_to_read.record_ns(6_000);
         shard.received_to_ring.record_ns(700);
     }
     metrics.fanout.ring_to_taken.record_ns(250);
@@ -114,6 +115,7 @@ fn each_hop_of_the_way_is_a_histogram_and_finer_bounds_do_not_show_where_they_ar
         samples.get(&format!("{name}_bucket{{hop=\"{hop}\",le=\"{le}\"}}")).copied()
     };
     let part = |name: &str, le: &str| hop("connector_hop_seconds", name, le).unwrap();
+    assert_eq!([part("kernel", "5e-06"), part("kernel", "1e-05")], [0.0, 2.0]);
     assert_eq!([part("decode", "5e-07"), part("decode", "1e-06")], [0.0, 2.0]);
     assert_eq!([part("ring", "2.5e-07"), part("write", "5e-06")], [1.0, 0.0]);
     assert_eq!([part("write", "1e-05"), part("total", "1.0"), part("total", "+Inf")], [1., 1., 2.]);
