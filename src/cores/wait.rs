@@ -58,7 +58,11 @@ pub struct Waiter {
     set: OwnedFd,
     bell: Arc<Doorbell>,
     events: Vec<epoll::Event>,
-    last_work: MonoNs,
+    /// When the first turn without work began, if the latest had none.
+    idle_since: Option<MonoNs>,
+    /// A bit for each of the latest pauses between work, the newest lowest: whether it was so short
+    /// that spinning through it was, or would have been, right.
+    short_pauses: u8,
 }
 
 impl Waiter {
@@ -67,7 +71,14 @@ impl Waiter {
         let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let data = epoll::EventData::new_u64(Token::BELL.0);
         epoll::add(&set, &bell, data, epoll::EventFlags::IN)?;
-        Ok(Self { mode, set, bell, events: Vec::with_capacity(READY_MAX), last_work: MonoNs(0) })
+        Ok(Self {
+            mode,
+            set,
+            bell,
+            events: Vec::with_capacity(READY_MAX),
+            idle_since: None,
+            short_pauses: 0,
+        })
     }
 
     /// Watches a socket for bytes, and for room if `writable`. Errors: as epoll_ctl(2).
@@ -95,14 +106,22 @@ impl Waiter {
     }
 
     /// Remembers whether the turn that began at `now` found work, and says whether to park.
+    /// [`Wait::Adaptive`] spins as long as pauses are mostly so short that parking would cost more.
     pub fn should_park(&mut self, worked: bool, now: MonoNs) -> bool {
         if worked {
-            self.last_work = now;
+            if let Some(idle_since) = self.idle_since.take() {
+                let is_short = now.since(idle_since) < ADAPTIVE_SPIN;
+                self.short_pauses = self.short_pauses << 1 | u8::from(is_short);
+            }
+            return false;
         }
+        let idle_since = *self.idle_since.get_or_insert(now);
         match self.mode {
             Wait::Spin => false,
-            Wait::Adaptive => now.since(self.last_work) >= ADAPTIVE_SPIN,
-            Wait::Park => !worked,
+            Wait::Adaptive if self.short_pauses.count_ones() > u8::BITS / 2 => {
+                now.since(idle_since) >= ADAPTIVE_SPIN
+            }
+            Wait::Adaptive | Wait::Park => true,
         }
     }
 
@@ -186,10 +205,29 @@ mod tests {
         let mut park = waiter(Wait::Park);
         assert!(!park.should_park(true, at(1)));
         assert!(park.should_park(false, at(2)));
+    }
+
+    #[test]
+    fn adaptive_spins_while_pauses_are_short() {
+        let at = |us: u64| MonoNs(us * 1000);
         let mut adaptive = waiter(Wait::Adaptive);
-        assert!(!adaptive.should_park(true, at(100)));
-        assert!(!adaptive.should_park(false, at(149)));
-        assert!(adaptive.should_park(false, at(150)));
+        let spin = u64::try_from(ADAPTIVE_SPIN.as_micros()).unwrap();
+        let mut time = 0;
+        // Whether the first turn without work would park, and the pause after which work comes.
+        let mut pause = |us: u64| {
+            let parks = adaptive.should_park(false, at(time));
+            assert!(adaptive.should_park(false, at(time + spin)), "no pause is spun through");
+            time += us;
+            assert!(!adaptive.should_park(true, at(time)));
+            parks
+        };
+        for _ in 0..5 {
+            assert!(pause(spin - 1), "nothing is known yet");
+        }
+        for _ in 0..4 {
+            assert!(!pause(spin));
+        }
+        assert!(pause(spin), "most of the latest were long");
     }
 
     #[test]

@@ -455,9 +455,13 @@ impl Connection {
     }
 
     fn read_message(&mut self) -> Result<Option<Event>, WireError> {
-        let State::Open(context) = &mut self.state else { return Ok(None) };
         let unread = &self.incoming.as_slice()[self.readable..];
         self.readable += self.lookahead.whole_frames(unread, self.message_bytes_max);
+        if self.role == Role::Client && self.readable == 0 && self.is_codec_empty {
+            // Asked for nothing, the codec would clear its buffer all the same.
+            return self.judge_partial();
+        }
+        let State::Open(context) = &mut self.state else { return Ok(None) };
         self.is_codec_empty = false;
         let mut pipe = pipe!(self);
         let read = context.read(&mut pipe);
