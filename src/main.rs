@@ -10,9 +10,9 @@ use connector_wss::config::{Action, Config};
 use connector_wss::cores::credentials::Reloader;
 use connector_wss::cores::healthcheck;
 use connector_wss::cores::log::{self, LogGuard};
-use connector_wss::cores::open_files;
 use connector_wss::cores::server::{Server, Stopper};
 use connector_wss::cores::supervisor;
+use connector_wss::cores::{memory, open_files};
 use connector_wss::sim::{self, SimOptions, Simulator};
 use connector_wss::wire::Endpoint;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -66,6 +66,9 @@ fn run(mut config: Config, clock: Clock) -> Result<(), String> {
     let too_few_files = open_files::raise_limit(config.wss_clients_max);
     for warning in config.warnings.iter().chain(&too_few_files) {
         tracing::warn!("{warning}");
+    }
+    if let Some(news) = memory::lock() {
+        tracing::info!("{news}");
     }
     let simulator = config.simulate.then(|| simulate(&mut config)).transpose()?;
     let server = Server::start(&config, clock).map_err(|error| text(&error))?;

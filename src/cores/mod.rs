@@ -21,6 +21,7 @@ pub mod ops_http;
 mod slowest;
 pub mod workers;
 
+pub mod memory;
 pub mod open_files;
 pub mod probe;
 pub mod server;

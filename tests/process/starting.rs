@@ -33,6 +33,25 @@ fn two_instances_serve_side_by_side() {
 }
 
 #[test]
+fn memory_is_locked_where_the_limit_is_infinity() {
+    let locked_kib = |limit: &str| {
+        let script = format!("ulimit -l {limit} && exec \"$0\" \"$@\"");
+        let server = Server::start_under(&["sh", "-c", &script]);
+        assert_served_three(&mut server.ask(BTC_3));
+        let status = std::fs::read_to_string(format!("/proc/{}/status", server.process.id()));
+        let status = status.unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
+    assert_eq!(locked_kib("8192"), 0);
+    let may_raise = Command::new("sh").args(["-c", "ulimit -l unlimited"]).status().unwrap();
+    match may_raise.success() {
+        true => assert!(locked_kib("unlimited") > 1024),
+        false => println!("skipped: the limit may not be raised here"),
+    }
+}
+
+#[test]
 fn a_taken_port_is_refused_by_the_name_of_its_variable() {
     let server = Server::simulated();
     let clients = server.clients.port().to_string();
