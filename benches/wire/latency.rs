@@ -95,7 +95,7 @@ fn add_rows(load: &Load, outcomes: &[Vec<Outcome>], results: &mut Results) {
         rounds_cell(relay, of, |one| one.usage.cpu.as_secs_f64() * 1e6 / one.updates as f64)
     });
     add("CPU time for a message", "µs", &|relay, of| {
-        rounds_cell(relay, of, |one| one.usage.cpu.as_secs_f64() * 1e6 / one.messages as f64)
+        rounds_cell(relay, of, |one| one.usage.cpu.as_secs_f64() * 1e6 / one.messages.max(1) as f64)
     });
     add("delivered", "%", &|relay, of| {
         rounds_cell(relay, of, |one| one.messages as f64 * 100.0 / one.delays.len() as f64)
