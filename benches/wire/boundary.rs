@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll;
 use tungstenite::{Message, WebSocket};
 
+use crate::load;
 use crate::process::{self, Relay, Running, Usage};
 use crate::results::{Cell, Results, Row};
 
@@ -20,15 +21,14 @@ const CLIENTS: usize = 100;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// So many minutes of each relay in each round, beside the first, which warms up.
-pub(crate) fn compare(rounds: usize, minutes: u64, results: &mut Results) {
+pub(crate) fn compare((rounds, time): (usize, Duration), minutes: u64, results: &mut Results) {
     let mut boundaries: Vec<Vec<Boundary>> = Relay::ALL.iter().map(|_| Vec::new()).collect();
-    for round in 0..rounds {
+    load::rounds("minute boundary", rounds, time, |round| {
         for turn in 0..Relay::ALL.len() {
             let at = (turn + round) % Relay::ALL.len();
             boundaries[at].extend(measure(Relay::ALL[at], minutes));
         }
-        eprintln!("minute boundary: round {} of {rounds}", round + 1);
-    }
+    });
     let section = format!("minute boundary, {SERIES} series close, {CLIENTS} clients");
     let mut add = |name: &str, unit: &str, value: &dyn Fn(&Boundary) -> f64| {
         let cells = Relay::ALL.iter().zip(&boundaries).map(|(relay, boundaries)| {

@@ -11,7 +11,7 @@ use rustls::ServerConfig;
 
 use crate::clients::Clients;
 use crate::exchange::Exchange;
-use crate::load::{Outcome, Setup};
+use crate::load::{self, Outcome, Setup};
 use crate::process::Relay;
 use crate::results::{self, Cell, Curve, Plot, Results, Row};
 
@@ -25,13 +25,18 @@ pub(crate) struct Load {
     pub(crate) duration: Duration,
 }
 
-/// Lays the loads on every relay, as often as there are rounds, and adds what came of it to `results`.
+/// Lays the loads on every relay, as often as there are rounds and `time`, and adds what came of it to `results`.
 /// A relay's process lives for one round; the relays take turns within it.
-pub(crate) fn compare(loads: &[Load], rounds: usize, is_tls: bool, results: &mut Results) {
+pub(crate) fn compare(
+    loads: &[Load],
+    (rounds, time): (usize, Duration),
+    is_tls: bool,
+    results: &mut Results,
+) {
     let certificate = is_tls.then(certificate);
     let mut outcomes: Vec<Vec<Vec<Outcome>>> =
         loads.iter().map(|_| Relay::ALL.iter().map(|_| Vec::new()).collect()).collect();
-    for round in 0..rounds {
+    load::rounds(loads[0].section, rounds, time, |round| {
         for turn in 0..Relay::ALL.len() {
             // Whoever comes first in one round does not do so in the next.
             let at = (turn + round) % Relay::ALL.len();
@@ -41,8 +46,7 @@ pub(crate) fn compare(loads: &[Load], rounds: usize, is_tls: bool, results: &mut
                 outcomes[at].push(setup.measure(load.rate, load.warm_up, load.duration));
             }
         }
-        eprintln!("{}: round {} of {rounds}", loads[0].section, round + 1);
-    }
+    });
     for (load, outcomes) in loads.iter().zip(&outcomes) {
         add_rows(load, outcomes, results);
     }
