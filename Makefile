@@ -10,8 +10,8 @@ check: ## format, lints, tests and documentation, as before every commit
 	cargo fmt --check && cargo clippy --all-targets -- -D warnings && $(MAKE) test && RUSTDOCFLAGS='-D warnings' cargo doc --no-deps
 acceptance: ## the whole program against real clients and tools
 	tests/acceptance/run.sh
-bench: ## latency and cost, in one table
-	cargo bench
+bench: ## latency and cost beside a byte copier and a tokio relay: one table, target/bench/report.html (BASELINE=file)
+	cargo bench --bench engines && cargo bench --bench wire -- --with-engines
 sim: ## the whole system in virtual time under every fault, SEEDS=100 runs; SEED=7 replays one
 	SERIES=2000 SEEDS=$(or $(SEEDS),100) cargo test --profile sim --test simulation -- --nocapture
 soak: ## the real server against the real simulator under faults, for MINUTES=10

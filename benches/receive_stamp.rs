@@ -6,9 +6,6 @@
 
 #![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
 
-#[allow(dead_code, reason = "each bench uses a part")]
-mod relays;
-
 use std::io::{IoSliceMut, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -107,8 +104,9 @@ fn main() {
         return println!("benches are not tests");
     }
     let rounds = if arguments.iter().any(|argument| argument == "--quick") { 20 } else { 200 };
-    relays::print_host();
-    relays::pin(<[_]>::last);
+    if let Some(&cpu) = core_affinity::get_core_ids().unwrap_or_default().last() {
+        core_affinity::set_for_current(cpu);
+    }
     let mut pairs = [Pair::new(false), Pair::new(true), Pair::new(true)];
     let mut rows = Way::ALL.map(|way| (way, Vec::new(), Vec::new(), 0));
     for _ in 0..rounds {

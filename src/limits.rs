@@ -225,7 +225,7 @@ pub const LONG_BUFFERS_MAX: usize = 64;
 /// nothing as long as its socket takes them. Reached: what waits in the rings waits for the next turn.
 /// What the socket does not take is copied. Source: at the minute boundary a core reads and publishes
 /// some 200 KiB a turn, and each write has a price beside its bytes: with 64 KiB a turn the boundary
-/// takes a quarter longer (benches/minute_boundary.rs).
+/// takes a quarter longer (benches/wire/boundary.rs).
 pub const SHARE_BYTES_MAX: usize = 256 * 1024;
 const _: () = assert!(SHARE_BYTES_MAX >= READY_BYTES_MAX);
 

@@ -1,9 +1,5 @@
 //! A message's bytes to its candle: ours, and serde_json into borrowed structs of exactly the
-//! fields that are read, for the same candle. One thread, no socket; the rounds of both take turns.
-//!
-//! `cargo bench --bench decode`.
-
-#![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
+//! fields that are read, for the same candle. The rounds of both take turns.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -14,32 +10,22 @@ use connector_wss::venue::{self, Klines};
 use connector_wss::wire::json::JsonReader;
 use serde::Deserialize;
 
-fn main() {
-    if std::env::args().any(|argument| argument == "--test") {
-        return println!("benches are not tests");
-    }
-    println!(
-        "{:<12} {:>6} {:>9} {:>16} {:>14} {:>6}",
-        "exchange", "bytes", "ours ns", "if unusual ns", "serde_json ns", "ratio"
-    );
-    let not_read: Vec<_> = Venue::ALL.into_iter().filter(|&venue| !compare(venue)).collect();
-    assert!(not_read.is_empty(), "not understood: {not_read:?}");
+use crate::results::{Cell, Row};
+
+pub(crate) fn rows(rounds: usize) -> Vec<Row> {
+    Venue::ALL.into_iter().map(|venue| compare(venue, rounds)).collect()
 }
 
-/// Prints one line of the table; `false` if a message was not understood.
-fn compare(venue: Venue) -> bool {
+fn compare(venue: Venue, rounds: usize) -> Row {
     let market = Market::find(venue, "spot").unwrap();
     let texts: Vec<String> = (0..MESSAGES).map(|index| message(venue, index)).collect();
     let mut reader = JsonReader::default();
     for text in &texts {
-        let theirs = with_serde(venue, text);
-        match ours(&mut reader, market, text) {
-            Some(candle) => assert_eq!(prices(&candle), prices(&theirs), "{text}"),
-            None => return false,
-        }
+        let candle = ours(&mut reader, market, text).expect("understood");
+        assert_eq!(prices(&candle), prices(&with_serde(venue, text)), "{text}");
     }
     let (mut ours_ns, mut general_ns, mut theirs_ns) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         ours_ns.push(round(&texts, |text| {
             black_box(ours(&mut reader, market, black_box(text)));
         }));
@@ -50,16 +36,16 @@ fn compare(venue: Venue) -> bool {
             black_box(with_serde(venue, black_box(text)));
         }));
     }
-    let (ours, general, theirs) = (median(ours_ns), median(general_ns), median(theirs_ns));
-    let bytes = texts.iter().map(String::len).sum::<usize>() / texts.len();
-    let (name, ratio) = (venue.name(), ours / theirs);
-    println!("{name:<12} {bytes:>6} {ours:>9.0} {general:>16.0} {theirs:>14.0} {ratio:>6.2}");
-    true
+    let cells = vec![
+        Cell::median("ours", ours_ns),
+        Cell::median("ours, if not written as usual", general_ns),
+        Cell::median("serde_json", theirs_ns),
+    ];
+    Row::new("decode a push to its candle", venue.name(), "ns", cells)
 }
 
 const MESSAGES: u64 = 8;
-const ROUNDS: usize = 101;
-const PASSES: usize = 500;
+const PASSES: usize = 2_000;
 
 /// Mean ns per message.
 fn round(texts: &[String], mut decode: impl FnMut(&str)) -> f64 {
@@ -68,11 +54,6 @@ fn round(texts: &[String], mut decode: impl FnMut(&str)) -> f64 {
         texts.iter().for_each(|text| decode(text));
     }
     start.elapsed().as_nanos() as f64 / (PASSES * texts.len()) as f64
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
 }
 
 fn prices(candle: &Candle) -> (UnixMs, [Decimal; 4]) {

@@ -1,16 +1,8 @@
 //! The end of a minute: two thousand series close at once, and a hundred clients hold them all.
 //!
-//! Measured is the time from the exchange's first byte to the last client's last byte. Three
-//! relays in turn, several times over, in one run: a thread that writes the same bytes to each
-//! client with plain blocking writes and does nothing else, the usual tokio relay, and this server.
-//! Each relay is a process of its own; one thread plays the exchange and all clients.
-//!
-//! `cargo bench --bench minute_boundary`; `-- --quick` for a short run.
-
-#![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
-
-#[allow(dead_code, reason = "each bench uses a part")]
-mod relays;
+//! Measured is the time from the exchange's first byte to the last client's last byte. The copier's
+//! place is taken by a thread that writes the same bytes to each client with plain blocking writes and
+//! does nothing else. One thread plays the exchange and all clients.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
@@ -20,104 +12,65 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll;
 use tungstenite::{Message, WebSocket};
 
-use relays::Running;
+use crate::load;
+use crate::process::{self, Relay, Running, Usage};
+use crate::results::{Cell, Results, Row};
 
 const SERIES: usize = 2_000;
 const CLIENTS: usize = 100;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    if let Some(at) = arguments.iter().position(|argument| argument == "--relay") {
-        let upstream = arguments[at + 2].parse().expect("an address follows the relay's name");
-        return relays::run(&arguments[at + 1], upstream);
-    }
-    if arguments.iter().any(|argument| argument == "--test") {
-        return println!("benches are not tests");
-    }
-    let is_quick = arguments.iter().any(|argument| argument == "--quick");
-    let (rounds, minutes) = if is_quick { (2, 5) } else { (5, 9) };
-    relays::print_host();
-    println!(
-        "\nminute boundary: {SERIES} series close, {CLIENTS} clients hold them all; \
-         {rounds} rounds of {minutes} minutes each, interleaved"
-    );
-    let mut rows: Vec<Vec<Boundary>> = Relay::ALL.iter().map(|_| Vec::new()).collect();
-    for _ in 0..rounds {
-        for (at, relay) in Relay::ALL.into_iter().enumerate() {
-            rows[at].extend(measure(relay, minutes));
+/// So many minutes of each relay in each round, beside the first, which warms up.
+pub(crate) fn compare((rounds, time): (usize, Duration), minutes: u64, results: &mut Results) {
+    let mut boundaries: Vec<Vec<Boundary>> = Relay::ALL.iter().map(|_| Vec::new()).collect();
+    load::rounds("minute boundary", rounds, time, |round| {
+        for turn in 0..Relay::ALL.len() {
+            let at = (turn + round) % Relay::ALL.len();
+            boundaries[at].extend(measure(Relay::ALL[at], minutes));
         }
-    }
-    print_table(&mut rows);
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Relay {
-    Writes,
-    Gathered,
-    Tokio,
-    Server,
-}
-
-impl Relay {
-    const ALL: [Self; 4] = [Self::Writes, Self::Gathered, Self::Tokio, Self::Server];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Writes => "plain blocking writes",
-            Self::Gathered => "plain writev, frame by frame",
-            Self::Tokio => "tokio relay",
-            Self::Server => "connector-wss",
-        }
-    }
-
-    fn start(self, upstream: SocketAddr) -> (Running, SocketAddr) {
-        match self {
-            Self::Writes => relays::start_relay("writes", upstream),
-            Self::Gathered => relays::start_relay("gathered", upstream),
-            Self::Tokio => relays::start_relay("tokio", upstream),
-            Self::Server => {
-                let dead = "http://127.0.0.1:9";
-                relays::start_server(
-                    upstream,
-                    &[
-                        ("CONNECTOR_MAX_SYMBOL_PER_WS", "1024"),
-                        ("CONNECTOR_BINANCE_SPOT_REST_URL", dead),
-                    ],
-                )
-            }
-        }
-    }
+    });
+    let section = format!("minute boundary, {SERIES} series close, {CLIENTS} clients");
+    let mut add = |name: &str, unit: &str, value: &dyn Fn(&Boundary) -> f64| {
+        let cells = Relay::ALL.iter().zip(&boundaries).map(|(relay, boundaries)| {
+            Cell::median(relay.name(), boundaries.iter().map(value).collect())
+        });
+        results.rows.push(Row::new(&section, name, unit, cells.collect()));
+    };
+    let messages = (SERIES * CLIENTS) as f64;
+    add("first client has all", "ms", &|one| one.first.as_secs_f64() * 1e3);
+    add("last client has all", "ms", &|one| one.last.as_secs_f64() * 1e3);
+    add("CPU time for a message", "µs", &|one| one.usage.cpu.as_secs_f64() * 1e6 / messages);
+    add("page faults, minor", "", &|one| one.usage.faults[0] as f64);
+    add("page faults, major", "", &|one| one.usage.faults[1] as f64);
+    add("bytes to all clients", "MB", &|one| one.bytes as f64 / 1e6);
 }
 
 /// One boundary: when the first and the last client had everything, and what the clients got.
 struct Boundary {
     first: Duration,
     last: Duration,
-    cpu: Duration,
+    usage: Usage,
     bytes: usize,
 }
 
 fn measure(relay: Relay, minutes: u64) -> Vec<Boundary> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (process, address) = relay.start(listener.local_addr().unwrap());
+    let upstream = listener.local_addr().unwrap();
+    let (process, address) = match relay {
+        Relay::Copier => process::start_relay("writes", upstream, None),
+        _ => relay.start(upstream, None),
+    };
     let accepting = std::thread::spawn(move || accept_all(&listener, relay));
     let mut clients = Clients::connect(relay, address);
     let sessions = accepting.join().unwrap();
-    let is_raw = matches!(relay, Relay::Writes | Relay::Gathered);
-    let boundaries = std::thread::scope(|scope| {
-        let load = scope.spawn(|| {
-            relays::pin(<[_]>::first);
-            let boundary = |minute| {
-                let pushes = sessions.iter().map(|session| session.pushes(minute, is_raw));
-                let pushes: Vec<Vec<u8>> = pushes.collect();
-                run_minute(&sessions, &pushes, &mut clients, process.id())
-            };
-            (0..minutes).map(boundary).collect::<Vec<_>>()
-        });
-        load.join().unwrap()
+    let boundaries = process::on_first_cpu(|| {
+        let boundary = |minute| {
+            let pushes = sessions.iter().map(|session| session.pushes(minute, relay));
+            let pushes: Vec<Vec<u8>> = pushes.collect();
+            run_minute(&sessions, &pushes, &mut clients, &process)
+        };
+        (0..=minutes).map(boundary).collect::<Vec<_>>()
     });
-    // The first one warms up.
     boundaries.into_iter().skip(1).collect()
 }
 
@@ -125,10 +78,10 @@ fn run_minute(
     sessions: &[Session],
     pushes: &[Vec<u8>],
     clients: &mut Clients,
-    process: u32,
+    process: &Running,
 ) -> Boundary {
     clients.begin();
-    let (cpu, begin) = (relays::cpu_time(process), Instant::now());
+    let (before, begin) = (process.usage(), Instant::now());
     for (session, bytes) in sessions.iter().zip(pushes) {
         (&session.socket).write_all(bytes).unwrap();
     }
@@ -141,8 +94,8 @@ fn run_minute(
         }
     }
     let last = begin.elapsed();
-    let cpu = relays::cpu_time(process) - cpu;
-    Boundary { first: first.unwrap(), last, cpu, bytes: clients.bytes }
+    let usage = process.usage().since(before);
+    Boundary { first: first.unwrap(), last, usage, bytes: clients.bytes }
 }
 
 /// One connection of a relay to the exchange.
@@ -154,13 +107,10 @@ struct Session {
 /// Takes the relay's connections until it streams every series.
 fn accept_all(listener: &TcpListener, relay: Relay) -> Vec<Session> {
     let names = || (0..SERIES).map(symbol).collect::<Vec<_>>();
-    if relay != Relay::Server {
+    if !relay.is_server() {
         let (socket, _) = listener.accept().unwrap();
-        let socket: TcpStream = match relay {
-            Relay::Tokio => {
-                let accepted = tungstenite::accept(socket).unwrap();
-                accepted.get_ref().try_clone().inspect(|_| std::mem::forget(accepted)).unwrap()
-            }
+        let socket = match relay {
+            Relay::Tokio => tungstenite::accept(socket).unwrap().into_inner(),
             _ => socket,
         };
         return vec![Session { socket, symbols: names() }];
@@ -194,10 +144,8 @@ fn accept_all(listener: &TcpListener, relay: Relay) -> Vec<Session> {
         }
     }
     for (at, socket) in sockets.into_iter().enumerate() {
-        let stream = socket.get_ref().try_clone().unwrap();
-        std::mem::forget(socket);
         let symbols = symbols.remove(&at).unwrap_or_default();
-        sessions.push(Session { socket: stream, symbols });
+        sessions.push(Session { socket: socket.into_inner(), symbols });
     }
     sessions
 }
@@ -209,7 +157,7 @@ fn symbol(number: usize) -> String {
 impl Session {
     /// The closing push of every series, as Binance sends them; for a relay that understands no
     /// messages after their length.
-    fn pushes(&self, minute: u64, is_raw: bool) -> Vec<u8> {
+    fn pushes(&self, minute: u64, relay: Relay) -> Vec<u8> {
         let open_time = 1_700_000_040_000 + minute * 60_000;
         let close_time = open_time + 59_999;
         let mut bytes = Vec::new();
@@ -225,7 +173,7 @@ impl Session {
             );
             connector_wss::wire::write_text_frame(&mut bytes, payload.as_bytes());
         }
-        if is_raw {
+        if relay == Relay::Copier {
             bytes.splice(..0, (bytes.len() as u64).to_le_bytes());
         }
         bytes
@@ -334,39 +282,14 @@ impl Receiving {
 fn connect(relay: Relay, address: SocketAddr, request: &str) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_nodelay(true).unwrap();
-    if matches!(relay, Relay::Writes | Relay::Gathered) {
+    if relay == Relay::Copier {
         return stream;
     }
     let (mut socket, _) = tungstenite::client(format!("ws://{address}/"), stream).unwrap();
-    if relay == Relay::Server {
+    if relay.is_server() {
         socket.send(Message::text(request)).unwrap();
         let answer = socket.read().unwrap();
         assert!(answer.to_text().unwrap().contains("subscribed"), "{answer}");
     }
-    socket.get_ref().try_clone().inspect(|_| std::mem::forget(socket)).unwrap()
-}
-
-fn print_table(rows: &mut [Vec<Boundary>]) {
-    let median = |values: &mut Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
-    let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
-    println!(
-        "{:<30}{:>9}{:>9}{:>9}{:>9}{:>9}{:>11}",
-        "ms", "first", "last", "worst", "CPU", "MB", "last/plain"
-    );
-    let mut plain = None;
-    for (relay, rows) in Relay::ALL.iter().zip(rows) {
-        let first = median(&mut rows.iter().map(|row| ms(row.first)).collect());
-        let last = median(&mut rows.iter().map(|row| ms(row.last)).collect());
-        let worst = rows.iter().map(|row| ms(row.last)).fold(0.0, f64::max);
-        let cpu = rows.iter().map(|row| ms(row.cpu)).sum::<f64>() / rows.len() as f64;
-        let bytes = rows.iter().map(|row| row.bytes).max().unwrap_or(0) as f64 / 1e6;
-        let ratio = last / *plain.get_or_insert(last);
-        println!(
-            "{:<30}{first:>9.1}{last:>9.1}{worst:>9.1}{cpu:>9.1}{bytes:>9.1}{ratio:>10.2}x",
-            relay.name()
-        );
-    }
+    socket.into_inner()
 }
