@@ -106,9 +106,11 @@ impl Reader {
             }
             "error" => {
                 self.has_refusals = true;
-                let words = [&message.message, &message.exchange_message];
-                let words: Vec<&str> = words.into_iter().flatten().map(|text| &**text).collect();
-                self.say(&words.join(": "));
+                let words = message.message.as_deref().unwrap_or("refused");
+                match &message.exchange_message {
+                    Some(theirs) => self.say(&format!("{words} (the exchange says: {theirs})")),
+                    None => self.say(words),
+                }
             }
             // The loss itself is in a notice of the feed, with the reason.
             "notice" if message.system_message.as_deref() != Some("session_lost") => {

@@ -233,6 +233,7 @@ fn visit(host: &Endpoint, tls: &Arc<ClientConfig>, clock: Clock, says: &Sender<S
     let shown = |addresses: &Vec<SocketAddr>| {
         let first = addresses.first().map(|one| one.ip().to_string()).unwrap_or_default();
         match addresses.len() {
+            _ if first == host.host => format!("{first} needs no look-up"),
             0 | 1 => format!("{} is {first}", host.host),
             count => format!("{} is {first} and {} more", host.host, count - 1),
         }
