@@ -32,3 +32,5 @@ pub mod config;
 pub mod sim;
 
 pub mod cores;
+
+pub mod cli;

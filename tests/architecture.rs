@@ -33,6 +33,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "health", "config", "sim",
         ],
     ),
+    ("cli", &["limits", "clock", "market", "messages", "config", "cores"]),
 ];
 
 fn sources() -> Vec<(String, PathBuf, String)> {

@@ -13,6 +13,7 @@ pub mod fanout;
 pub mod shard;
 mod stamps;
 
+pub mod doctor;
 pub mod healthcheck;
 mod lists;
 pub mod log;
@@ -25,5 +26,6 @@ pub mod memory;
 pub mod open_files;
 pub mod probe;
 pub mod server;
+pub mod solo;
 mod spent;
 pub mod supervisor;

@@ -15,8 +15,9 @@ pub fn raise_limit(clients_max: usize) -> Option<String> {
     judge(getrlimit(Resource::Nofile).current, clients_max)
 }
 
-/// `limit`: `None` is without one.
-fn judge(limit: Option<u64>, clients_max: usize) -> Option<String> {
+/// What a user should know where `limit` (`None`: there is none) is less than `clients_max` clients may
+/// need.
+pub(super) fn judge(limit: Option<u64>, clients_max: usize) -> Option<String> {
     let needed = u64::try_from(clients_max + REFUSALS_MAX + FILES_BESIDE_CLIENTS);
     let needed = needed.expect("a usize has at most 64 bits");
     limit.filter(|&limit| limit < needed).map(|limit| {

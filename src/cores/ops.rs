@@ -89,9 +89,9 @@ pub struct OpsSetup {
 #[derive(Debug)]
 pub struct Ops {
     listener: Option<TcpListener>,
-    notices: Receiver<Notice>,
-    resolve: Receiver<Question>,
-    rest: Receiver<Question>,
+    pub(super) notices: Receiver<Notice>,
+    pub(super) resolve: Receiver<Question>,
+    pub(super) rest: Receiver<Question>,
     slowest: Receiver<SlowUpdates>,
 }
 

@@ -19,31 +19,43 @@ pub enum ProbeError {
     },
 }
 
-impl fmt::Display for ProbeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl ProbeError {
+    /// What is wrong, without a full stop.
+    pub(super) fn problem(&self) -> String {
         match self {
-            Self::NoIoUring(why) => write!(
-                f,
-                "io_uring is not available ({why}); connector-wss needs Linux 5.8 or newer with \
-                 CONFIG_IO_URING"
-            ),
-            Self::IoUringForbidden(why) => write!(
-                f,
-                "io_uring is forbidden to this process ({why}). On the host: \
-                 `sysctl -w kernel.io_uring_disabled=0`. In a container: the default seccomp \
-                 profile forbids it; allow io_uring_setup, io_uring_enter and io_uring_register \
-                 (docker run --security-opt seccomp=PROFILE.json, or in Kubernetes \
-                 securityContext.seccompProfile type Localhost)"
-            ),
-            Self::MemlockTooLow { limit } => write!(
-                f,
-                "only {} KiB of memory may be locked, {} KiB are needed. Raise the limit: \
-                 `ulimit -l unlimited`, systemd `LimitMEMLOCK=infinity`, docker run \
-                 --ulimit memlock=-1, or `memlock` in /etc/security/limits.conf",
+            Self::NoIoUring(why) => format!("io_uring is not available ({why})"),
+            Self::IoUringForbidden(why) => {
+                format!("io_uring is forbidden to this process ({why})")
+            }
+            Self::MemlockTooLow { limit } => format!(
+                "only {} KiB of memory may be locked, {} KiB are needed",
                 limit / 1024,
                 MEMLOCK_BYTES_MIN / 1024
             ),
         }
+    }
+
+    /// What to do about it.
+    pub(super) fn remedy(&self) -> &'static str {
+        match self {
+            Self::NoIoUring(_) => "connector-wss needs Linux 5.8 or newer with CONFIG_IO_URING",
+            Self::IoUringForbidden(_) => {
+                "On the host: `sysctl -w kernel.io_uring_disabled=0`. In a container: the default \
+                 seccomp profile forbids it; allow io_uring_setup, io_uring_enter and \
+                 io_uring_register (docker run --security-opt seccomp=PROFILE.json, or in \
+                 Kubernetes securityContext.seccompProfile type Localhost)"
+            }
+            Self::MemlockTooLow { .. } => {
+                "Raise the limit: `ulimit -l unlimited`, systemd `LimitMEMLOCK=infinity`, docker \
+                 run --ulimit memlock=-1, or `memlock` in /etc/security/limits.conf"
+            }
+        }
+    }
+}
+
+impl fmt::Display for ProbeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}. {}", self.problem(), self.remedy())
     }
 }
 
@@ -54,7 +66,12 @@ const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
 /// Asks the kernel for what an executor will ask for.
 pub fn probe() -> Result<(), ProbeError> {
-    judge_memlock(getrlimit(Resource::Memlock).current)?;
+    memlock()?;
+    io_uring()
+}
+
+/// Asks the kernel for a ring.
+pub(super) fn io_uring() -> Result<(), ProbeError> {
     match io_uring::IoUring::new(PROBE_RING_ENTRIES) {
         Ok(_ring) => Ok(()),
         Err(error) => Err(judge(&error)),
@@ -62,6 +79,11 @@ pub fn probe() -> Result<(), ProbeError> {
 }
 
 const PROBE_RING_ENTRIES: u32 = 8;
+
+/// Looks at the limit of locked memory.
+pub(super) fn memlock() -> Result<(), ProbeError> {
+    judge_memlock(getrlimit(Resource::Memlock).current)
+}
 
 fn judge_memlock(limit: Option<u64>) -> Result<(), ProbeError> {
     match limit {

@@ -446,14 +446,14 @@ impl FanoutParts {
 /// The executors do no storage I/O; this is the least that is reserved for it.
 const IO_MEMORY_BYTES: usize = 64 * 1024;
 
-fn usable_cpus() -> Vec<usize> {
+pub(super) fn usable_cpus() -> Vec<usize> {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let mut cpus: Vec<_> = cores.into_iter().map(|core| core.id).collect();
     cpus.sort_unstable();
     if cpus.is_empty() { vec![0] } else { cpus }
 }
 
-fn wishes(config: &Config) -> Wishes {
+pub(super) fn wishes(config: &Config) -> Wishes {
     Wishes {
         shards: config.shards,
         shard_cpus: (!config.shard_cpus.is_empty()).then(|| config.shard_cpus.clone()),
@@ -462,7 +462,7 @@ fn wishes(config: &Config) -> Wishes {
     }
 }
 
-fn tls_config(config: &Config) -> Result<Arc<ClientConfig>, StartError> {
+pub(super) fn tls_config(config: &Config) -> Result<Arc<ClientConfig>, StartError> {
     let Some(path) = &config.tls_ca_file else {
         return tls::client_config(None).map_err(|error| executor_error("TLS", &error));
     };
@@ -491,7 +491,7 @@ fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), StartError> {
     Ok((listener, address))
 }
 
-fn feed_config(
+pub(super) fn feed_config(
     config: &Config,
     tls: &Arc<ClientConfig>,
     shards: usize,
@@ -521,7 +521,7 @@ fn feed_config(
     }
 }
 
-fn fanout_config(config: &Config, access: Access, shards: usize) -> FanoutConfig {
+pub(super) fn fanout_config(config: &Config, access: Access, shards: usize) -> FanoutConfig {
     let carriers: Vec<usize> =
         Market::all().map(|market| venue::carriers(market, shards)).collect();
     let instruments = config.preload.iter().flat_map(|preload| {
@@ -548,11 +548,11 @@ fn fanout_config(config: &Config, access: Access, shards: usize) -> FanoutConfig
 }
 
 /// Differs between shards and between starts: jitter must not march in step.
-fn seed(clock: Clock, shard: usize) -> u64 {
+pub(super) fn seed(clock: Clock, shard: usize) -> u64 {
     let shard = u64::try_from(shard).unwrap_or(0);
     clock.now().unix_us.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ shard
 }
 
-fn executor_error(name: &str, why: &dyn fmt::Display) -> StartError {
+pub(super) fn executor_error(name: &str, why: &dyn fmt::Display) -> StartError {
     StartError::Executor { name: name.to_owned(), why: why.to_string() }
 }

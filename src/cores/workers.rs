@@ -134,7 +134,7 @@ fn answer_rest(
 }
 
 /// Addresses of `host`, each once. Brackets around an IPv6 address are forgiven.
-fn resolve(host: &str, port: u16) -> Result<Vec<std::net::SocketAddr>, String> {
+pub(super) fn resolve(host: &str, port: u16) -> Result<Vec<std::net::SocketAddr>, String> {
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     let found = (bare, port).to_socket_addrs().map_err(|error| error.to_string())?;
     let mut addresses = Vec::new();
@@ -148,7 +148,7 @@ fn resolve(host: &str, port: u16) -> Result<Vec<std::net::SocketAddr>, String> {
 
 /// An agent that keeps connections, follows no redirect, takes every status for an answer and uses
 /// no proxy: what the sessions cannot reach, REST shall not either.
-fn agent(config: &Config, tls: Arc<ClientConfig>) -> ureq::Agent {
+pub(super) fn agent(config: &Config, tls: Arc<ClientConfig>) -> ureq::Agent {
     let settings = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -163,7 +163,8 @@ fn agent(config: &Config, tls: Arc<ClientConfig>) -> ureq::Agent {
     ureq::Agent::with_parts(settings, connector, DefaultResolver::default())
 }
 
-fn ask(agent: &ureq::Agent, request: &RestRequest) -> Result<RestResponse, ureq::Error> {
+/// One question to a REST interface; every status is an answer.
+pub(super) fn ask(agent: &ureq::Agent, request: &RestRequest) -> Result<RestResponse, ureq::Error> {
     let headers = request.headers.iter();
     let mut response = match &request.body {
         None => headers

@@ -1,0 +1,83 @@
+//! `connector-cli`: candles of an exchange on a terminal or in a pipe; `doctor`; `healthcheck`.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Parser;
+use connector_wss::cli::arguments::{Arguments, Command};
+use connector_wss::cli::{doctor, stream};
+use connector_wss::config::Config;
+use connector_wss::cores::healthcheck;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config = match arguments.config() {
+        Ok(config) => config,
+        Err(error) => return complain(&error.to_string(), USAGE_ERROR_CODE),
+    };
+    match &arguments.command {
+        None => stream(&arguments, &config),
+        Some(Command::Doctor { exchanges, json }) => match doctor::markets(exchanges) {
+            Ok(markets) => code(doctor::run(&config, &markets, *json)),
+            Err(why) => complain(&why, USAGE_ERROR_CODE),
+        },
+        Some(Command::Healthcheck) => match healthcheck::ask(&config) {
+            Ok(line) => {
+                let _written = writeln!(std::io::stdout(), "{line}");
+                ExitCode::SUCCESS
+            }
+            Err(line) => complain(&line, FAILURE_CODE),
+        },
+    }
+}
+
+fn stream(arguments: &Arguments, config: &Config) -> ExitCode {
+    let wanted = match arguments.stream.wanted() {
+        Ok(wanted) => wanted,
+        Err(why) => return complain(&why, USAGE_ERROR_CODE),
+    };
+    let stop = match stop_on_signals() {
+        Ok(stop) => stop,
+        Err(error) => return complain(&error.to_string(), FAILURE_CODE),
+    };
+    let asked = &arguments.stream;
+    match stream::run(config, &wanted, asked.format, asked.limit, &stop) {
+        Ok(is_served) => code(is_served),
+        Err(why) => complain(&why, FAILURE_CODE),
+    }
+}
+
+/// What the first signal sets; the second ends the process at once, as where stdout is stuck.
+fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let flag = Arc::clone(&stop);
+    let wait = move || {
+        for _ in signals.forever() {
+            if flag.swap(true, Ordering::Relaxed) {
+                std::process::exit(i32::from(FAILURE_CODE));
+            }
+        }
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
+    Ok(stop)
+}
+
+fn complain(why: &str, code: u8) -> ExitCode {
+    let _written = writeln!(std::io::stderr(), "connector-cli: {why}");
+    ExitCode::from(code)
+}
+
+fn code(is_fine: bool) -> ExitCode {
+    if is_fine { ExitCode::SUCCESS } else { ExitCode::from(FAILURE_CODE) }
+}
+
+/// Something is wrong, or was refused.
+const FAILURE_CODE: u8 = 1;
+
+/// Exit code of a wrong argument, variable or env file. Source: what shells and clap use for misuse.
+const USAGE_ERROR_CODE: u8 = 2;

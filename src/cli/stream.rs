@@ -1,0 +1,149 @@
+//! Candles from an exchange to stdout, until there are enough, everything has ended, the reader has
+//! gone, or a signal says so. Words about it go to stderr.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::cores::solo::{Heard, Solo};
+use crate::messages::{Notice, Severity};
+
+use super::arguments::{Format, Wanted};
+use super::message::Message;
+use super::printer::{Printer, hole_words};
+use super::progress::Progress;
+
+/// Streams what is `wanted`. Returns whether all of it was served; an error is why nothing was, or
+/// why stdout takes no more.
+pub fn run(
+    config: &Config,
+    wanted: &Wanted,
+    format: Option<Format>,
+    limit: u64,
+    stop: &AtomicBool,
+) -> Result<bool, String> {
+    let clock = Clock::new();
+    let mut config = config.clone();
+    config.history_candles = config.history_candles.max(wanted.history);
+    let solo = Solo::start(&config, clock, std::slice::from_ref(&wanted.request));
+    let mut solo = solo.map_err(|error| error.to_string())?;
+    let mut reader = Reader {
+        printer: Printer::stdout(format),
+        progress: Progress::new(clock),
+        limit,
+        has_refusals: false,
+    };
+    let outcome = reader.follow(&mut solo, stop);
+    reader.progress.finish();
+    solo.stop();
+    match outcome {
+        Ok(()) => Ok(!reader.has_refusals),
+        // Whoever wanted only the first lines has them.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(!reader.has_refusals),
+        Err(error) => Err(format!("stdout: {error}")),
+    }
+}
+
+/// What becomes of what is heard.
+struct Reader {
+    printer: Printer,
+    progress: Progress,
+    /// Updates after which it is enough; 0: never.
+    limit: u64,
+    /// Something was refused.
+    has_refusals: bool,
+}
+
+impl Reader {
+    fn follow(&mut self, solo: &mut Solo, stop: &AtomicBool) -> io::Result<()> {
+        while !stop.load(Ordering::Relaxed) {
+            solo.turn();
+            while let Some(heard) = solo.next_heard() {
+                let is_over = match heard {
+                    Heard::Text(text) => self.take(&text)?,
+                    Heard::Notice(notice) => self.note(&notice),
+                    Heard::Over => true,
+                };
+                if is_over {
+                    return self.printer.flush();
+                }
+            }
+            self.printer.flush()?;
+            if self.progress.show() && is_reader_gone() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// One message. Returns whether it was the last.
+    fn take(&mut self, text: &str) -> io::Result<bool> {
+        let message: Message<'_> = serde_json::from_str(text)?;
+        match message.kind.as_ref() {
+            "quote" => {
+                self.progress.hide();
+                self.printer.candle(text)?;
+                self.progress.count(text.contains("\"is_closed_candle\":true"));
+                return Ok(self.progress.updates() == self.limit);
+            }
+            "correction" => {
+                self.progress.hide();
+                self.printer.candle(text)?;
+            }
+            "gap" | "empty" => {
+                self.progress.hide();
+                if !self.printer.hole(text, &message)? {
+                    self.say(&hole_words(&message));
+                }
+            }
+            "history" if message.missing.is_some_and(|missing| missing > 0) => {
+                let symbol = message.symbol.as_deref().unwrap_or("?");
+                let missing = message.missing.unwrap_or(0);
+                self.say(&format!("{missing} closed candles of {symbol} could not be had"));
+            }
+            "error" => {
+                self.has_refusals = true;
+                let words = message.message.as_deref().unwrap_or("refused");
+                match &message.exchange_message {
+                    Some(theirs) => self.say(&format!("{words} (the exchange says: {theirs})")),
+                    None => self.say(words),
+                }
+            }
+            // The loss itself is in a notice of the feed, with the reason.
+            "notice" if message.system_message.as_deref() != Some("session_lost") => {
+                self.say(message.message.as_deref().unwrap_or("?"));
+            }
+            _ => {}
+        }
+        Ok(false)
+    }
+
+    /// What the server would log. Rejections are told as errors too.
+    fn note(&mut self, notice: &Notice) -> bool {
+        let is_told = notice.text.contains(" is rejected: ");
+        if notice.severity >= Severity::Warning && !is_told {
+            match notice.market {
+                Some(market) => self.say(&format!("{market}: {}", notice.text)),
+                None => self.say(&notice.text),
+            }
+        }
+        false
+    }
+
+    fn say(&mut self, words: &str) {
+        self.progress.hide();
+        let _written = writeln!(io::stderr(), "connector-cli: {words}");
+    }
+}
+
+/// Whether stdout is a pipe that nobody reads any more: in a quiet market no write would tell.
+fn is_reader_gone() -> bool {
+    let stdout = io::stdout();
+    let mut asked = [PollFd::new(&stdout, PollFlags::empty())];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let is_answered = poll(&mut asked, Some(&at_once)).is_ok_and(|count| count > 0);
+    is_answered && asked[0].revents().contains(PollFlags::ERR)
+}

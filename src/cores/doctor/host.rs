@@ -1,0 +1,85 @@
+//! The host: io_uring, kernel, limits, CPUs, and what the configuration says of itself.
+
+use rustix::process::{Resource, getrlimit};
+
+use crate::config::Config;
+
+use super::super::server::{usable_cpus, wishes};
+use super::super::{open_files, probe, topology};
+use super::{Check, Outcome};
+
+/// Everything about the host, io_uring first: without it the server does not start at all.
+pub(super) fn examine(config: &Config) -> Vec<Check> {
+    let mut checks = vec![io_uring(), kernel(), memlock(), files(config), cpus(config)];
+    let warnings = config.warnings.iter();
+    checks.extend(warnings.map(|text| {
+        check("configuration", Outcome::Warning, text.clone())
+            .remedy("`connector-wss --print-config` shows where each value comes from")
+    }));
+    checks
+}
+
+fn check(name: &'static str, outcome: Outcome, found: String) -> Check {
+    Check::new("host", name, outcome, found)
+}
+
+fn io_uring() -> Check {
+    match probe::io_uring() {
+        Ok(()) => check("io_uring", Outcome::Ok, "available".to_owned()),
+        Err(error) => {
+            let failed = check("io_uring", Outcome::Failed, error.problem());
+            failed.remedy(error.remedy())
+        }
+    }
+}
+
+fn kernel() -> Check {
+    let system = rustix::system::uname();
+    let release = system.release().to_string_lossy().into_owned();
+    let machine = system.machine().to_string_lossy();
+    let mut numbers = release.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version >= KERNEL_MIN {
+        return check("kernel", Outcome::Ok, format!("{release}, {machine}"));
+    }
+    let (major, minor) = KERNEL_MIN;
+    check("kernel", Outcome::Failed, format!("{release} is older than {major}.{minor}"))
+        .remedy(format!("run Linux {major}.{minor} or newer"))
+}
+
+fn memlock() -> Check {
+    if let Err(error) = probe::memlock() {
+        return check("memlock", Outcome::Failed, error.problem()).remedy(error.remedy());
+    }
+    let limit = match getrlimit(Resource::Memlock).current {
+        Some(bytes) => format!("{} KiB may be locked", bytes / 1024),
+        None => "unlimited".to_owned(),
+    };
+    check("memlock", Outcome::Ok, limit)
+}
+
+fn files(config: &Config) -> Check {
+    let hard = getrlimit(Resource::Nofile).maximum;
+    match open_files::judge(hard, config.wss_clients_max) {
+        None => {
+            let limit = hard.map_or("any number of".to_owned(), |limit| limit.to_string());
+            check("nofile", Outcome::Ok, format!("{limit} files may be open (hard limit)"))
+        }
+        Some(text) => {
+            let (problem, remedy) = text.split_once(". ").unwrap_or((&text, ""));
+            check("nofile", Outcome::Warning, problem.to_owned()).remedy(remedy)
+        }
+    }
+}
+
+fn cpus(config: &Config) -> Check {
+    let cpus = usable_cpus();
+    match topology::plan(&cpus, &wishes(config)) {
+        Ok(plan) => check("CPUs", Outcome::Ok, format!("{} usable; {plan}", cpus.len())),
+        Err(error) => check("CPUs", Outcome::Failed, error.to_string())
+            .remedy("change the variable, or leave it empty to have the CPUs planned"),
+    }
+}
+
+/// Source: the operations of io_uring that glommio 0.9 needs.
+const KERNEL_MIN: (u32, u32) = (5, 8);

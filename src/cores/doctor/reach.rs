@@ -1,0 +1,375 @@
+//! Whether exchanges can be reached: names, TCP, TLS, REST and what time it is there. Every address
+//! and every REST interface has a thread of its own, which is left behind where it takes too long: a
+//! resolver cannot be interrupted.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
+
+use crate::clock::{Clock, UnixMs};
+use crate::config::Config;
+use crate::market::{ContractType, Interval, Market, Venue};
+use crate::messages::{RestRequest, RestResponse};
+use crate::venue::{self, RestError, RestQuery};
+use crate::wire::Endpoint;
+use crate::wire::json::JsonReader;
+
+use super::super::workers;
+use super::{Check, Outcome, REACH_PATIENCE};
+
+/// What was found about one market.
+pub(super) struct Reached {
+    pub(super) market: Market,
+    /// What can be subscribed for a trial; `None` if that could not be found out.
+    pub(super) symbol: Option<String>,
+    /// Whether its WebSocket host answers.
+    pub(super) is_reachable: bool,
+    pub(super) checks: Vec<Check>,
+}
+
+/// Looks at `markets`, all at once, for [`REACH_PATIENCE`] at most.
+pub(super) fn examine(
+    config: &Config,
+    markets: &[Market],
+    clock: Clock,
+    tls: &Arc<ClientConfig>,
+) -> Vec<Reached> {
+    let (says, said) = unbounded();
+    let mut hosts: Vec<Endpoint> = Vec::new();
+    for &market in markets {
+        let host = Endpoint { path: String::new(), ..config.endpoints(market).ws_url.clone() };
+        if !hosts.contains(&host) {
+            hosts.push(host);
+        }
+    }
+    for host in hosts {
+        let (says, tls) = (says.clone(), Arc::clone(tls));
+        thread::spawn(move || visit(&host, &tls, clock, &says));
+    }
+    // Its own patience is shorter than ours, so that it is it that says what was wrong.
+    let patient = Config { rest_timeout: config.rest_timeout.min(STEP_PATIENCE), ..config.clone() };
+    let agent = workers::agent(&patient, Arc::clone(tls));
+    for &market in markets {
+        let (says, agent) = (says.clone(), agent.clone());
+        let base = config.endpoints(market).rest_url.clone();
+        thread::spawn(move || {
+            let _heard = says.send(Said::Rest(market, ask_rest(&agent, market, &base, clock)));
+        });
+    }
+    drop(says);
+    let heard = Heard::listen(&said, clock);
+    markets.iter().map(|&market| heard.judge(config, market)).collect()
+}
+
+/// How far a host was reached. In this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Step {
+    Name,
+    Tcp,
+    Tls,
+}
+
+/// What a thread has to say.
+enum Said {
+    Host(Endpoint, Step, Result<String, String>),
+    Rest(Market, Result<RestFound, String>),
+}
+
+/// What an exchange's REST interface told.
+struct RestFound {
+    symbol: String,
+    took: Duration,
+    /// How far its clock is ahead of ours, and how much that may be wrong, in ms.
+    offset_ms: Option<(i64, i64)>,
+}
+
+/// Everything that was said in time.
+#[derive(Default)]
+struct Heard {
+    hosts: HashMap<(String, u16, Step), Result<String, String>>,
+    rest: HashMap<Market, Result<RestFound, String>>,
+}
+
+impl Heard {
+    fn listen(said: &Receiver<Said>, clock: Clock) -> Self {
+        let mut heard = Self::default();
+        let until = clock.mono().after(REACH_PATIENCE);
+        loop {
+            match said.recv_timeout(until.since(clock.mono())) {
+                Ok(Said::Host(host, step, result)) => {
+                    heard.hosts.insert((host.host, host.port, step), result);
+                }
+                Ok(Said::Rest(market, result)) => {
+                    heard.rest.insert(market, result);
+                }
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return heard,
+            }
+        }
+    }
+
+    fn judge(&self, config: &Config, market: Market) -> Reached {
+        let endpoint = &config.endpoints(market).ws_url;
+        let steps = [Step::Name, Step::Tcp, Step::Tls];
+        let mut checks = Vec::new();
+        let mut is_reachable = true;
+        for step in steps.into_iter().filter(|step| *step != Step::Tls || endpoint.tls) {
+            let check = match is_reachable {
+                true => self.judge_step(market, endpoint, step),
+                false => skipped(market, step.name()),
+            };
+            is_reachable &= check.outcome == Outcome::Ok;
+            checks.push(check);
+        }
+        let rest = self.rest.get(&market);
+        let base = &config.endpoints(market).rest_url;
+        checks.push(judge_rest(market, base, rest));
+        checks.push(judge_clock(market, rest));
+        let symbol = match rest {
+            Some(Ok(found)) => Some(found.symbol.clone()),
+            _ => usual_symbol(market).map(str::to_owned),
+        };
+        Reached { market, symbol, is_reachable, checks }
+    }
+
+    fn judge_step(&self, market: Market, endpoint: &Endpoint, step: Step) -> Check {
+        let result = self.hosts.get(&(endpoint.host.clone(), endpoint.port, step));
+        let variable = variable(market, "WS");
+        let problem = match result {
+            Some(Ok(found)) => return check(market, step.name(), Outcome::Ok, found.clone()),
+            Some(Err(why)) => why.clone(),
+            None => "no answer in time".to_owned(),
+        };
+        let (what, remedy) = match step {
+            Step::Name => (
+                format!("{} cannot be looked up", endpoint.host),
+                format!("check the network and /etc/resolv.conf, or {variable}"),
+            ),
+            Step::Tcp => (
+                format!("{}:{} cannot be connected", endpoint.host, endpoint.port),
+                format!("a firewall, a country's block, or a wrong {variable}"),
+            ),
+            Step::Tls => (
+                format!("TLS with {} fails", endpoint.host),
+                format!(
+                    "a proxy that reads along needs its authority in CONNECTOR_TLS_CA_FILE; a clock \
+                     that is far off makes certificates invalid; or a wrong {variable}"
+                ),
+            ),
+        };
+        check(market, step.name(), Outcome::Failed, format!("{what}: {problem}")).remedy(remedy)
+    }
+}
+
+impl Step {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Name => "DNS",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+        }
+    }
+}
+
+fn judge_rest(market: Market, base: &str, rest: Option<&Result<RestFound, String>>) -> Check {
+    let why = match rest {
+        Some(Ok(found)) => {
+            let found = format!("{base} answers in {}", ms(found.took));
+            return check(market, "REST", Outcome::Ok, found);
+        }
+        Some(Err(why)) => why,
+        None => "no answer in time",
+    };
+    let remedy = format!(
+        "without REST gaps are not repaired and history is not given: check the network, or {}; an \
+         HTTP 403 or 451 mostly means that the exchange does not serve this country",
+        variable(market, "REST")
+    );
+    check(market, "REST", Outcome::Failed, format!("{base}: {why}")).remedy(remedy)
+}
+
+fn judge_clock(market: Market, rest: Option<&Result<RestFound, String>>) -> Check {
+    let Some(Ok(RestFound { offset_ms: Some((offset, doubt)), .. })) = rest else {
+        return skipped(market, "clock");
+    };
+    let seconds = |ms: i64| i32::try_from(ms).map_or(f64::MAX, f64::from) / 1000.0;
+    let found = format!("{:+.1} s from ours (±{:.1} s)", seconds(*offset), seconds(*doubt));
+    if offset.saturating_abs() <= doubt + CLOCK_ERROR_MAX_MS {
+        return check(market, "clock", Outcome::Ok, found);
+    }
+    check(market, "clock", Outcome::Failed, found).remedy(
+        "set this host's clock (chrony or systemd-timesyncd): candles stay right, but times and \
+         latencies that are shown are wrong",
+    )
+}
+
+fn check(market: Market, name: &'static str, outcome: Outcome, found: String) -> Check {
+    Check::new(&market.to_string(), name, outcome, found)
+}
+
+fn skipped(market: Market, name: &'static str) -> Check {
+    check(market, name, Outcome::Skipped, "not looked at: see above".to_owned())
+}
+
+fn variable(market: Market, kind: &str) -> String {
+    let (venue, contract_type) = (market.venue().name(), market.contract_type().name());
+    format!("CONNECTOR_{venue}_{contract_type}_{kind}_URL").to_ascii_uppercase()
+}
+
+/// Goes as far as it gets with one host.
+fn visit(host: &Endpoint, tls: &Arc<ClientConfig>, clock: Clock, says: &Sender<Said>) {
+    let say = |step, result: Result<String, String>| {
+        let is_fine = result.is_ok();
+        let _heard = says.send(Said::Host(host.clone(), step, result));
+        is_fine
+    };
+    let addresses = workers::resolve(&host.host, host.port);
+    let shown = |addresses: &Vec<SocketAddr>| {
+        let first = addresses.first().map(|one| one.ip().to_string()).unwrap_or_default();
+        match addresses.len() {
+            _ if first == host.host => format!("{first} needs no look-up"),
+            0 | 1 => format!("{} is {first}", host.host),
+            count => format!("{} is {first} and {} more", host.host, count - 1),
+        }
+    };
+    if !say(Step::Name, addresses.as_ref().map(shown).map_err(Clone::clone)) {
+        return;
+    }
+    let start = clock.mono();
+    let stream = connect_any(&addresses.unwrap_or_default());
+    let took = ms(clock.mono().since(start));
+    let found = |_: &TcpStream| format!("{}:{} in {took}", host.host, host.port);
+    if !say(Step::Tcp, stream.as_ref().map(found).map_err(Clone::clone)) || !host.tls {
+        return;
+    }
+    let start = clock.mono();
+    let result = stream.and_then(|stream| shake_hands(stream, &host.host, tls));
+    say(Step::Tls, result.map(|version| format!("{version} in {}", ms(clock.mono().since(start)))));
+}
+
+/// The first address that answers; each has its share of the patience.
+fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, String> {
+    let tried = &addresses[..addresses.len().min(ADDRESSES_MAX)];
+    let share = STEP_PATIENCE / u32::try_from(tried.len().max(1)).unwrap_or(1);
+    let mut why = "no address".to_owned();
+    for address in tried {
+        match TcpStream::connect_timeout(address, share) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => why = format!("{address}: {error}"),
+        }
+    }
+    Err(why)
+}
+
+fn shake_hands(
+    mut stream: TcpStream,
+    host: &str,
+    tls: &Arc<ClientConfig>,
+) -> Result<String, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let timeout = Some(STEP_PATIENCE);
+    stream.set_read_timeout(timeout).map_err(|error| text(&error))?;
+    stream.set_write_timeout(timeout).map_err(|error| text(&error))?;
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| text(&error))?;
+    let mut session = ClientConnection::new(Arc::clone(tls), name).map_err(|error| text(&error))?;
+    while session.is_handshaking() {
+        session.complete_io(&mut stream).map_err(|error| text(&error))?;
+    }
+    let version = session.protocol_version().and_then(|version| version.as_str());
+    session.send_close_notify();
+    let _said = session.write_tls(&mut stream);
+    // What is unread would turn our end into a reset.
+    let _drained = stream.set_nonblocking(true).and_then(|()| stream.read(&mut [0; 4096]));
+    Ok(version.unwrap_or("TLS").to_owned())
+}
+
+/// One candle of one symbol, and with it the exchange's `Date`.
+fn ask_rest(
+    agent: &ureq::Agent,
+    market: Market,
+    base: &str,
+    clock: Clock,
+) -> Result<RestFound, String> {
+    let symbol = match usual_symbol(market) {
+        Some(symbol) => symbol.to_owned(),
+        None => listed_symbol(agent, market, base)?,
+    };
+    let before = clock.now();
+    let window = Interval::M1.open_time(before.unix_ms());
+    let query = venue::candles_query(market, base, &symbol, Interval::M1, window, window);
+    let answer = ask(agent, query)?;
+    let took = clock.mono().since(before.mono);
+    let read = venue::read_candles(market, &mut JsonReader::default(), &answer, Interval::M1);
+    match read {
+        Ok(_) => {}
+        Err(RestError::TooFast { .. }) => {
+            return Err(format!("HTTP {}: the exchange wants a pause", answer.status));
+        }
+        Err(RestError::UnknownSymbol { message } | RestError::Failed { message }) => {
+            return Err(format!("HTTP {}: {message}", answer.status));
+        }
+    }
+    let half = i64::try_from(took.as_millis() / 2).unwrap_or(i64::MAX);
+    let middle = UnixMs(before.unix_ms().0 + half);
+    let offset_ms = date_ms(&answer).map(|date| (date + 500 - middle.0, 500 + half));
+    Ok(RestFound { symbol, took, offset_ms })
+}
+
+fn ask(agent: &ureq::Agent, query: RestQuery) -> Result<RestResponse, String> {
+    let RestQuery { url, body, headers } = query;
+    let request = RestRequest { id: 0, url, body, headers };
+    workers::ask(agent, &request).map_err(|error| error.to_string())
+}
+
+/// A symbol that trades now, where names go out of date.
+fn listed_symbol(agent: &ureq::Agent, market: Market, base: &str) -> Result<String, String> {
+    let answer = ask(agent, venue::instruments_query(market, base, None))?;
+    let page = venue::read_instruments(market, None, &answer)?;
+    let trading = |one: &&crate::market::Listed| one.halted.is_none();
+    let found = page.listed.iter().find(trading);
+    found.map(|one| one.symbol.clone()).ok_or_else(|| "it lists nothing that trades".to_owned())
+}
+
+/// The full second that `Date` names.
+fn date_ms(answer: &RestResponse) -> Option<i64> {
+    let date = answer.limit_headers.iter().find(|(name, _)| name == "date")?;
+    let at = httpdate::parse_http_date(&date.1).ok()?;
+    let since = at.duration_since(std::time::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_millis()).ok()
+}
+
+/// A symbol of `market` that is always traded; `None` where every name has an end.
+fn usual_symbol(market: Market) -> Option<&'static str> {
+    Some(match (market.venue(), market.contract_type()) {
+        (Venue::Binance, ContractType::Coinm) => "BTCUSD_PERP",
+        (Venue::Binance, _) => "BTCUSDT",
+        (Venue::Okx, ContractType::Futures) => return None,
+        (Venue::Okx, ContractType::Swap) => "BTC-USDT-SWAP",
+        (Venue::Okx, _) => "BTC-USDT",
+        (Venue::Bybit, ContractType::Inverse) => "BTCUSD",
+        (Venue::Bybit, _) => "BTCUSDT",
+        (Venue::Gateio, ContractType::Cm) => "BTC_USD",
+        (Venue::Gateio, _) => "BTC_USDT",
+        (Venue::Hyperliquid, ContractType::Spot) => "@107",
+        (Venue::Hyperliquid, _) => "BTC",
+    })
+}
+
+fn ms(duration: Duration) -> String {
+    format!("{} ms", duration.as_millis())
+}
+
+/// One step with one host: three of them, less what they mostly take, fit into [`REACH_PATIENCE`].
+const STEP_PATIENCE: Duration = Duration::from_millis(2_000);
+
+/// Addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 2;
+
+/// Beyond what the measurement leaves in doubt, a clock is wrong.
+const CLOCK_ERROR_MAX_MS: i64 = 1_000;

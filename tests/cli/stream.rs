@@ -1,0 +1,169 @@
+//! Candles in a pipe.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::harness::Scratch;
+use super::{cli, run, simulator};
+
+fn quotes(stdout: &str) -> Vec<Value> {
+    let quotes: Vec<Value> =
+        stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(quotes.iter().all(|quote| quote["type"] == "quote"), "{stdout}");
+    quotes
+}
+
+#[test]
+fn a_pipe_gets_json_lines_that_end_after_the_limit() {
+    let (_simulator, env) = simulator(&[]);
+    let (code, stdout, stderr) = run("binance BTCUSDT ethusdt --market spot --limit 7", &env);
+    assert_eq!(code, Some(0), "{stderr}");
+    let quotes = quotes(&stdout);
+    assert_eq!(quotes.len(), 7);
+    for symbol in ["BTCUSDT", "ETHUSDT"] {
+        assert!(quotes.iter().any(|quote| quote["symbol"] == symbol), "{stdout}");
+    }
+    assert_eq!(quotes[0]["contract_type"], "spot");
+    assert!(stderr.contains("7 updates"), "{stderr}");
+}
+
+#[test]
+fn csv_has_a_header_and_the_digits_of_the_json() {
+    let (_simulator, env) = simulator(&[]);
+    let words = "okx BTC-USDT --history 4 --limit 4";
+    let (_, json, _) = run(words, &env);
+    let (code, csv, stderr) = run(&format!("{words} --format csv"), &env);
+    assert_eq!(code, Some(0), "{stderr}");
+    let mut rows = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let header = rows.next().unwrap();
+    let rows: Vec<_> = rows.collect();
+    assert_eq!(rows.len(), 4);
+    let column = |name: &str| header.iter().position(|column| *column == name).unwrap();
+    // The minute may have ended in between: what both know is the same.
+    let (open_time, close) = (column("open_time"), column("close"));
+    let mut compared = 0;
+    for line in json.lines() {
+        for row in &rows {
+            if line.contains(&format!("\"open_time\":{},", row[open_time])) {
+                assert!(line.contains(&format!("\"close\":{},", row[close])), "{line} {row:?}");
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared >= 3, "{csv}{json}");
+}
+
+#[test]
+fn closed_only_leaves_open_candles_out() {
+    let (_simulator, env) = simulator(&["--time-scale", "60"]);
+    let (code, stdout, stderr) = run("bybit BTCUSDT --closed-only -n 3", &env);
+    assert_eq!(code, Some(0), "{stderr}");
+    let quotes = quotes(&stdout);
+    assert_eq!(quotes.len(), 3);
+    assert!(quotes.iter().all(|quote| quote["is_closed_candle"] == true), "{stdout}");
+    let seqs: Vec<i64> = quotes.iter().map(|quote| quote["seq"].as_i64().unwrap()).collect();
+    assert_eq!(seqs, [seqs[0], seqs[0] + 1, seqs[0] + 2]);
+}
+
+#[test]
+fn history_comes_first_and_in_order_also_of_longer_candles() {
+    let (_simulator, env) = simulator(&[]);
+    for interval in ["1m", "5m"] {
+        let words =
+            format!("binance BTCUSDT --market usdm --interval {interval} --history 6 --limit 8");
+        let (code, stdout, stderr) = run(&words, &env);
+        assert_eq!(code, Some(0), "{stderr}");
+        let quotes = quotes(&stdout);
+        assert_eq!(quotes.len(), 8);
+        assert!(quotes.iter().all(|quote| quote["interval"] == interval), "{stdout}");
+        let past = &quotes[..6];
+        assert!(past.iter().all(|quote| quote["is_closed_candle"] == true), "{stdout}");
+        let seqs = past
+            .windows(2)
+            .all(|two| two[0]["seq"].as_i64().unwrap() + 1 == two[1]["seq"].as_i64().unwrap());
+        assert!(seqs, "{stdout}");
+    }
+}
+
+#[test]
+fn a_table_can_be_had_in_a_pipe_and_has_no_colours_there() {
+    let (_simulator, env) = simulator(&[]);
+    let (code, stdout, _) = run("gateio BTC_USDT --limit 2 --format table", &env);
+    assert_eq!(code, Some(0));
+    assert!(stdout.starts_with("time ") && !stdout.contains('\u{1b}'), "{stdout}");
+    assert_eq!(stdout.lines().filter(|line| line.contains("BTC_USDT")).count(), 2, "{stdout}");
+}
+
+#[test]
+fn what_is_wrong_is_said_in_words() {
+    let (_simulator, env) = simulator(&[]);
+    for (words, code, said) in [
+        ("binanse BTCUSDT", 2, "did you mean binance?"),
+        ("okx BTC-USDT --market spto", 2, "did you mean spot?"),
+        ("binance BTCUSDT", 2, "--market spot, usdm, coinm"),
+        ("binance NOSUCH --market spot", 1, "Invalid symbol."),
+        ("binance BTCUSTD --market spot", 1, "did you mean BTCUSDT"),
+        ("binance LUNAUSDT --market spot", 1, "LUNAUSDT"),
+    ] {
+        let (found, stdout, stderr) = run(words, &env);
+        assert_eq!(found, Some(code), "{words}: {stderr}");
+        assert!(stderr.contains(said) && stdout.is_empty(), "{words}: {stderr}");
+    }
+    let wrong = vec![("CONNECTOR_REST_TIMEOUT".to_owned(), "soon".to_owned())];
+    let (code, _, stderr) = run("bybit BTCUSDT", &wrong);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("CONNECTOR_REST_TIMEOUT"), "{stderr}");
+}
+
+#[test]
+fn a_refused_symbol_does_not_end_its_neighbour() {
+    let (_simulator, env) = simulator(&[]);
+    let folder = Scratch::new();
+    let mut command = cli("binance NOSUCH BTCUSDT --market spot", &env, &folder);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let stderr = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(stderr.into_iter().any(|line| line.contains("Invalid symbol.")));
+    assert!(stdout.next().unwrap().unwrap().contains("BTCUSDT"));
+    drop(stdout);
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn a_signal_and_a_closed_pipe_end_it_cleanly() {
+    let (_simulator, env) = simulator(&[]);
+    for signal in [Some(Signal::INT), Some(Signal::TERM), None] {
+        let folder = Scratch::new();
+        let mut command = cli("bybit BTCUSDT ETHUSDT", &env, &folder);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut String::new()).unwrap();
+        let mut rest = String::new();
+        match signal {
+            Some(signal) => {
+                kill_process(Pid::from_child(&child), signal).unwrap();
+                stdout.read_to_string(&mut rest).unwrap();
+                assert!(rest.is_empty() || rest.ends_with("}\n"), "whole lines: {rest}");
+            }
+            None => drop(stdout),
+        }
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{signal:?}");
+        let mut stderr = String::new();
+        child.stderr.unwrap().read_to_string(&mut stderr).unwrap();
+        assert!(!stderr.contains("panicked") && stderr.contains("updates"), "{stderr}");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_in_a_quiet_market_is_noticed() {
+    let (_simulator, env) = simulator(&[]);
+    let folder = Scratch::new();
+    // The minute's end is far away where the limit is not reached.
+    let mut command = cli("okx BTC-USDT --closed-only --interval 1d", &env, &folder);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
