@@ -8,6 +8,7 @@ pub mod doorbell;
 pub mod shutdown;
 pub mod wait;
 
+mod closes;
 pub mod duty;
 pub mod fanout;
 pub mod shard;
