@@ -19,7 +19,9 @@ mod lists;
 pub mod log;
 pub mod ops;
 pub mod ops_http;
+mod page;
 mod slowest;
+mod state;
 pub mod workers;
 
 pub mod memory;
