@@ -1,14 +1,15 @@
 //! Whether the process lives and whether it serves: the bodies of `/health` and `/ready` as pure
 //! functions of the counters, the time and the lifecycle. Knows no HTTP.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use serde::Serialize;
 
-use crate::clock::{Now, RFC3339_BYTES, UnixMs, write_rfc3339};
+use crate::clock::{MonoNs, Now, RFC3339_BYTES, UnixMs, write_rfc3339};
 use crate::limits::HEARTBEAT_STALE;
 use crate::market::Market;
-use crate::metrics::{FeedMetrics, Metrics, render};
+use crate::metrics::{CoreMetrics, FeedMetrics, Metrics, render};
 
 /// Where the process is between start and exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,15 +59,7 @@ pub struct Report {
 /// `/health`: every core's heartbeat is younger than [`HEARTBEAT_STALE`]. A core that has not
 /// begun is as old as the process.
 pub fn health(metrics: &Metrics, now: Now) -> Report {
-    let core = |(name, core): &(String, std::sync::Arc<crate::metrics::CoreMetrics>)| {
-        let beat = u64::try_from(core.heartbeat_ns.value()).unwrap_or(0);
-        let age = now.mono.since(crate::clock::MonoNs(beat));
-        CoreHealth {
-            name: name.clone(),
-            heartbeat_age_seconds: age.as_secs_f64(),
-            healthy: age < HEARTBEAT_STALE,
-        }
-    };
+    let core = |(name, core): &(String, Arc<CoreMetrics>)| CoreHealth::of(name, core, now);
     let cores: Vec<_> = metrics.cores.iter().map(core).collect();
     let ok = cores.iter().all(|core| core.healthy);
     let status = if ok { "healthy" } else { "unhealthy" };
@@ -77,18 +70,24 @@ pub fn health(metrics: &Metrics, now: Now) -> Report {
 /// spare session does not hide another's missing one.
 pub fn ready(metrics: &Metrics, now: Now, phase: Phase) -> Report {
     let exchanges: Vec<_> = Market::all().map(|market| exchange(metrics, market)).collect();
-    let live = exchanges.iter().all(|exchange| exchange.healthy);
-    let reason = match phase {
-        Phase::Starting => Some("starting"),
-        Phase::Draining => Some("draining"),
-        Phase::Serving => (!live).then_some("a subscribed market has no live session"),
-    };
+    let reason = unready(&exchanges, phase);
     let status = if reason.is_none() { "ready" } else { "not_ready" };
     let timestamp = timestamp(now.unix_us);
     report(reason.is_none(), &ReadyBody { status, timestamp, reason, exchanges })
 }
 
-fn exchange(metrics: &Metrics, market: Market) -> ExchangeHealth {
+/// Why it is not ready, if it is not.
+pub fn unready(exchanges: &[ExchangeHealth], phase: Phase) -> Option<&'static str> {
+    let live = exchanges.iter().all(|exchange| exchange.healthy);
+    match phase {
+        Phase::Starting => Some("starting"),
+        Phase::Draining => Some("draining"),
+        Phase::Serving => (!live).then_some("a subscribed market has no live session"),
+    }
+}
+
+/// One market's sessions, over all shards.
+pub fn exchange(metrics: &Metrics, market: Market) -> ExchangeHealth {
     let parts: Vec<_> = metrics.shards.iter().map(|shard| shard.market(market)).collect();
     let sum = |read: fn(&FeedMetrics) -> i64| parts.iter().map(|part| read(part)).sum::<i64>();
     let max = |read: fn(&FeedMetrics) -> i64| parts.iter().map(|part| read(part)).max();
@@ -118,7 +117,8 @@ fn is_live(part: &FeedMetrics) -> bool {
     active >= wanted
 }
 
-fn timestamp(unix_us: i64) -> String {
+/// RFC 3339, to the µs.
+pub fn timestamp(unix_us: i64) -> String {
     let mut text = [0; RFC3339_BYTES];
     let length = write_rfc3339(unix_us, 6, &mut text);
     String::from_utf8_lossy(&text[..length]).into_owned()
@@ -136,11 +136,25 @@ struct HealthBody {
     cores: Vec<CoreHealth>,
 }
 
-#[derive(Serialize)]
-struct CoreHealth {
+/// One core in `/health`.
+#[derive(Debug, Serialize)]
+pub struct CoreHealth {
     name: String,
     heartbeat_age_seconds: f64,
     healthy: bool,
+}
+
+impl CoreHealth {
+    /// The core of this name.
+    pub fn of(name: &str, core: &CoreMetrics, now: Now) -> Self {
+        let beat = u64::try_from(core.heartbeat_ns.value()).unwrap_or(0);
+        let age = now.mono.since(MonoNs(beat));
+        Self {
+            name: name.to_owned(),
+            heartbeat_age_seconds: age.as_secs_f64(),
+            healthy: age < HEARTBEAT_STALE,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -152,8 +166,9 @@ struct ReadyBody {
     exchanges: Vec<ExchangeHealth>,
 }
 
-#[derive(Serialize)]
-struct ExchangeHealth {
+/// One exchange and contract type in `/ready`.
+#[derive(Debug, Serialize)]
+pub struct ExchangeHealth {
     exchange: &'static str,
     contract_type: &'static str,
     active_connections: i64,
@@ -167,11 +182,8 @@ struct ExchangeHealth {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::clock::MonoNs;
-    use crate::metrics::{CoreMetrics, ShardMetrics};
+    use crate::metrics::ShardMetrics;
 
     fn metrics(shards: usize) -> Metrics {
         Metrics {

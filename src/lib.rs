@@ -5,7 +5,7 @@
 //!  exchanges ══TLS/WS══> shard core 1 ─┼────────────> fan-out ┼═WS═> clients
 //!                  …                   ┘  <── commands        └═WS═> clients
 //!         every core ── notices, single-writer counters ──> ops core (low priority)
-//!                                                           :8766 /health /ready /metrics
+//!                                                           :8766 / /health /ready /metrics
 //! ```
 //!
 //! Two pure engines joined by rings: [`feed`] turns exchange bytes into candle updates, [`fanout`]

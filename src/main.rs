@@ -97,7 +97,7 @@ fn announce(server: &Server, config: &Config) {
     let scheme = if config.wss_tls_cert_file.is_some() { "wss" } else { "ws" };
     let mut text = format!("connector-wss {version}{simulated}\nclients:  {scheme}://{clients}\n");
     if let Some(address) = server.ops_address {
-        text += &format!("ops:      http://{address}/health  /ready  /metrics\n");
+        text += &format!("ops:      http://{address}/  /health  /ready  /metrics\n");
     }
     text += &format!("cores:    {}\n", server.topology);
     // A supervisor may have closed stdout; the log says the same.

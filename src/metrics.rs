@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use crate::market::{FinalBy, Market};
+use crate::market::{FinalBy, Market, Venue};
 
 pub mod render;
 
@@ -92,7 +92,7 @@ impl<const N: usize> Histogram<N> {
     }
 }
 
-/// Bounds of `connector_receive_lag_seconds`: finer than those of
+/// Bounds of `connector_receive_lag_seconds` and `connector_close_lag_seconds`: finer than those of
 /// `connector_quote_latency_seconds`, which are among them.
 pub const RECEIVE_LAG_BOUNDS_NS: [u64; 18] = [
     1_000_000,
@@ -484,6 +484,10 @@ pub struct ShardMetrics {
     /// bytes were read to when the shard began to put that turn's candles into its ring. Decrypting,
     /// decoding, the series' judgement and the wait for room or for a predecessor are in it.
     pub received_to_ring: Histogram<16>,
+    /// `connector_close_lag_seconds`, by [`Venue`]: from the end of a window, as the exchange's clock
+    /// counts it, to our wall clock's reading of the turn in which its closed candle was published.
+    /// Pushed candles only, each once.
+    pub close_lags: [Histogram<18>; Venue::ALL.len()],
     /// `connector_ring_depth`: slots of the ring in use, at the last turn.
     pub ring_depth: Gauge,
     /// `connector_ring_full_total`.
@@ -506,6 +510,7 @@ impl Default for ShardMetrics {
             kernel_to_read: Histogram::new(&HOP_BOUNDS_NS),
             stamps_dropped: Counter::default(),
             received_to_ring: Histogram::new(&HOP_BOUNDS_NS),
+            close_lags: std::array::from_fn(|_| Histogram::new(&RECEIVE_LAG_BOUNDS_NS)),
             ring_depth: Gauge::default(),
             ring_full: Counter::default(),
             notices_dropped: Counter::default(),
@@ -584,4 +589,45 @@ pub struct Metrics {
     pub fanout: Arc<FanoutMetrics>,
     /// Duty cycles: name (`shard0`, `fanout`, `shard0+fanout` …) and counters, per executor.
     pub cores: Vec<(String, Arc<CoreMetrics>)>,
+}
+
+impl Metrics {
+    /// `connector_hop_seconds`: each hop and its parts.
+    pub fn hops(&self) -> [(&'static str, Vec<&Histogram<16>>); 5] {
+        let fanout = &self.fanout;
+        [
+            ("kernel", self.shards.iter().map(|shard| &shard.kernel_to_read).collect()),
+            ("decode", self.shards.iter().map(|shard| &shard.received_to_ring).collect()),
+            ("ring", vec![&fanout.ring_to_taken]),
+            ("write", vec![&fanout.taken_to_written]),
+            ("total", vec![&fanout.received_to_written]),
+        ]
+    }
+
+    /// `connector_receive_lag_seconds`: the parts of one exchange.
+    pub fn receive_lags(&self, venue: Venue) -> Vec<&Histogram<18>> {
+        let markets =
+            Market::of(venue).flat_map(|market| self.shards.iter().map(move |s| s.market(market)));
+        markets.map(|part| &part.receive_lag).collect()
+    }
+
+    /// `connector_close_lag_seconds`: the parts of one exchange.
+    pub fn close_lags(&self, venue: Venue) -> Vec<&Histogram<18>> {
+        self.shards.iter().map(|shard| &shard.close_lags[venue as usize]).collect()
+    }
+}
+
+/// What [`Histogram::cumulative`] says of several histograms with the same bounds, added up. Each is
+/// read once, so the counts agree.
+pub fn cumulative<const N: usize>(parts: &[&Histogram<N>]) -> Vec<(Option<u64>, u64)> {
+    let mut buckets: Vec<(Option<u64>, u64)> = Vec::new();
+    for part in parts {
+        for (at, (bound, count)) in part.cumulative().enumerate() {
+            match buckets.get_mut(at) {
+                Some(bucket) => bucket.1 += count,
+                None => buckets.push((bound, count)),
+            }
+        }
+    }
+    buckets
 }

@@ -42,7 +42,7 @@ impl Printer {
                 let (bold, end) = (Style::new().bold(), anstyle::Reset);
                 writeln!(
                     self.out,
-                    "{bold}{:<12}  {:<14} {:>3} {:<5} {:>12} {:>12} {:>12} {:>12} {:>14} {:>7}  {}{end}",
+                    "{bold}{:<12}  {:<14} {:>3} {:<5} {:>12} {:>12} {:>12} {:>12} {:>14} {:>7}  state{end}",
                     "time",
                     "symbol",
                     "",
@@ -53,7 +53,6 @@ impl Printer {
                     "close",
                     "volume",
                     "trades",
-                    "state",
                 )
             }
         }

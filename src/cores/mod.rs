@@ -8,6 +8,7 @@ pub mod doorbell;
 pub mod shutdown;
 pub mod wait;
 
+mod closes;
 pub mod duty;
 pub mod fanout;
 pub mod shard;
@@ -19,7 +20,9 @@ mod lists;
 pub mod log;
 pub mod ops;
 pub mod ops_http;
+mod page;
 mod slowest;
+mod state;
 pub mod workers;
 
 pub mod memory;

@@ -17,8 +17,10 @@ use rustls::ClientConfig;
 
 use super::log::ENGINE_TARGET;
 use super::ops_http::{HttpConnection, Response};
+use super::page;
 use super::slowest::Slowest;
 use super::spent::SpentFile;
+use super::state;
 use super::supervisor::Watchdog;
 use super::workers::{self, Question, ShardLink, WorkersSetup};
 use crate::clock::{Clock, MonoNs, Now};
@@ -83,6 +85,8 @@ pub struct OpsSetup {
     pub shards: Vec<ShardLink>,
     /// Trust for REST over TLS; the same as the sessions'.
     pub tls: Arc<ClientConfig>,
+    /// The clients' port, where the page gets its candles.
+    pub client_port: u16,
 }
 
 /// The ops core before it runs: its port is bound and its queues are open.
@@ -388,10 +392,13 @@ fn would_block(error: io::Error) -> io::Result<Pumped> {
     }
 }
 
-const ROUTES: &str = "/health         whether every core is alive
+const ROUTES: &str = "/               a page that shows all this, and candles of the clients' port
+/health         whether every core is alive
 /ready          whether clients are served and every subscription has a live session
 /metrics        Prometheus text, or OpenMetrics where Accept asks for it
 /debug/slowest  the slowest updates of the last minute, hop by hop
+/api/state      what the page shows, as JSON
+/licenses       of what others wrote in the page
 ";
 
 /// The answer to one request. Methods are judged first: they are wrong on every path.
@@ -414,7 +421,9 @@ fn route(head: &RequestHead<'_>, setup: &OpsSetup, slowest: &Slowest, now: Now) 
             let body = render::render(&setup.metrics, format);
             Response { content_type: format.content_type(), ..Response::text(200, body) }
         }
-        "/" => Response::text(200, format!("connector-wss {VERSION}\n\n{ROUTES}")),
+        "/" => page::page(head, &setup.config, setup.client_port),
+        "/api/state" => json(200, state::body(setup, now)),
+        "/licenses" => Response::text(200, page::LICENSES),
         _ => Response::text(404, format!("not found; here are:\n{ROUTES}")),
     }
 }
@@ -474,8 +483,6 @@ fn write_line(notice: &Notice, text: &str) {
         (Severity::Error, false) => tracing::error!("{text}"),
     }
 }
-
-const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Turns of reading and writing for one connection before the next one has its turn.
 const PUMP_ROUNDS_MAX: usize = 64;

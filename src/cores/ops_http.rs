@@ -18,6 +18,8 @@ pub struct Response {
     pub content_type: &'static str,
     /// `Allow`, if the status asks for it.
     pub allow: Option<&'static str>,
+    /// `Content-Security-Policy`, of a page.
+    pub policy: Option<String>,
     /// The body.
     pub body: String,
 }
@@ -26,7 +28,7 @@ impl Response {
     /// A line of plain text.
     pub fn text(status: u16, body: impl Into<String>) -> Self {
         let content_type = "text/plain; charset=utf-8";
-        Self { status, content_type, allow: None, body: body.into() }
+        Self { status, content_type, allow: None, policy: None, body: body.into() }
     }
 }
 
@@ -193,6 +195,9 @@ impl HttpConnection {
         );
         if let Some(allow) = response.allow {
             let _ = write!(text, "Allow: {allow}\r\n");
+        }
+        if let Some(policy) = &response.policy {
+            let _ = write!(text, "Content-Security-Policy: {policy}\r\n");
         }
         let connection = if keeps_alive { "keep-alive" } else { "close" };
         let _ = write!(text, "Cache-Control: no-store\r\nConnection: {connection}\r\n\r\n");

@@ -169,6 +169,7 @@ impl Server {
             clock,
             shards: plan.shard_links(),
             tls,
+            client_port: client_address.port(),
         };
         let ops = ops.spawn(setup).map_err(|error| executor_error("the ops core", &error))?;
         let shutdown = Arc::clone(&plan.shutdown);

@@ -17,6 +17,7 @@ use crate::messages::{Command, FeedEvent, MarketEvent, Notice, OpsAnswer, OpsReq
 use crate::metrics::{ConnectionErrorKind, ShardMetrics};
 use crate::wire::Endpoint;
 
+use super::closes::Closes;
 use super::doorbell::Doorbell;
 use super::ops::OpsHandle;
 use super::stamps::{Sampling, Stamps};
@@ -47,6 +48,7 @@ pub struct ShardCore {
     clock: Clock,
     metrics: Arc<ShardMetrics>,
     stamps: Stamps,
+    closes: Closes,
     slots: Vec<Option<Slot>>,
     by_session: HashMap<SessionId, usize>,
     /// Sessions whose host is being looked up, and where they want to go.
@@ -81,6 +83,7 @@ impl ShardCore {
             links,
             clock,
             stamps: Stamps::new(clock, Arc::clone(&metrics)),
+            closes: Closes::new(Arc::clone(&metrics)),
             metrics,
             slots: Vec::new(),
             by_session: HashMap::new(),
@@ -127,6 +130,9 @@ impl ShardCore {
     fn take_mail(&mut self, now: Now, waiter: &Waiter) -> bool {
         let mut worked = false;
         while let Ok(command) = self.links.commands.try_recv() {
+            if let Command::Subscribe { id, instrument } = &command {
+                self.closes.learn(*id, instrument);
+            }
             self.feed.handle_command(command, now);
             worked = true;
         }
@@ -285,6 +291,7 @@ impl ShardCore {
                 let began = *began.get_or_insert_with(|| self.clock.mono());
                 update.until_ring = Lapse::between(update.received, began);
                 self.metrics.received_to_ring.record_ns(began.ns_since(update.received));
+                self.closes.note(update, now);
             }
             let pushed = self.links.ring.push(event);
             assert!(pushed.is_ok(), "a free slot was seen, and there is one producer");

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::{
     ConnectionErrorKind, Counter, DecodeErrorKind, FanoutMetrics, FeedMetrics, Gauge,
     HOP_BOUNDS_NS, HOP_LATENCY_BOUNDS_NS, Histogram, Metrics, QUOTE_LATENCY_BOUNDS_NS,
-    RECEIVE_LAG_BOUNDS_NS, RefusedBy, ShardMetrics,
+    RECEIVE_LAG_BOUNDS_NS, RefusedBy, ShardMetrics, cumulative,
 };
 use crate::market::{FinalBy, Market, Venue};
 
@@ -71,6 +71,7 @@ pub fn render(metrics: &Metrics, format: Format) -> String {
     }
     out.quote_latency(metrics);
     out.receive_lag(metrics);
+    out.close_lag(metrics);
     for row in FANOUT_ROWS {
         out.family(row.name, row.kind, row.help);
         out.sample(row.name, row.kind, &[], &(row.read)(&metrics.fanout).to_string());
@@ -266,13 +267,18 @@ impl Exposition {
         let help = "From the exchange's event time to the read of its bytes; in it is its clock.";
         self.family(name, Kind::Histogram, help);
         for venue in Venue::ALL {
-            let markets = Market::all().filter(|market| market.venue() == venue);
-            let parts: Vec<_> = markets
-                .flat_map(|market| metrics.shards.iter().map(move |shard| shard.market(market)))
-                .map(|part| &part.receive_lag)
-                .collect();
             let labels = [("exchange", venue.name())];
-            self.histogram(name, &labels, &parts, &RECEIVE_LAG_BOUNDS_NS);
+            self.histogram(name, &labels, &metrics.receive_lags(venue), &RECEIVE_LAG_BOUNDS_NS);
+        }
+    }
+
+    fn close_lag(&mut self, metrics: &Metrics) {
+        let name = "connector_close_lag_seconds";
+        let help = "From the end of a window to the turn that published its closed candle, pushed.";
+        self.family(name, Kind::Histogram, help);
+        for venue in Venue::ALL {
+            let labels = [("exchange", venue.name())];
+            self.histogram(name, &labels, &metrics.close_lags(venue), &RECEIVE_LAG_BOUNDS_NS);
         }
     }
 
@@ -302,21 +308,12 @@ impl Exposition {
         let help =
             "The way from an exchange's socket to a client's: parts, whole, and the kernel before.";
         self.family(name, Kind::Histogram, help);
-        let fanout = &metrics.fanout;
-        let hops = [
-            ("kernel", metrics.shards.iter().map(|shard| &shard.kernel_to_read).collect()),
-            ("decode", metrics.shards.iter().map(|shard| &shard.received_to_ring).collect()),
-            ("ring", vec![&fanout.ring_to_taken]),
-            ("write", vec![&fanout.taken_to_written]),
-            ("total", vec![&fanout.received_to_written]),
-        ];
-        for (hop, parts) in hops {
+        for (hop, parts) in metrics.hops() {
             self.histogram(name, &[("hop", hop)], &parts, &HOP_BOUNDS_NS);
         }
     }
 
-    /// Histograms with the same bounds, added up and shown at some of these. Each is read once, so
-    /// the samples agree.
+    /// Histograms with the same bounds, added up and shown at some of these.
     fn histogram<const N: usize>(
         &mut self,
         name: &str,
@@ -324,15 +321,7 @@ impl Exposition {
         parts: &[&Histogram<N>],
         shown_ns: &[u64],
     ) {
-        let mut buckets: Vec<(Option<u64>, u64)> = Vec::new();
-        for part in parts {
-            for (at, (bound, count)) in part.cumulative().enumerate() {
-                match buckets.get_mut(at) {
-                    Some(bucket) => bucket.1 += count,
-                    None => buckets.push((bound, count)),
-                }
-            }
-        }
+        let buckets = cumulative(parts);
         let is_shown = |upper: &Option<u64>| upper.is_none_or(|upper| shown_ns.contains(&upper));
         for (upper, count) in buckets.iter().filter(|(upper, _)| is_shown(upper)) {
             let upper = upper.map_or("+Inf".to_string(), bound);

@@ -14,6 +14,7 @@ mod healthcheck;
 mod hostile;
 mod intervals;
 mod outage;
+mod page;
 mod raw;
 mod replay;
 mod requests;

@@ -44,6 +44,7 @@ fn start(roots: rustls::RootCertStore) -> Running {
         clock: Clock::new(),
         shards: vec![ShardLink { answers: answers_in, wake }],
         tls: trust(roots),
+        client_port: 8765,
     };
     let thread = ops.spawn(setup).unwrap();
     Running { thread, handle, address, answers, rings, lifecycle }
@@ -79,7 +80,7 @@ fn every_route_and_refusal_has_its_answer() {
         open.contains("application/openmetrics-text; version=1.0.0") && open.ends_with("# EOF\n")
     );
     assert!(fetch(at, "HEAD", "/metrics", "").ends_with("\r\n\r\n"));
-    assert!(fetch(at, "GET", "/", "").contains("/ready "));
+    assert!(fetch(at, "GET", "/", "").contains("\r\n\r\n<!doctype html>"));
     let missing = fetch(at, "GET", "/nothing", "");
     assert!(missing.starts_with("HTTP/1.1 404 ") && missing.contains("/metrics "));
     let refused = fetch(at, "POST", "/health", "");

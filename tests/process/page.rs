@@ -1,0 +1,119 @@
+//! The page on the ops port: what a browser is given, and what it may load.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use serde_json::Value;
+
+use super::harness::{Exchange, PATIENCE, Server, wait_until};
+
+/// Head and body of the answer.
+fn fetch(server: &Server, method: &str, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(server.ops).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let host = server.ops;
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_owned(), body.to_owned())
+}
+
+fn header<'a>(head: &'a str, name: &str) -> &'a str {
+    let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+    lines.find(|(one, _)| *one == name).unwrap_or_else(|| panic!("no {name}: {head}")).1
+}
+
+fn state(server: &Server) -> Value {
+    serde_json::from_str(&server.get("/api/state").1).unwrap()
+}
+
+#[test]
+fn the_page_brings_all_it_needs_and_may_load_nothing_else() {
+    let server = Server::simulated();
+    let (head, page) = fetch(&server, "GET", "/");
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert_eq!(header(&head, "Content-Type"), "text/html; charset=utf-8");
+    let policy = header(&head, "Content-Security-Policy");
+    let clients = format!("connect-src 'self' ws://{}:{};", "127.0.0.1", server.clients.port());
+    assert!(policy.starts_with("default-src 'none'; ") && policy.contains(&clients), "{policy}");
+    assert!(!policy.contains("unsafe") && !policy.contains("http"), "{policy}");
+    assert!(page.starts_with("<!doctype html>") && page.contains("<style>"));
+    for loads in
+        [" src=", "@import", "url(http", "url(//", "<link rel=\"stylesheet", "<iframe", "import("]
+    {
+        assert!(!page.contains(loads), "{loads}");
+    }
+}
+
+/// What leads out of the page is the chart authors' due: where they are to be found, in words and as
+/// a link to be followed by hand, and their licence. The rest is the name of a file format.
+#[test]
+fn no_address_of_others_is_in_the_page_but_those_its_chart_obliges_it_to_name() {
+    let server = Server::simulated();
+    let page = server.get("/").1;
+    let known = [
+        "https://www.tradingview.com/",
+        "https://www.apache.org/licenses/LICENSE-2.0",
+        "http://www.w3.org/2000/svg",
+        // The page's own words for the clients' port: its host is put in by the browser.
+        "https://${location.hostname}:",
+    ];
+    let addresses = page.match_indices("://").map(|(at, _)| {
+        let start = page[..at].rfind(|c: char| !c.is_ascii_alphabetic()).map_or(0, |one| one + 1);
+        &page[start..]
+    });
+    for address in addresses.filter(|one| one.starts_with("http")) {
+        let shown: String = address.chars().take(60).collect();
+        assert!(known.iter().any(|known| address.starts_with(known)), "{shown}");
+    }
+    assert!(server.get("/licenses").1.contains("Apache License"));
+}
+
+#[test]
+fn head_says_what_get_would_bring() {
+    let server = Server::simulated();
+    let (get, page) = fetch(&server, "GET", "/");
+    let (head, nothing) = fetch(&server, "HEAD", "/");
+    assert_eq!(nothing, "");
+    assert_eq!(header(&head, "Content-Length"), page.len().to_string());
+    for name in ["Content-Type", "Content-Security-Policy"] {
+        assert_eq!(header(&head, name), header(&get, name));
+    }
+}
+
+#[test]
+fn the_state_tells_an_exchange_that_is_lost_and_one_that_is_back() {
+    let exchange = Exchange::start(&[]);
+    let soon =
+        [("CONNECTOR_CIRCUIT_BREAKER_RECOVERY_TIMEOUT", "1"), ("CONNECTOR_RECONNECT_DELAY", "0.2")];
+    let server = Server::start(exchange.env.clone(), &soon);
+    let request = r#"{"exchange":"binance","contract_type":"spot","symbols":["BTCUSDT"]}"#;
+    let mut client = server.ask(request);
+    client.next_of("quote");
+    let spot = || state(&server)["exchanges"][0].clone();
+    wait_until("the session is live", || spot()["active_connections"] == 1);
+    assert_eq!(spot()["healthy"], true);
+    assert_eq!(spot()["instruments"], 1);
+    let port = exchange.address("SPOT").port().to_string();
+    drop(exchange);
+    wait_until("the loss is told", || spot()["healthy"] == false);
+    assert_eq!(state(&server)["status"], "not_ready");
+    let _again = Exchange::start(&["--spot-port", &port]);
+    wait_until("the return is told", || spot()["healthy"] == true);
+}
+
+#[test]
+fn the_state_tells_a_browser_how_to_get_in_and_no_secret() {
+    let server = Server::simulated_with(&[("CONNECTOR_WSS_ORIGINS", "http://localhost:1")]);
+    let state = state(&server);
+    let expected = serde_json::json!({
+        "port": server.clients.port(), "tls": false, "token": false,
+        "origins": ["http://localhost:1"],
+    });
+    assert_eq!(state["clients_port"], expected);
+    assert_eq!(state["exchanges"].as_array().unwrap().len(), 15);
+    let hops = state["hops"].as_array().unwrap().iter().map(|hop| hop["name"].as_str().unwrap());
+    assert_eq!(hops.collect::<Vec<_>>(), ["kernel", "decode", "ring", "write", "total"]);
+}
