@@ -9,10 +9,10 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::clock::{Clock, Lapse, MonoNs, Now};
+use crate::clock::{Clock, Lapse, MonoNs, Now, UnixMs};
 use crate::feed::{Feed, Output, SessionId};
 use crate::limits::READ_BYTES_MAX;
-use crate::market::Source;
+use crate::market::{InstrumentId, Source};
 use crate::messages::{Command, FeedEvent, MarketEvent, Notice, OpsAnswer, OpsRequest};
 use crate::metrics::{ConnectionErrorKind, ShardMetrics};
 use crate::wire::Endpoint;
@@ -73,10 +73,11 @@ impl ShardCore {
     pub fn new(
         number: u16,
         feed: Feed,
-        links: ShardLinks,
+        mut links: ShardLinks,
         clock: Clock,
         metrics: Arc<ShardMetrics>,
     ) -> Self {
+        touch(&mut links.ring);
         Self {
             number,
             feed,
@@ -452,3 +453,15 @@ fn open_socket(address: SocketAddr) -> io::Result<TcpStream> {
 }
 
 const EINPROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();
+
+/// Writes to every slot of an empty ring, and commits nothing: the pages are there, on this core's
+/// memory, before the first candle needs them.
+fn touch(ring: &mut rtrb::Producer<MarketEvent>) {
+    let slots = ring.slots();
+    let Ok(mut chunk) = ring.write_chunk_uninit(slots) else { return };
+    let (first, second) = chunk.as_mut_slices();
+    for slot in first.iter_mut().chain(second) {
+        let (instrument, open_time) = (InstrumentId(0), UnixMs(0));
+        slot.write(MarketEvent::Empty { instrument, open_time, is_recalled: false });
+    }
+}

@@ -197,22 +197,16 @@ pub(super) fn read_usual<'text>(
         let _sign = scan.skip("-");
         scan.natural()?;
     }
-    scan.skip(r#","o":""#)?;
-    let open = scan.decimal()?;
-    scan.skip(r#","c":""#)?;
-    let close = scan.decimal()?;
-    scan.skip(r#","h":""#)?;
-    let high = scan.decimal()?;
-    scan.skip(r#","l":""#)?;
-    let low = scan.decimal()?;
-    scan.skip(r#","v":""#)?;
-    let volume = scan.decimal()?;
+    let open = scan.decimal_after(r#","o":""#)?;
+    let close = scan.decimal_after(r#","c":""#)?;
+    let high = scan.decimal_after(r#","h":""#)?;
+    let low = scan.decimal_after(r#","l":""#)?;
+    let volume = scan.decimal_after(r#","v":""#)?;
     scan.skip(r#","n":"#)?;
     let trades = scan.natural()?.unsigned_abs();
     scan.skip(r#","x":"#)?;
     let is_closed = Some(scan.boolean()?);
-    scan.skip(r#","q":""#)?;
-    let quote_volume = scan.decimal()?;
+    let quote_volume = scan.decimal_after(r#","q":""#)?;
     scan.skip(r#","V":""#)?;
     scan.word()?;
     scan.skip(r#","Q":""#)?;

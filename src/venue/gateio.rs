@@ -227,14 +227,10 @@ fn read_usual_kline<'text>(
         None if is_spot => return None,
         None => Decimal::from_natural(scan.natural()?.unsigned_abs()),
     };
-    scan.skip(r#","c":""#)?;
-    let close = scan.decimal()?;
-    scan.skip(r#","h":""#)?;
-    let high = scan.decimal()?;
-    scan.skip(r#","l":""#)?;
-    let low = scan.decimal()?;
-    scan.skip(r#","o":""#)?;
-    let open = scan.decimal()?;
+    let close = scan.decimal_after(r#","c":""#)?;
+    let high = scan.decimal_after(r#","h":""#)?;
+    let low = scan.decimal_after(r#","l":""#)?;
+    let open = scan.decimal_after(r#","o":""#)?;
     scan.skip(r#","n":""#)?;
     let (interval, symbol) = scan.word()?.split_once('_')?;
     let interval = Interval::from_name(interval)?;

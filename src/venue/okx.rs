@@ -178,9 +178,8 @@ pub(super) fn read_usual<'text>(text: &'text str, klines: &mut Klines<'text>) ->
     let symbol = scan.word()?;
     scan.skip(r#"},"data":[[""#)?;
     let open_time = UnixMs(scan.natural()?);
-    scan.skip(r#"",""#)?;
-    let open = scan.decimal()?;
-    let mut next = || scan.skip(r#",""#).and_then(|()| scan.decimal());
+    let open = scan.decimal_after(r#"",""#)?;
+    let mut next = || scan.decimal_after(r#",""#);
     let (high, low, close, volume) = (next()?, next()?, next()?, next()?);
     let (_, quote_volume) = (next()?, Some(next()?));
     scan.skip(r#",""#)?;

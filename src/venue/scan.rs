@@ -68,6 +68,13 @@ impl<'text> Scanner<'text> {
         self.skip("\"").map(|()| decimal)
     }
 
+    /// The same, behind exactly this.
+    #[inline(always)]
+    pub(super) fn decimal_after(&mut self, expected: &str) -> Option<Decimal> {
+        self.skip(expected)?;
+        self.decimal()
+    }
+
     /// `true` or `false`.
     #[inline(always)]
     pub(super) fn boolean(&mut self) -> Option<bool> {
