@@ -14,12 +14,12 @@ use crate::config::{Config, Wait};
 use crate::fanout::{Access, ClientId, Fanout, FanoutConfig, Output};
 use crate::feed::Feed;
 use crate::limits::{CLOSE_DRAIN, COMMANDS_MAX, FEED_EVENTS_MAX, OPS_REQUESTS_MAX, RING_SLOTS};
-use crate::messages::{Command, FeedEvent, MarketEvent, Notice, OpsAnswer};
+use crate::messages::{Command, FeedEvent, MarketEvent, Notice};
 use crate::metrics::{CoreMetrics, FanoutMetrics};
 use crate::wire::{Connection, Endpoint, Event};
 
 use super::doorbell::Doorbell;
-use super::ops::{Ops, OpsHandle};
+use super::ops::Ops;
 use super::server::{StartError, executor_error, fanout_config, feed_config, seed, tls_config};
 use super::shard::{ShardCore, ShardLinks};
 use super::wait::{Ready, Waiter};
@@ -76,13 +76,20 @@ impl Solo {
         let setup = WorkersSetup { resolve, rest, stop, shards };
         workers::spawn(&setup, &config, &tls).map_err(|error| failed(&error))?;
 
-        let (producer, ring) = rtrb::RingBuffer::new(RING_SLOTS);
+        let (ring_in, ring) = rtrb::RingBuffer::new(RING_SLOTS);
         let (events_in, events) = bounded(FEED_EVENTS_MAX);
         let (commands, commands_out) = bounded(COMMANDS_MAX);
         let metrics = Arc::default();
         let feed = feed_config(&config, &tls, 1, clock);
         let feed = Feed::new(feed, Arc::clone(&metrics), seed(clock, 0));
-        let links = links(producer, bell, events_in, commands_out, handle, answers);
+        let links = ShardLinks {
+            ring: ring_in,
+            fanout_bell: bell,
+            events: events_in,
+            commands: commands_out,
+            ops: handle,
+            answers,
+        };
         let shard = ShardCore::new(0, feed, links, clock, metrics);
         let mut fanout = fanout(&config, clock.now());
         let client = fanout.handle_accepted(NOWHERE, clock.now());
@@ -210,17 +217,6 @@ impl Solo {
         let deadline: Option<MonoNs> = deadlines.min();
         self.waiter.park(now.mono, deadline, &self.metrics, &mut self.ready);
     }
-}
-
-fn links(
-    ring: rtrb::Producer<MarketEvent>,
-    fanout_bell: Arc<Doorbell>,
-    events: Sender<FeedEvent>,
-    commands: Receiver<Command>,
-    ops: OpsHandle,
-    answers: Receiver<OpsAnswer>,
-) -> ShardLinks {
-    ShardLinks { ring, fanout_bell, events, commands, ops, answers }
 }
 
 /// A fan-out of one client, who is trusted, at hand and never asked whether it lives.

@@ -29,7 +29,18 @@ pub(super) struct Way<'feed> {
     pub(super) hold: Duration,
 }
 
-impl Way<'_> {
+impl<'feed> Way<'feed> {
+    /// The way of what no push brought.
+    pub(super) fn new(
+        queue: &'feed mut PublishQueue,
+        metrics: &'feed FeedMetrics,
+        urgent: &'feed mut Vec<InstrumentId>,
+        now: MonoNs,
+        hold: Duration,
+    ) -> Self {
+        Self { queue, metrics, urgent, now, kernel: RoughLapse::UNKNOWN, hold }
+    }
+
     fn hold_until(&self) -> MonoNs {
         self.now.after(self.hold)
     }

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::clock::{MonoNs, Now, RoughLapse, UnixMs};
+use crate::clock::{MonoNs, Now, UnixMs};
 use crate::market::{Candle, CandleUpdate, FinalBy, Instrument, InstrumentId, Interval, Span};
 use crate::messages::RestResponse;
 use crate::venue;
@@ -116,8 +116,7 @@ impl Feed {
         let rows = Rows { read: &read, time, interval, omits_quiet, ran: [None; 2] };
         let metrics = self.metrics.market(market);
         let (queue, urgent, hold) = (&mut self.queue, &mut self.urgent, self.config.gap_hold);
-        let mut way =
-            Way { queue, metrics, urgent, now: now.mono, kernel: RoughLapse::UNKNOWN, hold };
+        let mut way = Way::new(queue, metrics, urgent, now.mono, hold);
         for mut one in std::mem::take(&mut comparisons.waiting) {
             if !span.contains(one.open_time) || one.at > now.mono {
                 stream.repair.comparisons.waiting.push_back(one);

@@ -181,8 +181,8 @@ impl Feed {
         };
         let metrics = metrics.market(market);
         let clock = &mut clocks[market.index()];
-        let (kernel, hold) = (*kernel, config.gap_hold);
-        let mut way = Way { queue, metrics, urgent, now: now.mono, kernel, hold };
+        let way = Way::new(queue, metrics, urgent, now.mono, config.gap_hold);
+        let mut way = Way { kernel: *kernel, ..way };
         metrics.last_message_ms.set(now.unix_ms().0);
         if venue::is_plain_pong(market, text) {
             return Some(false);

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::clock::{MonoNs, Now, RoughLapse, UnixMs};
+use crate::clock::{MonoNs, Now, UnixMs};
 use crate::limits::RECALL_PATIENCE;
 use crate::market::{Instrument, InstrumentId, Interval, Settled, Span, Verdict};
 use crate::messages::{MarketEvent, RecallFrom, RestResponse};
@@ -152,14 +152,7 @@ impl Feed {
         let Self { streams, queue, metrics, urgent, config, clocks, .. } = self;
         let Some(stream) = streams.stream_mut(id).filter(|one| one.is_wanted) else { return };
         let metrics = metrics.market(market);
-        let mut way = Way {
-            queue,
-            metrics,
-            urgent,
-            now: now.mono,
-            kernel: RoughLapse::UNKNOWN,
-            hold: config.gap_hold,
-        };
+        let mut way = Way::new(queue, metrics, urgent, now.mono, config.gap_hold);
         let mut told = span.first;
         let exchange_now = clocks[market.index()].now(now);
         if read.is_some() && stream.series.next().is_none() {

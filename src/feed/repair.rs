@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::clock::{MonoNs, Now, RoughLapse, UnixMs};
+use crate::clock::{MonoNs, Now, UnixMs};
 use crate::limits::REST_ROWS_MAX;
 use crate::market::{Instrument, InstrumentId, Interval, Market, Settled, Span};
 use crate::messages::{RestResponse, Severity};
@@ -231,8 +231,7 @@ impl Feed {
         let rows = Rows { read, time, interval, omits_quiet, ran: stream.ran() };
         let metrics = self.metrics.market(market);
         let (queue, urgent, hold) = (&mut self.queue, &mut self.urgent, self.config.gap_hold);
-        let mut way =
-            Way { queue, metrics, urgent, now: now.mono, kernel: RoughLapse::UNKNOWN, hold };
+        let mut way = Way::new(queue, metrics, urgent, now.mono, hold);
         let mut count = 0;
         let mut open_time = span.first;
         while open_time <= span.last {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::clock::{MonoNs, Now, RoughLapse, UnixMs};
+use crate::clock::{MonoNs, Now, UnixMs};
 use crate::market::InstrumentId;
 
 use super::Feed;
@@ -118,14 +118,7 @@ impl Feed {
             let Some(until) = stream.repair.hold_until else { return false };
             if until <= now.mono {
                 let metrics = metrics.market(stream.instrument.market);
-                let mut way = Way {
-                    queue,
-                    metrics,
-                    urgent,
-                    now: now.mono,
-                    kernel: RoughLapse::UNKNOWN,
-                    hold: config.gap_hold,
-                };
+                let mut way = Way::new(queue, metrics, urgent, now.mono, config.gap_hold);
                 release_given_up(stream, &mut way);
             }
             stream.repair.hold_until.is_some()
