@@ -303,9 +303,14 @@ const _: () = assert!(CLIENT_BUFFER_BYTES_MIN >= SERVER_MESSAGE_BYTES_MAX);
 pub const OPS_CONNECTIONS_MAX: usize = 256;
 
 /// Bytes of answers one ops connection may leave unread. Reached: it is read no further until it
-/// takes them. Source: one scrape of five exchanges and 64 shards is below 128 KiB, the page below
-/// 256 KiB (`cores/page.rs`).
+/// takes them. Source: one scrape of five exchanges and 64 shards is below 128 KiB; the page, which is
+/// no copy, below 256 KiB (`cores/page.rs`).
 pub const OPS_OUTPUT_BYTES_MAX: usize = 256 * 1024;
+
+/// Send buffer of an ops connection, in bytes; the kernel takes twice as much for it. Reached: the rest
+/// waits in our memory. Source: who reads has the page in a few turns; who does not makes a core that
+/// gives way to all others copy some 64 KiB instead of the whole page.
+pub const OPS_SEND_BUFFER_BYTES: usize = 32 * 1024;
 
 /// How long an ops connection may stay without a request. Reached: closed.
 /// Source: Prometheus scrapes every 15–60 s and keeps the connection.

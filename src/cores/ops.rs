@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use rustls::ClientConfig;
+use socket2::SockRef;
 
 use super::log::ENGINE_TARGET;
 use super::ops_http::{HttpConnection, Response};
@@ -28,7 +29,7 @@ use crate::config::Config;
 use crate::health::{self, Lifecycle};
 use crate::limits::{
     LOG_REPEAT_WINDOW, LOG_REPEATS_MAX, NOTICES_MAX, OPS_CONNECTIONS_MAX, OPS_REQUESTS_MAX,
-    OPS_TURN_MAX, SLOWEST_WAITING_MAX,
+    OPS_SEND_BUFFER_BYTES, OPS_TURN_MAX, SLOWEST_WAITING_MAX,
 };
 use crate::messages::{Notice, OpsRequest, Severity, SlowUpdates};
 use crate::metrics::{Metrics, render};
@@ -107,6 +108,10 @@ impl Ops {
         let address = SocketAddr::new(config.wss_host, config.health_check_port);
         let listener =
             config.health_check_enabled.then(|| TcpListener::bind(address)).transpose()?;
+        if let Some(listener) = &listener {
+            // Connections have what their listener has.
+            SockRef::from(listener).set_send_buffer_size(OPS_SEND_BUFFER_BYTES)?;
+        }
         let (notices_in, notices) = bounded(NOTICES_MAX);
         let (resolve_in, resolve) = bounded(OPS_REQUESTS_MAX);
         let (rest_in, rest) = bounded(OPS_REQUESTS_MAX);

@@ -1,6 +1,7 @@
 //! One connection to the ops port, in memory: bytes in, bytes out, a deadline. Knows HTTP and
 //! patience; knows neither sockets nor routes.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use crate::clock::{MonoNs, Now};
@@ -21,12 +22,12 @@ pub struct Response {
     /// `Content-Security-Policy`, of a page.
     pub policy: Option<String>,
     /// The body.
-    pub body: String,
+    pub body: Cow<'static, str>,
 }
 
 impl Response {
     /// A line of plain text.
-    pub fn text(status: u16, body: impl Into<String>) -> Self {
+    pub fn text(status: u16, body: impl Into<Cow<'static, str>>) -> Self {
         let content_type = "text/plain; charset=utf-8";
         Self { status, content_type, allow: None, policy: None, body: body.into() }
     }
@@ -51,6 +52,8 @@ pub struct HttpConnection {
     input: Vec<u8>,
     output: Vec<u8>,
     written: usize,
+    /// What follows `output`, where it is; the next answer waits until it is written.
+    lent: &'static [u8],
     state: State,
     deadline: MonoNs,
     peer_finished: bool,
@@ -63,6 +66,7 @@ impl HttpConnection {
             input: Vec::new(),
             output: Vec::new(),
             written: 0,
+            lent: &[],
             state: State::Open,
             deadline: now.mono.after(HTTP_HEAD_PATIENCE),
             peer_finished: false,
@@ -94,9 +98,10 @@ impl HttpConnection {
         };
     }
 
-    /// Bytes to be written.
+    /// Bytes to be written; more may follow them.
     pub fn output(&self) -> &[u8] {
-        &self.output[self.written..]
+        let own = &self.output[self.written..];
+        if own.is_empty() { self.lent } else { own }
     }
 
     /// The first `count` bytes of [`Self::output`] are written. Requests that waited for room are
@@ -107,9 +112,13 @@ impl HttpConnection {
         now: Now,
         route: &mut dyn FnMut(&RequestHead<'_>) -> Response,
     ) {
-        self.written += count;
+        if self.written < self.output.len() {
+            self.written += count;
+        } else {
+            self.lent = &self.lent[count..];
+        }
         self.deadline = now.mono.after(HTTP_HEAD_PATIENCE);
-        if self.written == self.output.len() {
+        if self.output().is_empty() {
             self.output.clear();
             self.written = 0;
             if self.state == State::Open {
@@ -150,7 +159,7 @@ impl HttpConnection {
     pub fn expire(&mut self, now: Now) {
         if self.state == State::Open && self.output.is_empty() && !self.input.is_empty() {
             let late = Response::text(408, "the request head took too long\n");
-            self.respond(&late, false, false, now);
+            self.respond(late, false, false, now);
             self.deadline = now.mono.after(CLOSE_DRAIN);
         } else {
             self.state = State::Closed;
@@ -165,17 +174,19 @@ impl HttpConnection {
     fn answer(&mut self, now: Now, route: &mut dyn FnMut(&RequestHead<'_>) -> Response) {
         let input = std::mem::take(&mut self.input);
         let mut used = 0;
-        while self.state == State::Open && self.output().len() < OPS_OUTPUT_BYTES_MAX {
+        let has_room =
+            |this: &Self| this.lent.is_empty() && this.output().len() < OPS_OUTPUT_BYTES_MAX;
+        while self.state == State::Open && has_room(self) {
             match RequestHead::parse(&input[used..]) {
                 Ok(Some(head)) => {
                     let response = route(&head);
                     used += head.bytes;
-                    self.respond(&response, head.method == "HEAD", head.keeps_alive(), now);
+                    self.respond(response, head.method == "HEAD", head.keeps_alive(), now);
                 }
                 Ok(None) => break,
                 Err(error) => {
                     let response = Response::text(error.status(), format!("{error}\n"));
-                    self.respond(&response, false, false, now);
+                    self.respond(response, false, false, now);
                 }
             }
         }
@@ -184,7 +195,8 @@ impl HttpConnection {
         }
     }
 
-    fn respond(&mut self, response: &Response, head_only: bool, keeps_alive: bool, now: Now) {
+    fn respond(&mut self, response: Response, head_only: bool, keeps_alive: bool, now: Now) {
+        assert!(self.lent.is_empty(), "an answer waits for the one before");
         let mut text = format!(
             "HTTP/1.1 {} {}\r\nDate: {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n",
             response.status,
@@ -202,8 +214,10 @@ impl HttpConnection {
         let connection = if keeps_alive { "keep-alive" } else { "close" };
         let _ = write!(text, "Cache-Control: no-store\r\nConnection: {connection}\r\n\r\n");
         self.output.extend_from_slice(text.as_bytes());
-        if !head_only {
-            self.output.extend_from_slice(response.body.as_bytes());
+        match response.body {
+            _ if head_only => {}
+            Cow::Borrowed(body) if body.len() >= LENT_BYTES_MIN => self.lent = body.as_bytes(),
+            body => self.output.extend_from_slice(body.as_bytes()),
         }
         if !keeps_alive {
             self.state = State::Closing;
@@ -211,8 +225,13 @@ impl HttpConnection {
     }
 }
 
+/// A body that never changes is written from where it is, if it is so long: a shorter one is copied
+/// behind its head, to leave with it.
+const LENT_BYTES_MIN: usize = 16 * 1024;
+
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
     use std::time::Duration;
 
     use super::*;
@@ -222,7 +241,7 @@ mod tests {
     }
 
     fn route(head: &RequestHead<'_>) -> Response {
-        Response::text(200, head.path)
+        Response::text(200, head.path.to_owned())
     }
 
     fn output(connection: &HttpConnection) -> String {
@@ -285,6 +304,28 @@ mod tests {
             connection.written(connection.output().len(), at(0), &mut big);
         }
         assert_eq!(answers, 10);
+    }
+
+    #[test]
+    fn a_long_body_is_lent_and_what_was_asked_meanwhile_follows_it() {
+        static LONG: LazyLock<String> = LazyLock::new(|| "y".repeat(100_000));
+        let mut long = |_: &RequestHead<'_>| Response::text(200, LONG.as_str());
+        let mut connection = HttpConnection::new(at(0));
+        let get = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+        let head = b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n";
+        connection.receive(&[&get[..], head, get].concat(), at(0), &mut long);
+        let mut told = String::new();
+        while !connection.output().is_empty() {
+            assert!(connection.output.len() < LENT_BYTES_MIN, "no copy");
+            let part = &connection.output()[..connection.output().len().min(33_333)];
+            told += std::str::from_utf8(part).unwrap();
+            connection.written(part.len(), at(0), &mut long);
+        }
+        let bodies: Vec<&str> = told.split("HTTP/1.1 200 OK\r\n").skip(1).collect();
+        let bodies: Vec<_> =
+            bodies.iter().map(|one| one.split_once("\r\n\r\n").unwrap().1).collect();
+        assert!(bodies == [LONG.as_str(), "", LONG.as_str()]);
+        assert!(connection.wants_input());
     }
 
     #[test]

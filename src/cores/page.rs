@@ -22,7 +22,7 @@ pub(super) fn page(head: &RequestHead<'_>, config: &Config, client_port: u16) ->
          'self' {clients}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     );
     let content_type = "text/html; charset=utf-8";
-    Response { content_type, policy: Some(policy), ..Response::text(200, &*PAGE.html) }
+    Response { content_type, policy: Some(policy), ..Response::text(200, PAGE.html.as_str()) }
 }
 
 /// The host by which the page was asked for. Any, where a policy cannot name it: it has no words for

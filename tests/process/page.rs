@@ -3,7 +3,9 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use connector_wss::limits::OPS_SEND_BUFFER_BYTES;
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 use super::harness::{Exchange, PATIENCE, Server, wait_until};
 
@@ -45,6 +47,34 @@ fn the_page_brings_all_it_needs_and_may_load_nothing_else() {
     {
         assert!(!page.contains(loads), "{loads}");
     }
+}
+
+#[test]
+fn who_does_not_read_the_page_leaves_little_of_it_in_the_kernel() {
+    let server = Server::simulated();
+    let ask = || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.connect(&server.ops.into()).unwrap();
+        let mut stream = TcpStream::from(socket);
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        stream
+    };
+    let _asking: Vec<TcpStream> = (0..20).map(|_| ask()).collect();
+    // Whoever asks later is served, so these have what they will have.
+    wait_until("some of the page waits", || unsent(&server) > 0);
+    assert_eq!(server.get("/health").0, 200);
+    assert!(unsent(&server) <= 2 * OPS_SEND_BUFFER_BYTES, "{} bytes", unsent(&server));
+}
+
+/// The most bytes that one client of the ops port has not taken. Source: proc_net_tcp, `tx_queue`.
+fn unsent(server: &Server) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let port = format!(":{:04X}", server.ops.port());
+    let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let own = rows.filter(|fields| fields[1].ends_with(&port));
+    let queues = own.map(|fields| usize::from_str_radix(&fields[4][..8], 16).unwrap());
+    queues.max().unwrap_or(0)
 }
 
 /// What leads out of the page is the chart authors' due: where they are to be found, in words and as
