@@ -235,7 +235,7 @@ impl Config {
             let (text, source) = values.effective(variable);
             variable.kind.store(&mut config, text).map_err(|()| ConfigError::Value {
                 name: variable.name.to_string(),
-                value: text.to_string(),
+                value: variable.kind.shown(text),
                 source: source.clone(),
                 allowed: variable.kind.allowed(),
             })?;

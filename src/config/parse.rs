@@ -130,3 +130,13 @@ pub(super) fn url(text: &str, schemes: [&str; 2]) -> Option<String> {
     }
     Some(format!("{}://{}", scheme.to_ascii_lowercase(), rest.trim_end_matches('/')))
 }
+
+/// A URL without its user-info and query, neither of which [`url`] allows: they may be secret.
+pub(super) fn without_secrets(text: &str) -> String {
+    let (base, query) = text.split_at(text.find('?').unwrap_or(text.len()));
+    let start = base.find("://").map_or(0, |at| at + "://".len());
+    let (scheme, rest) = base.split_at(start);
+    let (user, rest) = rest.split_at(rest.rfind('@').unwrap_or(0));
+    let hidden = |part: &str, mark| if part.is_empty() { "" } else { mark };
+    format!("{scheme}{}{rest}{}", hidden(user, "…"), hidden(query, "?…"))
+}

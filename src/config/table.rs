@@ -117,6 +117,15 @@ impl Kind {
         }
     }
 
+    /// `text` as an error may show it: whoever reads the log of a failed start need not learn the
+    /// password that somebody put into a URL.
+    pub(super) fn shown(&self, text: &str) -> String {
+        match self {
+            Self::WsUrl(_) | Self::RestUrl(_) => parse::without_secrets(text),
+            _ => text.to_owned(),
+        }
+    }
+
     /// What is allowed, to follow the word "give".
     pub fn allowed(&self) -> String {
         match self {

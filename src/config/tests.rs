@@ -100,6 +100,21 @@ fn a_wrong_value_names_variable_value_source_and_what_is_allowed() {
 }
 
 #[test]
+fn a_wrong_url_is_shown_without_what_may_be_secret() {
+    let name = "CONNECTOR_BINANCE_SPOT_WS_URL";
+    for (value, shown) in [
+        ("wss://me:hidden@h:1/p", "wss://…@h:1/p"),
+        ("wss://h/p?key=hidden", "wss://h/p?…"),
+        ("wss://me:hidden@h?hidden@x", "wss://…@h?…"),
+        ("me:hidden@h", "…@h"),
+        ("ftp://h/p", "ftp://h/p"),
+    ] {
+        let error = load(&[], &[(name, value)]).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{name}={shown:?} ")), "{error}");
+    }
+}
+
+#[test]
 fn every_kind_refuses_what_it_cannot_mean() {
     let wrong = [
         ("CONNECTOR_REST_TIMEOUT", "nan"),
