@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{
     ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig, ServerConnection,
@@ -63,14 +63,8 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 /// belong together.
 pub fn server_config(chain_pem: &[u8], key_pem: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
     let chain = certificates(chain_pem)?;
-    let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| {
-        TlsError::Key(match error {
-            rustls::pki_types::pem::Error::NoItemsFound => {
-                "it holds no PRIVATE KEY block".to_owned()
-            }
-            other => other.to_string(),
-        })
-    })?;
+    let key =
+        PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| TlsError::Key(key_words(&error)))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -80,6 +74,18 @@ pub fn server_config(chain_pem: &[u8], key_pem: &[u8]) -> Result<Arc<ServerConfi
         .map_err(|error| TlsError::Key(error.to_string()))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// Why there is no key, without any of it: where the file's lines have been joined, the library's own
+/// words repeat the whole of it.
+fn key_words(error: &pem::Error) -> String {
+    match error {
+        pem::Error::NoItemsFound => "it holds no PRIVATE KEY block".to_owned(),
+        pem::Error::IllegalSectionStart { .. } | pem::Error::MissingSectionEnd { .. } => {
+            "its BEGIN and END must be lines of their own".to_owned()
+        }
+        other => other.to_string(),
+    }
 }
 
 /// How we speak TLS to exchanges. Sessions resume, so that a reconnect saves a round trip.
@@ -210,6 +216,21 @@ mod tests {
         assert!(why("", &key).unwrap_err().contains("no CERTIFICATE block"));
         assert!(why(&chain, &chain).unwrap_err().contains("no PRIVATE KEY block"));
         assert!(why(&chain, &other.signing_key.serialize_pem()).is_err());
+    }
+
+    #[test]
+    fn a_key_whose_lines_were_joined_is_refused_without_being_shown() {
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (chain, key) = (own.cert.pem(), own.signing_key.serialize_pem());
+        for between in [" ", "\\n"] {
+            for joined in
+                [key.lines().collect::<Vec<_>>().join(between), key.replace('\n', between)]
+            {
+                let error = server_config(chain.as_bytes(), joined.as_bytes()).unwrap_err();
+                let why = error.to_string();
+                assert!(why.len() < 120 && why.contains("lines of their own"), "{why}");
+            }
+        }
     }
 
     #[test]
