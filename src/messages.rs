@@ -9,7 +9,7 @@ use arrayvec::ArrayVec;
 
 use crate::clock::{MonoNs, RoughLapse, UnixMs};
 use crate::limits::SLOWEST_UPDATES;
-use crate::market::{CandleUpdate, Instrument, InstrumentId, Market, SymbolList};
+use crate::market::{CandleUpdate, Instrument, InstrumentId, Interval, Market, SymbolList};
 
 /// One message in a shard's ring to the fan-out core.
 // Slots of a ring are of one size: the largest variant is what nearly all of them hold.
@@ -181,15 +181,159 @@ pub enum Severity {
     Error,
 }
 
+/// What has happened: one name for each sort of notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventName {
+    /// A session to an exchange is up, for the first time or again.
+    SessionUp,
+    /// A session is lost, or did not come up.
+    SessionLost,
+    /// A session is replaced by another one.
+    SessionReplaced,
+    /// Failures in a row: no connection to this market for a while.
+    BreakerOpen,
+    /// Connections to this market work again.
+    BreakerClosed,
+    /// An exchange's message was not understood.
+    NotUnderstood,
+    /// An exchange refused a subscription or its end for a reason that is not the symbol's.
+    SubscriptionRefused,
+    /// A symbol is refused, by the exchange or by its list.
+    SymbolRejected,
+    /// There is no room for a symbol that is to be subscribed at start.
+    PreloadRefused,
+    /// The list of a market's instruments cannot be had.
+    ListMissing,
+    /// Candles could not be had by REST.
+    RestFailed,
+    /// An exchange's REST interface wants to be left alone.
+    RestLimited,
+    /// A client that does not keep up was closed.
+    ClientSlow,
+    /// A client was refused at the door.
+    ClientRefused,
+    /// A client's TLS failed, or it spoke TLS where none is.
+    ClientTls,
+    /// A client broke HTTP or WebSocket.
+    ClientBroke,
+    /// No client can be accepted: out of file descriptors or memory.
+    AcceptFailed,
+    /// The kernel stamps no packets: a hop stays unknown.
+    StampsMissing,
+}
+
+impl EventName {
+    /// The word in `event` of a JSON line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SessionUp => "session_up",
+            Self::SessionLost => "session_lost",
+            Self::SessionReplaced => "session_replaced",
+            Self::BreakerOpen => "breaker_open",
+            Self::BreakerClosed => "breaker_closed",
+            Self::NotUnderstood => "not_understood",
+            Self::SubscriptionRefused => "subscription_refused",
+            Self::SymbolRejected => "symbol_rejected",
+            Self::PreloadRefused => "preload_refused",
+            Self::ListMissing => "list_missing",
+            Self::RestFailed => "rest_failed",
+            Self::RestLimited => "rest_limited",
+            Self::ClientSlow => "client_slow",
+            Self::ClientRefused => "client_refused",
+            Self::ClientTls => "client_tls",
+            Self::ClientBroke => "client_broke",
+            Self::AcceptFailed => "accept_failed",
+            Self::StampsMissing => "stamps_missing",
+        }
+    }
+
+    /// How much it matters.
+    pub fn severity(self) -> Severity {
+        match self {
+            Self::ClientBroke => Severity::Debug,
+            Self::SessionUp
+            | Self::SessionReplaced
+            | Self::BreakerClosed
+            | Self::ClientRefused
+            | Self::ClientTls
+            | Self::StampsMissing => Severity::Info,
+            Self::SessionLost
+            | Self::NotUnderstood
+            | Self::SubscriptionRefused
+            | Self::SymbolRejected
+            | Self::ListMissing
+            | Self::RestFailed
+            | Self::RestLimited
+            | Self::ClientSlow => Severity::Warning,
+            Self::BreakerOpen | Self::PreloadRefused | Self::AcceptFailed => Severity::Error,
+        }
+    }
+}
+
+/// What a notice is about, as far as it is about one thing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// The market.
+    pub market: Option<Market>,
+    /// The symbol, in the venue's spelling.
+    pub symbol: Option<Arc<str>>,
+    /// The length of its candles.
+    pub interval: Option<Interval>,
+    /// The session to an exchange, by its number within its shard.
+    pub session: Option<u32>,
+    /// The shard; it puts its own number here.
+    pub shard: Option<u16>,
+}
+
+impl About {
+    /// All that two notices are both about.
+    pub fn common(self, other: &Self) -> Self {
+        fn same<T: PartialEq>(one: Option<T>, other: &Option<T>) -> Option<T> {
+            one.filter(|one| other.as_ref() == Some(one))
+        }
+        Self {
+            market: same(self.market, &other.market),
+            symbol: same(self.symbol, &other.symbol),
+            interval: same(self.interval, &other.interval),
+            session: same(self.session, &other.session),
+            shard: same(self.shard, &other.shard),
+        }
+    }
+}
+
+impl From<Market> for About {
+    fn from(market: Market) -> Self {
+        Self { market: Some(market), ..Self::default() }
+    }
+}
+
+impl From<&Instrument> for About {
+    fn from(instrument: &Instrument) -> Self {
+        Self {
+            market: Some(instrument.market),
+            symbol: Some(Arc::clone(&instrument.symbol)),
+            interval: Some(instrument.interval),
+            ..Self::default()
+        }
+    }
+}
+
 /// One line for the log, written by the ops core. Made only for events that are rare.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// How much it matters.
-    pub severity: Severity,
-    /// The market it is about, if any.
-    pub market: Option<Market>,
-    /// A sentence, without secrets.
+    /// What has happened.
+    pub event: EventName,
+    /// What it is about.
+    pub about: About,
+    /// A sentence, without secrets and without the market's name before it.
     pub text: String,
+}
+
+impl Notice {
+    /// How much it matters.
+    pub fn severity(&self) -> Severity {
+        self.event.severity()
+    }
 }
 
 /// A question to the ops core, from a shard. Everything that may block is asked there.

@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::cores::solo::{Heard, Solo};
-use crate::messages::{Notice, Severity};
+use crate::messages::{EventName, Notice, Severity};
 
 use super::arguments::{Format, Wanted};
 use super::message::Message;
@@ -123,9 +123,9 @@ impl Reader {
 
     /// What the server would log. Rejections are told as errors too.
     fn note(&mut self, notice: &Notice) -> bool {
-        let is_told = notice.text.contains(" is rejected: ");
-        if notice.severity >= Severity::Warning && !is_told {
-            match notice.market {
+        let is_told = notice.event == EventName::SymbolRejected;
+        if notice.severity() >= Severity::Warning && !is_told {
+            match notice.about.market {
                 Some(market) => self.say(&format!("{market}: {}", notice.text)),
                 None => self.say(&notice.text),
             }

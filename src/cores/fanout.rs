@@ -14,7 +14,7 @@ use socket2::SockRef;
 use crate::clock::{Clock, MonoNs, Now};
 use crate::fanout::{ClientId, Fanout, OUTGOING_PIECES_MAX, Outgoing, Output};
 use crate::limits::{CLIENT_UNSENT_BYTES_MAX, CLOSE_DRAIN, READ_BYTES_MAX};
-use crate::messages::{Command, FeedEvent, MarketEvent, Notice, Severity};
+use crate::messages::{About, Command, EventName, FeedEvent, MarketEvent, Notice};
 use crate::metrics::FanoutMetrics;
 
 use super::credentials::Renewal;
@@ -250,7 +250,7 @@ impl FanoutCore {
             "cannot accept clients: {error}; trying again every {ACCEPT_PAUSE:?} \
              (too many open files? raise LimitNOFILE or ulimit -Hn)"
         );
-        self.note(Notice { severity: Severity::Error, market: None, text });
+        self.note(Notice { event: EventName::AcceptFailed, about: About::default(), text });
     }
 
     fn resume_accepting(&mut self, waiter: &Waiter) {
@@ -308,7 +308,7 @@ impl FanoutCore {
                     self.unsent_commands.push_back((shard, command));
                     self.send_commands();
                 }
-                Output::Notice(notice) => self.note(notice),
+                Output::Notice(notice) => self.note(*notice),
             }
         }
         worked

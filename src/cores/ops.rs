@@ -449,7 +449,7 @@ struct Repeats {
 
 impl Repeats {
     fn take(&mut self, notice: Notice, now: MonoNs) {
-        let text = notice.market.map_or_else(String::new, |market| format!("{market}: "));
+        let text = notice.about.market.map_or_else(String::new, |market| format!("{market}: "));
         let text = text + &notice.text;
         if let Some((_, _, count)) = self.recent.get_mut(&text) {
             *count += 1;
@@ -476,8 +476,8 @@ impl Repeats {
 
 /// Severity and target are fixed where tracing's macros stand, hence the table.
 fn write_line(notice: &Notice, text: &str) {
-    let engine = notice.market.is_some();
-    match (notice.severity, engine) {
+    let engine = notice.about.market.is_some();
+    match (notice.severity(), engine) {
         (Severity::Debug, true) => tracing::debug!(target: ENGINE_TARGET, "{text}"),
         (Severity::Info, true) => tracing::info!(target: ENGINE_TARGET, "{text}"),
         (Severity::Warning, true) => tracing::warn!(target: ENGINE_TARGET, "{text}"),

@@ -251,7 +251,8 @@ impl ShardCore {
         worked
     }
 
-    fn note(&self, notice: Notice) {
+    fn note(&self, mut notice: Notice) {
+        notice.about.shard = Some(self.number);
         if self.links.ops.notify(notice).is_err() {
             self.metrics.notices_dropped.increment();
         }

@@ -192,7 +192,7 @@ impl Solo {
                 let sent = self.commands.try_send(command);
                 assert!(sent.is_ok(), "there is room for every instrument, on and off");
             }
-            Output::Notice(notice) => self.heard.push_back(Heard::Notice(notice)),
+            Output::Notice(notice) => self.heard.push_back(Heard::Notice(*notice)),
             // Memory has no other direction, and no room that could be missing.
             Output::ShutdownWrite { .. } | Output::Read { .. } => {}
         }

@@ -19,7 +19,7 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, socko
 use nix::sys::time::TimeSpec;
 
 use crate::clock::{Clock, RoughLapse};
-use crate::messages::{Notice, Severity};
+use crate::messages::{About, EventName, Notice};
 use crate::metrics::ShardMetrics;
 
 /// One shard's stamps.
@@ -83,7 +83,8 @@ impl Stamps {
         let why = self.trouble.take()?;
         let is_told = IS_TOLD.swap(true, Ordering::Relaxed);
         let text = format!("the kernel gives no receive stamps ({why}): no hop \"kernel\"");
-        (!is_told).then_some(Notice { severity: Severity::Info, market: None, text })
+        let (event, about) = (EventName::StampsMissing, About::default());
+        (!is_told).then_some(Notice { event, about, text })
     }
 
     /// What a read that has just ended makes of its stamp.
@@ -228,7 +229,7 @@ mod tests {
         assert_eq!(stamps.take_notice(), None, "it may still be about to begin");
         stamps.judge(None);
         let notice = stamps.take_notice().expect("it is said");
-        assert_eq!(notice.severity, Severity::Info);
+        assert_eq!(notice.event, EventName::StampsMissing);
         for _ in 0..UNANSWERED_READS_MAX {
             stamps.judge(None);
         }

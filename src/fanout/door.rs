@@ -8,7 +8,7 @@ use rustls::ServerConfig;
 
 use crate::clock::Now;
 use crate::limits::{CLIENTS_MAX, REFUSALS_MAX};
-use crate::messages::Severity;
+use crate::messages::EventName;
 use crate::metrics::RefusedBy;
 use crate::wire::Request;
 
@@ -110,7 +110,7 @@ impl Fanout {
         if let Some(client) = self.clients.find(id) {
             refuse(client, &mut self.run, by);
             let text = format!("a client at {} was refused: {}", client.peer.ip(), words(by).2);
-            self.notice(Severity::Info, text);
+            self.notice(EventName::ClientRefused, text);
         }
         self.flush(id, now);
         false

@@ -7,7 +7,7 @@ use crate::clock::Now;
 use crate::limits::{
     CLIENT_MESSAGES_PER_TURN, CLOSE_DRAIN, CLOSE_NORMAL_LINGER, CLOSE_WRITE_PATIENCE,
 };
-use crate::messages::Severity;
+use crate::messages::EventName;
 use crate::metrics::RefusedBy;
 use crate::wire::{Connection, Event, MessageKind, WireError};
 
@@ -176,15 +176,15 @@ impl Fanout {
             WireError::Tls(_) => self.metrics.refused.increment(RefusedBy::Tls),
         }
         if let Some(client) = self.clients.find(id) {
-            let (severity, text) = match error {
+            let (event, text) = match error {
                 // A mistake that somebody has to hear of. Without the port, so that an address that
                 // repeats it is one line a second.
                 WireError::Tls(why) => {
-                    (Severity::Info, format!("a client at {}: {why}", client.peer.ip()))
+                    (EventName::ClientTls, format!("a client at {}: {why}", client.peer.ip()))
                 }
-                _ => (Severity::Debug, format!("client {}: {error}", client.peer)),
+                _ => (EventName::ClientBroke, format!("client {}: {error}", client.peer)),
             };
-            self.notice(severity, text);
+            self.notice(event, text);
         }
         self.flush(id, now);
     }

@@ -36,7 +36,7 @@ use std::time::Duration;
 use crate::clock::{MonoNs, Now};
 use crate::limits::{SLOW_CUT_MAX, TURN_BYTES_MAX};
 use crate::market::{Folded, Instrument, InstrumentId, Market, Settled};
-use crate::messages::{Command, FeedEvent, MarketEvent, Notice, Severity};
+use crate::messages::{About, Command, EventName, FeedEvent, MarketEvent, Notice};
 use crate::metrics::FanoutMetrics;
 
 use access::Addresses;
@@ -124,8 +124,8 @@ pub enum Output {
         /// What it is to do.
         command: Command,
     },
-    /// To the log.
-    Notice(Notice),
+    /// To the log. Boxed: it is rare, and larger than what every turn is full of.
+    Notice(Box<Notice>),
 }
 
 /// What a deadline is about.
@@ -212,7 +212,10 @@ impl Fanout {
                 Ok(id) if fanout.hub.preload(id) => fanout.command_subscribe(id, now),
                 Ok(_) => {}
                 Err(_) => {
-                    fanout.notice(Severity::Error, format!("no room to preload {instrument}"))
+                    let (event, about) = (EventName::PreloadRefused, About::from(&instrument));
+                    let text = format!("no room to preload {}", instrument.symbol);
+                    let notice = Box::new(Notice { event, about, text });
+                    fanout.outputs.push_back(Output::Notice(notice));
                 }
             }
         }
@@ -389,8 +392,9 @@ impl Fanout {
         self.command(id, Command::Subscribe { id, instrument }, now);
     }
 
-    fn notice(&mut self, severity: Severity, text: String) {
-        self.outputs.push_back(Output::Notice(Notice { severity, market: None, text }));
+    fn notice(&mut self, event: EventName, text: String) {
+        let notice = Notice { event, about: About::default(), text };
+        self.outputs.push_back(Output::Notice(Box::new(notice)));
     }
 
     /// Sees to it that the client's next deadline is among the timers.

@@ -4,7 +4,7 @@
 use crate::clock::{Now, UnixMs};
 use crate::limits::{READY_BYTES_MAX, SHARE_BYTES_MAX};
 use crate::market::{Candle, CandleUpdate, InstrumentId, Settled, Source};
-use crate::messages::Severity;
+use crate::messages::EventName;
 use crate::wire::{text_frame_payload, write_text_frame};
 
 use super::client::Phase;
@@ -312,7 +312,7 @@ impl Fanout {
         };
         self.metrics.slow_disconnects.increment();
         let text = format!("client {} was closed (1013): {reason}", client.peer);
-        self.notice(Severity::Warning, text);
+        self.notice(EventName::ClientSlow, text);
         self.close(id, CLOSE_SLOW, &reason, now);
     }
 

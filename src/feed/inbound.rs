@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::{MonoNs, Now, RoughLapse};
 use crate::market::{Instrument, InstrumentId, Interval, Market};
-use crate::messages::{MarketEvent, Severity};
+use crate::messages::{EventName, MarketEvent};
 use crate::metrics::{ConnectionErrorKind, DecodeErrorKind};
 use crate::venue::{self, Klines, Message, RefusalKind, RefusalScope, SubscribeOp};
 use crate::wire::Event;
@@ -287,10 +287,9 @@ impl Feed {
             return self.complain(index, DecodeErrorKind::Unknown, excerpt);
         };
         let session = &mut self.sessions[index];
-        let market = session.market;
         if message.op == SubscribeOp::Unsubscribe {
             let text = format!("an unsubscription was refused: {}", refused.words);
-            return self.notice(Severity::Warning, market, text);
+            return self.notice_of_session(EventName::SubscriptionRefused, index, text);
         }
         let others: Vec<InstrumentId> = message
             .instruments
@@ -304,7 +303,7 @@ impl Feed {
                 others.iter().for_each(|&id| session.script.want(SubscribeOp::Subscribe, id));
                 let text =
                     format!("a subscription was refused: {}; said again later", refused.words);
-                self.notice(Severity::Warning, market, text);
+                self.notice_of_session(EventName::SubscriptionRefused, index, text);
             }
             (RefusalKind::UnknownSymbol | RefusalKind::Other, Some(culprit)) => {
                 others.iter().for_each(|&id| session.script.want(SubscribeOp::Subscribe, id));
@@ -355,7 +354,7 @@ impl Feed {
         self.market_metrics(market).decode_errors[kind as usize].increment();
         if is_first {
             let text = format!("not understood ({}): {excerpt:?}", kind.label());
-            self.notice(Severity::Warning, market, text);
+            self.notice_of_session(EventName::NotUnderstood, index, text);
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::clock::{MonoNs, Now};
 use crate::limits::{CLOSE_DRAIN, CONNECT_PATIENCE};
 use crate::market::Market;
-use crate::messages::{FeedEvent, Severity};
+use crate::messages::{EventName, FeedEvent};
 use crate::metrics::ConnectionErrorKind;
 use crate::venue::{self, SubscribeOp};
 use crate::wire::{Connection, WireError};
@@ -109,7 +109,8 @@ impl Feed {
             self.market_metrics(market).reconnections.increment();
         }
         let word = if was_lost { "up again" } else { "up" };
-        self.notice(Severity::Info, market, format!("session {index} is {word}: {count} symbols"));
+        let text = format!("session {index} is {word}: {count} symbols");
+        self.notice_of_session(EventName::SessionUp, index, text);
     }
 
     fn tend_open(&mut self, index: usize, since: MonoNs, at: Now) {
@@ -163,7 +164,8 @@ impl Feed {
             let gate = self.gates.of_mut(market);
             gate.is_alternate = session.is_alternate;
             if gate.breaker.succeed() {
-                self.notice(Severity::Info, market, "connections work again".to_owned());
+                let text = "connections work again".to_owned();
+                self.notice(EventName::BreakerClosed, market, text);
             }
         }
     }
@@ -179,7 +181,8 @@ impl Feed {
         session.is_replaced = true;
         let is_told_lost = std::mem::take(&mut session.is_told_lost);
         let (market, members) = (session.market, session.members.clone());
-        self.notice(Severity::Info, market, format!("session {index} is replaced: {why}"));
+        let text = format!("session {index} is replaced: {why}");
+        self.notice_of_session(EventName::SessionReplaced, index, text);
         let successor = self.new_session(market, now);
         self.sessions[successor].members = members;
         self.sessions[successor].replaces = Some(index);
@@ -263,7 +266,7 @@ impl Feed {
         });
         session.phase = Phase::Closing { since: now, retry_at };
         let text = format!("session {index} {fate} ({}): {why}{retry}", kind.label());
-        self.notice(Severity::Warning, market, text);
+        self.notice_of_session(EventName::SessionLost, index, text);
         if has_last_words {
             self.transmit(index);
         } else {
@@ -298,7 +301,7 @@ impl Feed {
             let failures = breaker.failures();
             let wait = breaker.ask_again_at().map_or(Duration::ZERO, |at| at.since(now));
             let text = format!("{failures} failures in a row: no connection for {wait:?}");
-            self.notice(Severity::Error, market, text);
+            self.notice(EventName::BreakerOpen, market, text);
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::clock::MonoNs;
 use crate::market::{InstrumentId, Market, SymbolList};
-use crate::messages::Severity;
+use crate::messages::EventName;
 use crate::venue;
 
 use super::placing::{Admission, Rejection};
@@ -116,7 +116,7 @@ impl Feed {
                 let why = result.err().unwrap_or_else(|| "it is empty".to_owned());
                 if is_first && listing.list.is_none() {
                     let text = format!("no list of instruments: {why}; symbols are tried unseen");
-                    self.notice(Severity::Warning, market, text);
+                    self.notice(EventName::ListMissing, market, text);
                 }
             }
         }

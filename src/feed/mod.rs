@@ -11,7 +11,7 @@ use rustls::ClientConfig;
 
 use crate::clock::{MonoNs, Now, RoughLapse};
 use crate::market::{InstrumentId, Market, SymbolList};
-use crate::messages::{Command, FeedEvent, Notice, RestRequest, RestResponse, Severity};
+use crate::messages::{About, Command, EventName, FeedEvent, Notice, RestRequest, RestResponse};
 use crate::metrics::{ConnectionErrorKind, FeedMetrics, ShardMetrics};
 use crate::wire::Endpoint;
 use crate::wire::json::JsonReader;
@@ -317,8 +317,14 @@ impl Feed {
         self.metrics.market(market)
     }
 
-    fn notice(&mut self, severity: Severity, market: Market, text: String) {
-        self.outputs.push_back(Output::Notice(Notice { severity, market: Some(market), text }));
+    fn notice(&mut self, event: EventName, about: impl Into<About>, text: String) {
+        self.outputs.push_back(Output::Notice(Notice { event, about: about.into(), text }));
+    }
+
+    fn notice_of_session(&mut self, event: EventName, index: usize, text: String) {
+        let Session { market, id, .. } = self.sessions[index];
+        let about = About { session: Some(id.index), ..About::from(market) };
+        self.notice(event, about, text);
     }
 
     fn transmit(&mut self, index: usize) {

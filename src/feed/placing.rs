@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::MonoNs;
 use crate::market::{Instrument, InstrumentId, Market};
-use crate::messages::{FeedEvent, MarketEvent, Severity};
+use crate::messages::{About, EventName, FeedEvent, MarketEvent};
 use crate::venue;
 
 use super::plan::Check;
@@ -37,6 +37,7 @@ impl Feed {
     /// Ends the stream of `id` for a reason that is the instrument's own.
     pub(super) fn reject(&mut self, id: InstrumentId, why: &Rejection<'_>, now: MonoNs) {
         let Some(stream) = self.streams.stream(id) else { return };
+        let about = About::from(&stream.instrument);
         let Instrument { market, symbol, .. } = stream.instrument.clone();
         let (message, exchange_message) = match why {
             Rejection::Unknown(words) => {
@@ -64,7 +65,7 @@ impl Feed {
         self.market_metrics(market).rejected.increment();
         let colon = if exchange_message.is_empty() { "" } else { ": " };
         let text = format!("{symbol} is rejected: {message}{colon}{exchange_message}");
-        self.notice(Severity::Warning, market, text);
+        self.notice(EventName::SymbolRejected, about, text);
         let exchange_message = exchange_message.to_owned();
         let event = FeedEvent::Rejected { instrument: id, message, exchange_message };
         self.outputs.push_back(Output::Event(event));

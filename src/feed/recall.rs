@@ -145,7 +145,7 @@ impl Feed {
         let read = match self.read_rows(id, result, now.mono) {
             Ok((read, time)) => Some((read, time)),
             Err(error) => {
-                self.tell_failed(market, "candles of the past", &error);
+                self.tell_failed(id, "candles of the past", &error);
                 None
             }
         };

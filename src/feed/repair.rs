@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::clock::{MonoNs, Now, UnixMs};
 use crate::limits::REST_ROWS_MAX;
 use crate::market::{Instrument, InstrumentId, Interval, Market, Settled, Span};
-use crate::messages::{RestResponse, Severity};
+use crate::messages::{About, EventName, RestResponse};
 use crate::venue::{self, RestCandles, RestError};
 
 use super::Feed;
@@ -120,7 +120,6 @@ impl Feed {
     ) {
         let Some(stream) = self.streams.stream_mut(id) else { return };
         stream.repair.is_asking = false;
-        let market = stream.instrument.market;
         let read = self.read_rows(id, result, now.mono);
         let settled = match read {
             Ok((read, time)) => {
@@ -129,7 +128,7 @@ impl Feed {
                 settled
             }
             Err(error) => {
-                self.tell_failed(market, "missing candles", &error);
+                self.tell_failed(id, "missing candles", &error);
                 0
             }
         };
@@ -207,10 +206,12 @@ impl Feed {
         }
     }
 
-    pub(super) fn tell_failed(&mut self, market: Market, what: &str, error: &RestError) {
+    pub(super) fn tell_failed(&mut self, id: InstrumentId, what: &str, error: &RestError) {
+        let Some(stream) = self.streams.stream(id) else { return };
         if let RestError::Failed { message } | RestError::UnknownSymbol { message } = error {
+            let about = About::from(&stream.instrument);
             let text = format!("{what} could not be had by REST: {message}");
-            self.notice(Severity::Warning, market, text);
+            self.notice(EventName::RestFailed, about, text);
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::clock::{MonoNs, Now, UnixMs};
 use crate::limits::RESTS_ASKED_MAX;
 use crate::market::{Candle, Instrument, InstrumentId, Interval, Market, Span};
-use crate::messages::{RestRequest, RestResponse, Severity};
+use crate::messages::{EventName, RestRequest, RestResponse};
 use crate::metrics::ConnectionErrorKind;
 use crate::venue::{self, RestCandle, RestCandles, RestError, RestQuery, SymbolCheck};
 
@@ -304,7 +304,7 @@ impl Feed {
         self.gates.pauses.hold(market, SpentOn::Rest, now.mono.after(wait));
         self.market_metrics(market).rest_refused.increment();
         let text = format!("REST limit reached ({}): asking again in {wait:?}", response.status);
-        self.notice(Severity::Warning, market, text);
+        self.notice(EventName::RestLimited, market, text);
     }
 
     /// A quiet symbol is asked about ever more rarely.

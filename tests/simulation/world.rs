@@ -253,7 +253,7 @@ impl World {
                 feed::Output::Event(event) => self.events.push_back(event),
                 feed::Output::Notice(notice) => {
                     let seconds = now.mono.since(self.origin.mono).as_secs_f64();
-                    let market = notice.market.map(|market| market.to_string());
+                    let market = notice.about.market.map(|market| market.to_string());
                     let market = market.unwrap_or_default();
                     self.notices.push_back(format!("{seconds:9.3} {at} {market}: {}", notice.text));
                     if self.notices.len() > 40 {

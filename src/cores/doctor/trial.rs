@@ -130,7 +130,7 @@ fn take(trials: &mut BTreeMap<Market, Trial>, text: &str, took_ms: u128) {
 }
 
 fn note(trials: &mut BTreeMap<Market, Trial>, notice: Notice) {
-    if let Some(market) = notice.market.filter(|_| notice.severity >= Severity::Warning)
+    if let Some(market) = notice.about.market.filter(|_| notice.severity() >= Severity::Warning)
         && let Some(trial) = trials.get_mut(&market)
     {
         trial.trouble = Some(notice.text);

@@ -2,7 +2,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpStream as StdStream;
 
 use super::*;
-use crate::messages::{OpsAnswer, RestRequest};
+use crate::messages::{About, EventName, OpsAnswer, RestRequest};
 use crate::metrics::ShardMetrics;
 
 struct Running {
@@ -183,7 +183,8 @@ fn names_are_resolved_for_the_asking_shard() {
 
 #[test]
 fn repeated_notices_are_counted_within_their_window() {
-    let notice = Notice { severity: Severity::Info, market: None, text: "again".into() };
+    let (event, about) = (EventName::ClientRefused, About::default());
+    let notice = Notice { event, about, text: "again".into() };
     let mut repeats = Repeats::default();
     for _ in 0..3 {
         repeats.take(notice.clone(), MonoNs(0));
