@@ -344,11 +344,24 @@ pub const LOG_FILES_KEPT: usize = 4;
 /// disk stops nobody.
 pub const LOG_LINES_MAX: usize = 8_192;
 
-/// Different texts whose repetition is watched at once. Full: further ones are logged as they come.
+/// Different texts whose repetition is watched at once. Full: further ones are written as they come,
+/// within [`LOG_EVENT_BURST`].
 pub const LOG_REPEATS_MAX: usize = 256;
 
-/// A notice with the text of one logged less than this ago is counted, not logged.
+/// A notice with the text of one written less than this ago is counted, not written. As long as it
+/// goes on, the count is told after this time, after twice, four times as long, and at last once in
+/// each [`LOG_REPEAT_WINDOW_MAX`].
 pub const LOG_REPEAT_WINDOW: Duration = Duration::from_secs(1);
+/// See [`LOG_REPEAT_WINDOW`].
+pub const LOG_REPEAT_WINDOW_MAX: Duration = Duration::from_secs(60);
+
+/// Lines about one event in one market (or about one event that concerns none) written at once. Beyond:
+/// counted; the count and the last text are written with the next line there is room for, one in each
+/// [`LOG_EVENT_PAUSE`]. Source: a screen; and where every session of fifteen markets is lost again and
+/// again, ten lines a second, so that [`LOG_FILE_BYTES_MAX`] and the files kept hold half a night.
+pub const LOG_EVENT_BURST: u32 = 20;
+/// See [`LOG_EVENT_BURST`].
+pub const LOG_EVENT_PAUSE: Duration = Duration::from_secs(3);
 
 /// How long a REST or DNS worker waits for a shard to take its answer. Then: dropped; the shard's
 /// own deadline asks again.

@@ -181,7 +181,8 @@ pub enum Severity {
     Error,
 }
 
-/// What has happened: one name for each sort of notice.
+/// What has happened, one name for each sort of notice: of each sort the log takes so many lines a
+/// minute (see [`crate::limits::LOG_EVENT_BURST`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventName {
     /// A session to an exchange is up, for the first time or again.

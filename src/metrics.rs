@@ -592,6 +592,12 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// `connector_notices_dropped_total`.
+    pub fn notices_dropped(&self) -> u64 {
+        let shards = self.shards.iter().map(|shard| shard.notices_dropped.value());
+        shards.sum::<u64>() + self.fanout.notices_dropped.value()
+    }
+
     /// `connector_hop_seconds`: each hop and its parts.
     pub fn hops(&self) -> [(&'static str, Vec<&Histogram<16>>); 5] {
         let fanout = &self.fanout;

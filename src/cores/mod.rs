@@ -21,6 +21,7 @@ pub mod log;
 pub mod ops;
 pub mod ops_http;
 mod page;
+mod repeats;
 mod slowest;
 mod state;
 pub mod workers;

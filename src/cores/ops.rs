@@ -16,22 +16,22 @@ use mio::{Events, Interest, Poll, Token};
 use rustls::ClientConfig;
 use socket2::SockRef;
 
-use super::log::ENGINE_TARGET;
 use super::ops_http::{HttpConnection, Response};
 use super::page;
+use super::repeats::{Repeats, write_line};
 use super::slowest::Slowest;
 use super::spent::SpentFile;
 use super::state;
 use super::supervisor::Watchdog;
 use super::workers::{self, Question, ShardLink, WorkersSetup};
-use crate::clock::{Clock, MonoNs, Now};
+use crate::clock::{Clock, Now};
 use crate::config::Config;
 use crate::health::{self, Lifecycle};
 use crate::limits::{
-    LOG_REPEAT_WINDOW, LOG_REPEATS_MAX, NOTICES_MAX, OPS_CONNECTIONS_MAX, OPS_REQUESTS_MAX,
-    OPS_SEND_BUFFER_BYTES, OPS_TURN_MAX, SLOWEST_WAITING_MAX,
+    NOTICES_MAX, OPS_CONNECTIONS_MAX, OPS_REQUESTS_MAX, OPS_SEND_BUFFER_BYTES, OPS_TURN_MAX,
+    SLOWEST_WAITING_MAX,
 };
-use crate::messages::{Notice, OpsRequest, Severity, SlowUpdates};
+use crate::messages::{Notice, OpsRequest, SlowUpdates};
 use crate::metrics::{Metrics, render};
 use crate::wire::http::RequestHead;
 
@@ -276,7 +276,7 @@ impl Server {
         }
         let now = self.setup.clock.now();
         self.log_notices(now);
-        self.repeats.flush(None);
+        self.repeats.flush(None, &mut write_line);
     }
 
     /// How long to wait for events.
@@ -342,9 +342,13 @@ impl Server {
     fn log_notices(&mut self, now: Now) {
         for _ in 0..NOTICES_MAX {
             let Ok(notice) = self.notices.try_recv() else { break };
-            self.repeats.take(notice, now.mono);
+            self.repeats.take(notice, now.mono, &mut write_line);
         }
-        self.repeats.flush(Some(now.mono));
+        self.repeats.flush(Some(now.mono), &mut write_line);
+        let dropped = self.setup.metrics.notices_dropped();
+        if let Some(count) = self.repeats.newly_dropped(dropped, now.mono) {
+            tracing::warn!("{count} notices were dropped: they came faster than they were written");
+        }
     }
 }
 
@@ -439,54 +443,6 @@ fn report(report: health::Report) -> Response {
 
 fn json(status: u16, body: String) -> Response {
     Response { content_type: "application/json", ..Response::text(status, body) }
-}
-
-/// Notices whose text was logged less than [`LOG_REPEAT_WINDOW`] ago are counted instead.
-#[derive(Debug, Default)]
-struct Repeats {
-    recent: HashMap<String, (Notice, MonoNs, u64)>,
-}
-
-impl Repeats {
-    fn take(&mut self, notice: Notice, now: MonoNs) {
-        let text = notice.about.market.map_or_else(String::new, |market| format!("{market}: "));
-        let text = text + &notice.text;
-        if let Some((_, _, count)) = self.recent.get_mut(&text) {
-            *count += 1;
-            return;
-        }
-        write_line(&notice, &text);
-        if self.recent.len() < LOG_REPEATS_MAX {
-            self.recent.insert(text, (notice, now, 0));
-        }
-    }
-
-    /// Forgets texts whose window is over, all of them without `now`, and says how often each
-    /// was repeated.
-    fn flush(&mut self, now: Option<MonoNs>) {
-        self.recent.retain(|text, (notice, logged, count)| {
-            let keeps = now.is_some_and(|now| now.since(*logged) < LOG_REPEAT_WINDOW);
-            if !keeps && *count > 0 {
-                write_line(notice, &format!("{text} (repeated {count} times)"));
-            }
-            keeps
-        });
-    }
-}
-
-/// Severity and target are fixed where tracing's macros stand, hence the table.
-fn write_line(notice: &Notice, text: &str) {
-    let engine = notice.about.market.is_some();
-    match (notice.severity(), engine) {
-        (Severity::Debug, true) => tracing::debug!(target: ENGINE_TARGET, "{text}"),
-        (Severity::Info, true) => tracing::info!(target: ENGINE_TARGET, "{text}"),
-        (Severity::Warning, true) => tracing::warn!(target: ENGINE_TARGET, "{text}"),
-        (Severity::Error, true) => tracing::error!(target: ENGINE_TARGET, "{text}"),
-        (Severity::Debug, false) => tracing::debug!("{text}"),
-        (Severity::Info, false) => tracing::info!("{text}"),
-        (Severity::Warning, false) => tracing::warn!("{text}"),
-        (Severity::Error, false) => tracing::error!("{text}"),
-    }
 }
 
 /// Turns of reading and writing for one connection before the next one has its turn.

@@ -386,8 +386,7 @@ impl Exposition {
     fn notices_dropped(&mut self, metrics: &Metrics) {
         let name = "connector_notices_dropped";
         self.family(name, Kind::Counter, "Log notices dropped because the log fell behind.");
-        let shards = metrics.shards.iter().map(|shard| count(&shard.notices_dropped));
-        let total = shards.sum::<i64>() + count(&metrics.fanout.notices_dropped);
+        let total = i64::try_from(metrics.notices_dropped()).unwrap_or(i64::MAX);
         self.sample(name, Kind::Counter, &[], &total.to_string());
     }
 }

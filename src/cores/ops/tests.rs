@@ -2,7 +2,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpStream as StdStream;
 
 use super::*;
-use crate::messages::{About, EventName, OpsAnswer, RestRequest};
+use crate::messages::{OpsAnswer, RestRequest};
 use crate::metrics::ShardMetrics;
 
 struct Running {
@@ -179,19 +179,4 @@ fn names_are_resolved_for_the_asking_shard() {
     let expected = Ok(vec!["127.0.0.1:5".parse().unwrap()]);
     assert_eq!(answer, OpsAnswer::Resolved { host: "127.0.0.1".into(), port: 5, result: expected });
     running.thread.stop();
-}
-
-#[test]
-fn repeated_notices_are_counted_within_their_window() {
-    let (event, about) = (EventName::ClientRefused, About::default());
-    let notice = Notice { event, about, text: "again".into() };
-    let mut repeats = Repeats::default();
-    for _ in 0..3 {
-        repeats.take(notice.clone(), MonoNs(0));
-    }
-    assert_eq!(repeats.recent["again"].2, 2);
-    repeats.flush(Some(MonoNs(999_999_999)));
-    assert_eq!(repeats.recent.len(), 1);
-    repeats.flush(Some(MonoNs(1_000_000_000)));
-    assert!(repeats.recent.is_empty());
 }
