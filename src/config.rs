@@ -48,6 +48,16 @@ pub enum LogLevel {
     Critical,
 }
 
+/// How the log's lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Sentences for people.
+    #[default]
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
+}
+
 /// Where one market is reached. Base URLs without a slash at the end; the dialect adds its paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoints {
@@ -111,6 +121,8 @@ pub struct Config {
     pub history_candles: usize,
     /// The least severe log line about exchanges and their streams.
     pub log_level: LogLevel,
+    /// How the log's lines are written.
+    pub log_format: LogFormat,
     /// Folder of `connector.log`.
     pub log_dir: PathBuf,
     /// Address of both ports.
@@ -318,6 +330,7 @@ impl Config {
             gap_hold_timeout: zero,
             history_candles: 0,
             log_level: LogLevel::default(),
+            log_format: LogFormat::default(),
             log_dir: PathBuf::new(),
             wss_host: IpAddr::V4(Ipv4Addr::LOCALHOST),
             wss_port: 0,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::limits::REQUEST_SYMBOLS_MAX;
 use crate::market::{Market, Venue};
 
-use super::{LogLevel, Preload, Wait};
+use super::{LogFormat, LogLevel, Preload, Wait};
 
 /// Seconds: `3`, `3.0`, `.5`, `1e-1`.
 pub(super) fn seconds(text: &str) -> Option<f64> {
@@ -57,6 +57,15 @@ pub(super) fn level(text: &str) -> Option<LogLevel> {
         "WARNING" | "WARN" => Some(LogLevel::Warning),
         "ERROR" => Some(LogLevel::Error),
         "CRITICAL" | "FATAL" => Some(LogLevel::Critical),
+        _ => None,
+    }
+}
+
+/// `text`, `json`.
+pub(super) fn format(text: &str) -> Option<LogFormat> {
+    match text.to_ascii_lowercase().as_str() {
+        "text" => Some(LogFormat::Text),
+        "json" => Some(LogFormat::Json),
         _ => None,
     }
 }

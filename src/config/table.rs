@@ -14,7 +14,7 @@ use crate::limits::{
 use crate::market::{ContractType, Market, Venue};
 use crate::wire::Endpoint;
 
-use super::{Config, LogLevel, Preload, Wait, parse};
+use super::{Config, LogFormat, LogLevel, Preload, Wait, parse};
 
 /// One variable.
 #[derive(Debug)]
@@ -56,6 +56,8 @@ pub enum Kind {
     Host(fn(&mut Config) -> &mut IpAddr),
     /// A severity.
     Level(fn(&mut Config) -> &mut LogLevel),
+    /// A way to write the log.
+    Format(fn(&mut Config) -> &mut LogFormat),
     /// How cores wait.
     Wait(fn(&mut Config) -> &mut Wait),
     /// CPU numbers.
@@ -97,6 +99,7 @@ impl Kind {
             Self::Boolean(field) => put(field(config), parse::boolean(text)),
             Self::Host(field) => put(field(config), parse::host(text)),
             Self::Level(field) => put(field(config), parse::level(text)),
+            Self::Format(field) => put(field(config), parse::format(text)),
             Self::Wait(field) => put(field(config), parse::wait(text)),
             Self::Cpus(field) if empty => put(field(config), Some(Vec::new())),
             Self::Cpus(field) => put(field(config), parse::cpus(text, CPUS_MAX)),
@@ -138,6 +141,7 @@ impl Kind {
             Self::Boolean(_) => "true or false (also 1, 0, yes, no, on, off)".into(),
             Self::Host(_) => "an IP address, such as 127.0.0.1, 0.0.0.0 or ::, or localhost".into(),
             Self::Level(_) => "DEBUG, INFO, WARNING, ERROR or CRITICAL".into(),
+            Self::Format(_) => "text or json".into(),
             Self::Wait(_) => "spin, adaptive or park".into(),
             Self::Cpus(_) => "CPU numbers, each once, such as 2,3 or 2-5, or nothing".into(),
             Self::Preload(_) => preload_allowed(),
@@ -232,6 +236,8 @@ fn fixed() -> Vec<Variable> {
             "Least severe log line about clients and the process itself."),
         row("CONNECTOR_LOG_LEVEL", "INFO", Level(|c| &mut c.log_level),
             "Least severe log line about exchanges and their streams."),
+        row("CONNECTOR_LOG_FORMAT", "text", Kind::Format(|c| &mut c.log_format),
+            "How log lines are written: text for people, or json, one object a line."),
         row("CONNECTOR_LOG_DIR", "logs", Folder(|c| &mut c.log_dir),
             "Folder of connector.log, which is rotated by size; stderr gets the same lines."),
         row("CONNECTOR_CLIENT_BUFFER_MAX", "1048576", Count(CLIENT_BUFFER_BYTES_MIN, CLIENT_BUFFER_BYTES_MAX, |c| &mut c.client_buffer_max),

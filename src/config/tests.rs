@@ -125,6 +125,7 @@ fn every_kind_refuses_what_it_cannot_mean() {
         ("CONNECTOR_CLIENT_BUFFER_MAX", "65535"),
         ("CONNECTOR_WSS_HEALTH_CHECK_ENABLED", "maybe"),
         ("CONNECTOR_WSS_HOST", "example.org"),
+        ("CONNECTOR_LOG_FORMAT", "yaml"),
         ("CONNECTOR_SHARD_CPUS", "1,1"),
         ("CONNECTOR_SHARD_CPUS", "3-1"),
         ("CONNECTOR_SHARDS", "0"),

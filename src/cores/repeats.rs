@@ -7,13 +7,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use tracing::Level;
+
 use super::log::ENGINE_TARGET;
 use crate::clock::MonoNs;
 use crate::limits::{
     LOG_EVENT_BURST, LOG_EVENT_PAUSE, LOG_REPEAT_WINDOW, LOG_REPEAT_WINDOW_MAX, LOG_REPEATS_MAX,
 };
 use crate::market::Market;
-use crate::messages::{EventName, Notice, Severity};
+use crate::messages::{About, EventName, Notice, Severity};
 
 /// Writes a line; the number is how many events it stands for that were not written.
 pub(super) type WriteLine<'w> = &'w mut dyn FnMut(&Notice, Option<u64>);
@@ -145,23 +147,38 @@ impl Allowance {
     }
 }
 
-/// Severity and target are fixed where tracing's macros stand, hence the table.
+/// One line with the fields of what it is about. Level and target are fixed where tracing's macro
+/// stands, hence the table.
 pub(super) fn write_line(notice: &Notice, repeated: Option<u64>) {
-    let market = notice.about.market;
-    let mut text = market.map_or_else(String::new, |market| format!("{market}: "));
-    text += &notice.text;
-    if let Some(count) = repeated {
-        text += &format!(" (repeated {count} times)");
+    let About { market, ref symbol, interval, session, shard } = notice.about;
+    macro_rules! line {
+        ($target:expr, $level:expr) => {
+            tracing::event!(
+                target: $target,
+                $level,
+                event = notice.event.name(),
+                exchange = market.map(|market| market.venue().name()),
+                contract_type = market.map(|market| market.contract_type().name()),
+                symbol = symbol.as_deref(),
+                interval = interval.map(|interval| interval.name()),
+                session = session,
+                shard = shard,
+                repeated = repeated,
+                "{}",
+                notice.text
+            )
+        };
     }
+    const SERVER_TARGET: &str = module_path!();
     match (notice.severity(), market.is_some()) {
-        (Severity::Debug, true) => tracing::debug!(target: ENGINE_TARGET, "{text}"),
-        (Severity::Info, true) => tracing::info!(target: ENGINE_TARGET, "{text}"),
-        (Severity::Warning, true) => tracing::warn!(target: ENGINE_TARGET, "{text}"),
-        (Severity::Error, true) => tracing::error!(target: ENGINE_TARGET, "{text}"),
-        (Severity::Debug, false) => tracing::debug!("{text}"),
-        (Severity::Info, false) => tracing::info!("{text}"),
-        (Severity::Warning, false) => tracing::warn!("{text}"),
-        (Severity::Error, false) => tracing::error!("{text}"),
+        (Severity::Debug, true) => line!(ENGINE_TARGET, Level::DEBUG),
+        (Severity::Info, true) => line!(ENGINE_TARGET, Level::INFO),
+        (Severity::Warning, true) => line!(ENGINE_TARGET, Level::WARN),
+        (Severity::Error, true) => line!(ENGINE_TARGET, Level::ERROR),
+        (Severity::Debug, false) => line!(SERVER_TARGET, Level::DEBUG),
+        (Severity::Info, false) => line!(SERVER_TARGET, Level::INFO),
+        (Severity::Warning, false) => line!(SERVER_TARGET, Level::WARN),
+        (Severity::Error, false) => line!(SERVER_TARGET, Level::ERROR),
     }
 }
 
@@ -169,7 +186,6 @@ pub(super) fn write_line(notice: &Notice, repeated: Option<u64>) {
 mod tests {
     use super::*;
     use crate::market::Venue;
-    use crate::messages::About;
 
     type Lines = Vec<(Notice, Option<u64>)>;
 

@@ -75,6 +75,7 @@ fn a_wrong_value_is_refused_with_its_variable_and_what_is_allowed() {
         ("CONNECTOR_WSS_PORT", "70000", "a port from 0 to 65535"),
         ("CONNECTOR_REST_TIMEOUT", "fast", "a number of seconds from"),
         ("CONNECTOR_WAIT", "sometimes", "spin, adaptive or park"),
+        ("CONNECTOR_LOG_FORMAT", "xml", "text or json"),
         ("CONNECTOR_CLIENT_BUFFER_MAX", "12", "a whole number from 65536"),
         ("CONNECTOR_BINANCE_SPOT_WS_URL", "http://x", "ws://host"),
         ("CONNECTOR_PRELOAD", "binance:margin:X", "binance:usdm"),
