@@ -1,16 +1,17 @@
 //! The log: lines to stderr and to `connector.log`, which is rotated by size. Lines are handed to
-//! one writer thread per place, so that a stuck pipe or disk stops nobody. Owns the only tracing
-//! subscriber; hot cores never log, they send notices.
+//! one writer thread per place, so that a stuck pipe or disk stops nobody; what a place missed, it
+//! says. Owns the only tracing subscriber; hot cores never log, they send notices.
 
 mod line;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::writer::MakeWriterExt;
 use tracing_subscriber::layer::SubscriberExt;
@@ -48,13 +49,13 @@ pub fn start(config: &Config, clock: Clock) -> LogGuard {
         .with_target(env!("CARGO_CRATE_NAME"), filter(config.wss_log_level))
         .with_default(LevelFilter::WARN.min(filter(config.wss_log_level)));
     let form = Form { format: config.log_format, clock };
-    let (stderr, stderr_guard) = queue(io::stderr());
+    let (stderr, stderr_guard) = queue(io::stderr(), form);
     let file = RotatingFile::open(&config.log_dir, LOG_FILE_BYTES_MAX, LOG_FILES_KEPT, form);
     let layer = tracing_subscriber::fmt::layer().event_format(form);
     let registry = tracing_subscriber::registry().with(filter);
     match file {
         Ok(file) => {
-            let (file, file_guard) = queue(file);
+            let (file, file_guard) = queue(file, form);
             let _ = registry.with(layer.with_writer(stderr.and(file))).try_init();
             LogGuard { _writers: vec![stderr_guard, file_guard] }
         }
@@ -67,8 +68,48 @@ pub fn start(config: &Config, clock: Clock) -> LogGuard {
     }
 }
 
-fn queue(place: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
-    NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LOG_LINES_MAX).finish(place)
+fn queue(writer: impl Write + Send + 'static, form: Form) -> (NonBlocking, WorkerGuard) {
+    let dropped = Arc::new(OnceLock::new());
+    let place = Place { writer, form, dropped: Arc::clone(&dropped), told: 0 };
+    let settings = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LOG_LINES_MAX);
+    let (lines, guard) = settings.finish(place);
+    let _set_once = dropped.set(lines.error_counter());
+    (lines, guard)
+}
+
+/// A place for lines, which says how many it missed because it took them too slowly.
+struct Place<W> {
+    writer: W,
+    form: Form,
+    /// Of its queue; there once that is made.
+    dropped: Arc<OnceLock<ErrorCounter>>,
+    /// How many of them it has said.
+    told: usize,
+}
+
+impl<W> Place<W> {
+    /// What is to be said before the next line.
+    fn missed(&mut self) -> Option<String> {
+        let dropped = self.dropped.get()?.dropped_lines();
+        let missed = dropped - std::mem::replace(&mut self.told, dropped);
+        let text =
+            || format!("{missed} lines were dropped: they came faster than they were written");
+        (missed > 0).then(|| self.form.line(Level::WARN, &text()))
+    }
+}
+
+impl<W: Write> Write for Place<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if let Some(missed) = self.missed() {
+            self.writer.write_all(missed.as_bytes())?;
+        }
+        self.writer.write_all(line)?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
 }
 
 fn filter(level: LogLevel) -> LevelFilter {
@@ -129,14 +170,35 @@ impl RotatingFile {
         fs::rename(&self.path, self.numbered(1))
     }
 
-    /// Writes a line whole, or as much as the disk takes.
+    /// Writes a line whole or not at all: the next one must not stand behind half of it.
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
         let length = u64::try_from(line.len()).unwrap_or(u64::MAX);
         if self.bytes > 0 && self.bytes.saturating_add(length) > self.bytes_max {
             self.rotate()?;
         }
         self.bytes = self.bytes.saturating_add(length);
-        self.file.write_all(line)
+        let mut rest = line;
+        while !rest.is_empty() {
+            match self.file.write(rest) {
+                Ok(count @ 1..) => rest = &rest[count..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(_) => {
+                    return self
+                        .take_back(line.len() - rest.len(), io::ErrorKind::WriteZero.into());
+                }
+                Err(error) => return self.take_back(line.len() - rest.len(), error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The disk took so much of a line and then failed.
+    fn take_back(&self, written: usize, error: io::Error) -> io::Result<()> {
+        if written > 0 {
+            let written = u64::try_from(written).unwrap_or(u64::MAX);
+            self.file.set_len(self.file.metadata()?.len().saturating_sub(written))?;
+        }
+        Err(error)
     }
 
     /// Stderr has every line anyway; it is also told when the file begins and ceases to miss them.
@@ -175,6 +237,8 @@ impl Write for RotatingFile {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
     use super::*;
     use crate::config::LogFormat;
 
@@ -217,6 +281,45 @@ mod tests {
         let result = file.append(b"four\n");
         assert_eq!(file.follow_up(result), None);
         assert_eq!(fs::read_to_string(&file.path).unwrap(), "three\nfour\n");
+        file.append(b"half of a li").unwrap();
+        let full = io::ErrorKind::StorageFull;
+        assert!(file.take_back(12, full.into()).is_err_and(|error| error.kind() == full));
+        file.append(b"five\n").unwrap();
+        assert_eq!(fs::read_to_string(&file.path).unwrap(), "three\nfour\nfive\n");
         fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// A place that takes nothing until it is let go.
+    struct Stuck {
+        taken: Sender<String>,
+        go: Receiver<()>,
+    }
+
+    impl Write for Stuck {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            let _heard = self.taken.send(String::from_utf8_lossy(line).into_owned());
+            let _let_go = self.go.recv();
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_place_that_was_too_slow_says_once_how_many_lines_it_misses() {
+        let ((taken, said), (let_go, go)) = (channel(), channel());
+        let (mut lines, guard) = queue(Stuck { taken, go }, form());
+        lines.write_all(b"one\n").unwrap();
+        assert_eq!(said.recv().unwrap(), "one\n");
+        for _ in 0..LOG_LINES_MAX + 2 {
+            lines.write_all(b"more\n").unwrap();
+        }
+        drop(let_go);
+        let missed = said.recv().unwrap();
+        assert!(missed.contains(" WARNING 2 lines were dropped"), "{missed}");
+        assert!(said.iter().take(LOG_LINES_MAX).all(|line| line == "more\n"));
+        drop(guard);
     }
 }
