@@ -14,10 +14,10 @@ use super::client::{BTC, BTC_3, Client, assert_served_three};
 use super::harness::{PATIENCE, Scratch, Server, http, wait_until};
 
 /// A file with tokens.
-struct TokensFile(Scratch);
+pub(crate) struct TokensFile(Scratch);
 
 impl TokensFile {
-    fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         let file = Self(Scratch::new());
         file.write(text);
         std::fs::set_permissions(file.path(), PermissionsExt::from_mode(0o600)).unwrap();
@@ -28,11 +28,11 @@ impl TokensFile {
         self.0.0.join("tokens")
     }
 
-    fn write(&self, text: &str) {
+    pub(crate) fn write(&self, text: &str) {
         std::fs::write(self.path(), text).unwrap();
     }
 
-    fn env(&self) -> Vec<(String, String)> {
+    pub(crate) fn env(&self) -> Vec<(String, String)> {
         vec![("CONNECTOR_WSS_TOKENS_FILE".into(), self.path().to_str().unwrap().into())]
     }
 }

@@ -13,6 +13,7 @@ mod harness;
 mod healthcheck;
 mod hostile;
 mod intervals;
+mod logs;
 mod outage;
 mod page;
 mod raw;
