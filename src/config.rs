@@ -139,6 +139,8 @@ pub struct Config {
     pub wss_tls_cert_file: Option<PathBuf>,
     /// PEM file with its key; there if and only if the certificate is.
     pub wss_tls_key_file: Option<PathBuf>,
+    /// Unix socket by which a successor takes the ports over; `None`: it cannot.
+    pub takeover_socket: Option<PathBuf>,
     /// Port for health, readiness and metrics; 0: any free one.
     pub health_check_port: u16,
     /// Whether that port is served.
@@ -332,6 +334,7 @@ impl Config {
             wss_tokens_file: None,
             wss_tls_cert_file: None,
             wss_tls_key_file: None,
+            takeover_socket: None,
             health_check_port: 0,
             health_check_enabled: false,
             close_linger: zero,

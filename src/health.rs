@@ -36,6 +36,11 @@ impl Lifecycle {
         }
     }
 
+    /// Whether a successor answers at this process's ports.
+    pub fn is_handed_over(&self) -> bool {
+        self.0.load(Ordering::Acquire) == 3
+    }
+
     /// The client port is open. Without effect once draining.
     pub fn serving(&self) {
         self.0.fetch_max(1, Ordering::AcqRel);
@@ -44,6 +49,11 @@ impl Lifecycle {
     /// The server is going down.
     pub fn draining(&self) {
         self.0.fetch_max(2, Ordering::AcqRel);
+    }
+
+    /// The server is going down, and a successor answers at its ports.
+    pub fn handed_over(&self) {
+        self.0.fetch_max(3, Ordering::AcqRel);
     }
 }
 

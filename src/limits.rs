@@ -276,6 +276,15 @@ pub const HEARTBEAT_STALE: Duration = Duration::from_secs(5);
 /// what we sent (design §4).
 pub const CLOSE_DRAIN: Duration = Duration::from_secs(1);
 
+/// Pause between two clients that are told to move to a successor, at most: 2,000 a second.
+/// Source: a quarter of what one fan-out core admits with TLS. Where that would take longer than
+/// `CONNECTOR_DRAIN_TIMEOUT`, they are told faster.
+pub const MOVE_INTERVAL: Duration = Duration::from_micros(500);
+
+/// How long a server that is to be relieved waits for its successor to serve. Reached: it says so and
+/// serves on. Source: a start takes a second; a busy machine, and room.
+pub const TAKEOVER_PATIENCE: Duration = Duration::from_secs(30);
+
 /// Time for a TCP connection and its TLS and WebSocket handshakes to an exchange.
 /// Source: intercontinental round trips are 0.3 s; six of them, five times over.
 pub const CONNECT_PATIENCE: Duration = Duration::from_secs(10);

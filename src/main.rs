@@ -9,6 +9,7 @@ use connector_wss::clock::Clock;
 use connector_wss::config::{Action, Config};
 use connector_wss::cores::credentials::Reloader;
 use connector_wss::cores::healthcheck;
+use connector_wss::cores::listeners::Inherited;
 use connector_wss::cores::log::{self, LogGuard};
 use connector_wss::cores::server::{Server, Stopper};
 use connector_wss::cores::supervisor;
@@ -19,6 +20,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 fn main() -> ExitCode {
+    let inherited = Inherited::take();
     let config = match Config::load(std::env::args_os()) {
         Ok(Action::Run(config)) => *config,
         Ok(Action::Print(text)) => {
@@ -34,7 +36,7 @@ fn main() -> ExitCode {
     };
     let clock = Clock::new();
     let log = log::start(&config, clock);
-    let outcome = run(config, clock);
+    let outcome = run(config, clock, inherited);
     if let Err(why) = &outcome {
         tracing::error!("{why}");
     }
@@ -59,7 +61,7 @@ fn say(news: Result<String, String>) -> ExitCode {
 }
 
 /// The server's whole life; an error is why it did not start.
-fn run(mut config: Config, clock: Clock) -> Result<(), String> {
+fn run(mut config: Config, clock: Clock, inherited: Inherited) -> Result<(), String> {
     let text = |error: &dyn Display| error.to_string();
     // Before the first thread of the server, so that no signal is missed.
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|error| text(&error))?;
@@ -71,7 +73,7 @@ fn run(mut config: Config, clock: Clock) -> Result<(), String> {
         tracing::info!("{news}");
     }
     let simulator = config.simulate.then(|| simulate(&mut config)).transpose()?;
-    let server = Server::start(&config, clock).map_err(|error| text(&error))?;
+    let server = Server::start_on(inherited, &config, clock).map_err(|error| text(&error))?;
     announce(&server, &config);
     let (stopper, reloader) = (server.stopper(), server.reloader(&config));
     obey_signals(signals, stopper, reloader, config.drain_timeout).map_err(|error| text(&error))?;

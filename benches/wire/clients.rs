@@ -39,9 +39,9 @@ impl Clients {
     /// Connects until there are `count`; not while the exchange sends.
     pub(crate) fn grow(&mut self, count: usize) {
         while self.clients.len() < count {
-            let socket = match self.relay {
-                Relay::Copier => greeted(self.address),
-                _ => opened(self.relay, self.address),
+            let socket = match self.relay.is_copier() {
+                true => greeted(self.address),
+                false => opened(self.relay, self.address),
             };
             socket.set_nonblocking(true).unwrap();
             let data = epoll::EventData::new_u64(self.clients.len() as u64);

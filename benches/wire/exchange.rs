@@ -34,7 +34,7 @@ impl Exchange {
             None => Stream::Plain(socket),
             Some(config) => Stream::secured(config, socket),
         };
-        let stream = if relay == Relay::Copier { stream } else { open(stream, relay) };
+        let stream = if relay.is_copier() { stream } else { open(stream, relay) };
         stream.socket().set_nonblocking(true).unwrap();
         let (frame, digits) = push();
         Self { stream, sent: FIRST, frame, digits, pending: Vec::new() }

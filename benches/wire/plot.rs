@@ -16,6 +16,7 @@ const BOTTOM: f64 = 44.0;
 pub(crate) fn colour(of: &str) -> &'static str {
     match of {
         "copier" => "#7a7a7a",
+        "sleeper" => "#b8a0c8",
         "tokio" => "#d1662b",
         "spin" => "#1f6fb4",
         _ => "#2a8a4a",

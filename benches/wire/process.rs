@@ -14,6 +14,8 @@ use crate::results;
 pub(crate) enum Relay {
     /// The least that can be done: bytes are copied.
     Copier,
+    /// The same by a thread that sleeps until bytes come: the least CPU time that can be spent.
+    Sleeper,
     /// What is usually written.
     Tokio,
     /// This server, never parking.
@@ -23,15 +25,22 @@ pub(crate) enum Relay {
 }
 
 impl Relay {
-    pub(crate) const ALL: [Self; 4] = [Self::Copier, Self::Tokio, Self::Spin, Self::Adaptive];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Copier, Self::Sleeper, Self::Tokio, Self::Spin, Self::Adaptive];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Copier => "copier",
+            Self::Sleeper => "sleeper",
             Self::Tokio => "tokio",
             Self::Spin => "spin",
             Self::Adaptive => "adaptive",
         }
+    }
+
+    /// Whether it knows no WebSocket.
+    pub(crate) fn is_copier(self) -> bool {
+        matches!(self, Self::Copier | Self::Sleeper)
     }
 
     pub(crate) fn is_server(self) -> bool {

@@ -3,7 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use connector_wss::wire::tls;
 use futures_util::{SinkExt, StreamExt};
@@ -22,6 +22,7 @@ pub(crate) fn run(name: &str, upstream: SocketAddr, authority: Option<&str>) {
         authority.map(|path| tls::client_config(Some(&std::fs::read(path).unwrap())).unwrap());
     match name {
         "copier" => copier(upstream, tls),
+        "sleeper" => sleeper(upstream, tls),
         "writes" => plain_writes(upstream),
         "tokio" => tokio_relay(upstream, tls),
         _ => panic!("no relay is called {name}"),
@@ -37,7 +38,8 @@ pub(crate) const HELLO: [u8; 2] = [0x81, 0];
 fn copier(upstream: SocketAddr, tls: Option<Arc<ClientConfig>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     println!("ws://{}", listener.local_addr().unwrap());
-    let mut exchange = connect(upstream, tls);
+    let (mut exchange, socket) = connect(upstream, tls);
+    socket.set_nonblocking(true).unwrap();
     listener.set_nonblocking(true).unwrap();
     process::pin(<[_]>::last);
     let (mut clients, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
@@ -58,21 +60,43 @@ fn copier(upstream: SocketAddr, tls: Option<Arc<ClientConfig>>) {
     }
 }
 
-/// A non-blocking connection.
-fn connect(upstream: SocketAddr, tls: Option<Arc<ClientConfig>>) -> Box<dyn Read> {
+/// As [`copier`], but asleep in `read` until bytes come.
+fn sleeper(upstream: SocketAddr, tls: Option<Arc<ClientConfig>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    println!("ws://{}", listener.local_addr().unwrap());
+    let (mut exchange, _) = connect(upstream, tls);
+    let clients = Arc::new(Mutex::new(Vec::new()));
+    let newcomers = Arc::clone(&clients);
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            client.set_nodelay(true).unwrap();
+            client.set_nonblocking(true).unwrap();
+            write_all(&client, &HELLO);
+            newcomers.lock().unwrap().push(client);
+        }
+    });
+    process::pin(<[_]>::last);
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(count @ 1..) = exchange.read(&mut buffer) {
+        let clients = clients.lock().unwrap();
+        clients.iter().for_each(|client| write_all(client, &buffer[..count]));
+    }
+}
+
+/// A connection, and its socket.
+fn connect(upstream: SocketAddr, tls: Option<Arc<ClientConfig>>) -> (Box<dyn Read>, TcpStream) {
     let socket = TcpStream::connect(upstream).unwrap();
     socket.set_nodelay(true).unwrap();
+    let handle = socket.try_clone().unwrap();
     let Some(config) = tls else {
-        socket.set_nonblocking(true).unwrap();
-        return Box::new(socket);
+        return (Box::new(socket), handle);
     };
     let session = ClientConnection::new(config, ServerName::from(upstream.ip())).unwrap();
     let mut stream = StreamOwned::new(session, socket);
     while stream.conn.is_handshaking() {
         stream.conn.complete_io(&mut stream.sock).unwrap();
     }
-    stream.sock.set_nonblocking(true).unwrap();
-    Box::new(stream)
+    (Box::new(stream), handle)
 }
 
 fn write_all(mut client: &TcpStream, mut rest: &[u8]) {

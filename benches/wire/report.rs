@@ -53,6 +53,7 @@ svg .grid{stroke:#ddd;fill:none}.differs{color:#a60}.blocks{color:#b00}.unknown{
 const INTRODUCTION: &str = "<p>From the time at which the exchange's bytes were due in its socket to \
 the time at which the client had read them from its own: an open load, which goes on whatever comes \
 back, so that nothing that waits is left out. <b>copier</b>: a thread that spins and copies the bytes. \
+<b>sleeper</b>: the same, asleep until bytes come. \
 <b>tokio</b>: tokio + tokio-tungstenite + serde_json. <b>spin</b>, <b>adaptive</b>: connector-wss in \
 these wait modes. All took turns in one run. Figures are medians over the rounds, p99.99 and max those \
 of all rounds together; ratios are medians of the rounds' ratios. What was not delivered is an open \

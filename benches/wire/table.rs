@@ -26,14 +26,23 @@ pub(crate) fn print(results: &Results) {
     }
 }
 
-const HEADS: [&str; 8] =
-    ["copier", "tokio", "spin", "adaptive", "spin/copy", "spin/tok", "adap/copy", "adap/tok"];
+const HEADS: [&str; 9] = [
+    "copier",
+    "sleeper",
+    "tokio",
+    "spin",
+    "adaptive",
+    "spin/copy",
+    "spin/tok",
+    "adap/slp",
+    "adap/tok",
+];
 
 /// What is compared with what.
 pub(crate) const RATIOS: [(Relay, Relay); 4] = [
     (Relay::Spin, Relay::Copier),
     (Relay::Spin, Relay::Tokio),
-    (Relay::Adaptive, Relay::Copier),
+    (Relay::Adaptive, Relay::Sleeper),
     (Relay::Adaptive, Relay::Tokio),
 ];
 

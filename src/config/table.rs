@@ -231,6 +231,8 @@ fn fixed() -> Vec<Variable> {
             "How long a client that closed its side still gets what it asked for."),
         row("CONNECTOR_DRAIN_TIMEOUT", "5", Seconds(0.0, DAY_S, |c| &mut c.drain_timeout),
             "How long a stopping server writes what it owes its clients."),
+        row("CONNECTOR_TAKEOVER_SOCKET", "", File(|c| &mut c.takeover_socket),
+            "Unix socket over which a server that is started beside this one takes its ports over, and this one goes down; empty: none."),
         row("CONNECTOR_PRELOAD", "", Kind::Preload(|c| &mut c.preload),
             "What to subscribe at start, such as binance:usdm:BTCUSDT;okx:swap:BTC-USDT-SWAP."),
         row("CONNECTOR_WAIT", "adaptive", Kind::Wait(|c| &mut c.wait),

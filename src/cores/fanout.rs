@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender};
 use socket2::SockRef;
 
 use crate::clock::{Clock, MonoNs, Now};
-use crate::fanout::{ClientId, Fanout, OUTGOING_PIECES_MAX, Outgoing, Output};
+use crate::fanout::{ClientId, Departure, Fanout, OUTGOING_PIECES_MAX, Outgoing, Output};
 use crate::limits::{CLIENT_UNSENT_BYTES_MAX, CLOSE_DRAIN, READ_BYTES_MAX};
 use crate::messages::{Command, FeedEvent, MarketEvent, Notice, Severity};
 use crate::metrics::FanoutMetrics;
@@ -73,7 +73,13 @@ struct Client {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Drain {
     Serving,
-    Draining { give_up: MonoNs },
+    /// Clients move to a successor; who has not by `until` is drained.
+    Moving {
+        until: MonoNs,
+    },
+    Draining {
+        give_up: MonoNs,
+    },
     Done,
 }
 
@@ -145,7 +151,7 @@ impl FanoutCore {
         self.links.rings.iter().any(|ring| !ring.is_empty())
             || !self.links.events.is_empty()
             || !self.links.renewals.is_empty()
-            || (self.drain == Drain::Serving && self.links.stop.is_requested())
+            || (self.drain == Drain::Serving && self.links.stop.requested().is_some())
     }
 
     /// Whether the drain is over and the shards have been stopped.
@@ -366,14 +372,22 @@ impl FanoutCore {
         }
     }
 
-    /// Serving → draining when asked to stop → done when every client is gone or time is up.
+    /// Serving → moving, where there is a successor → draining → done when every client is gone or
+    /// time is up.
     fn advance_drain(&mut self, now: Now) {
         match self.drain {
-            Drain::Serving if self.links.stop.is_requested() => {
+            Drain::Serving => {
+                let Some(departure) = self.links.stop.requested() else { return };
+                // Where others hold it too, it stays open, and what waits there is theirs.
                 self.listener = None;
-                self.fanout.begin_drain(now);
-                let give_up = now.mono.after(self.drain_timeout + CLOSE_DRAIN);
-                self.drain = Drain::Draining { give_up };
+                if departure != Departure::Succeeded {
+                    return self.begin_drain(departure, now);
+                }
+                self.fanout.begin_moves(self.drain_timeout, now);
+                self.drain = Drain::Moving { until: now.mono.after(self.drain_timeout) };
+            }
+            Drain::Moving { until } if self.fanout.has_moved() || now.mono >= until => {
+                self.begin_drain(Departure::Succeeded, now);
             }
             Drain::Draining { give_up } if self.fanout.is_drained() || now.mono >= give_up => {
                 for shard in 0..self.links.shards.len() {
@@ -384,8 +398,14 @@ impl FanoutCore {
                     self.drain = Drain::Done;
                 }
             }
-            Drain::Serving | Drain::Draining { .. } | Drain::Done => {}
+            Drain::Moving { .. } | Drain::Draining { .. } | Drain::Done => {}
         }
+    }
+
+    fn begin_drain(&mut self, departure: Departure, now: Now) {
+        self.fanout.begin_drain(departure, now);
+        let give_up = now.mono.after(self.drain_timeout + CLOSE_DRAIN);
+        self.drain = Drain::Draining { give_up };
     }
 
     fn note(&mut self, notice: Notice) {

@@ -16,6 +16,7 @@ mod stamps;
 
 pub mod doctor;
 pub mod healthcheck;
+pub mod listeners;
 mod lists;
 pub mod log;
 pub mod ops;
@@ -32,3 +33,4 @@ pub mod server;
 pub mod solo;
 mod spent;
 pub mod supervisor;
+mod takeover;

@@ -14,7 +14,6 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use rustls::ClientConfig;
-use socket2::SockRef;
 
 use super::log::ENGINE_TARGET;
 use super::ops_http::{HttpConnection, Response};
@@ -29,7 +28,7 @@ use crate::config::Config;
 use crate::health::{self, Lifecycle};
 use crate::limits::{
     LOG_REPEAT_WINDOW, LOG_REPEATS_MAX, NOTICES_MAX, OPS_CONNECTIONS_MAX, OPS_REQUESTS_MAX,
-    OPS_SEND_BUFFER_BYTES, OPS_TURN_MAX, SLOWEST_WAITING_MAX,
+    OPS_TURN_MAX, SLOWEST_WAITING_MAX,
 };
 use crate::messages::{Notice, OpsRequest, Severity, SlowUpdates};
 use crate::metrics::{Metrics, render};
@@ -101,17 +100,8 @@ pub struct Ops {
 }
 
 impl Ops {
-    /// Binds the port of `config`, if it is enabled, and opens the queues.
-    ///
-    /// Errors: the port cannot be bound.
-    pub fn bind(config: &Config) -> io::Result<(Self, OpsHandle)> {
-        let address = SocketAddr::new(config.wss_host, config.health_check_port);
-        let listener =
-            config.health_check_enabled.then(|| TcpListener::bind(address)).transpose()?;
-        if let Some(listener) = &listener {
-            // Connections have what their listener has.
-            SockRef::from(listener).set_send_buffer_size(OPS_SEND_BUFFER_BYTES)?;
-        }
+    /// Opens the queues. `listener`, if there is one, must be non-blocking.
+    pub fn new(listener: Option<std::net::TcpListener>) -> (Self, OpsHandle) {
         let (notices_in, notices) = bounded(NOTICES_MAX);
         let (resolve_in, resolve) = bounded(OPS_REQUESTS_MAX);
         let (rest_in, rest) = bounded(OPS_REQUESTS_MAX);
@@ -122,7 +112,8 @@ impl Ops {
             rest: rest_in,
             slowest: slowest_in,
         };
-        Ok((Self { listener, notices, resolve, rest, slowest }, handle))
+        let listener = listener.map(TcpListener::from_std);
+        (Self { listener, notices, resolve, rest, slowest }, handle)
     }
 
     /// The address that is served, with the port that the system chose; `None` if disabled.
@@ -262,6 +253,10 @@ impl Server {
             }
             for event in &events {
                 self.serve(event.token(), now);
+            }
+            if self.setup.lifecycle.is_handed_over() {
+                // What waits there is the successor's to answer.
+                self.listener = None;
             }
             // Every turn, not only when told: after EMFILE no new event would come.
             self.accept(now);

@@ -10,16 +10,13 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use rustls::ClientConfig;
-use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::fanout::{Access, Fanout, FanoutConfig};
+use crate::fanout::{Access, Departure, Fanout, FanoutConfig};
 use crate::feed::{Feed, FeedConfig};
 use crate::health::Lifecycle;
-use crate::limits::{
-    COMMANDS_MAX, FEED_EVENTS_MAX, LISTEN_BACKLOG, OPS_REQUESTS_MAX, RENEWALS_MAX, RING_SLOTS,
-};
+use crate::limits::{COMMANDS_MAX, FEED_EVENTS_MAX, OPS_REQUESTS_MAX, RENEWALS_MAX, RING_SLOTS};
 use crate::market::{Instrument, Interval, Market};
 use crate::messages::{Command, FeedEvent, MarketEvent, OpsAnswer};
 use crate::metrics::{CoreMetrics, FanoutMetrics, Metrics, ShardMetrics};
@@ -30,11 +27,13 @@ use super::credentials::{self, CredentialsError, Reloader, Renewal};
 use super::doorbell::Doorbell;
 use super::duty::Duty;
 use super::fanout::{FanoutCore, FanoutLinks};
+use super::listeners::{Inherited, ListenError, Listeners};
 use super::ops::{Ops, OpsHandle, OpsSetup, OpsThread};
 use super::probe::{self, ProbeError};
 use super::shard::{ShardCore, ShardLinks};
 use super::shutdown::Shutdown;
 use super::spent;
+use super::takeover::Door;
 use super::topology::{self, ExecutorPlan, Topology, TopologyError, Wishes};
 use super::wait::Waiter;
 use super::workers::ShardLink;
@@ -46,15 +45,8 @@ pub enum StartError {
     Probe(ProbeError),
     /// The placement that was asked for is impossible.
     Topology(TopologyError),
-    /// A port cannot be had.
-    Bind {
-        /// The variable that names the port.
-        variable: &'static str,
-        /// The address.
-        address: String,
-        /// The kernel's words.
-        error: io::Error,
-    },
+    /// There is nothing to listen on.
+    Listen(ListenError),
     /// `CONNECTOR_TLS_CA_FILE` is of no use.
     TlsRoots {
         /// The file.
@@ -78,11 +70,7 @@ impl fmt::Display for StartError {
         match self {
             Self::Probe(error) => error.fmt(f),
             Self::Topology(error) => error.fmt(f),
-            Self::Bind { variable, address, error } => write!(
-                f,
-                "cannot listen on {address}: {error}; another instance may run there: stop it, or \
-                 set {variable} to a free port"
-            ),
+            Self::Listen(error) => error.fmt(f),
             Self::TlsRoots { path, why } => {
                 write!(f, "CONNECTOR_TLS_CA_FILE={}: {why}; give a PEM file", path.display())
             }
@@ -102,10 +90,9 @@ pub struct Server {
     pub ops_address: Option<SocketAddr>,
     /// What runs where.
     pub topology: Topology,
-    shutdown: Arc<Shutdown>,
+    stopper: Stopper,
     renewals: Sender<Renewal>,
     fanout_bell: Arc<Doorbell>,
-    lifecycle: Arc<Lifecycle>,
     executors: Vec<ExecutorJoinHandle<()>>,
     ops: OpsThread,
 }
@@ -115,20 +102,36 @@ pub struct Server {
 pub struct Stopper {
     shutdown: Arc<Shutdown>,
     lifecycle: Arc<Lifecycle>,
+    departure: Departure,
 }
 
 impl Stopper {
     /// `/ready` says draining from here on; clients are told and closed.
     pub fn stop(&self) {
         self.lifecycle.draining();
-        self.shutdown.request();
+        self.shutdown.request(self.departure);
+    }
+
+    /// A successor serves at both ports: clients are told to move there.
+    fn hand_over(&self) {
+        self.lifecycle.handed_over();
+        self.shutdown.request(Departure::Succeeded);
     }
 }
 
 impl Server {
     /// Starts every core as `config` says. All cores read clocks of `clock`'s origin.
     pub fn start(config: &Config, clock: Clock) -> Result<Self, StartError> {
-        Self::start_serving(config, clock, None)
+        Self::start_serving(config, clock, Inherited::none(), None)
+    }
+
+    /// As [`Self::start`], on the sockets that a supervisor has handed over, where it has.
+    pub fn start_on(
+        inherited: Inherited,
+        config: &Config,
+        clock: Clock,
+    ) -> Result<Self, StartError> {
+        Self::start_serving(config, clock, inherited, None)
     }
 
     /// As [`Self::start`], but every client gets its own messages back, up to `message_bytes_max`
@@ -139,12 +142,13 @@ impl Server {
         clock: Clock,
         message_bytes_max: usize,
     ) -> Result<Self, StartError> {
-        Self::start_serving(config, clock, Some(message_bytes_max))
+        Self::start_serving(config, clock, Inherited::none(), Some(message_bytes_max))
     }
 
     fn start_serving(
         config: &Config,
         clock: Clock,
+        inherited: Inherited,
         echo_bytes_max: Option<usize>,
     ) -> Result<Self, StartError> {
         probe::probe().map_err(StartError::Probe)?;
@@ -152,12 +156,11 @@ impl Server {
             topology::plan(&usable_cpus(), &wishes(config)).map_err(StartError::Topology)?;
         let tls = tls_config(config)?;
         let access = credentials::access(config).map_err(StartError::Credentials)?;
-        let (listener, client_address) = listen(config)?;
-        let (ops, ops_handle) = Ops::bind(config).map_err(|error| StartError::Bind {
-            variable: "CONNECTOR_WSS_HEALTH_CHECK_PORT",
-            address: SocketAddr::new(config.wss_host, config.health_check_port).to_string(),
-            error,
-        })?;
+        let listeners = Listeners::open(config, inherited).map_err(StartError::Listen)?;
+        let client_address = local_addr(&listeners.clients)?;
+        let door = door(config, &listeners).map_err(StartError::Listen)?;
+        let Listeners { clients, ops, predecessor, departure } = listeners;
+        let (ops, ops_handle) = Ops::new(ops);
         let ops_address = ops.local_addr();
         let mut plan = Wiring::new(config, access, clock, &topology, &tls, ops_handle)?;
         plan.echo_bytes_max = echo_bytes_max;
@@ -173,22 +176,30 @@ impl Server {
         };
         let ops = ops.spawn(setup).map_err(|error| executor_error("the ops core", &error))?;
         let shutdown = Arc::clone(&plan.shutdown);
+        let stopper = Stopper { shutdown, lifecycle, departure };
         let (renewals, fanout_bell) = (plan.renewals.0.clone(), Arc::clone(&plan.fanout_bell));
-        let mut listener = Some(listener);
+        let mut clients = Some(clients);
         let mut executors = Vec::new();
         for (at, executor) in topology.executors.iter().enumerate() {
-            let listener = if executor.fanout { listener.take() } else { None };
+            let listener = if executor.fanout { clients.take() } else { None };
             executors.push(plan.spawn(at, executor, listener)?);
         }
-        lifecycle.serving();
+        stopper.lifecycle.serving();
+        if let Some(predecessor) = predecessor {
+            predecessor.relieve().map_err(StartError::Listen)?;
+        }
+        if let Some(door) = door {
+            let stopper = stopper.clone();
+            let opened = door.open(move || stopper.hand_over());
+            opened.map_err(|error| executor_error("the takeover thread", &error))?;
+        }
         Ok(Self {
             client_address,
             ops_address,
             topology,
-            shutdown,
+            stopper,
             renewals,
             fanout_bell,
-            lifecycle,
             executors,
             ops,
         })
@@ -196,7 +207,7 @@ impl Server {
 
     /// What stops this server.
     pub fn stopper(&self) -> Stopper {
-        Stopper { shutdown: Arc::clone(&self.shutdown), lifecycle: Arc::clone(&self.lifecycle) }
+        self.stopper.clone()
     }
 
     /// What reads this server's certificate and tokens again, from where `config` has them.
@@ -472,24 +483,30 @@ pub(super) fn tls_config(config: &Config) -> Result<Arc<ClientConfig>, StartErro
     tls::client_config(Some(&pem)).map_err(|error| refused(error.to_string()))
 }
 
-fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), StartError> {
-    let address = SocketAddr::new(config.wss_host, config.wss_port);
-    let bound = || -> io::Result<TcpListener> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(LISTEN_BACKLOG)?;
-        Ok(socket.into())
+fn local_addr(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|error| executor_error("the clients' port", &error))
+}
+
+/// Where a successor may ask for the sockets, if it may. Who has them from a supervisor gives them
+/// back to it alone.
+fn door(config: &Config, listeners: &Listeners) -> Result<Option<Door>, ListenError> {
+    let Some(path) = &config.takeover_socket else { return Ok(None) };
+    if listeners.departure == Departure::Kept {
+        tracing::warn!(
+            "CONNECTOR_TAKEOVER_SOCKET is without effect: the supervisor holds the listening sockets"
+        );
+        return Ok(None);
+    }
+    let sockets = [Some(&listeners.clients), listeners.ops.as_ref()].into_iter().flatten();
+    let door = sockets
+        .map(|socket| Ok(socket.try_clone()?.into()))
+        .collect::<io::Result<Vec<_>>>()
+        .and_then(|sockets| Door::new(path, sockets));
+    let failed = |error: io::Error| ListenError::Takeover {
+        path: path.clone(),
+        why: format!("{error}; give a path in a folder that the server may write to"),
     };
-    let error = |error| StartError::Bind {
-        variable: "CONNECTOR_WSS_PORT",
-        address: address.to_string(),
-        error,
-    };
-    let listener = bound().map_err(error)?;
-    let address = listener.local_addr().map_err(error)?;
-    Ok((listener, address))
+    door.map(Some).map_err(failed)
 }
 
 pub(super) fn feed_config(

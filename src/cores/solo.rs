@@ -67,7 +67,7 @@ impl Solo {
         let waiter = Waiter::new(Wait::Park, Arc::clone(&bell)).map_err(|error| failed(&error))?;
         let config = Config { health_check_enabled: false, ..config.clone() };
         let tls = tls_config(&config)?;
-        let (ops, handle) = Ops::bind(&config).map_err(|error| failed(&error))?;
+        let (ops, handle) = Ops::new(None);
         let (answers_in, answers) = bounded(OPS_REQUESTS_MAX);
         let (until, stop) = bounded(0);
         let ring_bell = Arc::clone(&bell);

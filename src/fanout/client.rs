@@ -144,6 +144,8 @@ pub(super) struct Client {
     pub(super) token: Option<TokenDigest>,
     /// A limit was reached, which ends the connection with the last subscription.
     pub(super) is_served: bool,
+    /// It was told to go, as the server does.
+    pub(super) is_leaving: bool,
     /// Messages of it wait for the next turn.
     pub(super) is_unread: bool,
     /// Its socket is being read.
@@ -187,6 +189,7 @@ impl Client {
             turned_away: None,
             token: None,
             is_served: false,
+            is_leaving: false,
             is_unread: false,
             is_read: true,
             paused_until: None,

@@ -102,6 +102,9 @@ impl Fanout {
         client.phase = Phase::Live;
         client.subscribe_by = Some(subscribe_by);
         client.token = token;
+        if self.is_draining {
+            self.take_leave(id, now);
+        }
         true
     }
 

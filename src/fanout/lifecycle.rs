@@ -14,7 +14,7 @@ use crate::wire::{Connection, Event, MessageKind, WireError};
 use super::client::{Client, Due, Goodbye, Phase};
 use super::door::words;
 use super::pace::Pace;
-use super::protocol::{Refusal, write_notice};
+use super::protocol::Refusal;
 use super::publish::{CLOSE_NORMAL, CLOSE_POLICY};
 use super::{ClientId, Fanout, Output};
 
@@ -99,7 +99,7 @@ impl Fanout {
             client.spoke_at = now.mono;
         }
         match event {
-            Event::Text(_) | Event::Binary(_) if self.is_draining => {}
+            Event::Text(_) | Event::Binary(_) if self.is_leaving(id) => {}
             Event::Text(text) if self.is_echo() => {
                 self.echo(id, MessageKind::Text, text.as_bytes())
             }
@@ -302,36 +302,6 @@ impl Fanout {
             client.connection(&mut self.run).send_ping(b"");
             self.offer(id);
         }
-    }
-
-    /// The server is going down: nobody new is admitted, everybody is told, gets what is owed, and
-    /// is closed with 1001. The driver bounds the time.
-    pub fn begin_drain(&mut self, now: Now) {
-        if std::mem::replace(&mut self.is_draining, true) {
-            return;
-        }
-        for id in self.clients.ids() {
-            let Some(client) = self.clients.find(id) else { continue };
-            match client.phase {
-                Phase::Handshaking => {
-                    let (status, headers, why) = words(RefusedBy::Draining);
-                    client.connection(&mut self.run).refuse(status, headers, why);
-                    self.flush(id, now);
-                }
-                Phase::Live => {
-                    client.is_unread = false;
-                    self.end_pause(id);
-                    self.payload.clear();
-                    let text = "the server is going down; connect again";
-                    write_notice(&mut self.payload, "draining", text, None, now);
-                    self.send_payload(id);
-                    self.settle(id, now);
-                    self.offer(id);
-                }
-                Phase::Flushing { .. } | Phase::Draining { .. } => {}
-            }
-        }
-        self.unread.clear();
     }
 }
 

@@ -3,8 +3,8 @@
 //! and no exchange dialect: the driver hands in bytes and time, drains [`Fanout::poll_output`] to
 //! empty, and parks until [`Fanout::next_deadline`].
 //!
-//! A client's life is in `lifecycle`, its coming in in `door`, its requests in `serve`, the way of an
-//! update in `publish`.
+//! A client's life is in `lifecycle`, its coming in in `door`, its going with the server in `leaving`,
+//! its requests in `serve`, the way of an update in `publish`.
 
 mod access;
 mod client;
@@ -16,6 +16,7 @@ mod encode;
 mod history;
 mod hub;
 mod join;
+mod leaving;
 mod lifecycle;
 mod marks;
 mod outbox;
@@ -42,12 +43,14 @@ use crate::metrics::FanoutMetrics;
 use access::Addresses;
 use clients::Clients;
 use hub::Hub;
+use leaving::Moves;
 use marks::Marks;
 use outbox::FramePool;
 use run::Run;
 use slowest::Slowest;
 
 pub use access::{Access, Tokens, TokensError};
+pub use leaving::Departure;
 pub use run::{OUTGOING_PIECES_MAX, Outgoing};
 
 /// What is configurable about the fan-out.
@@ -172,6 +175,9 @@ pub struct Fanout {
     /// Reused: what one event of minutes makes of a derived series.
     folded: Vec<Folded>,
     is_draining: bool,
+    /// How it goes down; of no meaning before.
+    departure: Departure,
+    moves: Moves,
     /// Clients get their messages back, up to so many bytes each.
     echo_bytes_max: Option<usize>,
 }
@@ -205,6 +211,8 @@ impl Fanout {
             frame: Vec::new(),
             folded: Vec::new(),
             is_draining: false,
+            departure: Departure::Closed,
+            moves: Moves::default(),
             echo_bytes_max: None,
         };
         for instrument in std::mem::take(&mut fanout.config.preload) {
@@ -293,6 +301,7 @@ impl Fanout {
                 }
             }
         }
+        self.move_clients(now);
         for _ in 0..SLOW_CUT_MAX {
             let Some(id) = self.slow.pop_front() else { break };
             self.close_slow(id, now);
@@ -311,7 +320,8 @@ impl Fanout {
         if !self.unread.is_empty() || !self.slow.is_empty() {
             return Some(MonoNs(0));
         }
-        self.timers.peek().map(|Reverse((at, _))| *at)
+        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+        timer.into_iter().chain(self.moves.next_deadline()).min()
     }
 
     /// Whether so much is ready, for all clients or for one, that they should be written to before

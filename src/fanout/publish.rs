@@ -330,8 +330,8 @@ impl Fanout {
         if is_served || client.is_goodbye_due(now) {
             // After the client's own Close, this answers it with the client's code.
             self.close(id, CLOSE_NORMAL, "", now);
-        } else if self.is_draining {
-            self.close(id, CLOSE_GOING_AWAY, "the server is going down", now);
+        } else if self.is_draining || client.is_leaving {
+            self.close(id, CLOSE_GOING_AWAY, self.departure.reason(), now);
         }
     }
 }

@@ -63,6 +63,11 @@ impl PublishQueue {
     pub(super) fn pop_ready(&mut self) -> Option<MarketEvent> {
         let event = self.ready.pop_front()?;
         self.closed -= usize::from(is_closed(&event));
+        if self.ready.is_empty() {
+            // The next event takes the first slot again, which is in the cache, and not the next of
+            // thousands, which is not, and whose page may never have been written.
+            self.ready.clear();
+        }
         Some(event)
     }
 

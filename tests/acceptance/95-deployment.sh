@@ -50,6 +50,7 @@ echo "        not tried: the dashboard in a Grafana, which no registry here has"
 unit=$deployment/connector-wss.service
 cp -r tuning/systemd/connector-wss.service.d "$deployment/"
 sed "s,/usr/local/bin/connector-wss,$server," tuning/systemd/connector-wss.service >"$unit"
+cp tuning/systemd/connector-wss.socket "$deployment/"
 
 # serves_confined NAME FILTER: the server and its healthcheck under the filter serve a client and stop.
 serves_confined() {
@@ -69,11 +70,11 @@ can_confine() { python3 -c 'import ctypes; ctypes.CDLL("libseccomp.so.2")' 2>/de
 if command -v systemd-analyze >/dev/null; then
   quiet_verify() {
     local said code=0
-    said=$(systemd-analyze verify --man=no "$unit" 2>&1) || code=$?
+    said=$(systemd-analyze verify --man=no "$unit" "$deployment/connector-wss.socket" 2>&1) || code=$?
     echo "$said"
     [ "$code" = 0 ] && [ -z "$said" ]
   }
-  check "systemd-analyze has nothing to say about the unit" quiet_verify
+  check "systemd-analyze has nothing to say about the units" quiet_verify
   check "its exposure is at most 1.5 of 10" systemd-analyze security --offline=yes --threshold=15 "$unit"
   if can_confine; then
     serves_confined systemd "$unit"

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use connector_wss::fanout::Departure;
+use connector_wss::limits::MOVE_INTERVAL;
 use connector_wss::messages::Command;
 
 use super::world::*;
@@ -178,7 +180,7 @@ fn the_drain_tells_everybody_and_admits_nobody() {
     let early = world.accept();
     let id = world.open_with(BTC);
     world.texts(id);
-    world.fanout.begin_drain(world.now);
+    world.fanout.begin_drain(Departure::Closed, world.now);
     world.drive();
     let (texts, close) = world.got(id);
     assert_eq!(texts[0]["system_message"], "draining");
@@ -192,6 +194,64 @@ fn the_drain_tells_everybody_and_admits_nobody() {
     world.pass(seconds(2));
     assert!(world.fanout.is_drained());
     assert_eq!(world.metrics.clients.value(), 0);
+}
+
+#[test]
+fn where_a_successor_comes_who_is_on_the_way_in_is_let_in_and_told() {
+    for departure in [Departure::Kept, Departure::Succeeded] {
+        let mut world = World::new();
+        let (asking, silent) = (world.accept(), world.accept());
+        world.send(asking, b"GET / HTTP/1.1\r\nHost: h\r\n");
+        world.fanout.begin_drain(departure, world.now);
+        world.drive();
+        assert!(world.socket(asking).bytes.is_empty(), "nobody is refused");
+        let rest = "Upgrade: websocket\r\nConnection: Upgrade\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+        world.send(asking, rest.as_bytes());
+        let answer = String::from_utf8_lossy(&world.socket(asking).bytes).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+        assert!(answer.contains(r#""system_message":"draining""#), "{answer}");
+        assert!(answer.contains("connect again now") && world.socket(asking).has_fin, "{answer}");
+        world.pass(seconds(3));
+        assert!(world.socket(silent).bytes.starts_with(b"HTTP/1.1 408 "), "one that never asks");
+        assert!(world.fanout.is_drained());
+    }
+}
+
+#[test]
+fn clients_move_to_a_successor_one_after_the_other_and_are_served_until_then() {
+    let mut world = World::new();
+    let clients: Vec<_> = (0..10).map(|_| world.open_with(BTC)).collect();
+    for &id in &clients {
+        world.texts(id);
+    }
+    world.fanout.begin_moves(seconds(1), world.now);
+    let mut moved = Vec::new();
+    for price in 1.. {
+        world.pass(MOVE_INTERVAL);
+        world.open_candle("BTCUSDT", 0, &price.to_string());
+        for &id in clients.iter().filter(|id| !moved.contains(*id)).collect::<Vec<_>>() {
+            let (texts, close) = world.got(id);
+            let last = texts.last().unwrap();
+            match close {
+                None => assert_eq!(last["close"], price, "it is served as ever"),
+                Some(close) => {
+                    assert_eq!(close, (1001, "a new server is at this address".to_owned()));
+                    assert_eq!(last["system_message"], "draining");
+                    moved.push(id);
+                }
+            }
+        }
+        let told = usize::try_from(price).unwrap() + 1;
+        assert!(moved.len() <= told, "{} at once", moved.len());
+        if world.fanout.has_moved() {
+            break;
+        }
+    }
+    assert_eq!(moved, clients, "in order");
+    world.fanout.begin_drain(Departure::Succeeded, world.now);
+    world.pass(seconds(2));
+    assert!(world.fanout.is_drained());
 }
 
 #[test]

@@ -165,7 +165,7 @@ impl Server {
         Self::start_by(&mut command, &[])
     }
 
-    fn start_by(command: &mut Command, env: &[(String, String)]) -> Self {
+    pub(crate) fn start_by(command: &mut Command, env: &[(String, String)]) -> Self {
         let free = ["CONNECTOR_WSS_PORT", "CONNECTOR_WSS_HEALTH_CHECK_PORT"];
         let free = free.map(|name| (name.to_owned(), "0".to_owned()));
         let env: Vec<_> = free.iter().chain(env).cloned().collect();

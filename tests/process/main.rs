@@ -18,6 +18,7 @@ mod page;
 mod raw;
 mod replay;
 mod requests;
+mod restart;
 mod shutdown;
 mod starting;
 mod streams;
