@@ -44,7 +44,7 @@ impl Duty {
                 self.waiter.poll(&mut ready);
             }
             turns += 1;
-            if !worked || turns.is_multiple_of(YIELD_EVERY_TURNS) {
+            if turns.is_multiple_of(YIELD_EVERY_TURNS) {
                 futures_lite::future::yield_now().await;
             }
         }
@@ -101,5 +101,6 @@ impl Duty {
 /// looked at once in so many turns: an epoll_wait costs as much as the rest of an idle turn.
 const POLL_EVERY_TURNS: u64 = 8;
 
-/// A busy core lets its executor's timers and tasks run once in so many turns.
+/// The executor has its own turn once in so many of ours: nothing else runs on it, and what woke us is
+/// not to wait for it.
 const YIELD_EVERY_TURNS: u64 = 64;

@@ -118,7 +118,7 @@ impl ShardCore {
         !self.links.commands.is_empty() || !self.links.answers.is_empty()
     }
 
-    /// Whether there are more sockets than are read directly in each turn.
+    /// Whether there are more sockets than a spinning core reads directly in each turn.
     pub fn needs_poll(&self) -> bool {
         self.open_sockets > DIRECT_SOCKETS_MAX
     }
@@ -154,16 +154,18 @@ impl ShardCore {
 
     fn serve_sockets(&mut self, now: Now, ready: &[Ready], waiter: &Waiter) -> bool {
         let (mut worked, owner) = (false, u64::from(self.number));
+        // A core that parks has been told which sockets have something.
+        let reads_directly = waiter.spins() && !self.needs_poll();
         for event in ready.iter().filter(|event| event.token.owner() == owner) {
             let slot = event.token.slot();
             if event.writable {
                 self.writable(slot, now, waiter);
             }
-            if event.readable && self.needs_poll() {
+            if event.readable && !reads_directly {
                 worked |= self.read(slot, now);
             }
         }
-        if !self.needs_poll() {
+        if reads_directly {
             for slot in 0..self.slots.len() {
                 worked |= self.read(slot, now);
             }

@@ -105,6 +105,15 @@ impl Waiter {
         self.wait(Duration::ZERO, ready);
     }
 
+    /// Whether turns without work follow each other for now, rather than parks.
+    pub fn spins(&self) -> bool {
+        match self.mode {
+            Wait::Spin => true,
+            Wait::Adaptive => self.short_pauses.count_ones() > u8::BITS / 2,
+            Wait::Park => false,
+        }
+    }
+
     /// Remembers whether the turn that began at `now` found work, and says whether to park.
     /// [`Wait::Adaptive`] spins as long as pauses are mostly so short that parking would cost more.
     pub fn should_park(&mut self, worked: bool, now: MonoNs) -> bool {
@@ -118,9 +127,7 @@ impl Waiter {
         let idle_since = *self.idle_since.get_or_insert(now);
         match self.mode {
             Wait::Spin => false,
-            Wait::Adaptive if self.short_pauses.count_ones() > u8::BITS / 2 => {
-                now.since(idle_since) >= ADAPTIVE_SPIN
-            }
+            Wait::Adaptive if self.spins() => now.since(idle_since) >= ADAPTIVE_SPIN,
             Wait::Adaptive | Wait::Park => true,
         }
     }
