@@ -127,6 +127,8 @@ pub(super) struct Stream {
     interests: Vec<Interest>,
     /// The newest candle while the stream is live.
     latest: Option<CandleUpdate>,
+    /// The first window of which it had a candle since it is live.
+    began: Option<UnixMs>,
     /// Its closed windows.
     pub(super) history: History,
     /// Subscriptions that wait for older ones.
@@ -191,11 +193,17 @@ impl Stream {
             return false;
         }
         let open_time = update.candle.open_time;
+        self.began = Some(self.began.map_or(open_time, |began| began.min(open_time)));
         let is_newest = self.latest.is_none_or(|latest| open_time >= latest.candle.open_time);
         if is_newest && !self.is_lost {
             self.latest = Some(*update);
         }
         true
+    }
+
+    /// Whether something was told of this window or of one before it.
+    fn takes_part(&self, open_time: UnixMs) -> bool {
+        self.history.newest().is_some() || self.began.is_some_and(|began| began <= open_time)
     }
 
     /// The newest candle, unless it is two intervals old.
@@ -232,6 +240,7 @@ impl Stream {
     fn switch_off(&mut self) {
         self.upstream = Upstream::Off;
         (self.latest, self.is_lost, self.history) = (None, false, History::default());
+        self.began = None;
         self.joins.clear();
         self.recalls.waiting.clear();
     }
@@ -288,6 +297,7 @@ impl Hub {
                 labels: Labels::new(self.table.instrument(id), origin),
                 interests: Vec::new(),
                 latest: None,
+                began: None,
                 history: History::default(),
                 joins: Vec::new(),
                 recalls: Recalls::default(),
@@ -319,21 +329,26 @@ impl Hub {
         Some(Together { market, interval, origin })
     }
 
-    /// The live series that end together, of which anything was told yet, with their symbols.
-    pub(super) fn of_together(&self, of: Together) -> impl Iterator<Item = (&str, &Stream)> {
+    /// The live series of which this window ends together, with their symbols: those of which it or an
+    /// earlier one was told, be it as running.
+    pub(super) fn of_together(
+        &self,
+        of: Together,
+        open_time: UnixMs,
+    ) -> impl Iterator<Item = (&str, &Stream)> {
         let all = self.streams.iter().enumerate().filter(move |(at, stream)| {
             let instrument = &self.table.all()[*at];
             (instrument.market, instrument.interval, stream.origin())
                 == (of.market, of.interval, of.origin)
         });
-        let live = all.filter(|(_, stream)| stream.is_live() && stream.history.newest().is_some());
+        let live = all.filter(move |(_, stream)| stream.is_live() && stream.takes_part(open_time));
         live.map(|(at, stream)| (&*self.table.all()[at].symbol, stream))
     }
 
     /// How many of them are not told up to this window.
     pub(super) fn count_behind(&self, of: Together, open_time: UnixMs) -> usize {
         let behind = |(_, stream): &(&str, &Stream)| stream.history.newest() < Some(open_time);
-        self.of_together(of).filter(behind).count()
+        self.of_together(of, open_time).filter(behind).count()
     }
 
     /// The symbols whose minutes, or whose own candles of `interval`, are streamed.

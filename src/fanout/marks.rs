@@ -130,7 +130,7 @@ impl Fanout {
         let (of, mut clients) = (board.of, board.wanted_by.clone());
         clients.dedup_by_key(|(client, _)| *client);
         let mut mark = Mark { open_time, closed: 0, empty: 0, absent: Vec::new(), absent_count: 0 };
-        for (symbol, stream) in self.hub.of_together(of) {
+        for (symbol, stream) in self.hub.of_together(of, open_time) {
             match fate(stream, open_time) {
                 Fate::Closed => mark.closed += 1,
                 Fate::Empty => mark.empty += 1,

@@ -53,6 +53,30 @@ fn the_mark_comes_when_the_last_series_has_closed() {
 }
 
 #[test]
+fn the_first_mark_waits_for_every_series_of_which_the_window_was_running() {
+    let mut world = World::new();
+    world.open_with(TWO);
+    let id = world.open_with(MARKED);
+    world.open_candle("BTCUSDT", 0, "1");
+    world.open_candle("ETHUSDT", 0, "1");
+    world.closed_candle("BTCUSDT", 0, "2");
+    assert_eq!(marks(&mut world, id), [""; 0], "the other one has been told of, too");
+    world.closed_candle("ETHUSDT", 0, "2");
+    assert_eq!(marks(&mut world, id), ["0: 2 closed, 0 empty"]);
+}
+
+#[test]
+fn a_series_that_began_later_is_not_awaited() {
+    let mut world = World::new();
+    world.open_with(TWO);
+    let id = world.open_with(MARKED);
+    world.open_candle("BTCUSDT", 0, "1");
+    world.open_candle("ETHUSDT", 1, "1");
+    world.closed_candle("BTCUSDT", 0, "2");
+    assert_eq!(marks(&mut world, id), ["0: 1 closed, 0 empty"]);
+}
+
+#[test]
 fn who_is_late_is_named_with_the_reason() {
     let mut world = World::new();
     world.open_with(TWO);
