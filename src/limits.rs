@@ -281,6 +281,9 @@ pub const CLOSE_DRAIN: Duration = Duration::from_secs(1);
 /// `CONNECTOR_DRAIN_TIMEOUT`, they are told faster.
 pub const MOVE_INTERVAL: Duration = Duration::from_micros(500);
 
+/// Pause after a takeover that came to nothing. Source: long enough for a log, short for a person.
+pub const TAKEOVER_PAUSE: Duration = Duration::from_millis(200);
+
 /// How long a server that is to be relieved waits for its successor to serve. Reached: it says so and
 /// serves on. Source: a start takes a second; a busy machine, and room.
 pub const TAKEOVER_PATIENCE: Duration = Duration::from_secs(30);

@@ -1,7 +1,8 @@
 //! A server takes the listening sockets over from the one that runs, over a Unix socket at
 //! `CONNECTOR_TAKEOVER_SOCKET`, so that there is no moment at which nobody listens: both hold the
 //! same sockets until the successor serves, and only then is the predecessor told to go down. Where
-//! the successor fails before, the predecessor serves on as if nothing had been.
+//! the successor fails before, the predecessor serves on as if nothing had been. A predecessor that was
+//! told to stop still hands them over, until its drain is over.
 //!
 //! ```text
 //! successor ── connects ──────────────────────────> predecessor
@@ -26,7 +27,7 @@ use rustix::net::{
 };
 use socket2::SockRef;
 
-use crate::limits::TAKEOVER_PATIENCE;
+use crate::limits::{TAKEOVER_PATIENCE, TAKEOVER_PAUSE};
 
 /// One byte for each message. Another version of this protocol takes other bytes.
 const HANDED: u8 = b'1';
@@ -148,15 +149,19 @@ impl Door {
         self.bound = PathBuf::new();
         std::thread::Builder::new().name("takeover".to_owned()).spawn(move || {
             // One at a time: two successors would relieve each other.
-            for stream in self.listener.incoming().flatten() {
-                match hand_over(stream, &self.sockets) {
+            for stream in self.listener.incoming() {
+                match stream.and_then(|stream| hand_over(stream, &self.sockets)) {
                     Ok(successor) => {
                         tracing::info!("process {successor} has taken the ports over");
                         // Further successors are that one's.
                         drop(self);
                         return leave();
                     }
-                    Err(error) => tracing::warn!("a takeover came to nothing: {error}; serving on"),
+                    Err(error) => {
+                        tracing::warn!("a takeover came to nothing: {error}; serving on");
+                        // Where there is no file descriptor for it, the next try is no better.
+                        std::thread::sleep(TAKEOVER_PAUSE);
+                    }
                 }
             }
         })?;

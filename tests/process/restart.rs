@@ -210,6 +210,33 @@ fn a_successor_takes_the_ports_over_in_a_storm_and_nobody_is_refused() {
 }
 
 #[test]
+fn a_server_that_goes_down_already_still_hands_over() {
+    let exchange = Exchange::start(&[]);
+    let folder = Scratch::new();
+    let socket = folder.0.join("takeover").to_str().unwrap().to_owned();
+    let takeover = [("CONNECTOR_TAKEOVER_SOCKET", &*socket)];
+    let mut first = Server::start(exchange.env.clone(), &takeover);
+    let clients = first.clients;
+    let past = BTC.replace('}', r#","history":120}"#);
+    let mut client = first.ask(&past);
+    client.next_of("history");
+    // What this one is owed, from memory now, and does not read keeps the first from ending at once.
+    let mut slow = Client::connect_narrow(clients);
+    slow.send(&past);
+    slow.next_of("subscribed");
+    first.process.signal(Signal::TERM);
+    wait_until("it drains", || first.get("/ready").1.contains("draining"));
+    let waiting = TcpStream::connect(clients).unwrap();
+    let second = Server::start(exchange.env, &takeover);
+    assert!(first.process.is_running(), "or else this shows nothing");
+    let (mut waiting, _) = tungstenite::client(format!("ws://{clients}/"), waiting).unwrap();
+    waiting.send(tungstenite::Message::text(BTC)).unwrap();
+    while !waiting.read().unwrap().to_text().unwrap().contains(r#""type":"quote""#) {}
+    assert_eq!(http(second.ops, "/ready").0, 200);
+    assert_eq!(first.process.wait().code(), Some(0));
+}
+
+#[test]
 fn a_successor_that_cannot_serve_leaves_the_first_as_it_is() {
     let folder = Scratch::new();
     let socket = folder.0.join("takeover").to_str().unwrap().to_owned();
