@@ -211,15 +211,19 @@ fn a_successor_takes_the_ports_over_in_a_storm_and_nobody_is_refused() {
 
 #[test]
 fn a_server_that_goes_down_already_still_hands_over() {
-    let exchange = Exchange::start(&[]);
+    let exchange = Exchange::start(&["--symbols-extra", "20"]);
     let folder = Scratch::new();
     let socket = folder.0.join("takeover").to_str().unwrap().to_owned();
     let takeover = [("CONNECTOR_TAKEOVER_SOCKET", &*socket)];
     let mut first = Server::start(exchange.env.clone(), &takeover);
     let clients = first.clients;
-    let past = BTC.replace('}', r#","history":120}"#);
+    let symbols: Vec<String> = (1..=20).map(|number| format!("SIM{number:04}USDT")).collect();
+    let past = serde_json::json!({
+        "exchange": "binance", "contract_type": "spot", "symbols": symbols, "history": 120,
+    })
+    .to_string();
     let mut client = first.ask(&past);
-    client.next_of("history");
+    (0..20).for_each(|_| drop(client.next_of("history")));
     // What this one is owed, from memory now, and does not read keeps the first from ending at once.
     let mut slow = Client::connect_narrow(clients);
     slow.send(&past);
