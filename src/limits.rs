@@ -281,6 +281,12 @@ pub const CLOSE_DRAIN: Duration = Duration::from_secs(1);
 /// `CONNECTOR_DRAIN_TIMEOUT`, they are told faster.
 pub const MOVE_INTERVAL: Duration = Duration::from_micros(500);
 
+/// How long a successor waits for live sessions of what it subscribes at start before it takes over.
+/// Reached: it takes over without them. Source: a session is up within a second or two of a name's
+/// being resolved.
+pub const TAKEOVER_WARM_UP: Duration = Duration::from_secs(5);
+const _: () = assert!(TAKEOVER_WARM_UP.as_secs() < TAKEOVER_PATIENCE.as_secs());
+
 /// Pause after a takeover that came to nothing. Source: long enough for a log, short for a person.
 pub const TAKEOVER_PAUSE: Duration = Duration::from_millis(200);
 

@@ -610,6 +610,13 @@ impl Metrics {
         ]
     }
 
+    /// Instruments subscribed at all exchanges together.
+    pub fn subscribed_instruments(&self) -> i64 {
+        let markets =
+            Market::all().flat_map(|market| self.shards.iter().map(move |s| s.market(market)));
+        markets.map(|part| part.instruments.value()).sum()
+    }
+
     /// `connector_receive_lag_seconds`: the parts of one exchange.
     pub fn receive_lags(&self, venue: Venue) -> Vec<&Histogram<18>> {
         let markets =

@@ -15,8 +15,10 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::fanout::{Access, Departure, Fanout, FanoutConfig};
 use crate::feed::{Feed, FeedConfig};
-use crate::health::Lifecycle;
-use crate::limits::{COMMANDS_MAX, FEED_EVENTS_MAX, OPS_REQUESTS_MAX, RENEWALS_MAX, RING_SLOTS};
+use crate::health::{self, Lifecycle, Phase};
+use crate::limits::{
+    COMMANDS_MAX, FEED_EVENTS_MAX, OPS_REQUESTS_MAX, RENEWALS_MAX, RING_SLOTS, TAKEOVER_WARM_UP,
+};
 use crate::market::{Instrument, Interval, Market};
 use crate::messages::{Command, FeedEvent, MarketEvent, OpsAnswer};
 use crate::metrics::{CoreMetrics, FanoutMetrics, Metrics, ShardMetrics};
@@ -165,9 +167,10 @@ impl Server {
         let mut plan = Wiring::new(config, access, clock, &topology, &tls, ops_handle)?;
         plan.echo_bytes_max = echo_bytes_max;
         let lifecycle = Arc::new(Lifecycle::default());
+        let metrics = Arc::new(plan.metrics(&topology));
         let setup = OpsSetup {
             config: Arc::new(config.clone()),
-            metrics: Arc::new(plan.metrics(&topology)),
+            metrics: Arc::clone(&metrics),
             lifecycle: Arc::clone(&lifecycle),
             clock,
             shards: plan.shard_links(),
@@ -186,6 +189,7 @@ impl Server {
         }
         stopper.lifecycle.serving();
         if let Some(predecessor) = predecessor {
+            warm_up(config, &metrics, clock);
             predecessor.relieve().map_err(StartError::Listen)?;
         }
         if let Some(door) = door {
@@ -486,6 +490,24 @@ pub(super) fn tls_config(config: &Config) -> Result<Arc<ClientConfig>, StartErro
 fn local_addr(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     listener.local_addr().map_err(|error| executor_error("the clients' port", &error))
 }
+
+/// Waits until what is subscribed at start has live sessions, so that clients move to candles that
+/// flow; for at most [`TAKEOVER_WARM_UP`], since an exchange may be lost.
+fn warm_up(config: &Config, metrics: &Metrics, clock: Clock) {
+    let preloaded: usize = config.preload.iter().map(|preload| preload.symbols.len()).sum();
+    let preloaded = i64::try_from(preloaded).unwrap_or(i64::MAX);
+    let start = clock.mono();
+    let is_warm = || {
+        metrics.subscribed_instruments() >= preloaded
+            && health::ready(metrics, clock.now(), Phase::Serving).ok
+    };
+    while !is_warm() && clock.mono().since(start) < TAKEOVER_WARM_UP {
+        std::thread::park_timeout(TAKEOVER_LOOK);
+    }
+}
+
+/// How often that is looked at.
+const TAKEOVER_LOOK: std::time::Duration = std::time::Duration::from_millis(10);
 
 /// Where a successor may ask for the sockets, if it may. Who has them from a supervisor gives them
 /// back to it alone.

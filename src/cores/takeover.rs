@@ -7,7 +7,7 @@
 //! ```text
 //! successor ── connects ──────────────────────────> predecessor
 //!           <─ HANDED and the sockets (SCM_RIGHTS) ─
-//!           ── SERVING, when every core runs ──────>
+//!           ── SERVING, when it is warm ────────────>
 //!           <─ LEAVING ────────────────────────────   and tells its clients to move
 //! ```
 
@@ -160,7 +160,7 @@ impl Door {
                     Err(error) => {
                         tracing::warn!("a takeover came to nothing: {error}; serving on");
                         // Where there is no file descriptor for it, the next try is no better.
-                        std::thread::sleep(TAKEOVER_PAUSE);
+                        std::thread::park_timeout(TAKEOVER_PAUSE);
                     }
                 }
             }

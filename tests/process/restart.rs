@@ -12,7 +12,7 @@ use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::Signal;
 
 use super::client::{BTC, Client};
-use super::harness::{Exchange, PROGRAM, Process, Scratch, Server, http, wait_until};
+use super::harness::{Exchange, PROGRAM, Process, Scratch, Server, ask_exchange, http, wait_until};
 
 /// Threads that connect, ask, and go, over and over.
 const STORM_THREADS: usize = 4;
@@ -188,7 +188,16 @@ fn a_successor_takes_the_ports_over_in_a_storm_and_nobody_is_refused() {
     let storm = Storm::begin(clients);
 
     // The same variables, and so the ports that the first was given.
-    let second = Server::start(exchange.env.clone(), &takeover);
+    // The exchange refuses it for a second: until then it does not take over.
+    let fault = "/fault?name=refuse&value=1&exchange=binance&contract_type=usdm";
+    ask_exchange(exchange.address("USDM"), fault);
+    let more = [
+        ("CONNECTOR_PRELOAD", "binance:spot:BTCUSDT;binance:usdm:BTCUSDT,ETHUSDT"),
+        ("CONNECTOR_RECONNECT_DELAY", "0.2"),
+    ];
+    let second = Server::start(exchange.env.clone(), &[&takeover[..], &more].concat());
+    let sessions = second.metric("connector_active_connections", &[]);
+    assert_eq!(sessions, 2.0, "it is warm before it takes over");
     assert_eq!((second.clients, second.ops), (clients, ops));
     let staying: Vec<_> = staying.into_iter().map(|one| one.move_on(clients)).collect();
     assert_eq!(first.process.wait().code(), Some(0));
