@@ -28,6 +28,8 @@ pub enum ListenError {
         /// The kernel's words.
         error: io::Error,
     },
+    /// The kernel refuses what the sockets need.
+    Prepare(io::Error),
     /// The supervisor's sockets are of no use.
     Inherited(String),
     /// `CONNECTOR_TAKEOVER_SOCKET` is of no use, or who answers there is.
@@ -47,6 +49,7 @@ impl fmt::Display for ListenError {
                 "cannot listen on {address}: {error}; another instance may run there: stop it, or \
                  set {variable} to a free port"
             ),
+            Self::Prepare(error) => write!(f, "the listening sockets cannot be prepared: {error}"),
             Self::Inherited(why) => write!(
                 f,
                 "the sockets that the supervisor hands over (LISTEN_FDS): {why}; let its socket unit \
@@ -99,7 +102,7 @@ impl Listeners {
         } else {
             Self::bind(config)?
         };
-        listeners.prepare().map_err(|error| ListenError::Inherited(error.to_string()))?;
+        listeners.prepare().map_err(ListenError::Prepare)?;
         Ok(listeners)
     }
 

@@ -35,7 +35,7 @@ use super::probe::{self, ProbeError};
 use super::shard::{ShardCore, ShardLinks};
 use super::shutdown::Shutdown;
 use super::spent;
-use super::takeover::Door;
+use super::takeover::{Door, Predecessor};
 use super::topology::{self, ExecutorPlan, Topology, TopologyError, Wishes};
 use super::wait::Waiter;
 use super::workers::ShardLink;
@@ -114,7 +114,7 @@ impl Stopper {
         self.shutdown.request(self.departure);
     }
 
-    /// A successor serves at both ports: clients are told to move there.
+    /// Another server serves at both ports: clients are told to move there.
     fn hand_over(&self) {
         self.lifecycle.handed_over();
         self.shutdown.request(Departure::Succeeded);
@@ -188,16 +188,7 @@ impl Server {
             executors.push(plan.spawn(at, executor, listener)?);
         }
         stopper.lifecycle.serving();
-        if let Some(predecessor) = predecessor {
-            warm_up(config, &metrics, clock);
-            predecessor.relieve().map_err(StartError::Listen)?;
-        }
-        if let Some(door) = door {
-            let stopper = stopper.clone();
-            let opened = door.open(move || stopper.hand_over());
-            opened.map_err(|error| executor_error("the takeover thread", &error))?;
-        }
-        Ok(Self {
+        let server = Self {
             client_address,
             ops_address,
             topology,
@@ -206,7 +197,35 @@ impl Server {
             fanout_bell,
             executors,
             ops,
-        })
+        };
+        if predecessor.is_some() {
+            warm_up(config, &metrics, clock);
+        }
+        if let Err(error) = server.succeed(predecessor, door) {
+            server.stopper.stop();
+            server.join();
+            return Err(error);
+        }
+        Ok(server)
+    }
+
+    /// Relieves the predecessor, and is open to a successor from then on.
+    fn succeed(
+        &self,
+        predecessor: Option<Predecessor>,
+        door: Option<Door>,
+    ) -> Result<(), StartError> {
+        if let Some(predecessor) = predecessor {
+            predecessor.relieve().map_err(|error| {
+                // That one serves on: who has come in here already is told to go there.
+                self.stopper.hand_over();
+                StartError::Listen(error)
+            })?;
+        }
+        let Some(door) = door else { return Ok(()) };
+        let stopper = self.stopper();
+        let opened = door.open(move || stopper.hand_over());
+        opened.map_err(|error| executor_error("the takeover thread", &error))
     }
 
     /// What stops this server.

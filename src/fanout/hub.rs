@@ -193,7 +193,7 @@ impl Stream {
             return false;
         }
         let open_time = update.candle.open_time;
-        self.began = Some(self.began.map_or(open_time, |began| began.min(open_time)));
+        self.began.get_or_insert(open_time);
         let is_newest = self.latest.is_none_or(|latest| open_time >= latest.candle.open_time);
         if is_newest && !self.is_lost {
             self.latest = Some(*update);

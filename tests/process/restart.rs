@@ -2,13 +2,18 @@
 //! comes back without a candle missing. Once by taking the sockets over from the server that runs,
 //! once with the sockets in the hands of a supervisor, as systemd's socket activation has it.
 
+use std::io::{IoSlice, Read};
+use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use command_fds::{CommandFdExt, FdMapping};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::Signal;
 
 use super::client::{BTC, Client};
@@ -238,7 +243,9 @@ fn a_server_that_goes_down_already_still_hands_over() {
     slow.send(&past);
     slow.next_of("subscribed");
     first.process.signal(Signal::TERM);
-    wait_until("it drains", || first.get("/ready").1.contains("draining"));
+    // From here on it accepts nobody any more.
+    client.next_of("notice");
+    assert!(first.get("/ready").1.contains("draining"));
     let waiting = TcpStream::connect(clients).unwrap();
     let second = Server::start(exchange.env, &takeover);
     assert!(first.process.is_running(), "or else this shows nothing");
@@ -268,6 +275,42 @@ fn a_successor_that_cannot_serve_leaves_the_first_as_it_is() {
     wait_until("the first says so", || first.log().contains("a takeover came to nothing"));
     client.next_of("quote");
     assert!(first.is_ready());
+}
+
+#[test]
+fn a_predecessor_that_does_not_hear_keeps_the_ports_and_the_successor_ends() {
+    let folder = Scratch::new();
+    let socket = folder.0.join("takeover");
+    let door = UnixListener::bind(&socket).unwrap();
+    let sockets = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let clients = sockets[0].local_addr().unwrap();
+    let env = [
+        ("CONNECTOR_TAKEOVER_SOCKET", socket.to_str().unwrap()),
+        ("CONNECTOR_WSS_PORT", "0"),
+        ("CONNECTOR_WSS_HEALTH_CHECK_PORT", "0"),
+    ];
+    let env: Vec<_> =
+        env.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
+    let mut successor = Process::spawn(Command::new(PROGRAM).arg("--simulate"), &env);
+    let (stream, _) = door.accept().unwrap();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let handed = [sockets[0].as_fd(), sockets[1].as_fd()];
+    assert!(control.push(SendAncillaryMessage::ScmRights(&handed)));
+    sendmsg(&stream, &[IoSlice::new(b"1")], &mut control, SendFlags::empty()).unwrap();
+    (&stream).read_exact(&mut [0]).unwrap();
+    // It serves by now, beside the predecessor.
+    let mut client = Client::connect(clients);
+    client.send(BTC);
+    client.next_of("quote");
+    drop(stream);
+    let (texts, code, reason) = client.until_close();
+    assert_eq!((code, &*reason), (1001, "a new server is at this address"));
+    assert_eq!(texts.last().unwrap().json["system_message"], "draining");
+    assert_eq!(successor.wait().code(), Some(1));
+    let said = successor.stderr();
+    assert!(said.contains("did not hear that this one serves"), "{said}");
+    TcpStream::connect(clients).expect("the predecessor listens as before");
 }
 
 /// Starts servers on sockets that it holds itself, as systemd does for a socket unit.
