@@ -5,6 +5,8 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::num::NonZeroU8;
 
+use wide::u8x32;
+
 /// Most bytes a number may have once trimmed, sign and point included.
 /// Source: 999 trillion units with eight decimals is 24 bytes; 31 make the whole type 32.
 pub const DECIMAL_DIGITS_MAX: usize = 31;
@@ -53,30 +55,41 @@ impl Decimal {
     /// [`DECIMAL_DIGITS_MAX`] bytes, of which [`Self::parse`] has more to say.
     #[inline]
     pub fn read_front(text: &[u8]) -> Option<(Self, usize)> {
-        let mut digits = [0; DECIMAL_DIGITS_MAX];
-        let (mut end, mut point) = (0, None);
-        for (&byte, digit) in text.iter().zip(&mut digits) {
-            match byte {
-                b'0'..=b'9' => {}
-                b'.' if point.is_none() => point = Some(end),
-                _ => break,
+        match text.first_chunk() {
+            Some(front) => Self::read_lanes(front),
+            None => {
+                let mut front = [0; LANES];
+                front[..text.len()].copy_from_slice(text);
+                Self::read_lanes(&front)
             }
-            *digit = byte;
-            end += 1;
         }
-        let is_cut = text.get(end).is_some_and(|byte| matches!(byte, b'0'..=b'9' | b'.'));
-        let whole = point.unwrap_or(end);
-        let is_padded = whole > 1 && text[0] == b'0';
-        if is_cut || whole == 0 || is_padded || whole + 1 == end && point.is_some() {
+    }
+
+    /// All bytes at once, without a branch that depends on how many digits there are. A mask has a bit
+    /// for each byte, the first one's lowest.
+    #[inline(always)]
+    fn read_lanes(front: &[u8; LANES]) -> Option<(Self, usize)> {
+        let lanes = u8x32::new(*front);
+        let digits = (lanes - u8x32::splat(b'0')).simd_lt(u8x32::splat(10)).to_bitmask();
+        let zeros = lanes.simd_eq(u8x32::splat(b'0')).to_bitmask();
+        let points = lanes.simd_eq(u8x32::splat(b'.')).to_bitmask();
+        let first_point = points & points.wrapping_neg();
+        let end = (digits | first_point).trailing_ones();
+        let behind = 1u32.checked_shl(end)?;
+        let number = behind - 1;
+        let point = first_point & number;
+        let whole = if point == 0 { number } else { point - 1 };
+        let is_padded = zeros & 1 != 0 && whole > 1;
+        let is_bare = whole == 0 || point << 1 == behind;
+        let has_two_points = point != 0 && points & behind != 0;
+        if is_padded || is_bare || has_two_points {
             return None;
         }
-        let mut length = end;
-        while length > whole && matches!(digits[length - 1], b'0' | b'.') {
-            length -= 1;
-            digits[length] = 0;
-        }
-        let length = u8::try_from(length).ok().and_then(NonZeroU8::new)?;
-        Some((Self { length, digits }, end))
+        let significant = number & (whole | !(zeros | points));
+        let length = u8::try_from(u32::BITS - significant.leading_zeros()).ok()?;
+        let kept = lanes & u8x32::new(PLACES).simd_lt(u8x32::splat(length));
+        let digits = *kept.as_array().first_chunk()?;
+        Some((Self { length: NonZeroU8::new(length)?, digits }, end as usize))
     }
 
     #[cold]
@@ -259,6 +272,18 @@ fn trim_trailing_zeros(digits: &[u8]) -> &[u8] {
 
 /// Room for a sum of any two numbers: the longest whole part, a carry, a point, the longest fraction.
 const SUM_BYTES_MAX: usize = 2 * DECIMAL_DIGITS_MAX + 2;
+
+/// Bytes that are looked at together: the longest number, and what shows that it ends there.
+const LANES: usize = DECIMAL_DIGITS_MAX + 1;
+
+const PLACES: [u8; LANES] = {
+    let (mut places, mut at) = ([0; LANES], 0u8);
+    while (at as usize) < LANES {
+        places[at as usize] = at;
+        at += 1;
+    }
+    places
+};
 
 const _: () = assert!(size_of::<Option<Decimal>>() == 32);
 
