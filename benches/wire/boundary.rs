@@ -288,8 +288,8 @@ fn connect(relay: Relay, address: SocketAddr, request: &str) -> TcpStream {
         return stream;
     }
     let (mut socket, _) = tungstenite::client(format!("ws://{address}/"), stream).unwrap();
+    socket.send(Message::text(request)).unwrap();
     if relay.is_server() {
-        socket.send(Message::text(request)).unwrap();
         let answer = socket.read().unwrap();
         assert!(answer.to_text().unwrap().contains("subscribed"), "{answer}");
     }

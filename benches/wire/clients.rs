@@ -9,7 +9,7 @@ use rustix::event::{Timespec, epoll};
 use tungstenite::Message;
 
 use crate::process::Relay;
-use crate::relays::HELLO;
+use crate::relays::answer_hello;
 
 pub(crate) struct Clients {
     relay: Relay,
@@ -104,10 +104,8 @@ fn number_after(payload: &[u8], key: &[u8]) -> Option<u64> {
 
 /// A connection to a copier, which has taken it.
 fn greeted(address: SocketAddr) -> TcpStream {
-    let mut socket = TcpStream::connect(address).unwrap();
-    let mut hello = HELLO;
-    socket.read_exact(&mut hello).unwrap();
-    assert_eq!(hello, HELLO);
+    let socket = TcpStream::connect(address).unwrap();
+    answer_hello(&socket);
     socket
 }
 
@@ -116,9 +114,9 @@ fn opened(relay: Relay, address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_nodelay(true).unwrap();
     let (mut socket, _) = tungstenite::client(format!("ws://{address}/"), stream).unwrap();
+    let request = r#"{"exchange":"binance","contract_type":"spot","symbols":["BTCUSDT"]}"#;
+    socket.send(Message::text(request)).unwrap();
     if relay.is_server() {
-        let request = r#"{"exchange":"binance","contract_type":"spot","symbols":["BTCUSDT"]}"#;
-        socket.send(Message::text(request)).unwrap();
         let answer = socket.read().unwrap();
         assert!(answer.to_text().unwrap().contains("\"subscribed\""), "{answer}");
         // What is known already comes before the answer to this.

@@ -9,6 +9,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tungstenite::{Message, WebSocket};
 
 use crate::process::Relay;
+use crate::relays::HELLO;
 
 pub(crate) struct Exchange {
     stream: Stream,
@@ -34,7 +35,7 @@ impl Exchange {
             None => Stream::Plain(socket),
             Some(config) => Stream::secured(config, socket),
         };
-        let stream = if relay.is_copier() { stream } else { open(stream, relay) };
+        let stream = if relay.is_copier() { greet(stream) } else { open(stream) };
         stream.socket().set_nonblocking(true).unwrap();
         let (frame, digits) = push();
         Self { stream, sent: FIRST, frame, digits, pending: Vec::new() }
@@ -55,18 +56,24 @@ impl Exchange {
     }
 }
 
-/// Answers the upgrade, and the server's subscription.
-fn open(stream: Stream, relay: Relay) -> Stream {
+fn greet(mut stream: Stream) -> Stream {
+    let mut answer = HELLO;
+    stream.write_all(&HELLO).unwrap();
+    stream.flush().unwrap();
+    stream.read_exact(&mut answer).unwrap();
+    stream
+}
+
+/// Answers the upgrade, and the subscription.
+fn open(stream: Stream) -> Stream {
     let mut socket: WebSocket<Stream> =
         tungstenite::accept(stream).unwrap_or_else(|error| panic!("{error}"));
-    if relay.is_server() {
-        let request = socket.read().unwrap();
-        let text = request.to_text().unwrap();
-        assert!(text.contains("SUBSCRIBE"), "{text}");
-        let id = text.split("\"id\":").nth(1).unwrap();
-        let id: String = id.chars().take_while(char::is_ascii_digit).collect();
-        socket.send(Message::text(format!("{{\"result\":null,\"id\":{id}}}"))).unwrap();
-    }
+    let request = socket.read().unwrap();
+    let text = request.to_text().unwrap();
+    assert!(text.contains("SUBSCRIBE"), "{text}");
+    let id = text.split("\"id\":").nth(1).unwrap();
+    let id: String = id.chars().take_while(char::is_ascii_digit).collect();
+    socket.send(Message::text(format!("{{\"result\":null,\"id\":{id}}}"))).unwrap();
     socket.into_inner()
 }
 

@@ -29,9 +29,21 @@ pub(crate) fn run(name: &str, upstream: SocketAddr, authority: Option<&str>) {
     }
 }
 
-/// What a copier greets its client with, so that this knows that it will get every byte from then on:
-/// an empty text frame.
+/// What a copier's client is greeted with, so that it knows that it will get every byte from then on,
+/// and what it answers; the same between the exchange and the copier. An empty text frame.
+///
+/// The answer matters: what comes to a socket that has said something after it has heard something,
+/// as every subscriber does, the kernel acknowledges later and less often, and over loopback at the
+/// expense of who writes and not of who reads.
 pub(crate) const HELLO: [u8; 2] = [0x81, 0];
+
+/// Hears the greeting and answers it.
+pub(crate) fn answer_hello(mut stream: impl Read + Write) {
+    let mut hello = HELLO;
+    stream.read_exact(&mut hello).unwrap();
+    assert_eq!(hello, HELLO);
+    stream.write_all(&HELLO).unwrap();
+}
 
 /// A thread that spins on a non-blocking socket and copies the bytes to each client. It knows no
 /// WebSocket; neither do its exchange and its clients.
@@ -89,6 +101,7 @@ fn connect(upstream: SocketAddr, tls: Option<Arc<ClientConfig>>) -> (Box<dyn Rea
     socket.set_nodelay(true).unwrap();
     let handle = socket.try_clone().unwrap();
     let Some(config) = tls else {
+        answer_hello(&socket);
         return (Box::new(socket), handle);
     };
     let session = ClientConnection::new(config, ServerName::from(upstream.ip())).unwrap();
@@ -96,6 +109,7 @@ fn connect(upstream: SocketAddr, tls: Option<Arc<ClientConfig>>) -> (Box<dyn Rea
     while stream.conn.is_handshaking() {
         stream.conn.complete_io(&mut stream.sock).unwrap();
     }
+    answer_hello(&mut stream);
     (Box::new(stream), handle)
 }
 
@@ -194,6 +208,8 @@ async fn tokio_relay(upstream: SocketAddr, tls: Option<Arc<ClientConfig>>) {
         let mut quotes = quotes.subscribe();
         tokio::spawn(async move {
             let mut client = tokio_tungstenite::accept_async(stream).await.unwrap();
+            // Whatever it asks for.
+            let Some(Ok(_request)) = client.next().await else { return };
             loop {
                 let quote = match quotes.recv().await {
                     Ok(quote) => quote,
@@ -228,8 +244,10 @@ async fn publish<S>(upstream: SocketAddr, stream: S, quotes: Quotes)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
-    let url = format!("ws://{upstream}/ws/btcusdt@kline_1m");
+    let url = format!("ws://{upstream}/ws");
     let (mut exchange, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+    let request = r#"{"method":"SUBSCRIBE","params":["btcusdt@kline_1m"],"id":1}"#;
+    exchange.send(Message::text(request)).await.unwrap();
     while let Some(Ok(message)) = exchange.next().await {
         let Message::Text(text) = message else { continue };
         let Ok(push) = serde_json::from_str::<Push>(&text) else { continue };
