@@ -112,6 +112,11 @@ pub const KLINES_PER_MESSAGE_MAX: usize = 16;
 /// talkative socket cannot starve the others. Source: a minute's close of 50 symbols is 16 KiB.
 pub const READ_BYTES_MAX: usize = 64 * 1024;
 
+/// Storage of an exchange session for what was read and is not understood yet, from its beginning on;
+/// a message that is longer takes more while it is here. Source: a whole read behind the unfinished
+/// message of the one before.
+pub const VENUE_QUEUE_BYTES: usize = 2 * READ_BYTES_MAX;
+
 /// Clients one process accepts; fewer with `CONNECTOR_WSS_CLIENTS_MAX`. Reached: HTTP 503 with
 /// `Retry-After`, at once.
 /// Source: 20,000 open files are a common hard limit; half are left to the rest.

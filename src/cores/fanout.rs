@@ -105,7 +105,8 @@ impl FanoutCore {
             accept_again: None,
             clients: Vec::new(),
             unsent_commands: VecDeque::new(),
-            scratch: vec![0; READ_BYTES_MAX].into_boxed_slice(),
+            // Zeros would be pages that are not there before the first long read.
+            scratch: vec![1; READ_BYTES_MAX].into_boxed_slice(),
             drain: Drain::Serving,
             drain_timeout,
         })

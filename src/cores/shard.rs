@@ -90,7 +90,8 @@ impl ShardCore {
             by_session: HashMap::new(),
             resolving: Vec::new(),
             unsent_events: VecDeque::new(),
-            scratch: vec![0; READ_BYTES_MAX].into_boxed_slice(),
+            // Zeros would be pages that are not there before the first long read.
+            scratch: vec![1; READ_BYTES_MAX].into_boxed_slice(),
             open_sockets: 0,
         }
     }

@@ -29,12 +29,21 @@ impl Part {
 }
 
 /// The frames of this turn, one after the other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Run {
     bytes: Vec<u8>,
     /// Who has had a share of them. May name clients that are gone, or one twice.
     sharers: Vec<ClientId>,
     spares: Spares,
+}
+
+impl Default for Run {
+    /// Room for the longest, whose pages are there before the first minute's end needs them.
+    fn default() -> Self {
+        let mut bytes = vec![1; RUN_BYTES_MAX];
+        bytes.clear();
+        Self { bytes, sharers: Vec::new(), spares: Spares::default() }
+    }
 }
 
 impl Run {

@@ -31,7 +31,10 @@ impl PublishQueue {
         let closed_max = closed_max.max(1);
         let burst = READ_BYTES_MAX / CLOSED_PUSH_BYTES_MIN;
         let room = closed_max.min(ROOM_MAX) + burst + OPEN_BURST_MAX;
-        let ready = VecDeque::with_capacity(room);
+        // Filled once, so that its pages are there before the first burst needs them.
+        let filler = || MarketEvent::Begin { instrument: InstrumentId(0) };
+        let mut ready: VecDeque<_> = std::iter::repeat_with(filler).take(room).collect();
+        ready.clear();
         Self { ready, closed: 0, closed_max, conflated: VecDeque::new() }
     }
 

@@ -25,6 +25,15 @@ impl ByteQueue {
         Self { bytes: Vec::new(), start: 0, kept_max }
     }
 
+    /// An empty queue with storage for `capacity` bytes, which it keeps, and whose pages are there
+    /// before the first burst needs them.
+    pub(super) fn prepared(capacity: usize) -> Self {
+        // Zeros would be no pages yet.
+        let mut bytes = vec![1; capacity];
+        bytes.clear();
+        Self { bytes, start: 0, kept_max: capacity }
+    }
+
     /// The bytes in the queue.
     pub(super) fn as_slice(&self) -> &[u8] {
         &self.bytes[self.start..]

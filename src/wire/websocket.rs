@@ -11,7 +11,9 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Bytes, Message, Utf8Bytes};
 
-use crate::limits::{CLIENT_MESSAGE_BYTES_MAX, LONG_BUFFER_BYTES, VENUE_MESSAGE_BYTES_MAX};
+use crate::limits::{
+    CLIENT_MESSAGE_BYTES_MAX, LONG_BUFFER_BYTES, VENUE_MESSAGE_BYTES_MAX, VENUE_QUEUE_BYTES,
+};
 
 use super::endpoint::Endpoint;
 use super::handshake::{self, Refusal, Request};
@@ -181,7 +183,10 @@ impl Connection {
                 let ciphertext = ByteQueue::keeping(LONG_BUFFER_BYTES);
                 (ByteQueue::keeping(0), ciphertext, CLIENT_MESSAGE_BYTES_MAX)
             }
-            Role::Client => (ByteQueue::default(), ByteQueue::default(), VENUE_MESSAGE_BYTES_MAX),
+            Role::Client => {
+                let incoming = ByteQueue::prepared(VENUE_QUEUE_BYTES);
+                (incoming, ByteQueue::default(), VENUE_MESSAGE_BYTES_MAX)
+            }
         };
         Self {
             role,
