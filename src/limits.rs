@@ -112,9 +112,9 @@ pub const KLINES_PER_MESSAGE_MAX: usize = 16;
 /// talkative socket cannot starve the others. Source: a minute's close of 50 symbols is 16 KiB.
 pub const READ_BYTES_MAX: usize = 64 * 1024;
 
-/// Storage of an exchange session for what was read and is not understood yet, from its beginning on;
-/// a message that is longer takes more while it is here. Source: a whole read behind the unfinished
-/// message of the one before.
+/// Storage of an open exchange session for what was read and is not understood yet; a message that is
+/// longer takes more while it is here. Source: a whole read behind the unfinished message of the one
+/// before.
 pub const VENUE_QUEUE_BYTES: usize = 2 * READ_BYTES_MAX;
 
 /// Clients one process accepts; fewer with `CONNECTOR_WSS_CLIENTS_MAX`. Reached: HTTP 503 with
@@ -138,9 +138,11 @@ pub const CLIENT_BYTES_MAX: usize = 8 * 1024;
 /// 4 KiB are the buffer that rustls reads into.
 pub const TLS_BYTES_MAX: usize = 8 * 1024;
 
-/// User-space memory of the process without clients, for up to a thousand series; each further one
-/// costs 256 bytes for each of `CONNECTOR_HISTORY_CANDLES`. Source: one ring of 2 MiB for each of a
-/// few shards, [`SPARE_BUFFERS_MAX`], [`LONG_BUFFERS_MAX`], [`SPARE_FRAMES_MAX`], the past of the series.
+/// User-space memory of the process without clients, for up to a thousand series in sessions of
+/// `CONNECTOR_MAX_SYMBOL_PER_WS` as it is by default; each further series costs 256 bytes for each of
+/// `CONNECTOR_HISTORY_CANDLES`, each further session [`VENUE_QUEUE_BYTES`]. Source: one ring of 2 MiB
+/// and a queue of 1 MiB before it for each of a few shards, [`RUN_BYTES_MAX`], [`SPARE_BUFFERS_MAX`],
+/// [`LONG_BUFFERS_MAX`], [`SPARE_FRAMES_MAX`], the past of the series, their sessions.
 pub const FIXED_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// Connections being told that there is no room, beyond [`CLIENTS_MAX`]. Reached: closed unanswered.

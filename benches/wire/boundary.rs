@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll;
 use tungstenite::{Message, WebSocket};
 
+use crate::exchange::greet;
 use crate::load;
 use crate::process::{self, Relay, Running, Usage};
+use crate::relays::answer_hello;
 use crate::results::{Cell, Results, Row};
 
 const SERIES: usize = 2_000;
@@ -111,9 +113,13 @@ fn accept_all(listener: &TcpListener, relay: Relay) -> Vec<Session> {
     let names = || (0..SERIES).map(symbol).collect::<Vec<_>>();
     if !relay.is_server() {
         let (socket, _) = listener.accept().unwrap();
+        socket.set_nodelay(true).unwrap();
         let socket = match relay {
             Relay::Tokio => tungstenite::accept(socket).unwrap().into_inner(),
-            _ => socket,
+            _ => {
+                greet(&socket);
+                socket
+            }
         };
         return vec![Session { socket, symbols: names() }];
     }
@@ -285,6 +291,7 @@ fn connect(relay: Relay, address: SocketAddr, request: &str) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_nodelay(true).unwrap();
     if relay == Relay::Copier {
+        answer_hello(&stream);
         return stream;
     }
     let (mut socket, _) = tungstenite::client(format!("ws://{address}/"), stream).unwrap();

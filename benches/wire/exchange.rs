@@ -35,7 +35,10 @@ impl Exchange {
             None => Stream::Plain(socket),
             Some(config) => Stream::secured(config, socket),
         };
-        let stream = if relay.is_copier() { greet(stream) } else { open(stream) };
+        let mut stream = if relay.is_copier() { stream } else { open(stream) };
+        if relay.is_copier() {
+            greet(&mut stream);
+        }
         stream.socket().set_nonblocking(true).unwrap();
         let (frame, digits) = push();
         Self { stream, sent: FIRST, frame, digits, pending: Vec::new() }
@@ -56,12 +59,13 @@ impl Exchange {
     }
 }
 
-fn greet(mut stream: Stream) -> Stream {
+/// Greets a copier, and hears its answer.
+pub(crate) fn greet(mut stream: impl Read + Write) {
     let mut answer = HELLO;
     stream.write_all(&HELLO).unwrap();
     stream.flush().unwrap();
     stream.read_exact(&mut answer).unwrap();
-    stream
+    assert_eq!(answer, HELLO);
 }
 
 /// Answers the upgrade, and the subscription.

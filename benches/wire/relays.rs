@@ -134,10 +134,15 @@ fn plain_writes(upstream: SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     println!("ws://{}", listener.local_addr().unwrap());
     let mut exchange = TcpStream::connect(upstream).unwrap();
+    answer_hello(&exchange);
     process::pin(<[_]>::last);
-    let accept = || listener.accept().map(|(client, _)| client).unwrap();
+    let accept = || {
+        let (mut client, _) = listener.accept().unwrap();
+        client.set_nodelay(true).unwrap();
+        client.write_all(&HELLO).unwrap();
+        client
+    };
     let clients: Vec<TcpStream> = (0..100).map(|_| accept()).collect();
-    clients.iter().for_each(|client| client.set_nodelay(true).unwrap());
     loop {
         // A minute begins with its length in bytes.
         let mut length = [0; 8];

@@ -31,9 +31,10 @@ impl PublishQueue {
         let closed_max = closed_max.max(1);
         let burst = READ_BYTES_MAX / CLOSED_PUSH_BYTES_MIN;
         let room = closed_max.min(ROOM_MAX) + burst + OPEN_BURST_MAX;
-        // Filled once, so that its pages are there before the first burst needs them.
+        let mut ready = VecDeque::with_capacity(room);
+        // What a burst needs is filled once, so that its pages are there before it comes.
         let filler = || MarketEvent::Begin { instrument: InstrumentId(0) };
-        let mut ready: VecDeque<_> = std::iter::repeat_with(filler).take(room).collect();
+        ready.extend(std::iter::repeat_with(filler).take(room.min(4 * OPEN_BURST_MAX)));
         ready.clear();
         Self { ready, closed: 0, closed_max, conflated: VecDeque::new() }
     }
@@ -68,7 +69,7 @@ impl PublishQueue {
         self.closed -= usize::from(is_closed(&event));
         if self.ready.is_empty() {
             // The next event takes the first slot again, which is in the cache, and not the next of
-            // thousands, which is not, and whose page may never have been written.
+            // thousands, which is not.
             self.ready.clear();
         }
         Some(event)

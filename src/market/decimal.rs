@@ -340,6 +340,28 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_behind_a_number_does_not_matter() {
+        for (text, expected) in [
+            ("0", "0"),
+            ("0.000", "0"),
+            ("100", "100"),
+            ("100.0", "100"),
+            ("1.50", "1.5"),
+            (&"9".repeat(31), &"9".repeat(31)),
+        ] {
+            for behind in ["\"", "\",\"c\":\"29040.12000000\",\"h\":\"29044.00000000\"", "}", "é"]
+            {
+                let read = Decimal::read_front(format!("{text}{behind}").as_bytes());
+                assert_eq!(read, Some((expected.parse().unwrap(), text.len())), "{text}{behind}");
+            }
+        }
+        for text in ["00", "0.", "1.", ".5", "1.2.3", "1..", &"9".repeat(32), &"9.".repeat(16)] {
+            let long = format!("{text}\",\"c\":\"29040.12000000\",\"h\":\"29044.00000000\"");
+            assert_eq!(Decimal::read_front(long.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
     fn sums_are_exact_or_refused() {
         let sum = |left: &str, right: &str| {
             let (left, right): (Decimal, Decimal) = (left.parse().unwrap(), right.parse().unwrap());
@@ -371,6 +393,16 @@ mod tests {
                 let is_unusual = text.starts_with('-') || text.starts_with('0') || text.len() > 31;
                 prop_assert!(is_unusual, "{} is {}", text, decimal);
             }
+        }
+
+        #[test]
+        fn a_number_is_read_as_if_nothing_stood_behind_it(
+            text in "[0-9]{1,30}|[0-9]{1,15}[.][0-9]{1,14}", behind in "[x,é}\"][x,.0-9é\"]{0,40}"
+        ) {
+            let is_padded = text.len() > 1 && text.starts_with('0') && !text.starts_with("0.");
+            let alone = Decimal::parse_any(text.as_bytes()).unwrap();
+            let expected = (!is_padded).then_some((alone, text.len()));
+            prop_assert_eq!(Decimal::read_front((text + &behind).as_bytes()), expected);
         }
 
         #[test]

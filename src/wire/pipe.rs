@@ -25,15 +25,6 @@ impl ByteQueue {
         Self { bytes: Vec::new(), start: 0, kept_max }
     }
 
-    /// An empty queue with storage for `capacity` bytes, which it keeps, and whose pages are there
-    /// before the first burst needs them.
-    pub(super) fn prepared(capacity: usize) -> Self {
-        // Zeros would be no pages yet.
-        let mut bytes = vec![1; capacity];
-        bytes.clear();
-        Self { bytes, start: 0, kept_max: capacity }
-    }
-
     /// The bytes in the queue.
     pub(super) fn as_slice(&self) -> &[u8] {
         &self.bytes[self.start..]
@@ -70,6 +61,14 @@ impl ByteQueue {
         self.bytes.capacity() - self.bytes.len() >= count
     }
 
+    /// From here on it has storage for `capacity` bytes and keeps it; the pages are there before the
+    /// first burst needs them.
+    pub(super) fn prepare(&mut self, capacity: usize) {
+        // Zeros would be no pages yet.
+        self.move_into(vec![1; capacity]);
+        self.kept_max = capacity;
+    }
+
     /// Goes on in `storage`; what that held is dropped.
     pub(super) fn move_into(&mut self, mut storage: Vec<u8>) {
         storage.clear();
@@ -92,7 +91,7 @@ impl ByteQueue {
 /// Below this, moving the rest to the front costs less than it saves.
 const COMPACT_BYTES_MIN: usize = 4 * 1024;
 
-/// What an exchange's queue keeps. Source: the answer to a busy batch, twice over.
+/// What a queue to an exchange keeps. Source: the answer to a busy batch, twice over.
 const KEEP_BYTES_MAX: usize = 64 * 1024;
 
 impl Write for ByteQueue {

@@ -183,10 +183,7 @@ impl Connection {
                 let ciphertext = ByteQueue::keeping(LONG_BUFFER_BYTES);
                 (ByteQueue::keeping(0), ciphertext, CLIENT_MESSAGE_BYTES_MAX)
             }
-            Role::Client => {
-                let incoming = ByteQueue::prepared(VENUE_QUEUE_BYTES);
-                (incoming, ByteQueue::default(), VENUE_MESSAGE_BYTES_MAX)
-            }
+            Role::Client => (ByteQueue::default(), ByteQueue::default(), VENUE_MESSAGE_BYTES_MAX),
         };
         Self {
             role,
@@ -450,6 +447,7 @@ impl Connection {
                 self.incoming.consume(head_bytes);
                 let context = self.context();
                 self.state = State::Open(context);
+                self.incoming.prepare(VENUE_QUEUE_BYTES);
                 Ok(Some(Event::Open { path: String::new() }))
             }
             Err(error) => {
