@@ -57,11 +57,7 @@ impl Decimal {
     pub fn read_front(text: &[u8]) -> Option<(Self, usize)> {
         match text.first_chunk() {
             Some(front) => Self::read_lanes(front),
-            None => {
-                let mut front = [0; LANES];
-                front[..text.len()].copy_from_slice(text);
-                Self::read_lanes(&front)
-            }
+            None => Self::read_lanes(&padded(text)),
         }
     }
 
@@ -242,6 +238,29 @@ impl std::str::FromStr for Decimal {
     }
 }
 
+/// A text shorter than [`LANES`], and zeros behind it: by two loads that may overlap, since a copy of
+/// a length that is not known is a call.
+#[inline]
+fn padded(text: &[u8]) -> [u8; LANES] {
+    let length = text.len();
+    let (mut low, mut high) = (0, 0);
+    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        let last = u128::from_le_bytes(*last);
+        low = u128::from_le_bytes(*first);
+        // In two steps, for at sixteen bytes nothing is left.
+        high = last >> 8 >> (8 * (LANES - 1 - length));
+    } else if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        let last = u128::from(u64::from_le_bytes(*last));
+        low = u128::from(u64::from_le_bytes(*first)) | last << (8 * (length - 8));
+    } else {
+        text.iter().rev().for_each(|&byte| low = low << 8 | u128::from(byte));
+    }
+    let mut front = [0; LANES];
+    front[..LANES / 2].copy_from_slice(&low.to_le_bytes());
+    front[LANES / 2..].copy_from_slice(&high.to_le_bytes());
+    front
+}
+
 /// Digits before and after the point; the point, if there, has digits on both sides.
 fn split_point(unsigned: &[u8]) -> Result<(&[u8], &[u8]), DecimalError> {
     let mut point = None;
@@ -337,6 +356,16 @@ mod tests {
         assert_eq!(canonical(&"9".repeat(32)), Err(DecimalError::TooLong));
         let padded = format!("1.5{}", "0".repeat(100));
         assert_eq!(canonical(&padded).as_deref(), Ok("1.5"));
+    }
+
+    #[test]
+    fn a_short_text_of_any_length_is_padded_with_zeros() {
+        let text: Vec<u8> = (1..=31).collect();
+        for length in 0..=text.len() {
+            let mut expected = [0; LANES];
+            expected[..length].copy_from_slice(&text[..length]);
+            assert_eq!(padded(&text[..length]), expected, "{length}");
+        }
     }
 
     #[test]
