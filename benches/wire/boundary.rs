@@ -114,12 +114,11 @@ fn accept_all(listener: &TcpListener, relay: Relay) -> Vec<Session> {
     if !relay.is_server() {
         let (socket, _) = listener.accept().unwrap();
         socket.set_nodelay(true).unwrap();
-        let socket = match relay {
-            Relay::Tokio => tungstenite::accept(socket).unwrap().into_inner(),
-            _ => {
-                greet(&socket);
-                socket
-            }
+        let socket = if relay == Relay::Tokio {
+            tungstenite::accept(socket).unwrap().into_inner()
+        } else {
+            greet(&socket);
+            socket
         };
         return vec![Session { socket, symbols: names() }];
     }

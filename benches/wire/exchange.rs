@@ -31,13 +31,14 @@ impl Exchange {
     ) -> Self {
         let (socket, _) = listener.accept().unwrap();
         socket.set_nodelay(true).unwrap();
-        let stream = match tls {
+        let mut stream = match tls {
             None => Stream::Plain(socket),
             Some(config) => Stream::secured(config, socket),
         };
-        let mut stream = if relay.is_copier() { stream } else { open(stream) };
         if relay.is_copier() {
             greet(&mut stream);
+        } else {
+            stream = open(stream);
         }
         stream.socket().set_nonblocking(true).unwrap();
         let (frame, digits) = push();

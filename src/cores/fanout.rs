@@ -16,6 +16,7 @@ use crate::fanout::{ClientId, Departure, Fanout, OUTGOING_PIECES_MAX, Outgoing, 
 use crate::limits::{CLIENT_UNSENT_BYTES_MAX, CLOSE_DRAIN, READ_BYTES_MAX};
 use crate::messages::{About, Command, EventName, FeedEvent, MarketEvent, Notice};
 use crate::metrics::FanoutMetrics;
+use crate::wire::touched;
 
 use super::credentials::Renewal;
 use super::doorbell::Doorbell;
@@ -105,8 +106,7 @@ impl FanoutCore {
             accept_again: None,
             clients: Vec::new(),
             unsent_commands: VecDeque::new(),
-            // Zeros would be pages that are not there before the first long read.
-            scratch: vec![1; READ_BYTES_MAX].into_boxed_slice(),
+            scratch: touched(READ_BYTES_MAX).into_boxed_slice(),
             drain: Drain::Serving,
             drain_timeout,
         })

@@ -15,7 +15,7 @@ use crate::limits::READ_BYTES_MAX;
 use crate::market::{InstrumentId, Source};
 use crate::messages::{Command, FeedEvent, MarketEvent, Notice, OpsAnswer, OpsRequest};
 use crate::metrics::{ConnectionErrorKind, ShardMetrics};
-use crate::wire::Endpoint;
+use crate::wire::{Endpoint, touched};
 
 use super::closes::Closes;
 use super::doorbell::Doorbell;
@@ -90,8 +90,7 @@ impl ShardCore {
             by_session: HashMap::new(),
             resolving: Vec::new(),
             unsent_events: VecDeque::new(),
-            // Zeros would be pages that are not there before the first long read.
-            scratch: vec![1; READ_BYTES_MAX].into_boxed_slice(),
+            scratch: touched(READ_BYTES_MAX).into_boxed_slice(),
             open_sockets: 0,
         }
     }

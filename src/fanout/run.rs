@@ -10,7 +10,7 @@ use std::ops::Range;
 use arrayvec::ArrayVec;
 
 use crate::limits::{RUN_BYTES_MAX, SHARED_PARTS_MAX};
-use crate::wire::Connection;
+use crate::wire::{Connection, touched};
 
 use super::ClientId;
 use super::spares::Spares;
@@ -38,9 +38,9 @@ pub(super) struct Run {
 }
 
 impl Default for Run {
-    /// Room for the longest, whose pages are there before the first minute's end needs them.
+    /// Room for the longest.
     fn default() -> Self {
-        let mut bytes = vec![1; RUN_BYTES_MAX];
+        let mut bytes = touched(RUN_BYTES_MAX);
         bytes.clear();
         Self { bytes, sharers: Vec::new(), spares: Spares::default() }
     }

@@ -8,10 +8,12 @@ pub mod http;
 pub mod json;
 mod lookahead;
 mod pipe;
+mod storage;
 pub mod tls;
 pub mod websocket;
 
 pub use endpoint::{Endpoint, EndpointError};
 pub use frame::{MessageKind, text_frame_payload, write_frame, write_text_frame};
 pub use handshake::{Request, SUBPROTOCOL};
+pub use storage::touched;
 pub use websocket::{Connection, Event, WireError};

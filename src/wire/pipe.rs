@@ -3,6 +3,8 @@
 
 use std::io::{self, Read, Write};
 
+use super::storage::touched;
+
 /// A queue of bytes. Bytes are taken from the front without moving the rest; the storage is reused
 /// once the queue is empty.
 #[derive(Debug)]
@@ -61,11 +63,9 @@ impl ByteQueue {
         self.bytes.capacity() - self.bytes.len() >= count
     }
 
-    /// From here on it has storage for `capacity` bytes and keeps it; the pages are there before the
-    /// first burst needs them.
+    /// From here on it has storage for `capacity` bytes, and keeps it.
     pub(super) fn prepare(&mut self, capacity: usize) {
-        // Zeros would be no pages yet.
-        self.move_into(vec![1; capacity]);
+        self.move_into(touched(capacity));
         self.kept_max = capacity;
     }
 
@@ -141,6 +141,7 @@ impl Write for Pipe<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{READ_BYTES_MAX, VENUE_QUEUE_BYTES};
     use proptest::prelude::*;
 
     proptest! {
@@ -179,6 +180,25 @@ mod tests {
         assert_eq!(queue.take_storage(8191).map(|spare| spare.capacity()), Some(8192));
         queue.push(b"e");
         assert_eq!(queue.as_slice(), b"e");
+    }
+
+    #[test]
+    fn a_prepared_queue_takes_a_whole_read_behind_a_rest_and_stays_where_it_is() {
+        let mut queue = ByteQueue::default();
+        queue.push(b"ab");
+        queue.consume(1);
+        queue.prepare(VENUE_QUEUE_BYTES);
+        assert_eq!(queue.as_slice(), b"b", "what was in it is still there");
+        let place = queue.bytes.as_ptr();
+        for _ in 0..3 {
+            queue.push(&[0; READ_BYTES_MAX - 1]);
+            // All but an unfinished message.
+            queue.consume(READ_BYTES_MAX - 300);
+            queue.push(&[0; READ_BYTES_MAX]);
+            queue.consume(queue.as_slice().len());
+            queue.push(b"b");
+            assert_eq!((queue.bytes.as_ptr(), queue.bytes.capacity()), (place, VENUE_QUEUE_BYTES));
+        }
     }
 
     #[test]
