@@ -1,0 +1,11 @@
+//! One test for each fault that was found, its symptom in the name: through the feed in virtual
+//! time, or through the real binary and real sockets. What an exchange or a client said then is
+//! read from the case files, where these are present.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+#[path = "regression/cases.rs"]
+mod cases;
+#[allow(dead_code, reason = "shared with the tests of the feed")]
+#[path = "feed/pair.rs"]
+mod pair;
