@@ -24,7 +24,7 @@ pub struct Decimal {
 /// Why a text is no [`Decimal`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecimalError {
-    /// Not a plain decimal number: empty, an exponent, a stray byte, a point without digits.
+    /// No decimal number: empty, a stray byte, a plus sign, a point or an exponent without digits.
     Malformed,
     /// More than [`DECIMAL_DIGITS_MAX`] bytes after trimming. It is never rounded to fit.
     TooLong,
@@ -38,7 +38,11 @@ impl Decimal {
         Self { length: NonZeroU8::MIN, digits }
     };
 
-    /// Reads a plain decimal number, `-?[0-9]+(\.[0-9]+)?`.
+    /// Reads a decimal number, `-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?`. An exponent moves the point
+    /// and is gone: `9.669E-05` is `0.00009669`.
+    ///
+    /// # Errors
+    /// [`DecimalError`]: it is no such number, or has too many digits to be carried exactly.
     pub fn parse(text: &[u8]) -> Result<Self, DecimalError> {
         Self::parse_usual(text).map_or_else(|| Self::parse_any(text), Ok)
     }
@@ -94,27 +98,45 @@ impl Decimal {
             [b'-', rest @ ..] => (true, rest),
             _ => (false, text),
         };
-        let (whole, fraction) = split_point(unsigned)?;
-        let whole = trim_leading_zeros(whole);
-        let fraction = trim_trailing_zeros(fraction);
-        let negative = negative && !(whole == b"0" && fraction.is_empty());
-        let point = usize::from(!fraction.is_empty());
-        let length = usize::from(negative) + whole.len() + point + fraction.len();
-        if length > DECIMAL_DIGITS_MAX {
+        let (mantissa, exponent) = split_exponent(unsigned)?;
+        let (whole, fraction) = split_point(mantissa)?;
+        Self::shifted(negative, (whole, fraction), exponent)
+    }
+
+    /// The number with these digits before and after the point, its point moved to the right by
+    /// `exponent` places.
+    fn shifted(
+        negative: bool,
+        (whole, fraction): (&[u8], &[u8]),
+        exponent: i64,
+    ) -> Result<Self, DecimalError> {
+        let digits = || whole.iter().chain(fraction);
+        let is_significant = |digit: &u8| *digit != b'0';
+        let Some(leading) = digits().position(is_significant) else { return Ok(Self::ZERO) };
+        let trailing = digits().rev().position(is_significant).unwrap_or_default();
+        let significant = whole.len() + fraction.len() - leading - trailing;
+        let places = |count: usize| i64::try_from(count).map_err(|_| DecimalError::TooLong);
+        // How many of the significant digits stand before the point; below zero: zeros after it.
+        let point = places(whole.len())? - places(leading)? + exponent;
+        let zeros_before = point.min(0).unsigned_abs();
+        let zeros_behind = (point - places(significant)?).max(0).unsigned_abs();
+        let room = DECIMAL_DIGITS_MAX as u64;
+        if significant as u64 > room || zeros_before.max(zeros_behind) > room {
             return Err(DecimalError::TooLong);
         }
-        let mut digits = [0; DECIMAL_DIGITS_MAX];
-        let mut at = 0;
-        let mut put = |bytes: &[u8]| {
-            digits[at..at + bytes.len()].copy_from_slice(bytes);
-            at += bytes.len();
-        };
-        put(if negative { b"-" } else { b"" });
-        put(whole);
-        put(if point == 1 { b"." } else { b"" });
-        put(fraction);
-        let length = u8::try_from(length).ok().and_then(NonZeroU8::new);
-        Ok(Self { length: length.expect("1..=31: whole has a digit"), digits })
+        let mut put = Put::default();
+        put.bytes(negative.then_some(b'-'))?;
+        if point <= 0 {
+            put.bytes(*b"0.")?;
+            put.bytes((0..zeros_before).map(|_| b'0'))?;
+        }
+        for (place, digit) in (0..).zip(digits().skip(leading).take(significant)) {
+            put.bytes((place == point && point > 0).then_some(b'.'))?;
+            put.bytes([*digit])?;
+        }
+        put.bytes((0..zeros_behind).map(|_| b'0'))?;
+        let length = u8::try_from(put.length).ok().and_then(NonZeroU8::new);
+        Ok(Self { length: length.expect("1..=31: there is a digit"), digits: put.digits })
     }
 
     /// A whole number.
@@ -279,15 +301,43 @@ fn split_point(unsigned: &[u8]) -> Result<(&[u8], &[u8]), DecimalError> {
     if whole.is_empty() { Err(DecimalError::Malformed) } else { Ok((whole, fraction)) }
 }
 
-fn trim_leading_zeros(digits: &[u8]) -> &[u8] {
-    let zeros = digits.iter().take_while(|&&byte| byte == b'0').count();
-    &digits[zeros.min(digits.len() - 1)..]
+/// The digits before `e` or `E`, and the exponent behind it; 0 if there is none.
+fn split_exponent(unsigned: &[u8]) -> Result<(&[u8], i64), DecimalError> {
+    let Some(at) = unsigned.iter().position(|byte| byte.eq_ignore_ascii_case(&b'e')) else {
+        return Ok((unsigned, 0));
+    };
+    let (sign, digits) = match &unsigned[at + 1..] {
+        [b'-', digits @ ..] => (-1, digits),
+        [b'+', digits @ ..] => (1, digits),
+        digits => (1, digits),
+    };
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(DecimalError::Malformed);
+    }
+    let add = |sum: i64, digit: &u8| (sum * 10 + i64::from(digit - b'0')).min(EXPONENT_MAX);
+    Ok((&unsigned[..at], sign * digits.iter().fold(0, add)))
 }
 
-fn trim_trailing_zeros(digits: &[u8]) -> &[u8] {
-    let zeros = digits.iter().rev().take_while(|&&byte| byte == b'0').count();
-    &digits[..digits.len() - zeros]
+/// The bytes of a number under construction.
+#[derive(Default)]
+struct Put {
+    digits: [u8; DECIMAL_DIGITS_MAX],
+    length: usize,
 }
+
+impl Put {
+    fn bytes(&mut self, bytes: impl IntoIterator<Item = u8>) -> Result<(), DecimalError> {
+        for byte in bytes {
+            *self.digits.get_mut(self.length).ok_or(DecimalError::TooLong)? = byte;
+            self.length += 1;
+        }
+        Ok(())
+    }
+}
+
+/// A larger exponent is read as this one: either is too long for any digit but zero. Source: no
+/// text that is read is as long.
+const EXPONENT_MAX: i64 = 1_000_000_000;
 
 /// Room for a sum of any two numbers: the longest whole part, a carry, a point, the longest fraction.
 const SUM_BYTES_MAX: usize = 2 * DECIMAL_DIGITS_MAX + 2;
@@ -343,10 +393,34 @@ mod tests {
 
     #[test]
     fn what_is_no_plain_number_is_malformed() {
-        for text in
-            ["", "-", ".", "1.", ".5", "1e5", "+1", "1,5", " 1", "NaN", "1.2.3", "0x1", "--1"]
-        {
+        for text in ["", "-", ".", "1.", ".5", "+1", "1,5", " 1", "NaN", "1.2.3", "0x1", "--1"] {
             assert_eq!(canonical(text), Err(DecimalError::Malformed), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_exponent_moves_the_point_and_loses_no_digit() {
+        for (text, expected) in [
+            ("1e-7", "0.0000001"),
+            ("9.669E-05", "0.00009669"),
+            ("1.5e3", "1500"),
+            ("1.2345e2", "123.45"),
+            ("12.30E+1", "123"),
+            ("-2.50e-1", "-0.25"),
+            ("000.0120e2", "1.2"),
+            ("0e999999999999999999999", "0"),
+            ("-0.0e-5", "0"),
+            ("1e00000000000000000000000000000000000000002", "100"),
+            ("1e30", "1000000000000000000000000000000"),
+            ("1e-29", "0.00000000000000000000000000001"),
+        ] {
+            assert_eq!(canonical(text).as_deref(), Ok(expected), "{text}");
+        }
+        for text in ["1e31", "1e-30", "1e999999999999999999999", "1e-999999999999999999999"] {
+            assert_eq!(canonical(text), Err(DecimalError::TooLong), "{text}");
+        }
+        for text in ["e5", "1e", "1e+", "1e-", "1e5e5", "1e1.5", "1.e5", "1e 5", "1e--5"] {
+            assert_eq!(canonical(text), Err(DecimalError::Malformed), "{text}");
         }
     }
 
@@ -446,6 +520,23 @@ mod tests {
             let (left, right) = (u128::from(left), u128::from(right));
             let sum = decimal(left).checked_add(&decimal(right));
             prop_assert_eq!(sum, Some(decimal(left + right)));
+        }
+
+        #[test]
+        fn an_exponent_says_the_same_as_zeros(
+            digits in "[0-9]{1,12}", places in 0usize..12, sign in "[+-]?", letter in "[eE]"
+        ) {
+            let zeros = "0".repeat(places);
+            let text = format!("{digits}{letter}{sign}{places}");
+            let spelled = match &*sign {
+                "-" => {
+                    let padded = format!("{zeros}{digits}");
+                    let (whole, fraction) = padded.split_at(padded.len() - places);
+                    if places == 0 { padded.clone() } else { format!("{whole}.{fraction}") }
+                }
+                _ => format!("{digits}{zeros}"),
+            };
+            prop_assert_eq!(canonical(&text), canonical(&spelled), "{}", text);
         }
 
         #[test]

@@ -139,7 +139,7 @@ fn each_kind_of_bad_message_has_its_own_count() {
     let mut pair = Pair::subscribed(&["BTCUSDT"]);
     let good = kline("BTCUSDT", 0, "2", false, START_MS);
     let long = good.replace("3.00", &"9".repeat(40));
-    let exponent = good.replace("3.00", "3e5");
+    let exponent = good.replace("3.00", "3x5");
     let negative = good.replace("3.00", "-3.00");
     let open_time = START_MS.to_string();
     let misaligned = good.replace(&format!("\"t\":{open_time}"), "\"t\":1700000040001");
