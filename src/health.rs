@@ -79,7 +79,18 @@ pub fn health(metrics: &Metrics, now: Now) -> Report {
 /// `/ready`: serving, and everything subscribed has a live session; on every shard, so that one's
 /// spare session does not hide another's missing one.
 pub fn ready(metrics: &Metrics, now: Now, phase: Phase) -> Report {
-    let exchanges: Vec<_> = Market::all().map(|market| exchange(metrics, market)).collect();
+    ready_with(metrics, now, phase, |_| None)
+}
+
+/// The same, and what each market denies us, for a person.
+pub fn ready_with(
+    metrics: &Metrics,
+    now: Now,
+    phase: Phase,
+    denied: impl Fn(Market) -> Option<String>,
+) -> Report {
+    let with = |market| exchange(metrics, market).with_denied(denied(market));
+    let exchanges: Vec<_> = Market::all().map(with).collect();
     let reason = unready(&exchanges, phase);
     let status = if reason.is_none() { "ready" } else { "not_ready" };
     let timestamp = timestamp(now.unix_us);
@@ -118,6 +129,7 @@ pub fn exchange(metrics: &Metrics, market: Market) -> ExchangeHealth {
             _ => "half_open",
         },
         healthy: parts.iter().all(|part| is_live(part)),
+        denied: None,
     }
 }
 
@@ -188,6 +200,15 @@ pub struct ExchangeHealth {
     consecutive_failures: i64,
     circuit_state: &'static str,
     healthy: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    denied: Option<String>,
+}
+
+impl ExchangeHealth {
+    /// The same, with what the exchange denies us, for a person.
+    pub fn with_denied(self, denied: Option<String>) -> Self {
+        Self { denied, ..self }
+    }
 }
 
 #[cfg(test)]

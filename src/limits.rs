@@ -309,9 +309,29 @@ pub const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// Source: design §3.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(300);
 
-/// Bytes of one REST body. Reached: the answer is an error.
-/// Source: Binance's spot exchangeInfo is about 15 MiB, the largest of all.
-pub const REST_BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of the REST answer with an instrument list, decompressed; it is read as it comes and never
+/// held. Reached: the list is what was read before. Source: Binance's spot exchangeInfo had 17 MB in
+/// 2026, the largest of all.
+pub const LIST_BODY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Time for all main pages of an instrument list; each read of its bytes may take
+/// `CONNECTOR_REST_TIMEOUT`. Reached: the list is what was read before. Source: 17 MB at 2 Mbit/s.
+pub const LIST_PATIENCE: Duration = Duration::from_secs(90);
+
+/// Main pages of one list. Reached: the list is what was read before. Source: Bybit's linear list has
+/// two of 500.
+pub const LIST_PAGES_MAX: usize = 64;
+
+/// Parts of one list that are known at once. Reached: symbols of further ones are tried unseen.
+/// Source: over 200 builders' exchanges were seen on Hyperliquid.
+pub const LIST_PARTS_MAX: usize = 512;
+
+/// Bytes of a REST answer beside its rows, and of each row; together the longest body that is read.
+/// Reached: the answer is an error. Source: the longest row is one of Binance, with up to 180 bytes;
+/// an error is a sentence.
+pub const REST_BODY_BYTES: usize = 4 * 1024;
+/// See [`REST_BODY_BYTES`].
+pub const REST_ROW_BYTES: usize = 512;
 
 /// CPU numbers that configuration may name. Source: the largest Linux hosts in use.
 pub const CPUS_MAX: usize = 1_024;

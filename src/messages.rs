@@ -3,7 +3,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrayvec::ArrayVec;
 
@@ -36,6 +35,14 @@ pub enum MarketEvent {
     },
     /// A closed candle from before the stream's first one, asked for by [`Command::Recall`].
     Recalled(CandleUpdate),
+    /// A window asked for by [`Command::Recall`] whose row at the exchange makes no sense: it cannot be
+    /// given.
+    RecallGap {
+        /// Whose window.
+        instrument: InstrumentId,
+        /// Which one.
+        open_time: UnixMs,
+    },
     /// All that could be recalled of these windows was said. Everything after `through` comes, or
     /// has come, as news.
     RecallEnd {
@@ -64,6 +71,7 @@ impl MarketEvent {
         | Self::Recalled(CandleUpdate { instrument, .. })
         | Self::Begin { instrument }
         | Self::Empty { instrument, .. }
+        | Self::RecallGap { instrument, .. }
         | Self::RecallEnd { instrument, .. }
         | Self::Gap { instrument, .. }) = self;
         *instrument
@@ -131,6 +139,16 @@ pub enum FeedEvent {
         /// What it carried, at least one.
         instruments: Vec<InstrumentId>,
         /// Why, for a person.
+        why: String,
+    },
+    /// The exchange, or a firewall before it, lets no session in that would carry these instruments.
+    /// It is asked again from time to time; nothing more is said until then.
+    Denied {
+        /// Where.
+        market: Market,
+        /// What is waited for, at least one.
+        instruments: Vec<InstrumentId>,
+        /// Its answer, for a person: status and first words.
         why: String,
     },
     /// These instruments deliver again.
@@ -209,6 +227,15 @@ pub enum EventName {
     RestFailed,
     /// An exchange's REST interface wants to be left alone.
     RestLimited,
+    /// An exchange's REST interface, or a firewall before it, keeps this address out, or is out of
+    /// order.
+    RestDenied,
+    /// An exchange, or a firewall before it, lets no session in.
+    SessionsDenied,
+    /// It answers again.
+    RestAnswers,
+    /// A row of an exchange's REST interface makes no sense.
+    RowNotUnderstood,
     /// A client that does not keep up was closed.
     ClientSlow,
     /// A client was refused at the door.
@@ -239,6 +266,10 @@ impl EventName {
             Self::ListMissing => "list_missing",
             Self::RestFailed => "rest_failed",
             Self::RestLimited => "rest_limited",
+            Self::RestDenied => "rest_denied",
+            Self::SessionsDenied => "sessions_denied",
+            Self::RestAnswers => "rest_answers",
+            Self::RowNotUnderstood => "row_not_understood",
             Self::ClientSlow => "client_slow",
             Self::ClientRefused => "client_refused",
             Self::ClientTls => "client_tls",
@@ -255,6 +286,7 @@ impl EventName {
             Self::SessionUp
             | Self::SessionReplaced
             | Self::BreakerClosed
+            | Self::RestAnswers
             | Self::ClientRefused
             | Self::ClientTls
             | Self::StampsMissing => Severity::Info,
@@ -265,6 +297,9 @@ impl EventName {
             | Self::ListMissing
             | Self::RestFailed
             | Self::RestLimited
+            | Self::RestDenied
+            | Self::SessionsDenied
+            | Self::RowNotUnderstood
             | Self::ClientSlow => Severity::Warning,
             Self::BreakerOpen | Self::PreloadRefused | Self::AcceptFailed => Severity::Error,
         }
@@ -354,6 +389,8 @@ pub enum OpsRequest {
     List {
         /// The market.
         market: Market,
+        /// The parts of its list that are wanted beside the main pages.
+        parts: Vec<String>,
     },
 }
 
@@ -368,6 +405,9 @@ pub struct RestRequest {
     pub body: Option<String>,
     /// Further request headers: names in lower case, values.
     pub headers: &'static [(&'static str, &'static str)],
+    /// The longest body that can be an answer to this. More is not read: of an answer with another
+    /// status than 200 the beginning will do, and any other is none.
+    pub body_bytes_max: usize,
 }
 
 /// What an exchange's REST interface answered, whatever the status.
@@ -375,12 +415,12 @@ pub struct RestRequest {
 pub struct RestResponse {
     /// HTTP status.
     pub status: u16,
-    /// `Retry-After`, if sent.
-    pub retry_after: Option<Duration>,
+    /// `Retry-After` as sent, if it was: what it means is the dialect's to say.
+    pub retry_after: Option<String>,
     /// Header names in lower case and values, as far as they speak of limits (`x-mbx-…`,
     /// `x-bapi-…`, `x-gate-…`, `date`).
     pub limit_headers: Vec<(String, String)>,
-    /// The body, at most [`crate::limits::REST_BODY_BYTES_MAX`].
+    /// The body, at most [`RestRequest::body_bytes_max`].
     pub body: Vec<u8>,
 }
 

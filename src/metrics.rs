@@ -403,6 +403,12 @@ pub struct FeedMetrics {
     pub rest_requests: Counter,
     /// `connector_rest_refused_total`: REST requests answered with "too many".
     pub rest_refused: Counter,
+    /// `connector_rest_denied`: whether REST is denied us.
+    pub rest_denied: Gauge,
+    /// `connector_sessions_denied`: whether new sessions are denied us.
+    pub sessions_denied: Gauge,
+    /// `connector_rest_bad_rows_total`: rows of REST answers that made no sense.
+    pub bad_rows: Counter,
     /// `connector_decode_errors_total`, by [`DecodeErrorKind`].
     pub decode_errors: [Counter; DecodeErrorKind::ALL.len()],
     /// `connector_symbols_rejected_total`: subscriptions refused, by the exchange or its list.
@@ -446,6 +452,9 @@ impl Default for FeedMetrics {
             connects: Counter::default(),
             rest_requests: Counter::default(),
             rest_refused: Counter::default(),
+            rest_denied: Gauge::default(),
+            sessions_denied: Gauge::default(),
+            bad_rows: Counter::default(),
             decode_errors: Default::default(),
             rejected: Counter::default(),
             closed_by: Default::default(),

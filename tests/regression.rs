@@ -9,3 +9,5 @@ mod cases;
 #[allow(dead_code, reason = "shared with the tests of the feed")]
 #[path = "feed/pair.rs"]
 mod pair;
+#[path = "regression/rest.rs"]
+mod rest;

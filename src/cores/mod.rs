@@ -9,6 +9,7 @@ pub mod shutdown;
 pub mod wait;
 
 mod closes;
+mod denials;
 pub mod duty;
 pub mod fanout;
 pub mod shard;

@@ -15,6 +15,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use rustls::ClientConfig;
 
+use super::denials::Denials;
 use super::ops_http::{HttpConnection, Response};
 use super::page;
 use super::repeats::{Repeats, write_line};
@@ -25,10 +26,12 @@ use super::supervisor::Watchdog;
 use super::workers::{self, Question, ShardLink, WorkersSetup};
 use crate::clock::{Clock, Now};
 use crate::config::Config;
+use crate::feed::Pauses;
 use crate::health::{self, Lifecycle};
 use crate::limits::{
     NOTICES_MAX, OPS_CONNECTIONS_MAX, OPS_REQUESTS_MAX, OPS_TURN_MAX, SLOWEST_WAITING_MAX,
 };
+use crate::market::Venue;
 use crate::messages::{Notice, OpsRequest, SlowUpdates};
 use crate::metrics::{Metrics, render};
 use crate::wire::http::RequestHead;
@@ -39,6 +42,8 @@ pub struct OpsHandle {
     notices: Sender<Notice>,
     resolve: Sender<Question>,
     rest: Sender<Question>,
+    /// By [`Venue`].
+    lists: Vec<Sender<Question>>,
     slowest: Sender<SlowUpdates>,
 }
 
@@ -63,7 +68,8 @@ impl OpsHandle {
     pub fn ask(&self, shard: usize, request: OpsRequest) -> Result<(), OpsRequest> {
         let queue = match &request {
             OpsRequest::Resolve { .. } => &self.resolve,
-            OpsRequest::Rest(_) | OpsRequest::List { .. } => &self.rest,
+            OpsRequest::Rest(_) => &self.rest,
+            OpsRequest::List { market, .. } => &self.lists[market.venue() as usize],
         };
         queue.try_send((shard, request)).map_err(|error| error.into_inner().1)
     }
@@ -82,6 +88,8 @@ pub struct OpsSetup {
     pub clock: Clock,
     /// Per shard, in order.
     pub shards: Vec<ShardLink>,
+    /// When exchanges are left alone; the shards' own.
+    pub pauses: Arc<Pauses>,
     /// Trust for REST over TLS; the same as the sessions'.
     pub tls: Arc<ClientConfig>,
     /// The clients' port, where the page gets its candles.
@@ -95,6 +103,7 @@ pub struct Ops {
     pub(super) notices: Receiver<Notice>,
     pub(super) resolve: Receiver<Question>,
     pub(super) rest: Receiver<Question>,
+    pub(super) lists: Vec<Receiver<Question>>,
     slowest: Receiver<SlowUpdates>,
 }
 
@@ -104,15 +113,17 @@ impl Ops {
         let (notices_in, notices) = bounded(NOTICES_MAX);
         let (resolve_in, resolve) = bounded(OPS_REQUESTS_MAX);
         let (rest_in, rest) = bounded(OPS_REQUESTS_MAX);
+        let (lists_in, lists) = Venue::ALL.map(|_| bounded(OPS_REQUESTS_MAX)).into_iter().unzip();
         let (slowest_in, slowest) = bounded(SLOWEST_WAITING_MAX);
         let handle = OpsHandle {
             notices: notices_in,
             resolve: resolve_in,
             rest: rest_in,
+            lists: lists_in,
             slowest: slowest_in,
         };
         let listener = listener.map(TcpListener::from_std);
-        (Self { listener, notices, resolve, rest, slowest }, handle)
+        (Self { listener, notices, resolve, rest, lists, slowest }, handle)
     }
 
     /// The address that is served, with the port that the system chose; `None` if disabled.
@@ -129,8 +140,11 @@ impl Ops {
         let workers = WorkersSetup {
             resolve: self.resolve,
             rest: self.rest,
+            lists: self.lists,
             stop: workers_stop,
             shards: setup.shards.clone().into(),
+            clock: setup.clock,
+            pauses: Arc::clone(&setup.pauses),
         };
         let mut server = Server::new(self.listener, self.notices, self.slowest, setup)?;
         let stopped = Arc::clone(&stop);
@@ -194,6 +208,7 @@ struct Server {
     unfinished: Vec<Token>,
     notices: Receiver<Notice>,
     repeats: Repeats,
+    denials: Denials,
     handovers: Receiver<SlowUpdates>,
     slowest: Slowest,
     /// Nobody counts what simulated exchanges inside the process are asked.
@@ -224,6 +239,7 @@ impl Server {
             unfinished: Vec::new(),
             notices,
             repeats: Repeats::default(),
+            denials: Denials::default(),
             handovers,
             slowest: Slowest::default(),
             spent: (!setup.config.simulate)
@@ -322,9 +338,9 @@ impl Server {
     /// Reads and writes until the socket or the connection wants no more.
     fn serve(&mut self, token: Token, now: Now) {
         let Some(client) = self.clients.get_mut(&token) else { return };
-        let (setup, slowest) = (&self.setup, &self.slowest);
-        let pumped =
-            client.pump(&mut self.scratch, now, &mut |head| route(head, setup, slowest, now));
+        let (setup, slowest, denials) = (&self.setup, &self.slowest, &self.denials);
+        let pumped = client
+            .pump(&mut self.scratch, now, &mut |head| route(head, setup, (slowest, denials), now));
         match pumped {
             Ok(_) if client.http.is_closed() => drop(self.clients.remove(&token)),
             Ok(Pumped::Waiting) => {}
@@ -336,6 +352,7 @@ impl Server {
     fn log_notices(&mut self, now: Now) {
         for _ in 0..NOTICES_MAX {
             let Ok(notice) = self.notices.try_recv() else { break };
+            self.denials.note(&notice);
             self.repeats.take(notice, now.mono, &mut write_line);
         }
         self.repeats.flush(Some(now.mono), &mut write_line);
@@ -405,7 +422,12 @@ const ROUTES: &str = "/               a page that shows all this, and candles of
 ";
 
 /// The answer to one request. Methods are judged first: they are wrong on every path.
-fn route(head: &RequestHead<'_>, setup: &OpsSetup, slowest: &Slowest, now: Now) -> Response {
+fn route(
+    head: &RequestHead<'_>,
+    setup: &OpsSetup,
+    (slowest, denials): (&Slowest, &Denials),
+    now: Now,
+) -> Response {
     match head.method {
         "GET" | "HEAD" => {}
         "POST" | "PUT" | "DELETE" | "OPTIONS" | "TRACE" | "PATCH" | "CONNECT" => {
@@ -417,7 +439,10 @@ fn route(head: &RequestHead<'_>, setup: &OpsSetup, slowest: &Slowest, now: Now) 
     match head.path {
         "/health" => report(health::health(&setup.metrics, now)),
         "/debug/slowest" => json(200, slowest.body(now)),
-        "/ready" => report(health::ready(&setup.metrics, now, setup.lifecycle.phase())),
+        "/ready" => {
+            let denied = |market| denials.of(market, &setup.pauses, now.mono);
+            report(health::ready_with(&setup.metrics, now, setup.lifecycle.phase(), denied))
+        }
         "/metrics" => {
             let accept = head.values("accept").map(String::from_utf8_lossy);
             let format = render::Format::accepted(&accept.collect::<Vec<_>>().join(","));
@@ -425,7 +450,7 @@ fn route(head: &RequestHead<'_>, setup: &OpsSetup, slowest: &Slowest, now: Now) 
             Response { content_type: format.content_type(), ..Response::text(200, body) }
         }
         "/" => page::page(head, &setup.config, setup.client_port),
-        "/api/state" => json(200, state::body(setup, now)),
+        "/api/state" => json(200, state::body(setup, denials, now)),
         "/licenses" => Response::text(200, page::LICENSES),
         _ => Response::text(404, format!("not found; here are:\n{ROUTES}")),
     }

@@ -14,7 +14,7 @@ use rustls::ClientConfig;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::fanout::{Access, Departure, Fanout, FanoutConfig};
-use crate::feed::{Feed, FeedConfig};
+use crate::feed::{Feed, FeedConfig, Pauses};
 use crate::health::{self, Lifecycle, Phase};
 use crate::limits::{
     COMMANDS_MAX, FEED_EVENTS_MAX, OPS_REQUESTS_MAX, RENEWALS_MAX, RING_SLOTS, TAKEOVER_WARM_UP,
@@ -174,6 +174,7 @@ impl Server {
             lifecycle: Arc::clone(&lifecycle),
             clock,
             shards: plan.shard_links(),
+            pauses: Arc::clone(&plan.pauses),
             tls,
             client_port: client_address.port(),
         };
@@ -256,6 +257,8 @@ struct Wiring {
     clock: Clock,
     tls: Arc<ClientConfig>,
     ops: OpsHandle,
+    /// One for all shards and workers: exchanges count by address.
+    pauses: Arc<Pauses>,
     shutdown: Arc<Shutdown>,
     /// One per executor.
     bells: Vec<Arc<Doorbell>>,
@@ -303,6 +306,7 @@ impl Wiring {
             clock,
             tls: Arc::clone(tls),
             ops,
+            pauses: Arc::default(),
             shutdown: Arc::new(Shutdown::new(Arc::clone(&fanout_bell))),
             cores: bells.iter().map(|_| Arc::default()).collect(),
             fanout_metrics: Arc::default(),
@@ -381,7 +385,7 @@ impl Wiring {
         let ends = &mut self.shards[shard];
         ShardParts {
             number: u16::try_from(shard).expect("at most SHARDS_MAX"),
-            config: feed_config(&self.config, &self.tls, shards, self.clock),
+            config: feed_config(&self.config, &self.tls, shards, self.clock, &self.pauses),
             metrics: Arc::clone(&ends.metrics),
             seed: seed(self.clock, shard),
             links: ShardLinks {
@@ -555,6 +559,7 @@ pub(super) fn feed_config(
     tls: &Arc<ClientConfig>,
     shards: usize,
     clock: Clock,
+    pauses: &Arc<Pauses>,
 ) -> FeedConfig {
     FeedConfig {
         ws_bases: config.endpoints.iter().map(|each| each.ws_url.clone()).collect(),
@@ -571,7 +576,7 @@ pub(super) fn feed_config(
         breaker_recovery: config.breaker_recovery_timeout,
         breaker_half_open_calls: u32::try_from(config.breaker_half_open_calls).unwrap_or(u32::MAX),
         gap_hold: config.gap_hold_timeout,
-        pauses: Arc::default(),
+        pauses: Arc::clone(pauses),
         spent: match config.simulate {
             true => Vec::new(),
             false => spent::read(&config.log_dir, clock.now()),

@@ -237,8 +237,8 @@ impl ShardCore {
                         self.feed.handle_rest(id, Err(why), now);
                     }
                 }
-                Output::List { market } => {
-                    if self.ask(OpsRequest::List { market }).is_err() {
+                Output::List { market, parts } => {
+                    if self.ask(OpsRequest::List { market, parts }).is_err() {
                         let why = "too many requests are waiting already".to_owned();
                         self.feed.handle_listed(market, Err(why), now);
                     }

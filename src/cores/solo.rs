@@ -72,15 +72,23 @@ impl Solo {
         let (until, stop) = bounded(0);
         let ring_bell = Arc::clone(&bell);
         let link = ShardLink { answers: answers_in, wake: Arc::new(move || ring_bell.ring()) };
-        let (resolve, rest, shards) = (ops.resolve, ops.rest, Arc::from([link]));
-        let setup = WorkersSetup { resolve, rest, stop, shards };
+        let pauses = Arc::default();
+        let feed = feed_config(&config, &tls, 1, clock, &pauses);
+        let setup = WorkersSetup {
+            resolve: ops.resolve,
+            rest: ops.rest,
+            lists: ops.lists,
+            stop,
+            shards: Arc::from([link]),
+            clock,
+            pauses,
+        };
         workers::spawn(&setup, &config, &tls).map_err(|error| failed(&error))?;
 
         let (ring_in, ring) = rtrb::RingBuffer::new(RING_SLOTS);
         let (events_in, events) = bounded(FEED_EVENTS_MAX);
         let (commands, commands_out) = bounded(COMMANDS_MAX);
         let metrics = Arc::default();
-        let feed = feed_config(&config, &tls, 1, clock);
         let feed = Feed::new(feed, Arc::clone(&metrics), seed(clock, 0));
         let links = ShardLinks {
             ring: ring_in,

@@ -12,12 +12,15 @@ use crate::metrics::{
     CoreMetrics, Counter, FanoutMetrics, FeedMetrics, Histogram, Metrics, ShardMetrics, cumulative,
 };
 
+use super::denials::Denials;
 use super::ops::OpsSetup;
 
 /// A JSON object.
-pub(super) fn body(setup: &OpsSetup, now: Now) -> String {
+pub(super) fn body(setup: &OpsSetup, denials: &Denials, now: Now) -> String {
     let metrics = &setup.metrics;
-    let health: Vec<_> = Market::all().map(|market| health::exchange(metrics, market)).collect();
+    let denied = |market| denials.of(market, &setup.pauses, now.mono);
+    let health = |market| health::exchange(metrics, market).with_denied(denied(market));
+    let health: Vec<_> = Market::all().map(health).collect();
     let reason = health::unready(&health, setup.lifecycle.phase());
     let state = State {
         version: env!("CARGO_PKG_VERSION"),

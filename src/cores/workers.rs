@@ -2,7 +2,7 @@
 //! through bounded queues; the answer goes to the asking shard, whose doorbell is then rung.
 
 use std::fmt;
-use std::io::{self, Write as _};
+use std::io::{self, Read, Write as _};
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
 use std::thread;
@@ -11,6 +11,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, select};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use ureq::http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, TcpConnector,
@@ -19,10 +21,12 @@ use ureq::unversioned::transport::{
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::limits::{ANSWER_PATIENCE, REST_BODY_BYTES_MAX};
+use crate::feed::Pauses;
+use crate::limits::{ANSWER_PATIENCE, LIST_BODY_BYTES_MAX, LIST_PATIENCE};
+use crate::market::Venue;
 use crate::messages::{OpsAnswer, OpsRequest, RestRequest, RestResponse};
 
-use super::lists::Lists;
+use super::lists::{Lists, PageAnswer};
 
 /// Rings a core's doorbell. Cheap, never blocks, may be called from any thread.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -50,13 +54,20 @@ pub type Question = (usize, OpsRequest);
 pub(super) struct WorkersSetup {
     pub(super) resolve: Receiver<Question>,
     pub(super) rest: Receiver<Question>,
+    /// Questions for instrument lists, by [`Venue`].
+    pub(super) lists: Vec<Receiver<Question>>,
     /// Disconnected when the workers are to end.
     pub(super) stop: Receiver<()>,
     pub(super) shards: Arc<[ShardLink]>,
+    /// A clock of the same origin as the shards'.
+    pub(super) clock: Clock,
+    /// When exchanges are left alone, as the shards know it.
+    pub(super) pauses: Arc<Pauses>,
 }
 
-/// Starts one DNS worker and `CONNECTOR_REST_POOL_MAXSIZE` REST workers. They end by themselves
-/// when `stop` is disconnected and what they are doing is done; nobody waits for them.
+/// Starts one DNS worker, `CONNECTOR_REST_POOL_MAXSIZE` REST workers, and one worker for the
+/// instrument lists of each exchange: a long list takes its time and is in nobody's way. They end by
+/// themselves when `stop` is disconnected and what they are doing is done; nobody waits for them.
 ///
 /// Errors: a thread cannot be started.
 pub(super) fn spawn(
@@ -69,12 +80,21 @@ pub(super) fn spawn(
     thread::Builder::new()
         .name("dns".into())
         .spawn(move || serve(&dns, &dns.resolve, |shard, it| vec![(shard, answer_dns(it))]))?;
-    let bases = config.endpoints.iter().map(|endpoints| endpoints.rest_url.clone()).collect();
-    let lists = Arc::new(Lists::new(bases));
     for index in 0..config.rest_pool_max {
-        let (rest, agent, lists) = (setup.clone(), agent.clone(), Arc::clone(&lists));
+        let (rest, agent) = (setup.clone(), agent.clone());
         thread::Builder::new().name(format!("rest{index}")).spawn(move || {
-            serve(&rest, &rest.rest, |shard, it| answer_rest(&agent, &lists, shard, it));
+            serve(&rest, &rest.rest, |shard, it| vec![(shard, answer_rest(&agent, it))]);
+        })?;
+    }
+    let bases = config.endpoints.iter().map(|endpoints| endpoints.rest_url.clone()).collect();
+    let lists = Arc::new(Lists::new(bases, setup.clock, Arc::clone(&setup.pauses)));
+    for (index, venue) in Venue::ALL.into_iter().enumerate() {
+        let (setup, agent, lists) = (setup.clone(), agent.clone(), Arc::clone(&lists));
+        let patience = config.rest_timeout;
+        thread::Builder::new().name(format!("lists-{}", venue.name())).spawn(move || {
+            serve(&setup, &setup.lists[index], |shard, it| {
+                answer_list(&agent, patience, &lists, shard, it)
+            });
         })?;
     }
     Ok(())
@@ -108,28 +128,42 @@ fn answer_dns(request: OpsRequest) -> OpsAnswer {
             let result = resolve(&host, port);
             OpsAnswer::Resolved { host, port, result }
         }
-        OpsRequest::Rest(RestRequest { id, .. }) => {
-            OpsAnswer::Rest { id, result: Err("a REST request in the queue for names".into()) }
-        }
-        OpsRequest::List { market } => {
-            OpsAnswer::Listed { market, result: Err("a list in the queue for names".into()) }
-        }
+        other => misled(other),
     }
 }
 
-fn answer_rest(
+fn answer_rest(agent: &ureq::Agent, request: OpsRequest) -> OpsAnswer {
+    match request {
+        OpsRequest::Rest(request) => {
+            OpsAnswer::Rest { id: request.id, result: ask(agent, &request) }
+        }
+        other => misled(other),
+    }
+}
+
+fn answer_list(
     agent: &ureq::Agent,
+    patience: Duration,
     lists: &Lists,
     shard: usize,
     request: OpsRequest,
 ) -> Vec<(usize, OpsAnswer)> {
-    let ask = |request: &RestRequest| ask(agent, request).map_err(|error| error.to_string());
     match request {
-        OpsRequest::Rest(request) => {
-            vec![(shard, OpsAnswer::Rest { id: request.id, result: ask(&request) })]
+        OpsRequest::List { market, parts } => {
+            let ask = |request: &RestRequest| ask_page(agent, patience, request);
+            lists.answer(shard, market, parts, &ask)
         }
-        OpsRequest::List { market } => lists.answer(shard, market, ask),
-        resolve @ OpsRequest::Resolve { .. } => vec![(shard, answer_dns(resolve))],
+        other => vec![(shard, misled(other))],
+    }
+}
+
+/// A question in another one's queue.
+fn misled(request: OpsRequest) -> OpsAnswer {
+    let why = "it was asked in the wrong queue".to_owned();
+    match request {
+        OpsRequest::Resolve { host, port } => OpsAnswer::Resolved { host, port, result: Err(why) },
+        OpsRequest::Rest(RestRequest { id, .. }) => OpsAnswer::Rest { id, result: Err(why) },
+        OpsRequest::List { market, .. } => OpsAnswer::Listed { market, result: Err(why) },
     }
 }
 
@@ -164,43 +198,99 @@ pub(super) fn agent(config: &Config, tls: Arc<ClientConfig>) -> ureq::Agent {
 }
 
 /// One question to a REST interface; every status is an answer.
-pub(super) fn ask(agent: &ureq::Agent, request: &RestRequest) -> Result<RestResponse, ureq::Error> {
-    let headers = request.headers.iter();
-    let mut response = match &request.body {
-        None => headers
-            .fold(agent.get(&request.url), |get, (name, value)| get.header(*name, *value))
-            .call()?,
-        Some(body) => headers
-            .fold(agent.post(&request.url), |post, (name, value)| post.header(*name, *value))
-            .content_type("application/json")
-            .send(body.as_str())?,
-    };
-    let limit = u64::try_from(REST_BODY_BYTES_MAX).unwrap_or(u64::MAX);
-    let body = response.body_mut().with_config().limit(limit).read_to_vec()?;
-    let text = |value: &ureq::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into();
+///
+/// # Errors
+/// In words: there is no answer (name, TCP, TLS, time-out), or it cannot be one: it is longer than
+/// [`RestRequest::body_bytes_max`], or its encoding is none that is understood.
+pub(super) fn ask(agent: &ureq::Agent, request: &RestRequest) -> Result<RestResponse, String> {
+    let response = send(agent, request, None).map_err(|error| error.to_string())?;
+    let status = response.status().as_u16();
     let headers = response.headers();
-    let retry_after = headers.get("retry-after").and_then(|value| value.to_str().ok());
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into();
     let speaks_of_limits = |name: &str| {
         name == "date" || ["x-mbx-", "x-bapi-", "x-gate-"].iter().any(|p| name.starts_with(p))
     };
     let limits = headers.iter().filter(|(name, _)| speaks_of_limits(name.as_str()));
-    Ok(RestResponse {
-        status: response.status().as_u16(),
-        retry_after: retry_after.and_then(read_retry_after),
-        limit_headers: limits.map(|(name, value)| (name.to_string(), text(value))).collect(),
-        body,
-    })
+    let limit_headers = limits.map(|(name, value)| (name.to_string(), text(value))).collect();
+    let retry_after = headers.get(RETRY_AFTER).map(text);
+    let coding = unknown_coding(headers);
+    let max = request.body_bytes_max;
+    let mut body = Vec::new();
+    let read = match &coding {
+        Some(coding) => Err(format!("its encoding {coding:?} is not understood")),
+        None => reader(response).take(max as u64 + 1).read_to_end(&mut body).map_err(in_words),
+    };
+    let is_long = body.len() > max;
+    body.truncate(max);
+    match read {
+        // Who denies us with a page says enough with its beginning.
+        Ok(_) if is_long && status == 200 && !body.trim_ascii_start().starts_with(b"<") => {
+            Err(format!("HTTP 200 with more than the {max} bytes that the answer can have"))
+        }
+        Err(why) if status == 200 => Err(format!("HTTP 200, {why}")),
+        _ => Ok(RestResponse { status, retry_after, limit_headers, body }),
+    }
 }
 
-/// Seconds, or a date. Source: RFC 9110, section 10.2.3.
-fn read_retry_after(value: &str) -> Option<Duration> {
-    let value = value.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
+/// Asks for a page of an instrument list, whose body is read as it comes: with patience as long as
+/// bytes come, and [`LIST_PATIENCE`] at most.
+pub(super) fn ask_page(
+    agent: &ureq::Agent,
+    patience: Duration,
+    request: &RestRequest,
+) -> Result<PageAnswer<'static>, String> {
+    let response = send(agent, request, Some(patience)).map_err(|error| error.to_string())?;
+    let status = response.status().as_u16();
+    if let Some(coding) = unknown_coding(response.headers()).filter(|_| status == 200) {
+        return Err(format!("HTTP 200, its encoding {coding:?} is not understood"));
     }
-    let at = httpdate::parse_http_date(value).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
-    let now = Duration::from_micros(Clock::new().now().unix_us.unsigned_abs());
-    Some(at.saturating_sub(now))
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into();
+    let retry_after = response.headers().get(RETRY_AFTER).map(text);
+    let body = Box::new(reader(response).take(LIST_BODY_BYTES_MAX));
+    Ok(PageAnswer { status, retry_after, body })
+}
+
+/// Sends a request. `per_read`: instead of the agent's time for all of it, the time for each read, and
+/// [`LIST_PATIENCE`] for all of them.
+fn send(
+    agent: &ureq::Agent,
+    request: &RestRequest,
+    per_read: Option<Duration>,
+) -> Result<Response<ureq::Body>, ureq::Error> {
+    let method = if request.body.is_some() { Method::POST } else { Method::GET };
+    let mut head = Request::builder().method(method).uri(&request.url);
+    for (name, value) in request.headers {
+        head = head.header(*name, *value);
+    }
+    if request.body.is_some() {
+        head = head.header(CONTENT_TYPE, "application/json");
+    }
+    let body = request.body.clone().unwrap_or_default();
+    let head = match per_read {
+        None => head.body(body)?,
+        Some(_) => agent
+            .configure_request(head.body(body)?)
+            .timeout_global(Some(LIST_PATIENCE))
+            .timeout_connect(per_read)
+            .timeout_per_read(per_read)
+            .build(),
+    };
+    agent.run(head)
+}
+
+/// The body as it comes, decompressed; how much of it is read is the caller's.
+fn reader(response: Response<ureq::Body>) -> impl Read + use<> {
+    response.into_body().into_with_config().limit(u64::MAX).reader()
+}
+
+/// The name of a body's encoding that ureq does not undo; what it does undo it does not name any more.
+fn unknown_coding(headers: &HeaderMap) -> Option<String> {
+    let coding = String::from_utf8_lossy(headers.get(CONTENT_ENCODING)?.as_bytes()).into_owned();
+    Some(coding).filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"))
+}
+
+fn in_words(error: io::Error) -> String {
+    error.to_string()
 }
 
 /// TLS with the program's own client configuration: ureq's cannot add a root to the public ones.
@@ -259,7 +349,7 @@ impl Transport for TlsTransport {
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
         self.stream.get_mut().set_timeout(timeout);
-        let amount = io::Read::read(&mut self.stream, self.buffers.input_append_buf())?;
+        let amount = Read::read(&mut self.stream, self.buffers.input_append_buf())?;
         self.buffers.input_appended(amount);
         Ok(amount > 0)
     }
@@ -272,3 +362,6 @@ impl Transport for TlsTransport {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

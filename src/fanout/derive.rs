@@ -280,7 +280,7 @@ impl Derivation {
             MarketEvent::RecallEnd { .. } => {
                 return newest.into_iter().for_each(|newest| fold.begin(newest));
             }
-            MarketEvent::Begin { .. } => return,
+            MarketEvent::Begin { .. } | MarketEvent::RecallGap { .. } => return,
             MarketEvent::Candle(update) => {
                 fold.closed(update, out);
                 (Settled::Candle(*update), false)

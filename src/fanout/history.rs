@@ -13,6 +13,9 @@ pub(super) struct History {
     /// The newest window that was published, or told as missing. `None`: nothing was, and it is
     /// not known where the stream begins.
     newest: Option<UnixMs>,
+    /// Windows whose rows at the exchange make no sense, ascending: they are told as a gap, and asking
+    /// again would not help.
+    unreadable: VecDeque<UnixMs>,
     /// Readers that wait for older windows: twice as many are kept meanwhile.
     readers: usize,
 }
@@ -68,6 +71,30 @@ impl History {
         absent
     }
 
+    /// The windows of `span` that are neither known nor unreadable.
+    pub(super) fn unasked(&self, span: Span, interval: Interval) -> Vec<Span> {
+        let mut unasked = Vec::new();
+        for absent in self.absent(span, interval) {
+            let mut first = absent.first;
+            for &open_time in self.unreadable.iter().filter(|at| absent.contains(**at)) {
+                unasked.extend(Span::new(first, UnixMs(open_time.0 - interval.ms())));
+                first = UnixMs(open_time.0 + interval.ms());
+            }
+            unasked.extend(Span::new(first, absent.last));
+        }
+        unasked
+    }
+
+    /// The exchange has a row of this window that makes no sense.
+    pub(super) fn note_unreadable(&mut self, open_time: UnixMs) {
+        if let Err(at) = self.unreadable.binary_search(&open_time) {
+            self.unreadable.insert(at, open_time);
+            while self.unreadable.len() > UNREADABLE_MAX {
+                self.unreadable.pop_front();
+            }
+        }
+    }
+
     /// What is known of one window.
     pub(super) fn at(&self, open_time: UnixMs) -> Option<&Settled> {
         self.find(open_time).ok().map(|at| &self.slots[at])
@@ -97,6 +124,10 @@ impl History {
         }
     }
 }
+
+/// Unreadable windows that are remembered. Beyond: the oldest are asked for again. Source: as many as
+/// can be repaired.
+const UNREADABLE_MAX: usize = 1_440;
 
 /// The candle of a published update as a settled window.
 pub(super) fn settled(update: &CandleUpdate) -> Settled {
@@ -130,6 +161,18 @@ mod tests {
         let absent = history.absent(span(1, 10), Interval::M1);
         assert_eq!(absent, [span(1, 1), span(3, 3), span(6, 8), span(10, 10)]);
         assert_eq!(history.absent(span(4, 5), Interval::M1), []);
+    }
+
+    #[test]
+    fn what_is_unreadable_is_absent_and_not_asked_for() {
+        let mut history = History::default();
+        for minute in [1, 2, 6] {
+            history.put(&empty(minute), 9);
+        }
+        [4, 5, 4].into_iter().for_each(|minute| history.note_unreadable(UnixMs(minute * 60_000)));
+        assert_eq!(history.absent(span(1, 7), Interval::M1), [span(3, 5), span(7, 7)]);
+        assert_eq!(history.unasked(span(1, 7), Interval::M1), [span(3, 3), span(7, 7)]);
+        assert_eq!(history.unasked(span(4, 6), Interval::M1), []);
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl Fanout {
                 too_old.push((join.client, join.key, first, newest));
                 continue;
             }
-            let absent = span.map_or_else(Vec::new, |span| stream.history.absent(span, interval));
+            let absent = span.map_or_else(Vec::new, |span| stream.history.unasked(span, interval));
             let need = match (absent.first(), absent.last()) {
                 (Some(oldest), Some(last)) if join.recalls < RECALLS_MAX => {
                     Need::Recall(Span { first: oldest.first, last: last.last })
@@ -191,7 +191,8 @@ impl Fanout {
         let (Some(first), Some(newest)) = (join.first, stream.history.newest()) else { return };
         let span = Span::new(first, newest);
         let absent = span.map_or_else(Vec::new, |span| stream.history.absent(span, interval));
-        if let (Past::Since(_), false) = (join.past, absent.is_empty()) {
+        let unasked = span.map_or_else(Vec::new, |span| stream.history.unasked(span, interval));
+        if let (Past::Since(_), false) = (join.past, unasked.is_empty()) {
             let message = format!(
                 "\"since\": not every closed candle of {symbol} after it can be given; \"missing\" \
                  names the open times; subscribe without \"since\" or with a later one"

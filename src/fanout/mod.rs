@@ -246,6 +246,11 @@ impl Fanout {
             MarketEvent::Recalled(update) => {
                 self.keep_recalled(update.instrument, &Settled::Candle(*update));
             }
+            MarketEvent::RecallGap { instrument, open_time } => {
+                if let Some(stream) = self.hub.stream(*instrument) {
+                    stream.history.note_unreadable(*open_time);
+                }
+            }
             MarketEvent::RecallEnd { instrument, from, through } => {
                 let Some(stream) = self.hub.stream(*instrument) else { return };
                 if stream.is_live() {
@@ -277,6 +282,14 @@ impl Fanout {
                 self.hub.set_lost(&instruments, true);
                 let message = format!("the connection to {market} is lost: {why}");
                 self.tell_session("session_lost", &message, market, &instruments, now);
+            }
+            FeedEvent::Denied { market, instruments, why } => {
+                let instruments = self.hub.with_derived(instruments);
+                self.hub.set_lost(&instruments, true);
+                let message = format!(
+                    "{market} does not let us in: {why}; it is asked again from time to time"
+                );
+                self.tell_session("exchange_denies", &message, market, &instruments, now);
             }
             FeedEvent::SessionBack { market, instruments } => {
                 let instruments = self.hub.with_derived(instruments);

@@ -3,7 +3,6 @@
 //! is decided elsewhere.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::MonoNs;
@@ -12,6 +11,7 @@ use crate::venue;
 
 use super::FeedConfig;
 use super::budget::Budget;
+use super::pauses::Pauses;
 use super::retry::Breaker;
 
 /// What an earlier process at this address has used of an exchange's limits.
@@ -36,41 +36,6 @@ pub enum SpentOn {
     Rest,
 }
 
-/// Pauses that exchanges have ordered: they hold for an address, so that each shard obeys what any
-/// of them was told. One for all shards.
-#[derive(Debug)]
-pub struct Pauses {
-    /// On the shards' monotonic clock, by [`Market::index`] of the group's name.
-    rest_until: [AtomicU64; Market::COUNT],
-    connects_until: [AtomicU64; Market::COUNT],
-}
-
-impl Default for Pauses {
-    fn default() -> Self {
-        let none = || std::array::from_fn(|_| AtomicU64::new(0));
-        Self { rest_until: none(), connects_until: none() }
-    }
-}
-
-impl Pauses {
-    fn of(&self, market: Market, on: SpentOn) -> &AtomicU64 {
-        let index = venue::budget_group(market).index();
-        match on {
-            SpentOn::Rest => &self.rest_until[index],
-            SpentOn::Connect => &self.connects_until[index],
-        }
-    }
-
-    /// Nothing of the kind is asked of the exchange before `until`.
-    pub(super) fn hold(&self, market: Market, on: SpentOn, until: MonoNs) {
-        self.of(market, on).fetch_max(until.0, Ordering::Relaxed);
-    }
-
-    fn until(&self, market: Market, on: SpentOn) -> MonoNs {
-        MonoNs(self.of(market, on).load(Ordering::Relaxed))
-    }
-}
-
 /// Every market's gate and every group's budgets.
 pub(super) struct Gates {
     /// By [`Market::index`].
@@ -85,16 +50,14 @@ pub(super) struct Gate {
     pub(super) breaker: Breaker,
     /// The path on which the last session delivered.
     pub(super) is_alternate: bool,
+    /// Whether a row of REST that makes no sense was shown.
+    pub(super) has_shown_row: bool,
 }
 
 /// This shard's part of what an exchange allows one address.
 pub(super) struct Group {
     pub(super) connects: Budget,
     pub(super) rest: Budget,
-    /// REST requests in a row that had no answer.
-    pub(super) rest_failures: u32,
-    /// No REST request is made before, for want of answers.
-    pub(super) rest_fails_until: MonoNs,
     /// Sessions at once.
     pub(super) sessions_max: usize,
     /// Streams at once.
@@ -110,6 +73,7 @@ impl Gates {
                 config.breaker_half_open_calls,
             ),
             is_alternate: false,
+            has_shown_row: false,
         };
         let mut gates = Self {
             gates: Market::all().map(|_| gate()).collect(),
@@ -162,9 +126,8 @@ impl Gates {
 
     /// When a REST request to `market` may be made.
     pub(super) fn rest_at(&self, market: Market) -> MonoNs {
-        let group = self.group(market);
         let paused = self.pauses.until(market, SpentOn::Rest);
-        group.rest.ready_at().max(group.rest_fails_until).max(paused)
+        self.group(market).rest.ready_at().max(paused)
     }
 }
 
@@ -175,8 +138,6 @@ impl Group {
         Self {
             connects: share(limits.connects, limits.connects_window, carriers),
             rest: share(limits.rest_requests, limits.rest_window, carriers),
-            rest_failures: 0,
-            rest_fails_until: MonoNs(0),
             sessions_max: (limits.sessions / carriers).max(1),
             streams_max: (limits.streams / carriers).max(1),
         }

@@ -12,6 +12,7 @@ use crate::wire::Event;
 use crate::wire::json::JsonReader;
 
 use super::candles::{Way, take_klines};
+use super::lifecycle::Socket;
 use super::placing::Rejection;
 use super::plan::Stream;
 use super::publish::is_closed;
@@ -116,7 +117,7 @@ impl Feed {
         if let Err(error) = taken
             && self.sessions[index].wire.is_some()
         {
-            self.lose_wire(index, &error, now.mono);
+            self.lose_wire(index, &error, Socket::Open, now);
             has_news = true;
         }
         if has_news {
@@ -143,7 +144,7 @@ impl Feed {
                     has_news = true;
                 }
                 Err(error) => {
-                    self.lose_wire(index, &error, now.mono);
+                    self.lose_wire(index, &error, Socket::Open, now);
                     return true;
                 }
             }

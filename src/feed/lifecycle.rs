@@ -50,7 +50,13 @@ impl Feed {
             Phase::Waiting { until } if until <= now => self.connect(index, now),
             Phase::Waiting { .. } => {}
             Phase::Connecting { since } if since.after(CONNECT_PATIENCE) <= now => {
-                self.lose_to(index, ConnectionErrorKind::Timeout, "no handshake in time", now);
+                match self.begun_refusal(index) {
+                    Some(refusal) => self.lose_wire(index, &refusal, Socket::Open, at),
+                    None => {
+                        let why = "no handshake in time";
+                        self.lose_to(index, ConnectionErrorKind::Timeout, why, now);
+                    }
+                }
             }
             Phase::Connecting { .. } => {}
             Phase::Open { since } => self.tend_open(index, since, at),
@@ -62,13 +68,18 @@ impl Feed {
     }
 
     fn connect(&mut self, index: usize, now: MonoNs) {
-        let session = &mut self.sessions[index];
-        let market = session.market;
+        let market = self.sessions[index].market;
+        self.tell_denied_elsewhere(index, now);
         if self.gates.sessions_at(market) > now || !self.gates.of_mut(market).breaker.admit(now) {
             return;
         }
+        if !self.gates.pauses.admit(market, SpentOn::Connect, now) {
+            // Another session of the group connects first.
+            return self.gates.of_mut(market).breaker.forget();
+        }
         self.gates.group_mut(market).connects.spend(now);
         self.metrics.market(market).connects.increment();
+        let session = &mut self.sessions[index];
         session.id.generation = session.id.generation.wrapping_add(1);
         session.is_on_trial = true;
         session.phase = Phase::Connecting { since: now };
@@ -77,14 +88,14 @@ impl Feed {
         self.outputs.push_back(Output::Connect { session: session.id, endpoint });
     }
 
-    pub(super) fn begin_handshake(&mut self, index: usize, now: MonoNs) {
+    pub(super) fn begin_handshake(&mut self, index: usize, now: Now) {
         let session = &mut self.sessions[index];
         let base = &self.config.ws_bases[session.market.index()];
         let endpoint = venue::endpoint(session.market, base, session.is_alternate);
         let headers = venue::handshake_headers(session.market);
         match Connection::client(&endpoint, &self.config.tls, self.dice.nonce(), headers) {
             Ok(wire) => session.wire = Some(wire),
-            Err(error) => return self.lose_wire(index, &error, now),
+            Err(error) => return self.lose_wire(index, &error, Socket::Open, now),
         }
         self.transmit(index);
     }
@@ -94,6 +105,10 @@ impl Feed {
         let life = venue::limits(self.sessions[index].market).session_life;
         let life = life.map(|life| self.dice.between(life, life + RENEWAL_SPREAD));
         let session = &mut self.sessions[index];
+        if let Phase::Connecting { since } = session.phase {
+            self.gates.pauses.admitted(session.market, SpentOn::Connect, since);
+        }
+        session.denied = None;
         session.phase = Phase::Open { since: now };
         (session.last_received, session.last_candle) = (now, now);
         session.renew_at = life.map_or(MonoNs(u64::MAX), |life| now.after(life));
@@ -200,21 +215,19 @@ impl Feed {
         }
     }
 
-    pub(super) fn lose_wire(&mut self, index: usize, error: &WireError, now: MonoNs) {
+    /// What refused the session's handshake, if the exchange had begun to say so.
+    pub(super) fn begun_refusal(&self, index: usize) -> Option<WireError> {
+        self.sessions[index].wire.as_ref()?.begun_refusal()
+    }
+
+    pub(super) fn lose_wire(&mut self, index: usize, error: &WireError, socket: Socket, now: Now) {
         let kind = match error {
             WireError::Tls(_) => ConnectionErrorKind::Tls,
             WireError::Handshake(_) => ConnectionErrorKind::Handshake,
-            WireError::Refused { status, retry_after, .. } => {
-                if matches!(status, 403 | 418 | 429) {
-                    let market = self.sessions[index].market;
-                    let until = now.after(retry_after.unwrap_or(TOO_MANY_PAUSE));
-                    self.gates.pauses.hold(market, SpentOn::Connect, until);
-                }
-                ConnectionErrorKind::Handshake
-            }
+            WireError::Refused { .. } => return self.lose_refused(index, error, socket, now),
             WireError::Protocol { .. } => ConnectionErrorKind::Protocol,
         };
-        self.lose_to(index, kind, &error.to_string(), now);
+        self.lose(index, kind, &error.to_string(), socket, now.mono);
     }
 
     pub(super) fn lose_to(
@@ -241,6 +254,11 @@ impl Feed {
         }
         let market = self.sessions[index].market;
         self.market_metrics(market).connection_errors[kind as usize].increment();
+        if matches!(self.sessions[index].phase, Phase::Connecting { .. })
+            && kind != ConnectionErrorKind::Handshake
+        {
+            self.gates.pauses.release(market, SpentOn::Connect, now);
+        }
         if std::mem::take(&mut self.sessions[index].is_on_trial) {
             self.fail_trial(market, now);
         }
@@ -261,8 +279,10 @@ impl Feed {
             && socket == Socket::Open
             && session.wire.as_ref().is_some_and(|wire| !wire.outgoing().is_empty());
         let fate = if session.is_open() { "is lost" } else { "did not come up" };
+        // Not before the breaker, the budget and the exchange let it.
+        let allowed_at = self.gates.connects_at(market).unwrap_or(now);
         let retry = retry_at.map_or(String::new(), |at| {
-            format!("; next attempt in {:.1} s", at.since(now).as_secs_f64())
+            format!("; next attempt in {:.1} s", at.max(allowed_at).since(now).as_secs_f64())
         });
         session.phase = Phase::Closing { since: now, retry_at };
         let text = format!("session {index} {fate} ({}): {why}{retry}", kind.label());
@@ -422,6 +442,9 @@ impl Feed {
             metrics.wanted_sessions.set(wanted[at]);
             let breaker = &self.gates.of(market).breaker;
             metrics.breaker_state.set(breaker.gauge());
+            let denied = |on| i64::from(self.gates.pauses.denied_for(market, on, now).is_some());
+            metrics.rest_denied.set(denied(SpentOn::Rest));
+            metrics.sessions_denied.set(denied(SpentOn::Connect));
             metrics.consecutive_failures.set(i64::from(breaker.failures()));
         }
     }
@@ -464,10 +487,6 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
 /// Sessions opened together are not renewed together; with a day's life, 15 minutes are left.
 const RENEWAL_SPREAD: Duration = Duration::from_secs(45 * 60);
-
-/// No new session after an exchange had too many of us and did not say for how long.
-/// Source: the longest window in which an exchange counts connects and bans from is five minutes.
-const TOO_MANY_PAUSE: Duration = Duration::from_secs(300);
 
 /// So often is a symbol asked for before the exchange's cutting the session each time is taken for
 /// its answer: once among others, twice alone, so that an outage is not mistaken for it.

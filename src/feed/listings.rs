@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::MonoNs;
+use crate::limits::{LIST_PARTS_MAX, LIST_PATIENCE};
 use crate::market::{InstrumentId, Market, SymbolList};
 use crate::messages::EventName;
 use crate::venue;
@@ -30,8 +31,11 @@ struct Listing {
     is_asked: bool,
     /// Whether it was once not to be had, and nothing has to wait for it any longer.
     has_failed: bool,
-    /// Instruments that are not to be subscribed before the list is there.
+    /// Instruments that are not to be subscribed before the list is there, or their part of it.
     waiting: Vec<InstrumentId>,
+    /// The parts of the list that are wanted, and how many of them, the first, were asked for last.
+    parts: Vec<String>,
+    parts_asked: usize,
     /// What the exchange has refused, with its words: told when the list can say what was meant.
     refused: Vec<(InstrumentId, String)>,
 }
@@ -44,7 +48,23 @@ impl Default for Listing {
             is_asked: false,
             has_failed: false,
             waiting: Vec::new(),
+            parts: Vec::new(),
+            parts_asked: 0,
             refused: Vec::new(),
+        }
+    }
+}
+
+impl Listing {
+    /// Wants a part of the list. Returns whether its answer is still to come.
+    fn want_part(&mut self, part: &str) -> bool {
+        match self.parts.iter().position(|wanted| wanted == part) {
+            Some(at) => at >= self.parts_asked || self.is_asked,
+            None if self.parts.len() >= LIST_PARTS_MAX => false,
+            None => {
+                self.parts.push(part.to_owned());
+                true
+            }
         }
     }
 }
@@ -90,7 +110,9 @@ impl Feed {
                 self.take_list(market, Err("no answer came".to_owned()), now);
             } else {
                 (listing.is_asked, listing.next_at) = (true, now.after(ANSWER_LOST));
-                self.outputs.push_back(Output::List { market });
+                let parts = listing.parts.clone();
+                listing.parts_asked = parts.len();
+                self.outputs.push_back(Output::List { market, parts });
             }
         }
     }
@@ -107,7 +129,8 @@ impl Feed {
         let refused = std::mem::take(&mut listing.refused);
         match result {
             Ok(list) if !list.is_empty() => {
-                (listing.list, listing.next_at) = (Some(list), now.after(FRESH));
+                let life = if list.is_cut() { RETRY } else { FRESH };
+                (listing.list, listing.next_at) = (Some(list), now.after(life));
                 self.judge_silent_by_list(market, now);
             }
             result => {
@@ -130,7 +153,8 @@ impl Feed {
                 continue;
             };
             let symbol = stream.instrument.symbol.clone();
-            if matches!(self.admit_listed(id, market, &symbol, now), Admission::Now) {
+            let is_admitted = matches!(self.admit_listed(id, market, &symbol, now), Admission::Now);
+            if is_admitted && self.carrier(id).is_none() {
                 self.place(id, market, now);
             }
         }
@@ -148,6 +172,8 @@ impl Feed {
         if listing.next_at == MonoNs(u64::MAX) {
             listing.next_at = now;
         }
+        let part = venue::list_part(market, symbol);
+        let is_first_ask = part.is_some_and(|part| listing.want_part(part));
         let Some(list) = listing.list.clone() else {
             if venue::drops_unknown(market) && !listing.has_failed {
                 listing.waiting.push(id);
@@ -163,9 +189,18 @@ impl Feed {
                     Admission::Rejected
                 }
             },
-            None if venue::drops_unknown(market) => {
+            None if !venue::drops_unknown(market) => Admission::Now,
+            None if list.lacks(symbol, part) => {
                 self.reject(id, &Rejection::Unknown(""), now);
                 Admission::Rejected
+            }
+            None if is_first_ask => {
+                // The part that would have it is not read yet.
+                if !listing.is_asked {
+                    listing.next_at = now;
+                }
+                listing.waiting.push(id);
+                Admission::Later
             }
             None => Admission::Now,
         }
@@ -175,7 +210,8 @@ impl Feed {
     /// exists: not at all if it is not listed.
     pub(super) fn patience_with(&self, market: Market, symbol: &str) -> Duration {
         let list = self.listings.markets[market.index()].list.as_deref();
-        match list.is_some_and(|list| list.find(symbol).is_none()) {
+        let part = venue::list_part(market, symbol);
+        match list.is_some_and(|list| list.lacks(symbol, part)) {
             true => Duration::ZERO,
             false => self.config.stream_idle_timeout,
         }
@@ -209,6 +245,6 @@ const FRESH: Duration = Duration::from_secs(3600);
 /// A list that was not to be had is asked for again after this long.
 const RETRY: Duration = Duration::from_secs(60);
 
-/// A list that has not come by then never will. Source: `CONNECTOR_REST_TIMEOUT` for each of a
-/// dozen pages.
+/// A list that has not come by then never will.
 const ANSWER_LOST: Duration = Duration::from_secs(120);
+const _: () = assert!(ANSWER_LOST.as_secs() > LIST_PATIENCE.as_secs());

@@ -16,13 +16,16 @@ use crate::metrics::{ConnectionErrorKind, FeedMetrics, ShardMetrics};
 use crate::wire::Endpoint;
 use crate::wire::json::JsonReader;
 
+mod answers;
 mod budget;
 mod candles;
 mod compare;
+mod denied;
 mod gate;
 mod inbound;
 mod lifecycle;
 mod listings;
+mod pauses;
 mod placing;
 mod plan;
 mod publish;
@@ -36,9 +39,10 @@ mod skew;
 mod watch;
 
 use gate::Gates;
-pub use gate::{Pauses, Spent, SpentOn};
+pub use gate::{Spent, SpentOn};
 use lifecycle::Socket;
 use listings::Listings;
+pub use pauses::{Begun, Denied, Lasting, Pauses};
 use plan::Streams;
 use publish::PublishQueue;
 use retry::Dice;
@@ -127,6 +131,8 @@ pub enum Output {
     List {
         /// The market.
         market: Market,
+        /// The parts of its list that are wanted beside the main pages.
+        parts: Vec<String>,
     },
     /// For the fan-out core.
     Event(FeedEvent),
@@ -209,7 +215,7 @@ impl Feed {
     /// TCP is up.
     pub fn handle_connected(&mut self, session: SessionId, now: Now) {
         if let Some(index) = self.live(session) {
-            self.begin_handshake(index, now.mono);
+            self.begin_handshake(index, now);
             self.refresh(now.mono);
         }
     }
@@ -231,7 +237,10 @@ impl Feed {
     /// The socket is gone: end of stream or reset. Not to be called after our `Disconnect`.
     pub fn handle_closed(&mut self, session: SessionId, why: &str, now: Now) {
         if let Some(index) = self.live(session) {
-            self.lose(index, ConnectionErrorKind::Closed, why, Socket::Gone, now.mono);
+            match self.begun_refusal(index) {
+                Some(refusal) => self.lose_wire(index, &refusal, Socket::Gone, now),
+                None => self.lose(index, ConnectionErrorKind::Closed, why, Socket::Gone, now.mono),
+            }
             self.handle_timeout(now);
         }
     }

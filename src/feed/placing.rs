@@ -97,7 +97,10 @@ impl Feed {
     /// Gives an instrument to a session.
     pub(super) fn place(&mut self, id: InstrumentId, market: Market, now: MonoNs) {
         match self.place_for(market, now) {
-            Some(index) => self.sessions[index].add(id),
+            Some(index) => {
+                self.sessions[index].add(id);
+                self.tell_denied_to(index, id);
+            }
             None => {
                 let limits = venue::limits(market);
                 let by_sessions = limits.sessions.saturating_mul(limits.streams_per_session);

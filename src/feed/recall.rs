@@ -208,6 +208,10 @@ fn tell_recalled(
     let settled = match proof {
         Proof::Closed(candle) => closed_by_rest(instrument, candle, now),
         Proof::Empty => Settled::Empty { open_time },
+        Proof::Unreadable => {
+            way.metrics.closed_queue_depth.add(1);
+            return way.queue.push_closed(MarketEvent::RecallGap { instrument, open_time });
+        }
         Proof::Gone | Proof::Nothing => return,
     };
     let is_owed = stream.series.is_owed(open_time);

@@ -208,7 +208,10 @@ impl Feed {
 
     pub(super) fn tell_failed(&mut self, id: InstrumentId, what: &str, error: &RestError) {
         let Some(stream) = self.streams.stream(id) else { return };
-        if let RestError::Failed { message } | RestError::UnknownSymbol { message } = error {
+        if let RestError::Failed { message }
+        | RestError::NoSense { message }
+        | RestError::UnknownSymbol { message } = error
+        {
             let about = About::from(&stream.instrument);
             let text = format!("{what} could not be had by REST: {message}");
             self.notice(EventName::RestFailed, about, text);
@@ -243,7 +246,7 @@ impl Feed {
             let settled = match proof {
                 Proof::Closed(candle) => Some(closed_by_rest(id, candle, now.mono)),
                 Proof::Empty => Some(Settled::Empty { open_time }),
-                Proof::Gone | Proof::Nothing => None,
+                Proof::Unreadable | Proof::Gone | Proof::Nothing => None,
             };
             if let Some(settled) = settled {
                 count += usize::from(settle(stream, &mut way, &settled));

@@ -19,6 +19,9 @@ pub(super) enum Proof {
     Empty,
     /// The exchange has newer windows, but this one not any more, or it never had.
     Gone,
+    /// The answer has a row of it that makes no sense, or may have: that is neither a candle nor the
+    /// lack of one.
+    Unreadable,
     /// Nothing: it may be running, or the answer may be older than it.
     Nothing,
 }
@@ -48,6 +51,9 @@ impl Rows<'_> {
         let has_newer = newest > Some(open_time);
         let close_time = self.interval.close_time(open_time);
         let is_long_past = self.time > Some(UnixMs(close_time.0 + SETTLE_MS));
+        if found.is_err() && self.read.is_unreadable(open_time) {
+            return Proof::Unreadable;
+        }
         let Ok(at) = found else {
             return match self.omits_quiet {
                 true if self.is_empty_by_now(open_time) => Proof::Empty,
@@ -164,7 +170,7 @@ mod tests {
 
     fn read(minutes: &[i64], is_closed: Option<bool>) -> RestCandles {
         let row = |&minute| RestCandle { candle: candle(minute, "9", 9), is_closed };
-        RestCandles { candles: minutes.iter().map(row).collect(), server_time: None }
+        RestCandles { candles: minutes.iter().map(row).collect(), ..RestCandles::default() }
     }
 
     /// The proof about minute 2, `late_ms` after its end.
@@ -226,6 +232,20 @@ mod tests {
         assert_eq!(judge(&read(&[3], None), false, None, 0), Proof::Gone);
         assert_eq!(judge(&read(&[], None), true, None, 10_000), Proof::Empty);
         assert_eq!(judge(&read(&[], None), false, None, 10_000), Proof::Nothing);
+    }
+
+    #[test]
+    fn a_row_that_makes_no_sense_is_no_empty_window() {
+        let with = |windows: &[i64], is_anywhere| {
+            let windows = windows.iter().map(|minute| UnixMs(minute * 60_000)).collect();
+            let bad = crate::venue::BadRows { count: 1, windows, is_anywhere, ..<_>::default() };
+            RestCandles { bad, ..read(&[1, 3], None) }
+        };
+        assert_eq!(judge(&with(&[2], false), true, None, 60_000), Proof::Unreadable);
+        assert_eq!(judge(&with(&[], true), true, None, 60_000), Proof::Unreadable);
+        assert_eq!(judge(&with(&[4], false), true, None, 60_000), Proof::Empty);
+        let both = RestCandles { candles: read(&[2, 3], None).candles, ..with(&[2], false) };
+        assert_eq!(judge(&both, false, None, 0), Proof::Closed(candle(2, "9", 9)));
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub(super) struct Session {
     pub(super) was_lost: bool,
     /// Whether the clients were told that it is lost, and not yet that it is back.
     pub(super) is_told_lost: bool,
+    /// What the clients were told of an exchange that lets no session in, until one is open.
+    pub(super) denied: Option<String>,
     /// Whether to use the venue's alternate path.
     pub(super) is_alternate: bool,
     /// Whether this connection delivered a candle.
@@ -84,6 +86,7 @@ impl Session {
             is_on_trial: false,
             was_lost: false,
             is_told_lost: false,
+            denied: None,
             is_alternate: false,
             has_delivered: false,
             has_complained: false,

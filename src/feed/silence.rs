@@ -8,16 +8,16 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now, UnixMs};
-use crate::limits::RESTS_ASKED_MAX;
-use crate::market::{Candle, Instrument, InstrumentId, Interval, Market, Span};
-use crate::messages::{EventName, RestRequest, RestResponse};
+use crate::limits::{REST_BODY_BYTES, REST_ROW_BYTES, REST_ROWS_MAX, RESTS_ASKED_MAX};
+use crate::market::{Candle, Instrument, InstrumentId, Market, Span};
+use crate::messages::{RestRequest, RestResponse};
 use crate::metrics::ConnectionErrorKind;
-use crate::venue::{self, RestCandle, RestCandles, RestError, RestQuery, SymbolCheck};
+use crate::venue::{self, RestCandle, RestCandles, RestQuery, SymbolCheck};
 
 use super::gate::{Gates, SpentOn};
 use super::plan::Check;
 use super::recall::recall_span;
-use super::repair::{missing_span, pause};
+use super::repair::missing_span;
 use super::session::{Phase, Session};
 use super::{Feed, Output};
 
@@ -59,8 +59,15 @@ struct Asked {
     instrument: InstrumentId,
     /// The windows asked for.
     span: Option<Span>,
+    /// When it was asked.
+    at: MonoNs,
+}
+
+impl Asked {
     /// When the answer is taken for lost.
-    until: MonoNs,
+    fn until(&self) -> MonoNs {
+        self.at.after(ANSWER_LOST)
+    }
 }
 
 impl Default for Questions {
@@ -91,6 +98,11 @@ impl Questions {
             .find_map(|ask| Some((ask, waiting[ask as usize].pop_front()?)))
     }
 
+    /// A question that may not be asked now, though it was its turn.
+    fn put_back(&mut self, group: Market, ask: Ask, id: InstrumentId) {
+        self.waiting[group.index()][ask as usize].push_front(id);
+    }
+
     /// When a waiting question may be asked or an answer is overdue, if nothing else brings it on.
     pub(super) fn deadline(&self, now: MonoNs, gates: &Gates) -> Option<MonoNs> {
         let groups = Market::all().filter(|&group| venue::budget_group(group) == group);
@@ -99,7 +111,7 @@ impl Questions {
             waiting.iter().any(|queue| !queue.is_empty()) && self.room(group) > 0
         });
         let asks = with_questions.map(|group| gates.rest_at(group).max(now.after(ASK_PAUSE)));
-        asks.chain(self.asked.iter().map(|asked| asked.until)).min()
+        asks.chain(self.asked.iter().map(Asked::until)).min()
     }
 }
 
@@ -142,20 +154,38 @@ impl Feed {
 
     /// Asks as much as may be asked at once. Nothing while the ring is full: answers need room.
     pub(super) fn ask_questions(&mut self, now: Now) {
-        while let Some(lost) = self.questions.asked.iter().find(|asked| asked.until <= now.mono) {
+        while let Some(lost) = self.questions.asked.iter().find(|asked| asked.until() <= now.mono) {
             self.finish_question(lost.request, Err("no answer came".to_owned()), now);
         }
         if self.is_stopping || !self.queue.has_room() {
             return;
         }
         for group in Market::all().filter(|&market| venue::budget_group(market) == market) {
+            self.settle_checks_unasked(group, now);
             while self.questions.room(group) > 0 && self.gates.rest_at(group) <= now.mono {
                 let has_slack = self.gates.group(group).rest.has_slack(now.mono);
                 let Some((ask, id)) = self.questions.pop(group, has_slack) else { break };
-                if let Some(query) = self.query(ask, id, now) {
-                    self.ask(group, ask, id, query, now.mono);
+                let Some(query) = self.query(ask, id, now) else { continue };
+                if !self.gates.pauses.admit(group, SpentOn::Rest, now.mono) {
+                    // Another shard asks first.
+                    self.questions.put_back(group, ask, id);
+                    break;
                 }
+                self.ask(group, ask, id, query, now.mono);
             }
+        }
+    }
+
+    /// While we are denied REST, checks of silent streams are settled without it: a session can be
+    /// silent for as long as a block lasts.
+    fn settle_checks_unasked(&mut self, group: Market, now: Now) {
+        let is_denied = self.gates.pauses.denied_for(group, SpentOn::Rest, now.mono).is_some();
+        if !is_denied || self.gates.rest_at(group) <= now.mono {
+            return;
+        }
+        let waiting = &mut self.questions.waiting[group.index()][Ask::Symbol as usize];
+        for id in std::mem::take(waiting) {
+            self.finish_check(id, &Err("we are denied REST".to_owned()), now);
         }
     }
 
@@ -211,12 +241,16 @@ impl Feed {
     ) {
         let request = self.questions.next_id;
         self.questions.next_id += 1;
-        let until = now.after(ANSWER_LOST);
-        self.questions.asked.push(Asked { request, ask, group, instrument, span, until });
+        self.questions.asked.push(Asked { request, ask, group, instrument, span, at: now });
         self.gates.group_mut(group).rest.spend(now);
         self.market_metrics(group).rest_requests.increment();
         let RestQuery { url, body, headers } = query;
-        self.outputs.push_back(Output::Rest(RestRequest { id: request, url, body, headers }));
+        let interval = self.streams.stream(instrument).map(|stream| stream.instrument.interval);
+        let rows = span.zip(interval).map_or(0, |(span, interval)| span.count(interval));
+        let rows = usize::try_from(rows).map_or(REST_ROWS_MAX, |rows| rows.min(REST_ROWS_MAX));
+        let body_bytes_max = REST_BODY_BYTES + (rows + ROWS_BESIDE) * REST_ROW_BYTES;
+        let request = RestRequest { id: request, url, body, headers, body_bytes_max };
+        self.outputs.push_back(Output::Rest(request));
     }
 
     pub(super) fn finish_question(
@@ -227,11 +261,8 @@ impl Feed {
     ) {
         let asked = &mut self.questions.asked;
         let Some(at) = asked.iter().position(|asked| asked.request == request) else { return };
-        let Asked { ask, instrument: id, span, .. } = asked.swap_remove(at);
-        if let Some(stream) = self.streams.stream(id) {
-            let Instrument { market, interval, .. } = stream.instrument;
-            self.note_limits(market, interval, &result, now);
-        }
+        let Asked { ask, instrument: id, span, at, .. } = asked.swap_remove(at);
+        self.note_limits(id, at, &result, now);
         match (ask, span) {
             (Ask::Hole | Ask::Late, Some(span)) => self.learn_missing(id, span, result, now),
             (Ask::Recall, Some(span)) => self.learn_recalled(id, span, result, now),
@@ -273,38 +304,6 @@ impl Feed {
                 None => self.recheck(id, Some(new), idle / 2, now),
             },
         }
-    }
-
-    /// An exchange that said "too fast", or that we nearly are, is not asked again before its pause
-    /// is over; and one that does not answer is asked ever more rarely.
-    fn note_limits(
-        &mut self,
-        market: Market,
-        interval: Interval,
-        result: &Result<RestResponse, String>,
-        now: Now,
-    ) {
-        let group = self.gates.group_mut(market);
-        let Ok(response) = result else {
-            group.rest_failures = group.rest_failures.saturating_add(1);
-            let pause = group.rest_failures.checked_sub(FAILURES_MAX).map(pause);
-            let until = now.mono.after(pause.unwrap_or_default());
-            group.rest_fails_until = group.rest_fails_until.max(until);
-            return;
-        };
-        group.rest_failures = 0;
-        let exhausted =
-            venue::rest_exhausted(market, response, self.clocks[market.index()].now(now));
-        if let Some(wait) = exhausted {
-            self.gates.pauses.hold(market, SpentOn::Rest, now.mono.after(wait));
-        }
-        let read = venue::read_candles(market, &mut self.json, response, interval);
-        let Err(RestError::TooFast { wait }) = read else { return };
-        let wait = wait.unwrap_or(venue::limits(market).rest_window);
-        self.gates.pauses.hold(market, SpentOn::Rest, now.mono.after(wait));
-        self.market_metrics(market).rest_refused.increment();
-        let text = format!("REST limit reached ({}): asking again in {wait:?}", response.status);
-        self.notice(EventName::RestLimited, market, text);
     }
 
     /// A quiet symbol is asked about ever more rarely.
@@ -438,8 +437,9 @@ impl Feed {
     }
 }
 
-/// Answers that fail in a row before the pauses begin.
-const FAILURES_MAX: u32 = 3;
+/// Rows that an answer may have beside those of the windows asked about. Source: the rows around
+/// them that are asked for, too, and both of a symbol check.
+const ROWS_BESIDE: usize = 20;
 
 /// A question that could not be asked now, for want of room or slack, is looked at again then.
 const ASK_PAUSE: Duration = Duration::from_millis(100);

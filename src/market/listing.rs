@@ -14,11 +14,17 @@ pub struct Listed {
     pub known_as: Option<String>,
 }
 
-/// Every symbol of one market at one time. Never changes; a newer one takes its place.
+/// Every symbol of one market at one time, as far as it was read. Never changes; a newer one takes
+/// its place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SymbolList {
     listed: Vec<Listed>,
     by_symbol: HashMap<String, usize>,
+    /// Whether main pages are missing.
+    is_cut: bool,
+    /// The names of the list's parts and whether each was read; `None`: it has none, or they are not
+    /// known.
+    parts: Option<HashMap<String, bool>>,
 }
 
 impl SymbolList {
@@ -28,7 +34,31 @@ impl SymbolList {
         for (index, one) in listed.iter().enumerate() {
             by_symbol.entry(one.symbol.clone()).or_insert(index);
         }
-        Self { listed, by_symbol }
+        Self { listed, by_symbol, is_cut: false, parts: None }
+    }
+
+    /// The same list, of which main pages are missing if `is_cut`, and which has these parts, if they
+    /// are known: names, and whether each was read.
+    pub fn with_parts(self, is_cut: bool, parts: Option<HashMap<String, bool>>) -> Self {
+        Self { is_cut, parts, ..self }
+    }
+
+    /// Returns whether main pages are missing.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// Returns whether the list shows that there is no `symbol`, which would stand in `part` of it;
+    /// `None`: in its main pages.
+    pub fn lacks(&self, symbol: &str, part: Option<&str>) -> bool {
+        let was_read = match part {
+            None => !self.is_cut,
+            // A part that is not named does not exist.
+            Some(part) => {
+                self.parts.as_ref().is_some_and(|parts| parts.get(part).copied().unwrap_or(true))
+            }
+        };
+        was_read && self.find(symbol).is_none()
     }
 
     /// The entry of `symbol`, in the canonical spelling.

@@ -5,6 +5,7 @@
 //! name their symbol; both forms are understood.
 
 use std::fmt::Write;
+use std::io::Read;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -17,8 +18,9 @@ use crate::wire::Endpoint;
 use crate::wire::json::{Fields, JsonReader, Value};
 
 use super::fields::{
-    AHEAD_MS_MAX, ascending, decimal, integer, natural, no_sense, push_encoded, text,
+    AHEAD_MS_MAX, decimal, integer, natural, no_sense, push_encoded, read_rows, text,
 };
+use super::listed::{Each, read_page};
 use super::scan::Scanner;
 use super::{
     InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope, RestCandle,
@@ -410,22 +412,17 @@ pub(super) fn candles_query(
 
 /// Rows `[openTime,"o","h","l","c","v",closeTime,"quote volume",trades,…]`, without a flag.
 /// errors.md: an unknown symbol is HTTP 400 with `{"code":-1121,"msg":"Invalid symbol."}`; -1100
-/// says that a parameter has illegal characters, which for us can only be the symbol. Too fast: 429,
-/// then 418, both with `Retry-After` in seconds.
+/// says that a parameter has illegal characters, which for us can only be the symbol.
 pub(super) fn read_candles(
     contract_type: ContractType,
     json: &mut JsonReader,
     response: &RestResponse,
     interval: Interval,
 ) -> Result<RestCandles, RestError> {
-    if matches!(response.status, 418 | 429) {
-        return Err(RestError::TooFast { wait: response.retry_after });
-    }
     let read = json.read(&response.body, |root| {
         if response.status == 200 {
-            let rows = root.elements()?.map(|cells| read_row(contract_type, cells, interval));
-            let candles = ascending(rows.collect::<Result<_, _>>().ok()?);
-            return Some(Ok(RestCandles { candles, server_time: None }));
+            let read = |cells| read_row(contract_type, cells, interval);
+            return Some(read_rows(root.elements()?, interval, 1, read));
         }
         let outer = Outer::read(root).ok()?;
         let code = outer.code.and_then(Value::integer)?;
@@ -471,7 +468,7 @@ pub(super) fn instruments_query(contract_type: ContractType, base: &str) -> Rest
 /// The fields of exchangeInfo that are read.
 #[derive(Deserialize)]
 struct ExchangeInfo {
-    symbols: Vec<SymbolInfo>,
+    symbols: Each<SymbolInfo>,
 }
 
 #[derive(Deserialize)]
@@ -483,30 +480,27 @@ struct SymbolInfo {
 }
 
 /// `symbols[].status` is `TRADING`, or why not (`BREAK`, `SETTLING`, `PENDING_TRADING`, …).
-pub(super) fn read_instruments(response: &RestResponse) -> Result<InstrumentPage, String> {
-    if response.status != 200 {
-        return Err(format!("HTTP {}", response.status));
-    }
-    let mut body = response.body.clone();
-    let info: ExchangeInfo =
-        simd_json::serde::from_slice(&mut body).map_err(|error| error.to_string())?;
-    let listed = info.symbols.into_iter().map(|one| Listed {
+pub(super) fn read_instruments(body: impl Read) -> Result<InstrumentPage, String> {
+    let info: ExchangeInfo = read_page(body)?;
+    let listed = info.symbols.0.into_iter().map(|one| Listed {
         symbol: one.symbol,
         halted: Some(one.status).filter(|status| status != "TRADING"),
         known_as: None,
     });
-    Ok(InstrumentPage { listed: listed.collect(), more: Vec::new() })
+    Ok(InstrumentPage { listed: listed.collect(), ..InstrumentPage::default() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::market::{Market, Venue};
+    use crate::venue::Denial;
 
     fn read(status: u16, body: &str) -> Result<RestCandles, RestError> {
         let body = body.as_bytes().to_vec();
         let response = RestResponse { status, retry_after: None, limit_headers: vec![], body };
-        let spot = ContractType::Spot;
-        read_candles(spot, &mut JsonReader::default(), &response, Interval::M1)
+        let spot = Market::find(Venue::Binance, "spot").unwrap();
+        super::super::read_candles(spot, &mut JsonReader::default(), &response, Interval::M1)
     }
 
     #[test]
@@ -541,11 +535,10 @@ mod tests {
     fn a_symbol_is_unknown_only_on_the_exchange_s_word() {
         let unknown = RestError::UnknownSymbol { message: "Invalid symbol.".to_owned() };
         assert_eq!(read(400, r#"{"code":-1121,"msg":"Invalid symbol."}"#), Err(unknown));
-        for (status, body) in
-            [(400, r#"{"code":-1120,"msg":"Invalid interval."}"#), (502, "<html>"), (200, "{}")]
-        {
-            assert!(matches!(read(status, body), Err(RestError::Failed { .. })), "{body}");
-        }
+        let wrong = read(400, r#"{"code":-1120,"msg":"Invalid interval."}"#);
+        assert!(matches!(wrong, Err(RestError::Failed { .. })), "{wrong:?}");
+        assert_eq!(read(502, "<html>"), Err(RestError::Denied { denial: Denial::Outage }));
+        assert!(matches!(read(200, "{}"), Err(RestError::NoSense { .. })));
         let too_fast = read(429, r#"{"code":-1003,"msg":"Too much"}"#);
         assert_eq!(too_fast, Err(RestError::TooFast { wait: None }));
         assert_eq!(read(200, "[]").map(|read| read.candles.len()), Ok(0));
@@ -583,9 +576,7 @@ mod tests {
     fn what_does_not_trade_is_listed_with_its_state() {
         let body = r#"{"symbols":[{"symbol":"BTCUSDT","status":"TRADING","x":{}},
             {"symbol":"LUNAUSDT","status":"BREAK"},{"symbol":"A","contractStatus":"TRADING"}]}"#;
-        let body = body.as_bytes().to_vec();
-        let response = RestResponse { status: 200, retry_after: None, limit_headers: vec![], body };
-        let page = read_instruments(&response).unwrap();
+        let page = read_instruments(body.as_bytes()).unwrap();
         let states: Vec<_> = page.listed.iter().map(|one| one.halted.as_deref()).collect();
         assert_eq!(states, [None, Some("BREAK"), None]);
     }

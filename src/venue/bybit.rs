@@ -2,6 +2,7 @@
 //! over WebSocket, Get Kline, Get Instruments Info, Rate Limit, read 2026-07-24).
 
 use std::fmt::Write;
+use std::io::Read;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -14,10 +15,12 @@ use crate::metrics::DecodeErrorKind;
 use crate::wire::Endpoint;
 use crate::wire::json::{JsonReader, Value};
 
+use super::denial::field_text;
 use super::fields::{
-    AHEAD_MS_MAX, ascending, decimal, integer, join_once, natural, natural_text, no_sense,
-    pause_if_few, push_encoded, text,
+    AHEAD_MS_MAX, decimal, integer, join_once, natural, natural_text, no_sense, pause_if_few,
+    push_encoded, read_rows, text,
 };
+use super::listed::{Each, read_page};
 use super::scan::Scanner;
 use super::{
     InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope, RestCandle,
@@ -431,30 +434,25 @@ pub(super) fn candles_query(
 
 /// `{"retCode":0,"retMsg":"OK","result":{"list":[["start","open","high","low","close","volume",
 /// "turnover"],…]},"time":1672025956592}`, without a flag. 10001 says that a parameter is wrong, and
-/// its words which one; 10006: too many requests. HTTP 403: so many that the address is shut out.
+/// its words which one; 10006: too many requests. HTTP 403 that [`is_limit`]: so many that the address
+/// is shut out.
 pub(super) fn read_candles(
     contract_type: ContractType,
     json: &mut JsonReader,
     response: &RestResponse,
     interval: Interval,
 ) -> Result<RestCandles, RestError> {
-    match response.status {
-        403 => return Err(RestError::TooFast { wait: Some(SHUT_OUT) }),
-        429 => return Err(RestError::TooFast { wait: response.retry_after }),
-        _ => {}
-    }
     let read = json.read(&response.body, |root| {
         let answer = Answer::read(root)?;
         let (code, message) = (integer(answer.code).ok()?, text(answer.message).ok()?);
         Some(match (code, response.status) {
             (0, 200) => {
-                let rows = answer.list?.elements()?;
-                let rows = rows.map(|cells| read_row(contract_type, cells, interval));
-                let candles = ascending(rows.collect::<Result<_, _>>().ok()?);
+                let read = |cells| read_row(contract_type, cells, interval);
+                let rows = read_rows(answer.list?.elements()?, interval, 1, read);
                 let server_time = natural(answer.time).ok().map(UnixMs);
-                Ok(RestCandles { candles, server_time })
+                rows.map(|rows| RestCandles { server_time, ..rows })
             }
-            (10_006, _) => Err(RestError::TooFast { wait: response.retry_after }),
+            (10_006, _) => Err(RestError::TooFast { wait: None }),
             (10_001, _) if message.to_ascii_lowercase().contains("symbol") => {
                 Err(RestError::UnknownSymbol { message: message.to_owned() })
             }
@@ -464,8 +462,22 @@ pub(super) fn read_candles(
     read.ok().flatten().unwrap_or_else(|| Err(no_sense(response, "no klines")))
 }
 
+/// Returns whether the body of an HTTP 403 says that we asked too often. The page of the content
+/// network for a country that is shut out does not, nor does 10024, a country's rules.
+pub(super) fn is_limit(body: &[u8]) -> bool {
+    let words = String::from_utf8_lossy(&body[..body.len().min(LIMIT_WORDS_BYTES)]).to_lowercase();
+    let code = field_text(body, "retCode");
+    words.contains("too frequent") || code.is_some_and(|code| code != REGULATED)
+}
+
+/// Source: V5, "Error Codes": not available because of regulatory restrictions.
+const REGULATED: &str = "10024";
+
+/// The words are looked for in as much of a body.
+const LIMIT_WORDS_BYTES: usize = 4 * 1024;
+
 /// Source: Rate Limit: after HTTP 403 wait at least 10 minutes.
-const SHUT_OUT: Duration = Duration::from_secs(600);
+pub(super) const SHUT_OUT: Duration = Duration::from_secs(600);
 
 /// The fields of a REST answer that are read.
 #[derive(Default)]
@@ -566,7 +578,7 @@ struct InstrumentsInfo {
 struct InstrumentsResult {
     category: Option<String>,
     #[serde(default)]
-    list: Vec<InstrumentInfo>,
+    list: Each<InstrumentInfo>,
     next_page_cursor: Option<String>,
 }
 
@@ -579,14 +591,9 @@ struct InstrumentInfo {
 /// `list[].status` is `Trading`, or why not (`PreLaunch`, `Delivering`, `Closed`, …).
 pub(super) fn read_instruments(
     contract_type: ContractType,
-    response: &RestResponse,
+    body: impl Read,
 ) -> Result<InstrumentPage, String> {
-    if response.status != 200 {
-        return Err(format!("HTTP {}", response.status));
-    }
-    let mut body = response.body.clone();
-    let info: InstrumentsInfo =
-        simd_json::serde::from_slice(&mut body).map_err(|error| error.to_string())?;
+    let info: InstrumentsInfo = read_page(body)?;
     let Some(result) = info.result.filter(|_| info.ret_code == 0) else {
         return Err(format!("{} ({})", info.ret_msg, info.ret_code));
     };
@@ -595,13 +602,13 @@ pub(super) fn read_instruments(
         return Err(format!("the list of {category}, not of {}", row.category));
     }
     let cursor = result.next_page_cursor.filter(|cursor| row.is_paged && !cursor.is_empty());
-    let more = cursor.into_iter().filter(|_| !result.list.is_empty()).collect();
-    let listed = result.list.into_iter().map(|one| Listed {
+    let next = cursor.filter(|_| !result.list.0.is_empty());
+    let listed = result.list.0.into_iter().map(|one| Listed {
         symbol: one.symbol,
         halted: Some(one.status).filter(|status| status != "Trading"),
         known_as: None,
     });
-    Ok(InstrumentPage { listed: listed.collect(), more })
+    Ok(InstrumentPage { listed: listed.collect(), next, ..InstrumentPage::default() })
 }
 
 #[cfg(test)]

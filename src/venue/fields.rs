@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use crate::clock::UnixMs;
 use crate::market::decimal::DecimalError;
-use crate::market::{Candle, Decimal};
+use crate::market::{Candle, Decimal, Interval};
 use crate::messages::RestResponse;
 use crate::metrics::DecodeErrorKind;
 use crate::wire::Endpoint;
 use crate::wire::json::Value;
 
-use super::{RestCandle, RestError};
+use super::denial::first_words;
+use super::{BadRows, RestCandle, RestCandles, RestError};
 
 type Field<'tape, 'text> = Option<Value<'tape, 'text>>;
 
@@ -53,9 +54,91 @@ pub(super) fn decimal(field: Field<'_, '_>) -> Result<Decimal, DecodeErrorKind> 
 
 /// The answer's JSON could not be read.
 pub(super) fn no_sense(response: &RestResponse, what: &str) -> RestError {
-    let excerpt = &response.body[..response.body.len().min(EXCERPT_BYTES)];
-    let excerpt = String::from_utf8_lossy(excerpt);
-    RestError::Failed { message: format!("{what} (HTTP {}): {excerpt:?}", response.status) }
+    let words = first_words(&response.body);
+    RestError::NoSense { message: format!("{what} (HTTP {}): {words:?}", response.status) }
+}
+
+/// Reads the rows of an answer one by one: one that makes no sense costs only its window. Open times
+/// are in units of `unit_ms`, first in a row that is an array, `t` in one that is an object.
+pub(super) fn read_rows<'tape, 'text: 'tape>(
+    rows: impl Iterator<Item = Value<'tape, 'text>>,
+    interval: Interval,
+    unit_ms: i64,
+    read: impl Fn(Value<'tape, 'text>) -> Result<RestCandle, DecodeErrorKind>,
+) -> Result<RestCandles, RestError> {
+    let (mut candles, mut bad) = (Vec::new(), BadRows::default());
+    for row in rows {
+        match read(row) {
+            Ok(row) => candles.push(row),
+            Err(kind) => {
+                if bad.count == 0 {
+                    bad.first_words = format!("{}: {}", kind.label(), excerpt(row));
+                }
+                bad.count += 1;
+                match window_of(row, interval, unit_ms) {
+                    Some(open_time) => bad.windows.push(open_time),
+                    None => bad.is_anywhere = true,
+                }
+            }
+        }
+    }
+    if candles.is_empty() && bad.count > 0 {
+        let BadRows { count, first_words, .. } = bad;
+        let message = format!("none of {count} rows makes sense; the first, {first_words}");
+        return Err(RestError::NoSense { message });
+    }
+    let candles = ascending(candles);
+    // A window that has a good row, too, is not the one of the bad row.
+    let has_row = |open_time: &UnixMs| {
+        candles.binary_search_by_key(open_time, |row| row.candle.open_time).is_ok()
+    };
+    bad.is_anywhere |= bad.windows.iter().any(has_row);
+    Ok(RestCandles { candles, server_time: None, bad })
+}
+
+/// The window of a row that makes no sense, if its open time does.
+fn window_of(row: Value<'_, '_>, interval: Interval, unit_ms: i64) -> Option<UnixMs> {
+    let cell = match row.elements() {
+        Some(mut cells) => cells.next(),
+        None => row.fields()?.find(|(key, _)| *key == "t").map(|(_, value)| value),
+    };
+    let time = natural(cell).or_else(|_| natural_text(cell)).ok()?;
+    Some(interval.open_time(UnixMs(time.checked_mul(unit_ms)?)))
+}
+
+/// The beginning of a row, for a person.
+fn excerpt(row: Value<'_, '_>) -> String {
+    let mut text = String::new();
+    write_excerpt(row, &mut text);
+    first_words(text.as_bytes())
+}
+
+fn write_excerpt(value: Value<'_, '_>, out: &mut String) {
+    let comma = |out: &mut String, at: usize| out.push_str(if at == 0 { "" } else { "," });
+    if let Some(elements) = value.elements() {
+        out.push('[');
+        for (at, element) in elements.enumerate().take(EXCERPT_CELLS) {
+            comma(out, at);
+            write_excerpt(element, out);
+        }
+        out.push(']');
+    } else if let Some(fields) = value.fields() {
+        out.push('{');
+        for (at, (key, field)) in fields.enumerate().take(EXCERPT_CELLS) {
+            comma(out, at);
+            let _ = write!(out, "\"{key}\":");
+            write_excerpt(field, out);
+        }
+        out.push('}');
+    } else if let Some(text) = value.text() {
+        let _ = write!(out, "\"{}\"", &text[..text.floor_char_boundary(EXCERPT_BYTES)]);
+    } else if let Some(number) = value.integer() {
+        let _ = write!(out, "{number}");
+    } else if let Some(flag) = value.boolean() {
+        let _ = write!(out, "{flag}");
+    } else {
+        out.push_str(if value.is_null() { "null" } else { "(a fraction as a number)" });
+    }
 }
 
 /// The pause until `reset_ms`, if so few requests remain.
@@ -117,8 +200,10 @@ pub(super) const AHEAD_MS_MAX: i64 = 60_000;
 /// No time in ms or count comes near; keeps all arithmetic on them from overflowing.
 pub(super) const NATURAL_MAX: i64 = 1 << 53;
 
-/// As much of an answer that makes no sense as goes into the log.
-const EXCERPT_BYTES: usize = 200;
+/// As many cells of a row that makes no sense, and bytes of each, go into the log.
+const EXCERPT_CELLS: usize = 16;
+/// See [`EXCERPT_CELLS`].
+const EXCERPT_BYTES: usize = 40;
 
 /// Requests left to others, and to answers that are still under way.
 const REMAIN_MIN: i64 = 5;

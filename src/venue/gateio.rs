@@ -2,6 +2,7 @@
 //! "Futures WebSocket v4" (2026) and the REST pages SpotApi and FuturesApi, read 2026-09.
 
 use std::fmt::Write;
+use std::io::Read;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -14,9 +15,10 @@ use crate::wire::Endpoint;
 use crate::wire::json::{Fields, JsonReader, Value};
 
 use super::fields::{
-    AHEAD_MS_MAX, ascending, decimal, join_once, natural, natural_text, no_sense, pause_if_few,
-    push_encoded, seconds, text,
+    AHEAD_MS_MAX, decimal, join_once, natural, natural_text, no_sense, pause_if_few, push_encoded,
+    read_rows, seconds, text,
 };
+use super::listed::{Each, read_page};
 use super::scan::Scanner;
 use super::{
     Headers, InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope,
@@ -455,18 +457,14 @@ pub(super) fn read_candles(
     response: &RestResponse,
     interval: Interval,
 ) -> Result<RestCandles, RestError> {
-    if response.status == 429 {
-        return Err(RestError::TooFast { wait: response.retry_after });
-    }
     let row = row(contract_type);
     let read = json.read(&response.body, |root| {
         if response.status == 200 {
-            let rows = root.elements()?.map(|cells| match row.is_spot() {
+            let read = |cells| match row.is_spot() {
                 true => read_spot_row(cells, interval),
                 false => read_futures_row(cells, interval),
-            });
-            let candles = ascending(rows.collect::<Result<_, _>>().ok()?);
-            return Some(Ok(RestCandles { candles, server_time: None }));
+            };
+            return Some(read_rows(root.elements()?, interval, 1000, read));
         }
         let (mut label, mut message) = (None, None);
         for (key, value) in root.fields()? {
@@ -481,7 +479,7 @@ pub(super) fn read_candles(
             "INVALID_CURRENCY_PAIR" | "INVALID_CURRENCY" | "CONTRACT_NOT_FOUND" => {
                 RestError::UnknownSymbol { message: format!("{label}: {message}") }
             }
-            "TOO_MANY_REQUESTS" => RestError::TooFast { wait: response.retry_after },
+            "TOO_MANY_REQUESTS" => RestError::TooFast { wait: None },
             _ => RestError::Failed { message: format!("{label}: {message}") },
         }))
     });
@@ -566,14 +564,9 @@ struct Instrument {
 /// Spot trades if `trade_status` is `tradable`, a contract unless `in_delisting`.
 pub(super) fn read_instruments(
     contract_type: ContractType,
-    response: &RestResponse,
+    body: impl Read,
 ) -> Result<InstrumentPage, String> {
-    if response.status != 200 {
-        return Err(format!("HTTP {}", response.status));
-    }
-    let mut body = response.body.clone();
-    let instruments: Vec<Instrument> =
-        simd_json::serde::from_slice(&mut body).map_err(|error| error.to_string())?;
+    let Each::<Instrument>(instruments) = read_page(body)?;
     let is_spot = row(contract_type).is_spot();
     let listed = instruments.into_iter().filter_map(|one| {
         let symbol = if is_spot { one.id } else { one.name }?;
@@ -584,7 +577,7 @@ pub(super) fn read_instruments(
         };
         Some(Listed { symbol, halted, known_as: None })
     });
-    Ok(InstrumentPage { listed: listed.collect(), more: Vec::new() })
+    Ok(InstrumentPage { listed: listed.collect(), ..InstrumentPage::default() })
 }
 
 /// Envelopes up to 40 s older than their content were seen on quiet books.

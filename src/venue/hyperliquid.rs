@@ -6,6 +6,7 @@
 //! word.
 
 use std::fmt::Write;
+use std::io::Read;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -17,7 +18,8 @@ use crate::metrics::DecodeErrorKind;
 use crate::wire::Endpoint;
 use crate::wire::json::{Fields, JsonReader, Value};
 
-use super::fields::{ascending, decimal, join_once, natural, no_sense, text};
+use super::fields::{decimal, join_once, natural, no_sense, read_rows, text};
+use super::listed::{Each, read_page};
 use super::scan::Scanner;
 use super::{
     InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope, RestCandle,
@@ -288,38 +290,32 @@ fn info(base: &str) -> RestQuery {
     RestQuery { url, body: None, headers: &[] }
 }
 
-/// Objects as pushed. Too fast: 429. What an unknown coin gets is not established (an empty array,
+/// Objects as pushed. What an unknown coin gets is not established (an empty array,
 /// or HTTP 500 with `null`), so it is no verdict here: coins are known from the list.
 pub(super) fn read_candles(
     json: &mut JsonReader,
     response: &RestResponse,
     interval: Interval,
 ) -> Result<RestCandles, RestError> {
-    if response.status == 429 {
-        return Err(RestError::TooFast { wait: response.retry_after });
-    }
     let read = json.read(&response.body, |root| {
         if response.status != 200 {
             return None;
         }
-        let rows = root.elements()?.map(|row| {
+        let read = |row: Value<'_, '_>| {
             let kline = read_kline(row.fields().ok_or(DecodeErrorKind::BadField)?)?;
             let candle = kline.candle;
             match kline.interval == interval {
                 true => Ok(RestCandle { candle, is_closed: None }),
                 false => Err(DecodeErrorKind::BadField),
             }
-        });
-        Some(ascending(rows.collect::<Result<_, _>>().ok()?))
+        };
+        Some(read_rows(root.elements()?, interval, 1, read))
     });
-    match read.ok().flatten() {
-        Some(candles) => Ok(RestCandles { candles, server_time: None }),
-        None => Err(no_sense(response, "no candleSnapshot")),
-    }
+    read.ok().flatten().unwrap_or_else(|| Err(no_sense(response, "no candleSnapshot")))
 }
 
-/// Spot: `spotMeta`. Perpetuals: `meta`, then the page [`DEXS`], which leads to one page for each
-/// builder's exchange.
+/// Spot: `spotMeta`. Perpetuals: `meta`; the page [`DEXS`] names the builders' exchanges, and any other
+/// is that of one of them.
 pub(super) fn instruments_query(
     contract_type: ContractType,
     base: &str,
@@ -328,14 +324,14 @@ pub(super) fn instruments_query(
     let body = match page {
         None => row(contract_type).list.to_owned(),
         Some(DEXS) => r#"{"type":"perpDexs"}"#.to_owned(),
-        Some(dex) => format!(r#"{{"type":"meta","dex":"{dex}"}}"#),
+        Some(dex) => format!(r#"{{"type":"meta","dex":{}}}"#, serde_json::Value::from(dex)),
     };
     RestQuery { body: Some(body), ..info(base) }
 }
 
 #[derive(Deserialize)]
 struct Meta {
-    universe: Vec<Perpetual>,
+    universe: Each<Perpetual>,
 }
 
 #[derive(Deserialize)]
@@ -352,8 +348,8 @@ struct Dex {
 
 #[derive(Deserialize)]
 struct SpotMeta {
-    universe: Vec<SpotPair>,
-    tokens: Vec<Token>,
+    universe: Each<SpotPair>,
+    tokens: Each<Token>,
 }
 
 #[derive(Deserialize)]
@@ -368,47 +364,42 @@ struct Token {
     index: usize,
 }
 
+/// The builders' exchanges are parts of the list: a coin of theirs is called `dex:NAME`. There are
+/// hundreds, and a page weighs as much as a request for candles.
 pub(super) fn read_instruments(
     contract_type: ContractType,
     page: Option<&str>,
-    response: &RestResponse,
+    body: impl Read,
 ) -> Result<InstrumentPage, String> {
-    if response.status != 200 {
-        return Err(format!("HTTP {}", response.status));
-    }
-    let mut body = response.body.clone();
     match (page, contract_type) {
         (Some(DEXS), _) => {
             // The first one is null: the exchange's own.
-            let dexs: Vec<Option<Dex>> = read(&mut body)?;
-            let more = dexs.into_iter().flatten().map(|dex| dex.name).filter(|name| name != DEXS);
-            Ok(InstrumentPage { listed: Vec::new(), more: more.collect() })
+            let Each::<Dex>(dexs) = read_page(body)?;
+            let parts = dexs.into_iter().map(|dex| dex.name).filter(|name| name != DEXS);
+            Ok(InstrumentPage { parts: parts.collect(), ..InstrumentPage::default() })
         }
-        (None, ContractType::Spot) => Ok(spot_page(read(&mut body)?)),
+        (None, ContractType::Spot) => Ok(spot_page(&read_page(body)?)),
         (page, _) => {
-            let meta: Meta = read(&mut body)?;
-            let listed = meta.universe.into_iter().map(|one| Listed {
+            let meta: Meta = read_page(body)?;
+            let listed = meta.universe.0.into_iter().map(|one| Listed {
                 symbol: one.name,
                 halted: one.is_delisted.filter(|&is| is).map(|_| "delisted".to_owned()),
                 known_as: None,
             });
-            let more = if page.is_none() { vec![DEXS.to_owned()] } else { Vec::new() };
-            Ok(InstrumentPage { listed: listed.collect(), more })
+            let parts_page = page.is_none().then(|| DEXS.to_owned());
+            let listed = listed.collect();
+            Ok(InstrumentPage { listed, parts_page, ..InstrumentPage::default() })
         }
     }
 }
 
-fn read<T: for<'de> Deserialize<'de>>(body: &mut [u8]) -> Result<T, String> {
-    simd_json::serde::from_slice(body).map_err(|error| error.to_string())
-}
-
 /// Coins are `@107`; people know them by the names of their tokens.
-fn spot_page(meta: SpotMeta) -> InstrumentPage {
+fn spot_page(meta: &SpotMeta) -> InstrumentPage {
     let token = |index: Option<&usize>| {
-        let found = meta.tokens.iter().find(|token| Some(&token.index) == index);
+        let found = meta.tokens.0.iter().find(|token| Some(&token.index) == index);
         found.map_or("?", |token| token.name.as_str())
     };
-    let listed = meta.universe.iter().map(|pair| {
+    let listed = meta.universe.0.iter().map(|pair| {
         let known_as = format!("{}/{}", token(pair.tokens.first()), token(pair.tokens.get(1)));
         Listed {
             symbol: pair.name.clone(),
@@ -416,7 +407,7 @@ fn spot_page(meta: SpotMeta) -> InstrumentPage {
             known_as: Some(known_as).filter(|name| *name != pair.name),
         }
     });
-    InstrumentPage { listed: listed.collect(), more: Vec::new() }
+    InstrumentPage { listed: listed.collect(), ..InstrumentPage::default() }
 }
 
 /// The page that names the builders' exchanges; no exchange can be called so.

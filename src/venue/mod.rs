@@ -3,13 +3,14 @@
 //! heartbeat, candles by REST, check of a symbol by REST, instruments. Owns no session and no
 //! candle series.
 
+use std::io::Read;
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
 
 use crate::clock::UnixMs;
 use crate::limits::KLINES_PER_MESSAGE_MAX;
-use crate::market::{Candle, Interval, Listed, Market, Venue};
+use crate::market::{Candle, ContractType, Interval, Listed, Market, Venue};
 use crate::messages::RestResponse;
 use crate::metrics::DecodeErrorKind;
 use crate::wire::Endpoint;
@@ -17,11 +18,15 @@ use crate::wire::json::{JsonReader, Value};
 
 pub mod binance;
 pub mod bybit;
+mod denial;
 mod fields;
 pub mod gateio;
 pub mod hyperliquid;
+mod listed;
 pub mod okx;
 mod scan;
+
+pub use denial::{Denial, RetryAfter, denial, first_words, retry_after, retry_after_max};
 
 /// What an exchange allows, less a margin of ours. "Per address" counts hold for all markets of one
 /// [`budget_group`] and all shards together.
@@ -211,30 +216,64 @@ pub struct RestCandle {
 }
 
 /// The candles that an exchange's REST interface gave.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RestCandles {
     /// Ascending by open time, each window once.
     pub candles: Vec<RestCandle>,
     /// The exchange's own time of the answer, if the body says it (Bybit).
     pub server_time: Option<UnixMs>,
+    /// Rows that make no sense.
+    pub bad: BadRows,
+}
+
+impl RestCandles {
+    /// Returns whether the answer has a row of the window `open_time` that cannot be read, or may
+    /// have one.
+    pub fn is_unreadable(&self, open_time: UnixMs) -> bool {
+        self.bad.is_anywhere || self.bad.windows.contains(&open_time)
+    }
+}
+
+/// The rows of an answer that make no sense. They cost nothing but their windows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BadRows {
+    /// How many.
+    pub count: usize,
+    /// Their windows, as far as their open times can be read.
+    pub windows: Vec<UnixMs>,
+    /// Whether the window of one of them is not known: it can be any that has no row.
+    pub is_anywhere: bool,
+    /// The beginning of the first one.
+    pub first_words: String,
 }
 
 /// Why an exchange's REST interface gave no candles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RestError {
-    /// Too many requests; after this pause they may be made again, if the exchange says so.
+    /// Too many requests. How long to wait stands in a `Retry-After`, if anywhere.
     TooFast {
-        /// How long to wait; `None`: it did not say.
+        /// The pause that the exchange's documents name for this answer.
         wait: Option<Duration>,
+    },
+    /// A firewall or a rule keeps this address out, or the exchange is out of order: nothing is said
+    /// about the symbol.
+    Denied {
+        /// Which of both, and so how soon it is asked again. Never a [`Denial::Limit`].
+        denial: Denial,
     },
     /// It knows no such symbol; its own words.
     UnknownSymbol {
         /// The exchange's words.
         message: String,
     },
-    /// Another error, or an answer that makes no sense; for the log.
+    /// Another error of the exchange about what was asked, in its own words; for the log.
     Failed {
         /// What was wrong.
+        message: String,
+    },
+    /// An answer that makes no sense; for the log.
+    NoSense {
+        /// What was expected, and the beginning of what came.
         message: String,
     },
 }
@@ -262,8 +301,12 @@ pub enum SymbolCheck {
 pub struct InstrumentPage {
     /// The symbols of this market on it.
     pub listed: Vec<Listed>,
-    /// Further pages to ask for; each is handed to [`instruments_query`].
-    pub more: Vec<String>,
+    /// The next page, to be handed to [`instruments_query`].
+    pub next: Option<String>,
+    /// The page that names the list's parts, if it has any beside these pages.
+    pub parts_page: Option<String>,
+    /// Those parts, each a page to be asked for when a symbol of it is wanted.
+    pub parts: Vec<String>,
 }
 
 /// What `market` allows.
@@ -477,6 +520,11 @@ pub fn read_candles(
     response: &RestResponse,
     interval: Interval,
 ) -> Result<RestCandles, RestError> {
+    match denial(market, response.status, &response.body) {
+        Some(Denial::Limit { wait }) => return Err(RestError::TooFast { wait }),
+        Some(denial) => return Err(RestError::Denied { denial }),
+        None => {}
+    }
     let contract_type = market.contract_type();
     match market.venue() {
         Venue::Binance => binance::read_candles(contract_type, json, response, interval),
@@ -510,11 +558,21 @@ pub fn read_symbol_check(
     match read_candles(market, json, response, interval) {
         Ok(read) => SymbolCheck::Known { fingerprint: fields::fingerprint(&read.candles) },
         Err(RestError::UnknownSymbol { message }) => SymbolCheck::Unknown { message },
-        Err(RestError::TooFast { .. } | RestError::Failed { .. }) => SymbolCheck::Undecided,
+        Err(_) => SymbolCheck::Undecided,
     }
 }
 
-/// Asks for the instrument list of `market`: its first page, or one of [`InstrumentPage::more`].
+/// The part of `market`'s instrument list in which `symbol` would stand, where the list has parts;
+/// `None`: its main pages.
+pub fn list_part(market: Market, symbol: &str) -> Option<&str> {
+    match (market.venue(), market.contract_type()) {
+        (Venue::Hyperliquid, ContractType::Spot) => None,
+        (Venue::Hyperliquid, _) => symbol.split_once(':').map(|(dex, _)| dex),
+        (Venue::Binance | Venue::Okx | Venue::Bybit | Venue::Gateio, _) => None,
+    }
+}
+
+/// Asks for the instrument list of `market`: its first page, or one that an [`InstrumentPage`] names.
 pub fn instruments_query(market: Market, base: &str, page: Option<&str>) -> RestQuery {
     let contract_type = market.contract_type();
     match market.venue() {
@@ -526,22 +584,23 @@ pub fn instruments_query(market: Market, base: &str, page: Option<&str>) -> Rest
     }
 }
 
-/// Understands the answer to [`instruments_query`] of the same `page`. Slow: not for a hot core.
+/// Understands the body of an HTTP 200 to [`instruments_query`] of the same `page`, as it comes. Slow:
+/// not for a hot core.
 ///
 /// # Errors
 /// What was wrong with it, for the log.
 pub fn read_instruments(
     market: Market,
     page: Option<&str>,
-    response: &RestResponse,
+    body: impl Read,
 ) -> Result<InstrumentPage, String> {
     let contract_type = market.contract_type();
     match market.venue() {
-        Venue::Binance => binance::read_instruments(response),
-        Venue::Okx => okx::read_instruments(response),
-        Venue::Bybit => bybit::read_instruments(contract_type, response),
-        Venue::Gateio => gateio::read_instruments(contract_type, response),
-        Venue::Hyperliquid => hyperliquid::read_instruments(contract_type, page, response),
+        Venue::Binance => binance::read_instruments(body),
+        Venue::Okx => okx::read_instruments(body),
+        Venue::Bybit => bybit::read_instruments(contract_type, body),
+        Venue::Gateio => gateio::read_instruments(contract_type, body),
+        Venue::Hyperliquid => hyperliquid::read_instruments(contract_type, page, body),
     }
 }
 

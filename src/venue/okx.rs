@@ -5,6 +5,7 @@
 //! its volume counts.
 
 use std::fmt::Write;
+use std::io::Read;
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
@@ -18,7 +19,8 @@ use crate::metrics::DecodeErrorKind;
 use crate::wire::Endpoint;
 use crate::wire::json::{JsonReader, Value};
 
-use super::fields::{ascending, decimal, join_once, natural_text, no_sense, push_encoded, text};
+use super::fields::{decimal, join_once, natural_text, no_sense, push_encoded, read_rows, text};
+use super::listed::{Each, read_page};
 use super::scan::Scanner;
 use super::{
     InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope, RestCandle,
@@ -359,21 +361,15 @@ pub(super) fn read_candles(
     response: &RestResponse,
     interval: Interval,
 ) -> Result<RestCandles, RestError> {
-    let too_fast = RestError::TooFast { wait: response.retry_after };
-    if response.status == 429 {
-        return Err(too_fast);
-    }
     let read = json.read(&response.body, |root| {
         let outer = Outer::read(root).ok()?;
         let message = || text(outer.msg).unwrap_or_default().to_owned();
         Some(match (text(outer.code).ok()?, response.status) {
             ("0", 200) => {
-                let rows = outer.data?.elements()?;
-                let rows = rows.map(|cells| read_row(contract_type, cells, interval));
-                let candles = ascending(rows.collect::<Result<_, _>>().ok()?);
-                Ok(RestCandles { candles, server_time: None })
+                let read = |cells| read_row(contract_type, cells, interval);
+                read_rows(outer.data?.elements()?, interval, 1, read)
             }
-            ("50011", _) => Err(too_fast),
+            ("50011", _) => Err(RestError::TooFast { wait: None }),
             ("51001", _) => Err(RestError::UnknownSymbol { message: message() }),
             (code, _) => Err(RestError::Failed { message: format!("{} ({code})", message()) }),
         })
@@ -396,7 +392,7 @@ struct InstrumentList {
     #[serde(default)]
     msg: String,
     #[serde(default)]
-    data: Vec<InstrumentInfo>,
+    data: Each<InstrumentInfo>,
 }
 
 #[derive(Deserialize)]
@@ -407,22 +403,17 @@ struct InstrumentInfo {
 }
 
 /// `data[].state` is `live`, or why not (`suspend`, `preopen`, `expired`, …).
-pub(super) fn read_instruments(response: &RestResponse) -> Result<InstrumentPage, String> {
-    if response.status != 200 {
-        return Err(format!("HTTP {}", response.status));
-    }
-    let mut body = response.body.clone();
-    let list: InstrumentList =
-        simd_json::serde::from_slice(&mut body).map_err(|error| error.to_string())?;
+pub(super) fn read_instruments(body: impl Read) -> Result<InstrumentPage, String> {
+    let list: InstrumentList = read_page(body)?;
     if list.code != "0" {
         return Err(format!("{} ({})", list.msg, list.code));
     }
-    let listed = list.data.into_iter().map(|one| Listed {
+    let listed = list.data.0.into_iter().map(|one| Listed {
         symbol: one.inst_id,
         halted: Some(one.state).filter(|state| state != "live"),
         known_as: None,
     });
-    Ok(InstrumentPage { listed: listed.collect(), more: Vec::new() })
+    Ok(InstrumentPage { listed: listed.collect(), ..InstrumentPage::default() })
 }
 
 #[cfg(test)]

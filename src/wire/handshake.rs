@@ -3,7 +3,6 @@
 //! at all is [`super::http`]'s.
 
 use std::fmt;
-use std::time::Duration;
 
 use tungstenite::handshake::derive_accept_key;
 
@@ -185,7 +184,12 @@ pub(super) fn request(endpoint: &Endpoint, key: &str, headers: &[(&str, &str)]) 
 
 /// Looks at what a venue answered to [`request`] so far: the bytes of the head once it is complete
 /// and right, `None` while it is not complete, or what is wrong with it, in words.
-pub(super) fn read_response(bytes: &[u8], key: &str) -> Result<Option<usize>, WireError> {
+/// What refuses us is looked at once its first words are there, or `is_last`: nothing more will come.
+pub(super) fn read_response(
+    bytes: &[u8],
+    key: &str,
+    is_last: bool,
+) -> Result<Option<usize>, WireError> {
     let wrong = |why: &str| Err(WireError::Handshake(why.to_owned()));
     let Some(head_bytes) = head_length(bytes) else {
         if bytes.len() > HTTP_HEAD_BYTES_MAX {
@@ -201,12 +205,17 @@ pub(super) fn read_response(bytes: &[u8], key: &str) -> Result<Option<usize>, Wi
     }
     let status = response.code.unwrap_or(0);
     if status != 101 {
-        let retry = values(response.headers, "retry-after").next();
-        let retry = retry.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+        let headers = &*response.headers;
+        let body = &bytes[head_bytes..];
+        if body.len() < REFUSAL_BODY_BYTES && awaits_body(headers, body) && !is_last {
+            return Ok(None);
+        }
+        let retry = values(headers, "retry-after").next();
         return Err(WireError::Refused {
             status,
-            retry_after: retry.map(Duration::from_secs),
+            retry_after: retry.map(|value| String::from_utf8_lossy(value).into_owned()),
             reason: response.reason.unwrap_or("").to_owned(),
+            body: first_chunk(headers, body).to_vec(),
         });
     }
     let headers = &*response.headers;
@@ -222,6 +231,33 @@ pub(super) fn read_response(bytes: &[u8], key: &str) -> Result<Option<usize>, Wi
     }
     Ok(Some(head_bytes))
 }
+
+/// The beginning of a refusal's body, without the length of its first chunk.
+fn first_chunk<'b>(headers: &[httparse::Header<'_>], body: &'b [u8]) -> &'b [u8] {
+    let is_chunked = has_token(headers, "transfer-encoding", "chunked");
+    let line = body.iter().position(|byte| *byte == b'\n').filter(|_| is_chunked);
+    let body = &body[line.map_or(0, |at| at + 1)..];
+    &body[..body.len().min(REFUSAL_BODY_BYTES)]
+}
+
+/// Whether more of a refusal's body may be on its way than is there.
+fn awaits_body(headers: &[httparse::Header<'_>], body: &[u8]) -> bool {
+    let length = values(headers, "content-length").next();
+    match length.and_then(|length| std::str::from_utf8(length).ok()?.parse::<usize>().ok()) {
+        Some(length) => body.len() < length,
+        None if has_token(headers, "transfer-encoding", "chunked") => {
+            !body.windows(CHUNKS_END.len()).any(|end| end == CHUNKS_END)
+        }
+        // Nothing says how long it is: up to the end of the connection.
+        None => body.is_empty(),
+    }
+}
+
+/// The last chunk, and what is before it.
+const CHUNKS_END: &[u8] = b"\r\n0\r\n";
+
+/// As much of a refusal's body is kept, for a person. Source: the head of a page is mostly shorter.
+const REFUSAL_BODY_BYTES: usize = 2 * 1024;
 
 const TLS_HANDSHAKE_RECORD: u8 = 0x16;
 
@@ -382,15 +418,40 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_is_complete_with_its_body_or_with_the_end_of_the_connection() {
+        let page = "<html>not from your country</html>";
+        let length = format!("Content-Length: {}\r\n", page.len());
+        let chunks = format!("22\r\n{page}\r\n0\r\n\r\n");
+        let coded = "Transfer-Encoding: chunked\r\n";
+        for (header, body, has_end) in
+            [(&*length, page, true), (coded, &chunks, true), ("", page, false)]
+        {
+            let answer = format!("HTTP/1.1 403 Forbidden\r\n{header}\r\n{body}");
+            let head = answer.len() - body.len();
+            assert_eq!(read_response(&answer.as_bytes()[..head], "", false), Ok(None), "{header}");
+            let cut = read_response(&answer.as_bytes()[..head + 9], "", true).unwrap_err();
+            let whole = read_response(answer.as_bytes(), "", false).unwrap_err();
+            for (why, expected) in [(cut, &page[..5]), (whole, page)] {
+                let WireError::Refused { status, body, .. } = why else { panic!("{why:?}") };
+                assert_eq!(status, 403);
+                assert!(body.starts_with(expected.as_bytes()), "{header}");
+            }
+            let part = read_response(&answer.as_bytes()[..head + 9], "", false);
+            assert_eq!(part.is_ok(), has_end, "{header}");
+        }
+    }
+
+    #[test]
     fn a_venues_answer_is_checked() {
         let key = "dGhlIHNhbXBsZSBub25jZQ==";
         let good = accept_response(&upgrade(GOOD));
+        let read_response = |bytes: &[u8], key| read_response(bytes, key, false);
         assert_eq!(read_response(good.as_bytes(), key), Ok(Some(good.len())));
         assert_eq!(read_response(&good.as_bytes()[..20], key), Ok(None));
-        let limited = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\n\r\n";
+        let limited =
+            "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n";
         let why = read_response(limited.as_bytes(), key).unwrap_err();
-        let words = "WebSocket handshake: HTTP 429 Too Many Requests, Retry-After: 7";
-        assert_eq!(why.to_string(), words);
+        assert_eq!(why.to_string(), "WebSocket handshake: HTTP 429 Too Many Requests");
         assert!(read_response(good.replace("s3p", "abc").as_bytes(), key).is_err());
         assert!(read_response(b"garbage\r\n\r\n", key).is_err());
     }

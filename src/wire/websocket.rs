@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::{ClientConfig, ServerConfig};
 use tungstenite::error::CapacityError;
@@ -98,10 +97,12 @@ pub enum WireError {
     Refused {
         /// The status.
         status: u16,
-        /// `Retry-After` in seconds, if it said so.
-        retry_after: Option<Duration>,
+        /// `Retry-After` as sent, if it was.
+        retry_after: Option<String>,
         /// The status line's words.
         reason: String,
+        /// The beginning of the body.
+        body: Vec<u8>,
     },
     /// The peer broke the WebSocket protocol.
     Protocol {
@@ -117,12 +118,8 @@ impl fmt::Display for WireError {
         match self {
             Self::Tls(why) => write!(f, "TLS: {why}"),
             Self::Handshake(why) => write!(f, "WebSocket handshake: {why}"),
-            Self::Refused { status, retry_after, reason } => {
-                write!(f, "WebSocket handshake: HTTP {status} {reason}")?;
-                match retry_after {
-                    Some(wait) => write!(f, ", Retry-After: {}", wait.as_secs()),
-                    None => Ok(()),
-                }
+            Self::Refused { status, reason, .. } => {
+                write!(f, "WebSocket handshake: HTTP {status} {reason}")
             }
             Self::Protocol { message, .. } => write!(f, "WebSocket protocol: {message}"),
         }
@@ -265,6 +262,14 @@ impl Connection {
         };
         self.encrypt();
         result
+    }
+
+    /// Client role: the refusal whose body was still awaited when the connection ended, if the venue
+    /// had begun one.
+    pub fn begun_refusal(&self) -> Option<WireError> {
+        let State::Answering { key } = &self.state else { return None };
+        let read = handshake::read_response(self.incoming.as_slice(), key, true);
+        read.err().filter(|error| matches!(error, WireError::Refused { .. }))
     }
 
     /// Sends a text message. Ignored unless the connection is open and we have not said Close.
@@ -438,7 +443,7 @@ impl Connection {
     }
 
     fn finish_client_handshake(&mut self, key: String) -> Result<Option<Event>, WireError> {
-        match handshake::read_response(self.incoming.as_slice(), &key) {
+        match handshake::read_response(self.incoming.as_slice(), &key, false) {
             Ok(None) => {
                 self.state = State::Answering { key };
                 Ok(None)

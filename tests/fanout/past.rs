@@ -83,6 +83,30 @@ fn resuming_is_complete_or_refused_with_what_cannot_be_given() {
 }
 
 #[test]
+fn a_window_that_cannot_be_read_is_a_gap_and_keeps_nobody_from_what_follows() {
+    let mut world = World::new();
+    world.open_with(BTC);
+    for minute in [0, 4] {
+        world.closed_candle("BTCUSDT", minute, "1");
+    }
+    let resuming = world.open_with(&since(0));
+    let looking_back = world.open_with(&asking("\"history\":5"));
+    world.recalls();
+    world.recalled(1, "1");
+    world.recall_gap(2);
+    world.recalled(3, "3");
+    world.recall_end(1, 3);
+    world.open_candle("BTCUSDT", 5, "5.5");
+    let rest = ["quote BTCUSDT 1", "gap", "quote BTCUSDT 3", "quote BTCUSDT 1", "history"];
+    let live = ["quote BTCUSDT 5.5"];
+    let expected = [&["subscribed"], &rest[..], &live].concat();
+    assert_eq!(world.summary(resuming), expected);
+    let expected = [&["subscribed", "quote BTCUSDT 1"], &rest[..], &live].concat();
+    assert_eq!(world.summary(looking_back), expected);
+    assert_eq!(world.recalls(), [], "asking again would not help");
+}
+
+#[test]
 fn more_than_is_kept_is_refused_with_the_oldest_that_can_be_had() {
     let mut world = World::new();
     world.open_with(BTC);

@@ -192,6 +192,12 @@ impl World {
         self.market(MarketEvent::Recalled(update));
     }
 
+    /// BTCUSDT's minute of the past cannot be read.
+    pub fn recall_gap(&mut self, minute: i64) {
+        let instrument = self.ids["BTCUSDT"];
+        self.market(MarketEvent::RecallGap { instrument, open_time: open_time(minute) });
+    }
+
     pub fn recall_end(&mut self, from: i64, through: i64) {
         let instrument = self.ids["BTCUSDT"];
         let (from, through) = (open_time(from), open_time(through));

@@ -23,6 +23,8 @@ pub(crate) struct Manners {
     pub(crate) refuses_tcp: bool,
     /// The upgrade is answered with 503.
     pub(crate) refuses_upgrade: bool,
+    /// The upgrade is answered with this status, header lines and body.
+    pub(crate) upgrade_answer: Option<(u16, String, String)>,
     /// Nothing that is sent is read.
     pub(crate) is_dead: bool,
     /// A subscribe message that names one of these is refused as a whole.
@@ -33,6 +35,8 @@ pub(crate) struct Manners {
     pub(crate) is_still: bool,
     /// REST answers with this status and nothing else.
     pub(crate) rest_status: Option<u16>,
+    /// REST answers this and nothing else, once [`Pair::rest_answers`] are used up.
+    pub(crate) rest_answer: Option<RestResponse>,
     /// REST questions get no answer at all.
     pub(crate) loses_rest: bool,
 }
@@ -258,7 +262,8 @@ impl Pair {
                 Output::Transmit { session } => self.carry(session),
                 Output::Disconnect { session } => drop(self.peers.remove(&session)),
                 Output::Rest(request) => {
-                    let response = match self.rest_answers.pop_front() {
+                    let always = || self.manners.rest_answer.clone();
+                    let response = match self.rest_answers.pop_front().or_else(always) {
                         Some(response) => response,
                         None => self.answer(&request.url),
                     };
@@ -267,7 +272,7 @@ impl Pair {
                         self.feed.handle_rest(request.id, Ok(response), self.now);
                     }
                 }
-                Output::List { market } => {
+                Output::List { market, .. } => {
                     self.lists_asked.push(market);
                     if self.holds_lists {
                         continue;
@@ -326,6 +331,9 @@ impl Pair {
         if self.manners.refuses_upgrade {
             peer.wire.refuse(503, "", "busy");
         }
+        if let Some((status, headers, body)) = &self.manners.upgrade_answer {
+            peer.wire.refuse(*status, headers, body);
+        }
         peer.wire.handle_bytes(&bytes).unwrap();
         let mut has_closed = false;
         while let Ok(Some(event)) = peer.wire.next_event() {
@@ -361,7 +369,7 @@ impl Pair {
     fn answer(&self, url: &str) -> RestResponse {
         let is_unknown = |symbol: &String| url.contains(&format!("symbol={symbol}&"));
         let (status, body) = match self.manners.rest_status {
-            Some(status) => (status, String::new()),
+            Some(status) => (status, r#"{"code":-1000,"msg":"Unknown error."}"#.to_owned()),
             None if self.manners.unknown.iter().any(is_unknown) => {
                 (400, r#"{"code":-1121,"msg":"Invalid symbol."}"#.to_owned())
             }

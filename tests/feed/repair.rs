@@ -257,7 +257,7 @@ fn nothing_is_asked_before_a_pause_that_the_exchange_ordered_is_over() {
     let mut pair = closed_once();
     pair.rest_answers.push_back(RestResponse {
         status: 429,
-        retry_after: Some(SECOND * 40),
+        retry_after: Some("40".to_owned()),
         limit_headers: vec![],
         body: b"{}".to_vec(),
     });

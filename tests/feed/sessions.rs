@@ -16,7 +16,9 @@ fn rejected(pair: &Pair) -> Vec<(InstrumentId, &str)> {
         &FeedEvent::Rejected { instrument, ref exchange_message, .. } => {
             Some((instrument, exchange_message.as_str()))
         }
-        FeedEvent::SessionLost { .. } | FeedEvent::SessionBack { .. } => None,
+        FeedEvent::SessionLost { .. }
+        | FeedEvent::SessionBack { .. }
+        | FeedEvent::Denied { .. } => None,
     };
     pair.events.iter().filter_map(event).collect()
 }

@@ -80,7 +80,7 @@ fn rest_body(market: Market, form: u8, body: &[u8]) {
         assert!(times.is_sorted_by(|a, b| a < b), "ascending, each window once");
     }
     venue::read_symbol_check(market, &mut json, &response, Interval::M1);
-    let _listed = venue::read_instruments(market, None, &response);
+    let _listed = venue::read_instruments(market, None, &response.body[..]);
     let pause = venue::rest_exhausted(market, &response, UnixMs(1_700_000_000_000));
     assert!(pause.is_none_or(|pause| pause < Duration::from_secs(120)));
 }

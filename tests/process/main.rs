@@ -7,6 +7,7 @@ mod attacks;
 mod certificates;
 mod client;
 mod conformance;
+mod denied;
 mod exchanges;
 mod handshake;
 mod harness;

@@ -280,9 +280,11 @@ impl Venues {
             }
             match asked.what {
                 Stage::Answer(result) => {
-                    let wait = result.as_ref().ok().and_then(|answer| answer.retry_after);
+                    let wait =
+                        result.as_ref().ok().and_then(|answer| answer.retry_after.as_deref());
+                    let seconds = wait.and_then(|wait| wait.parse().ok()).unwrap_or_default();
                     let group = venue::budget_group(asked.market).index();
-                    let until = now.after(wait.unwrap_or_default());
+                    let until = now.after(Duration::from_secs(seconds));
                     if until > self.told_to_wait[group].1 {
                         self.told_to_wait[group] = (now, until);
                     }
@@ -322,7 +324,7 @@ impl Venues {
             answer.headers.iter().map(|(name, value)| (name.to_lowercase(), value.clone()));
         let response = RestResponse {
             status: answer.status,
-            retry_after: answer.retry_after.map(Duration::from_secs),
+            retry_after: answer.retry_after.map(|seconds| seconds.to_string()),
             limit_headers: headers.collect(),
             body: answer.body.into_bytes(),
         };

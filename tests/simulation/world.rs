@@ -243,7 +243,7 @@ impl World {
                 feed::Output::Rest(request) => {
                     self.venues.ask(at, request, now.mono, &mut self.dice);
                 }
-                feed::Output::List { market } => {
+                feed::Output::List { market, .. } => {
                     let result = match self.dice.one_in(4) && market.venue() != Venue::Hyperliquid {
                         true => Err("no list today".to_owned()),
                         false => Ok(self.venues.list(market)),

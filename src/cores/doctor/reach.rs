@@ -15,9 +15,10 @@ use rustls::{ClientConfig, ClientConnection};
 
 use crate::clock::{Clock, UnixMs};
 use crate::config::Config;
+use crate::limits::{REST_BODY_BYTES, REST_ROW_BYTES};
 use crate::market::{ContractType, Interval, Market, Venue};
 use crate::messages::{RestRequest, RestResponse};
-use crate::venue::{self, RestError, RestQuery};
+use crate::venue::{self, Denial, RestError, RestQuery};
 use crate::wire::Endpoint;
 use crate::wire::json::JsonReader;
 
@@ -309,11 +310,22 @@ fn ask_rest(
     match read {
         Ok(_) => {}
         Err(RestError::TooFast { .. }) => {
-            return Err(format!("HTTP {}: the exchange wants a pause", answer.status));
+            let words = venue::first_words(&answer.body);
+            return Err(format!("HTTP {}: the exchange wants a pause: {words}", answer.status));
         }
-        Err(RestError::UnknownSymbol { message } | RestError::Failed { message }) => {
-            return Err(format!("HTTP {}: {message}", answer.status));
+        Err(RestError::Denied { denial }) => {
+            let words = venue::first_words(&answer.body);
+            let what = match denial {
+                Denial::Block => "the exchange, or a firewall before it, keeps this address out",
+                Denial::Limit { .. } | Denial::Outage => "the exchange is out of order",
+            };
+            return Err(format!("HTTP {}: {what}: {words}", answer.status));
         }
+        Err(
+            RestError::UnknownSymbol { message }
+            | RestError::Failed { message }
+            | RestError::NoSense { message },
+        ) => return Err(format!("HTTP {}: {message}", answer.status)),
     }
     let half = i64::try_from(took.as_millis() / 2).unwrap_or(i64::MAX);
     let middle = UnixMs(before.unix_ms().0 + half);
@@ -323,14 +335,22 @@ fn ask_rest(
 
 fn ask(agent: &ureq::Agent, query: RestQuery) -> Result<RestResponse, String> {
     let RestQuery { url, body, headers } = query;
-    let request = RestRequest { id: 0, url, body, headers };
-    workers::ask(agent, &request).map_err(|error| error.to_string())
+    let body_bytes_max = REST_BODY_BYTES + REST_ROW_BYTES;
+    let request = RestRequest { id: 0, url, body, headers, body_bytes_max };
+    workers::ask(agent, &request)
 }
 
 /// A symbol that trades now, where names go out of date.
 fn listed_symbol(agent: &ureq::Agent, market: Market, base: &str) -> Result<String, String> {
-    let answer = ask(agent, venue::instruments_query(market, base, None))?;
-    let page = venue::read_instruments(market, None, &answer)?;
+    let RestQuery { url, body, headers } = venue::instruments_query(market, base, None);
+    let request = RestRequest { id: 0, url, body, headers, body_bytes_max: 0 };
+    let mut answer = workers::ask_page(agent, STEP_PATIENCE, &request)?;
+    if answer.status != 200 {
+        let mut front = Vec::new();
+        let _read = answer.body.take(REST_BODY_BYTES as u64).read_to_end(&mut front);
+        return Err(format!("HTTP {}: {}", answer.status, venue::first_words(&front)));
+    }
+    let page = venue::read_instruments(market, None, &mut answer.body)?;
     let trading = |one: &&crate::market::Listed| one.halted.is_none();
     let found = page.listed.iter().find(trading);
     found.map(|one| one.symbol.clone()).ok_or_else(|| "it lists nothing that trades".to_owned())

@@ -45,6 +45,7 @@ fn start(roots: rustls::RootCertStore) -> Running {
         lifecycle: Arc::clone(&lifecycle),
         clock: Clock::new(),
         shards: vec![ShardLink { answers: answers_in, wake }],
+        pauses: Arc::default(),
         tls: trust(roots),
         client_port: 8765,
     };
@@ -114,11 +115,20 @@ fn serve_once<S: Read + Write>(mut stream: S, answer: &str) -> String {
     first
 }
 
+/// Room for any answer.
+const BODY_BYTES_MAX: usize = 4096;
+
 const LIMITED: &str = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nX-MBX-USED-WEIGHT-1M: \
                        6001\r\nX-Other: 1\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
 
 fn ask(running: &Running, url: String) -> Result<crate::messages::RestResponse, String> {
-    let request = OpsRequest::Rest(RestRequest { id: 9, url, body: None, headers: &[] });
+    let request = OpsRequest::Rest(RestRequest {
+        id: 9,
+        url,
+        body: None,
+        headers: &[],
+        body_bytes_max: BODY_BYTES_MAX,
+    });
     running.handle.ask(0, request).unwrap();
     let answer = running.answers.recv_timeout(Duration::from_secs(20)).unwrap();
     running.rings.recv_timeout(Duration::from_secs(20)).unwrap();
@@ -137,7 +147,7 @@ fn rest_answers_come_back_whatever_the_status() {
     let response = ask(&running, url.clone()).unwrap();
     assert_eq!(venue.join().unwrap(), "GET /api?x=1 HTTP/1.1");
     assert_eq!((response.status, &*response.body), (429, &b"{}"[..]));
-    assert_eq!(response.retry_after, Some(Duration::from_secs(7)));
+    assert_eq!(response.retry_after.as_deref(), Some("7"));
     assert_eq!(response.limit_headers, [("x-mbx-used-weight-1m".into(), "6001".into())]);
     assert!(ask(&running, url).is_err(), "nobody listens any longer");
     running.thread.stop();

@@ -1,6 +1,7 @@
 //! Bybit's dialect, question by question.
 
 use super::*;
+use crate::market::{Market, Venue};
 
 fn response(status: u16, body: &str) -> RestResponse {
     let body = body.as_bytes().to_vec();
@@ -8,8 +9,9 @@ fn response(status: u16, body: &str) -> RestResponse {
 }
 
 fn read(status: u16, body: &str) -> Result<RestCandles, RestError> {
-    let response = response(status, body);
-    read_candles(ContractType::Inverse, &mut JsonReader::default(), &response, Interval::M1)
+    let (inverse, response) =
+        (Market::find(Venue::Bybit, "inverse").unwrap(), response(status, body));
+    crate::venue::read_candles(inverse, &mut JsonReader::default(), &response, Interval::M1)
 }
 
 fn decoded(text: &str) -> Result<String, DecodeErrorKind> {
@@ -85,7 +87,8 @@ fn rows_come_newest_first_and_inverse_turnover_is_not_in_the_quote_coin() {
     let candles = read_two.candles.iter().map(|row| row.candle);
     let rows: Vec<_> = candles.map(|one| (one.open_time.0, one.quote_volume)).collect();
     assert_eq!(rows, [(60_000, None), (120_000, None)]);
-    assert!(read(200, &body.replace("[\"120000\"", "[\"120001\"")).is_err());
+    let bad = read(200, &body.replace("[\"120000\"", "[\"120001\"")).unwrap();
+    assert_eq!((bad.candles.len(), bad.bad.windows), (1, vec![UnixMs(120_000)]));
     let query = |base, to| {
         let (linear, from) = (ContractType::Linear, UnixMs(60_000));
         candles_query(linear, base, "BTCUSDT", Interval::M1, from, UnixMs(to)).url
@@ -106,28 +109,29 @@ fn errors_are_told_by_their_code() {
     assert_eq!(read(200, body), Err(unknown));
     for (status, body) in [
         (200, r#"{"retCode":10001,"retMsg":"Invalid period!"}"#),
-        (200, r#"{"retCode":0,"retMsg":"OK","result":{}}"#),
-        (502, "<html>"),
+        (500, r#"{"retCode":10016,"retMsg":"Internal"}"#),
     ] {
         assert!(matches!(read(status, body), Err(RestError::Failed { .. })), "{body}");
     }
+    let empty = read(200, r#"{"retCode":0,"retMsg":"OK","result":{}}"#);
+    assert!(matches!(empty, Err(RestError::NoSense { .. })), "{empty:?}");
 }
 
 #[test]
 fn an_instrument_list_goes_on_where_its_cursor_says() {
     let body = r#"{"retCode":0,"retMsg":"OK","result":{"category":"linear","nextPageCursor":"a%3D1","list":[{"symbol":"A","status":"Trading","x":[]},{"symbol":"B","status":"PreLaunch"}]}}"#;
     let linear = ContractType::Linear;
-    let page = read_instruments(linear, &response(200, body)).unwrap();
+    let page = read_instruments(linear, body.as_bytes()).unwrap();
     let states: Vec<_> = page.listed.iter().map(|one| one.halted.as_deref()).collect();
     assert_eq!(states, [None, Some("PreLaunch")]);
-    let next = instruments_query(linear, "https://x", Some(&page.more[0])).url;
+    let next = instruments_query(linear, "https://x", page.next.as_deref()).url;
     let expected = "https://x/v5/market/instruments-info?category=linear&limit=1000&cursor=a%3D1";
     assert_eq!(next, expected);
     let next = instruments_query(linear, "https://x", Some("a=1%")).url;
     assert!(next.ends_with("&cursor=a%3D1%25"), "{next}");
     let first = instruments_query(ContractType::Spot, "https://x", None).url;
     assert_eq!(first, "https://x/v5/market/instruments-info?category=spot");
-    assert!(read_instruments(ContractType::Spot, &response(200, body)).is_err());
-    let refused = read_instruments(linear, &response(200, r#"{"retCode":1,"retMsg":"no"}"#));
+    assert!(read_instruments(ContractType::Spot, body.as_bytes()).is_err());
+    let refused = read_instruments(linear, &br#"{"retCode":1,"retMsg":"no"}"#[..]);
     assert_eq!(refused, Err("no (1)".to_owned()));
 }

@@ -103,14 +103,12 @@ fn rows_of_seven_and_eight_columns_are_read() {
 
 #[test]
 fn instruments_say_whether_they_trade() {
-    let spot = response(
-        200,
-        r#"[{"id":"BTC_USDT","trade_status":"tradable"},{"id":"A_B","trade_status":"untradable"}]"#,
-    );
-    let page = read_instruments(ContractType::Spot, &spot).unwrap();
+    let spot =
+        r#"[{"id":"BTC_USDT","trade_status":"tradable"},{"id":"A_B","trade_status":"untradable"}]"#;
+    let page = read_instruments(ContractType::Spot, spot.as_bytes()).unwrap();
     let halted: Vec<_> = page.listed.iter().map(|one| one.halted.as_deref()).collect();
     assert_eq!(halted, [None, Some("untradable")]);
-    let um = response(200, r#"[{"name":"BTC_USDT","in_delisting":true}]"#);
-    let page = read_instruments(ContractType::Um, &um).unwrap();
+    let um = r#"[{"name":"BTC_USDT","in_delisting":true}]"#;
+    let page = read_instruments(ContractType::Um, um.as_bytes()).unwrap();
     assert_eq!(page.listed[0].halted.as_deref(), Some("in_delisting"));
 }

@@ -1,6 +1,7 @@
 //! Hyperliquid's dialect: texts out, messages and REST answers in.
 
 use super::*;
+use crate::market::{Market, Venue};
 
 fn decoded<R>(
     text: &str,
@@ -67,31 +68,34 @@ fn a_subscription_names_one_coin_as_it_is() {
 fn lists_lead_from_page_to_page() {
     let usdm = ContractType::Usdm;
     let meta = r#"{"universe":[{"name":"BTC","isDelisted":null,"szDecimals":5},{"name":"OLD","isDelisted":true}]}"#;
-    let page = read_instruments(usdm, None, &response(200, meta)).unwrap();
+    let page = read_instruments(usdm, None, meta.as_bytes()).unwrap();
     assert_eq!(page.listed[1].halted.as_deref(), Some("delisted"));
-    assert_eq!((page.listed[0].halted.as_deref(), page.more.len()), (None, 1));
+    let dexs_page = page.parts_page.as_deref();
+    assert!(page.listed[0].halted.is_none() && dexs_page.is_some());
     let dexs = r#"[null,{"name":"xyz","fullName":"XYZ"}]"#;
-    let page = read_instruments(usdm, Some(&page.more[0]), &response(200, dexs)).unwrap();
-    assert_eq!(page.more, ["xyz"]);
+    let page = read_instruments(usdm, dexs_page, dexs.as_bytes()).unwrap();
+    assert_eq!(page.parts, ["xyz"]);
     let query = instruments_query(usdm, "https://api.hyperliquid.xyz/", Some("xyz"));
     assert_eq!(query.url, "https://api.hyperliquid.xyz/info");
     assert_eq!(query.body.as_deref(), Some(r#"{"type":"meta","dex":"xyz"}"#));
-    let page = read_instruments(usdm, Some("xyz"), &response(200, meta)).unwrap();
-    assert!(page.more.is_empty());
+    let page = read_instruments(usdm, Some("xyz"), meta.as_bytes()).unwrap();
+    assert!(page.parts_page.is_none() && page.next.is_none());
     let spot = r#"{"universe":[{"tokens":[1,0],"name":"PURR/USDC","index":0},{"tokens":[150,0],"name":"@107","index":107}],"tokens":[{"name":"USDC","index":0},{"name":"PURR","index":1},{"name":"HYPE","index":150}]}"#;
-    let page = read_instruments(ContractType::Spot, None, &response(200, spot)).unwrap();
+    let page = read_instruments(ContractType::Spot, None, spot.as_bytes()).unwrap();
     let known: Vec<_> = page.listed.iter().map(|one| one.known_as.as_deref()).collect();
     assert_eq!(known, [None, Some("HYPE/USDC")]);
 }
 
 #[test]
 fn errors_of_rest_are_no_verdict_about_the_coin() {
+    let usdm = Market::find(Venue::Hyperliquid, "usdm").unwrap();
     let read = |status, body| {
-        read_candles(&mut JsonReader::default(), &response(status, body), Interval::M1)
+        let (mut json, response) = (JsonReader::default(), response(status, body));
+        crate::venue::read_candles(usdm, &mut json, &response, Interval::M1)
     };
     assert_eq!(read(429, "null"), Err(RestError::TooFast { wait: None }));
     for (status, body) in [(500, "null"), (422, "Failed to deserialize"), (200, "{}")] {
-        assert!(matches!(read(status, body), Err(RestError::Failed { .. })), "{body}");
+        assert!(matches!(read(status, body), Err(RestError::NoSense { .. })), "{body}");
     }
     assert_eq!(read(200, "[]").map(|read| read.candles.len()), Ok(0));
 }

@@ -1,0 +1,145 @@
+//! What REST answers say beside what was asked: limits, blocks, outages, rows that make no sense.
+//! Owns what is noted, logged and paused; what a row proves is in `rows`.
+
+use crate::clock::{MonoNs, Now};
+use crate::market::{Instrument, InstrumentId, Market};
+use crate::messages::{About, EventName, RestResponse};
+use crate::venue::{self, BadRows, Denial, RestError};
+
+use super::Feed;
+use super::gate::SpentOn;
+use super::pauses::{Begun, Denied};
+
+impl Feed {
+    /// An exchange that denies us everything, or soon would, is left alone for a while, by all shards;
+    /// and so is one whose answers do not come or make no sense.
+    pub(super) fn note_limits(
+        &mut self,
+        id: InstrumentId,
+        asked_at: MonoNs,
+        result: &Result<RestResponse, String>,
+        now: Now,
+    ) {
+        let Some(stream) = self.streams.stream(id) else { return };
+        let Instrument { market, interval, .. } = stream.instrument;
+        let exchange_now = self.clocks[market.index()].now(now);
+        let read = match result {
+            Ok(response) => {
+                if let Some(wait) = venue::rest_exhausted(market, response, exchange_now) {
+                    self.gates.pauses.hold(market, SpentOn::Rest, now.mono.after(wait));
+                }
+                venue::read_candles(market, &mut self.json, response, interval)
+            }
+            Err(message) => Err(RestError::NoSense { message: message.clone() }),
+        };
+        match read {
+            Ok(read) => {
+                self.note_bad_rows(id, &read.bad, read.candles.len());
+                self.note_answer(market, asked_at, now);
+            }
+            Err(error) => match self.denial_of(market, &error) {
+                Some(denial) => self.note_denial(market, denial, (asked_at, result), now),
+                None if matches!(error, RestError::NoSense { .. }) => {}
+                None => self.note_answer(market, asked_at, now),
+            },
+        }
+    }
+
+    /// What an error denies us, if it is not about what was asked.
+    fn denial_of(&self, market: Market, error: &RestError) -> Option<Denial> {
+        match error {
+            RestError::UnknownSymbol { .. } | RestError::Failed { .. } => None,
+            RestError::Denied { denial } => Some(*denial),
+            RestError::TooFast { wait } => {
+                let wait = wait.or(Some(venue::limits(market).rest_window));
+                Some(Denial::Limit { wait })
+            }
+            RestError::NoSense { .. } => {
+                let is_outage = self.gates.pauses.is_outage(market, SpentOn::Rest);
+                is_outage.then_some(Denial::Outage)
+            }
+        }
+    }
+
+    fn note_denial(
+        &mut self,
+        market: Market,
+        denial: Denial,
+        (asked_at, result): (MonoNs, &Result<RestResponse, String>),
+        now: Now,
+    ) {
+        if matches!(denial, Denial::Limit { .. }) {
+            self.market_metrics(market).rest_refused.increment();
+        }
+        let (status, retry_after, words) = match result {
+            Ok(answer) => {
+                let words = said(answer.status, &answer.body);
+                (answer.status, answer.retry_after.as_deref(), words)
+            }
+            Err(why) => (0, None, why.clone()),
+        };
+        let exchange_now = self.clocks[market.index()].now(now);
+        let chance = self.dice.roll();
+        let denied = Denied { denial, status, retry_after, asked_at, exchange_now, chance };
+        if let Some(begun) = self.gates.pauses.deny(market, SpentOn::Rest, &denied, now.mono) {
+            self.notice_denied(market, SpentOn::Rest, denial, &words, &begun);
+        }
+    }
+
+    /// The exchange answered what was asked at `asked_at`.
+    fn note_answer(&mut self, market: Market, asked_at: MonoNs, now: Now) {
+        let is_denied =
+            |feed: &Self| feed.gates.pauses.denied_for(market, SpentOn::Rest, now.mono).is_some();
+        let was_denied = is_denied(self);
+        self.gates.pauses.admitted(market, SpentOn::Rest, asked_at);
+        if was_denied && !is_denied(self) {
+            self.notice(EventName::RestAnswers, market, "REST answers again".to_owned());
+        }
+    }
+
+    /// One line for each pause: what was answered, and how long nothing is asked.
+    pub(super) fn notice_denied(
+        &mut self,
+        market: Market,
+        on: SpentOn,
+        denial: Denial,
+        words: &str,
+        begun: &Begun,
+    ) {
+        let event = Self::denial_event(on, denial);
+        let what = match (on, denial) {
+            (SpentOn::Rest, Denial::Limit { .. }) => "REST limit reached",
+            (SpentOn::Rest, Denial::Block) => "REST is blocked",
+            (SpentOn::Rest, Denial::Outage) => "REST is out of order",
+            (SpentOn::Connect, Denial::Limit { .. }) => "limit of new sessions reached",
+            (SpentOn::Connect, Denial::Block | Denial::Outage) => "new sessions are blocked",
+        };
+        let Begun { wait, remark } = begun;
+        let text = format!("{what} ({words}{remark}): asking again in {:.1} s", wait.as_secs_f64());
+        self.notice(event, market, text);
+    }
+
+    /// Counts rows that make no sense, and shows the first of each market.
+    fn note_bad_rows(&mut self, id: InstrumentId, bad: &BadRows, good: usize) {
+        let Some(stream) = self.streams.stream(id).filter(|_| bad.count > 0) else { return };
+        let (market, about) = (stream.instrument.market, About::from(&stream.instrument));
+        self.market_metrics(market).bad_rows.add(bad.count as u64);
+        if !std::mem::replace(&mut self.gates.of_mut(market).has_shown_row, true) {
+            let BadRows { count, first_words, .. } = bad;
+            let text = format!(
+                "{count} of {} rows of REST not understood ({first_words}): their windows stay \
+                 missing; further ones are counted only",
+                good + count
+            );
+            self.notice(EventName::RowNotUnderstood, about, text);
+        }
+    }
+}
+
+/// Status and first words of an answer, for a person.
+pub(super) fn said(status: u16, body: &[u8]) -> String {
+    match venue::first_words(body) {
+        words if words.is_empty() => format!("HTTP {status}"),
+        words => format!("HTTP {status} {words:?}"),
+    }
+}

@@ -1,0 +1,126 @@
+//! An exchange that lets no session in: refused handshakes. Owns what follows for the group of its
+//! markets, and what their clients hear.
+
+use std::time::Duration;
+
+use crate::clock::{MonoNs, Now};
+use crate::market::{InstrumentId, Market};
+use crate::messages::{EventName, FeedEvent};
+use crate::metrics::ConnectionErrorKind;
+use crate::venue::{self, Denial};
+use crate::wire::WireError;
+
+use super::answers::said;
+use super::gate::SpentOn;
+use super::lifecycle::Socket;
+use super::pauses::Denied;
+use super::session::Phase;
+use super::{Feed, Output};
+
+impl Feed {
+    /// The exchange answered the handshake with an HTTP status of its own. Where that is about us and
+    /// not about this session, all sessions of the group wait.
+    pub(super) fn lose_refused(
+        &mut self,
+        index: usize,
+        error: &WireError,
+        socket: Socket,
+        now: Now,
+    ) {
+        let WireError::Refused { status, retry_after, body, .. } = error else { return };
+        let market = self.sessions[index].market;
+        let words = said(*status, body);
+        let asked_at = match self.sessions[index].phase {
+            Phase::Connecting { since } => since,
+            _ => now.mono,
+        };
+        let mut remark = String::new();
+        match venue::denial(market, *status, body) {
+            // Backoff and breaker do what an outage needs.
+            None | Some(Denial::Outage) => {
+                self.gates.pauses.release(market, SpentOn::Connect, now.mono);
+            }
+            Some(denial) => {
+                let denial = match denial {
+                    Denial::Limit { wait } => Denial::Limit { wait: wait.or(TOO_MANY_PAUSE) },
+                    other => other,
+                };
+                let exchange_now = self.clocks[market.index()].now(now);
+                let (retry_after, chance) = (retry_after.as_deref(), self.dice.roll());
+                let status = *status;
+                let denied = Denied { denial, status, retry_after, asked_at, exchange_now, chance };
+                let pauses = &self.gates.pauses;
+                let begun = pauses.deny(market, SpentOn::Connect, &denied, now.mono);
+                if let Some(begun) = begun {
+                    self.notice_denied(market, SpentOn::Connect, denial, &words, &begun);
+                    remark = begun.remark;
+                    if begun.wait >= TOLD_WAIT_MIN {
+                        self.tell_denied(market, &words);
+                    }
+                }
+            }
+        }
+        let why = format!("WebSocket handshake: {words}{remark}");
+        self.lose(index, ConnectionErrorKind::Handshake, &why, socket, now.mono);
+    }
+
+    /// Tells the clients of all sessions of the group that are not open, once each.
+    fn tell_denied(&mut self, market: Market, words: &str) {
+        let group = venue::budget_group(market);
+        for index in 0..self.sessions.len() {
+            let session = &self.sessions[index];
+            let is_here = venue::budget_group(session.market) == group;
+            if is_here && !session.is_open() && session.phase != Phase::Free {
+                self.tell_denied_on(index, words);
+            }
+        }
+    }
+
+    fn tell_denied_on(&mut self, index: usize, words: &str) {
+        let session = &mut self.sessions[index];
+        let is_served = session.replaces.is_some() || session.members.is_empty();
+        if session.denied.is_some() || is_served {
+            return;
+        }
+        session.denied = Some(words.to_owned());
+        // The first candle says that it is back.
+        session.is_told_lost = true;
+        let (market, instruments) = (session.market, session.members.clone());
+        let event = FeedEvent::Denied { market, instruments, why: words.to_owned() };
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// A session that may not connect because another one was denied.
+    pub(super) fn tell_denied_elsewhere(&mut self, index: usize, now: MonoNs) {
+        let market = self.sessions[index].market;
+        let denied = self.gates.pauses.denied_for(market, SpentOn::Connect, now);
+        if let Some(denied) = denied.filter(|denied| denied.wait >= TOLD_WAIT_MIN) {
+            self.tell_denied_on(index, &format!("HTTP {}", denied.status));
+        }
+    }
+
+    /// An instrument has joined a session whose clients know already.
+    pub(super) fn tell_denied_to(&mut self, index: usize, id: InstrumentId) {
+        let session = &self.sessions[index];
+        if let Some(why) = session.denied.clone() {
+            let event = FeedEvent::Denied { market: session.market, instruments: vec![id], why };
+            self.outputs.push_back(Output::Event(event));
+        }
+    }
+
+    /// The event under which a denial is logged.
+    pub(super) fn denial_event(on: SpentOn, denial: Denial) -> EventName {
+        match (on, denial) {
+            (SpentOn::Rest, Denial::Limit { .. }) => EventName::RestLimited,
+            (SpentOn::Rest, Denial::Block | Denial::Outage) => EventName::RestDenied,
+            (SpentOn::Connect, _) => EventName::SessionsDenied,
+        }
+    }
+}
+
+/// No new session after an exchange had too many of us and did not say for how long.
+/// Source: the longest window in which an exchange counts connects and bans from is five minutes.
+const TOO_MANY_PAUSE: Option<Duration> = Some(Duration::from_secs(300));
+
+/// A shorter pause is over before a person has read of it.
+const TOLD_WAIT_MIN: Duration = Duration::from_secs(5);

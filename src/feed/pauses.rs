@@ -1,0 +1,295 @@
+//! When an exchange is left alone: what it has ordered, and what its refusals advise. One for all
+//! shards and workers of an address, since both hold for the address. Owns how long, and who asks
+//! first afterwards; what an answer means is the dialects'.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::clock::{MonoNs, UnixMs};
+use crate::limits::BACKOFF_MAX;
+use crate::market::Market;
+use crate::venue::{self, Denial};
+
+use super::SpentOn;
+
+/// Of each [`venue::budget_group`], the pauses of new sessions and of REST requests.
+#[derive(Debug)]
+pub struct Pauses {
+    /// By [`Market::index`] of the group's name, then by [`SpentOn`].
+    pauses: [[Pause; 2]; Market::COUNT],
+}
+
+/// What is held until when. Relaxed throughout: a shard that looks a moment too early sends one more
+/// request, and what it is answered is the same.
+#[derive(Debug, Default)]
+struct Pause {
+    /// A budget is used up until then.
+    held_until_ns: AtomicU64,
+    /// We were denied until then, or one of us asks and the others wait for what it hears.
+    denied_until_ns: AtomicU64,
+    /// When that began.
+    denied_since_ns: AtomicU64,
+    /// Denials in a row. While there are any, one asks and the others wait.
+    denials: AtomicU32,
+    /// The HTTP status of the last one; 0: no answer came.
+    status: AtomicU32,
+    /// Answers in a row that made no sense, or did not come, without a denial.
+    faults: AtomicU32,
+}
+
+/// What was denied to something that was asked at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Denied<'a> {
+    /// What the answer means.
+    pub denial: Denial,
+    /// Its HTTP status; 0: there was none.
+    pub status: u16,
+    /// Its `Retry-After`, as sent.
+    pub retry_after: Option<&'a str>,
+    /// When the request was sent.
+    pub asked_at: MonoNs,
+    /// The exchange's time now.
+    pub exchange_now: UnixMs,
+    /// Any number: jitter.
+    pub chance: u64,
+}
+
+/// A pause that lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lasting {
+    /// How long it lasts still, as far as that is known.
+    pub wait: Duration,
+    /// The HTTP status with which we were denied; 0: no answer came.
+    pub status: u16,
+}
+
+/// A pause that has begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// How long it lasts.
+    pub wait: Duration,
+    /// What the exchange asked for, where that is not what is waited, for a person; else empty.
+    pub remark: String,
+}
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self { pauses: std::array::from_fn(|_| Default::default()) }
+    }
+}
+
+impl Pauses {
+    fn of(&self, market: Market, on: SpentOn) -> &Pause {
+        &self.pauses[venue::budget_group(market).index()][on as usize]
+    }
+
+    /// Nothing of the kind is asked before `until`: its budget is used up.
+    pub(super) fn hold(&self, market: Market, on: SpentOn, until: MonoNs) {
+        self.of(market, on).held_until_ns.fetch_max(until.0, Ordering::Relaxed);
+    }
+
+    /// Nothing of the kind is asked before.
+    pub fn until(&self, market: Market, on: SpentOn) -> MonoNs {
+        let pause = self.of(market, on);
+        let held = pause.held_until_ns.load(Ordering::Relaxed);
+        MonoNs(held.max(pause.denied_until_ns.load(Ordering::Relaxed)))
+    }
+
+    /// How long we are denied the kind still; `None`: we are not.
+    pub fn denied_for(&self, market: Market, on: SpentOn, now: MonoNs) -> Option<Lasting> {
+        let pause = self.of(market, on);
+        let until = MonoNs(pause.denied_until_ns.load(Ordering::Relaxed));
+        let status = u16::try_from(pause.status.load(Ordering::Relaxed)).unwrap_or_default();
+        let is_denied = pause.denials.load(Ordering::Relaxed) > 0;
+        is_denied.then(|| Lasting { wait: until.since(now), status })
+    }
+
+    /// Asks whether one may be sent now. After denials only one of all shards may, and says what
+    /// came of it with [`Self::admitted`], [`Self::deny`] or [`Self::release`].
+    pub fn admit(&self, market: Market, on: SpentOn, now: MonoNs) -> bool {
+        let pause = self.of(market, on);
+        if self.until(market, on) > now {
+            return false;
+        }
+        if pause.denials.load(Ordering::Relaxed) == 0 {
+            return true;
+        }
+        let seen = pause.denied_until_ns.load(Ordering::Relaxed);
+        let until = now.after(PROBE_PATIENCE).0;
+        let swap = |seen| {
+            let order = Ordering::Relaxed;
+            pause.denied_until_ns.compare_exchange(seen, until, order, order).is_ok()
+        };
+        seen <= now.0 && swap(seen)
+    }
+
+    /// What was asked at `asked_at` was answered.
+    pub fn admitted(&self, market: Market, on: SpentOn, asked_at: MonoNs) {
+        let pause = self.of(market, on);
+        pause.faults.store(0, Ordering::Relaxed);
+        if pause.denials.load(Ordering::Relaxed) > 0 && !pause.is_before(asked_at) {
+            pause.denials.store(0, Ordering::Relaxed);
+            pause.denied_until_ns.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// What was to find out whether we are still denied was not sent, or came to nothing that says
+    /// so: another may.
+    pub fn release(&self, market: Market, on: SpentOn, now: MonoNs) {
+        let pause = self.of(market, on);
+        if pause.denials.load(Ordering::Relaxed) > 0 {
+            pause.denied_until_ns.fetch_min(now.0, Ordering::Relaxed);
+        }
+    }
+
+    /// We were denied. Returns the pause that begins; `None`: it has begun already, with an answer
+    /// to something that was asked together with this.
+    pub fn deny(
+        &self,
+        market: Market,
+        on: SpentOn,
+        denied: &Denied<'_>,
+        now: MonoNs,
+    ) -> Option<Begun> {
+        let pause = self.of(market, on);
+        let asked = denied.retry_after;
+        let read = asked.and_then(|raw| venue::retry_after(market, raw, denied.exchange_now));
+        let denials = pause.denials.load(Ordering::Relaxed);
+        if denials > 0 && pause.is_before(denied.asked_at) {
+            let until = now.after(read.map_or(Duration::ZERO, |read| read.wait));
+            pause.denied_until_ns.fetch_max(until.0, Ordering::Relaxed);
+            return None;
+        }
+        let (first, growth) = denied.denial.pauses();
+        let grown = first.saturating_mul(growth.saturating_pow(denials.min(DOUBLINGS_MAX)));
+        let grown = grown.min(BACKOFF_MAX.max(first));
+        // A part of it by chance, so that hosts that were denied together do not ask together.
+        let jitter_ms = denied.chance % u64::try_from(grown.as_millis() / 8 + 1).unwrap_or(1);
+        let own = grown - Duration::from_millis(jitter_ms);
+        // What is asked for again and again, and does not help, is not believed for ever.
+        let wait = match (read, denials) {
+            (Some(read), 0..ASKED_BELIEVED) => read.wait.max(WAIT_MIN),
+            (Some(read), _) => read.wait.max(own),
+            (None, _) => own,
+        };
+        pause.denials.store(denials.saturating_add(1), Ordering::Relaxed);
+        pause.status.store(u32::from(denied.status), Ordering::Relaxed);
+        pause.denied_since_ns.store(now.0, Ordering::Relaxed);
+        pause.denied_until_ns.store(now.after(wait).0, Ordering::Relaxed);
+        let remark = match (asked, read) {
+            (Some(raw), Some(read)) if read.is_capped => {
+                format!(", Retry-After {:?}, of which that is the most obeyed", shown(raw))
+            }
+            (Some(raw), _) => format!(", Retry-After {:?}", shown(raw)),
+            (None, _) => String::new(),
+        };
+        Some(Begun { wait, remark })
+    }
+
+    /// An answer did not come, or made no sense. Whether it is now taken for a [`Denial::Outage`].
+    pub fn is_outage(&self, market: Market, on: SpentOn) -> bool {
+        let pause = self.of(market, on);
+        let faults = pause.faults.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        faults >= FAULTS_MAX || pause.denials.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl Pause {
+    /// Whether something asked at `asked_at` was asked before the denials.
+    fn is_before(&self, asked_at: MonoNs) -> bool {
+        asked_at.0 < self.denied_since_ns.load(Ordering::Relaxed)
+    }
+}
+
+fn shown(raw: &str) -> String {
+    venue::first_words(raw.as_bytes())
+}
+
+/// The one that asks first after a pause is waited for this long. Source: longer than a connection or
+/// a REST request may take.
+const PROBE_PATIENCE: Duration = Duration::from_secs(20);
+
+/// A `Retry-After` that is shorter is taken for this.
+const WAIT_MIN: Duration = Duration::from_secs(1);
+
+/// So many denials in a row may name a shorter pause than ours would be.
+const ASKED_BELIEVED: u32 = 2;
+
+/// Faults in a row that are taken for an outage. Source: one can be a symbol's, and two chance.
+const FAULTS_MAX: u32 = 3;
+
+/// 2^8 times the shortest pause is beyond [`BACKOFF_MAX`].
+const DOUBLINGS_MAX: u32 = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::market::Venue;
+
+    fn spot() -> Market {
+        Market::find(Venue::Bybit, "spot").unwrap()
+    }
+
+    fn at(seconds: u64) -> MonoNs {
+        MonoNs(seconds * 1_000_000_000)
+    }
+
+    fn deny(pauses: &Pauses, denial: Denial, asked_at: u64, now: u64) -> Option<u64> {
+        let (exchange_now, chance) = (UnixMs(0), 0);
+        let asked_at = at(asked_at);
+        let (status, retry_after) = (403, None);
+        let denied = Denied { denial, status, retry_after, asked_at, exchange_now, chance };
+        let begun = pauses.deny(spot(), SpentOn::Rest, &denied, at(now));
+        begun.map(|begun| begun.wait.as_secs())
+    }
+
+    #[test]
+    fn a_block_pauses_the_whole_group_ever_longer_and_one_asks_after_it() {
+        let pauses = Pauses::default();
+        let inverse = Market::find(Venue::Bybit, "inverse").unwrap();
+        let admits = |market, now| pauses.admit(market, SpentOn::Rest, at(now));
+        assert!(admits(spot(), 0) && admits(inverse, 0));
+        assert_eq!(deny(&pauses, Denial::Block, 0, 1), Some(30));
+        assert_eq!(deny(&pauses, Denial::Block, 0, 2), None, "asked together with the first");
+        assert!(!admits(spot(), 30) && !admits(inverse, 30));
+        assert!(admits(inverse, 31) && !admits(spot(), 31), "one of them");
+        for (now, wait) in [(32, 60), (93, 120), (214, 240), (455, 300), (756, 300)] {
+            assert_eq!(deny(&pauses, Denial::Block, now - 1, now), Some(wait));
+        }
+        assert!(admits(spot(), 1056));
+        pauses.admitted(spot(), SpentOn::Rest, at(0));
+        assert!(!admits(spot(), 1057), "that was an old answer");
+        pauses.admitted(spot(), SpentOn::Rest, at(1056));
+        assert!(admits(spot(), 1057) && admits(inverse, 1057), "all of them");
+        assert_eq!(deny(&pauses, Denial::Block, 1057, 1058), Some(30), "from the beginning");
+    }
+
+    #[test]
+    fn a_probe_that_came_to_nothing_is_made_by_another() {
+        let pauses = Pauses::default();
+        deny(&pauses, Denial::Outage, 0, 0);
+        assert!(pauses.admit(spot(), SpentOn::Rest, at(2)));
+        assert!(!pauses.admit(spot(), SpentOn::Rest, at(3)));
+        pauses.release(spot(), SpentOn::Rest, at(4));
+        assert!(pauses.admit(spot(), SpentOn::Rest, at(4)));
+        assert!(pauses.admit(spot(), SpentOn::Rest, at(24)), "the first is lost");
+    }
+
+    #[test]
+    fn what_is_asked_for_is_obeyed_to_its_cap_and_named() {
+        let pauses = Pauses::default();
+        let denied = |raw, asked_at| {
+            let (denial, exchange_now) = (Denial::Limit { wait: None }, UnixMs(1_795_996_800_000));
+            let (status, retry_after, chance) = (429, Some(raw), 7);
+            let denied = Denied { denial, status, retry_after, asked_at, exchange_now, chance };
+            pauses.deny(spot(), SpentOn::Connect, &denied, asked_at).unwrap()
+        };
+        let begun = denied("40", at(0));
+        assert_eq!((begun.wait.as_secs(), &*begun.remark), (40, ", Retry-After \"40\""));
+        let begun = denied("1999999999", at(40));
+        assert_eq!(begun.wait.as_secs(), 900);
+        assert!(begun.remark.contains("1999999999"), "{}", begun.remark);
+        let begun = denied("0", at(940));
+        assert!(begun.wait >= Duration::from_secs(200), "it has not helped: {:?}", begun.wait);
+    }
+}
