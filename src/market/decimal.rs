@@ -57,12 +57,17 @@ impl Decimal {
     /// The number at the front of `text`, up to what is neither digit nor point, and how many bytes it
     /// has there. `None`: none, or one with a sign, a leading zero or more than
     /// [`DECIMAL_DIGITS_MAX`] bytes, of which [`Self::parse`] has more to say.
-    #[inline]
+    #[inline(always)]
     pub fn read_front(text: &[u8]) -> Option<(Self, usize)> {
         match text.first_chunk() {
             Some(front) => Self::read_lanes(front),
-            None => Self::read_lanes(&padded(text)),
+            None => Self::read_padded(text),
         }
+    }
+
+    #[inline(never)]
+    fn read_padded(text: &[u8]) -> Option<(Self, usize)> {
+        Self::read_lanes(&padded(text))
     }
 
     /// All bytes at once, without a branch that depends on how many digits there are. A mask has a bit

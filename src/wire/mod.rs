@@ -6,6 +6,7 @@ mod frame;
 mod handshake;
 pub mod http;
 pub mod json;
+pub mod lex;
 mod lookahead;
 mod pipe;
 mod storage;
