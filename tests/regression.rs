@@ -6,6 +6,8 @@
 
 #[path = "regression/cases.rs"]
 mod cases;
+#[path = "regression/decode.rs"]
+mod decode;
 #[allow(dead_code, reason = "shared with the tests of the feed")]
 #[path = "feed/pair.rs"]
 mod pair;

@@ -304,6 +304,11 @@ fn fixed() -> Vec<Variable> {
 fn endpoints(market: Market) -> [Variable; 2] {
     let (ws_default, rest_default) = default_urls(market);
     let (venue, contract_type) = (market.venue().name(), market.contract_type().name());
+    // The routes of Binance's WebSocket are paths to which more is added.
+    let added = |suffix| match (suffix, market.venue()) {
+        ("REST", _) | (_, Venue::Binance) => "paths are added",
+        _ => "a path is added if the URL has none",
+    };
     let url = |suffix, what, default, kind: fn(Market) -> Kind| {
         let name = format!("CONNECTOR_{venue}_{contract_type}_{suffix}_URL").to_ascii_uppercase();
         Variable {
@@ -311,7 +316,7 @@ fn endpoints(market: Market) -> [Variable; 2] {
             name: Cow::Owned(name),
             default,
             unit: "",
-            effect: Cow::Owned(format!("Where {market} {what} is reached; paths are added.")),
+            effect: Cow::Owned(format!("Where {market} {what} is reached; {}.", added(suffix))),
             kind: kind(market),
         }
     };

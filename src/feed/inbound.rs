@@ -83,7 +83,7 @@ fn read_any(
     text: &str,
     mut take: impl FnMut(&Klines<'_>) -> Result<Consequence, DecodeErrorKind>,
 ) -> Result<Consequence, DecodeErrorKind> {
-    let read = json.read(text.as_bytes(), |root| {
+    let read = json.read_text(text, |root| {
         let mut klines = Klines::new();
         match venue::decode(market, root, &mut klines)? {
             Message::Klines => take(&klines),
@@ -194,7 +194,7 @@ impl Feed {
         };
         let outcome = {
             let mut klines = Klines::new();
-            match venue::read_usual(market, text, &mut klines) {
+            match venue::read_push(market, text, &mut klines) {
                 Some(()) => take(&klines),
                 None => read_any(json, market, text, take),
             }

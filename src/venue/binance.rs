@@ -11,17 +11,17 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::clock::UnixMs;
-use crate::market::{Candle, ContractType, Interval, Listed};
+use crate::market::{Candle, ContractType, Decimal, Interval, Listed};
 use crate::messages::RestResponse;
 use crate::metrics::DecodeErrorKind;
 use crate::wire::Endpoint;
-use crate::wire::json::{Fields, JsonReader, Value};
+use crate::wire::json::{JsonReader, Value};
 
 use super::fields::{
     AHEAD_MS_MAX, decimal, integer, natural, no_sense, push_encoded, read_rows, text,
 };
 use super::listed::{Each, read_page};
-use super::scan::Scanner;
+use super::scan::{Decoded, Key, Scanner, Source, required};
 use super::{
     InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope, RestCandle,
     RestCandles, RestError, RestQuery, SubscribeOp, UNLIMITED,
@@ -32,7 +32,9 @@ struct Row {
     contract_type: ContractType,
     /// Messages of ours in 1.1 s.
     messages: usize,
-    /// The path that is tried when `/ws` stays silent, if there is another.
+    /// The path of a session, where the configured URL has none.
+    path: &'static str,
+    /// The path that is tried when the first stays silent, if there is another.
     alternate: Option<&'static str>,
     klines_path: &'static str,
     instruments_path: &'static str,
@@ -46,6 +48,7 @@ const ROWS: [Row; 3] = [
     Row {
         contract_type: ContractType::Spot,
         messages: 4,
+        path: "/ws",
         alternate: None,
         klines_path: "/api/v3/klines",
         instruments_path: "/api/v3/exchangeInfo",
@@ -55,18 +58,20 @@ const ROWS: [Row; 3] = [
     Row {
         contract_type: ContractType::Usdm,
         messages: 8,
+        path: "/market/ws",
         alternate: None,
         klines_path: "/fapi/v1/klines",
         instruments_path: "/fapi/v1/exchangeInfo",
         rest: (400, 499),
         has_quote_volume: true,
     },
-    // Whether it wants `/market` too is not documented. `v` counts contracts, `q` is the volume in
-    // the base asset, not turnover.
+    // That it wants `/market` too is not documented; others found the old path to be shut down
+    // (November 2026). `v` counts contracts, `q` is the volume in the base asset, not turnover.
     Row {
         contract_type: ContractType::Coinm,
         messages: 8,
-        alternate: Some("/market/ws"),
+        path: "/market/ws",
+        alternate: Some("/ws"),
         klines_path: "/dapi/v1/klines",
         instruments_path: "/dapi/v1/exchangeInfo",
         rest: (400, 499),
@@ -119,15 +124,22 @@ pub(super) fn rest_exhausted(
     is_exhausted.then(|| Duration::from_millis(left_ms.unsigned_abs()))
 }
 
-/// usdm's routed path, `/market`, is part of its base: un-routed it acknowledges and stays silent.
+/// A base that ends with `/ws` or `/stream` is the whole URL, and one with another path the route to
+/// `/ws` (usdm: `/market`; un-routed it acknowledges and stays silent).
 pub(super) fn endpoint(
     contract_type: ContractType,
     base: &Endpoint,
     is_alternate: bool,
 ) -> Endpoint {
-    let is_routed = base.path.trim_end_matches('/').ends_with("/market");
-    let alternate = row(contract_type).alternate.filter(|_| is_alternate && !is_routed);
-    base.join(alternate.unwrap_or("/ws"))
+    let row = row(contract_type);
+    let path = base.path.trim_end_matches('/');
+    if path.ends_with("/ws") || path.ends_with("/stream") {
+        return base.clone();
+    }
+    if !path.is_empty() {
+        return base.join("/ws");
+    }
+    base.join(row.alternate.filter(|_| is_alternate).unwrap_or(row.path))
 }
 
 /// Stream names are in lower case, by Unicode's rules without a locale, as Java's
@@ -160,8 +172,9 @@ pub(super) fn write_subscribe<'a>(
 /// "v":"1000","n":100,"x":false,"q":"1.0000","V":"500","Q":"0.500","B":"123456"}}
 /// ```
 ///
-/// `f`, `L`, `V`, `Q` and `B` are not read. Acknowledgement: `{"result":null,"id":1}`; refusal:
-/// `{"code":2,"msg":"Invalid request: …","id":1}`, where `id` may be absent.
+/// `f`, `L`, `V`, `Q` and `B` are not read. usdm writes a space behind each comma of `k` (2026).
+/// Acknowledgement: `{"result":null,"id":1}`; refusal: `{"error":{"code":2,"msg":"Invalid request:
+/// …"},"id":1}`, in the documents without `error`; `id` may be absent.
 pub(super) fn decode<'text>(
     contract_type: ContractType,
     root: Value<'_, 'text>,
@@ -174,57 +187,83 @@ pub(super) fn decode<'text>(
     }
 }
 
-/// The raw form of [`decode`], its fields in the order shown there.
-pub(super) fn read_usual<'text>(
+/// The push of [`decode`], in one pass.
+pub(super) fn read_push<'text>(
     contract_type: ContractType,
     text: &'text str,
     klines: &mut Klines<'text>,
-) -> Option<()> {
+) -> Decoded<()> {
     let mut scan = Scanner::new(text);
-    scan.skip(r#"{"e":"kline","E":"#)?;
-    let event_time = UnixMs(scan.natural()?);
-    scan.skip(r#","s":""#)?;
-    let symbol = scan.word()?;
-    scan.skip(r#","k":{"t":"#)?;
-    let open_time = UnixMs(scan.natural()?);
-    scan.skip(r#","T":"#)?;
-    let close_time = UnixMs(scan.natural()?);
-    scan.skip(r#","s":""#)?;
-    let is_same_symbol = scan.word()? == symbol;
-    scan.skip(r#","i":""#)?;
-    let interval = Interval::from_name(scan.word()?)?;
-    // -1 where nothing was traded.
-    for key in [r#","f":"#, r#","L":"#] {
-        scan.skip(key)?;
-        let _sign = scan.skip("-");
-        scan.natural()?;
-    }
-    let open = scan.decimal_after(r#","o":""#)?;
-    let close = scan.decimal_after(r#","c":""#)?;
-    let high = scan.decimal_after(r#","h":""#)?;
-    let low = scan.decimal_after(r#","l":""#)?;
-    let volume = scan.decimal_after(r#","v":""#)?;
-    scan.skip(r#","n":"#)?;
-    let trades = scan.natural()?.unsigned_abs();
-    scan.skip(r#","x":"#)?;
-    let is_closed = Some(scan.boolean()?);
-    let quote_volume = scan.decimal_after(r#","q":""#)?;
-    scan.skip(r#","V":""#)?;
-    scan.word()?;
-    scan.skip(r#","Q":""#)?;
-    scan.word()?;
-    scan.skip(r#","B":""#)?;
-    scan.word()?;
-    scan.skip("}}")?;
+    let mut push = Push::default();
+    scan = push.read(contract_type, scan, Wrapping::Maybe, klines)?;
     scan.end()?;
-    let is_window = interval.is_aligned(open_time) && interval.close_time(open_time) == close_time;
-    if !is_same_symbol || !is_window || open_time.0 > event_time.0 + AHEAD_MS_MAX {
-        return None;
+    if !push.is_kline {
+        return Err(DecodeErrorKind::Unknown);
     }
-    let quote_volume = row(contract_type).has_quote_volume.then_some(quote_volume);
-    let candle = Candle { open_time, open, high, low, close, volume, quote_volume, trades };
-    klines.push(Kline { symbol, interval, candle, is_closed, event_time: Some(event_time) });
-    Some(())
+    let (symbol, event_time) = (required(push.symbol)?, required(push.event_time)?);
+    complete(klines, symbol, UnixMs(event_time))
+}
+
+/// The fields of a push, raw or combined, beside its candle.
+#[derive(Default)]
+struct Push<'text> {
+    is_kline: bool,
+    event_time: Option<i64>,
+    symbol: Option<&'text str>,
+}
+
+/// Whether an object may hold the push as its `data`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wrapping {
+    Maybe,
+    /// It may not: the object is `data` itself.
+    Unwrapped,
+    /// It has been read.
+    Done,
+}
+
+impl<'text> Push<'text> {
+    /// Reads an object and returns the place behind it.
+    fn read(
+        &mut self,
+        contract_type: ContractType,
+        scan: Scanner<'text>,
+        mut wrapping: Wrapping,
+        klines: &mut Klines<'text>,
+    ) -> Decoded<Scanner<'text>> {
+        let mut scan = scan.own();
+        let mut fields = scan.enter_object()?;
+        while let Some(key) = scan.next_field(&mut fields)? {
+            match key {
+                key::DATA if wrapping != Wrapping::Unwrapped => {
+                    wrapping = Wrapping::Done;
+                    *self = Self::default();
+                    klines.clear();
+                    scan = self.read(contract_type, scan, Wrapping::Unwrapped, klines)?;
+                }
+                _ if wrapping == Wrapping::Done => scan.skip()?,
+                key::EVENT => self.is_kline = scan.text()? == "kline",
+                key::EVENT_TIME => self.event_time = Some(scan.natural()?),
+                key::SYMBOL => self.symbol = Some(scan.text()?),
+                key::KLINE => read_kline(contract_type, &mut scan, klines)?,
+                _ => scan.skip()?,
+            }
+        }
+        Ok(scan)
+    }
+}
+
+/// Completes the candle of a push that names `symbol` and was made at `event_time`.
+#[inline(always)]
+fn complete(klines: &mut Klines<'_>, symbol: &str, event_time: UnixMs) -> Decoded<()> {
+    let kline = klines.first_mut().ok_or(DecodeErrorKind::MissingField)?;
+    // Of a future window: taken as closed, it would make every candle until then late.
+    let is_ahead = kline.candle.open_time.0 > event_time.0 + AHEAD_MS_MAX;
+    if is_ahead || kline.symbol != symbol {
+        return Err(DecodeErrorKind::BadField);
+    }
+    kline.event_time = Some(event_time);
+    Ok(())
 }
 
 /// The fields of every message, as far as they are known.
@@ -237,6 +276,7 @@ struct Outer<'tape, 'text> {
     data: Option<Value<'tape, 'text>>,
     result: Option<Value<'tape, 'text>>,
     id: Option<Value<'tape, 'text>>,
+    error: Option<Value<'tape, 'text>>,
     code: Option<Value<'tape, 'text>>,
     msg: Option<Value<'tape, 'text>>,
 }
@@ -253,6 +293,7 @@ impl<'tape, 'text> Outer<'tape, 'text> {
                 "data" => &mut outer.data,
                 "result" => &mut outer.result,
                 "id" => &mut outer.id,
+                "error" => &mut outer.error,
                 "code" => &mut outer.code,
                 "msg" => &mut outer.msg,
                 // The exchange may add fields at any time.
@@ -271,124 +312,132 @@ impl<'tape, 'text> Outer<'tape, 'text> {
         if self.event.is_some() || self.kline.is_some() {
             return match text(self.event)? {
                 "kline" => {
-                    klines.push(self.kline(contract_type)?);
+                    let (symbol, event_time) = (text(self.symbol)?, natural(self.event_time)?);
+                    read_kline(contract_type, &mut required(self.kline)?, klines)?;
+                    complete(klines, symbol, UnixMs(event_time))?;
                     Ok(Message::Klines)
                 }
                 "serverShutdown" => Ok(Message::ShutdownNotice),
                 _ => Err(DecodeErrorKind::Unknown),
             };
         }
-        match (self.code, self.result) {
+        let error = self.error.map(Outer::read).transpose()?;
+        let (code, msg) = match &error {
+            Some(error) => (error.code, error.msg),
+            None => (self.code, self.msg),
+        };
+        match (code, self.result) {
             (Some(code), _) => Ok(Message::Refused(Refusal {
                 scope: RefusalScope::Whole { id: self.id.and_then(Value::integer) },
                 kind: RefusalKind::UnknownSymbol,
                 code: Some(code.integer().ok_or(DecodeErrorKind::BadField)?),
-                message: text(self.msg)?,
+                message: text(msg)?,
             })),
             (None, Some(result)) if result.is_null() => {
                 Ok(Message::Accepted { id: Some(integer(self.id)?) })
             }
+            // What is subscribed: nobody asked.
+            (None, Some(result)) if result.is_array() => Ok(Message::Nothing),
             (None, Some(_)) => Err(DecodeErrorKind::BadField),
             (None, None) => Err(DecodeErrorKind::Unknown),
         }
-    }
-
-    fn kline(&self, contract_type: ContractType) -> Result<Kline<'text>, DecodeErrorKind> {
-        let symbol = text(self.symbol)?;
-        let event_time = UnixMs(natural(self.event_time)?);
-        let fields = self.kline.ok_or(DecodeErrorKind::MissingField)?.fields();
-        let inner = Inner::read(fields.ok_or(DecodeErrorKind::BadField)?);
-        if text(inner.symbol)? != symbol {
-            return Err(DecodeErrorKind::BadField);
-        }
-        let interval =
-            Interval::from_name(text(inner.interval)?).ok_or(DecodeErrorKind::BadField)?;
-        let candle = inner.candle(contract_type, interval)?;
-        if candle.open_time.0 > event_time.0 + AHEAD_MS_MAX {
-            // Of a future window: taken as closed, it would make every candle until then late.
-            return Err(DecodeErrorKind::BadField);
-        }
-        let is_closed = inner.is_closed.ok_or(DecodeErrorKind::MissingField)?.boolean();
-        let is_closed = is_closed.ok_or(DecodeErrorKind::BadField)?;
-        Ok(Kline {
-            symbol,
-            interval,
-            candle,
-            is_closed: Some(is_closed),
-            event_time: Some(event_time),
-        })
     }
 }
 
 /// The fields of `k` that are read.
 #[derive(Default)]
-struct Inner<'tape, 'text> {
-    open_time: Option<Value<'tape, 'text>>,
-    close_time: Option<Value<'tape, 'text>>,
-    symbol: Option<Value<'tape, 'text>>,
-    interval: Option<Value<'tape, 'text>>,
-    open: Option<Value<'tape, 'text>>,
-    high: Option<Value<'tape, 'text>>,
-    low: Option<Value<'tape, 'text>>,
-    close: Option<Value<'tape, 'text>>,
-    volume: Option<Value<'tape, 'text>>,
-    quote_volume: Option<Value<'tape, 'text>>,
-    trades: Option<Value<'tape, 'text>>,
-    is_closed: Option<Value<'tape, 'text>>,
+struct Inner<'text> {
+    open_time: Option<i64>,
+    close_time: Option<i64>,
+    symbol: Option<&'text str>,
+    interval: Option<&'text str>,
+    open: Option<Decimal>,
+    high: Option<Decimal>,
+    low: Option<Decimal>,
+    close: Option<Decimal>,
+    volume: Option<Decimal>,
+    /// Where the market has it.
+    quote_volume: Option<Decimal>,
+    trades: Option<i64>,
+    is_closed: Option<bool>,
 }
 
-impl<'tape, 'text> Inner<'tape, 'text> {
-    fn read(fields: Fields<'tape, 'text>) -> Self {
-        let mut inner = Self::default();
-        for (key, value) in fields {
-            let field = match key {
-                "t" => &mut inner.open_time,
-                "T" => &mut inner.close_time,
-                "s" => &mut inner.symbol,
-                "i" => &mut inner.interval,
-                "o" => &mut inner.open,
-                "h" => &mut inner.high,
-                "l" => &mut inner.low,
-                "c" => &mut inner.close,
-                "v" => &mut inner.volume,
-                "q" => &mut inner.quote_volume,
-                "n" => &mut inner.trades,
-                "x" => &mut inner.is_closed,
-                // `f`, `L`, `V`, `Q`, `B`, and whatever the exchange adds.
-                _ => continue,
-            };
-            *field = Some(value);
+/// Replaces `klines` by the candle of `k`.
+#[inline(always)]
+fn read_kline<'text>(
+    contract_type: ContractType,
+    source: &mut impl Source<'text>,
+    klines: &mut Klines<'text>,
+) -> Decoded<()> {
+    klines.clear();
+    let has_quote_volume = row(contract_type).has_quote_volume;
+    let mut inner = Inner::default();
+    let mut fields = source.enter_object()?;
+    while let Some(key) = source.next_field(&mut fields)? {
+        match key {
+            key::OPEN_TIME => inner.open_time = Some(source.natural()?),
+            key::CLOSE_TIME => inner.close_time = Some(source.natural()?),
+            key::SYMBOL => inner.symbol = Some(source.text()?),
+            key::INTERVAL => inner.interval = Some(source.text()?),
+            key::OPEN => inner.open = Some(source.decimal()?),
+            key::HIGH => inner.high = Some(source.decimal()?),
+            key::LOW => inner.low = Some(source.decimal()?),
+            key::CLOSE => inner.close = Some(source.decimal()?),
+            key::VOLUME => inner.volume = Some(source.decimal()?),
+            key::QUOTE_VOLUME if has_quote_volume => inner.quote_volume = Some(source.decimal()?),
+            key::TRADES => inner.trades = Some(source.natural()?),
+            key::IS_CLOSED => inner.is_closed = Some(source.boolean()?),
+            // `f`, `L`, `V`, `Q`, `B`, and whatever the exchange adds.
+            _ => source.skip()?,
         }
-        inner
     }
+    let interval = Interval::from_name(required(inner.interval)?);
+    let interval = interval.ok_or(DecodeErrorKind::BadField)?;
+    let open_time = UnixMs(required(inner.open_time)?);
+    if !interval.is_aligned(open_time) {
+        return Err(DecodeErrorKind::Misaligned);
+    }
+    if required(inner.close_time)? != interval.close_time(open_time).0 {
+        return Err(DecodeErrorKind::BadField);
+    }
+    if has_quote_volume {
+        required(inner.quote_volume)?;
+    }
+    let candle = Candle {
+        open_time,
+        open: required(inner.open)?,
+        high: required(inner.high)?,
+        low: required(inner.low)?,
+        close: required(inner.close)?,
+        volume: required(inner.volume)?,
+        quote_volume: inner.quote_volume,
+        trades: required(inner.trades)?.unsigned_abs(),
+    };
+    let (symbol, is_closed) = (required(inner.symbol)?, Some(required(inner.is_closed)?));
+    klines.push(Kline { symbol, interval, candle, is_closed, event_time: None });
+    Ok(())
+}
 
-    fn candle(
-        &self,
-        contract_type: ContractType,
-        interval: Interval,
-    ) -> Result<Candle, DecodeErrorKind> {
-        let open_time = UnixMs(natural(self.open_time)?);
-        if !interval.is_aligned(open_time) {
-            return Err(DecodeErrorKind::Misaligned);
-        }
-        if natural(self.close_time)? != interval.close_time(open_time).0 {
-            return Err(DecodeErrorKind::BadField);
-        }
-        let quote_volume = match row(contract_type).has_quote_volume {
-            true => Some(decimal(self.quote_volume)?),
-            false => None,
-        };
-        Ok(Candle {
-            open_time,
-            open: decimal(self.open)?,
-            high: decimal(self.high)?,
-            low: decimal(self.low)?,
-            close: decimal(self.close)?,
-            volume: decimal(self.volume)?,
-            quote_volume,
-            trades: natural(self.trades)?.unsigned_abs(),
-        })
-    }
+/// The names of the fields that are read.
+mod key {
+    use super::Key;
+
+    pub(super) const DATA: Key = Key::of("data");
+    pub(super) const EVENT: Key = Key::of("e");
+    pub(super) const EVENT_TIME: Key = Key::of("E");
+    pub(super) const SYMBOL: Key = Key::of("s");
+    pub(super) const KLINE: Key = Key::of("k");
+    pub(super) const OPEN_TIME: Key = Key::of("t");
+    pub(super) const CLOSE_TIME: Key = Key::of("T");
+    pub(super) const INTERVAL: Key = Key::of("i");
+    pub(super) const OPEN: Key = Key::of("o");
+    pub(super) const HIGH: Key = Key::of("h");
+    pub(super) const LOW: Key = Key::of("l");
+    pub(super) const CLOSE: Key = Key::of("c");
+    pub(super) const VOLUME: Key = Key::of("v");
+    pub(super) const QUOTE_VOLUME: Key = Key::of("q");
+    pub(super) const TRADES: Key = Key::of("n");
+    pub(super) const IS_CLOSED: Key = Key::of("x");
 }
 
 /// `klines` with both times: at most [`Limits::rest_rows`] rows, ascending, the running one last.
@@ -479,12 +528,13 @@ struct SymbolInfo {
     status: String,
 }
 
-/// `symbols[].status` is `TRADING`, or why not (`BREAK`, `SETTLING`, `PENDING_TRADING`, …).
+/// `symbols[].status` is `TRADING`, or why not (`BREAK`, `SETTLING`, `PENDING_TRADING`, …). Of
+/// `CANCEL_ONLY` (July 2026) no document says that nothing is pushed, so it is tried.
 pub(super) fn read_instruments(body: impl Read) -> Result<InstrumentPage, String> {
     let info: ExchangeInfo = read_page(body)?;
     let listed = info.symbols.0.into_iter().map(|one| Listed {
         symbol: one.symbol,
-        halted: Some(one.status).filter(|status| status != "TRADING"),
+        halted: Some(one.status).filter(|it| !matches!(it.as_str(), "TRADING" | "CANCEL_ONLY")),
         known_as: None,
     });
     Ok(InstrumentPage { listed: listed.collect(), ..InstrumentPage::default() })
@@ -513,10 +563,15 @@ mod tests {
         let usdm = path("wss://fstream.binance.com/market", ContractType::Usdm, true);
         assert_eq!(usdm, "wss://fstream.binance.com/market/ws");
         let coinm = |base, is_alternate| path(base, ContractType::Coinm, is_alternate);
-        assert_eq!(coinm("wss://dstream.binance.com", false), "wss://dstream.binance.com/ws");
-        let alternate = "wss://dstream.binance.com/market/ws";
-        assert_eq!(coinm("wss://dstream.binance.com", true), alternate);
-        assert_eq!(coinm("wss://dstream.binance.com/market", true), alternate);
+        let (market, old) = ("wss://dstream.binance.com/market/ws", "wss://dstream.binance.com/ws");
+        assert_eq!(coinm("wss://dstream.binance.com", false), market);
+        assert_eq!(coinm("wss://dstream.binance.com", true), old);
+        assert_eq!(coinm("wss://dstream.binance.com/market", true), market);
+        for whole in [market, old, "wss://dstream.binance.com/market/stream"] {
+            assert_eq!((coinm(whole, false), coinm(whole, true)), (whole.into(), whole.into()));
+        }
+        let bare = path("wss://fstream.binance.com", ContractType::Usdm, false);
+        assert_eq!(bare, usdm);
     }
 
     #[test]
@@ -575,9 +630,10 @@ mod tests {
     #[test]
     fn what_does_not_trade_is_listed_with_its_state() {
         let body = r#"{"symbols":[{"symbol":"BTCUSDT","status":"TRADING","x":{}},
-            {"symbol":"LUNAUSDT","status":"BREAK"},{"symbol":"A","contractStatus":"TRADING"}]}"#;
+            {"symbol":"LUNAUSDT","status":"BREAK"},{"symbol":"A","contractStatus":"TRADING"},
+            {"symbol":"B","status":"CANCEL_ONLY"}]}"#;
         let page = read_instruments(body.as_bytes()).unwrap();
         let states: Vec<_> = page.listed.iter().map(|one| one.halted.as_deref()).collect();
-        assert_eq!(states, [None, Some("BREAK"), None]);
+        assert_eq!(states, [None, Some("BREAK"), None, None]);
     }
 }

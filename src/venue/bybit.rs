@@ -17,11 +17,11 @@ use crate::wire::json::{JsonReader, Value};
 
 use super::denial::field_text;
 use super::fields::{
-    AHEAD_MS_MAX, decimal, integer, join_once, natural, natural_text, no_sense, pause_if_few,
-    push_encoded, read_rows, text,
+    AHEAD_MS_MAX, decimal, integer, natural, natural_text, no_sense, pause_if_few, push_encoded,
+    read_rows, text, with_path,
 };
 use super::listed::{Each, read_page};
-use super::scan::Scanner;
+use super::scan::{Decoded, Key, Scanner, Source, required};
 use super::{
     InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope, RestCandle,
     RestCandles, RestError, RestQuery, SubscribeOp, UNLIMITED,
@@ -109,7 +109,7 @@ const _: () = assert!(STREAMS_PER_SESSION * TOPIC_BYTES_MAX <= TOPICS_BYTES_MAX)
 
 /// Each contract type has its path.
 pub(super) fn endpoint(contract_type: ContractType, base: &Endpoint) -> Endpoint {
-    join_once(base, row(contract_type).path)
+    with_path(base, row(contract_type).path)
 }
 
 /// `req_id` comes back with the answer, which names no topic but one at fault.
@@ -188,62 +188,66 @@ pub(super) fn decode<'text>(
     if outer.topic.is_none() && outer.data.is_none() {
         return outer.answer();
     }
-    let (interval, symbol) = read_topic(text(outer.topic)?).ok_or(DecodeErrorKind::Unknown)?;
+    let topic = read_topic(text(outer.topic)?).ok_or(DecodeErrorKind::Unknown)?;
     let event_time = UnixMs(natural(outer.ts)?);
-    let data = outer.data.ok_or(DecodeErrorKind::MissingField)?.elements();
-    for entry in data.ok_or(DecodeErrorKind::BadField)? {
-        let (candle, is_closed) = Entry::read(entry)?.candle(contract_type, interval)?;
-        if candle.open_time.0 > event_time.0 + AHEAD_MS_MAX {
-            // Of a future window: taken as closed, it would make every candle until then late.
-            return Err(DecodeErrorKind::BadField);
-        }
-        let (is_closed, event_time) = (Some(is_closed), Some(event_time));
-        let kline = Kline { symbol, interval, candle, is_closed, event_time };
-        klines.try_push(kline).map_err(|_| DecodeErrorKind::BadField)?;
-    }
-    if klines.is_empty() { Err(DecodeErrorKind::BadField) } else { Ok(Message::Klines) }
+    read_entries(contract_type, &mut required(outer.data)?, klines)?;
+    name(klines, topic, event_time)?;
+    Ok(Message::Klines)
 }
 
-/// [`decode`] of one entry, its fields in the order shown there; spot's `type` comes first.
-pub(super) fn read_usual<'text>(
+/// The push of [`decode`], in one pass.
+pub(super) fn read_push<'text>(
     contract_type: ContractType,
     text: &'text str,
     klines: &mut Klines<'text>,
-) -> Option<()> {
+) -> Decoded<()> {
     let mut scan = Scanner::new(text);
-    let is_typed = scan.skip(r#"{"type":"snapshot","topic":""#).is_some();
-    if !is_typed {
-        scan.skip(r#"{"topic":""#)?;
+    let (mut topic, mut event_time) = (None, None);
+    let mut fields = scan.enter_object()?;
+    while let Some(key) = scan.next_field(&mut fields)? {
+        match key {
+            key::TOPIC => topic = Some(scan.text()?),
+            key::DATA => read_entries(contract_type, &mut scan, klines)?,
+            key::EVENT_TIME => event_time = Some(scan.natural()?),
+            _ => scan.skip()?,
+        }
     }
-    let (interval, symbol) = read_topic(scan.word()?)?;
-    scan.skip(r#","data":[{"start":"#)?;
-    let open_time = UnixMs(scan.natural()?);
-    scan.skip(r#","end":"#)?;
-    let close_time = UnixMs(scan.natural()?);
-    scan.skip(r#","interval":""#)?;
-    let is_same_interval = scan.word()? == code(interval);
-    let open = scan.decimal_after(r#","open":""#)?;
-    let close = scan.decimal_after(r#","close":""#)?;
-    let high = scan.decimal_after(r#","high":""#)?;
-    let low = scan.decimal_after(r#","low":""#)?;
-    let volume = scan.decimal_after(r#","volume":""#)?;
-    let turnover = scan.decimal_after(r#","turnover":""#)?;
-    scan.skip(r#","confirm":"#)?;
-    let is_closed = Some(scan.boolean()?);
-    scan.skip(r#","timestamp":"#)?;
-    scan.natural()?;
-    scan.skip(r#"}],"ts":"#)?;
-    let event_time = UnixMs(scan.natural()?);
-    scan.skip(if is_typed { "}" } else { r#","type":"snapshot"}"# })?;
     scan.end()?;
-    let is_window = interval.is_aligned(open_time) && interval.close_time(open_time) == close_time;
-    if !is_same_interval || !is_window || open_time.0 > event_time.0 + AHEAD_MS_MAX {
-        return None;
+    let topic = read_topic(required(topic)?).ok_or(DecodeErrorKind::Unknown)?;
+    name(klines, topic, UnixMs(required(event_time)?))
+}
+
+/// Replaces `klines` by those of `data`, which do not say whose they are.
+#[inline(always)]
+fn read_entries<'text>(
+    contract_type: ContractType,
+    data: &mut impl Source<'text>,
+    klines: &mut Klines<'text>,
+) -> Decoded<()> {
+    klines.clear();
+    let mut entries = data.enter_array()?;
+    while data.next_element(&mut entries)? {
+        read_entry(contract_type, data, klines)?;
     }
-    let quote_volume = row(contract_type).has_quote_volume.then_some(turnover);
-    let candle = Candle { open_time, open, high, low, close, volume, quote_volume, trades: 0 };
-    klines.push(Kline { symbol, interval, candle, is_closed, event_time: Some(event_time) });
-    Some(())
+    Ok(())
+}
+
+/// Completes `klines`, at least one, as those of the push of `topic` that was made at `event_time`.
+#[inline(always)]
+fn name<'text>(
+    klines: &mut Klines<'text>,
+    (interval, symbol): (Interval, &'text str),
+    event_time: UnixMs,
+) -> Decoded<()> {
+    for kline in klines.iter_mut() {
+        // Of a future window: taken as closed, it would make every candle until then late.
+        let is_ahead = kline.candle.open_time.0 > event_time.0 + AHEAD_MS_MAX;
+        if is_ahead || kline.interval != interval {
+            return Err(DecodeErrorKind::BadField);
+        }
+        (kline.symbol, kline.event_time) = (symbol, Some(event_time));
+    }
+    if klines.is_empty() { Err(DecodeErrorKind::BadField) } else { Ok(()) }
 }
 
 /// The fields of every message, as far as they are known.
@@ -332,69 +336,89 @@ fn named_stream(message: &str) -> Option<(Interval, &str)> {
 
 /// The fields of one entry of `data` that are read.
 #[derive(Default)]
-struct Entry<'tape, 'text> {
-    start: Option<Value<'tape, 'text>>,
-    end: Option<Value<'tape, 'text>>,
-    interval: Option<Value<'tape, 'text>>,
-    open: Option<Value<'tape, 'text>>,
-    close: Option<Value<'tape, 'text>>,
-    high: Option<Value<'tape, 'text>>,
-    low: Option<Value<'tape, 'text>>,
-    volume: Option<Value<'tape, 'text>>,
-    turnover: Option<Value<'tape, 'text>>,
-    confirm: Option<Value<'tape, 'text>>,
+struct Entry<'text> {
+    start: Option<i64>,
+    end: Option<i64>,
+    interval: Option<&'text str>,
+    open: Option<Decimal>,
+    close: Option<Decimal>,
+    high: Option<Decimal>,
+    low: Option<Decimal>,
+    volume: Option<Decimal>,
+    /// Where the market has it.
+    turnover: Option<Decimal>,
+    confirm: Option<bool>,
 }
 
-impl<'tape, 'text> Entry<'tape, 'text> {
-    fn read(entry: Value<'tape, 'text>) -> Result<Self, DecodeErrorKind> {
-        let mut read = Self::default();
-        for (key, value) in entry.fields().ok_or(DecodeErrorKind::BadField)? {
-            let field = match key {
-                "start" => &mut read.start,
-                "end" => &mut read.end,
-                "interval" => &mut read.interval,
-                "open" => &mut read.open,
-                "close" => &mut read.close,
-                "high" => &mut read.high,
-                "low" => &mut read.low,
-                "volume" => &mut read.volume,
-                "turnover" => &mut read.turnover,
-                "confirm" => &mut read.confirm,
-                // `timestamp`, and whatever the exchange adds.
-                _ => continue,
-            };
-            *field = Some(value);
+/// Appends the candle of one entry of `data`. Whose it is stands in the topic.
+#[inline(always)]
+fn read_entry<'text>(
+    contract_type: ContractType,
+    source: &mut impl Source<'text>,
+    klines: &mut Klines<'text>,
+) -> Decoded<()> {
+    let has_turnover = row(contract_type).has_quote_volume;
+    let mut entry = Entry::default();
+    let mut fields = source.enter_object()?;
+    while let Some(key) = source.next_field(&mut fields)? {
+        match key {
+            key::START => entry.start = Some(source.natural()?),
+            key::END => entry.end = Some(source.natural()?),
+            key::INTERVAL => entry.interval = Some(source.text()?),
+            key::OPEN => entry.open = Some(source.decimal()?),
+            key::CLOSE => entry.close = Some(source.decimal()?),
+            key::HIGH => entry.high = Some(source.decimal()?),
+            key::LOW => entry.low = Some(source.decimal()?),
+            key::VOLUME => entry.volume = Some(source.decimal()?),
+            key::TURNOVER if has_turnover => entry.turnover = Some(source.decimal()?),
+            key::CONFIRM => entry.confirm = Some(source.boolean()?),
+            // `timestamp`, and whatever the exchange adds.
+            _ => source.skip()?,
         }
-        Ok(read)
     }
+    let open_time = UnixMs(required(entry.start)?);
+    let interval = from_code(required(entry.interval)?).ok_or(DecodeErrorKind::BadField)?;
+    if !interval.is_aligned(open_time) {
+        return Err(DecodeErrorKind::Misaligned);
+    }
+    if required(entry.end)? != interval.close_time(open_time).0 {
+        return Err(DecodeErrorKind::BadField);
+    }
+    if has_turnover {
+        required(entry.turnover)?;
+    }
+    let candle = Candle {
+        open_time,
+        open: required(entry.open)?,
+        high: required(entry.high)?,
+        low: required(entry.low)?,
+        close: required(entry.close)?,
+        volume: required(entry.volume)?,
+        quote_volume: entry.turnover,
+        trades: 0,
+    };
+    let is_closed = Some(required(entry.confirm)?);
+    let kline = Kline { symbol: "", interval, candle, is_closed, event_time: None };
+    klines.try_push(kline).map_err(|_| DecodeErrorKind::BadField)
+}
 
-    /// The candle, and whether it is closed.
-    fn candle(
-        &self,
-        contract_type: ContractType,
-        interval: Interval,
-    ) -> Result<(Candle, bool), DecodeErrorKind> {
-        let open_time = UnixMs(natural(self.start)?);
-        if !interval.is_aligned(open_time) {
-            return Err(DecodeErrorKind::Misaligned);
-        }
-        let is_window = natural(self.end)? == interval.close_time(open_time).0;
-        if !is_window || text(self.interval)? != code(interval) {
-            return Err(DecodeErrorKind::BadField);
-        }
-        let confirm = self.confirm.ok_or(DecodeErrorKind::MissingField)?.boolean();
-        let candle = Candle {
-            open_time,
-            open: decimal(self.open)?,
-            high: decimal(self.high)?,
-            low: decimal(self.low)?,
-            close: decimal(self.close)?,
-            volume: decimal(self.volume)?,
-            quote_volume: quote_volume(contract_type, self.turnover)?,
-            trades: 0,
-        };
-        Ok((candle, confirm.ok_or(DecodeErrorKind::BadField)?))
-    }
+/// The names of the fields that are read.
+mod key {
+    use super::Key;
+
+    pub(super) const TOPIC: Key = Key::of("topic");
+    pub(super) const DATA: Key = Key::of("data");
+    pub(super) const EVENT_TIME: Key = Key::of("ts");
+    pub(super) const START: Key = Key::of("start");
+    pub(super) const END: Key = Key::of("end");
+    pub(super) const INTERVAL: Key = Key::of("interval");
+    pub(super) const OPEN: Key = Key::of("open");
+    pub(super) const CLOSE: Key = Key::of("close");
+    pub(super) const HIGH: Key = Key::of("high");
+    pub(super) const LOW: Key = Key::of("low");
+    pub(super) const VOLUME: Key = Key::of("volume");
+    pub(super) const TURNOVER: Key = Key::of("turnover");
+    pub(super) const CONFIRM: Key = Key::of("confirm");
 }
 
 fn quote_volume(
@@ -588,7 +612,8 @@ struct InstrumentInfo {
     status: String,
 }
 
-/// `list[].status` is `Trading`, or why not (`PreLaunch`, `Delivering`, `Closed`, …).
+/// `list[].status` is `Trading`, or why not (`Delivering`, `Closed`, …). Contracts in `PreLaunch`
+/// trade already, and are not in the list unless it is asked for them: what is not listed is tried.
 pub(super) fn read_instruments(
     contract_type: ContractType,
     body: impl Read,
@@ -605,7 +630,7 @@ pub(super) fn read_instruments(
     let next = cursor.filter(|_| !result.list.0.is_empty());
     let listed = result.list.0.into_iter().map(|one| Listed {
         symbol: one.symbol,
-        halted: Some(one.status).filter(|status| status != "Trading"),
+        halted: Some(one.status).filter(|it| !matches!(it.as_str(), "Trading" | "PreLaunch")),
         known_as: None,
     });
     Ok(InstrumentPage { listed: listed.collect(), next, ..InstrumentPage::default() })

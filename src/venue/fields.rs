@@ -45,7 +45,19 @@ fn in_range(number: i64) -> Result<i64, DecodeErrorKind> {
 
 /// A price or a volume: a decimal in a string, never negative.
 pub(super) fn decimal(field: Field<'_, '_>) -> Result<Decimal, DecodeErrorKind> {
-    let decimal = Decimal::parse(text(field)?.as_bytes()).map_err(|error| match error {
+    price(text(field)?)
+}
+
+/// A price or a volume, as text or as a number.
+pub(super) fn decimal_or_number(field: Field<'_, '_>) -> Result<Decimal, DecodeErrorKind> {
+    match field.and_then(Value::number) {
+        Some(digits) => price(digits),
+        None => decimal(field),
+    }
+}
+
+fn price(digits: &str) -> Result<Decimal, DecodeErrorKind> {
+    let decimal = Decimal::parse(digits.as_bytes()).map_err(|error| match error {
         DecimalError::Malformed => DecodeErrorKind::BadNumber,
         DecimalError::TooLong => DecodeErrorKind::NumberTooLong,
     })?;
@@ -172,10 +184,9 @@ pub(super) fn fingerprint(candles: &[RestCandle]) -> u64 {
     })
 }
 
-/// `path` below `base`, unless the base as configured ends with it already.
-pub(super) fn join_once(base: &Endpoint, path: &str) -> Endpoint {
-    let is_there = base.path.trim_end_matches('/').ends_with(path.trim_end_matches('/'));
-    if is_there { base.clone() } else { base.join(path) }
+/// `base` as configured if it has a path, which then is the whole one; else with `path`.
+pub(super) fn with_path(base: &Endpoint, path: &str) -> Endpoint {
+    if base.path == "/" { base.join(path) } else { base.clone() }
 }
 
 /// Appends `text` as part of a URL's query.

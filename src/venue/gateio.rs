@@ -15,11 +15,11 @@ use crate::wire::Endpoint;
 use crate::wire::json::{Fields, JsonReader, Value};
 
 use super::fields::{
-    AHEAD_MS_MAX, decimal, join_once, natural, natural_text, no_sense, pause_if_few, push_encoded,
-    read_rows, seconds, text,
+    AHEAD_MS_MAX, decimal, decimal_or_number, natural, natural_text, no_sense, pause_if_few,
+    push_encoded, read_rows, seconds, text, with_path,
 };
 use super::listed::{Each, read_page};
-use super::scan::Scanner;
+use super::scan::{Decoded, Key, Scanner, Source, required};
 use super::{
     Headers, InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope,
     RestCandle, RestCandles, RestError, RestQuery, SubscribeOp, UNLIMITED,
@@ -115,7 +115,7 @@ pub(super) fn limits(contract_type: ContractType) -> Limits {
 }
 
 pub(super) fn endpoint(contract_type: ContractType, base: &Endpoint) -> Endpoint {
-    join_once(base, row(contract_type).ws_path)
+    with_path(base, row(contract_type).ws_path)
 }
 
 /// One symbol a message, the interval before it.
@@ -151,8 +151,9 @@ pub(super) fn write_subscribe<'a>(
 /// "o":"19128.1","n":"1m_BTC_USDT","a":"3.8283","w":true}}
 /// ```
 ///
-/// Futures: `result` is an array, `t` a number, `v` contracts, as a number or as text. `w` may be
-/// missing, and so may `time_ms`. `a`, the amount in the base asset, is not read.
+/// Futures: `result` is an array, `t` a number, `v` contracts, as a number or as text; in 2026 it
+/// comes last, behind `"a":"…","n":"…","w":…`. `w` may be missing, and so may `time_ms`. `a`, the
+/// amount in the base asset, is not read.
 ///
 /// Acknowledgement: `"event":"subscribe","result":{"status":"success"}`; refusal: an `error` object
 /// whose words name the symbol last.
@@ -185,72 +186,70 @@ pub(super) fn decode<'text>(
     if outer.error().is_some() { outer.answer() } else { Err(DecodeErrorKind::Unknown) }
 }
 
-/// [`decode`] of candles whose fields are in the order shown there, with `time_ms`.
-pub(super) fn read_usual<'text>(
+/// The push of [`decode`], in one pass.
+pub(super) fn read_push<'text>(
     contract_type: ContractType,
     text: &'text str,
     klines: &mut Klines<'text>,
-) -> Option<()> {
+) -> Decoded<()> {
     let row = row(contract_type);
     let mut scan = Scanner::new(text);
-    scan.skip(r#"{"time":"#)?;
-    scan.natural()?;
-    scan.skip(r#","time_ms":"#)?;
-    let event_time = UnixMs(scan.natural().filter(|&time| time > 0)?);
-    scan.skip(r#","channel":""#)?;
-    scan.skip(row.channel)?;
-    scan.skip(r#"","event":"update","result":"#)?;
-    if row.is_spot() {
-        klines.push(read_usual_kline(row, &mut scan, event_time)?);
-        scan.skip("}")?;
-        return scan.end();
+    let (mut time, mut time_ms) = (None, None);
+    let (mut is_ours, mut is_update) = (false, false);
+    let mut fields = scan.enter_object()?;
+    while let Some(key) = scan.next_field(&mut fields)? {
+        match key {
+            key::TIME => time = Some(scan.natural()?),
+            key::TIME_MS => time_ms = Some(scan.natural()?),
+            key::CHANNEL => is_ours = scan.text()? == row.channel,
+            key::EVENT => is_update = scan.text()? == "update",
+            key::RESULT => read_result(row, &mut scan, klines)?,
+            _ => scan.skip()?,
+        }
     }
-    scan.skip("[")?;
-    klines.push(read_usual_kline(row, &mut scan, event_time)?);
-    while scan.skip(",").is_some() {
-        klines.try_push(read_usual_kline(row, &mut scan, event_time)?).ok()?;
+    scan.end()?;
+    if !is_ours || !is_update {
+        return Err(DecodeErrorKind::Unknown);
     }
-    klines.sort_by_key(|kline| kline.candle.open_time);
-    scan.skip("]}")?;
-    scan.end()
+    push_at(klines, event_time(required(time)?, time_ms))
 }
 
-fn read_usual_kline<'text>(
+/// Replaces `klines` by those of `result`: on spot one, else an array.
+#[inline(always)]
+fn read_result<'text>(
     row: &Row,
-    scan: &mut Scanner<'text>,
-    event_time: UnixMs,
-) -> Option<Kline<'text>> {
-    let is_spot = row.is_spot();
-    scan.skip(if is_spot { r#"{"t":""# } else { r#"{"t":"# })?;
-    let open_time = UnixMs(scan.natural()? * 1000);
-    scan.skip(if is_spot { r#"","v":"# } else { r#","v":"# })?;
-    let volume = match scan.skip("\"") {
-        Some(()) => scan.decimal()?,
-        None if is_spot => return None,
-        None => Decimal::from_natural(scan.natural()?.unsigned_abs()),
-    };
-    let close = scan.decimal_after(r#","c":""#)?;
-    let high = scan.decimal_after(r#","h":""#)?;
-    let low = scan.decimal_after(r#","l":""#)?;
-    let open = scan.decimal_after(r#","o":""#)?;
-    scan.skip(r#","n":""#)?;
-    let (interval, symbol) = scan.word()?.split_once('_')?;
-    let interval = Interval::from_name(interval)?;
-    if scan.skip(r#","a":""#).is_some() {
-        scan.word()?;
+    result: &mut impl Source<'text>,
+    klines: &mut Klines<'text>,
+) -> Decoded<()> {
+    klines.clear();
+    if row.is_spot() {
+        return read_entry(row, result, klines);
     }
-    let is_closed = match scan.skip(r#","w":"#) {
-        Some(()) => Some(scan.boolean()?),
-        None => None,
-    };
-    scan.skip("}")?;
-    let is_ahead = open_time.0 > event_time.0 + AHEAD_MS_MAX + ENVELOPE_LAG_MS;
-    if !interval.is_aligned(open_time) || is_ahead || symbol.is_empty() {
-        return None;
+    let mut entries = result.enter_array()?;
+    while result.next_element(&mut entries)? {
+        read_entry(row, result, klines)?;
     }
-    let quote_volume = is_spot.then_some(volume);
-    let candle = Candle { open_time, open, high, low, close, volume, quote_volume, trades: 0 };
-    Some(Kline { symbol, interval, candle, is_closed, event_time: Some(event_time) })
+    Ok(())
+}
+
+/// Completes `klines`, at least one, as those of a push that was made at `event_time`.
+#[inline(always)]
+fn push_at(klines: &mut Klines<'_>, event_time: UnixMs) -> Decoded<()> {
+    for kline in klines.iter_mut() {
+        if kline.candle.open_time.0 > event_time.0 + AHEAD_MS_MAX + ENVELOPE_LAG_MS {
+            return Err(DecodeErrorKind::BadField);
+        }
+        kline.event_time = Some(event_time);
+    }
+    // Their order is not documented; a candle comes before the one that follows it.
+    klines.sort_by_key(|kline| kline.candle.open_time);
+    if klines.is_empty() { Err(DecodeErrorKind::MissingField) } else { Ok(()) }
+}
+
+/// When a message was made: to the ms where the exchange says it, else to the second.
+#[inline(always)]
+fn event_time(time: i64, time_ms: Option<i64>) -> UnixMs {
+    UnixMs(time_ms.filter(|&time| time > 0).unwrap_or(time * 1000))
 }
 
 /// The fields of every message, as far as they are known.
@@ -330,91 +329,99 @@ impl<'tape, 'text> Outer<'tape, 'text> {
         row: &Row,
         klines: &mut Klines<'text>,
     ) -> Result<Message<'text>, DecodeErrorKind> {
-        let event_time = self.event_time()?;
-        let result = self.result.ok_or(DecodeErrorKind::MissingField)?;
-        if row.is_spot() {
-            let fields = result.fields().ok_or(DecodeErrorKind::BadField)?;
-            klines.push(read_kline(row, fields, event_time)?);
-            return Ok(Message::Klines);
-        }
-        for element in result.elements().ok_or(DecodeErrorKind::BadField)? {
-            let fields = element.fields().ok_or(DecodeErrorKind::BadField)?;
-            let kline = read_kline(row, fields, event_time)?;
-            klines.try_push(kline).map_err(|_| DecodeErrorKind::BadField)?;
-        }
-        // Their order is not documented; a candle is told before the one that follows it.
-        klines.sort_by_key(|kline| kline.candle.open_time);
-        if klines.is_empty() { Err(DecodeErrorKind::MissingField) } else { Ok(Message::Klines) }
-    }
-
-    /// When the message was made: to the ms where that is told, else to the second.
-    fn event_time(&self) -> Result<UnixMs, DecodeErrorKind> {
-        let time = natural(self.time)?;
-        let time_ms = match self.time_ms {
-            Some(_) => natural(self.time_ms)?,
-            None => 0,
-        };
-        Ok(UnixMs(if time_ms > 0 { time_ms } else { time * 1000 }))
+        let time_ms = self.time_ms.map(|time| natural(Some(time))).transpose()?;
+        let event_time = event_time(natural(self.time)?, time_ms);
+        read_result(row, &mut required(self.result)?, klines)?;
+        push_at(klines, event_time)?;
+        Ok(Message::Klines)
     }
 }
 
-fn read_kline<'text>(
+/// The fields of one candle that are read.
+#[derive(Default)]
+struct Entry<'text> {
+    /// In s.
+    open_time: Option<i64>,
+    volume: Option<Decimal>,
+    open: Option<Decimal>,
+    high: Option<Decimal>,
+    low: Option<Decimal>,
+    close: Option<Decimal>,
+    /// Interval and symbol.
+    name: Option<&'text str>,
+    is_closed: Option<bool>,
+}
+
+/// Appends one candle.
+#[inline(always)]
+fn read_entry<'text>(
     row: &Row,
-    fields: Fields<'_, 'text>,
-    event_time: UnixMs,
-) -> Result<Kline<'text>, DecodeErrorKind> {
-    let (mut t, mut v, mut o, mut h, mut l, mut c) = (None, None, None, None, None, None);
-    let (mut n, mut w) = (None, None);
-    for (key, value) in fields {
-        let field = match key {
-            "t" => &mut t,
-            "v" => &mut v,
-            "o" => &mut o,
-            "h" => &mut h,
-            "l" => &mut l,
-            "c" => &mut c,
-            "n" => &mut n,
-            "w" => &mut w,
+    source: &mut impl Source<'text>,
+    klines: &mut Klines<'text>,
+) -> Decoded<()> {
+    let is_spot = row.is_spot();
+    let mut entry = Entry::default();
+    let mut fields = source.enter_object()?;
+    while let Some(key) = source.next_field(&mut fields)? {
+        match key {
+            key::OPEN_TIME if is_spot => entry.open_time = Some(source.natural_text()?),
+            key::OPEN_TIME => entry.open_time = Some(source.natural()?),
+            key::VOLUME if is_spot => entry.volume = Some(source.decimal()?),
+            // Contracts.
+            key::VOLUME => entry.volume = Some(source.decimal_or_number()?),
+            key::OPEN => entry.open = Some(source.decimal()?),
+            key::HIGH => entry.high = Some(source.decimal()?),
+            key::LOW => entry.low = Some(source.decimal()?),
+            key::CLOSE => entry.close = Some(source.decimal()?),
+            key::NAME => entry.name = Some(source.text()?),
+            key::IS_CLOSED => entry.is_closed = Some(source.boolean()?),
             // `a`, and whatever the exchange adds.
-            _ => continue,
-        };
-        *field = Some(value);
+            _ => source.skip()?,
+        }
     }
-    let name = text(n)?;
-    let (interval, symbol) = name.split_once('_').ok_or(DecodeErrorKind::BadField)?;
+    let name = required(entry.name)?.split_once('_');
+    let (interval, symbol) = name.ok_or(DecodeErrorKind::BadField)?;
     let interval = Interval::from_name(interval).ok_or(DecodeErrorKind::Unknown)?;
-    let open_seconds = if row.is_spot() { natural_text(t)? } else { natural(t)? };
-    let open_time = UnixMs(open_seconds * 1000);
+    let open_time = UnixMs(required(entry.open_time)? * 1000);
     if !interval.is_aligned(open_time) {
         return Err(DecodeErrorKind::Misaligned);
     }
-    if open_time.0 > event_time.0 + AHEAD_MS_MAX + ENVELOPE_LAG_MS || symbol.is_empty() {
+    if symbol.is_empty() {
         return Err(DecodeErrorKind::BadField);
     }
-    let volume = if row.is_spot() { decimal(v)? } else { contracts(v)? };
-    let is_closed = match w {
-        Some(flag) => Some(flag.boolean().ok_or(DecodeErrorKind::BadField)?),
-        None => None,
-    };
+    let volume = required(entry.volume)?;
     let candle = Candle {
         open_time,
-        open: decimal(o)?,
-        high: decimal(h)?,
-        low: decimal(l)?,
-        close: decimal(c)?,
+        open: required(entry.open)?,
+        high: required(entry.high)?,
+        low: required(entry.low)?,
+        close: required(entry.close)?,
         volume,
-        quote_volume: row.is_spot().then_some(volume),
+        quote_volume: is_spot.then_some(volume),
         trades: 0,
     };
-    Ok(Kline { symbol, interval, candle, is_closed, event_time: Some(event_time) })
+    let is_closed = entry.is_closed;
+    let kline = Kline { symbol, interval, candle, is_closed, event_time: None };
+    klines.try_push(kline).map_err(|_| DecodeErrorKind::BadField)
 }
 
-/// Contracts: a whole number, or a decimal as text.
-fn contracts(field: Option<Value<'_, '_>>) -> Result<Decimal, DecodeErrorKind> {
-    match field.and_then(Value::integer) {
-        Some(_) => Ok(Decimal::from_natural(natural(field)?.unsigned_abs())),
-        None => decimal(field),
-    }
+/// The names of the fields that are read.
+mod key {
+    use super::Key;
+
+    pub(super) const TIME: Key = Key::of("time");
+    pub(super) const TIME_MS: Key = Key::of("time_ms");
+    pub(super) const CHANNEL: Key = Key::of("channel");
+    pub(super) const EVENT: Key = Key::of("event");
+    pub(super) const RESULT: Key = Key::of("result");
+    pub(super) const OPEN_TIME: Key = Key::of("t");
+    pub(super) const VOLUME: Key = Key::of("v");
+    pub(super) const OPEN: Key = Key::of("o");
+    pub(super) const HIGH: Key = Key::of("h");
+    pub(super) const LOW: Key = Key::of("l");
+    pub(super) const CLOSE: Key = Key::of("c");
+    pub(super) const NAME: Key = Key::of("n");
+    pub(super) const IS_CLOSED: Key = Key::of("w");
 }
 
 pub(super) fn write_ping(contract_type: ContractType, out: &mut String, now: UnixMs) {
@@ -529,7 +536,7 @@ fn read_futures_row(
         high: decimal(h)?,
         low: decimal(l)?,
         close: decimal(c)?,
-        volume: contracts(v)?,
+        volume: decimal_or_number(v)?,
         quote_volume: None,
         trades: 0,
     };
@@ -556,12 +563,15 @@ struct Instrument {
     /// A contract's name.
     name: Option<String>,
     trade_status: Option<String>,
-    in_delisting: Option<bool>,
-    /// Newer contracts say so too.
+    /// Newer contracts have it.
     status: Option<String>,
 }
 
-/// Spot trades if `trade_status` is `tradable`, a contract unless `in_delisting`.
+/// What `trade_status` and `status` say of an instrument that may trade. One that can only be sold
+/// or only be bought trades; a contract `in_delisting` trades until it is delisted.
+const MAY_TRADE: [&str; 5] = ["tradable", "sellable", "buyable", "trading", "delisting"];
+
+/// An instrument trades if its state is in [`MAY_TRADE`], or if it has none.
 pub(super) fn read_instruments(
     contract_type: ContractType,
     body: impl Read,
@@ -570,11 +580,8 @@ pub(super) fn read_instruments(
     let is_spot = row(contract_type).is_spot();
     let listed = instruments.into_iter().filter_map(|one| {
         let symbol = if is_spot { one.id } else { one.name }?;
-        let halted = match is_spot {
-            true => one.trade_status.filter(|status| status != "tradable"),
-            false if one.in_delisting == Some(true) => Some("in_delisting".to_owned()),
-            false => one.status.filter(|status| status != "trading"),
-        };
+        let state = if is_spot { one.trade_status } else { one.status };
+        let halted = state.filter(|state| !MAY_TRADE.contains(&state.as_str()));
         Some(Listed { symbol, halted, known_as: None })
     });
     Ok(InstrumentPage { listed: listed.collect(), ..InstrumentPage::default() })

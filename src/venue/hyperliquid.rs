@@ -12,15 +12,15 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::clock::UnixMs;
-use crate::market::{Candle, ContractType, Interval, Listed};
+use crate::market::{Candle, ContractType, Decimal, Interval, Listed};
 use crate::messages::RestResponse;
 use crate::metrics::DecodeErrorKind;
 use crate::wire::Endpoint;
-use crate::wire::json::{Fields, JsonReader, Value};
+use crate::wire::json::{JsonReader, Value};
 
-use super::fields::{decimal, join_once, natural, no_sense, read_rows, text};
+use super::fields::{no_sense, read_rows, text, with_path};
 use super::listed::{Each, read_page};
-use super::scan::Scanner;
+use super::scan::{Decoded, Key, Scanner, Source, required};
 use super::{
     InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope, RestCandle,
     RestCandles, RestError, RestQuery, SubscribeOp,
@@ -70,7 +70,7 @@ pub(super) fn limits() -> Limits {
 }
 
 pub(super) fn endpoint(base: &Endpoint) -> Endpoint {
-    join_once(base, "/ws")
+    with_path(base, "/ws")
 }
 
 /// One coin a message; its spelling is the exchange's own, with its case.
@@ -126,89 +126,123 @@ pub(super) fn decode<'text>(
     }
 }
 
-/// [`decode`] of one candle, its fields in the order shown there.
-pub(super) fn read_usual<'text>(text: &'text str, klines: &mut Klines<'text>) -> Option<()> {
+/// The push of [`decode`], in one pass.
+pub(super) fn read_push<'text>(text: &'text str, klines: &mut Klines<'text>) -> Decoded<()> {
     let mut scan = Scanner::new(text);
-    scan.skip(r#"{"channel":"candle","data":{"t":"#)?;
-    let open_time = UnixMs(scan.natural()?);
-    scan.skip(r#","T":"#)?;
-    let close_time = UnixMs(scan.natural()?);
-    scan.skip(r#","s":""#)?;
-    let symbol = scan.word()?;
-    scan.skip(r#","i":""#)?;
-    let interval = Interval::from_name(scan.word()?)?;
-    let open = scan.decimal_after(r#","o":""#)?;
-    let close = scan.decimal_after(r#","c":""#)?;
-    let high = scan.decimal_after(r#","h":""#)?;
-    let low = scan.decimal_after(r#","l":""#)?;
-    let volume = scan.decimal_after(r#","v":""#)?;
-    scan.skip(r#","n":"#)?;
-    let trades = scan.natural()?.unsigned_abs();
-    scan.skip("}}")?;
-    scan.end()?;
-    if !interval.is_aligned(open_time) || interval.close_time(open_time) != close_time {
-        return None;
+    let mut is_candle = false;
+    let mut fields = scan.enter_object()?;
+    while let Some(key) = scan.next_field(&mut fields)? {
+        match key {
+            key::CHANNEL => is_candle = scan.text()? == "candle",
+            key::DATA => read_data(&mut scan, klines)?,
+            _ => scan.skip()?,
+        }
     }
-    let quote_volume = None;
-    let candle = Candle { open_time, open, high, low, close, volume, quote_volume, trades };
-    klines.push(Kline { symbol, interval, candle, is_closed: None, event_time: None });
-    Some(())
+    scan.end()?;
+    if !is_candle {
+        return Err(DecodeErrorKind::Unknown);
+    }
+    if klines.is_empty() { Err(DecodeErrorKind::MissingField) } else { Ok(()) }
+}
+
+/// Replaces `klines` by those of `data`: one, or an array.
+#[inline(always)]
+fn read_data<'text>(data: &mut impl Source<'text>, klines: &mut Klines<'text>) -> Decoded<()> {
+    klines.clear();
+    if !data.is_array() {
+        return read_entry(data, klines);
+    }
+    let mut entries = data.enter_array()?;
+    while data.next_element(&mut entries)? {
+        read_entry(data, klines)?;
+    }
+    klines.sort_by_key(|kline| kline.candle.open_time);
+    Ok(())
 }
 
 fn read_candle_push<'text>(
-    data: Value<'_, 'text>,
+    mut data: Value<'_, 'text>,
     klines: &mut Klines<'text>,
 ) -> Result<Message<'text>, DecodeErrorKind> {
-    if let Some(fields) = data.fields() {
-        klines.push(read_kline(fields)?);
-        return Ok(Message::Klines);
-    }
-    for element in data.elements().ok_or(DecodeErrorKind::BadField)? {
-        let kline = read_kline(element.fields().ok_or(DecodeErrorKind::BadField)?)?;
-        klines.try_push(kline).map_err(|_| DecodeErrorKind::BadField)?;
-    }
-    klines.sort_by_key(|kline| kline.candle.open_time);
+    read_data(&mut data, klines)?;
     if klines.is_empty() { Err(DecodeErrorKind::MissingField) } else { Ok(Message::Klines) }
 }
 
-fn read_kline<'text>(fields: Fields<'_, 'text>) -> Result<Kline<'text>, DecodeErrorKind> {
-    let (mut t, mut end, mut s, mut i, mut n) = (None, None, None, None, None);
-    let (mut o, mut h, mut l, mut c, mut v) = (None, None, None, None, None);
-    for (key, value) in fields {
-        let field = match key {
-            "t" => &mut t,
-            "T" => &mut end,
-            "s" => &mut s,
-            "i" => &mut i,
-            "o" => &mut o,
-            "h" => &mut h,
-            "l" => &mut l,
-            "c" => &mut c,
-            "v" => &mut v,
-            "n" => &mut n,
-            _ => continue,
-        };
-        *field = Some(value);
+/// The fields of one candle.
+#[derive(Default)]
+struct Entry<'text> {
+    open_time: Option<i64>,
+    close_time: Option<i64>,
+    symbol: Option<&'text str>,
+    interval: Option<&'text str>,
+    open: Option<Decimal>,
+    high: Option<Decimal>,
+    low: Option<Decimal>,
+    close: Option<Decimal>,
+    volume: Option<Decimal>,
+    trades: Option<i64>,
+}
+
+/// Appends one candle. Decimals are documented as numbers, and come as text.
+#[inline(always)]
+fn read_entry<'text>(source: &mut impl Source<'text>, klines: &mut Klines<'text>) -> Decoded<()> {
+    let mut entry = Entry::default();
+    let mut fields = source.enter_object()?;
+    while let Some(key) = source.next_field(&mut fields)? {
+        match key {
+            key::OPEN_TIME => entry.open_time = Some(source.natural()?),
+            key::CLOSE_TIME => entry.close_time = Some(source.natural()?),
+            key::SYMBOL => entry.symbol = Some(source.text()?),
+            key::INTERVAL => entry.interval = Some(source.text()?),
+            key::OPEN => entry.open = Some(source.decimal_or_number()?),
+            key::HIGH => entry.high = Some(source.decimal_or_number()?),
+            key::LOW => entry.low = Some(source.decimal_or_number()?),
+            key::CLOSE => entry.close = Some(source.decimal_or_number()?),
+            key::VOLUME => entry.volume = Some(source.decimal_or_number()?),
+            key::TRADES => entry.trades = Some(source.natural()?),
+            _ => source.skip()?,
+        }
     }
-    let interval = Interval::from_name(text(i)?).ok_or(DecodeErrorKind::Unknown)?;
-    let open_time = UnixMs(natural(t)?);
+    let interval = Interval::from_name(required(entry.interval)?);
+    let interval = interval.ok_or(DecodeErrorKind::Unknown)?;
+    let open_time = UnixMs(required(entry.open_time)?);
     if !interval.is_aligned(open_time) {
         return Err(DecodeErrorKind::Misaligned);
     }
-    if natural(end)? != interval.close_time(open_time).0 {
+    if required(entry.close_time)? != interval.close_time(open_time).0 {
         return Err(DecodeErrorKind::BadField);
     }
     let candle = Candle {
         open_time,
-        open: decimal(o)?,
-        high: decimal(h)?,
-        low: decimal(l)?,
-        close: decimal(c)?,
-        volume: decimal(v)?,
+        open: required(entry.open)?,
+        high: required(entry.high)?,
+        low: required(entry.low)?,
+        close: required(entry.close)?,
+        volume: required(entry.volume)?,
         quote_volume: None,
-        trades: natural(n)?.unsigned_abs(),
+        trades: required(entry.trades)?.unsigned_abs(),
     };
-    Ok(Kline { symbol: text(s)?, interval, candle, is_closed: None, event_time: None })
+    let symbol = required(entry.symbol)?;
+    let kline = Kline { symbol, interval, candle, is_closed: None, event_time: None };
+    klines.try_push(kline).map_err(|_| DecodeErrorKind::BadField)
+}
+
+/// The names of the fields that are read.
+mod key {
+    use super::Key;
+
+    pub(super) const CHANNEL: Key = Key::of("channel");
+    pub(super) const DATA: Key = Key::of("data");
+    pub(super) const OPEN_TIME: Key = Key::of("t");
+    pub(super) const CLOSE_TIME: Key = Key::of("T");
+    pub(super) const SYMBOL: Key = Key::of("s");
+    pub(super) const INTERVAL: Key = Key::of("i");
+    pub(super) const OPEN: Key = Key::of("o");
+    pub(super) const HIGH: Key = Key::of("h");
+    pub(super) const LOW: Key = Key::of("l");
+    pub(super) const CLOSE: Key = Key::of("c");
+    pub(super) const VOLUME: Key = Key::of("v");
+    pub(super) const TRADES: Key = Key::of("n");
 }
 
 fn read_response<'text>(data: Value<'_, 'text>) -> Result<Message<'text>, DecodeErrorKind> {
@@ -301,8 +335,10 @@ pub(super) fn read_candles(
         if response.status != 200 {
             return None;
         }
-        let read = |row: Value<'_, '_>| {
-            let kline = read_kline(row.fields().ok_or(DecodeErrorKind::BadField)?)?;
+        let read = |mut row: Value<'_, '_>| {
+            let mut klines = Klines::new();
+            read_entry(&mut row, &mut klines)?;
+            let kline = klines[0];
             let candle = kline.candle;
             match kline.interval == interval {
                 true => Ok(RestCandle { candle, is_closed: None }),

@@ -451,22 +451,24 @@ pub fn decode<'text>(
     }
 }
 
-/// Understands a push of candles that is written as the exchange usually does it: the same fields in
-/// the same order. Candles go into `klines`, which is empty. `None`: [`decode`] is to judge the
-/// text, and what is in `klines` is to be thrown away.
-pub fn read_usual<'text>(
+/// Understands a push of candles in one pass over its text, in whatever order its fields are and
+/// wherever white space stands. Candles go into `klines`, which is empty. `None`: [`decode`] is to
+/// judge the text, because it is none, holds escapes, or is wrong; what is in `klines` is to be
+/// thrown away.
+pub fn read_push<'text>(
     market: Market,
     text: &'text str,
     klines: &mut Klines<'text>,
 ) -> Option<()> {
     let contract_type = market.contract_type();
-    match market.venue() {
-        Venue::Binance => binance::read_usual(contract_type, text, klines),
-        Venue::Okx => okx::read_usual(text, klines),
-        Venue::Bybit => bybit::read_usual(contract_type, text, klines),
-        Venue::Gateio => gateio::read_usual(contract_type, text, klines),
-        Venue::Hyperliquid => hyperliquid::read_usual(text, klines),
-    }
+    let read = match market.venue() {
+        Venue::Binance => binance::read_push(contract_type, text, klines),
+        Venue::Okx => okx::read_push(text, klines),
+        Venue::Bybit => bybit::read_push(contract_type, text, klines),
+        Venue::Gateio => gateio::read_push(contract_type, text, klines),
+        Venue::Hyperliquid => hyperliquid::read_push(text, klines),
+    };
+    read.ok()
 }
 
 /// How `market`'s sessions show that they are alive.

@@ -19,9 +19,9 @@ use crate::metrics::DecodeErrorKind;
 use crate::wire::Endpoint;
 use crate::wire::json::{JsonReader, Value};
 
-use super::fields::{decimal, join_once, natural_text, no_sense, push_encoded, read_rows, text};
+use super::fields::{decimal, natural_text, no_sense, push_encoded, read_rows, text, with_path};
 use super::listed::{Each, read_page};
-use super::scan::Scanner;
+use super::scan::{Decoded, Key, Scanner, Source, required};
 use super::{
     InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope, RestCandle,
     RestCandles, RestError, RestQuery, SubscribeOp, UNLIMITED,
@@ -89,7 +89,7 @@ const _: () = assert!(STREAMS_PER_MESSAGE * ARG_BYTES_MAX <= ARGS_BYTES_MAX);
 
 /// Candles are on `/business` only; `/public` refuses them with code 60018.
 pub(super) fn endpoint(base: &Endpoint) -> Endpoint {
-    join_once(base, "/ws/v5/business")
+    with_path(base, "/ws/v5/business")
 }
 
 /// Without an id: acknowledgements and errors name the stream.
@@ -171,33 +171,83 @@ pub(super) fn decode<'text>(
     if klines.is_empty() { Err(DecodeErrorKind::BadField) } else { Ok(Message::Klines) }
 }
 
-/// [`decode`] of one row of nine cells.
-pub(super) fn read_usual<'text>(text: &'text str, klines: &mut Klines<'text>) -> Option<()> {
+/// The push of [`decode`] in one pass, its rows of nine cells.
+pub(super) fn read_push<'text>(text: &'text str, klines: &mut Klines<'text>) -> Decoded<()> {
     let mut scan = Scanner::new(text);
-    scan.skip(r#"{"arg":{"channel":""#)?;
-    let interval = channel_interval(scan.word()?)?;
-    scan.skip(r#","instId":""#)?;
-    let symbol = scan.word()?;
-    scan.skip(r#"},"data":[[""#)?;
-    let open_time = UnixMs(scan.natural()?);
-    let open = scan.decimal_after(r#"",""#)?;
-    let mut next = || scan.decimal_after(r#",""#);
-    let (high, low, close, volume) = (next()?, next()?, next()?, next()?);
-    let (_, quote_volume) = (next()?, Some(next()?));
-    scan.skip(r#",""#)?;
-    let is_closed = match scan.word()? {
+    let mut stream = None;
+    let mut fields = scan.enter_object()?;
+    while let Some(key) = scan.next_field(&mut fields)? {
+        match key {
+            key::ARG => stream = Some(read_arg(&mut scan)?),
+            key::DATA => {
+                klines.clear();
+                let mut rows = scan.enter_array()?;
+                while scan.next_element(&mut rows)? {
+                    let kline = read_cells(&mut scan)?;
+                    klines.try_push(kline).map_err(|_| DecodeErrorKind::BadField)?;
+                }
+            }
+            key::EVENT => return Err(DecodeErrorKind::Unknown),
+            _ => scan.skip()?,
+        }
+    }
+    scan.end()?;
+    let (symbol, interval) = required(stream)?;
+    for kline in klines.iter_mut() {
+        if !interval.is_aligned(kline.candle.open_time) {
+            return Err(DecodeErrorKind::Misaligned);
+        }
+        (kline.symbol, kline.interval) = (symbol, interval);
+    }
+    if klines.is_empty() { Err(DecodeErrorKind::BadField) } else { Ok(()) }
+}
+
+/// The symbol and interval of `arg`, which must name a candle channel.
+#[inline(always)]
+fn read_arg<'text>(source: &mut impl Source<'text>) -> Decoded<(&'text str, Interval)> {
+    let (mut channel, mut symbol) = (None, None);
+    let mut fields = source.enter_object()?;
+    while let Some(key) = source.next_field(&mut fields)? {
+        match key {
+            key::CHANNEL => channel = Some(source.text()?),
+            key::SYMBOL => symbol = Some(source.text()?),
+            // Whatever the exchange adds.
+            _ => source.skip()?,
+        }
+    }
+    let interval = channel_interval(required(channel)?).ok_or(DecodeErrorKind::Unknown)?;
+    Ok((required(symbol)?, interval))
+}
+
+/// A row of nine cells. Whose it is, and of which length, stands in `arg`.
+#[inline(always)]
+fn read_cells<'text>(scan: &mut Scanner<'text>) -> Decoded<Kline<'text>> {
+    scan.expect(b'[')?;
+    let open_time = UnixMs(scan.natural_text()?);
+    let (open, high) = (scan.next_decimal()?, scan.next_decimal()?);
+    let (low, close) = (scan.next_decimal()?, scan.next_decimal()?);
+    let volume = scan.next_decimal()?;
+    let (_, quote_volume) = (scan.next_decimal()?, Some(scan.next_decimal()?));
+    scan.expect(b',')?;
+    let is_closed = match scan.text()? {
         "0" => Some(false),
         "1" => Some(true),
-        _ => return None,
+        _ => return Err(DecodeErrorKind::BadField),
     };
-    scan.skip("]]}")?;
-    scan.end()?;
-    if !interval.is_aligned(open_time) {
-        return None;
-    }
+    scan.expect(b']')?;
     let candle = Candle { open_time, open, high, low, close, volume, quote_volume, trades: 0 };
-    klines.push(Kline { symbol, interval, candle, is_closed, event_time: None });
-    Some(())
+    Ok(Kline { symbol: "", interval: Interval::M1, candle, is_closed, event_time: None })
+}
+
+/// The names of the fields that are read.
+mod key {
+    use super::Key;
+
+    pub(super) const ARG: Key = Key::of("arg");
+    pub(super) const CHANNEL: Key = Key::of("channel");
+    pub(super) const SYMBOL: Key = Key::of("instId");
+    pub(super) const DATA: Key = Key::of("data");
+    pub(super) const EVENT: Key = Key::of("event");
 }
 
 /// The fields of every message, as far as they are known.
@@ -228,20 +278,8 @@ impl<'tape, 'text> Outer<'tape, 'text> {
         Ok(outer)
     }
 
-    /// The symbol and interval of `arg`, which must name a candle channel.
     fn stream(&self) -> Result<(&'text str, Interval), DecodeErrorKind> {
-        let fields = self.arg.ok_or(DecodeErrorKind::MissingField)?.fields();
-        let (mut channel, mut symbol) = (None, None);
-        for (key, value) in fields.ok_or(DecodeErrorKind::BadField)? {
-            match key {
-                "channel" => channel = Some(value),
-                "instId" => symbol = Some(value),
-                // Whatever the exchange adds.
-                _ => continue,
-            }
-        }
-        let interval = channel_interval(text(channel)?).ok_or(DecodeErrorKind::Unknown)?;
-        Ok((text(symbol)?, interval))
+        read_arg(&mut required(self.arg)?)
     }
 
     fn event(&self) -> Result<Message<'text>, DecodeErrorKind> {

@@ -1,119 +1,507 @@
-//! A text read from left to right, by whoever knows what comes next. Owns the place in it; whatever is
-//! not as expected is `None`, and nothing is said about it: the general reader has the last word.
+//! A message read once, from left to right, each value as what the dialect expects in its field. The
+//! order of fields and white space are free, and unknown fields are skipped. Owns the place in the
+//! text. What is escaped, or not as expected, is an error here, and the text is then read over
+//! [`Value`], which understands all JSON: a dialect reads both through [`Source`].
 
 use wide::u8x16;
 
 use crate::market::Decimal;
+use crate::metrics::DecodeErrorKind;
+use crate::wire::json::{DEPTH_MAX, Elements, Fields, Value};
+use crate::wire::lex::{self, LANES};
 
-use super::fields::NATURAL_MAX;
+use super::fields::{self, NATURAL_MAX};
 
-/// A place in a text. The steps are inlined, so that what is expected becomes a few compares.
+/// What was read, or why not.
+pub(super) type Decoded<T> = Result<T, DecodeErrorKind>;
+
+/// The name of a field: its bytes, the first one lowest. All names that any dialect reads in a push
+/// have at most eight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key(u64);
+
+impl Key {
+    /// A name that no dialect reads.
+    const OTHER: Self = Self(0);
+
+    /// The key of `name`.
+    pub(super) const fn of(name: &str) -> Self {
+        let (name, mut bits, mut at) = (name.as_bytes(), 0, name.len());
+        if at > size_of::<u64>() {
+            return Self::OTHER;
+        }
+        while at > 0 {
+            at -= 1;
+            // A name that holds this character, which is another one's end here, is none of ours.
+            if name[at] == 0 {
+                return Self::OTHER;
+            }
+            bits = bits << 8 | name[at] as u64;
+        }
+        Self(bits)
+    }
+}
+
+/// A place in a message: a value, to be read exactly once as what the dialect expects. There are
+/// loops and no closures, since only so everything is inlined.
+pub(super) trait Source<'text>: Sized {
+    /// What is left of an object.
+    type Fields;
+    /// What is left of an array.
+    type Elements;
+
+    /// Enters an object.
+    fn enter_object(&mut self) -> Decoded<Self::Fields>;
+
+    /// Goes to the value of the next field, whose key this is; `None` leaves the object.
+    fn next_field(&mut self, fields: &mut Self::Fields) -> Decoded<Option<Key>>;
+
+    /// Enters an array.
+    fn enter_array(&mut self) -> Decoded<Self::Elements>;
+
+    /// Goes to the next element and returns whether there is one; if not, leaves the array.
+    fn next_element(&mut self, elements: &mut Self::Elements) -> Decoded<bool>;
+
+    /// Reads a string.
+    fn text(&mut self) -> Decoded<&'text str>;
+
+    /// Reads a time or a count.
+    fn natural(&mut self) -> Decoded<i64>;
+
+    /// Reads a time or a count in a string.
+    fn natural_text(&mut self) -> Decoded<i64>;
+
+    /// Reads a price or a volume in a string.
+    fn decimal(&mut self) -> Decoded<Decimal>;
+
+    /// Reads a price or a volume in a string or as a number.
+    fn decimal_or_number(&mut self) -> Decoded<Decimal>;
+
+    /// Reads `true` or `false`.
+    fn boolean(&mut self) -> Decoded<bool>;
+
+    /// Reads a value of any type that means nothing to the dialect.
+    fn skip(&mut self) -> Decoded<()>;
+
+    /// Returns whether the value is an array.
+    fn is_array(&mut self) -> bool;
+}
+
+/// What was found; the text is no JSON, or is to be read by another source.
+const UNEXPECTED: DecodeErrorKind = DecodeErrorKind::Json;
+
+/// A place in a text. The steps are inlined, so that what is expected becomes a few compares; what
+/// is not inlined takes the place and gives it back by value, so that it stays in registers.
+#[derive(Clone, Copy)]
 pub(super) struct Scanner<'text> {
     text: &'text str,
     at: usize,
+    /// Objects and arrays that may still be entered.
+    depth_left: usize,
 }
 
 impl<'text> Scanner<'text> {
     pub(super) fn new(text: &'text str) -> Self {
-        Self { text, at: 0 }
+        Self { text, at: 0, depth_left: DEPTH_MAX }
     }
 
-    fn rest(&self) -> &'text [u8] {
-        &self.text.as_bytes()[self.at..]
-    }
-
-    /// Exactly this.
     #[inline(always)]
-    pub(super) fn skip(&mut self, expected: &str) -> Option<()> {
-        let found = self.rest().get(..expected.len())?;
-        (found == expected.as_bytes()).then(|| self.at += expected.len())
+    fn bytes(&self) -> &'text [u8] {
+        self.text.as_bytes()
+    }
+
+    #[inline(always)]
+    fn rest(&self) -> &'text [u8] {
+        &self.bytes()[self.at..]
+    }
+
+    /// The first byte of the next token.
+    #[inline(always)]
+    fn token(&mut self) -> Decoded<u8> {
+        match self.bytes().get(self.at) {
+            Some(&byte) if byte > b' ' => Ok(byte),
+            _ => {
+                self.at = behind_space(self.bytes(), self.at);
+                self.bytes().get(self.at).copied().ok_or(UNEXPECTED)
+            }
+        }
+    }
+
+    /// The same where a space is as likely as none.
+    #[inline(always)]
+    fn spaced_token(&mut self) -> Decoded<u8> {
+        self.at += usize::from(self.bytes().get(self.at) == Some(&b' '));
+        self.token()
+    }
+
+    /// Exactly this byte, as the next token.
+    #[inline(always)]
+    pub(super) fn expect(&mut self, byte: u8) -> Decoded<()> {
+        if self.token()? != byte {
+            return Err(UNEXPECTED);
+        }
+        self.at += 1;
+        Ok(())
     }
 
     /// Nothing more.
-    pub(super) fn end(&self) -> Option<()> {
-        (self.at == self.text.len()).then_some(())
-    }
-
-    /// A string's characters, none of them escaped, and its closing quote.
-    #[inline(always)]
-    pub(super) fn word(&mut self) -> Option<&'text str> {
-        let (rest, mut length) = (self.rest(), 0);
-        loop {
-            let lanes = front(&rest[length..]);
-            let special = lanes.simd_eq(u8x16::splat(b'"'))
-                | lanes.simd_eq(u8x16::splat(b'\\'))
-                | lanes.simd_lt(u8x16::splat(b' '));
-            let plain = special.to_bitmask().trailing_zeros() as usize;
-            length += plain.min(LANES);
-            if plain < LANES {
-                break;
-            }
+    pub(super) fn end(&mut self) -> Decoded<()> {
+        match self.token() {
+            Ok(_) => Err(UNEXPECTED),
+            Err(_) => Ok(()),
         }
-        let word = self.text.get(self.at..self.at + length)?;
-        self.at += length;
-        self.skip("\"").map(|()| word)
     }
 
-    /// A time or a count.
+    /// The name of the next field and its colon.
     #[inline(always)]
-    pub(super) fn natural(&mut self) -> Option<i64> {
-        let rest = self.rest();
-        let values = front(rest) - u8x16::splat(b'0');
-        let length = values.simd_lt(u8x16::splat(10)).to_bitmask().trailing_ones() as usize;
-        let is_padded = length > 1 && rest[0] == b'0';
-        let is_cut = length == LANES && rest.get(LANES).is_some_and(u8::is_ascii_digit);
-        if length == 0 || is_padded || is_cut {
+    fn key(&mut self) -> Decoded<Key> {
+        if self.spaced_token()? != b'"' {
+            return Err(UNEXPECTED);
+        }
+        self.at += 1;
+        let front = lex::front(self.bytes(), self.at);
+        let length = lex::specials(front).trailing_zeros() as usize;
+        let key = match length {
+            1..=8 => {
+                let [low, _] = halves(front.to_array());
+                Key(low & (u64::MAX >> (64 - 8 * length)))
+            }
+            _ => Key::OTHER,
+        };
+        match length < LANES {
+            true => self.at += length,
+            false => self.at += lex::plain_length(self.bytes(), self.at),
+        }
+        self.quote()?;
+        self.expect(b':')?;
+        Ok(key)
+    }
+
+    /// A comma, a name of one byte and its colon, looked at together, with or without a space behind
+    /// the comma. `None`: something else.
+    #[inline(always)]
+    fn short_name(&mut self) -> Option<Key> {
+        let front = u64::from_le_bytes(*self.bytes().get(self.at..)?.first_chunk()?);
+        let is_spaced = front & 0xFFFF == u64::from_le_bytes(*b", \0\0\0\0\0\0");
+        let front = if is_spaced { front >> 8 } else { front };
+        let comma = if is_spaced { b' ' } else { b',' };
+        let name = front >> 16 & 0xFF;
+        let frame = u64::from_le_bytes([comma, b'"', 0, b'"', b':', 0, 0, 0]);
+        let is_plain =
+            name > u64::from(b' ') && name != u64::from(b'"') && name != u64::from(b'\\');
+        if front & 0xFF_FF00_FFFF != frame || !is_plain {
             return None;
+        }
+        self.at += 5 + usize::from(is_spaced);
+        Some(Key(name))
+    }
+
+    /// The closing quote of a string.
+    #[inline(always)]
+    fn quote(&mut self) -> Decoded<()> {
+        if self.bytes().get(self.at) != Some(&b'"') {
+            return Err(UNEXPECTED);
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// The opening quote of a string.
+    #[inline(always)]
+    fn open_quote(&mut self) -> Decoded<()> {
+        if self.spaced_token()? != b'"' {
+            return Err(UNEXPECTED);
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// A number of digits only, up to [`NATURAL_MAX`].
+    #[inline(always)]
+    fn digits(&mut self) -> Decoded<i64> {
+        let text = self.bytes();
+        let values = lex::front(text, self.at) - u8x16::splat(b'0');
+        let length = values.simd_lt(u8x16::splat(10)).to_bitmask().trailing_ones() as usize;
+        let is_padded = length > 1 && text.get(self.at) == Some(&b'0');
+        let is_cut = length == LANES && text.get(self.at + LANES).is_some_and(u8::is_ascii_digit);
+        if length == 0 || is_padded || is_cut {
+            return Err(UNEXPECTED);
         }
         self.at += length;
         let number = number_of(u128::from_le_bytes(values.to_array()) << (8 * (LANES - length)));
-        (number <= NATURAL_MAX.unsigned_abs()).then(|| number.cast_signed())
+        if number > NATURAL_MAX.unsigned_abs() {
+            return Err(UNEXPECTED);
+        }
+        Ok(number.cast_signed())
     }
 
-    /// A price or a volume, and the closing quote of its string.
+    /// A price or a volume without its quotes.
     #[inline(always)]
-    pub(super) fn decimal(&mut self) -> Option<Decimal> {
-        let (decimal, length) = Decimal::read_front(self.rest())?;
+    fn price(&mut self) -> Decoded<Decimal> {
+        let (decimal, length) = Decimal::read_front(self.rest()).ok_or(UNEXPECTED)?;
         self.at += length;
-        self.skip("\"").map(|()| decimal)
+        Ok(decimal)
     }
 
-    /// The same, behind exactly this.
+    /// A comma, and the price or volume behind it.
     #[inline(always)]
-    pub(super) fn decimal_after(&mut self, expected: &str) -> Option<Decimal> {
-        self.skip(expected)?;
+    pub(super) fn next_decimal(&mut self) -> Decoded<Decimal> {
+        self.expect(b',')?;
         self.decimal()
     }
 
-    /// `true` or `false`.
+    /// The same place as a variable of its own, which stays in registers where one that was handed
+    /// over does not.
     #[inline(always)]
-    pub(super) fn boolean(&mut self) -> Option<bool> {
-        let is_true = self.skip("true").is_some();
-        if !is_true {
-            self.skip("false")?;
+    pub(super) fn own(self) -> Self {
+        Self { text: self.text, at: self.at, depth_left: self.depth_left }
+    }
+
+    /// The place behind an object, an array or a word.
+    #[inline(never)]
+    fn behind_nested(self) -> Decoded<Self> {
+        let mut scan = self.own();
+        match scan.token()? {
+            b'{' => {
+                let mut fields = scan.enter_object()?;
+                while scan.next_field(&mut fields)?.is_some() {
+                    scan.skip()?;
+                }
+            }
+            b'[' => {
+                let mut elements = scan.enter_array()?;
+                while scan.next_element(&mut elements)? {
+                    scan.skip()?;
+                }
+            }
+            _ => scan.at += lex::word_length(scan.rest()).ok_or(UNEXPECTED)?,
         }
-        Some(is_true)
+        Ok(scan)
+    }
+
+    /// Enters at the bracket `open`.
+    #[inline(always)]
+    fn enter(&mut self, open: u8) -> Decoded<Entered> {
+        if self.spaced_token()? != open {
+            return Err(UNEXPECTED);
+        }
+        self.depth_left = self.depth_left.checked_sub(1).ok_or(UNEXPECTED)?;
+        self.at += 1;
+        Ok(Entered { is_first: true })
+    }
+
+    /// Returns whether another field or element follows; if not, leaves at `close`.
+    #[inline(always)]
+    fn has_next(&mut self, entered: &mut Entered, close: u8) -> Decoded<bool> {
+        let is_first = std::mem::replace(&mut entered.is_first, false);
+        let token = self.spaced_token()?;
+        if token == close {
+            self.at += 1;
+            self.depth_left += 1;
+            return Ok(false);
+        }
+        if is_first {
+            return Ok(true);
+        }
+        self.at += 1;
+        if token == b',' { Ok(true) } else { Err(UNEXPECTED) }
     }
 }
 
-/// Bytes that are looked at together: as many as [`NATURAL_MAX`] has digits.
-const LANES: usize = 16;
+/// Where within an object or an array a [`Scanner`] is.
+pub(super) struct Entered {
+    is_first: bool,
+}
 
-/// The first bytes of `rest`; behind its end are zeros.
+impl<'text> Source<'text> for Scanner<'text> {
+    type Fields = Entered;
+    type Elements = Entered;
+
+    #[inline(always)]
+    fn enter_object(&mut self) -> Decoded<Entered> {
+        self.enter(b'{')
+    }
+
+    #[inline(always)]
+    fn next_field(&mut self, fields: &mut Entered) -> Decoded<Option<Key>> {
+        if !fields.is_first
+            && let Some(key) = self.short_name()
+        {
+            return Ok(Some(key));
+        }
+        match self.has_next(fields, b'}')? {
+            true => Ok(Some(self.key()?)),
+            false => Ok(None),
+        }
+    }
+
+    #[inline(always)]
+    fn enter_array(&mut self) -> Decoded<Entered> {
+        self.enter(b'[')
+    }
+
+    #[inline(always)]
+    fn next_element(&mut self, elements: &mut Entered) -> Decoded<bool> {
+        self.has_next(elements, b']')
+    }
+
+    #[inline(always)]
+    fn text(&mut self) -> Decoded<&'text str> {
+        self.open_quote()?;
+        let length = lex::plain_length(self.bytes(), self.at);
+        let text = self.text.get(self.at..self.at + length).ok_or(UNEXPECTED)?;
+        self.at += length;
+        self.quote()?;
+        Ok(text)
+    }
+
+    #[inline(always)]
+    fn natural(&mut self) -> Decoded<i64> {
+        self.spaced_token()?;
+        self.digits()
+    }
+
+    #[inline(always)]
+    fn natural_text(&mut self) -> Decoded<i64> {
+        self.open_quote()?;
+        let number = self.digits()?;
+        self.quote()?;
+        Ok(number)
+    }
+
+    #[inline(always)]
+    fn decimal(&mut self) -> Decoded<Decimal> {
+        self.open_quote()?;
+        let decimal = self.price()?;
+        self.quote()?;
+        Ok(decimal)
+    }
+
+    #[inline(always)]
+    fn decimal_or_number(&mut self) -> Decoded<Decimal> {
+        match self.spaced_token()? {
+            b'"' => self.decimal(),
+            _ => self.price(),
+        }
+    }
+
+    #[inline(always)]
+    fn boolean(&mut self) -> Decoded<bool> {
+        let is_true = self.spaced_token()? == b't';
+        let word: &[u8] = if is_true { b"true" } else { b"false" };
+        if !self.rest().starts_with(word) {
+            return Err(UNEXPECTED);
+        }
+        self.at += word.len();
+        Ok(is_true)
+    }
+
+    #[inline(always)]
+    fn skip(&mut self) -> Decoded<()> {
+        match self.spaced_token()? {
+            b'"' => {
+                self.at += 1;
+                self.at += lex::plain_length(self.bytes(), self.at);
+                self.quote()
+            }
+            b'-' | b'0'..=b'9' => {
+                self.at += lex::number_length(self.bytes(), self.at).ok_or(UNEXPECTED)?;
+                Ok(())
+            }
+            _ => {
+                *self = self.behind_nested()?;
+                Ok(())
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn is_array(&mut self) -> bool {
+        self.spaced_token() == Ok(b'[')
+    }
+}
+
+impl<'tape, 'text> Source<'text> for Value<'tape, 'text> {
+    type Fields = Fields<'tape, 'text>;
+    type Elements = Elements<'tape, 'text>;
+
+    fn enter_object(&mut self) -> Decoded<Self::Fields> {
+        self.fields().ok_or(DecodeErrorKind::BadField)
+    }
+
+    fn next_field(&mut self, fields: &mut Self::Fields) -> Decoded<Option<Key>> {
+        let Some((name, value)) = fields.next() else { return Ok(None) };
+        *self = value;
+        Ok(Some(Key::of(name)))
+    }
+
+    fn enter_array(&mut self) -> Decoded<Self::Elements> {
+        self.elements().ok_or(DecodeErrorKind::BadField)
+    }
+
+    fn next_element(&mut self, elements: &mut Self::Elements) -> Decoded<bool> {
+        let Some(value) = elements.next() else { return Ok(false) };
+        *self = value;
+        Ok(true)
+    }
+
+    fn text(&mut self) -> Decoded<&'text str> {
+        fields::text(Some(*self))
+    }
+
+    fn natural(&mut self) -> Decoded<i64> {
+        fields::natural(Some(*self))
+    }
+
+    fn natural_text(&mut self) -> Decoded<i64> {
+        fields::natural_text(Some(*self))
+    }
+
+    fn decimal(&mut self) -> Decoded<Decimal> {
+        fields::decimal(Some(*self))
+    }
+
+    fn decimal_or_number(&mut self) -> Decoded<Decimal> {
+        fields::decimal_or_number(Some(*self))
+    }
+
+    fn boolean(&mut self) -> Decoded<bool> {
+        Value::boolean(*self).ok_or(DecodeErrorKind::BadField)
+    }
+
+    fn skip(&mut self) -> Decoded<()> {
+        Ok(())
+    }
+
+    fn is_array(&mut self) -> bool {
+        Value::is_array(*self)
+    }
+}
+
+/// The place of the next token, from `at` on.
+#[inline(never)]
+fn behind_space(text: &[u8], at: usize) -> usize {
+    at + text[at..].iter().take_while(|&&byte| lex::is_space(byte)).count()
+}
+
+/// A field that must be there.
 #[inline(always)]
-fn front(rest: &[u8]) -> u8x16 {
-    u8x16::new(rest.first_chunk().copied().unwrap_or_else(|| {
-        let mut front = [0; LANES];
-        front[..rest.len()].copy_from_slice(rest);
-        front
-    }))
+pub(super) fn required<T>(field: Option<T>) -> Decoded<T> {
+    field.ok_or(DecodeErrorKind::MissingField)
+}
+
+/// The low and the high eight bytes.
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation)] // The halves are what is wanted.
+fn halves(front: [u8; LANES]) -> [u64; 2] {
+    let bits = u128::from_le_bytes(front);
+    [bits as u64, (bits >> 64) as u64]
 }
 
 /// The number of sixteen digits, one in each byte, the highest in the lowest byte.
 #[inline(always)]
-#[allow(clippy::cast_possible_truncation)] // The halves are what is wanted.
 fn number_of(digits: u128) -> u64 {
-    let [high, low] = [digits as u64, (digits >> 64) as u64].map(|eight| {
+    let [high, low] = halves(digits.to_le_bytes()).map(|eight| {
         // Neighbours are added with their weights: to pairs, and those to fours and to eight.
         let pairs = eight.wrapping_mul(10).wrapping_add(eight >> 8);
         let (even, odd) = (pairs & PAIRS, pairs >> 16 & PAIRS);
@@ -141,29 +529,68 @@ mod tests {
             let is_usual = text.len() == 1 || !text.starts_with('0');
             let expected: Option<i64> = text.parse().ok();
             let expected = expected.filter(|number| is_usual && *number <= NATURAL_MAX);
-            prop_assert_eq!(scan.natural(), expected);
+            prop_assert_eq!(scan.natural().ok(), expected);
             if expected.is_some() {
-                prop_assert_eq!(scan.skip(&behind).and_then(|()| scan.end()), Some(()));
+                prop_assert_eq!(&whole[scan.at..], behind);
             }
         }
 
         #[test]
-        fn a_word_ends_at_its_quote(
+        fn a_text_ends_at_its_quote(
             word in "[A-Za-z0-9_@é:-]{0,40}", behind in "[,}\\\\\"]{0,20}"
         ) {
-            let whole = format!("{word}\"{behind}");
+            let whole = format!("\"{word}\"{behind}");
             let mut scan = Scanner::new(&whole);
-            prop_assert_eq!(scan.word(), Some(word.as_str()));
-            prop_assert_eq!(scan.skip(&behind).and_then(|()| scan.end()), Some(()));
+            prop_assert_eq!(scan.text(), Ok(word.as_str()));
+            prop_assert_eq!(&whole[scan.at..], behind);
+        }
+
+        #[test]
+        fn a_name_has_one_key(one in "[a-zA-Z_é]{0,10}", other in "[a-zA-Z_é]{0,10}") {
+            let text = format!("{{\"{one}\":1}}");
+            let mut scan = Scanner::new(&text);
+            let mut fields = scan.enter_object().unwrap();
+            prop_assert_eq!(scan.next_field(&mut fields), Ok(Some(Key::of(&one))));
+            let is_same = one == other || one.len().min(other.len()) > 8;
+            if !is_same && Key::of(&one) != Key::OTHER {
+                prop_assert_ne!(Key::of(&one), Key::of(&other));
+            }
+        }
+
+        /// Whatever is skipped is JSON for another parser too.
+        #[test]
+        fn what_is_skipped_is_json(
+            text in "([\\[\\]{}:,\"ab0-9.eE\\-+ \n\\\\]|true|null|\"a\":|\\[1,|, ){0,12}"
+        ) {
+            let mut scan = Scanner::new(&text);
+            if scan.skip().and_then(|()| scan.end()).is_ok() {
+                let json: Result<&serde_json::value::RawValue, _> = serde_json::from_str(&text);
+                prop_assert!(json.is_ok(), "{}", text);
+            }
         }
     }
 
     #[test]
-    fn what_is_escaped_or_cut_is_no_word() {
-        for text in
-            ["", "abc", "abcdefghijklmnop", "a\\\"b\"", "a\nb\"", "abcdefghijklmnopq\u{1}\""]
-        {
-            assert_eq!(Scanner::new(text).word(), None, "{text:?}");
+    fn what_is_escaped_or_cut_is_left_to_others() {
+        for text in ["", "\"", "\"abc", "\"abcdefghijklmnop", "\"a\\\"b\"", "\"a\nb\""] {
+            assert!(Scanner::new(text).text().is_err(), "{text:?}");
+            assert!(Scanner::new(text).skip().is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn white_space_is_free_and_nesting_has_an_end() {
+        let text = " \n{ \"a\" :\t[ 1 , { } , [ ] ] \r\n, \"bb\" : \"x\" } ";
+        let (mut keys, mut scan) = (Vec::new(), Scanner::new(text));
+        let mut fields = scan.enter_object().unwrap();
+        while let Some(key) = scan.next_field(&mut fields).unwrap() {
+            keys.push(key);
+            scan.skip().unwrap();
+        }
+        assert_eq!(scan.end(), Ok(()));
+        assert_eq!(keys, [Key::of("a"), Key::of("bb")]);
+        let deep = |depth| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(Scanner::new(&deep(DEPTH_MAX)).skip().is_ok());
+        assert!(Scanner::new(&deep(DEPTH_MAX + 1)).skip().is_err());
     }
 }

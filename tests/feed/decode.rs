@@ -25,7 +25,9 @@ fn captured() -> Vec<(String, String)> {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         let is_session = name.ends_with(".ws.session.jsonl");
-        if !is_session && !name.ends_with(".ws.kline.jsonl") {
+        let is_push =
+            [".ws.kline.jsonl", ".ws.kline.2026.jsonl"].iter().any(|end| name.ends_with(end));
+        if !is_session && !is_push {
             continue;
         }
         let contract_type = ["spot", "usdm", "coinm"].into_iter().find(|word| name.contains(word));

@@ -42,7 +42,7 @@ fn push(market: Market, text: &[u8]) {
     let mut json = JsonReader::default();
     let mut usual = Klines::new();
     let is_usual = str::from_utf8(text)
-        .is_ok_and(|text| venue::read_usual(market, text, &mut usual).is_some());
+        .is_ok_and(|text| venue::read_push(market, text, &mut usual).is_some());
     let read = json.read(text, |root| {
         let mut klines = Klines::new();
         if venue::decode(market, root, &mut klines).is_ok() {

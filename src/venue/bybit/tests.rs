@@ -67,7 +67,8 @@ fn a_candle_of_another_window_is_an_error() {
     assert_eq!(decoded(push).as_deref(), Ok("Klines"));
     for (old, new, kind) in [
         ("\"end\":119999", "\"end\":120000", DecodeErrorKind::BadField),
-        ("\"interval\":\"1\"", "\"interval\":\"5\"", DecodeErrorKind::BadField),
+        ("\"interval\":\"1\"", "\"interval\":\"5\"", DecodeErrorKind::Misaligned),
+        ("kline.1.AB", "kline.5.AB", DecodeErrorKind::BadField),
         ("\"ts\":120000", "\"ts\":-1", DecodeErrorKind::BadField),
         ("kline.1.AB", "klineV2.1.AB", DecodeErrorKind::Unknown),
         ("kline.1.AB", "kline.W.AB", DecodeErrorKind::Unknown),
@@ -119,11 +120,11 @@ fn errors_are_told_by_their_code() {
 
 #[test]
 fn an_instrument_list_goes_on_where_its_cursor_says() {
-    let body = r#"{"retCode":0,"retMsg":"OK","result":{"category":"linear","nextPageCursor":"a%3D1","list":[{"symbol":"A","status":"Trading","x":[]},{"symbol":"B","status":"PreLaunch"}]}}"#;
+    let body = r#"{"retCode":0,"retMsg":"OK","result":{"category":"linear","nextPageCursor":"a%3D1","list":[{"symbol":"A","status":"Trading","x":[]},{"symbol":"B","status":"PreLaunch"},{"symbol":"C","status":"Closed"}]}}"#;
     let linear = ContractType::Linear;
     let page = read_instruments(linear, body.as_bytes()).unwrap();
     let states: Vec<_> = page.listed.iter().map(|one| one.halted.as_deref()).collect();
-    assert_eq!(states, [None, Some("PreLaunch")]);
+    assert_eq!(states, [None, None, Some("Closed")]);
     let next = instruments_query(linear, "https://x", page.next.as_deref()).url;
     let expected = "https://x/v5/market/instruments-info?category=linear&limit=1000&cursor=a%3D1";
     assert_eq!(next, expected);

@@ -103,12 +103,33 @@ fn rows_of_seven_and_eight_columns_are_read() {
 
 #[test]
 fn instruments_say_whether_they_trade() {
-    let spot =
-        r#"[{"id":"BTC_USDT","trade_status":"tradable"},{"id":"A_B","trade_status":"untradable"}]"#;
+    let spot = r#"[{"id":"BTC_USDT","trade_status":"tradable"},
+        {"id":"A_B","trade_status":"untradable"},{"id":"C_D","trade_status":"sellable"},
+        {"id":"E_F","trade_status":"buyable"}]"#;
     let page = read_instruments(ContractType::Spot, spot.as_bytes()).unwrap();
     let halted: Vec<_> = page.listed.iter().map(|one| one.halted.as_deref()).collect();
-    assert_eq!(halted, [None, Some("untradable")]);
-    let um = r#"[{"name":"BTC_USDT","in_delisting":true}]"#;
+    assert_eq!(halted, [None, Some("untradable"), None, None]);
+    let um = r#"[{"name":"BTC_USDT","in_delisting":true,"status":"delisting"},{"name":"A_USDT"},
+        {"name":"B_USDT","status":"delisted"},{"name":"C_USDT","status":"prelaunch"}]"#;
     let page = read_instruments(ContractType::Um, um.as_bytes()).unwrap();
-    assert_eq!(page.listed[0].halted.as_deref(), Some("in_delisting"));
+    let halted: Vec<_> = page.listed.iter().map(|one| one.halted.as_deref()).collect();
+    assert_eq!(halted, [None, None, Some("delisted"), Some("prelaunch")]);
+}
+
+#[test]
+fn a_url_with_a_path_is_the_whole_url() {
+    let url = |contract_type, base: &str| {
+        endpoint(contract_type, &Endpoint::parse(base).unwrap()).to_string()
+    };
+    let um = |base| url(ContractType::Um, base);
+    assert_eq!(um("wss://fx-ws.gateio.ws"), "wss://fx-ws.gateio.ws/v4/ws/usdt");
+    let spot = url(ContractType::Spot, "wss://api.gateio.ws/");
+    assert_eq!(spot, "wss://api.gateio.ws/ws/v4/");
+    for whole in [
+        "wss://ws.gate.com/v4/ws/futures/usdt",
+        "wss://ws-testnet.gate.com/v4/ws/futures/usdt",
+        "wss://fx-ws.gateio.ws/v4/ws/usdt",
+    ] {
+        assert_eq!(um(whole), whole);
+    }
 }

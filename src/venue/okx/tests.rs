@@ -21,6 +21,8 @@ fn candles_are_on_the_business_path_named_once() {
     let full = "wss://ws.okx.com:8443/ws/v5/business";
     assert_eq!(path("wss://ws.okx.com:8443"), full);
     assert_eq!(path(full), full);
+    let demo = "wss://wspap.okx.com:8443/ws/v5/business?brokerId=9999";
+    assert_eq!(path(demo), demo);
 }
 
 #[test]
