@@ -171,7 +171,8 @@ pub fn ack(result: &str, id: &str) -> String {
     format!("{{\"result\":{result},\"id\":{id}}}")
 }
 
-/// Writes the payload of a kline push, without wrapper, into `out` (cleared first).
+/// Writes the payload of a kline push, without wrapper, into `out` (cleared first). Within `k`, usdm
+/// has a space behind each comma (2026).
 pub fn write_kline(
     out: &mut String,
     contract_type: ContractType,
@@ -181,37 +182,37 @@ pub fn write_kline(
     closed: bool,
 ) {
     let digits = Digits { contract_type, listing };
+    let comma = if contract_type == ContractType::Usdm { ", " } else { "," };
     out.clear();
     out.push_str("{\"e\":\"kline\",\"E\":");
     push_number(out, event_ms.unsigned_abs());
     push_parts(out, &[",\"s\":\"", &listing.name, "\",\"k\":{\"t\":"]);
     push_number(out, candle.open_time_ms.unsigned_abs());
-    out.push_str(",\"T\":");
+    push_parts(out, &[comma, "\"T\":"]);
     push_number(out, candle.close_time_ms().unsigned_abs());
-    push_parts(
-        out,
-        &[",\"s\":\"", &listing.name, "\",\"i\":\"", spelling(candle.interval), "\",\"f\":"],
-    );
+    push_parts(out, &[comma, "\"s\":\"", &listing.name, "\"", comma, "\"i\":\""]);
+    push_parts(out, &[spelling(candle.interval), "\"", comma, "\"f\":"]);
     push_id(out, candle.first_trade);
-    out.push_str(",\"L\":");
+    push_parts(out, &[comma, "\"L\":"]);
     push_id(out, candle.last_trade());
     let prices = [("o", candle.open), ("c", candle.close), ("h", candle.high), ("l", candle.low)];
     for (name, ticks) in prices {
-        push_parts(out, &[",\"", name, "\":\""]);
+        push_parts(out, &[comma, "\"", name, "\":\""]);
         digits.price(out, ticks);
         out.push('"');
     }
-    out.push_str(",\"v\":\"");
+    push_parts(out, &[comma, "\"v\":\""]);
     digits.quantity(out, candle.volume);
-    out.push_str("\",\"n\":");
+    push_parts(out, &["\"", comma, "\"n\":"]);
     push_number(out, candle.trades);
-    out.push_str(if closed { ",\"x\":true,\"q\":\"" } else { ",\"x\":false,\"q\":\"" });
+    let flag = if closed { "true" } else { "false" };
+    push_parts(out, &[comma, "\"x\":", flag, comma, "\"q\":\""]);
     digits.turnover(out, candle.turnover);
-    out.push_str("\",\"V\":\"");
+    push_parts(out, &["\"", comma, "\"V\":\""]);
     digits.quantity(out, candle.taker_volume);
-    out.push_str("\",\"Q\":\"");
+    push_parts(out, &["\"", comma, "\"Q\":\""]);
     digits.turnover(out, candle.taker_turnover);
-    out.push_str("\",\"B\":\"0\"}}");
+    push_parts(out, &["\"", comma, "\"B\":\"0\"}}"]);
 }
 
 fn push_parts(out: &mut String, parts: &[&str]) {

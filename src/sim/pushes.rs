@@ -116,18 +116,28 @@ fn gateio(
         out.push_str(if index == 0 { "{\"t\":" } else { ",{\"t\":" });
         let mut seconds = String::new();
         push_number(&mut seconds, candle.open_time_ms.div_euclid(1000).unsigned_abs());
-        let quote = if is_spot { "\"" } else { "" };
-        push(out, &[quote, &seconds, quote, ",\"v\":", quote, &amounts.volume(), quote]);
+        if is_spot {
+            push(out, &["\"", &seconds, "\",\"v\":\"", &amounts.volume(), "\""]);
+        } else {
+            out.push_str(&seconds);
+        }
         let prices = [("c", candle.close), ("h", candle.high), ("l", candle.low)];
         for (name, ticks) in prices.into_iter().chain([("o", candle.open)]) {
             push(out, &[",\"", name, "\":\"", &price(listing, ticks), "\""]);
         }
-        push(out, &[",\"n\":\"", &name, "\",\"a\":\"", &amounts.base(), "\""]);
-        match pushed.flag {
-            Some(true) => out.push_str(",\"w\":true}"),
-            Some(false) => out.push_str(",\"w\":false}"),
-            None => out.push('}'),
+        // Futures, 2026: the name behind the amount, and the volume last.
+        let (name, amount) = ([",\"n\":\"", &name, "\""].concat(), amounts.base());
+        let amount = [",\"a\":\"", &amount, "\""].concat();
+        push(out, &if is_spot { [&name, &amount] } else { [&amount, &*name] });
+        out.push_str(match pushed.flag {
+            Some(true) => ",\"w\":true",
+            Some(false) => ",\"w\":false",
+            None => "",
+        });
+        if !is_spot {
+            push(out, &[",\"v\":", &amounts.volume()]);
         }
+        out.push('}');
     }
     out.push_str(if is_spot { "}" } else { "]}" });
 }

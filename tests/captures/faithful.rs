@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use connector_wss::market::{Market, Venue};
+use connector_wss::sim::binance;
 use connector_wss::sim::frames::{self, Op};
 use connector_wss::sim::market::SimMarket;
 use connector_wss::sim::pushes::{self, Pushed};
@@ -60,13 +61,14 @@ fn push(market: Market, flag: Option<bool>) -> String {
 fn pushes_have_the_fields_and_types_of_the_captured_ones() {
     // Paths that newer messages have and the captured one does not, or the other way round.
     type Case = (Venue, &'static str, Option<bool>, &'static str, &'static [&'static str]);
-    let cases: [Case; 8] = [
+    let cases: [Case; 9] = [
         (Venue::Okx, "spot", Some(false), "spot.ws.kline.jsonl", &[]),
         (Venue::Okx, "spot", Some(true), "sister-okcoin.spot.ws.kline.jsonl", &[]),
         (Venue::Bybit, "spot", Some(false), "spot.ws.kline.jsonl", &[]),
         (Venue::Bybit, "linear", Some(true), "linear.ws.kline.jsonl", &[]),
         (Venue::Gateio, "spot", Some(true), "spot.ws.kline.doc.jsonl", &[]),
         (Venue::Gateio, "um", None, "um.ws.kline.jsonl", &["/result/*/a"]),
+        (Venue::Gateio, "um", Some(true), "um.ws.kline.2026.jsonl", &[]),
         (Venue::Gateio, "cm", None, "cm.ws.kline.jsonl", &["/time_ms"]),
         (Venue::Hyperliquid, "usdm", None, "perp.ws.kline.jsonl", &[]),
     ];
@@ -81,6 +83,49 @@ fn pushes_have_the_fields_and_types_of_the_captured_ones() {
         }
         assert_eq!(simulated, captured, "{market}: {file}");
     }
+}
+
+/// `text` without what differs from push to push: digits, words in quotes that are no names, and
+/// which flag is set. White space, names and their order stay.
+fn spelling(text: &str) -> String {
+    let parts: Vec<_> = text.split('"').collect();
+    let mut spelling = Vec::new();
+    for (at, part) in parts.iter().enumerate() {
+        let is_name = parts.get(at + 1).is_some_and(|next| next.starts_with(':'));
+        spelling.push(match (at % 2, is_name) {
+            (1, true) => (*part).to_owned(),
+            (1, false) => String::new(),
+            _ => part.replace("true", "false").replace(|c: char| c.is_ascii_digit(), ""),
+        });
+    }
+    spelling.join("\"")
+}
+
+/// To the byte, spaces and order included.
+#[test]
+fn pushes_of_2026_are_spelt_as_captured() {
+    for (venue, contract_type, file) in [
+        (Venue::Binance, "spot", "spot.ws.kline.2026.jsonl"),
+        (Venue::Binance, "usdm", "usdm.ws.kline.2026.jsonl"),
+        (Venue::Binance, "coinm", "coinm.ws.kline.2026.jsonl"),
+        (Venue::Gateio, "um", "um.ws.kline.2026.jsonl"),
+    ] {
+        let Some(captured) = first_of(venue.name(), file) else { continue };
+        let market = market(venue, contract_type);
+        let simulated = match venue {
+            Venue::Binance => binance_push(market),
+            _ => push(market, Some(true)),
+        };
+        assert_eq!(spelling(&simulated), spelling(&captured), "{market}: {file}");
+    }
+}
+
+fn binance_push(market: Market) -> String {
+    let (sim, mut text) = (SimMarket::new(1, market, 0), String::new());
+    let (listing, candle) = (&sim.listings()[0], sim.truth(0, MINUTE));
+    let contract_type = market.contract_type();
+    binance::write_kline(&mut text, contract_type, listing, &candle, NOW_MS, true);
+    binance::wrap(&binance::stream_name(listing, candle.interval), &text)
 }
 
 #[test]

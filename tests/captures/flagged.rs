@@ -115,10 +115,15 @@ fn expected_binance(market: Market, root: &Value) -> Said {
     }
     if push["e"] != "kline" {
         let id = root.get("id").and_then(Value::as_i64);
-        let Some(code) = root.get("code").and_then(Value::as_i64) else {
-            return said(format!("Accepted {{ id: {id:?} }}"));
+        let error = root.get("error").unwrap_or(root);
+        let Some(code) = error.get("code").and_then(Value::as_i64) else {
+            // A list of what is subscribed.
+            return said(match root["result"].is_array() {
+                true => "Nothing".to_owned(),
+                false => format!("Accepted {{ id: {id:?} }}"),
+            });
         };
-        let message = root["msg"].as_str().unwrap();
+        let message = error["msg"].as_str().unwrap();
         return said(format!(
             "Refused(Refusal {{ scope: Whole {{ id: {id:?} }}, kind: UnknownSymbol, \
              code: Some({code}), message: {message:?} }})"
@@ -480,13 +485,15 @@ fn assert_candles(market: Market, body: &str) {
 fn assert_instruments(market: Market, body: &str) {
     let root: Value = serde_json::from_str(body).unwrap();
     let (list, symbol, states, trading) = match market.venue() {
-        Venue::Binance => (&root["symbols"], "symbol", ["status", "contractStatus"], "TRADING"),
-        Venue::Okx => (&root["data"], "instId", ["state"; 2], "live"),
-        _ => (&root["result"]["list"], "symbol", ["status"; 2], "Trading"),
+        Venue::Binance => {
+            (&root["symbols"], "symbol", ["status", "contractStatus"], ["TRADING", "CANCEL_ONLY"])
+        }
+        Venue::Okx => (&root["data"], "instId", ["state"; 2], ["live"; 2]),
+        _ => (&root["result"]["list"], "symbol", ["status"; 2], ["Trading", "PreLaunch"]),
     };
     let expected = list.as_array().unwrap().iter().map(|one| {
         let state = states.into_iter().find_map(|key| one[key].as_str()).unwrap().to_owned();
-        (string(&one[symbol]), Some(state).filter(|state| state != trading))
+        (string(&one[symbol]), Some(state).filter(|state| !trading.contains(&state.as_str())))
     });
     let page = venue::read_instruments(market, None, body.as_bytes()).unwrap();
     let listed = page.listed.into_iter().map(|one| (one.symbol, one.halted));

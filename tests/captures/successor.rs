@@ -184,6 +184,16 @@ fn every_message_of_hyperliquid_is_read() {
 const GATE_UNREAD: [&str; 5] = ["/result/a", "/result/*/a", "/id", "/error", "either /result/*/v"];
 const GATE_OPTIONAL: [&str; 3] = ["/result/w", "/result/*/w", "/time_ms"];
 
+/// An array of candles is documented, and numbers where the wire has texts.
+const HYPERLIQUID_EITHER: [&str; 6] = [
+    "either /data",
+    "either /data/o",
+    "either /data/h",
+    "either /data/l",
+    "either /data/c",
+    "either /data/v",
+];
+
 fn assert_breaks_safely(market: Market, text: &str) {
     match decode(market, text.as_bytes()) {
         Ok(read) if !read.klines.is_empty() => match market.venue() {
@@ -191,8 +201,7 @@ fn assert_breaks_safely(market: Market, text: &str) {
                 // `time` counts where there is no `time_ms`, and is read all the same.
                 assert_push_is_safe(market, text, &GATE_UNREAD, &GATE_OPTIONAL);
             }
-            // An array of candles is documented.
-            _ => assert_push_is_safe(market, text, &["either /data"], &[]),
+            _ => assert_push_is_safe(market, text, &HYPERLIQUID_EITHER, &[]),
         },
         _ => assert_never_a_candle(market, text),
     }

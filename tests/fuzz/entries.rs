@@ -40,13 +40,13 @@ pub(crate) fn read(data: &[u8]) {
 
 fn push(market: Market, text: &[u8]) {
     let mut json = JsonReader::default();
-    let mut usual = Klines::new();
-    let is_usual = str::from_utf8(text)
-        .is_ok_and(|text| venue::read_push(market, text, &mut usual).is_some());
+    let mut pushed = Klines::new();
+    let is_push = str::from_utf8(text)
+        .is_ok_and(|text| venue::read_push(market, text, &mut pushed).is_some());
     let read = json.read(text, |root| {
         let mut klines = Klines::new();
         if venue::decode(market, root, &mut klines).is_ok() {
-            assert!(!is_usual || klines == usual, "both ways to read it agree");
+            assert!(!is_push || klines == pushed, "both ways to read it agree");
             for kline in &klines {
                 assert!(!kline.symbol.is_empty());
                 assert!(kline.interval.is_aligned(kline.candle.open_time));
@@ -56,7 +56,7 @@ fn push(market: Market, text: &[u8]) {
         }
         false
     });
-    assert!(!is_usual || read == Ok(true), "what is read as usual is understood");
+    assert!(!is_push || read == Ok(true), "what is read in one pass is understood");
     let _pong = str::from_utf8(text).map(|text| venue::is_plain_pong(market, text));
 }
 
