@@ -9,5 +9,7 @@ mod cases;
 #[allow(dead_code, reason = "shared with the tests of the feed")]
 #[path = "feed/pair.rs"]
 mod pair;
+#[path = "regression/refusals.rs"]
+mod refusals;
 #[path = "regression/rest.rs"]
 mod rest;

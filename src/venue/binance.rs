@@ -22,9 +22,10 @@ use super::fields::{
 };
 use super::listed::{Each, read_page};
 use super::scan::Scanner;
+use super::words::not_now;
 use super::{
-    InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope, RestCandle,
-    RestCandles, RestError, RestQuery, SubscribeOp, UNLIMITED,
+    InstrumentPage, Kline, Klines, Limits, Message, NotNow, Refusal, RefusalKind, RefusalScope,
+    RestCandle, RestCandles, RestError, RestQuery, SubscribeOp, UNLIMITED,
 };
 
 /// What differs between the contract types.
@@ -80,7 +81,7 @@ fn row(contract_type: ContractType) -> &'static Row {
 }
 
 /// Source: web-socket-streams.md: 1024 streams a session, 5 messages a second on spot, 300 new
-/// sessions in 5 minutes per IP, 24 h of life; derivatives: 10 messages a second, 1024 streams, no
+/// sessions in 5 minutes per IP, 24 h of life; a message beyond 4 KiB is ignored (seen); derivatives: 10 messages a second, 1024 streams, no
 /// number for new sessions, so spot's. Messages are counted over 1.1 s, since the network may push
 /// them together; a tenth of the new sessions is left to others behind the same address.
 ///
@@ -91,6 +92,7 @@ pub(super) fn limits(contract_type: ContractType) -> Limits {
     Limits {
         streams_per_session: 1024,
         streams_per_message: 100,
+        message_bytes: 4_000,
         messages: row.messages,
         messages_window: Duration::from_millis(1100),
         counts_heartbeats: true,
@@ -160,15 +162,14 @@ pub(super) fn write_subscribe<'a>(
 /// "v":"1000","n":100,"x":false,"q":"1.0000","V":"500","Q":"0.500","B":"123456"}}
 /// ```
 ///
-/// `f`, `L`, `V`, `Q` and `B` are not read. Acknowledgement: `{"result":null,"id":1}`; refusal:
-/// `{"code":2,"msg":"Invalid request: …","id":1}`, where `id` may be absent.
+/// `f`, `L`, `V`, `Q` and `B` are not read. Acknowledgement: `{"result":null,"id":1}`.
 pub(super) fn decode<'text>(
     contract_type: ContractType,
     root: Value<'_, 'text>,
     klines: &mut Klines<'text>,
 ) -> Result<Message<'text>, DecodeErrorKind> {
     let outer = Outer::read(root)?;
-    match outer.data {
+    match outer.data.filter(|data| data.fields().is_some()) {
         Some(data) => Outer::read(data)?.message(contract_type, klines),
         None => outer.message(contract_type, klines),
     }
@@ -239,6 +240,7 @@ struct Outer<'tape, 'text> {
     id: Option<Value<'tape, 'text>>,
     code: Option<Value<'tape, 'text>>,
     msg: Option<Value<'tape, 'text>>,
+    error: Option<Value<'tape, 'text>>,
 }
 
 impl<'tape, 'text> Outer<'tape, 'text> {
@@ -255,6 +257,7 @@ impl<'tape, 'text> Outer<'tape, 'text> {
                 "id" => &mut outer.id,
                 "code" => &mut outer.code,
                 "msg" => &mut outer.msg,
+                "error" => &mut outer.error,
                 // The exchange may add fields at any time.
                 _ => continue,
             };
@@ -278,19 +281,47 @@ impl<'tape, 'text> Outer<'tape, 'text> {
                 _ => Err(DecodeErrorKind::Unknown),
             };
         }
+        if self.error.is_some() || (self.code.is_some() && self.msg.is_some()) {
+            return Ok(Message::Refused(self.refusal()));
+        }
         match (self.code, self.result) {
-            (Some(code), _) => Ok(Message::Refused(Refusal {
-                scope: RefusalScope::Whole { id: self.id.and_then(Value::integer) },
-                kind: RefusalKind::UnknownSymbol,
-                code: Some(code.integer().ok_or(DecodeErrorKind::BadField)?),
-                message: text(self.msg)?,
-            })),
+            (Some(_), _) => Err(DecodeErrorKind::MissingField),
             (None, Some(result)) if result.is_null() => {
                 Ok(Message::Accepted { id: Some(integer(self.id)?) })
             }
             (None, Some(_)) => Err(DecodeErrorKind::BadField),
             (None, None) => Err(DecodeErrorKind::Unknown),
         }
+    }
+
+    /// `{"error":{"code":2,"msg":"…","data":"<stream>"},"id":1}`, as seen, where `data` and `id` may
+    /// be absent; or the flat form of the documents.
+    fn refusal(&self) -> Refusal<'text> {
+        let (mut code, mut msg, mut stream) = (self.code, self.msg, self.data);
+        for (key, value) in self.error.and_then(Value::fields).into_iter().flatten() {
+            match key {
+                "code" => code = Some(value),
+                "msg" => msg = Some(value),
+                "data" => stream = Some(value),
+                _ => {}
+            }
+        }
+        let code = code.and_then(Value::integer);
+        let message = msg.or(self.error).and_then(Value::text).unwrap_or_default();
+        let id = self.id.and_then(|id| id.integer().or_else(|| id.text()?.parse().ok()));
+        let scope = match stream.and_then(Value::text).and_then(read_stream) {
+            Some((symbol, interval)) => {
+                RefusalScope::WholeBecauseOf { id, symbol, interval: Some(interval) }
+            }
+            None => RefusalScope::Whole { id },
+        };
+        let kind = match (code, not_now(message)) {
+            (Some(TOO_MANY_STREAMS), _) => RefusalKind::NotNow(NotNow::OtherSession),
+            (_, Some(limit)) => RefusalKind::NotNow(limit),
+            (Some(INVALID_REQUEST), None) => RefusalKind::UnknownSymbol,
+            (_, None) => RefusalKind::Other,
+        };
+        Refusal { scope, kind, code, message }
     }
 
     fn kline(&self, contract_type: ContractType) -> Result<Kline<'text>, DecodeErrorKind> {
@@ -319,6 +350,17 @@ impl<'tape, 'text> Outer<'tape, 'text> {
         })
     }
 }
+
+/// Symbol and interval of a stream's name, `btcusdt@kline_1m`; the symbol as it stands there.
+fn read_stream(name: &str) -> Option<(&str, Interval)> {
+    let (symbol, spelling) = name.split_once("@kline_")?;
+    Some((symbol, Interval::from_name(spelling)?))
+}
+
+/// Source: web-socket-streams.md, "Error Messages".
+const INVALID_REQUEST: i64 = 2;
+/// Source: seen as `{"error":{"code":4,"msg":"Too many subscriptions"},"id":1}`.
+const TOO_MANY_STREAMS: i64 = 4;
 
 /// The fields of `k` that are read.
 #[derive(Default)]
