@@ -14,6 +14,7 @@
 
 pub mod clock;
 pub mod limits;
+pub mod text;
 
 pub mod market;
 

@@ -151,6 +151,16 @@ pub enum FeedEvent {
         /// Its answer, for a person: status and first words.
         why: String,
     },
+    /// The exchange's list has an instrument that delivers as halted, or not at all; or again as
+    /// trading. Its candles go on.
+    ListingChanged {
+        /// Which one.
+        instrument: InstrumentId,
+        /// Where.
+        market: Market,
+        /// What is listed, for a person.
+        message: String,
+    },
     /// These instruments deliver again.
     SessionBack {
         /// Where.
@@ -223,6 +233,8 @@ pub enum EventName {
     PreloadRefused,
     /// The list of a market's instruments cannot be had.
     ListMissing,
+    /// The list says of an instrument that delivers that it does not trade, or that it does again.
+    ListingChanged,
     /// Candles could not be had by REST.
     RestFailed,
     /// An exchange's REST interface wants to be left alone.
@@ -264,6 +276,7 @@ impl EventName {
             Self::SymbolRejected => "symbol_rejected",
             Self::PreloadRefused => "preload_refused",
             Self::ListMissing => "list_missing",
+            Self::ListingChanged => "listing_changed",
             Self::RestFailed => "rest_failed",
             Self::RestLimited => "rest_limited",
             Self::RestDenied => "rest_denied",
@@ -295,6 +308,7 @@ impl EventName {
             | Self::SubscriptionRefused
             | Self::SymbolRejected
             | Self::ListMissing
+            | Self::ListingChanged
             | Self::RestFailed
             | Self::RestLimited
             | Self::RestDenied

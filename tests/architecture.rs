@@ -10,30 +10,34 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("clock", &[]),
-    ("market", &["limits", "clock"]),
-    ("messages", &["limits", "clock", "market"]),
-    ("metrics", &["limits", "clock", "market"]),
-    ("wire", &["limits", "clock"]),
-    ("venue", &["limits", "clock", "market", "messages", "metrics", "wire"]),
-    ("feed", &["limits", "clock", "market", "messages", "metrics", "wire", "venue"]),
-    ("fanout", &["limits", "clock", "market", "messages", "metrics", "wire"]),
-    ("health", &["limits", "clock", "market", "messages", "metrics", "wire"]),
+    ("text", &[]),
+    ("market", &["limits", "clock", "text"]),
+    ("messages", &["limits", "clock", "text", "market"]),
+    ("metrics", &["limits", "clock", "text", "market"]),
+    ("wire", &["limits", "clock", "text"]),
+    ("venue", &["limits", "clock", "text", "market", "messages", "metrics", "wire"]),
+    ("feed", &["limits", "clock", "text", "market", "messages", "metrics", "wire", "venue"]),
+    ("fanout", &["limits", "clock", "text", "market", "messages", "metrics", "wire"]),
+    ("health", &["limits", "clock", "text", "market", "messages", "metrics", "wire"]),
     (
         "config",
         &[
-            "limits", "clock", "market", "messages", "metrics", "wire", "venue", "feed", "fanout",
-            "health",
+            "limits", "clock", "text", "market", "messages", "metrics", "wire", "venue", "feed",
+            "fanout", "health",
         ],
     ),
-    ("sim", &["limits", "clock", "market", "messages", "metrics", "wire", "venue", "config"]),
+    (
+        "sim",
+        &["limits", "clock", "text", "market", "messages", "metrics", "wire", "venue", "config"],
+    ),
     (
         "cores",
         &[
-            "limits", "clock", "market", "messages", "metrics", "wire", "venue", "feed", "fanout",
-            "health", "config", "sim",
+            "limits", "clock", "text", "market", "messages", "metrics", "wire", "venue", "feed",
+            "fanout", "health", "config", "sim",
         ],
     ),
-    ("cli", &["limits", "clock", "market", "messages", "config", "cores"]),
+    ("cli", &["limits", "clock", "text", "market", "messages", "config", "cores"]),
 ];
 
 fn sources() -> Vec<(String, PathBuf, String)> {

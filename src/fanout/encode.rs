@@ -1,8 +1,11 @@
 //! Candles and gaps as JSON. Owns the order and spelling of their fields; knows no client. Writes
 //! into a buffer that is reused and allocates nothing once that has grown.
 
+use std::io::Write;
+
 use crate::clock::{Now, RFC3339_BYTES, UnixMs, write_rfc3339};
 use crate::market::{Candle, CandleUpdate, Instrument, Interval};
+use crate::text;
 
 use super::request::Origin;
 
@@ -202,12 +205,16 @@ fn write_quote_volume(out: &mut Vec<u8>, candle: &Candle) {
     }
 }
 
-/// Appends `text` as a JSON string. No control character survives unescaped, so a message never
-/// has a newline inside.
+/// Appends `text` as a JSON string. No hidden character survives unescaped, so a message never has
+/// a newline inside, nor anything that a screen does not show.
 pub(super) fn write_string(out: &mut Vec<u8>, text: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.push(b'"');
-    for &byte in text.as_bytes() {
+    for c in text.chars() {
+        let Some(byte) = u8::try_from(c).ok().filter(u8::is_ascii) else {
+            write_wide(out, c);
+            continue;
+        };
         match byte {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
             b'\n' => out.extend_from_slice(b"\\n"),
@@ -221,6 +228,18 @@ pub(super) fn write_string(out: &mut Vec<u8>, text: &str) {
         }
     }
     out.push(b'"');
+}
+
+/// The same of characters beyond ASCII.
+fn write_wide(out: &mut Vec<u8>, c: char) {
+    let mut units = [0; 2];
+    if text::is_hidden(c) {
+        for unit in c.encode_utf16(&mut units) {
+            write!(out, "\\u{unit:04x}").expect("a Vec takes every write");
+        }
+    } else {
+        out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+    }
 }
 
 /// Appends `before`, then `value` in decimal.
@@ -328,9 +347,9 @@ mod tests {
 
     #[test]
     fn symbols_are_escaped_and_other_scripts_kept() {
-        for symbol in ["币安人生USDT", "A\"B\\C\u{1}\n\u{7f}"] {
+        for symbol in ["币安人生USDTé", "A\"B\\C\u{1}\n\u{7f}\u{85}", "A\u{200b}\u{e0001}"] {
             let text = candle_text(&labels(symbol), &update(), CandleType::Correction);
-            assert!(!text.contains('\n'));
+            assert!(!text.contains(text::is_hidden));
             let json: serde_json::Value = serde_json::from_str(&text).unwrap();
             assert_eq!(json["symbol"], symbol);
             assert_eq!(json["type"], "correction");

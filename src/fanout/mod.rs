@@ -291,6 +291,10 @@ impl Fanout {
                 );
                 self.tell_session("exchange_denies", &message, market, &instruments, now);
             }
+            FeedEvent::ListingChanged { instrument, market, message } => {
+                let instruments = self.hub.with_derived(vec![instrument]);
+                self.tell_session("listing_changed", &message, market, &instruments, now);
+            }
             FeedEvent::SessionBack { market, instruments } => {
                 let instruments = self.hub.with_derived(instruments);
                 self.hub.set_lost(&instruments, false);

@@ -401,7 +401,7 @@ impl Fanout {
         self.arm(id);
     }
 
-    /// Sends a `notice` about a session to each client that wants some of its `instruments`, with
+    /// Sends a `notice` about a session or a listing to each client that wants some of its `instruments`, with
     /// the symbols that it wants.
     pub(super) fn tell_session(
         &mut self,

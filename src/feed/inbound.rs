@@ -1,22 +1,21 @@
 //! From a session's bytes to messages, and what they ask of the session: acknowledgements, refusals,
 //! notices. The hot path begins here; candles go on in [`super::candles`].
 
-use std::time::Duration;
-
 use crate::clock::{MonoNs, Now, RoughLapse};
-use crate::market::{Instrument, InstrumentId, Interval, Market};
+use crate::market::{InstrumentId, Interval, Market};
 use crate::messages::{EventName, MarketEvent};
 use crate::metrics::{ConnectionErrorKind, DecodeErrorKind};
-use crate::venue::{self, Klines, Message, RefusalKind, RefusalScope, SubscribeOp};
+use crate::text;
+use crate::venue::{self, Klines, Message, SubscribeOp};
 use crate::wire::Event;
 use crate::wire::json::JsonReader;
 
 use super::candles::{Way, take_klines};
 use super::lifecycle::Socket;
-use super::placing::Rejection;
 use super::plan::Stream;
 use super::publish::is_closed;
-use super::session::{Session, Unanswered};
+use super::refusals::Refused;
+use super::session::Session;
 use super::{Feed, SessionId};
 
 /// What a message asks of its session, beside the candles already taken from it.
@@ -35,45 +34,6 @@ enum Consequence {
     },
     Refused(Refused),
     ShuttingDown,
-}
-
-/// A [`venue::Refusal`] that outlives its message.
-struct Refused {
-    scope: Scope,
-    kind: RefusalKind,
-    /// The exchange's words and code.
-    words: String,
-}
-
-enum Scope {
-    Whole { id: Option<i64> },
-    WholeBecauseOf { id: Option<i64>, stream: Named },
-    One { stream: Named },
-}
-
-/// A stream as an exchange names it in a refusal.
-struct Named {
-    symbol: String,
-    interval: Option<Interval>,
-}
-
-impl Refused {
-    fn new(refusal: &venue::Refusal<'_>) -> Self {
-        let scope = match refusal.scope {
-            RefusalScope::Whole { id } => Scope::Whole { id },
-            RefusalScope::WholeBecauseOf { id, symbol, interval } => {
-                Scope::WholeBecauseOf { id, stream: Named { symbol: symbol.to_owned(), interval } }
-            }
-            RefusalScope::One { symbol, interval } => {
-                Scope::One { stream: Named { symbol: symbol.to_owned(), interval } }
-            }
-        };
-        let words = match refusal.code {
-            Some(code) => format!("{} ({code})", refusal.message),
-            None => refusal.message.to_owned(),
-        };
-        Self { scope, kind: refusal.kind, words }
-    }
 }
 
 /// A text of any kind; its candles are handed to `take`.
@@ -159,8 +119,10 @@ impl Feed {
             Event::Ping => self.sessions[index].script.spend_heartbeat(now),
             Event::Pong(_) => {}
             Event::Close { code, reason } => {
+                let limit = venue::read_close(self.sessions[index].market, code, &reason);
                 let code = code.map_or("no code".to_owned(), |code| code.to_string());
-                let why = format!("closed by the exchange: {code} {reason}");
+                let why = format!("closed by the exchange: {code} {}", text::visible(&reason));
+                self.suspect(index, limit, &why, now);
                 self.lose_to(index, ConnectionErrorKind::Closed, &why, now);
             }
             Event::Binary(_) => self.complain(index, DecodeErrorKind::Unknown, "binary message"),
@@ -185,7 +147,7 @@ impl Feed {
         let way = Way::new(queue, metrics, urgent, now.mono, config.gap_hold);
         let mut way = Way { kernel: *kernel, ..way };
         metrics.last_message_ms.set(now.unix_ms().0);
-        if venue::is_plain_pong(market, text) {
+        if venue::is_plain_text(market, text) {
             return Some(false);
         }
         let mut take = |klines: &Klines<'_>| {
@@ -207,9 +169,11 @@ impl Feed {
             Ok(Consequence::Nothing) => return Some(false),
             _ => {}
         }
+        let text_bytes = text.len();
         let excerpt = text[..text.floor_char_boundary(EXCERPT_BYTES)].to_owned();
         match outcome {
             Ok(consequence) => self.follow(index, consequence, &excerpt, now.mono),
+            Err(_) if self.is_greeting(index, text_bytes, &excerpt) => return Some(false),
             Err(kind) => {
                 self.complain(index, kind, &excerpt);
                 return Some(false);
@@ -224,22 +188,31 @@ impl Feed {
             Consequence::Delivered => {
                 let session = &mut self.sessions[index];
                 (session.has_delivered, session.is_suspect) = (true, false);
+                session.is_quarantine = false;
                 session.last_candle = now;
                 self.tell_back(index);
                 self.prove(index);
                 self.take_over(index, now);
             }
             Consequence::Accepted { id } => {
-                let Some(message) = self.sessions[index].script.answered(id) else {
+                let script = &mut self.sessions[index].script;
+                let Some(message) = script.answered(id) else {
+                    if id.is_some_and(|id| script.has_sent(id)) {
+                        return;
+                    }
                     return self.complain(index, DecodeErrorKind::Unknown, excerpt);
                 };
                 self.accepted(index, message.op, &message.instruments, now);
             }
             Consequence::AcceptedOne { op, symbol, interval } => {
-                let Session { market, script, .. } = &mut self.sessions[index];
+                let Session { market, script, members, .. } = &mut self.sessions[index];
                 let stream = self.streams.find(*market, &symbol, interval);
                 let id = stream.map(|stream| stream.id);
                 let Some(id) = id.filter(|&id| script.answered_one(op, id)) else {
+                    // It was asked for twice, since the first answer was late.
+                    if op == SubscribeOp::Subscribe && id.is_some_and(|id| members.contains(&id)) {
+                        return;
+                    }
                     return self.complain(index, DecodeErrorKind::Unknown, excerpt);
                 };
                 self.accepted(index, op, &[id], now);
@@ -253,9 +226,10 @@ impl Feed {
 
     fn accepted(&mut self, index: usize, op: SubscribeOp, ids: &[InstrumentId], now: MonoNs) {
         if op == SubscribeOp::Subscribe {
+            self.sessions[index].accepted_at = Some(now);
             for &id in ids {
                 if let Some(stream) = self.streams.stream_mut(id) {
-                    stream.strikes = 0;
+                    stream.accepted_at = Some(now);
                 }
             }
             self.arm_checks(index, ids, now);
@@ -263,92 +237,19 @@ impl Feed {
         self.take_over(index, now);
     }
 
-    /// Whose fault it is, is rejected; who was only in the same message, is asked for again. Where
-    /// the exchange does not say whose fault it is, each is asked for alone.
-    fn refused(&mut self, index: usize, refused: &Refused, excerpt: &str, now: MonoNs) {
-        let (message, culprit) = match &refused.scope {
-            Scope::Whole { id } => (self.sessions[index].script.answered(*id), None),
-            Scope::WholeBecauseOf { id, stream } => {
-                let message = self.sessions[index].script.answered(*id);
-                let named = |message: &Unanswered| self.named(&message.instruments, stream);
-                let culprit = message.as_ref().and_then(named);
-                (message, culprit)
-            }
-            Scope::One { stream } => {
-                let asked = self.sessions[index].script.unanswered_instruments();
-                let culprit = self.named(&asked, stream);
-                let script = &mut self.sessions[index].script;
-                match culprit.filter(|&id| script.answered_one(SubscribeOp::Subscribe, id)) {
-                    Some(id) => return self.reject_refused(index, id, refused, now),
-                    None => (None, None),
-                }
-            }
-        };
-        let Some(message) = message else {
-            return self.complain(index, DecodeErrorKind::Unknown, excerpt);
-        };
-        let session = &mut self.sessions[index];
-        if message.op == SubscribeOp::Unsubscribe {
-            let text = format!("an unsubscription was refused: {}", refused.words);
-            return self.notice_of_session(EventName::SubscriptionRefused, index, text);
-        }
-        let others: Vec<InstrumentId> = message
-            .instruments
-            .iter()
-            .copied()
-            .filter(|id| session.members.contains(id) && Some(*id) != culprit)
-            .collect();
-        match (refused.kind, culprit) {
-            (RefusalKind::TooFast, _) => {
-                session.script.hold(now.after(TOO_FAST_PAUSE));
-                others.iter().for_each(|&id| session.script.want(SubscribeOp::Subscribe, id));
-                let text =
-                    format!("a subscription was refused: {}; said again later", refused.words);
-                self.notice_of_session(EventName::SubscriptionRefused, index, text);
-            }
-            (RefusalKind::UnknownSymbol | RefusalKind::Other, Some(culprit)) => {
-                others.iter().for_each(|&id| session.script.want(SubscribeOp::Subscribe, id));
-                self.reject_refused(index, culprit, refused, now);
-            }
-            (RefusalKind::UnknownSymbol | RefusalKind::Other, None) => {
-                match message.instruments[..] {
-                    [only] => self.reject_refused(index, only, refused, now),
-                    _ => session.script.want_alone(others.into_iter()),
-                }
-            }
-        }
-    }
-
-    /// The stream never began, so that nothing is said to end it.
-    fn reject_refused(&mut self, index: usize, id: InstrumentId, refused: &Refused, now: MonoNs) {
-        let session = &mut self.sessions[index];
-        session.members.retain(|&member| member != id);
-        let is_empty = session.members.is_empty();
-        let words = &*refused.words;
-        match refused.kind {
-            RefusalKind::UnknownSymbol => self.reject_unknown(id, words, now),
-            RefusalKind::TooFast | RefusalKind::Other => {
-                self.reject(id, &Rejection::Refused(words), now);
-            }
-        }
-        if is_empty {
-            self.retire(index, now);
-        }
-    }
-
-    /// The one of `ids` that is named.
-    fn named(&self, ids: &[InstrumentId], named: &Named) -> Option<InstrumentId> {
-        let is_named = |id: &&InstrumentId| {
-            self.streams.stream(**id).is_some_and(|stream| {
-                let Instrument { symbol, interval, .. } = &stream.instrument;
-                **symbol == *named.symbol && named.interval.is_none_or(|named| named == *interval)
-            })
-        };
-        ids.iter().find(is_named).copied()
+    /// Returns whether a text that is no message of the dialect is a greeting: a few words, before
+    /// anything else on a connection.
+    fn is_greeting(&self, index: usize, bytes: usize, text: &str) -> bool {
+        let session = &self.sessions[index];
+        let is_first = !session.has_delivered && session.accepted_at.is_none();
+        let is_words = bytes == text.len()
+            && text.contains(char::is_alphabetic)
+            && !text.contains(|c: char| text::is_hidden(c) || "{}[]<>\"".contains(c));
+        is_first && is_words
     }
 
     /// Counts a message that was not understood; the first of a connection is shown.
-    fn complain(&mut self, index: usize, kind: DecodeErrorKind, excerpt: &str) {
+    pub(super) fn complain(&mut self, index: usize, kind: DecodeErrorKind, excerpt: &str) {
         let session = &mut self.sessions[index];
         let market = session.market;
         let is_first = !std::mem::replace(&mut session.has_complained, true);
@@ -388,7 +289,3 @@ impl Feed {
 
 /// As much of a message that was not understood as goes into the log.
 const EXCERPT_BYTES: usize = 200;
-
-/// What an exchange refused because we were too fast is said again after this long.
-/// Source: OKX, Bybit and Gate count in windows of seconds, Hyperliquid in a minute.
-const TOO_FAST_PAUSE: Duration = Duration::from_secs(60);

@@ -8,11 +8,11 @@ use crate::limits::{CLOSE_DRAIN, CONNECT_PATIENCE};
 use crate::market::Market;
 use crate::messages::{EventName, FeedEvent};
 use crate::metrics::ConnectionErrorKind;
-use crate::venue::{self, SubscribeOp};
+use crate::text;
+use crate::venue;
 use crate::wire::{Connection, WireError};
 
 use super::gate::SpentOn;
-use super::placing::Rejection;
 use super::plan::Check;
 use super::session::{Phase, Session};
 use super::{Feed, Output, SessionId};
@@ -113,12 +113,7 @@ impl Feed {
         (session.last_received, session.last_candle) = (now, now);
         session.renew_at = life.map_or(MonoNs(u64::MAX), |life| now.after(life));
         session.next_ping = now.after(session.ping_interval(self.config.ping_interval));
-        for &id in &session.members {
-            match self.streams.stream(id).is_some_and(|stream| stream.strikes > 0) {
-                true => session.script.want_alone([id].into_iter()),
-                false => session.script.want(SubscribeOp::Subscribe, id),
-            }
-        }
+        session.ask_for_all();
         let (market, was_lost, count) = (session.market, session.was_lost, session.members.len());
         if was_lost {
             self.market_metrics(market).reconnections.increment();
@@ -137,10 +132,19 @@ impl Feed {
             (session.last_received, session.last_candle) = (now, now);
             session.ping_sent = session.ping_sent.map(|_| now);
         }
-        if session.script.unanswered_since().is_some_and(|at| at.after(CONNECT_PATIENCE) <= now) {
-            let why = "a subscription was not answered";
-            return self.lose_to(index, ConnectionErrorKind::Timeout, why, now);
+        let unanswered = session.script.unanswered_since();
+        if unanswered.is_some_and(|at| at.after(CONNECT_PATIENCE) <= now) {
+            if !self.isolate_unanswered(index, now) {
+                let why = "a subscription was not answered";
+                self.suspect(index, None, why, now);
+                return self.lose_to(index, ConnectionErrorKind::Timeout, why, now);
+            }
+            if !self.sessions[index].is_open() {
+                return;
+            }
         }
+        let may_subscribe = self.gates.pauses.subscribes_at(self.sessions[index].market) <= now;
+        let session = &mut self.sessions[index];
         if session.ping_sent.is_some_and(|at| at.after(self.config.ping_timeout) <= now) {
             return self.lose_to(
                 index,
@@ -152,7 +156,9 @@ impl Feed {
         if ping_due(session, self.config.inactivity_timeout) <= now {
             session.ping(self.config.ping_interval, at);
         }
-        session.speak(&self.streams, at);
+        if may_subscribe {
+            session.speak(&self.streams, at);
+        }
         let (is_old, is_proven) =
             (session.renew_at <= now, session.is_on_trial && since.after(HEALTHY_AFTER) <= now);
         self.transmit(index);
@@ -174,6 +180,7 @@ impl Feed {
     pub(super) fn prove(&mut self, index: usize) {
         let session = &mut self.sessions[index];
         session.backoff.reset();
+        session.is_quarantine = false;
         let market = session.market;
         if std::mem::take(&mut session.is_on_trial) {
             let gate = self.gates.of_mut(market);
@@ -260,13 +267,14 @@ impl Feed {
             self.gates.pauses.release(market, SpentOn::Connect, now);
         }
         if std::mem::take(&mut self.sessions[index].is_on_trial) {
-            self.fail_trial(market, now);
+            if self.ends_for_suspects(index) {
+                self.gates.of_mut(market).breaker.forget();
+            } else {
+                self.fail_trial(market, now);
+            }
         }
         self.forget_deliveries(index, now);
         self.tell_lost(index, why);
-        if kind == ConnectionErrorKind::Closed {
-            self.blame_unanswered(index, now);
-        }
         let session = &mut self.sessions[index];
         session.was_lost = true;
         let retry_at = if session.is_replaced || session.members.is_empty() || self.is_stopping {
@@ -295,14 +303,15 @@ impl Feed {
     }
 
     /// Tells the clients, once from the loss of a session that served them to its return.
-    fn tell_lost(&mut self, index: usize, why: &str) {
+    pub(super) fn tell_lost(&mut self, index: usize, why: &str) {
         let session = &mut self.sessions[index];
         let serves = session.is_open() && !session.is_replaced && !session.members.is_empty();
         if !serves || self.is_stopping || std::mem::replace(&mut session.is_told_lost, true) {
             return;
         }
         let (market, instruments) = (session.market, session.members.clone());
-        let event = FeedEvent::SessionLost { market, instruments, why: why.to_owned() };
+        let why = text::visible(why).into_owned();
+        let event = FeedEvent::SessionLost { market, instruments, why };
         self.outputs.push_back(Output::Event(event));
     }
 
@@ -339,25 +348,6 @@ impl Feed {
             self.sessions[successor].replaces = None;
             if self.sessions[successor].is_open() {
                 self.arm_checks(successor, &members, now);
-            }
-        }
-    }
-
-    /// The exchange ended the session without an answer to what was asked last: where that is its
-    /// way to say that it knows no such symbol, the ones asked for come under suspicion, are from
-    /// then on asked for alone, and one that was alone too often is rejected.
-    fn blame_unanswered(&mut self, index: usize, now: MonoNs) {
-        let session = &self.sessions[index];
-        if !session.is_open() || !venue::drops_unknown(session.market) {
-            return;
-        }
-        let suspects = session.script.unanswered_instruments();
-        let is_alone = suspects.len() == 1;
-        for id in suspects {
-            let Some(stream) = self.streams.stream_mut(id) else { continue };
-            stream.strikes = stream.strikes.saturating_add(1);
-            if is_alone && stream.strikes >= STRIKES_MAX {
-                self.reject(id, &Rejection::Drops, now);
             }
         }
     }
@@ -462,7 +452,9 @@ impl Feed {
                 let fixed = session.renew_at.min(session.next_check).min(self.doubt_at(session));
                 let ping = ping_due(session, self.config.inactivity_timeout);
                 let rest = [answer.map(|at| at.after(CONNECT_PATIENCE)), pong, proof];
-                let rest = rest.into_iter().chain([session.script.speaks_at()]).flatten();
+                let held = self.gates.pauses.subscribes_at(session.market);
+                let speaks = session.script.speaks_at().map(|at| at.max(held));
+                let rest = rest.into_iter().chain([speaks]).flatten();
                 rest.chain([fixed, ping]).min()
             }
         }
@@ -487,10 +479,6 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
 /// Sessions opened together are not renewed together; with a day's life, 15 minutes are left.
 const RENEWAL_SPREAD: Duration = Duration::from_secs(45 * 60);
-
-/// So often is a symbol asked for before the exchange's cutting the session each time is taken for
-/// its answer: once among others, twice alone, so that an outage is not mistaken for it.
-const STRIKES_MAX: u8 = 3;
 
 /// RFC 6455: normal closure.
 const CLOSE_NORMAL: u16 = 1000;

@@ -8,7 +8,8 @@ use std::time::Duration;
 use crate::clock::MonoNs;
 use crate::limits::{LIST_PARTS_MAX, LIST_PATIENCE};
 use crate::market::{InstrumentId, Market, SymbolList};
-use crate::messages::EventName;
+use crate::messages::{About, EventName, FeedEvent};
+use crate::text;
 use crate::venue;
 
 use super::placing::{Admission, Rejection};
@@ -76,6 +77,13 @@ impl Listings {
         due.filter(|&due| due < MonoNs(u64::MAX))
     }
 
+    /// Returns whether there is a list, and it shows that there is no `symbol`.
+    pub(super) fn lacks(&self, market: Market, symbol: &str) -> bool {
+        let list = self.markets[market.index()].list.as_deref();
+        let part = venue::list_part(market, symbol);
+        list.is_some_and(|list| list.lacks(symbol, part))
+    }
+
     /// `; did you mean …?`, if something near `symbol` is listed.
     pub(super) fn did_you_mean(&self, market: Market, symbol: &str) -> String {
         let list = self.markets[market.index()].list.as_deref();
@@ -132,6 +140,7 @@ impl Feed {
                 let life = if list.is_cut() { RETRY } else { FRESH };
                 (listing.list, listing.next_at) = (Some(list), now.after(life));
                 self.judge_silent_by_list(market, now);
+                self.note_listings(market, now);
             }
             result => {
                 listing.next_at = now.after(RETRY);
@@ -209,18 +218,50 @@ impl Feed {
     /// How long an acknowledged stream may stay silent before REST is asked whether its symbol
     /// exists: not at all if it is not listed.
     pub(super) fn patience_with(&self, market: Market, symbol: &str) -> Duration {
-        let list = self.listings.markets[market.index()].list.as_deref();
-        let part = venue::list_part(market, symbol);
-        match list.is_some_and(|list| list.lacks(symbol, part)) {
+        match self.listings.lacks(market, symbol) {
             true => Duration::ZERO,
             false => self.config.stream_idle_timeout,
         }
     }
 
+    /// A list has come: of what delivers and does not trade by the list, or does again, clients and
+    /// log are told once. The stream is the better witness.
+    fn note_listings(&mut self, market: Market, now: MonoNs) {
+        let Some(list) = self.listings.markets[market.index()].list.clone() else { return };
+        let mut changes = Vec::new();
+        let here = |stream: &&mut Stream| {
+            stream.instrument.market == market && delivers_lately(stream, now)
+        };
+        for stream in self.streams.wanted().filter(here) {
+            let symbol = &stream.instrument.symbol;
+            let state = match list.find(symbol) {
+                Some(listed) => listed.halted.as_ref().map(|state| format!("lists it as {state}")),
+                None if !list.lacks(symbol, venue::list_part(market, symbol)) => continue,
+                None => Some("does not list it".to_owned()),
+            };
+            if stream.unlisted_as == state {
+                continue;
+            }
+            let message = match &state {
+                Some(state) => format!("{symbol} delivers, but {market} {state}: candles go on"),
+                None => format!("{market} lists {symbol} as trading again"),
+            };
+            stream.unlisted_as = state;
+            changes.push((stream.id, About::from(&stream.instrument), message));
+        }
+        for (instrument, about, message) in changes {
+            let message = text::visible(&message).into_owned();
+            self.notice(EventName::ListingChanged, about, message.clone());
+            let event = FeedEvent::ListingChanged { instrument, market, message };
+            self.outputs.push_back(Output::Event(event));
+        }
+    }
+
     /// A list has come: what was subscribed before and has not delivered is judged by it.
     fn judge_silent_by_list(&mut self, market: Market, now: MonoNs) {
-        let here =
-            |stream: &&mut Stream| stream.instrument.market == market && !stream.is_delivering;
+        let here = |stream: &&mut Stream| {
+            stream.instrument.market == market && !delivers_lately(stream, now)
+        };
         let silent = self.streams.wanted().filter(here);
         let silent: Vec<_> = silent
             .map(|stream| (stream.id, stream.instrument.symbol.clone(), stream.check))
@@ -238,6 +279,16 @@ impl Feed {
         }
     }
 }
+
+/// Returns whether a stream delivers, or did until shortly before: its session may be lost.
+fn delivers_lately(stream: &Stream, now: MonoNs) -> bool {
+    let last = stream.rhythm.last();
+    stream.is_delivering || last.is_some_and(|at| at.after(LATELY) > now)
+}
+
+/// What delivered this long ago is believed to go on, whatever the list says.
+/// Source: no backoff and no silence that a check finds is longer.
+const LATELY: Duration = Duration::from_secs(600);
 
 /// A list is asked for anew after this long. Source: exchanges announce listings a day ahead.
 const FRESH: Duration = Duration::from_secs(3600);

@@ -3,6 +3,7 @@
 //! hands it what happened and the time, drains [`Feed::poll_output`], and parks until
 //! [`Feed::next_deadline`].
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::clock::{MonoNs, Now, RoughLapse};
 use crate::market::{InstrumentId, Market, SymbolList};
 use crate::messages::{About, Command, EventName, FeedEvent, Notice, RestRequest, RestResponse};
 use crate::metrics::{ConnectionErrorKind, FeedMetrics, ShardMetrics};
+use crate::text;
 use crate::wire::Endpoint;
 use crate::wire::json::JsonReader;
 
@@ -30,12 +32,14 @@ mod placing;
 mod plan;
 mod publish;
 mod recall;
+mod refusals;
 mod repair;
 mod retry;
 mod rows;
 mod session;
 mod silence;
 mod skew;
+mod suspects;
 mod watch;
 
 use gate::Gates;
@@ -239,7 +243,10 @@ impl Feed {
         if let Some(index) = self.live(session) {
             match self.begun_refusal(index) {
                 Some(refusal) => self.lose_wire(index, &refusal, Socket::Gone, now),
-                None => self.lose(index, ConnectionErrorKind::Closed, why, Socket::Gone, now.mono),
+                None => {
+                    self.suspect(index, None, why, now.mono);
+                    self.lose(index, ConnectionErrorKind::Closed, why, Socket::Gone, now.mono);
+                }
             }
             self.handle_timeout(now);
         }
@@ -327,6 +334,10 @@ impl Feed {
     }
 
     fn notice(&mut self, event: EventName, about: impl Into<About>, text: String) {
+        let text = match text::visible(&text) {
+            Cow::Borrowed(_) => text,
+            Cow::Owned(visible) => visible,
+        };
         self.outputs.push_back(Output::Notice(Notice { event, about: about.into(), text }));
     }
 

@@ -17,6 +17,8 @@ use super::SpentOn;
 pub struct Pauses {
     /// By [`Market::index`] of the group's name, then by [`SpentOn`].
     pauses: [[Pause; 2]; Market::COUNT],
+    /// When sessions may subscribe, by [`Market::index`] of the group's name.
+    subscribes_at_ns: [AtomicU64; Market::COUNT],
 }
 
 /// What is held until when. Relaxed throughout: a shard that looks a moment too early sends one more
@@ -74,11 +76,24 @@ pub struct Begun {
 
 impl Default for Pauses {
     fn default() -> Self {
-        Self { pauses: std::array::from_fn(|_| Default::default()) }
+        let pauses = std::array::from_fn(|_| Default::default());
+        Self { pauses, subscribes_at_ns: std::array::from_fn(|_| AtomicU64::new(0)) }
     }
 }
 
 impl Pauses {
+    /// No session of this address subscribes anything before `until`: it has too much already.
+    pub(super) fn hold_subscribes(&self, market: Market, until: MonoNs) {
+        let index = venue::budget_group(market).index();
+        self.subscribes_at_ns[index].fetch_max(until.0, Ordering::Relaxed);
+    }
+
+    /// When the sessions of this address may subscribe.
+    pub(super) fn subscribes_at(&self, market: Market) -> MonoNs {
+        let index = venue::budget_group(market).index();
+        MonoNs(self.subscribes_at_ns[index].load(Ordering::Relaxed))
+    }
+
     fn of(&self, market: Market, on: SpentOn) -> &Pause {
         &self.pauses[venue::budget_group(market).index()][on as usize]
     }

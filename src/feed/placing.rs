@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::clock::MonoNs;
 use crate::market::{Instrument, InstrumentId, Market};
 use crate::messages::{About, EventName, FeedEvent, MarketEvent};
+use crate::text;
 use crate::venue;
 
 use super::plan::Check;
@@ -20,8 +21,10 @@ pub(super) enum Rejection<'words> {
     Refused(&'words str),
     /// It is listed, and does not trade; the exchange's word for its state.
     Halted(&'words str),
-    /// The exchange cuts the session whenever it is asked for.
-    Drops,
+    /// The exchange ends the session whenever it is asked for; its last words.
+    Drops(&'words str),
+    /// The exchange does not answer when it is asked for, and answers about others.
+    Unanswered,
     /// The exchange allows so many streams.
     NoRoom(usize),
 }
@@ -48,12 +51,12 @@ impl Feed {
             Rejection::Halted(state) => {
                 (format!("{market} lists {symbol} as {state}: it is not trading"), *state)
             }
-            Rejection::Drops => (
-                format!(
-                    "{market} drops the connection when it is asked for {symbol}: no such symbol"
-                ),
-                "",
-            ),
+            Rejection::Drops(words) => {
+                (format!("{market} drops the connection when it is asked for {symbol}"), *words)
+            }
+            Rejection::Unanswered => {
+                (format!("{market} does not answer when it is asked for {symbol}"), "")
+            }
             Rejection::NoRoom(streams) => (
                 format!(
                     "{symbol} is one too many: {market} allows {streams} streams to one address, \
@@ -64,9 +67,10 @@ impl Feed {
         };
         self.market_metrics(market).rejected.increment();
         let colon = if exchange_message.is_empty() { "" } else { ": " };
-        let text = format!("{symbol} is rejected: {message}{colon}{exchange_message}");
-        self.notice(EventName::SymbolRejected, about, text);
-        let exchange_message = exchange_message.to_owned();
+        let line = format!("{symbol} is rejected: {message}{colon}{exchange_message}");
+        self.notice(EventName::SymbolRejected, about, line);
+        let (message, exchange_message) =
+            (text::visible(&message).into_owned(), text::visible(exchange_message).into_owned());
         let event = FeedEvent::Rejected { instrument: id, message, exchange_message };
         self.outputs.push_back(Output::Event(event));
         self.unsubscribe(id, now);
@@ -94,8 +98,13 @@ impl Feed {
         }
     }
 
-    /// Gives an instrument to a session.
+    /// Gives an instrument to a session. One that the exchange does not list is kept apart.
     pub(super) fn place(&mut self, id: InstrumentId, market: Market, now: MonoNs) {
+        let symbol = self.streams.stream(id).map(|stream| stream.instrument.symbol.clone());
+        let is_unlisted = symbol.is_some_and(|symbol| self.listings.lacks(market, &symbol));
+        if is_unlisted && self.place_apart(id, market, now) {
+            return;
+        }
         match self.place_for(market, now) {
             Some(index) => {
                 self.sessions[index].add(id);
@@ -136,19 +145,17 @@ impl Feed {
     /// limits go.
     fn place_for(&mut self, market: Market, now: MonoNs) -> Option<usize> {
         let group = venue::budget_group(market);
-        let in_group = |session: &&Session| {
-            let is_ending =
-                matches!(session.phase, Phase::Free | Phase::Closing { retry_at: None, .. });
-            !is_ending && venue::budget_group(session.market) == group
-        };
-        let streams: usize =
-            self.sessions.iter().filter(in_group).map(|session| session.members.len()).sum();
+        let sessions = self.sessions.iter().filter(|session| counts_for(session, group));
+        let streams: usize = sessions.map(|session| session.members.len()).sum();
         if streams >= self.gates.group(market).streams_max {
             return None;
         }
         let venue_max = venue::limits(market).streams_per_session;
-        let members_max = self.config.max_symbols_per_session.clamp(1, venue_max);
-        let joinable = |session: &Session| session.market == market && session.is_joinable();
+        let members_max = self.members_max(market);
+        let joinable = |session: &Session| {
+            let is_ordinary = !session.is_full && !session.is_quarantine;
+            session.market == market && session.is_joinable() && is_ordinary
+        };
         let with_room = self.sessions.iter().position(|session| {
             let is_soon = session.script.ready_at() <= now.after(SPEECHLESS_MAX);
             joinable(session) && session.members.len() < members_max && is_soon
@@ -156,7 +163,27 @@ impl Feed {
         if with_room.is_some() {
             return with_room;
         }
-        let sessions = self.sessions.iter().filter(in_group).count();
+        if self.may_open_session(market) {
+            return Some(self.new_session(market, now));
+        }
+        let fitting = self.sessions.iter().enumerate();
+        let fitting =
+            fitting.filter(|(_, session)| joinable(session) && session.members.len() < venue_max);
+        fitting.min_by_key(|(_, session)| session.members.len()).map(|(index, _)| index)
+    }
+
+    /// Instruments on one session of `market` at most.
+    pub(super) fn members_max(&self, market: Market) -> usize {
+        let venue_max = venue::limits(market).streams_per_session;
+        self.config.max_symbols_per_session.clamp(1, venue_max)
+    }
+
+    /// Returns whether the exchange allows one more session of `market`, and one for each market of
+    /// its group that has none.
+    pub(super) fn may_open_session(&self, market: Market) -> bool {
+        let group = venue::budget_group(market);
+        let sessions = self.sessions.iter();
+        let sessions = sessions.filter(|session| counts_for(session, group)).count();
         let is_owed_one = |other: &Market| {
             let has_none = !self
                 .sessions
@@ -165,14 +192,14 @@ impl Feed {
             *other != market && venue::budget_group(*other) == group && has_none
         };
         let owed = Market::all().filter(is_owed_one).count();
-        if sessions + owed < self.gates.group(market).sessions_max {
-            return Some(self.new_session(market, now));
-        }
-        let fitting = self.sessions.iter().enumerate();
-        let fitting =
-            fitting.filter(|(_, session)| joinable(session) && session.members.len() < venue_max);
-        fitting.min_by_key(|(_, session)| session.members.len()).map(|(index, _)| index)
+        sessions + owed < self.gates.group(market).sessions_max
     }
+}
+
+/// Returns whether `session` counts for the limits of `group`.
+fn counts_for(session: &Session, group: Market) -> bool {
+    let is_ending = matches!(session.phase, Phase::Free | Phase::Closing { retry_at: None, .. });
+    !is_ending && venue::budget_group(session.market) == group
 }
 
 /// A session that may not speak for so long gets no new instruments while another may be opened.

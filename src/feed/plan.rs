@@ -9,6 +9,7 @@ use crate::market::{Candle, CandleUpdate, Instrument, InstrumentId, Interval, Ma
 
 use super::SessionId;
 use super::repair::Repair;
+use super::suspects::Suspicion;
 use super::watch::Rhythm;
 
 /// One instrument: its series and what is known of its stream.
@@ -22,8 +23,12 @@ pub(super) struct Stream {
     pub(super) series: Series,
     /// When it was last subscribed: from then on its windows are owed.
     pub(super) wanted_since: MonoNs,
-    /// How often the exchange cut the session when it was asked for this; 0 once it was accepted.
-    pub(super) strikes: u8,
+    /// What the newest list says of it, if not that it trades.
+    pub(super) unlisted_as: Option<String>,
+    /// What it is suspected of.
+    pub(super) suspicion: Suspicion,
+    /// When the exchange last accepted the subscription.
+    pub(super) accepted_at: Option<MonoNs>,
     /// The connection on which nothing of this stream can have been missed since `newest_open` came:
     /// only its successor there proves that it was the last word.
     pub(super) unbroken_on: Option<SessionId>,
@@ -67,7 +72,9 @@ impl Stream {
             instrument,
             is_wanted: true,
             wanted_since: now,
-            strikes: 0,
+            unlisted_as: None,
+            suspicion: Suspicion::default(),
+            accepted_at: None,
             unbroken_on: None,
             repair: Repair::default(),
             rhythm: Rhythm::default(),
@@ -130,11 +137,17 @@ impl Streams {
             return false;
         }
         (stream.is_wanted, stream.wanted_since, stream.is_delivering) = (true, now, false);
-        (stream.check, stream.unbroken_on, stream.strikes) = (Check::Idle, None, 0);
+        (stream.check, stream.unbroken_on) = (Check::Idle, None);
+        (stream.suspicion, stream.accepted_at) = (Suspicion::default(), None);
         (stream.newest_open, stream.ran_before) = (None, None);
         stream.rhythm = Rhythm::default();
         stream.check_wait = Duration::ZERO;
         true
+    }
+
+    /// Every wanted stream, to be looked at.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Stream> {
+        self.by_id.iter().flatten().map(|stream| &**stream).filter(|stream| stream.is_wanted)
     }
 
     /// Every stream that is wanted.

@@ -41,6 +41,13 @@ pub(super) struct Session {
     pub(super) has_complained: bool,
     /// Whether the exchange has news that this silent session did not deliver.
     pub(super) is_suspect: bool,
+    /// Whether the exchange said that this connection has as many streams as it may.
+    pub(super) is_full: bool,
+    /// Whether it carries only names under suspicion: they are asked for one by one, and nobody
+    /// else is placed here. See [`super::suspects`].
+    pub(super) is_quarantine: bool,
+    /// When the exchange last accepted a subscription on this connection.
+    pub(super) accepted_at: Option<MonoNs>,
     pub(super) last_received: MonoNs,
     /// When the newest candle came; when the session opened, if none did.
     pub(super) last_candle: MonoNs,
@@ -91,6 +98,9 @@ impl Session {
             has_delivered: false,
             has_complained: false,
             is_suspect: false,
+            is_full: false,
+            is_quarantine: false,
+            accepted_at: None,
             last_received: MonoNs(0),
             last_candle: MonoNs(0),
             ping_sent: None,
@@ -123,6 +133,7 @@ impl Session {
         let limits = venue::limits(self.market);
         self.script = Script::new(&limits);
         (self.has_delivered, self.has_complained, self.is_suspect) = (false, false, false);
+        (self.is_full, self.accepted_at) = (false, None);
         (self.ping_sent, self.next_ping) = (None, MonoNs(u64::MAX));
         (self.renew_at, self.next_check) = (MonoNs(u64::MAX), MonoNs(u64::MAX));
     }
@@ -130,7 +141,21 @@ impl Session {
     pub(super) fn add(&mut self, id: InstrumentId) {
         self.members.push(id);
         if self.is_open() {
-            self.script.want(SubscribeOp::Subscribe, id);
+            self.ask_for(id);
+        }
+    }
+
+    /// Asks for all members, on a connection that has just opened.
+    pub(super) fn ask_for_all(&mut self) {
+        for at in 0..self.members.len() {
+            self.ask_for(self.members[at]);
+        }
+    }
+
+    fn ask_for(&mut self, id: InstrumentId) {
+        match self.is_quarantine {
+            true => self.script.want_alone([id].into_iter()),
+            false => self.script.want(SubscribeOp::Subscribe, id),
         }
     }
 
@@ -188,6 +213,10 @@ pub(super) struct Script {
     /// What is to be said one by one, since a message naming several was refused.
     singles: VecDeque<InstrumentId>,
     unanswered: Vec<Unanswered>,
+    /// Messages whose streams are to be asked for again, and whose answers may still come.
+    withdrawn: Vec<Unanswered>,
+    /// Streams in one message at most, fewer once the exchange said that there were too many.
+    batch_max: usize,
     next_id: i64,
     text: String,
 }
@@ -195,10 +224,17 @@ pub(super) struct Script {
 /// A subscribe message without an answer yet.
 #[derive(Clone, Debug)]
 pub(super) struct Unanswered {
-    id: i64,
+    pub(super) id: i64,
     pub(super) op: SubscribeOp,
     pub(super) instruments: Vec<InstrumentId>,
-    sent: MonoNs,
+    pub(super) sent: MonoNs,
+}
+
+/// How the streams of a message that came to nothing are asked for again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    Together,
+    Alone,
 }
 
 impl Script {
@@ -210,6 +246,8 @@ impl Script {
             wanted: VecDeque::new(),
             singles: VecDeque::new(),
             unanswered: Vec::new(),
+            withdrawn: Vec::new(),
+            batch_max: limits.streams_per_message,
             next_id: 1,
             text: String::new(),
         }
@@ -220,6 +258,7 @@ impl Script {
         let wishes = self.wanted.len() + self.singles.len();
         self.wanted.retain(|&(_, wanted)| wanted != id);
         self.singles.retain(|&wanted| wanted != id);
+        self.forget_withdrawn(&[id]);
         let was_said = wishes == self.wanted.len() + self.singles.len();
         if was_said || op == SubscribeOp::Subscribe {
             self.wanted.push_back((op, id));
@@ -234,22 +273,69 @@ impl Script {
     }
 
     pub(super) fn want_alone(&mut self, ids: impl Iterator<Item = InstrumentId>) {
-        self.singles.extend(ids);
+        for id in ids {
+            if !self.singles.contains(&id) {
+                self.singles.push_back(id);
+            }
+        }
+    }
+
+    /// Asks again for the streams of `message`. An answer to it that comes all the same still counts.
+    pub(super) fn ask_again(&mut self, message: Unanswered, how: Again) {
+        match (how, message.op) {
+            (Again::Alone, SubscribeOp::Subscribe) => {
+                self.want_alone(message.instruments.iter().copied());
+            }
+            (_, op) => {
+                let is_new = |id: &&InstrumentId| !self.wanted.contains(&(op, **id));
+                let ids: Vec<_> = message.instruments.iter().filter(is_new).copied().collect();
+                self.wanted.extend(ids.into_iter().map(|id| (op, id)));
+            }
+        }
+        self.withdrawn.push(message);
+    }
+
+    /// From now on a message names at most half as many streams as `count`. Returns whether that
+    /// is any change.
+    pub(super) fn shrink_batches(&mut self, count: usize) -> bool {
+        let smaller = (count / 2).max(1);
+        let is_change = smaller < self.batch_max.min(count);
+        self.batch_max = self.batch_max.min(smaller);
+        is_change
+    }
+
+    fn forget_withdrawn(&mut self, ids: &[InstrumentId]) {
+        for message in &mut self.withdrawn {
+            message.instruments.retain(|id| !ids.contains(id));
+        }
+        self.withdrawn.retain(|message| !message.instruments.is_empty());
     }
 
     fn next_text(&mut self, market: Market, streams: &Streams, now: Now) -> Option<&str> {
         if self.ready_at() > now.mono {
             return None;
         }
-        let (op, instruments) = self.next_batch(venue::limits(market).streams_per_message)?;
+        let limits = venue::limits(market);
+        let length_max = limits.streams_per_message.min(self.batch_max);
+        let (op, mut instruments) = self.next_batch(length_max)?;
         let id = self.next_id;
         self.next_id += 1;
-        let named = instruments.iter().filter_map(|&id| streams.stream(id));
-        let symbols = named.map(|stream| {
-            let Instrument { symbol, interval, .. } = &stream.instrument;
-            (&**symbol, *interval)
-        });
-        venue::write_subscribe(market, &mut self.text, op, id, symbols, now.unix_ms());
+        loop {
+            let named = instruments.iter().filter_map(|&id| streams.stream(id));
+            let symbols = named.map(|stream| {
+                let Instrument { symbol, interval, .. } = &stream.instrument;
+                (&**symbol, *interval)
+            });
+            venue::write_subscribe(market, &mut self.text, op, id, symbols, now.unix_ms());
+            let (bytes, count) = (self.text.len(), instruments.len());
+            if bytes <= limits.message_bytes || count <= 1 {
+                break;
+            }
+            let fitting = (count * limits.message_bytes / bytes).clamp(1, count - 1);
+            let rest = instruments.split_off(fitting);
+            rest.into_iter().rev().for_each(|id| self.wanted.push_front((op, id)));
+        }
+        self.forget_withdrawn(&instruments);
         self.unanswered.push(Unanswered { id, op, instruments, sent: now.mono });
         self.budget.spend(now.mono);
         Some(&self.text)
@@ -268,32 +354,74 @@ impl Script {
     }
 
     /// The message that the exchange answers with `id`; without one, the only unanswered message.
+    /// What it names is no longer asked for again.
     pub(super) fn answered(&mut self, id: Option<i64>) -> Option<Unanswered> {
-        let at = match id {
-            Some(id) => self.unanswered.iter().position(|message| message.id == id)?,
-            None if self.unanswered.len() == 1 => 0,
-            None => return None,
-        };
-        Some(self.unanswered.remove(at))
+        let is_answered = |message: &Unanswered| id.is_none_or(|id| message.id == id);
+        let is_clear = id.is_some() || self.unanswered.len() == 1;
+        let found = self.unanswered.iter().position(is_answered).filter(|_| is_clear);
+        if let Some(at) = found {
+            return Some(self.unanswered.remove(at));
+        }
+        let at = self.withdrawn.iter().position(|message| Some(message.id) == id)?;
+        let message = self.withdrawn.remove(at);
+        message.instruments.iter().for_each(|&id| self.unqueue(message.op, id));
+        Some(message)
     }
 
     /// The exchange answered about `id` alone: takes it out of the message that named it. Whether
     /// there was one that did `op`.
     pub(super) fn answered_one(&mut self, op: SubscribeOp, id: InstrumentId) -> bool {
-        let names = |message: &Unanswered| message.op == op && message.instruments.contains(&id);
-        let Some(at) = self.unanswered.iter().position(names) else { return false };
-        let message = &mut self.unanswered[at];
+        let names =
+            |message: &&mut Unanswered| message.op == op && message.instruments.contains(&id);
+        let mut messages = self.unanswered.iter_mut().chain(&mut self.withdrawn);
+        let Some(message) = messages.find(names) else { return false };
         message.instruments.retain(|&named| named != id);
-        if message.instruments.is_empty() {
-            self.unanswered.remove(at);
-        }
+        self.unanswered.retain(|message| !message.instruments.is_empty());
+        self.withdrawn.retain(|message| !message.instruments.is_empty());
+        self.unqueue(op, id);
         true
+    }
+
+    /// `id` need not be asked for again.
+    fn unqueue(&mut self, op: SubscribeOp, id: InstrumentId) {
+        self.wanted.retain(|&wanted| wanted != (op, id));
+        if op == SubscribeOp::Subscribe {
+            self.singles.retain(|&wanted| wanted != id);
+        }
+    }
+
+    /// Returns whether `id` is that of a message sent on this connection.
+    pub(super) fn has_sent(&self, id: i64) -> bool {
+        (1..self.next_id).contains(&id)
+    }
+
+    /// The unanswered messages.
+    pub(super) fn unanswered(&self) -> &[Unanswered] {
+        &self.unanswered
+    }
+
+    /// Takes out the unanswered messages that `is_taken` chooses.
+    pub(super) fn take_unanswered(
+        &mut self,
+        mut is_taken: impl FnMut(&Unanswered) -> bool,
+    ) -> Vec<Unanswered> {
+        self.unanswered.extract_if(.., |message| is_taken(message)).collect()
     }
 
     /// What was asked for and not answered yet.
     pub(super) fn unanswered_instruments(&self) -> Vec<InstrumentId> {
         let asked = self.unanswered.iter().filter(|message| message.op == SubscribeOp::Subscribe);
         asked.flat_map(|message| message.instruments.iter().copied()).collect()
+    }
+
+    /// What is to be asked for one by one.
+    pub(super) fn singles(&self) -> impl Iterator<Item = InstrumentId> {
+        self.singles.iter().copied()
+    }
+
+    /// Returns whether an answer to a message that was withdrawn may still come.
+    pub(super) fn awaits_late_answers(&self) -> bool {
+        !self.withdrawn.is_empty()
     }
 
     /// Says nothing before `until`.

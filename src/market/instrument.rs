@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::limits::SYMBOL_BYTES_MAX;
+use crate::text;
 
 use super::candle::Interval;
 
@@ -211,29 +212,47 @@ impl Market {
     }
 
     /// The one spelling under which a symbol is known here, whatever case a user typed; `None` if
-    /// it can be no symbol: empty, longer than [`SYMBOL_BYTES_MAX`] bytes, or with a space, a
-    /// control character, a quote, a backslash, or (but at Hyperliquid) a slash or an `@`; at OKX
-    /// also if its spelling is that of another contract type.
+    /// it can be no symbol: empty, longer than [`SYMBOL_BYTES_MAX`] bytes, without a letter or a
+    /// digit, or with a character that is none of [`Self::is_symbol_char`]; at OKX also if its
+    /// spelling is that of another contract type.
     ///
     /// Exchanges push symbols in upper case; Hyperliquid alone tells cases apart (`kPEPE`). Only
     /// ASCII letters are raised: the venues' non-ASCII symbols come from scripts without case, and
     /// Unicode raising may change a text's length (`ß` to `SS`), so anything else stays as the
     /// user typed it.
     pub fn canonical_symbol(self, symbol: &str) -> Option<String> {
-        let is_foreign =
-            |c: char| c.is_control() || c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '\\');
-        if symbol.is_empty() || symbol.len() > SYMBOL_BYTES_MAX || symbol.contains(is_foreign) {
+        let is_named = symbol.contains(text::is_letter_or_digit);
+        let is_foreign = |c: char| !self.is_symbol_char(c);
+        if symbol.len() > SYMBOL_BYTES_MAX || !is_named || symbol.contains(is_foreign) {
             return None;
         }
-        let is_sign = |c: char| matches!(c, '/' | '@');
         match self.venue() {
             Venue::Hyperliquid => Some(symbol.to_owned()),
-            _ if symbol.contains(is_sign) => None,
             Venue::Okx => {
                 let symbol = symbol.to_ascii_uppercase();
                 (okx_contract_type(&symbol) == Some(self.contract_type())).then_some(symbol)
             }
             Venue::Binance | Venue::Bybit | Venue::Gateio => Some(symbol.to_ascii_uppercase()),
+        }
+    }
+
+    /// Returns whether a symbol may contain `c` here: a letter or a digit of any script, or one of
+    /// [`Self::symbol_signs`].
+    pub fn is_symbol_char(self, c: char) -> bool {
+        text::is_letter_or_digit(c) || self.symbol_signs().contains(c)
+    }
+
+    /// The signs that may stand in a symbol here.
+    ///
+    /// Source: Binance refuses others as an invalid stream (`BTCUSD_PERP`, `BTCUSDT_240628`); OKX,
+    /// "Get instruments" (`BTC-USD-250926`; a refused name may hold `.` or `:`); Bybit, "Get
+    /// Instruments Info" (`BTC-26SEP25`); Gate (`BTC_USDT`); Hyperliquid (`@107`, `PURR/USDC`,
+    /// `dex:NAME`, `#10`). Where the documents are silent, `_`, `-` and `.` are left to the exchange.
+    pub fn symbol_signs(self) -> &'static str {
+        match self.venue() {
+            Venue::Binance | Venue::Bybit | Venue::Gateio => "_-.",
+            Venue::Okx => "_-.:",
+            Venue::Hyperliquid => "_-.:/@#",
         }
     }
 
@@ -493,7 +512,7 @@ mod tests {
         assert_eq!(swap.as_deref(), Some("BTC-USDT-SWAP"));
         assert_eq!(canonical(Venue::Okx, "spot", "BTC-USDT-SWAP"), None);
         assert_eq!(canonical(Venue::Gateio, "um", "btc_usdt").as_deref(), Some("BTC_USDT"));
-        for symbol in ["kPEPE", "@107", "PURR/USDC", "xyz:XYZ100"] {
+        for symbol in ["kPEPE", "@107", "PURR/USDC", "xyz:XYZ100", "#10"] {
             assert_eq!(canonical(Venue::Hyperliquid, "spot", symbol).as_deref(), Some(symbol));
         }
         assert_eq!(canonical(Venue::Hyperliquid, "usdm", "a\"b"), None);
@@ -508,7 +527,8 @@ mod tests {
         assert_eq!(canonical("币安人生usdt").as_deref(), Some("币安人生USDT"));
         assert!(canonical(&"A".repeat(SYMBOL_BYTES_MAX)).is_some());
         let long = "A".repeat(SYMBOL_BYTES_MAX + 1);
-        for text in ["", "BTC USDT", "BTC\n", "BTC\"", "BTC/USDT", "b@kline_1m", "a\\b", &long] {
+        let odd = ["", "-", "BTC USDT", "BTC\n", "BTC\"", "BTC/USDT", "b@kline_1m", "a\\b", "A€"];
+        for text in odd.into_iter().chain([long.as_str(), "A\u{200b}B", "A\u{3164}B"]) {
             assert_eq!(canonical(text), None, "{text:?}");
         }
     }

@@ -22,9 +22,10 @@ use super::fields::{
 };
 use super::listed::{Each, read_page};
 use super::scan::{Decoded, Key, Scanner, Source, required};
+use super::words::not_now;
 use super::{
-    InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope, RestCandle,
-    RestCandles, RestError, RestQuery, SubscribeOp, UNLIMITED,
+    InstrumentPage, Kline, Klines, Limits, Message, NotNow, Refusal, RefusalKind, RefusalScope,
+    RestCandle, RestCandles, RestError, RestQuery, SubscribeOp, UNLIMITED,
 };
 
 /// What differs between the contract types.
@@ -85,7 +86,7 @@ fn row(contract_type: ContractType) -> &'static Row {
 }
 
 /// Source: web-socket-streams.md: 1024 streams a session, 5 messages a second on spot, 300 new
-/// sessions in 5 minutes per IP, 24 h of life; derivatives: 10 messages a second, 1024 streams, no
+/// sessions in 5 minutes per IP, 24 h of life; a message beyond 4 KiB is ignored (seen); derivatives: 10 messages a second, 1024 streams, no
 /// number for new sessions, so spot's. Messages are counted over 1.1 s, since the network may push
 /// them together; a tenth of the new sessions is left to others behind the same address.
 ///
@@ -96,6 +97,7 @@ pub(super) fn limits(contract_type: ContractType) -> Limits {
     Limits {
         streams_per_session: 1024,
         streams_per_message: 100,
+        message_bytes: 4_000,
         messages: row.messages,
         messages_window: Duration::from_millis(1100),
         counts_heartbeats: true,
@@ -173,15 +175,14 @@ pub(super) fn write_subscribe<'a>(
 /// ```
 ///
 /// `f`, `L`, `V`, `Q` and `B` are not read. usdm writes a space behind each comma of `k` (2026).
-/// Acknowledgement: `{"result":null,"id":1}`; refusal: `{"error":{"code":2,"msg":"Invalid request:
-/// …"},"id":1}`, in the documents without `error`; `id` may be absent.
+/// Acknowledgement: `{"result":null,"id":1}`.
 pub(super) fn decode<'text>(
     contract_type: ContractType,
     root: Value<'_, 'text>,
     klines: &mut Klines<'text>,
 ) -> Result<Message<'text>, DecodeErrorKind> {
     let outer = Outer::read(root)?;
-    match outer.data {
+    match outer.data.filter(|data| data.fields().is_some()) {
         Some(data) => Outer::read(data)?.message(contract_type, klines),
         None => outer.message(contract_type, klines),
     }
@@ -321,18 +322,11 @@ impl<'tape, 'text> Outer<'tape, 'text> {
                 _ => Err(DecodeErrorKind::Unknown),
             };
         }
-        let error = self.error.map(Outer::read).transpose()?;
-        let (code, msg) = match &error {
-            Some(error) => (error.code, error.msg),
-            None => (self.code, self.msg),
-        };
-        match (code, self.result) {
-            (Some(code), _) => Ok(Message::Refused(Refusal {
-                scope: RefusalScope::Whole { id: self.id.and_then(Value::integer) },
-                kind: RefusalKind::UnknownSymbol,
-                code: Some(code.integer().ok_or(DecodeErrorKind::BadField)?),
-                message: text(msg)?,
-            })),
+        if self.error.is_some() || (self.code.is_some() && self.msg.is_some()) {
+            return Ok(Message::Refused(self.refusal()));
+        }
+        match (self.code, self.result) {
+            (Some(_), _) => Err(DecodeErrorKind::MissingField),
             (None, Some(result)) if result.is_null() => {
                 Ok(Message::Accepted { id: Some(integer(self.id)?) })
             }
@@ -342,7 +336,48 @@ impl<'tape, 'text> Outer<'tape, 'text> {
             (None, None) => Err(DecodeErrorKind::Unknown),
         }
     }
+
+    /// `{"error":{"code":2,"msg":"…","data":"<stream>"},"id":1}`, as seen, where `data` and `id` may
+    /// be absent; or the flat form of the documents.
+    fn refusal(&self) -> Refusal<'text> {
+        let (mut code, mut msg, mut stream) = (self.code, self.msg, self.data);
+        for (key, value) in self.error.and_then(Value::fields).into_iter().flatten() {
+            match key {
+                "code" => code = Some(value),
+                "msg" => msg = Some(value),
+                "data" => stream = Some(value),
+                _ => {}
+            }
+        }
+        let code = code.and_then(Value::integer);
+        let message = msg.or(self.error).and_then(Value::text).unwrap_or_default();
+        let id = self.id.and_then(|id| id.integer().or_else(|| id.text()?.parse().ok()));
+        let scope = match stream.and_then(Value::text).and_then(read_stream) {
+            Some((symbol, interval)) => {
+                RefusalScope::WholeBecauseOf { id, symbol, interval: Some(interval) }
+            }
+            None => RefusalScope::Whole { id },
+        };
+        let kind = match (code, not_now(message)) {
+            (Some(TOO_MANY_STREAMS), _) => RefusalKind::NotNow(NotNow::OtherSession),
+            (_, Some(limit)) => RefusalKind::NotNow(limit),
+            (Some(INVALID_REQUEST), None) => RefusalKind::UnknownSymbol,
+            (_, None) => RefusalKind::Other,
+        };
+        Refusal { scope, kind, code, message }
+    }
 }
+
+/// Symbol and interval of a stream's name, `btcusdt@kline_1m`; the symbol as it stands there.
+fn read_stream(name: &str) -> Option<(&str, Interval)> {
+    let (symbol, spelling) = name.split_once("@kline_")?;
+    Some((symbol, Interval::from_name(spelling)?))
+}
+
+/// Source: web-socket-streams.md, "Error Messages".
+const INVALID_REQUEST: i64 = 2;
+/// Source: seen as `{"error":{"code":4,"msg":"Too many subscriptions"},"id":1}`.
+const TOO_MANY_STREAMS: i64 = 4;
 
 /// The fields of `k` that are read.
 #[derive(Default)]

@@ -22,6 +22,7 @@ use super::fields::{
 };
 use super::listed::{Each, read_page};
 use super::scan::{Decoded, Key, Scanner, Source, required};
+use super::words::not_now;
 use super::{
     InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope, RestCandle,
     RestCandles, RestError, RestQuery, SubscribeOp, UNLIMITED,
@@ -84,6 +85,7 @@ pub(super) fn limits(contract_type: ContractType) -> Limits {
     Limits {
         streams_per_session: STREAMS_PER_SESSION,
         streams_per_message: row(contract_type).streams_per_message,
+        message_bytes: TOPICS_BYTES_MAX,
         messages: 20,
         messages_window: Duration::from_secs(1),
         counts_heartbeats: true,
@@ -305,7 +307,7 @@ impl<'tape, 'text> Outer<'tape, 'text> {
     }
 
     fn refusal(&self) -> Result<Message<'text>, DecodeErrorKind> {
-        let (id, message) = (self.id(), text(self.ret_msg)?);
+        let (id, message) = (self.id(), text(self.ret_msg).unwrap_or_default());
         if message.contains("already subscribed") {
             return Ok(Message::Accepted { id });
         }
@@ -318,7 +320,10 @@ impl<'tape, 'text> Outer<'tape, 'text> {
                 (scope, RefusalKind::UnknownSymbol)
             }
             None if is_topic => (whole, RefusalKind::UnknownSymbol),
-            _ => (whole, RefusalKind::Other),
+            _ => {
+                let limit = not_now(message);
+                (whole, limit.map_or(RefusalKind::Other, RefusalKind::NotNow))
+            }
         };
         Ok(Message::Refused(Refusal { scope, kind, code: None, message }))
     }

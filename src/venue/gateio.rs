@@ -20,9 +20,10 @@ use super::fields::{
 };
 use super::listed::{Each, read_page};
 use super::scan::{Decoded, Key, Scanner, Source, required};
+use super::words::not_now;
 use super::{
-    Headers, InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope,
-    RestCandle, RestCandles, RestError, RestQuery, SubscribeOp, UNLIMITED,
+    Headers, InstrumentPage, Kline, Klines, Limits, Message, NotNow, Refusal, RefusalKind,
+    RefusalScope, RestCandle, RestCandles, RestError, RestQuery, SubscribeOp, UNLIMITED,
 };
 
 /// Volumes with their decimals, on sockets and over REST; without it fractions of contracts are cut
@@ -99,6 +100,7 @@ pub(super) fn limits(contract_type: ContractType) -> Limits {
     Limits {
         streams_per_session: 150,
         streams_per_message: 1,
+        message_bytes: UNLIMITED,
         messages: 50,
         messages_window: Duration::from_secs(1),
         counts_heartbeats: true,
@@ -252,6 +254,9 @@ fn event_time(time: i64, time_ms: Option<i64>) -> UnixMs {
     UnixMs(time_ms.filter(|&time| time > 0).unwrap_or(time * 1000))
 }
 
+/// Source: "Spot WebSocket v4", error codes: 3 is a fault on the exchange's side.
+const SERVICE_ERROR: i64 = 3;
+
 /// The fields of every message, as far as they are known.
 #[derive(Default)]
 struct Outer<'tape, 'text> {
@@ -262,6 +267,7 @@ struct Outer<'tape, 'text> {
     event: Option<Value<'tape, 'text>>,
     error: Option<Value<'tape, 'text>>,
     result: Option<Value<'tape, 'text>>,
+    payload: Option<Value<'tape, 'text>>,
 }
 
 impl<'tape, 'text> Outer<'tape, 'text> {
@@ -276,7 +282,8 @@ impl<'tape, 'text> Outer<'tape, 'text> {
                 "event" => &mut outer.event,
                 "error" => &mut outer.error,
                 "result" => &mut outer.result,
-                // `conn_id`, `trace_id`, `payload`, and whatever the exchange adds.
+                "payload" => &mut outer.payload,
+                // `conn_id`, `trace_id`, and whatever the exchange adds.
                 _ => continue,
             };
             *field = Some(value);
@@ -295,33 +302,62 @@ impl<'tape, 'text> Outer<'tape, 'text> {
             let mut fields = fields.ok_or(DecodeErrorKind::BadField)?;
             let status = fields.find(|(key, _)| *key == "status").map(|(_, value)| value);
             return match text(status)? {
-                "success" => Ok(Message::Accepted { id }),
+                "success" => Ok(self.accepted(id)),
                 _ => Err(DecodeErrorKind::BadField),
             };
         };
-        let (mut code, mut message) = (None, None);
-        for (key, value) in error.fields().ok_or(DecodeErrorKind::BadField)? {
+        let (mut code, mut message) = (None, error.text());
+        for (key, value) in error.fields().into_iter().flatten() {
             match key {
                 "code" => code = value.integer(),
-                "message" => message = Some(value),
+                "message" => message = value.text(),
                 _ => {}
             }
         }
-        let message = text(message)?;
+        let message = message.unwrap_or_default();
         if message.starts_with("Alert sub ") {
             // It is subscribed already.
-            return Ok(Message::Accepted { id });
+            return Ok(self.accepted(id));
         }
         let unknown = ["unknown currency pair: ", "unknown contract "];
         let symbol = unknown.iter().find_map(|words| message.strip_prefix(words));
-        let (scope, kind) = match symbol {
-            Some(symbol) => (
-                RefusalScope::WholeBecauseOf { id, symbol, interval: None },
-                RefusalKind::UnknownSymbol,
-            ),
-            None => (RefusalScope::Whole { id }, RefusalKind::Other),
+        let kind = match (code, symbol) {
+            (_, Some(_)) => RefusalKind::UnknownSymbol,
+            (Some(SERVICE_ERROR), _) => RefusalKind::NotNow(NotNow::Session),
+            _ => not_now(message).map_or(RefusalKind::Other, RefusalKind::NotNow),
+        };
+        let by_payload = self.stream().map(|(interval, symbol)| (symbol, Some(interval)));
+        let named = by_payload.or(symbol.map(|symbol| (symbol, None)));
+        let scope = match named {
+            Some((symbol, interval)) if id.is_none() => RefusalScope::One { symbol, interval },
+            Some((symbol, interval)) => RefusalScope::WholeBecauseOf { id, symbol, interval },
+            None => RefusalScope::Whole { id },
         };
         Ok(Message::Refused(Refusal { scope, kind, code, message }))
+    }
+
+    /// What was accepted: the message with our id; without one, what the payload repeats.
+    fn accepted(&self, id: Option<i64>) -> Message<'text> {
+        let op = match self.event.and_then(Value::text) {
+            Some("unsubscribe") => SubscribeOp::Unsubscribe,
+            _ => SubscribeOp::Subscribe,
+        };
+        match self.stream().filter(|_| id.is_none()) {
+            Some((interval, symbol)) => Message::AcceptedOne { op, symbol, interval },
+            None => Message::Accepted { id },
+        }
+    }
+
+    /// Interval and symbol of a payload that is repeated: `["1m","BTC_USDT"]`, or, as seen in a
+    /// refusal, `["1m_BTC_USDT"]`.
+    fn stream(&self) -> Option<(Interval, &'text str)> {
+        let mut parts = self.payload?.elements()?.filter_map(Value::text);
+        let first = parts.next()?;
+        let (interval, symbol) = match parts.next() {
+            Some(symbol) => (first, symbol),
+            None => first.split_once('_')?,
+        };
+        Some((Interval::from_name(interval)?, symbol))
     }
 
     fn klines(

@@ -21,9 +21,10 @@ use crate::wire::json::{JsonReader, Value};
 use super::fields::{no_sense, read_rows, text, with_path};
 use super::listed::{Each, read_page};
 use super::scan::{Decoded, Key, Scanner, Source, required};
+use super::words::not_now;
 use super::{
     InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope, RestCandle,
-    RestCandles, RestError, RestQuery, SubscribeOp,
+    RestCandles, RestError, RestQuery, SubscribeOp, UNLIMITED,
 };
 
 /// What differs between the contract types: where their coins are listed.
@@ -43,6 +44,9 @@ fn row(contract_type: ContractType) -> &'static Row {
     row.expect("MARKETS and ROWS name the same contract types")
 }
 
+/// The greeting that may come first, in plain text; both official SDKs skip it.
+pub(super) const HELLO: &str = "Websocket connection established";
+
 /// Asks for a sign of life; the answer is `{"channel":"pong"}`.
 pub(super) const PING: &str = r#"{"method":"ping"}"#;
 
@@ -54,6 +58,7 @@ pub(super) fn limits() -> Limits {
     Limits {
         streams_per_session: 900,
         streams_per_message: 1,
+        message_bytes: UNLIMITED,
         messages: 200,
         messages_window: Duration::from_secs(60),
         counts_heartbeats: true,
@@ -288,7 +293,10 @@ fn read_error(message: &str) -> Message<'_> {
         return read_words(op, subscription).unwrap_or(Message::Nothing);
     }
     let scope = RefusalScope::Whole { id: None };
-    Message::Refused(Refusal { scope, kind: RefusalKind::Other, code: None, message })
+    // Behind a brace stand our own words.
+    let own = message.split('{').next().unwrap_or_default();
+    let kind = not_now(own).map_or(RefusalKind::Other, RefusalKind::NotNow);
+    Message::Refused(Refusal { scope, kind, code: None, message })
 }
 
 /// The subscription that an error repeats: JSON within a text, of plain names.

@@ -25,6 +25,7 @@ pub mod hyperliquid;
 mod listed;
 pub mod okx;
 mod scan;
+mod words;
 
 pub use denial::{Denial, RetryAfter, denial, first_words, retry_after, retry_after_max};
 
@@ -36,6 +37,8 @@ pub struct Limits {
     pub streams_per_session: usize,
     /// Streams named in one subscribe message.
     pub streams_per_message: usize,
+    /// Bytes of one subscribe message.
+    pub message_bytes: usize,
     /// Messages of ours on one session within [`Self::messages_window`], one short of the
     /// exchange's number where a pong may come on top.
     pub messages: usize,
@@ -159,10 +162,23 @@ pub enum RefusalScope<'text> {
 pub enum RefusalKind {
     /// The exchange has no such stream.
     UnknownSymbol,
-    /// We were too fast, or there are too many of us: the same may be said later.
-    TooFast,
+    /// A limit or a fault that is no symbol's: the same may be asked for, otherwise or later.
+    NotNow(NotNow),
     /// Another reason, as far as the exchange's words tell.
     Other,
+}
+
+/// What has to change before the same streams may be asked for again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotNow {
+    /// A message names fewer streams.
+    SmallerMessage,
+    /// Another session asks for them: this one has as many as it may.
+    OtherSession,
+    /// Some time passes on this session: it was too fast, or the exchange has a fault of its own.
+    Session,
+    /// Some time passes: this address has too many streams, or sent too many messages.
+    Address,
 }
 
 /// A pushed candle.
@@ -424,12 +440,24 @@ pub fn drops_unknown(market: Market) -> bool {
     }
 }
 
-/// Whether `text`, which is no JSON, is an answer to a heartbeat.
-pub fn is_plain_pong(market: Market, text: &str) -> bool {
-    match market.venue() {
-        Venue::Okx => text == okx::PONG,
-        Venue::Binance | Venue::Bybit | Venue::Gateio | Venue::Hyperliquid => false,
+/// Returns whether `text` is no JSON and asks nothing of us: an answer to a heartbeat, at any
+/// exchange, or Hyperliquid's greeting.
+pub fn is_plain_text(market: Market, text: &str) -> bool {
+    if text.starts_with('{') {
+        return false;
     }
+    let is_greeting = market.venue() == Venue::Hyperliquid && text.starts_with(hyperliquid::HELLO);
+    is_greeting || text.trim_end().eq_ignore_ascii_case(okx::PONG)
+}
+
+/// What the exchange's closing a session with `code` and `reason` says about its limits; `None`:
+/// nothing.
+pub fn read_close(market: Market, code: Option<u16>, reason: &str) -> Option<NotNow> {
+    let by_code = match market.venue() {
+        Venue::Okx => okx::read_close_code(code?),
+        Venue::Binance | Venue::Bybit | Venue::Gateio | Venue::Hyperliquid => None,
+    };
+    by_code.or_else(|| words::not_now(reason))
 }
 
 /// Understands one message. Candles go into `klines`, which is empty; on an error it is to be

@@ -19,12 +19,15 @@ use crate::metrics::DecodeErrorKind;
 use crate::wire::Endpoint;
 use crate::wire::json::{JsonReader, Value};
 
-use super::fields::{decimal, natural_text, no_sense, push_encoded, read_rows, text, with_path};
+use super::fields::{
+    decimal, integer, natural_text, no_sense, push_encoded, read_rows, text, with_path,
+};
 use super::listed::{Each, read_page};
 use super::scan::{Decoded, Key, Scanner, Source, required};
+use super::words::not_now;
 use super::{
-    InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope, RestCandle,
-    RestCandles, RestError, RestQuery, SubscribeOp, UNLIMITED,
+    InstrumentPage, Kline, Klines, Limits, Message, NotNow, Refusal, RefusalKind, RefusalScope,
+    RestCandle, RestCandles, RestError, RestQuery, SubscribeOp, UNLIMITED,
 };
 
 /// What differs between the contract types.
@@ -64,6 +67,7 @@ pub(super) fn limits() -> Limits {
     Limits {
         streams_per_session: 240,
         streams_per_message: STREAMS_PER_MESSAGE,
+        message_bytes: ARGS_BYTES_MAX,
         messages: 470,
         messages_window: Duration::from_secs(3600),
         counts_heartbeats: false,
@@ -298,27 +302,37 @@ impl<'tape, 'text> Outer<'tape, 'text> {
     /// 60018: no such stream; the others of its message are served. 60014: too many requests.
     /// 60012 and 60013: the message or its arguments are wrong.
     fn refusal(&self) -> Result<Message<'text>, DecodeErrorKind> {
-        let code = natural_text(self.code)?;
-        let message = text(self.msg)?;
-        let whole = RefusalScope::Whole { id: None };
-        let (scope, kind) = match (code, named_symbol(message)) {
-            (60018, Some(symbol)) => {
-                let interval = named_interval(message);
-                (RefusalScope::One { symbol, interval }, RefusalKind::UnknownSymbol)
-            }
-            (60014, _) => (whole, RefusalKind::TooFast),
-            _ => (whole, RefusalKind::Other),
+        let code = natural_text(self.code).or_else(|_| integer(self.code))?;
+        let message = text(self.msg).unwrap_or_default();
+        let by_arg = self.stream().ok().map(|(symbol, interval)| (symbol, Some(interval)));
+        let by_words = || Some((named_symbol(message)?, named_interval(message)));
+        let named = by_arg.or_else(by_words);
+        let scope = match named {
+            Some((symbol, interval)) => RefusalScope::One { symbol, interval },
+            None => RefusalScope::Whole { id: None },
+        };
+        let kind = match code {
+            60018 if named.is_some() => RefusalKind::UnknownSymbol,
+            60014 => RefusalKind::NotNow(NotNow::Session),
+            // The message is wrong: what it says may be our own words.
+            60012 | 60013 => RefusalKind::Other,
+            _ => not_now(message).map_or(RefusalKind::Other, RefusalKind::NotNow),
         };
         Ok(Message::Refused(Refusal { scope, kind, code: Some(code), message }))
     }
 }
 
-/// The symbol in `… channel:candle1m,instId:BTC-USDT doesn't exist. …`.
+/// The symbol in `… channel:candle1m,instId:BTC-USDT doesn't exist. …`, which may hold `.` or `:`.
 fn named_symbol(message: &str) -> Option<&str> {
     let (_, rest) = message.split_once("instId:")?;
-    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
-    let symbol = rest.split(|c| !is_part(c)).next()?;
+    let word = rest.split([' ', ',', '"', '}']).next()?;
+    let symbol = word.trim_end_matches(['.', ':', ';']);
     (!symbol.is_empty()).then_some(symbol)
+}
+
+/// Source: "WebSocket / Overview", close codes: 4008 and 4009, too many channels.
+pub(super) fn read_close_code(code: u16) -> Option<NotNow> {
+    matches!(code, 4008 | 4009).then_some(NotNow::OtherSession)
 }
 
 /// The interval in the same words.

@@ -84,7 +84,7 @@ pub fn market(venue: Venue, contract_type: &str) -> Market {
 
 /// What the product makes of `text`.
 pub fn decode(market: Market, text: &[u8]) -> Result<Decoded, DecodeErrorKind> {
-    if str::from_utf8(text).is_ok_and(|text| venue::is_plain_pong(market, text)) {
+    if str::from_utf8(text).is_ok_and(|text| venue::is_plain_text(market, text)) {
         return Ok(Decoded { message: "Nothing".to_owned(), klines: Vec::new() });
     }
     let mut pushed = Klines::new();

@@ -44,18 +44,25 @@ fn gateio(market: Market, root: &Value) -> Said {
         let error = &root["error"];
         if error.is_null() {
             assert_eq!(root["result"]["status"], "success");
-            return said(format!("Accepted {{ id: {id:?} }}"));
+            return said(gateio_accepted(root));
         }
         let (code, words) = (error["code"].as_i64(), error["message"].as_str().unwrap());
         if words.starts_with("Alert sub") {
-            return said(format!("Accepted {{ id: {id:?} }}"));
+            return said(gateio_accepted(root));
         }
-        let (scope, kind) = match words.strip_prefix("unknown contract ") {
-            Some(symbol) => {
-                let named = format!("symbol: {symbol:?}, interval: None");
-                (format!("WholeBecauseOf {{ id: {id:?}, {named} }}"), "UnknownSymbol")
+        let unknown = words.strip_prefix("unknown contract ");
+        let kind = if unknown.is_some() { "UnknownSymbol" } else { "Other" };
+        let by_payload = gateio_stream(root).map(|(symbol, interval)| (symbol, Some(interval)));
+        let scope = match by_payload.or(unknown.map(|symbol| (symbol, None))) {
+            Some((symbol, interval)) if id.is_none() => {
+                format!("One {{ symbol: {symbol:?}, interval: {interval:?} }}")
             }
-            None => (format!("Whole {{ id: {id:?} }}"), "Other"),
+            Some((symbol, interval)) => {
+                format!(
+                    "WholeBecauseOf {{ id: {id:?}, symbol: {symbol:?}, interval: {interval:?} }}"
+                )
+            }
+            None => format!("Whole {{ id: {id:?} }}"),
         };
         return said(format!(
             "Refused(Refusal {{ scope: {scope}, kind: {kind}, code: {code:?}, message: {words:?} }})"
@@ -93,6 +100,25 @@ fn gateio(market: Market, root: &Value) -> Said {
     // The documentation's example is of a time long before its own candles.
     let is_timeless = candles.iter().any(|candle| candle.open_time > event_time + 120_000);
     if is_timeless { Err(DecodeErrorKind::BadField) } else { pushed(candles) }
+}
+
+/// The stream of a payload that Gate repeats, `["1m","BTC_USDT"]` or `["1m_BTC_USDT"]`.
+fn gateio_stream(root: &Value) -> Option<(&str, Interval)> {
+    let first = root["payload"][0].as_str()?;
+    let (interval, symbol) = match root["payload"][1].as_str() {
+        Some(symbol) => (first, symbol),
+        None => first.split_once('_')?,
+    };
+    Some((symbol, Interval::from_name(interval)?))
+}
+
+fn gateio_accepted(root: &Value) -> String {
+    match gateio_stream(root).filter(|_| root["id"].is_null()) {
+        Some((symbol, interval)) => {
+            format!("AcceptedOne {{ op: Subscribe, symbol: {symbol:?}, interval: {interval:?} }}")
+        }
+        None => format!("Accepted {{ id: {:?} }}", root["id"].as_i64()),
+    }
 }
 
 fn hyperliquid_candle(row: &Value) -> Option<Plain> {

@@ -3,6 +3,7 @@
 
 mod decode;
 mod intervals;
+#[allow(dead_code, reason = "shared with the tests of faults")]
 mod pair;
 mod repair;
 mod series;

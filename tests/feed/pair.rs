@@ -39,6 +39,8 @@ pub(crate) struct Manners {
     pub(crate) rest_answer: Option<RestResponse>,
     /// REST questions get no answer at all.
     pub(crate) loses_rest: bool,
+    /// Texts are only noted; the test answers them.
+    pub(crate) is_mute: bool,
 }
 
 pub(crate) struct Peer {
@@ -228,6 +230,23 @@ impl Pair {
         self.pump();
     }
 
+    /// The exchange sends a Close on one connection.
+    pub(crate) fn close(&mut self, id: SessionId, code: u16, reason: &str) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.wire.send_close(code, reason);
+        let bytes = peer.wire.outgoing().to_vec();
+        peer.wire.consume_outgoing(bytes.len());
+        self.feed.handle_bytes(id, &bytes, self.now);
+        self.pump();
+    }
+
+    /// The exchange resets one connection.
+    pub(crate) fn cut_one(&mut self, id: SessionId) {
+        self.peers.remove(&id);
+        self.feed.handle_closed(id, "reset by peer", self.now);
+        self.pump();
+    }
+
     pub(crate) fn pass(&mut self, duration: Duration) {
         let end = self.now.mono.after(duration);
         let mut turns = 0;
@@ -390,6 +409,9 @@ impl Peer {
     /// Does what a subscribe message of Binance says, and answers it; others are only noted.
     fn take(&mut self, text: &str, manners: &Manners) -> Option<String> {
         self.texts.push(text.to_owned());
+        if manners.is_mute {
+            return None;
+        }
         let message: serde_json::Value = serde_json::from_str(text).ok()?;
         let params = message["params"].as_array()?;
         let names = params.iter().map(|name| name.as_str().unwrap().to_owned());

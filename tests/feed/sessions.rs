@@ -16,9 +16,7 @@ fn rejected(pair: &Pair) -> Vec<(InstrumentId, &str)> {
         &FeedEvent::Rejected { instrument, ref exchange_message, .. } => {
             Some((instrument, exchange_message.as_str()))
         }
-        FeedEvent::SessionLost { .. }
-        | FeedEvent::SessionBack { .. }
-        | FeedEvent::Denied { .. } => None,
+        _ => None,
     };
     pair.events.iter().filter_map(event).collect()
 }

@@ -57,7 +57,7 @@ fn push(market: Market, text: &[u8]) {
         false
     });
     assert!(!is_push || read == Ok(true), "what is read in one pass is understood");
-    let _pong = str::from_utf8(text).map(|text| venue::is_plain_pong(market, text));
+    let _pong = str::from_utf8(text).map(|text| venue::is_plain_text(market, text));
 }
 
 fn rest_body(market: Market, form: u8, body: &[u8]) {

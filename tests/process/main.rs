@@ -18,6 +18,7 @@ mod logs;
 mod outage;
 mod page;
 mod raw;
+mod refusals;
 mod replay;
 mod requests;
 mod restart;

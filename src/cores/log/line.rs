@@ -14,6 +14,7 @@ use tracing_subscriber::registry::LookupSpan;
 use super::ENGINE_TARGET;
 use crate::clock::Clock;
 use crate::config::LogFormat;
+use crate::text;
 
 /// How lines are written, and the clock that they show.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +39,7 @@ impl Form {
             _ => "DEBUG",
         };
         match self.format {
-            LogFormat::Text => format!("{now} {level} {}\n", one_line(&said.sentence())),
+            LogFormat::Text => format!("{now} {level} {}\n", text::visible(&said.sentence())),
             LogFormat::Json => {
                 let component = if target == ENGINE_TARGET { "engine" } else { "server" };
                 let head = [
@@ -74,22 +75,13 @@ where
 /// In this order, which a map of `serde_json` would not keep.
 fn object(fields: impl Iterator<Item = (&'static str, Value)>) -> String {
     let fields = fields.map(|(name, value)| match value {
-        Value::String(text) => (name, one_line(&text).into()),
+        Value::String(text) => (name, text::visible(&text).into()),
         value => (name, value),
     });
     let mut bytes = Vec::with_capacity(256);
     let written = serde_json::Serializer::new(&mut bytes).collect_map(fields);
     written.expect("texts and numbers, into memory");
     String::from_utf8(bytes).expect("JSON is UTF-8")
-}
-
-/// Control characters are escaped: a message cannot forge a line, nor move a terminal's cursor.
-fn one_line(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
-    }
-    out
 }
 
 /// What an event says.
@@ -168,10 +160,9 @@ mod tests {
 
     #[test]
     fn a_message_stays_on_its_line() {
-        assert_eq!(one_line("a\nb\u{1b}[0m ü"), "a\\nb\\u{1b}[0m ü");
-        let said = said("a\nb\u{85}\"\\", &[("symbol", "\u{9b}X\u{2028}".into())]);
+        let said = said("a\nb\u{85}\"\\", &[("symbol", "\u{9b}X\u{2028}\u{202e}".into())]);
         let json = line(LogFormat::Json, &said);
-        assert_eq!(json.matches(|c: char| c.is_control()).collect::<Vec<_>>(), ["\n"]);
+        assert_eq!(json.matches(text::is_hidden).collect::<Vec<_>>(), ["\n"]);
         let read: Value = serde_json::from_str(&json).unwrap();
         assert_eq!(read["message"], "a\\nb\\u{85}\"\\");
         assert_eq!(line(LogFormat::Text, &said).matches('\n').count(), 1);

@@ -36,12 +36,29 @@ pub(super) fn invalid_symbol(market: Market, text: &str) -> Box<Refusal> {
             other.contract_type().name()
         ),
         _ => format!(
-            "{} in \"symbols\" can be no symbol of {market}: 1 to {SYMBOL_BYTES_MAX} bytes, {}",
+            "{} in \"symbols\" can be no symbol of {market}: {}right are 1 to {SYMBOL_BYTES_MAX} bytes, \
+             letters, digits and {}, {}",
             quoted(text),
+            foreign(market, text),
+            spaced(market.symbol_signs()),
             spelling(market.venue())
         ),
     };
     symbol_refusal(text, message)
+}
+
+/// What is wrong with `text`, if it is one of its characters.
+fn foreign(market: Market, text: &str) -> String {
+    let foreign = text.chars().find(|&c| !market.is_symbol_char(c));
+    foreign.map_or(String::new(), |c| {
+        let shown = c.to_string();
+        format!("none has {} in it; ", quoted(&shown))
+    })
+}
+
+/// `_ - .` of `_-.`.
+fn spaced(signs: &str) -> String {
+    signs.chars().map(String::from).collect::<Vec<_>>().join(" ")
 }
 
 /// A symbol whose spelling tells no contract type.
@@ -64,10 +81,10 @@ fn symbol_refusal(text: &str, message: String) -> Box<Refusal> {
 /// How symbols are spelled there.
 fn spelling(venue: Venue) -> &'static str {
     match venue {
-        Venue::Binance | Venue::Bybit => "without spaces, quotes and slashes, such as BTCUSDT",
+        Venue::Binance | Venue::Bybit => "such as BTCUSDT",
         Venue::Okx => "such as BTC-USDT, BTC-USDT-SWAP or BTC-USD-261225",
-        Venue::Gateio => "without spaces, quotes and slashes, such as BTC_USDT",
-        Venue::Hyperliquid => "with its own case, such as BTC, kPEPE, @107 or PURR/USDC",
+        Venue::Gateio => "such as BTC_USDT",
+        Venue::Hyperliquid => "with its own case, such as BTC, kPEPE, @107, PURR/USDC or xyz:NAME",
     }
 }
 

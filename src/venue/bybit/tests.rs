@@ -51,7 +51,7 @@ fn refusals_say_whose_fault_it_is() {
         ("error:handler not found,topic:kline.1.A.B", &*because("M1")),
         ("Invalid symbol :[kline.D.A.B]", &*because("D1")),
         ("Invalid topic: x.A", "Whole { id: Some(7) }, kind: UnknownSymbol"),
-        ("args size >10", "Whole { id: Some(7) }, kind: Other"),
+        ("args size >10", "Whole { id: Some(7) }, kind: NotNow(SmallerMessage)"),
         ("error:already subscribed,topic:kline.1.A", "Accepted { id: Some(7) }"),
     ] {
         let text =

@@ -67,10 +67,28 @@ fn answers_are_understood() {
     let refused = r#"{"time":1,"id":4,"channel":"spot.candlesticks","event":"subscribe","payload":["1m","NOPE_USDT"],"error":{"code":2,"message":"unknown currency pair: NOPE_USDT"},"result":{"status":"fail"}}"#;
     decoded(ContractType::Spot, refused, |message, _| {
         let Ok(Message::Refused(refusal)) = message else { panic!("{message:?}") };
-        let scope =
-            RefusalScope::WholeBecauseOf { id: Some(4), symbol: "NOPE_USDT", interval: None };
+        let interval = Some(Interval::M1);
+        let scope = RefusalScope::WholeBecauseOf { id: Some(4), symbol: "NOPE_USDT", interval };
         assert_eq!((refusal.scope, refusal.code), (scope, Some(2)));
         assert_eq!(refusal.kind, RefusalKind::UnknownSymbol);
+    });
+    // As seen: without our id, the payload in another form.
+    let nameless = r#"{"time":1,"channel":"futures.candlesticks","event":"subscribe","payload":["1m_BTC_USDT"],"error":{"code":1,"message":"request payload does not follow json schema"},"result":{"status":"fail"}}"#;
+    decoded(ContractType::Um, nameless, |message, _| {
+        let Ok(Message::Refused(refusal)) = message else { panic!("{message:?}") };
+        let scope = RefusalScope::One { symbol: "BTC_USDT", interval: Some(Interval::M1) };
+        assert_eq!((refusal.scope, refusal.kind), (scope, RefusalKind::Other));
+    });
+    let fault = nameless.replace("\"code\":1", "\"code\":3");
+    decoded(ContractType::Um, &fault, |message, _| {
+        let Ok(Message::Refused(refusal)) = message else { panic!("{message:?}") };
+        assert_eq!(refusal.kind, RefusalKind::NotNow(NotNow::Session));
+    });
+    let accepted = r#"{"time":1,"channel":"spot.candlesticks","event":"subscribe","payload":["1m","BTC_USDT"],"result":{"status":"success"}}"#;
+    decoded(ContractType::Spot, accepted, |message, _| {
+        let op = SubscribeOp::Subscribe;
+        let one = Message::AcceptedOne { op, symbol: "BTC_USDT", interval: Interval::M1 };
+        assert_eq!(message, Ok(one));
     });
     let upgrade =
         r#"{"time":1,"channel":"futures.system","event":"update","result":{"type":"upgrade"}}"#;

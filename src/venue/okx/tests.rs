@@ -66,8 +66,19 @@ fn refusals_say_whose_fault_it_is() {
             "wrong URL or channel:candle6Hutc,instId:A-B doesn't exist.",
             r#"One { symbol: "A-B", interval: Some(H6) }, kind: UnknownSymbol"#,
         ),
+        (
+            "60018",
+            "channel:candle1m,instId:A-B.P doesn't exist. Please use the correct URL",
+            r#"One { symbol: "A-B.P", interval: Some(M1) }, kind: UnknownSymbol"#,
+        ),
+        (
+            "60018",
+            "channel:candle1m,instId:X:A-B. Please use the correct URL",
+            r#"One { symbol: "X:A-B", interval: Some(M1) }, kind: UnknownSymbol"#,
+        ),
+        ("64003", "Requests too frequent", "Whole { id: None }, kind: NotNow(Address)"),
         ("60018", "Wrong URL", "Whole { id: None }, kind: Other"),
-        ("60014", "Requests too frequent", "Whole { id: None }, kind: TooFast"),
+        ("60014", "Requests too frequent", "Whole { id: None }, kind: NotNow(Session)"),
         (
             "60012",
             "Invalid request: {\\\"instId\\\" : \\\"A-B\\\"}",

@@ -1,0 +1,363 @@
+//! What an exchange refuses: which of our messages it means, whose fault it is, and what follows.
+//! A limit is nobody's fault: what it stopped is asked for again. A stream at fault is rejected. Where
+//! the exchange does not say which one it means, each is asked for alone.
+
+use std::time::Duration;
+
+use crate::clock::MonoNs;
+use crate::limits::CONNECT_PATIENCE;
+use crate::market::{Instrument, InstrumentId, Interval};
+use crate::messages::EventName;
+use crate::metrics::DecodeErrorKind;
+use crate::text;
+use crate::venue::{self, NotNow, RefusalKind, RefusalScope, SubscribeOp};
+
+use super::Feed;
+use super::placing::Rejection;
+use super::session::{Again, Session, Unanswered};
+
+/// A [`venue::Refusal`] that outlives its message.
+pub(super) struct Refused {
+    scope: Scope,
+    kind: RefusalKind,
+    /// The exchange's words and code.
+    words: String,
+}
+
+enum Scope {
+    Whole { id: Option<i64> },
+    WholeBecauseOf { id: Option<i64>, stream: Named },
+    One { stream: Named },
+}
+
+/// A stream as an exchange names it in a refusal.
+struct Named {
+    symbol: String,
+    interval: Option<Interval>,
+}
+
+/// Which of our messages a refusal means.
+enum Meant {
+    /// One stream of a message; the others of it are served.
+    One(InstrumentId),
+    /// A message; and the stream at fault, if the exchange names it.
+    Message { message: Unanswered, culprit: Option<InstrumentId>, is_sure: bool },
+    /// One of those under way; it cannot be told which.
+    Unclear,
+    /// None that matters any longer.
+    Past,
+}
+
+impl Refused {
+    pub(super) fn new(refusal: &venue::Refusal<'_>) -> Self {
+        let named = |symbol: &str, interval| Named { symbol: symbol.to_owned(), interval };
+        let scope = match refusal.scope {
+            RefusalScope::Whole { id } => Scope::Whole { id },
+            RefusalScope::WholeBecauseOf { id, symbol, interval } => {
+                Scope::WholeBecauseOf { id, stream: named(symbol, interval) }
+            }
+            RefusalScope::One { symbol, interval } => {
+                Scope::One { stream: named(symbol, interval) }
+            }
+        };
+        let words = text::visible(refusal.message);
+        let words = match refusal.code {
+            Some(code) => format!("{words} ({code})"),
+            None => words.into_owned(),
+        };
+        Self { scope, kind: refusal.kind, words }
+    }
+}
+
+impl Feed {
+    pub(super) fn refused(&mut self, index: usize, refused: &Refused, excerpt: &str, now: MonoNs) {
+        let meant = self.meant(index, refused);
+        if let RefusalKind::NotNow(limit) = refused.kind {
+            return self.limited(index, limit, meant, refused, now);
+        }
+        match meant {
+            Meant::One(id) => self.reject_refused(index, id, refused, now),
+            Meant::Message { message, .. } if message.op == SubscribeOp::Unsubscribe => {
+                let text = format!("an unsubscription was refused: {}", refused.words);
+                self.notice_of_session(EventName::SubscriptionRefused, index, text);
+            }
+            Meant::Message { message, culprit: Some(culprit), .. } => {
+                let script = &mut self.sessions[index].script;
+                for &id in message.instruments.iter().filter(|&&id| id != culprit) {
+                    script.want(SubscribeOp::Subscribe, id);
+                }
+                self.reject_refused(index, culprit, refused, now);
+            }
+            Meant::Message { message, culprit: None, is_sure } => {
+                self.isolate_message(index, message, is_sure, refused, now);
+            }
+            Meant::Unclear => self.isolate_all(index, refused, excerpt, now),
+            Meant::Past => {}
+        }
+    }
+
+    /// A message was refused, and the exchange does not say why: the only stream it names is at
+    /// fault; of several each is asked for alone.
+    fn isolate_message(
+        &mut self,
+        index: usize,
+        message: Unanswered,
+        is_sure: bool,
+        refused: &Refused,
+        now: MonoNs,
+    ) {
+        let mut strikes = 0;
+        for &id in &message.instruments {
+            if let Some(stream) = self.streams.stream_mut(id) {
+                strikes = stream.strike(now);
+            }
+        }
+        match message.instruments[..] {
+            [only] if is_sure || strikes >= 2 => self.reject_refused(index, only, refused, now),
+            _ => self.sessions[index].script.ask_again(message, Again::Alone),
+        }
+    }
+
+    /// Something was refused among several messages under way: when the answers to the others have
+    /// had their time, each stream that is still unanswered is asked for alone.
+    fn isolate_all(&mut self, index: usize, refused: &Refused, excerpt: &str, now: MonoNs) {
+        let script = &mut self.sessions[index].script;
+        let asked = script.take_unanswered(|message| message.op == SubscribeOp::Subscribe);
+        if asked.is_empty() && script.awaits_late_answers() {
+            return;
+        }
+        if asked.is_empty() {
+            return self.complain(index, DecodeErrorKind::Unknown, excerpt);
+        }
+        script.hold(now.after(SETTLE));
+        asked.into_iter().for_each(|message| script.ask_again(message, Again::Alone));
+        let text =
+            format!("a subscription was refused: {}; each is asked for alone", refused.words);
+        self.notice_of_session(EventName::SubscriptionRefused, index, text);
+    }
+
+    /// A limit or a fault of the exchange: nobody is rejected, what runs goes on.
+    fn limited(
+        &mut self,
+        index: usize,
+        limit: NotNow,
+        meant: Meant,
+        refused: &Refused,
+        now: MonoNs,
+    ) {
+        let market = self.sessions[index].market;
+        let moves_elsewhere = limit == NotNow::OtherSession && self.moves_elsewhere(index);
+        let script = &mut self.sessions[index].script;
+        let messages = match meant {
+            Meant::Message { message, .. } => vec![message],
+            Meant::One(id) => {
+                script.want(SubscribeOp::Subscribe, id);
+                Vec::new()
+            }
+            Meant::Unclear => script.take_unanswered(|_| true),
+            Meant::Past => Vec::new(),
+        };
+        let largest = messages.iter().map(|message| message.instruments.len()).max();
+        let until = now.after(LIMIT_PAUSE);
+        let mut is_news = script.ready_at() < now.after(SETTLE);
+        match limit {
+            NotNow::SmallerMessage if script.shrink_batches(largest.unwrap_or(0)) => {}
+            NotNow::OtherSession if moves_elsewhere => {
+                self.sessions[index].is_full = true;
+                let ids = messages.iter().flat_map(|message| &message.instruments).copied();
+                ids.collect::<Vec<_>>().into_iter().for_each(|id| self.move_on(index, id, now));
+                let text = format!("the session is full: {}; others carry on", refused.words);
+                return self.notice_of_session(EventName::SubscriptionRefused, index, text);
+            }
+            NotNow::Address => {
+                is_news = self.gates.pauses.subscribes_at(market) <= now;
+                self.gates.pauses.hold_subscribes(market, until);
+            }
+            _ => script.hold(until),
+        }
+        let script = &mut self.sessions[index].script;
+        messages.into_iter().for_each(|message| script.ask_again(message, Again::Together));
+        if is_news {
+            let text = format!(
+                "a subscription was refused: {}; it is asked for again later",
+                refused.words
+            );
+            self.notice_of_session(EventName::SubscriptionRefused, index, text);
+        }
+    }
+
+    /// Returns whether the session serves others, and another one may do better: none is waiting
+    /// for a first acceptance.
+    fn moves_elsewhere(&self, index: usize) -> bool {
+        let Session { market, accepted_at, .. } = self.sessions[index];
+        let waits = |session: &Session| {
+            session.market == market && session.is_open() && session.accepted_at.is_none()
+        };
+        accepted_at.is_some() && !self.sessions.iter().any(waits) && self.may_open_session(market)
+    }
+
+    /// Gives a stream that is not served here to another session.
+    fn move_on(&mut self, index: usize, id: InstrumentId, now: MonoNs) {
+        let session = &mut self.sessions[index];
+        if session.members.contains(&id) {
+            let market = session.market;
+            session.members.retain(|&member| member != id);
+            self.place(id, market, now);
+        }
+    }
+
+    /// Finds what a refusal means: by our id, by the stream it names, by words of ours that it
+    /// repeats; or because nothing else is under way.
+    fn meant(&mut self, index: usize, refused: &Refused) -> Meant {
+        let asked = self.sessions[index].script.unanswered_instruments();
+        let (id, named) = match &refused.scope {
+            Scope::Whole { id } => (*id, None),
+            Scope::WholeBecauseOf { id, stream } => (*id, Some(stream)),
+            Scope::One { stream } => {
+                let culprit = self.named(&asked, stream);
+                let script = &mut self.sessions[index].script;
+                match culprit.filter(|&id| script.answered_one(SubscribeOp::Subscribe, id)) {
+                    Some(id) => return Meant::One(id),
+                    None => (None, Some(stream)),
+                }
+            }
+        };
+        let (message, is_sure) = match id {
+            Some(id) => (self.sessions[index].script.answered(Some(id)), true),
+            None => match self.message_named_by(index, named, &refused.words) {
+                Some(message) => (Some(message), true),
+                None => {
+                    let is_sure = refused.kind == RefusalKind::UnknownSymbol;
+                    (self.sessions[index].script.answered(None), is_sure)
+                }
+            },
+        };
+        let session = &self.sessions[index];
+        let Some(mut message) = message else {
+            let is_past = id.is_some_and(|id| session.script.has_sent(id));
+            return if is_past { Meant::Past } else { Meant::Unclear };
+        };
+        if message.op == SubscribeOp::Subscribe {
+            message.instruments.retain(|id| session.members.contains(id));
+        }
+        if message.instruments.is_empty() {
+            return Meant::Past;
+        }
+        let culprit = named.and_then(|stream| self.named(&message.instruments, stream));
+        let culprit = culprit.or_else(|| match &self.in_words(&message, &refused.words)[..] {
+            [only] => Some(*only),
+            _ => None,
+        });
+        Meant::Message { message, culprit, is_sure }
+    }
+
+    /// The unanswered message that names the stream, or else the only one whose streams all stand
+    /// in `words`.
+    fn message_named_by(
+        &mut self,
+        index: usize,
+        stream: Option<&Named>,
+        words: &str,
+    ) -> Option<Unanswered> {
+        let unanswered = self.sessions[index].script.unanswered();
+        let names = |message: &&Unanswered| {
+            stream.is_some_and(|stream| self.named(&message.instruments, stream).is_some())
+        };
+        let is_repeated = |message: &&Unanswered| {
+            let repeated = self.in_words(message, words).len();
+            repeated > 0 && repeated == message.instruments.len()
+        };
+        let mut repeated = unanswered.iter().filter(is_repeated);
+        let only = repeated.next().filter(|_| repeated.next().is_none());
+        let id = unanswered.iter().find(names).or(only)?.id;
+        self.sessions[index].script.answered(Some(id))
+    }
+
+    /// Those streams of `message` whose symbol stands in `words`.
+    fn in_words(&self, message: &Unanswered, words: &str) -> Vec<InstrumentId> {
+        let is_there = |id: &&InstrumentId| {
+            let stream = self.streams.stream(**id);
+            stream.is_some_and(|stream| has_word(words, &stream.instrument.symbol))
+        };
+        message.instruments.iter().filter(is_there).copied().collect()
+    }
+
+    /// The stream is at fault: it never began, so that nothing is said to end it.
+    fn reject_refused(&mut self, index: usize, id: InstrumentId, refused: &Refused, now: MonoNs) {
+        let session = &mut self.sessions[index];
+        session.members.retain(|&member| member != id);
+        let is_empty = session.members.is_empty();
+        let words = &*refused.words;
+        match refused.kind {
+            RefusalKind::UnknownSymbol => self.reject_unknown(id, words, now),
+            RefusalKind::NotNow(_) | RefusalKind::Other => {
+                self.reject(id, &Rejection::Refused(words), now);
+            }
+        }
+        if is_empty {
+            self.retire(index, now);
+        }
+    }
+
+    /// The one of `ids` that is named; exchanges repeat a name in the case in which it was sent.
+    fn named(&self, ids: &[InstrumentId], named: &Named) -> Option<InstrumentId> {
+        let find = |is_same: &dyn Fn(&str, &str) -> bool| {
+            ids.iter().copied().find(|&id| {
+                self.streams.stream(id).is_some_and(|stream| {
+                    let Instrument { symbol, interval, .. } = &stream.instrument;
+                    let is_interval = named.interval.is_none_or(|named| named == *interval);
+                    is_interval && is_same(symbol, &named.symbol)
+                })
+            })
+        };
+        find(&|symbol, named| symbol == named)
+            .or_else(|| find(&|symbol, named| symbol.to_lowercase() == named.to_lowercase()))
+    }
+}
+
+/// Returns whether `name` stands in `words`, whatever its case, and not as a part of a longer name.
+fn has_word(words: &str, name: &str) -> bool {
+    let (words, name) = (words.to_lowercase(), name.to_lowercase());
+    words.match_indices(&name).any(|(at, _)| {
+        let before = words[..at].chars().next_back();
+        let mut after = words[at + name.len()..].chars();
+        let next = after.next();
+        let is_dotted = next == Some('.') && after.next().is_some_and(char::is_alphanumeric);
+        let is_part = |c: char, signs: &str| text::is_letter_or_digit(c) || signs.contains(c);
+        !before.is_some_and(|c| is_part(c, "-"))
+            && !next.is_some_and(|c| is_part(c, "-_:/"))
+            && !is_dotted
+    })
+}
+
+/// What a limit stopped is asked for again after this long. Source: OKX, Bybit and Gate count in
+/// windows of seconds, Hyperliquid in a minute, and there a dead connection counts as long.
+const LIMIT_PAUSE: Duration = Duration::from_secs(60);
+
+/// Answers that were under way when something was refused are there by then.
+/// Source: intercontinental round trips are 0.3 s, ten times over.
+const SETTLE: Duration = Duration::from_secs(3);
+const _: () = assert!(SETTLE.as_secs() < CONNECT_PATIENCE.as_secs());
+
+#[cfg(test)]
+mod tests {
+    use super::has_word;
+
+    #[test]
+    fn a_name_is_found_in_words_as_a_whole() {
+        for (words, name, is_there) in [
+            (r#"{"channel":"candle1m","instId":"ZZZ-BBB"}"#, "ZZZ-BBB", true),
+            (r#"{"channel":"candle1m","instId":"ZZZ-BBB-SWAP"}"#, "ZZZ-BBB", false),
+            ("channel:candle1m,instId:AAA-BBB.P doesn't exist.", "AAA-BBB.P", true),
+            ("channel:candle1m,instId:AAA-BBB.P doesn't exist.", "AAA-BBB", false),
+            ("no instId:AAA-BBB. Please", "AAA-BBB", true),
+            ("invalid stream btcusdt@kline_1m", "BTCUSDT", true),
+            ("topic:kline.1.NOPEUSDT", "NOPEUSDT", true),
+            ("topic:kline.1.XNOPEUSDT", "NOPEUSDT", false),
+            ("1m_BTC_USDT", "BTC_USDT", true),
+            ("nothing", "BTC", false),
+        ] {
+            assert_eq!(has_word(words, name), is_there, "{name} in {words}");
+        }
+    }
+}
