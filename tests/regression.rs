@@ -4,10 +4,14 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "regression/bounds.rs"]
+mod bounds;
 #[path = "regression/cases.rs"]
 mod cases;
 #[path = "regression/decode.rs"]
 mod decode;
+#[path = "regression/clock.rs"]
+mod clock;
 #[allow(dead_code, reason = "shared with the tests of the feed")]
 #[path = "feed/pair.rs"]
 mod pair;

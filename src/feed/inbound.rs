@@ -8,10 +8,10 @@ use crate::market::{Instrument, InstrumentId, Interval, Market};
 use crate::messages::{EventName, MarketEvent};
 use crate::metrics::{ConnectionErrorKind, DecodeErrorKind};
 use crate::venue::{self, Klines, Message, RefusalKind, RefusalScope, SubscribeOp};
-use crate::wire::Event;
 use crate::wire::json::JsonReader;
+use crate::wire::{Connection, Event};
 
-use super::candles::{Way, take_klines};
+use super::candles::{Origin, Way, take_klines};
 use super::lifecycle::Socket;
 use super::placing::Rejection;
 use super::plan::Stream;
@@ -155,8 +155,14 @@ impl Feed {
     fn take_control(&mut self, index: usize, event: Event, now: MonoNs) {
         match event {
             Event::Open { .. } => self.opened(index, now),
-            // Its pong is on its way already.
-            Event::Ping => self.sessions[index].script.spend_heartbeat(now),
+            Event::Ping => {
+                let Session { wire, script, .. } = &mut self.sessions[index];
+                // Else its pong is on its way already.
+                let is_owed = wire.as_ref().is_some_and(Connection::owes_pong);
+                if !is_owed {
+                    script.spend_heartbeat(now);
+                }
+            }
             Event::Pong(_) => {}
             Event::Close { code, reason } => {
                 let code = code.map_or("no code".to_owned(), |code| code.to_string());
@@ -174,8 +180,10 @@ impl Feed {
         let Self {
             sessions, json, streams, queue, metrics, clocks, urgent, config, kernel, ..
         } = self;
-        let Session { market, id, wire, has_delivered, last_candle, .. } = &mut sessions[index];
-        let (market, id) = (*market, *id);
+        let Session { market, id, members, wire, has_delivered, last_candle, .. } =
+            &mut sessions[index];
+        let (market, session) = (*market, *id);
+        let origin = Origin { market, session, members };
         let text = match text {
             Some(text) => text,
             None => wire.as_mut()?.next_plain_text()?,
@@ -189,7 +197,7 @@ impl Feed {
             return Some(false);
         }
         let mut take = |klines: &Klines<'_>| {
-            let is_delivered = take_klines(streams, clock, &mut way, (market, id), klines, now)?;
+            let is_delivered = take_klines(streams, clock, &mut way, origin, klines, now)?;
             Ok(if is_delivered { Consequence::Delivered } else { Consequence::Nothing })
         };
         let outcome = {
@@ -226,7 +234,7 @@ impl Feed {
                 (session.has_delivered, session.is_suspect) = (true, false);
                 session.last_candle = now;
                 self.tell_back(index);
-                self.prove(index);
+                self.prove(index, now);
                 self.take_over(index, now);
             }
             Consequence::Accepted { id } => {
