@@ -76,8 +76,8 @@ pub fn health(metrics: &Metrics, now: Now) -> Report {
     report(ok, &HealthBody { status, timestamp: timestamp(now.unix_us), cores })
 }
 
-/// `/ready`: serving, and everything subscribed has a live session; on every shard, so that one's
-/// spare session does not hide another's missing one.
+/// `/ready`: serving, and everything subscribed has a live session that delivers something else than
+/// late candles; on every shard, so that one's spare session does not hide another's missing one.
 pub fn ready(metrics: &Metrics, now: Now, phase: Phase) -> Report {
     ready_with(metrics, now, phase, |_| None)
 }
@@ -99,11 +99,16 @@ pub fn ready_with(
 
 /// Why it is not ready, if it is not.
 pub fn unready(exchanges: &[ExchangeHealth], phase: Phase) -> Option<&'static str> {
-    let live = exchanges.iter().all(|exchange| exchange.healthy);
+    let mut ill = exchanges.iter().filter(|exchange| !exchange.healthy).peekable();
+    let is_ill = ill.peek().is_some();
+    let reason = match ill.all(|exchange| exchange.is_late) {
+        true => "a subscribed market delivers nothing but late candles",
+        false => "a subscribed market has no live session",
+    };
     match phase {
         Phase::Starting => Some("starting"),
         Phase::Draining => Some("draining"),
-        Phase::Serving => (!live).then_some("a subscribed market has no live session"),
+        Phase::Serving => is_ill.then_some(reason),
     }
 }
 
@@ -128,15 +133,23 @@ pub fn exchange(metrics: &Metrics, market: Market) -> ExchangeHealth {
             1 => "open",
             _ => "half_open",
         },
-        healthy: parts.iter().all(|part| is_live(part)),
         denied: None,
+        is_late: parts.iter().any(|part| is_late(part))
+            && parts.iter().all(|part| has_sessions(part)),
+        healthy: parts.iter().all(|part| has_sessions(part) && !is_late(part)),
     }
 }
 
-fn is_live(part: &FeedMetrics) -> bool {
+fn has_sessions(part: &FeedMetrics) -> bool {
     let active = part.active_sessions.value();
     let wanted = part.wanted_sessions.value().max(i64::from(part.instruments.value() > 0));
     active >= wanted
+}
+
+/// Whether every instrument delivers nothing but late candles.
+fn is_late(part: &FeedMetrics) -> bool {
+    let instruments = part.instruments.value();
+    instruments > 0 && part.late_instruments.value() >= instruments
 }
 
 /// RFC 3339, to the µs.
@@ -202,6 +215,8 @@ pub struct ExchangeHealth {
     healthy: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     denied: Option<String>,
+    #[serde(skip)]
+    is_late: bool,
 }
 
 impl ExchangeHealth {
@@ -272,6 +287,24 @@ mod tests {
         metrics.shards[1].markets[1].active_sessions.set(1);
         let report = ready(&metrics, at(1), Phase::Serving);
         assert!(report.ok, "{}", report.body);
+    }
+
+    #[test]
+    fn ready_needs_more_than_late_candles() {
+        let metrics = metrics(1);
+        let spot = &metrics.shards[0].markets[0];
+        spot.active_sessions.set(1);
+        spot.instruments.set(2);
+        spot.late_instruments.set(1);
+        assert!(ready(&metrics, at(1), Phase::Serving).ok, "the other one is as it should be");
+        spot.late_instruments.set(2);
+        let report = ready(&metrics, at(1), Phase::Serving);
+        assert!(!report.ok);
+        assert_eq!(json(&report)["exchanges"][0]["healthy"], false);
+        assert_eq!(
+            json(&report)["reason"],
+            "a subscribed market delivers nothing but late candles"
+        );
     }
 
     #[test]

@@ -65,10 +65,20 @@ pub const HTTP_HEAD_PATIENCE: Duration = Duration::from_secs(10);
 /// Source: OKX's whole instrument list over WebSocket is below 4 MiB; a kline push is 300 bytes.
 pub const VENUE_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Bytes for an exchange that its socket does not take. Reached: the session is lost and starts
+/// again. Source: the subscribe messages of 1,000 streams, 200 bytes each.
+pub const VENUE_UNSENT_BYTES_MAX: usize = 256 * 1024;
+const _: () = assert!(VENUE_UNSENT_BYTES_MAX < VENUE_MESSAGE_BYTES_MAX);
+
 /// Windows of one series that are repaired or held back at most, counted from the newest. Older
 /// ones are told as a gap and never repaired. Source: a day of minutes, as far back as OKX's
 /// newest candles reach, whatever their interval.
 pub const REPAIR_WINDOWS_MAX: i64 = 1_440;
+
+/// Closed windows of one series that wait for one before them. More: what is missing is reported as a
+/// gap at once, without waiting for REST. Source: as many as one answer of REST brings.
+pub const HELD_WINDOWS_MAX: usize = REST_ROWS_MAX;
+const _: () = assert!((HELD_WINDOWS_MAX as i64) < REPAIR_WINDOWS_MAX);
 
 /// How long the last series of a market is waited for after the first has closed its window. Reached:
 /// the `mark` names those that are absent. Source: REST looks at a window 5 s after its end.

@@ -312,11 +312,18 @@ pub enum DecodeErrorKind {
     NumberTooLong,
     /// The window's start is no multiple of the interval.
     Misaligned,
+    /// A time lies ahead of the market's clock, as its other streams and REST show it.
+    Future,
+    /// A candle that cannot be: its high below its low, its open or close outside of them, a price
+    /// of zero where something was traded, or no trade where something was.
+    Impossible,
+    /// A candle of a stream that another session carries.
+    Foreign,
 }
 
 impl DecodeErrorKind {
     /// Every kind, in label order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::Json,
         Self::Unknown,
         Self::MissingField,
@@ -324,6 +331,9 @@ impl DecodeErrorKind {
         Self::BadNumber,
         Self::NumberTooLong,
         Self::Misaligned,
+        Self::Future,
+        Self::Impossible,
+        Self::Foreign,
     ];
 
     /// The label's value.
@@ -336,6 +346,9 @@ impl DecodeErrorKind {
             Self::BadNumber => "bad_number",
             Self::NumberTooLong => "number_too_long",
             Self::Misaligned => "misaligned",
+            Self::Future => "future",
+            Self::Impossible => "impossible",
+            Self::Foreign => "foreign",
         }
     }
 }
@@ -417,6 +430,9 @@ pub struct FeedMetrics {
     pub closed_by: [Counter; FinalBy::ALL.len()],
     /// `connector_subscribed_instruments`.
     pub instruments: Gauge,
+    /// `connector_late_instruments`: those that deliver, and for minutes nothing but what is late or
+    /// refused.
+    pub late_instruments: Gauge,
     /// Wall clock of the last message, ms since the epoch; 0 if there was none.
     pub last_message_ms: Gauge,
 }
@@ -459,6 +475,7 @@ impl Default for FeedMetrics {
             rejected: Counter::default(),
             closed_by: Default::default(),
             instruments: Gauge::default(),
+            late_instruments: Gauge::default(),
             last_message_ms: Gauge::default(),
         }
     }

@@ -4,8 +4,12 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "regression/bounds.rs"]
+mod bounds;
 #[path = "regression/cases.rs"]
 mod cases;
+#[path = "regression/clock.rs"]
+mod clock;
 #[path = "regression/decode.rs"]
 mod decode;
 #[allow(dead_code, reason = "shared with the tests of the feed")]

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::clock::{Lapse, MonoNs, Now, RoughLapse, UnixMs};
+use crate::limits::REPAIR_WINDOWS_MAX;
 use crate::market::{
     Candle, CandleUpdate, FinalBy, InstrumentId, Market, Settled, Source, Verdict,
 };
@@ -12,7 +13,7 @@ use crate::metrics::{DecodeErrorKind, FeedMetrics};
 use crate::venue::{self, Finality, Kline, Klines};
 
 use super::SessionId;
-use super::plan::{Check, Stream, Streams};
+use super::plan::{Check, Stream, Streams, begin_of};
 use super::publish::PublishQueue;
 use super::skew::ExchangeClock;
 
@@ -46,42 +47,140 @@ impl<'feed> Way<'feed> {
     }
 }
 
+/// Where a message came from.
+#[derive(Clone, Copy)]
+pub(super) struct Origin<'feed> {
+    pub(super) market: Market,
+    pub(super) session: SessionId,
+    /// What the session carries.
+    pub(super) members: &'feed [InstrumentId],
+}
+
 /// Takes every candle of a message of one session, or none: a message that is wrong in one is not to
-/// be trusted. Whether one of them was wanted.
+/// be trusted. Returns whether one of them was wanted.
 pub(super) fn take_klines(
     streams: &mut Streams,
     clock: &mut ExchangeClock,
     way: &mut Way<'_>,
-    (market, session): (Market, SessionId),
+    origin: Origin<'_>,
     klines: &Klines<'_>,
     now: Now,
 ) -> Result<bool, DecodeErrorKind> {
-    let latest_open_ms = now.unix_ms().0 + FUTURE_MAX_MS;
+    // Nearly all messages have one.
+    if let [kline] = &klines[..] {
+        let stream = find(streams, origin.market, kline)?;
+        judge(stream, clock, way, origin, (kline, now))?;
+        return Ok(take_wanted(stream, clock, way, origin.session, (kline, now)));
+    }
     for kline in klines {
-        // A single one is looked for only once, below.
-        if klines.len() > 1 && streams.find(market, kline.symbol, kline.interval).is_none() {
-            return Err(DecodeErrorKind::Unknown);
-        }
-        if kline.event_time.is_none() && kline.candle.open_time.0 > latest_open_ms {
-            return Err(DecodeErrorKind::BadField);
-        }
-        if !kline.interval.is_aligned(kline.candle.open_time) {
-            return Err(DecodeErrorKind::Misaligned);
-        }
+        judge(find(streams, origin.market, kline)?, clock, way, origin, (kline, now))?;
     }
     let mut is_delivered = false;
     for kline in klines {
-        let stream = streams.find(market, kline.symbol, kline.interval);
-        let stream = stream.ok_or(DecodeErrorKind::Unknown)?;
-        if let Some(time) = kline.event_time {
-            clock.note(time, now.mono);
-        }
-        if stream.is_wanted {
-            take_kline(stream, clock, way, (session, kline), now);
-            is_delivered = true;
-        }
+        let stream = find(streams, origin.market, kline)?;
+        is_delivered |= take_wanted(stream, clock, way, origin.session, (kline, now));
     }
     Ok(is_delivered)
+}
+
+fn find<'streams>(
+    streams: &'streams mut Streams,
+    market: Market,
+    kline: &Kline<'_>,
+) -> Result<&'streams mut Stream, DecodeErrorKind> {
+    streams.find(market, kline.symbol, kline.interval).ok_or(DecodeErrorKind::Unknown)
+}
+
+/// Judges whether a pushed candle may be taken at all. What a refused one said of its window is lost: its
+/// successor proves nothing, and REST is asked once the window is over.
+fn judge(
+    stream: &mut Stream,
+    clock: &mut ExchangeClock,
+    way: &mut Way<'_>,
+    origin: Origin<'_>,
+    (kline, now): (&Kline<'_>, Now),
+) -> Result<(), DecodeErrorKind> {
+    if !kline.interval.is_aligned(kline.candle.open_time) {
+        return Err(DecodeErrorKind::Misaligned);
+    }
+    if !stream.is_wanted {
+        return Ok(());
+    }
+    let is_known = stream.unbroken_on == Some(origin.session);
+    if !is_known && !origin.members.contains(&stream.id) {
+        return Err(DecodeErrorKind::Foreign);
+    }
+    let error = if !kline.candle.is_possible(venue::counts_trades(origin.market)) {
+        DecodeErrorKind::Impossible
+    } else if !clock.believes(stream.id, kline, ahead_ms_max(stream, kline), now) {
+        DecodeErrorKind::Future
+    } else {
+        return Ok(());
+    };
+    stream.unbroken_on = None;
+    note_late(stream, way);
+    Err(error)
+}
+
+/// How far the times of a push may lie ahead of the market's clock. After a jump over windows that
+/// were not seen no more than a roll-over explains.
+fn ahead_ms_max(stream: &Stream, kline: &Kline<'_>) -> i64 {
+    let interval_ms = kline.interval.ms();
+    let next = stream.series.next();
+    match next.is_some_and(|next| kline.candle.open_time.0 > next.0 + JUMP_WINDOWS * interval_ms) {
+        true => JUMP_AHEAD_MS,
+        false => interval_ms + AHEAD_MS,
+    }
+}
+
+/// Takes a candle, if its stream is wanted. Returns whether it is.
+fn take_wanted(
+    stream: &mut Stream,
+    clock: &ExchangeClock,
+    way: &mut Way<'_>,
+    session: SessionId,
+    (kline, now): (&Kline<'_>, Now),
+) -> bool {
+    if stream.is_wanted && !is_out_of_time(stream, clock, way, kline, now) {
+        take_kline(stream, clock, way, (session, kline), now);
+    }
+    stream.is_wanted
+}
+
+/// Puts a series right that began where it cannot be, by the clock on which others agree. Returns
+/// whether this candle is of a window that was over before the series began, and is dropped.
+fn is_out_of_time(
+    stream: &mut Stream,
+    clock: &ExchangeClock,
+    way: &mut Way<'_>,
+    kline: &Kline<'_>,
+    now: Now,
+) -> bool {
+    let Kline { candle, interval, .. } = kline;
+    let next = stream.series.next();
+    let is_odd = next.is_none_or(|next| {
+        let jump_ms = candle.open_time.0 - next.0;
+        jump_ms < 0 || jump_ms > REPAIR_WINDOWS_MAX * interval.ms()
+    });
+    if !is_odd {
+        return false;
+    }
+    let Some(agreed) = clock.agreed_now(stream.id, now) else { return false };
+    if next.is_none() {
+        let is_over = interval.close_time(candle.open_time).0 + interval.ms() + AHEAD_MS < agreed.0;
+        if is_over {
+            note_late(stream, way);
+            way.metrics.late.increment();
+        }
+        return is_over;
+    }
+    let latest = UnixMs(agreed.0 + interval.ms() + AHEAD_MS);
+    if stream.series.watermark() <= Some(latest) && stream.series.forget_ahead(latest) {
+        (stream.newest_open, stream.ran_before) = (None, None);
+    }
+    let begin = begin_of(stream, agreed, now.mono);
+    stream.series.skip_before(UnixMs(begin.0 - REPAIR_WINDOWS_MAX * interval.ms()));
+    false
 }
 
 fn take_kline(
@@ -106,7 +205,7 @@ fn take_kline(
         begin(stream, clock, kline, now);
     }
     let finality = venue::finality(stream.instrument.market);
-    if finality != Finality::Flag && is_unbroken {
+    if finality != Finality::Flag && is_unbroken && clock.has_begun(kline.candle.open_time, now) {
         close_predecessor(stream, way, kline, now);
     }
     let update = CandleUpdate {
@@ -120,18 +219,39 @@ fn take_kline(
         source: Source::Ws,
         revision: 0,
     };
-    if kline.is_closed == Some(true) {
-        close(stream, way, update, FinalBy::Flag);
-    } else {
-        match stream.series.judge_open(&kline.candle) {
-            Verdict::Open => take_open(stream, way, update, kline),
-            Verdict::Late if finality == Finality::Successor && is_afterthought(stream, kline) => {
-                close(stream, way, update, FinalBy::Successor);
-            }
-            _ => way.metrics.late.increment(),
+    let verdict = match stream.series.judge_open(&kline.candle) {
+        _ if kline.is_closed == Some(true) => close(stream, way, update, FinalBy::Flag),
+        Verdict::Open => take_open(stream, way, update, kline),
+        Verdict::Late if finality == Finality::Successor && is_afterthought(stream, kline) => {
+            close(stream, way, update, FinalBy::Successor)
         }
+        verdict => {
+            way.metrics.late.increment();
+            verdict
+        }
+    };
+    match verdict {
+        Verdict::Late | Verdict::Misaligned => note_late(stream, way),
+        _ => note_timely(stream, way),
     }
     note_over(stream, way, is_unbroken, now.mono);
+}
+
+/// A message was late or refused.
+fn note_late(stream: &mut Stream, way: &mut Way<'_>) {
+    let first = stream.late.map_or(way.now, |(first, _)| first);
+    stream.late = Some((first, way.now));
+    let is_long = first.after(LATE_FOR) <= way.now;
+    if is_long && !std::mem::replace(&mut stream.is_late, true) {
+        way.metrics.late_instruments.add(1);
+    }
+}
+
+/// A message was neither.
+fn note_timely(stream: &mut Stream, way: &mut Way<'_>) {
+    if stream.late.take().is_some() && std::mem::take(&mut stream.is_late) {
+        way.metrics.late_instruments.add(-1);
+    }
 }
 
 /// The first candle of a stream: its windows are owed from the one in which it was subscribed, by
@@ -188,9 +308,14 @@ fn is_afterthought(stream: &Stream, kline: &Kline<'_>) -> bool {
     closed.is_some_and(|closed| closed.trades < kline.candle.trades)
 }
 
-fn close(stream: &mut Stream, way: &mut Way<'_>, update: CandleUpdate, final_by: FinalBy) {
+fn close(
+    stream: &mut Stream,
+    way: &mut Way<'_>,
+    update: CandleUpdate,
+    final_by: FinalBy,
+) -> Verdict {
     let settled = Settled::Candle(CandleUpdate { final_by: Some(final_by), ..update });
-    settle(stream, way, &settled);
+    settle_to(stream, way, &settled)
 }
 
 /// Takes what a window came to, as far as its series agrees. Whether it was news.
@@ -212,6 +337,9 @@ pub(super) fn settle_to(stream: &mut Stream, way: &mut Way<'_>, settled: &Settle
             stream.repair.ask_at = MonoNs(0);
             way.metrics.held.increment();
             way.urgent.push(stream.id);
+            if stream.series.is_overfull() {
+                release_given_up(stream, way);
+            }
         }
         Verdict::Repaired => {
             way.metrics.repaired.increment();
@@ -240,29 +368,37 @@ fn release(stream: &mut Stream, way: &mut Way<'_>) {
 
 /// The hold is over: the hole is told as a gap, and what waited for it follows.
 pub(super) fn release_given_up(stream: &mut Stream, way: &mut Way<'_>) {
-    let Some(hole) = stream.series.give_up() else { return };
-    let missing = hole.count(stream.instrument.interval);
-    way.metrics.gaps.increment();
-    way.metrics.gap_candles.add(missing);
-    way.metrics.closed_queue_depth.add(1);
-    let (instrument, first_missing) = (stream.id, hole.first);
-    way.queue.push_closed(MarketEvent::Gap { instrument, first_missing, missing });
+    if let Some(hole) = stream.series.give_up() {
+        let missing = hole.count(stream.instrument.interval);
+        way.metrics.gaps.increment();
+        way.metrics.gap_candles.add(missing);
+        way.metrics.closed_queue_depth.add(1);
+        let (instrument, first_missing) = (stream.id, hole.first);
+        way.queue.push_closed(MarketEvent::Gap { instrument, first_missing, missing });
+    }
     stream.repair.hold_until = None;
     release(stream, way);
 }
 
 /// An open candle is made ready; where there is no room it replaces the one that waits. Not if it is
 /// older than what was already seen.
-fn take_open(stream: &mut Stream, way: &mut Way<'_>, update: CandleUpdate, kline: &Kline<'_>) {
+fn take_open(
+    stream: &mut Stream,
+    way: &mut Way<'_>,
+    update: CandleUpdate,
+    kline: &Kline<'_>,
+) -> Verdict {
     let Way { queue, metrics, .. } = way;
     if let Some((seen_at, seen)) = &stream.newest_open {
         if (kline.event_time, kline.candle.open_time) == (*seen_at, seen.open_time)
             && *seen == kline.candle
         {
-            return metrics.duplicates.increment();
+            metrics.duplicates.increment();
+            return Verdict::Duplicate;
         }
         if kline.candle.open_time < seen.open_time || kline.event_time < *seen_at {
-            return metrics.late.increment();
+            metrics.late.increment();
+            return Verdict::Late;
         }
     }
     let before = stream.newest_open.replace((kline.event_time, kline.candle));
@@ -273,7 +409,8 @@ fn take_open(stream: &mut Stream, way: &mut Way<'_>, update: CandleUpdate, kline
     metrics.open_quotes.increment();
     if stream.waiting.is_none() && queue.has_room_for_open() {
         metrics.open_queue_depth.add(1);
-        return queue.push_open(update);
+        queue.push_open(update);
+        return Verdict::Open;
     }
     if stream.waiting.replace(update).is_none() {
         metrics.open_queue_depth.add(1);
@@ -281,6 +418,7 @@ fn take_open(stream: &mut Stream, way: &mut Way<'_>, update: CandleUpdate, kline
     if !std::mem::replace(&mut stream.is_queued, true) {
         queue.push_conflated(stream.id);
     }
+    Verdict::Open
 }
 
 /// Makes a settled window ready, and takes an open candle of it or of one before out of the queue.
@@ -314,6 +452,17 @@ fn publish(stream: &mut Stream, way: &mut Way<'_>, settled: &Settled, revision: 
 /// A message may be so long on its way: a window that ended just before the subscription is not owed.
 const WAY_MAX: Duration = Duration::from_secs(1);
 
-/// A candle without an exchange's time beside it that opens later than this after the local clock
-/// is garbled. Source: clocks are minutes off; a replay or a simulation may run days ahead.
-const FUTURE_MAX_MS: i64 = 30 * 86_400_000;
+/// A push may lie so far ahead of the market's clock, beside its own interval: clocks of hosts are
+/// minutes apart at worst.
+const AHEAD_MS: i64 = 300_000;
+
+/// A push that leaves out more windows than these jumps.
+const JUMP_WINDOWS: i64 = 2;
+
+/// So far ahead of the market's clock a push may lie that jumps. Source: less than the jump itself,
+/// and the clock may be a minute too early where pushes carry no time.
+const JUMP_AHEAD_MS: i64 = 120_000;
+
+/// A stream whose messages are all late for this long is reported. Source: a restated or late
+/// closing push comes within seconds, and two windows pass meanwhile.
+const LATE_FOR: Duration = Duration::from_secs(120);

@@ -102,7 +102,7 @@ impl Feed {
         result: Result<RestResponse, String>,
         now: Now,
     ) {
-        let read = self.read_rows(id, result, now.mono);
+        let read = self.read_rows(id, result, now);
         let Some(stream) = self.streams.stream_mut(id) else { return };
         let Instrument { market, interval, .. } = stream.instrument;
         let comparisons = &mut stream.repair.comparisons;

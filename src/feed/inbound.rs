@@ -7,10 +7,10 @@ use crate::messages::{EventName, MarketEvent};
 use crate::metrics::{ConnectionErrorKind, DecodeErrorKind};
 use crate::text;
 use crate::venue::{self, Klines, Message, SubscribeOp};
-use crate::wire::Event;
 use crate::wire::json::JsonReader;
+use crate::wire::{Connection, Event};
 
-use super::candles::{Way, take_klines};
+use super::candles::{Origin, Way, take_klines};
 use super::lifecycle::Socket;
 use super::plan::Stream;
 use super::publish::is_closed;
@@ -115,8 +115,14 @@ impl Feed {
     fn take_control(&mut self, index: usize, event: Event, now: MonoNs) {
         match event {
             Event::Open { .. } => self.opened(index, now),
-            // Its pong is on its way already.
-            Event::Ping => self.sessions[index].script.spend_heartbeat(now),
+            Event::Ping => {
+                let Session { wire, script, .. } = &mut self.sessions[index];
+                // Else its pong is on its way already.
+                let is_owed = wire.as_ref().is_some_and(Connection::owes_pong);
+                if !is_owed {
+                    script.spend_heartbeat(now);
+                }
+            }
             Event::Pong(_) => {}
             Event::Close { code, reason } => {
                 let limit = venue::read_close(self.sessions[index].market, code, &reason);
@@ -136,8 +142,10 @@ impl Feed {
         let Self {
             sessions, json, streams, queue, metrics, clocks, urgent, config, kernel, ..
         } = self;
-        let Session { market, id, wire, has_delivered, last_candle, .. } = &mut sessions[index];
-        let (market, id) = (*market, *id);
+        let Session { market, id, members, wire, has_delivered, last_candle, .. } =
+            &mut sessions[index];
+        let (market, session) = (*market, *id);
+        let origin = Origin { market, session, members };
         let text = match text {
             Some(text) => text,
             None => wire.as_mut()?.next_plain_text()?,
@@ -151,7 +159,7 @@ impl Feed {
             return Some(false);
         }
         let mut take = |klines: &Klines<'_>| {
-            let is_delivered = take_klines(streams, clock, &mut way, (market, id), klines, now)?;
+            let is_delivered = take_klines(streams, clock, &mut way, origin, klines, now)?;
             Ok(if is_delivered { Consequence::Delivered } else { Consequence::Nothing })
         };
         let outcome = {
@@ -191,7 +199,7 @@ impl Feed {
                 session.is_quarantine = false;
                 session.last_candle = now;
                 self.tell_back(index);
-                self.prove(index);
+                self.prove(index, now);
                 self.take_over(index, now);
             }
             Consequence::Accepted { id } => {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now};
-use crate::limits::{CLOSE_DRAIN, CONNECT_PATIENCE};
+use crate::limits::{CLOSE_DRAIN, CONNECT_PATIENCE, VENUE_UNSENT_BYTES_MAX};
 use crate::market::Market;
 use crate::messages::{EventName, FeedEvent};
 use crate::metrics::ConnectionErrorKind;
@@ -143,6 +143,11 @@ impl Feed {
                 return;
             }
         }
+        let unsent = self.sessions[index].wire.as_ref().map_or(0, |wire| wire.outgoing().len());
+        if unsent > VENUE_UNSENT_BYTES_MAX {
+            let why = "the exchange does not read what it is sent";
+            return self.lose_to(index, ConnectionErrorKind::Timeout, why, now);
+        }
         let may_subscribe = self.gates.pauses.subscribes_at(self.sessions[index].market) <= now;
         let session = &mut self.sessions[index];
         if session.ping_sent.is_some_and(|at| at.after(self.config.ping_timeout) <= now) {
@@ -163,7 +168,7 @@ impl Feed {
             (session.renew_at <= now, session.is_on_trial && since.after(HEALTHY_AFTER) <= now);
         self.transmit(index);
         if is_proven {
-            self.prove(index);
+            self.prove(index, now);
         }
         if is_old {
             self.renew(index, "it is nearly a day old", now);
@@ -177,7 +182,7 @@ impl Feed {
     }
 
     /// A session has shown that it works: failures before it are forgotten.
-    pub(super) fn prove(&mut self, index: usize) {
+    pub(super) fn prove(&mut self, index: usize, now: MonoNs) {
         let session = &mut self.sessions[index];
         session.backoff.reset();
         session.is_quarantine = false;
@@ -189,7 +194,39 @@ impl Feed {
                 let text = "connections work again".to_owned();
                 self.notice(EventName::BreakerClosed, market, text);
             }
+            self.wake_siblings(index, now);
         }
+    }
+
+    /// The host works: what waits there for longer is tried soon.
+    fn wake_siblings(&mut self, index: usize, now: MonoNs) {
+        let market = self.sessions[index].market;
+        for other in 0..self.sessions.len() {
+            let soon = now.after(self.dice.between(Duration::ZERO, LONE_BACKOFF_MAX));
+            let is_sibling =
+                other != index && self.is_same_host(self.sessions[other].market, market);
+            if let Phase::Waiting { until } = &mut self.sessions[other].phase
+                && is_sibling
+            {
+                *until = soon.min(*until);
+            }
+        }
+    }
+
+    fn is_same_host(&self, one: Market, other: Market) -> bool {
+        let bases = &self.config.ws_bases;
+        bases[one.index()].host == bases[other.index()].host
+    }
+
+    /// Whether every other session that is wanted on the same host has shown that it works.
+    fn is_lone_failure(&self, index: usize) -> bool {
+        let market = self.sessions[index].market;
+        let is_wanted = |other: &Session| !other.members.is_empty() && other.phase != Phase::Free;
+        let others = self.sessions.iter().enumerate().filter(|&(at, other)| {
+            at != index && is_wanted(other) && self.is_same_host(other.market, market)
+        });
+        let mut others = others.map(|(_, other)| other.is_proven()).peekable();
+        others.peek().is_some() && others.all(|is_proven| is_proven)
     }
 
     /// Opens a second session with the same instruments, which takes over once it delivers.
@@ -267,7 +304,11 @@ impl Feed {
             self.gates.pauses.release(market, SpentOn::Connect, now);
         }
         if std::mem::take(&mut self.sessions[index].is_on_trial) {
-            if self.ends_for_suspects(index) {
+            // A suspect's own end, or one session's failure in a market that works, is no verdict
+            // about the market.
+            let mut others = self.sessions.iter().enumerate().filter(|&(at, _)| at != index);
+            let works = others.any(|(_, other)| other.market == market && other.is_proven());
+            if works || self.ends_for_suspects(index) {
                 self.gates.of_mut(market).breaker.forget();
             } else {
                 self.fail_trial(market, now);
@@ -275,13 +316,14 @@ impl Feed {
         }
         self.forget_deliveries(index, now);
         self.tell_lost(index, why);
+        let is_lone = self.is_lone_failure(index);
         let session = &mut self.sessions[index];
         session.was_lost = true;
         let retry_at = if session.is_replaced || session.members.is_empty() || self.is_stopping {
             None
         } else {
             let delay = session.backoff.next(self.config.reconnect_delay, &mut self.dice);
-            Some(now.after(delay))
+            Some(now.after(if is_lone { delay.min(LONE_BACKOFF_MAX) } else { delay }))
         };
         let has_last_words = session.is_open()
             && socket == Socket::Open
@@ -476,6 +518,10 @@ fn ping_due(session: &Session, inactivity_timeout: Duration) -> MonoNs {
 
 /// An exchange that served a session this long works, even if it had nothing to say.
 const HEALTHY_AFTER: Duration = Duration::from_secs(60);
+
+/// Longest wait before a session is connected again while all others of its host are up. Source: six
+/// attempts a minute are a small part of what any exchange allows.
+const LONE_BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 /// Sessions opened together are not renewed together; with a day's life, 15 minutes are left.
 const RENEWAL_SPREAD: Duration = Duration::from_secs(45 * 60);

@@ -208,7 +208,10 @@ impl Feed {
     /// Takes a command of the fan-out core.
     pub fn handle_command(&mut self, command: Command, now: Now) {
         match command {
-            Command::Subscribe { id, instrument } => self.subscribe(id, &instrument, now.mono),
+            Command::Subscribe { id, instrument } => {
+                self.forget_ahead(id, now);
+                self.subscribe(id, &instrument, now.mono);
+            }
             Command::Unsubscribe { id } => self.unsubscribe(id, now.mono),
             Command::Recall { id, from, to } => self.recall(id, from, to, now.mono),
             Command::Stop => self.stop(now.mono),

@@ -130,6 +130,9 @@ impl Feed {
         let waiting = stream.waiting.take();
         let metrics = self.metrics.market(stream.instrument.market);
         metrics.instruments.add(-1);
+        if std::mem::take(&mut stream.is_late) {
+            metrics.late_instruments.add(-1);
+        }
         if waiting.is_some() {
             metrics.open_queue_depth.add(-1);
         }

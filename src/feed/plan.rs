@@ -48,6 +48,11 @@ pub(super) struct Stream {
     pub(super) asked_at: MonoNs,
     /// Whether it delivered anything since it was last subscribed by a client.
     pub(super) is_delivering: bool,
+    /// When the first and the latest came of the messages that were late or refused, since one was
+    /// not.
+    pub(super) late: Option<(MonoNs, MonoNs)>,
+    /// Whether that goes on for so long that it is reported.
+    pub(super) is_late: bool,
     pub(super) check: Check,
     /// The pause before the next check, if the symbol turns out to be quiet.
     pub(super) check_wait: Duration,
@@ -84,6 +89,8 @@ impl Stream {
             is_queued: false,
             asked_at: now,
             is_delivering: false,
+            late: None,
+            is_late: false,
             check: Check::Idle,
             check_wait: Duration::ZERO,
         }
@@ -106,6 +113,14 @@ impl Stream {
     pub(super) fn silent_since(&self) -> MonoNs {
         self.rhythm.last().map_or(self.asked_at, |last| last.max(self.asked_at))
     }
+}
+
+/// The window in which the stream was subscribed, by the exchange's time, or the one before: from
+/// there on everything is news.
+pub(super) fn begin_of(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> UnixMs {
+    let since = now.since(stream.wanted_since) + CLOCK_ERROR_MAX;
+    let since_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+    stream.instrument.interval.open_time(UnixMs(exchange_now.0.saturating_sub(since_ms)))
 }
 
 /// Every instrument this shard was ever told to subscribe.
@@ -141,6 +156,7 @@ impl Streams {
         (stream.suspicion, stream.accepted_at) = (Suspicion::default(), None);
         (stream.newest_open, stream.ran_before) = (None, None);
         stream.rhythm = Rhythm::default();
+        stream.late = None;
         stream.check_wait = Duration::ZERO;
         true
     }
@@ -247,6 +263,10 @@ impl SymbolTable {
         (hash ^ (hash >> 32)) as usize & (self.slots.len() - 1)
     }
 }
+
+/// An exchange's clock as we know it is wrong by no more. Source: `Date` is cut to the second, and
+/// messages are under way for up to one.
+const CLOCK_ERROR_MAX: Duration = Duration::from_secs(2);
 
 /// Room for the symbols of a few clients without growing.
 const SLOTS_MIN: usize = 64;

@@ -2,8 +2,6 @@
 //! how far back and how far forward is asked, so that the past joins the present without a hole:
 //! where nothing was pushed yet, the end of the past is where the present begins.
 
-use std::time::Duration;
-
 use crate::clock::{MonoNs, Now, UnixMs};
 use crate::limits::RECALL_PATIENCE;
 use crate::market::{Instrument, InstrumentId, Interval, Settled, Span, Verdict};
@@ -12,7 +10,7 @@ use crate::venue;
 
 use super::Feed;
 use super::candles::{Way, settle_to};
-use super::plan::Stream;
+use super::plan::{Stream, begin_of};
 use super::repair::{pause, rows_max};
 use super::rows::{Proof, Rows, closed_by_rest};
 
@@ -64,14 +62,6 @@ impl UnixMs {
     fn before(self, interval: Interval) -> Self {
         Self(self.0 - interval.ms())
     }
-}
-
-/// The window in which the stream was subscribed, by the exchange's time, or the one before: from
-/// there on everything is news.
-pub(super) fn begin_of(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> UnixMs {
-    let since = now.since(stream.wanted_since) + CLOCK_ERROR_MAX;
-    let since_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
-    stream.instrument.interval.open_time(UnixMs(exchange_now.0.saturating_sub(since_ms)))
 }
 
 /// The windows to be asked for now, if any are.
@@ -142,7 +132,7 @@ impl Feed {
         let Some(stream) = self.streams.stream_mut(id) else { return };
         stream.repair.is_recalling = false;
         let Instrument { market, interval, .. } = stream.instrument;
-        let read = match self.read_rows(id, result, now.mono) {
+        let read = match self.read_rows(id, result, now) {
             Ok((read, time)) => Some((read, time)),
             Err(error) => {
                 self.tell_failed(id, "candles of the past", &error);
@@ -231,7 +221,3 @@ fn tell_recalled(
     way.metrics.closed_queue_depth.add(1);
     way.queue.push_closed(event);
 }
-
-/// An exchange's clock as we know it is wrong by no more. Source: `Date` is cut to the second, and
-/// messages are under way for up to one.
-const CLOCK_ERROR_MAX: Duration = Duration::from_secs(2);

@@ -9,13 +9,14 @@ use crate::clock::{MonoNs, Now, UnixMs};
 use crate::limits::REST_ROWS_MAX;
 use crate::market::{Instrument, InstrumentId, Interval, Market, Settled, Span};
 use crate::messages::{About, EventName, RestResponse};
-use crate::venue::{self, RestCandles, RestError};
+use crate::metrics::DecodeErrorKind;
+use crate::venue::{self, RestCandle, RestCandles, RestError};
 
 use super::Feed;
 use super::candles::{Way, settle};
 use super::compare::Comparisons;
-use super::plan::Stream;
-use super::recall::{Recall, begin_of};
+use super::plan::{Stream, begin_of};
+use super::recall::Recall;
 use super::rows::{Proof, Rows, closed_by_rest, exchange_time};
 use super::silence::Ask;
 
@@ -57,7 +58,7 @@ impl Repair {
             Ask::Hole | Ask::Late => self.is_asking = true,
             Ask::Recall => self.is_recalling = true,
             Ask::Compare => self.comparisons.is_asking = true,
-            Ask::Symbol => {}
+            Ask::Symbol | Ask::Clock => {}
         }
     }
 
@@ -120,7 +121,7 @@ impl Feed {
     ) {
         let Some(stream) = self.streams.stream_mut(id) else { return };
         stream.repair.is_asking = false;
-        let read = self.read_rows(id, result, now.mono);
+        let read = self.read_rows(id, result, now);
         let settled = match read {
             Ok((read, time)) => {
                 let settled = self.settle_rows(id, span, &read, time, now);
@@ -151,7 +152,7 @@ impl Feed {
         &mut self,
         id: InstrumentId,
         result: Result<RestResponse, String>,
-        now: MonoNs,
+        now: Now,
     ) -> Result<(RestCandles, Option<UnixMs>), RestError> {
         let Some(stream) = self.streams.stream(id) else {
             return Err(RestError::Failed { message: "nobody asked".to_owned() });
@@ -168,19 +169,35 @@ impl Feed {
         read
     }
 
-    /// The same of any answer; what it says of the time is learnt.
-    fn read_answer(
+    /// The same of any answer; what it says of the time is learnt. Rows of windows that have not
+    /// begun, and those that cannot be, prove nothing: they are left out and counted.
+    pub(super) fn read_answer(
         &mut self,
         market: Market,
         interval: Interval,
         response: &RestResponse,
-        now: MonoNs,
+        now: Now,
     ) -> Result<(RestCandles, Option<UnixMs>), RestError> {
-        let read = venue::read_candles(market, &mut self.json, response, interval)?;
-        let time = exchange_time(response, &read);
-        if let Some(time) = time {
-            self.clocks[market.index()].learn(time, now);
-        }
+        let mut read = venue::read_candles(market, &mut self.json, response, interval)?;
+        let clock = &mut self.clocks[market.index()];
+        let time = exchange_time(response, &read).filter(|&time| clock.learn(time, now));
+        let latest = clock.latest_open(now);
+        let errors = &self.metrics.market(market).decode_errors;
+        let is_counted = venue::counts_trades(market);
+        let RestCandles { candles, bad, .. } = &mut read;
+        candles.retain(|RestCandle { candle, .. }| {
+            let error = match candle {
+                candle if candle.open_time > latest => DecodeErrorKind::Future,
+                // Neither a candle nor the lack of one.
+                candle if !candle.is_possible(is_counted) => {
+                    bad.windows.push(candle.open_time);
+                    DecodeErrorKind::Impossible
+                }
+                _ => return true,
+            };
+            errors[error as usize].increment();
+            false
+        });
         Ok((read, time))
     }
 
@@ -195,7 +212,7 @@ impl Feed {
         let Some(stream) = self.streams.stream(id) else { return };
         let Instrument { market, interval, .. } = stream.instrument;
         let Ok(response) = result else { return };
-        let Ok((read, Some(_))) = self.read_answer(market, interval, response, now.mono) else {
+        let Ok((read, Some(_))) = self.read_answer(market, interval, response, now) else {
             return;
         };
         let exchange_now = self.clocks[market.index()].now(now);

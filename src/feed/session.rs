@@ -121,6 +121,11 @@ impl Session {
         matches!(self.phase, Phase::Open { .. })
     }
 
+    /// Whether the connection has shown that it works.
+    pub(super) fn is_proven(&self) -> bool {
+        self.is_open() && !self.is_on_trial
+    }
+
     /// Whether instruments may be added.
     pub(super) fn is_joinable(&self) -> bool {
         !self.is_replaced

@@ -34,10 +34,12 @@ pub(super) enum Ask {
     Late,
     /// Whether a closed candle is still what it was.
     Compare,
+    /// What time it is.
+    Clock,
 }
 
 impl Ask {
-    const COUNT: usize = 5;
+    const COUNT: usize = 6;
 }
 
 /// Questions under way and waiting.
@@ -91,7 +93,7 @@ impl Questions {
     /// The next question of the group and what it is about.
     fn pop(&mut self, group: Market, has_slack: bool) -> Option<(Ask, InstrumentId)> {
         const ASKS: [Ask; Ask::COUNT] =
-            [Ask::Hole, Ask::Recall, Ask::Symbol, Ask::Late, Ask::Compare];
+            [Ask::Clock, Ask::Hole, Ask::Recall, Ask::Symbol, Ask::Late, Ask::Compare];
         let waiting = &mut self.waiting[group.index()];
         ASKS.into_iter()
             .filter(|&ask| has_slack || ask != Ask::Compare)
@@ -208,6 +210,12 @@ impl Feed {
                 let query = venue::symbol_check_query(market, base, symbol, interval, exchange_now);
                 return Some((None, query));
             }
+            Ask::Clock => {
+                let base = &self.config.rest_bases[market.index()];
+                let symbol = &stream.instrument.symbol;
+                let query = venue::symbol_check_query(market, base, symbol, interval, exchange_now);
+                return Some((None, query));
+            }
             Ask::Hole | Ask::Late => {
                 let span = missing_span(stream, exchange_now).filter(|_| stream.is_wanted);
                 stream.repair.is_asking = span.is_some();
@@ -267,6 +275,10 @@ impl Feed {
             (Ask::Hole | Ask::Late, Some(span)) => self.learn_missing(id, span, result, now),
             (Ask::Recall, Some(span)) => self.learn_recalled(id, span, result, now),
             (Ask::Compare, Some(span)) => self.learn_comparison(id, span, result, now),
+            (Ask::Clock, _) => {
+                // That it is learnt is all that is wanted of the answer.
+                let _rows = self.read_rows(id, result, now);
+            }
             (_, _) => self.finish_check(id, &result, now),
         }
     }

@@ -1,52 +1,507 @@
-//! What time it is at an exchange, by its own messages. Owns the estimate; the local wall clock, which
-//! may be wrong and may step, only stands in until the exchange has said something.
+//! What time it is at an exchange, as its messages and its REST answers show it. Owns the estimate
+//! and the verdict whether a message may be believed; does not decide what follows from either.
+//!
+//! No single source moves the clock. A push is believed if it does not lie ahead of what others
+//! show: the other streams of its market and the `Date` of REST, else the local wall clock, which
+//! may be wrong by days and only stands in. What lies ahead of them all is believed once a second
+//! source agrees and fewer contradict.
+
+use std::time::Duration;
+
+use arrayvec::ArrayVec;
 
 use crate::clock::{MonoNs, Now, UnixMs};
+use crate::market::InstrumentId;
+use crate::venue::Kline;
+
+/// A time of the exchange less the monotonic clock, in ms: it stays the same while both run.
+type OffsetMs = i64;
 
 /// One market's clock.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct ExchangeClock {
-    /// What it last showed, and when that was.
-    shown: Option<(UnixMs, MonoNs)>,
-    /// Whether a push showed it: that is finer than what REST shows.
-    is_pushed: bool,
+    /// What the streams showed that were believed last.
+    believed: ArrayVec<Witness, WITNESSES_MAX>,
+    /// The place in `believed` that the next new stream takes, once all are taken.
+    next_place: usize,
+    /// What was not believed and may yet turn out to be right.
+    strays: ArrayVec<Stray, STRAYS_MAX>,
+    /// What the `Date` of REST showed, and when.
+    rest: Option<(OffsetMs, MonoNs)>,
+    /// What a `Date` showed that was not believed.
+    doubted: Option<OffsetMs>,
+    /// A stream by which REST is to be asked for its `Date`.
+    asker: Option<InstrumentId>,
+    /// REST is not asked for its `Date` alone before.
+    ask_at: MonoNs,
+}
+
+/// What a message shows of the time at which it was made.
+#[derive(Clone, Copy, Debug)]
+struct Shown {
+    /// It is not earlier.
+    low: OffsetMs,
+    /// Nor later, unless the message was late. The same as `low` where it names its own time.
+    high: OffsetMs,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Witness {
+    source: InstrumentId,
+    shown: Shown,
+    at: MonoNs,
+    /// What the stream showed when it was believed first: without others it stays near that.
+    anchor: OffsetMs,
+    /// Messages in a row that lay far behind.
+    behind: u8,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Stray {
+    source: InstrumentId,
+    shown: Shown,
+    since: MonoNs,
+    at: MonoNs,
+    count: u32,
+}
+
+impl Shown {
+    fn of(kline: &Kline<'_>, mono_ms: i64) -> Self {
+        let open_ms = kline.candle.open_time.0;
+        let close_ms = kline.interval.close_time(kline.candle.open_time).0;
+        let (low, high) = match (kline.event_time, kline.is_closed) {
+            (Some(time), _) => (time.0.max(open_ms), time.0.max(open_ms)),
+            (None, Some(true)) => (close_ms, close_ms + kline.interval.ms()),
+            (None, _) => (open_ms, close_ms),
+        };
+        Self { low: low - mono_ms, high: high - mono_ms }
+    }
+
+    /// Returns whether both can have been made at one time, to within `limit_ms`.
+    fn agrees(self, other: Self, limit_ms: i64) -> bool {
+        self.low <= other.high + limit_ms && other.low <= self.high + limit_ms
+    }
+
+    /// How late it may have been, as far as that says something.
+    fn latest(self) -> OffsetMs {
+        self.high.min(self.low + NEAR_MS)
+    }
+
+    fn is_near(self, time: OffsetMs) -> bool {
+        self.agrees(Self { low: time, high: time }, NEAR_MS)
+    }
 }
 
 impl ExchangeClock {
-    /// A push said so now.
-    pub(super) fn note(&mut self, time: UnixMs, now: MonoNs) {
-        (self.shown, self.is_pushed) = (Some((time, now)), true);
+    /// Returns whether a push is believed: its times lie no more than `limit_ms` ahead of what
+    /// others show, or a second source agrees with them. Then it is what its stream shows.
+    pub(super) fn believes(
+        &mut self,
+        source: InstrumentId,
+        kline: &Kline<'_>,
+        limit_ms: i64,
+        now: Now,
+    ) -> bool {
+        let shown = Shown::of(kline, mono_ms(now.mono));
+        let reference = self.reference(now);
+        let is_ahead = shown.low > reference.saturating_add(limit_ms)
+            && shown.low > self.shown_beside(source).saturating_add(limit_ms);
+        if is_ahead && !self.is_confirmed(source, shown, limit_ms, now) {
+            self.asker = Some(source);
+            return false;
+        }
+        if self.rest.is_none() && !shown.is_near(reference) {
+            // The wall clock and the exchange differ: REST is to say who is right.
+            self.asker = Some(source);
+        }
+        if !self.strays.is_empty() {
+            self.strays.retain(|stray| stray.source != source);
+        }
+        self.note(source, shown, now.mono);
+        true
     }
 
-    /// An answer of its REST interface said so now, to the second.
-    pub(super) fn learn(&mut self, time: UnixMs, now: MonoNs) {
-        if !self.is_pushed {
-            self.shown = Some((time, now));
+    /// An answer of REST shows this time, to the second. Returns whether it is believed.
+    pub(super) fn learn(&mut self, time: UnixMs, now: Now) -> bool {
+        let date = time.0.saturating_sub(mono_ms(now.mono));
+        let is_near = |other: OffsetMs| date.abs_diff(other) <= NEAR_MS.unsigned_abs();
+        if self.leap_to(date, now) {
+            return true;
         }
+        let wall = wall(now);
+        let pushed = self.pushed(wall);
+        let is_shown = pushed.is_some_and(|shown| shown.is_near(date));
+        let is_refuted = !is_shown && pushed.is_some_and(|shown| shown.is_near(wall));
+        let is_known = is_shown || is_near(wall) || self.rest.is_some_and(|rest| is_near(rest.0));
+        let is_first = pushed.is_none() && self.rest.is_none();
+        let is_repeated = self.doubted.replace(date).is_some_and(is_near);
+        if is_refuted {
+            self.rest = self.rest.filter(|rest| !is_near(rest.0));
+        }
+        if is_refuted || !(is_known || is_first || is_repeated) {
+            return false;
+        }
+        // Of answers that were under way for longer or shorter, the quickest is nearest.
+        let latest = self.rest.filter(|rest| is_near(rest.0)).map_or(date, |rest| rest.0.max(date));
+        (self.rest, self.doubted) = (Some((latest, now.mono)), None);
+        true
     }
 
     /// The exchange's time now, at most too early by a message's way.
     pub(super) fn now(&self, now: Now) -> UnixMs {
-        let Some((time, at)) = self.shown else { return now.unix_ms() };
-        let since_ms = i64::try_from(now.mono.since(at).as_millis()).unwrap_or(i64::MAX);
-        UnixMs(time.0.saturating_add(since_ms))
+        let reference = self.reference(now);
+        let offset = match self.pushed(reference) {
+            None => reference,
+            // Without a time of its own a push only shows that the window has begun.
+            Some(shown) if shown.low < shown.high && shown.is_near(reference) => {
+                let is_exact = self.rest.is_some() && self.believed.len() == 1;
+                if is_exact { reference } else { shown.low.max(reference) }
+            }
+            Some(shown) if self.believed.len() == 1 => reference.clamp(shown.low, shown.high),
+            Some(shown) => shown.low,
+        };
+        UnixMs(offset.saturating_add(mono_ms(now.mono)))
+    }
+
+    /// No window that opens later has begun.
+    pub(super) fn latest_open(&self, now: Now) -> UnixMs {
+        let reference = self.reference(now).saturating_add(mono_ms(now.mono));
+        UnixMs(self.now(now).0.max(reference).saturating_add(CLOCK_ERROR_MS))
+    }
+
+    /// The exchange's time now, if a stream other than `but` and REST, or without it the wall clock,
+    /// agree on it. `None` where nothing is known, and where a recording is played.
+    pub(super) fn agreed_now(&self, but: InstrumentId, now: Now) -> Option<UnixMs> {
+        let reference = self.reference(now);
+        let mut others = self.believed.iter().filter(|one| one.source != but);
+        others.any(|one| one.shown.is_near(reference)).then(|| self.now(now))
+    }
+
+    /// Returns whether nothing that REST showed speaks against a window's having begun: else its
+    /// push proves nothing about the window before.
+    pub(super) fn has_begun(&self, open_time: UnixMs, now: Now) -> bool {
+        let Some((rest, _)) = self.rest else { return true };
+        let opens_at = open_time.0.saturating_sub(mono_ms(now.mono) + CLOCK_ERROR_MS);
+        opens_at <= rest || self.pushed(rest).is_some_and(|shown| opens_at <= shown.low)
+    }
+
+    /// The stream by which REST is to be asked for its `Date` now, if it is to be asked.
+    pub(super) fn take_asker(&mut self, now: MonoNs) -> Option<InstrumentId> {
+        let asker = self.asker.take().filter(|_| self.ask_at <= now)?;
+        self.ask_at = now.after(ASK_PAUSE);
+        Some(asker)
+    }
+
+    /// What is taken for the time besides pushes.
+    fn reference(&self, now: Now) -> OffsetMs {
+        self.rest.map_or_else(|| wall(now), |(rest, _)| rest)
+    }
+
+    /// What the streams show: the latest time on which two of them agree, else one on which one of
+    /// them agrees with `reference`, else what was pushed last.
+    fn pushed(&self, reference: OffsetMs) -> Option<Shown> {
+        let later = |one: &Shown, other: &Shown| one.low.cmp(&other.low);
+        let pairs = self.believed.iter().enumerate().flat_map(move |(at, one)| {
+            let others = self.believed[at + 1..].iter();
+            let agreeing = others.filter(move |other| one.shown.agrees(other.shown, NEAR_MS));
+            agreeing.map(move |other| std::cmp::min_by(one.shown, other.shown, later))
+        });
+        let near =
+            || self.believed.iter().map(|one| one.shown).filter(|one| one.is_near(reference));
+        let last = || self.believed.iter().max_by_key(|one| one.at).map(|one| one.shown);
+        pairs.max_by(later).or_else(|| near().max_by(later)).or_else(last)
+    }
+
+    /// What two of the streams other than `source` have reached; what the only other one shows;
+    /// without any, what `source` showed at first.
+    fn shown_beside(&self, source: InstrumentId) -> OffsetMs {
+        let (mut first, mut second, mut own) = (OffsetMs::MIN, OffsetMs::MIN, OffsetMs::MIN);
+        for one in &self.believed {
+            let low = one.shown.latest();
+            if one.source == source {
+                own = one.anchor;
+            } else if low > first {
+                (first, second) = (low, first);
+            } else {
+                second = second.max(low);
+            }
+        }
+        [second, first, own].into_iter().find(|&low| low > OffsetMs::MIN).unwrap_or(second)
+    }
+
+    fn note(&mut self, source: InstrumentId, shown: Shown, now: MonoNs) {
+        let Some(known) = self.believed.iter_mut().find(|one| one.source == source) else {
+            let new = Witness { source, shown, at: now, anchor: shown.low, behind: 0 };
+            if self.believed.is_full() {
+                self.believed[self.next_place] = new;
+                self.next_place = (self.next_place + 1) % WITNESSES_MAX;
+            } else {
+                self.believed.push(new);
+            }
+            return;
+        };
+        known.at = now;
+        if shown.high + NEAR_MS < known.shown.low {
+            known.behind = known.behind.saturating_add(1);
+            if known.behind < BEHIND_MAX {
+                return;
+            }
+            (known.shown, known.anchor) = (shown, shown.low);
+        } else if shown.low < shown.high {
+            // That a window has begun stays true.
+            known.shown.low = known.shown.low.max(shown.low);
+            known.shown.high = known.shown.high.max(shown.high).max(known.shown.low);
+        } else {
+            known.shown = shown;
+        }
+        known.behind = 0;
+    }
+
+    /// What lies ahead of all others is kept. Returns whether a second source agrees with it and
+    /// fewer contradict, or, where nobody but the wall clock does, whether it goes on for a while.
+    #[cold]
+    fn is_confirmed(
+        &mut self,
+        source: InstrumentId,
+        shown: Shown,
+        limit_ms: i64,
+        now: Now,
+    ) -> bool {
+        let stray = self.keep_stray(source, shown, limit_ms, now.mono);
+        let (supporters, opponents) = self.votes(source, shown, limit_ms, now.mono);
+        let is_refuted = self.rest.is_some_and(|(_, at)| at.after(DATE_FRESH) > now.mono);
+        let is_wall = opponents == 0 && shown.is_near(wall(now));
+        let agreeing = 1 + supporters + usize::from(is_wall);
+        let is_steady = stray.count >= STEADY_COUNT && stray.since.after(STEADY) <= now.mono;
+        let is_outvoted = agreeing < 2 || agreeing <= opponents;
+        if is_refuted || is_outvoted && !(opponents == 0 && is_steady) {
+            return false;
+        }
+        self.leap(shown, limit_ms);
+        true
+    }
+
+    fn keep_stray(
+        &mut self,
+        source: InstrumentId,
+        shown: Shown,
+        limit_ms: i64,
+        now: MonoNs,
+    ) -> Stray {
+        let mut stray = Stray { source, shown, since: now, at: now, count: 1 };
+        if let Some(at) = self.strays.iter().position(|one| one.source == source) {
+            let before = self.strays.remove(at);
+            if before.shown.agrees(shown, limit_ms) {
+                (stray.since, stray.count) = (before.since, before.count.saturating_add(1));
+            }
+        } else if self.strays.is_full() {
+            self.strays.remove(0);
+        }
+        self.strays.push(stray);
+        stray
+    }
+
+    /// Of the other streams: those that agree with `shown` and those that contradict it. The
+    /// latest word of each counts, if it is not old.
+    fn votes(
+        &self,
+        source: InstrumentId,
+        shown: Shown,
+        limit_ms: i64,
+        now: MonoNs,
+    ) -> (usize, usize) {
+        let is_fresh = |at: MonoNs| at.after(WITNESS_FRESH) > now;
+        let others = self.strays.iter().filter(|one| one.source != source && is_fresh(one.at));
+        let agreeing = others.filter(|one| one.shown.agrees(shown, limit_ms));
+        let agreeing: ArrayVec<InstrumentId, STRAYS_MAX> = agreeing.map(|one| one.source).collect();
+        let is_other = |one: &&Witness| {
+            one.source != source && !agreeing.contains(&one.source) && is_fresh(one.at)
+        };
+        let others = || self.believed.iter().filter(is_other);
+        let supporters = others().filter(|one| one.shown.agrees(shown, limit_ms)).count();
+        (agreeing.len() + supporters, others().count() - supporters)
+    }
+
+    /// A `Date` that agrees with what was not believed is the second source.
+    fn leap_to(&mut self, date: OffsetMs, now: Now) -> bool {
+        let shown = Shown { low: date, high: date };
+        let is_stray =
+            |one: &&Stray| one.at.after(WITNESS_FRESH) > now.mono && one.shown.is_near(date);
+        let Some(stray) = self.strays.iter().find(is_stray).copied() else { return false };
+        if self.pushed(date).is_some_and(|pushed| pushed.is_near(date)) {
+            return false;
+        }
+        let (supporters, opponents) = self.votes(stray.source, shown, NEAR_MS, now.mono);
+        if 2 + supporters <= opponents {
+            return false;
+        }
+        self.leap(stray.shown, NEAR_MS);
+        self.rest = Some((date, now.mono));
+        true
+    }
+
+    /// The clock begins anew with those that agree with `shown`.
+    fn leap(&mut self, shown: Shown, limit_ms: i64) {
+        let strays = std::mem::take(&mut self.strays);
+        self.believed.clear();
+        (self.next_place, self.doubted, self.rest) = (0, None, None);
+        for one in strays.into_iter().filter(|one| one.shown.agrees(shown, limit_ms)) {
+            self.note(one.source, one.shown, one.at);
+        }
     }
 }
+
+fn mono_ms(at: MonoNs) -> i64 {
+    i64::try_from(at.0 / 1_000_000).unwrap_or(i64::MAX)
+}
+
+fn wall(now: Now) -> OffsetMs {
+    now.unix_ms().0 - mono_ms(now.mono)
+}
+
+/// Streams of a market whose latest word is kept. Source: a few liars among them are outvoted.
+const WITNESSES_MAX: usize = 8;
+
+/// Streams that were not believed and are remembered. More: the oldest is forgotten.
+const STRAYS_MAX: usize = 8;
+
+/// Two sources agree if they are no further apart. Source: clocks of hosts are minutes apart at
+/// worst, messages of Gate are up to 40 s old, and caches of REST 90 s.
+const NEAR_MS: i64 = 300_000;
+
+/// A clock that agrees with others is wrong by no more. Source: `Date` is cut to the second, and an
+/// answer or a push is under way for a few seconds at worst.
+const CLOCK_ERROR_MS: i64 = 10_000;
+
+/// What a stream showed longer ago has no vote. Source: two windows, in which even a quiet stream
+/// is pushed.
+const WITNESS_FRESH: Duration = Duration::from_secs(120);
+
+/// A `Date` that is no older contradicts what lies ahead of it. Later it may be that the monotonic
+/// clock stood still with the host, and REST is asked again.
+const DATE_FRESH: Duration = Duration::from_secs(300);
+
+/// A stream without any other source is believed against the wall clock alone after so many
+/// messages, and this long.
+const STEADY_COUNT: u32 = 3;
+const STEADY: Duration = Duration::from_secs(10);
+
+/// So many messages in a row that lie far behind are what a stream shows now.
+const BEHIND_MAX: u8 = 3;
+
+/// REST is asked for its `Date` alone no more often.
+const ASK_PAUSE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::market::{Candle, Decimal, Interval};
+
+    const START_MS: i64 = 1_700_000_040_000;
+    const HOUR_MS: i64 = 3_600_000;
+    const LIMIT_MS: i64 = 360_000;
+
+    /// So many seconds after the start, by a machine whose clock is wrong by `wall_off_ms`.
+    fn at(seconds: u64, wall_off_ms: i64) -> Now {
+        let ms = START_MS + i64::try_from(seconds).unwrap() * 1000 + wall_off_ms;
+        Now { mono: MonoNs(7_000_000_000 + seconds * 1_000_000_000), unix_us: ms * 1000 }
+    }
+
+    fn kline(event_ms: Option<i64>, open_ms: i64) -> Kline<'static> {
+        let price: Decimal = "1".parse().unwrap();
+        let candle = Candle {
+            open_time: UnixMs(open_ms),
+            open: price,
+            high: price,
+            low: price,
+            close: price,
+            volume: Decimal::ZERO,
+            quote_volume: None,
+            trades: 0,
+        };
+        let event_time = event_ms.map(UnixMs);
+        Kline { symbol: "A", interval: Interval::M1, candle, is_closed: Some(false), event_time }
+    }
+
+    /// A push of one stream that shows this time.
+    fn push(clock: &mut ExchangeClock, stream: u32, time_ms: i64, now: Now) -> bool {
+        let kline = kline(Some(time_ms), time_ms / 60_000 * 60_000);
+        clock.believes(InstrumentId(stream), &kline, LIMIT_MS, now)
+    }
 
     #[test]
     fn a_step_of_the_local_clock_changes_nothing() {
-        let at = |seconds: u64, unix_ms: i64| Now {
-            mono: MonoNs(seconds * 1_000_000_000),
-            unix_us: unix_ms * 1_000,
-        };
         let mut clock = ExchangeClock::default();
-        assert_eq!(clock.now(at(1, 5_000)), UnixMs(5_000), "nothing else is known");
-        clock.note(UnixMs(70_000), MonoNs(1_000_000_000));
-        assert_eq!(clock.now(at(3, 7_000)), UnixMs(72_000));
-        assert_eq!(clock.now(at(3, 9_999_000)), UnixMs(72_000));
+        assert_eq!(clock.now(at(1, 0)), UnixMs(START_MS + 1_000), "nothing else is known");
+        for stream in 0..2 {
+            assert!(push(&mut clock, stream, START_MS + 1_000, at(1, 0)));
+        }
+        for off in [0, -5_000, 9_999_000, -40 * HOUR_MS] {
+            assert_eq!(clock.now(at(3, off)), UnixMs(START_MS + 3_000), "{off}");
+            assert!(push(&mut clock, 1, START_MS + 3_000, at(3, off)));
+            assert!(off > HOUR_MS || !push(&mut clock, 1, START_MS + HOUR_MS, at(3, off)));
+        }
+    }
+
+    #[test]
+    fn one_liar_moves_the_clock_neither_forward_nor_back() {
+        let mut clock = ExchangeClock::default();
+        for second in 0..200 {
+            let time_ms = START_MS + i64::try_from(second).unwrap() * 1000;
+            for stream in 0..3 {
+                assert!(push(&mut clock, stream, time_ms, at(second, 0)));
+            }
+            let lie = [HOUR_MS, -HOUR_MS, LIMIT_MS - 1_000, -100_000 * HOUR_MS];
+            let ahead_ms = lie[usize::try_from(second).unwrap() % 4];
+            let is_believed = push(&mut clock, 3, time_ms + ahead_ms, at(second, 0));
+            assert_eq!(is_believed, ahead_ms < LIMIT_MS, "{ahead_ms}");
+            assert_eq!(clock.now(at(second, 0)), UnixMs(time_ms), "{ahead_ms}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_steps_is_followed_once_most_streams_agree() {
+        for step_ms in [HOUR_MS, -HOUR_MS] {
+            let mut clock = ExchangeClock::default();
+            for stream in 0..3 {
+                assert!(push(&mut clock, stream, START_MS, at(0, 0)));
+            }
+            for round in 1..5 {
+                for stream in 0..3 {
+                    let now_ms = START_MS + i64::try_from(round).unwrap() * 1000 + step_ms;
+                    push(&mut clock, stream, now_ms, at(round, 0));
+                }
+            }
+            assert_eq!(clock.now(at(4, 0)), UnixMs(START_MS + 4_000 + step_ms), "{step_ms}");
+        }
+    }
+
+    #[test]
+    fn a_date_of_rest_outweighs_streams_that_agree_on_the_future() {
+        let mut clock = ExchangeClock::default();
+        assert!(clock.learn(UnixMs(START_MS), at(0, -HOUR_MS)));
+        assert!(push(&mut clock, 0, START_MS + 1_000, at(1, -HOUR_MS)));
+        for stream in 0..4 {
+            assert!(!push(&mut clock, stream, START_MS + HOUR_MS, at(2, -HOUR_MS)), "{stream}");
+        }
+        assert!(!clock.learn(UnixMs(START_MS + 1_000 * HOUR_MS), at(3, -HOUR_MS)));
+        assert!(clock.learn(UnixMs(START_MS + HOUR_MS), at(4, -HOUR_MS)), "REST agrees now");
+        assert!(push(&mut clock, 0, START_MS + HOUR_MS + 3_000, at(5, -HOUR_MS)));
+    }
+
+    #[test]
+    fn windows_alone_show_the_time_to_within_their_length() {
+        let mut clock = ExchangeClock::default();
+        let far = -30 * 24 * HOUR_MS;
+        for second in [40, 41] {
+            for stream in 0..2 {
+                let kline = kline(None, START_MS);
+                clock.believes(InstrumentId(stream), &kline, LIMIT_MS, at(second, far));
+            }
+        }
+        let shown = clock.now(at(41, far));
+        assert!(shown >= UnixMs(START_MS) && shown <= UnixMs(START_MS + 60_000), "{shown:?}");
+        assert!(clock.learn(UnixMs(START_MS + 42_000), at(42, far)));
+        assert_eq!(clock.now(at(43, far)), UnixMs(START_MS + 43_000));
     }
 }

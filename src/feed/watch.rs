@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now, UnixMs};
-use crate::market::InstrumentId;
+use crate::market::{InstrumentId, Market};
 
 use super::Feed;
 use super::candles::{Way, release_given_up};
@@ -72,6 +72,11 @@ impl Feed {
         self.watched_part = (part + 1) % PARTS;
         self.next_watch = Some(now.mono.after(WATCH_EVERY / PARTS_U32));
         let Self { streams, clocks, questions, .. } = self;
+        for (market, clock) in Market::all().zip(clocks.iter_mut()) {
+            if let Some(id) = clock.take_asker(now.mono) {
+                questions.push(market, Ask::Clock, id);
+            }
+        }
         let (mut silent, mut impatient) = (Vec::new(), Vec::new());
         for stream in streams.wanted_slice(part, PARTS) {
             let market = stream.instrument.market;
@@ -89,6 +94,14 @@ impl Feed {
         }
         silent.into_iter().for_each(|id| self.doubt_alone(id, now.mono));
         impatient.into_iter().for_each(|id| self.end_recalls(id, now));
+    }
+
+    /// A new subscription clears a watermark that lies ahead of the clock: whatever is pushed up to
+    /// then would be late.
+    pub(super) fn forget_ahead(&mut self, id: InstrumentId, now: Now) {
+        let Some(stream) = self.streams.stream_mut(id).filter(|one| !one.is_wanted) else { return };
+        let market = stream.instrument.market;
+        stream.series.forget_ahead(self.clocks[market.index()].latest_open(now));
     }
 
     /// Asks at once about what messages have shown to be missing.

@@ -28,6 +28,18 @@ pub struct Candle {
     pub trades: u64,
 }
 
+impl Candle {
+    /// Returns whether the prices can be those of one window: low, open, close and high in order,
+    /// and none of zero where something was traded. Where the exchange counts trades
+    /// (`is_counted`), what was traded has at least one.
+    pub fn is_possible(&self, is_counted: bool) -> bool {
+        let Self { open, high, low, close, volume, trades, .. } = self;
+        let is_framed = low <= open && open <= high && low <= close && close <= high;
+        let is_quiet = volume.is_zero();
+        is_framed && (is_quiet || !low.is_zero() && (*trades > 0 || !is_counted))
+    }
+}
+
 /// A candle as a shard publishes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CandleUpdate {

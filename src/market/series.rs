@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 
 use crate::clock::UnixMs;
-use crate::limits::REPAIR_WINDOWS_MAX;
+use crate::limits::{HELD_WINDOWS_MAX, REPAIR_WINDOWS_MAX};
 
 use super::candle::{Candle, CandleUpdate, Interval};
 
@@ -160,6 +160,31 @@ impl Series {
         self.published.clear();
         self.held.clear();
         self.missing.clear();
+    }
+
+    /// Forgets a watermark that lies after `latest`, which is no time yet, and begins anew. Returns
+    /// whether it did.
+    pub fn forget_ahead(&mut self, latest: UnixMs) -> bool {
+        let is_ahead = self.watermark.max(self.next) > Some(latest);
+        if is_ahead {
+            self.suspend();
+            self.watermark = self.watermark.filter(|&watermark| watermark <= latest);
+        }
+        is_ahead
+    }
+
+    /// No window before `first` is owed.
+    pub fn skip_before(&mut self, first: UnixMs) {
+        if self.next.is_some_and(|next| next < first) {
+            self.next = Some(first);
+            self.watermark = self.watermark.max(Some(UnixMs(first.0 - self.interval.ms())));
+            self.held.retain(|held| held.open_time() >= first);
+        }
+    }
+
+    /// Returns whether so many windows are held that no more may wait.
+    pub fn is_overfull(&self) -> bool {
+        self.held.len() > HELD_WINDOWS_MAX
     }
 
     /// The window to be published next, once the series has begun.

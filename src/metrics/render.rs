@@ -419,6 +419,7 @@ const MARKET_ROWS: &[MarketRow] = &[
     market("connector_active_connections", Kind::Gauge, Read::Sum(|p| gauge(&p.active_sessions)), "Live sessions to the exchange."),
     market("connector_wanted_connections", Kind::Gauge, Read::Sum(|p| gauge(&p.wanted_sessions)), "Sessions to the exchange that should be live."),
     market("connector_subscribed_instruments", Kind::Gauge, Read::Sum(|p| gauge(&p.instruments)), "Instruments subscribed at the exchange."),
+    market("connector_late_instruments", Kind::Gauge, Read::Sum(|p| gauge(&p.late_instruments)), "Instruments that deliver nothing but late or refused candles."),
     market("connector_connection_errors", Kind::Counter, Read::By("error_type", connection_errors), "Sessions lost or not begun, by cause."),
     market("connector_reconnections", Kind::Counter, Read::Sum(|p| count(&p.reconnections)), "Sessions begun again."),
     market("connector_rest_backfills", Kind::Counter, Read::By("status", backfills), "Repairs of gaps by REST."),

@@ -375,6 +375,14 @@ pub fn omits_quiet(market: Market) -> bool {
     }
 }
 
+/// Whether candles say how many trades there were.
+pub fn counts_trades(market: Market) -> bool {
+    match market.venue() {
+        Venue::Binance | Venue::Hyperliquid => true,
+        Venue::Okx | Venue::Bybit | Venue::Gateio => false,
+    }
+}
+
 /// How long no more REST requests are to be made, as the limits in an answer's headers tell, if they
 /// are nearly used up: by us, or by others behind our address. `now`: the exchange's time.
 pub fn rest_exhausted(market: Market, response: &RestResponse, now: UnixMs) -> Option<Duration> {

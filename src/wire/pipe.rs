@@ -113,6 +113,8 @@ pub(super) struct Pipe<'a> {
     pub(super) readable: &'a mut usize,
     /// What the peer is to get.
     pub(super) outgoing: &'a mut ByteQueue,
+    /// What is written is dropped.
+    pub(super) drops_writes: bool,
 }
 
 impl Read for Pipe<'_> {
@@ -130,6 +132,9 @@ impl Read for Pipe<'_> {
 
 impl Write for Pipe<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.drops_writes {
+            return Ok(bytes.len());
+        }
         self.outgoing.write(bytes)
     }
 
@@ -216,8 +221,12 @@ mod tests {
         let (mut incoming, mut outgoing) = (ByteQueue::default(), ByteQueue::default());
         incoming.push(b"xyz");
         let mut readable = 2;
-        let mut pipe =
-            Pipe { incoming: &mut incoming, readable: &mut readable, outgoing: &mut outgoing };
+        let mut pipe = Pipe {
+            incoming: &mut incoming,
+            readable: &mut readable,
+            outgoing: &mut outgoing,
+            drops_writes: false,
+        };
         assert_eq!(pipe.read(&mut [0; 8]).unwrap(), 2);
         assert_eq!(pipe.read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         assert_eq!(incoming.as_slice(), b"z");

@@ -42,6 +42,8 @@ pub struct Connection {
     /// The latest message, if it was long, until the codec has read on: while it shares its buffer
     /// with somebody, the codec makes a new small one instead of keeping a large one for ever.
     long_message: Option<Bytes>,
+    /// The newest ping that is not answered yet, for want of room.
+    owed_pong: Option<Bytes>,
     is_close_sent: bool,
 }
 
@@ -72,7 +74,8 @@ pub enum Event {
     Text(Utf8Bytes),
     /// A binary message.
     Binary(Bytes),
-    /// A ping; its pong is in the outgoing bytes already.
+    /// A ping; its pong is in the outgoing bytes already, or follows when there is room for it
+    /// ([`Connection::owes_pong`]).
     Ping,
     /// A pong.
     Pong(Bytes),
@@ -135,6 +138,7 @@ macro_rules! pipe {
             incoming: &mut $connection.incoming,
             readable: &mut $connection.readable,
             outgoing: &mut $connection.outgoing,
+            drops_writes: false,
         }
     };
 }
@@ -195,6 +199,7 @@ impl Connection {
             outgoing,
             ciphertext,
             long_message: None,
+            owed_pong: None,
             is_close_sent: false,
         }
     }
@@ -391,6 +396,19 @@ impl Connection {
     /// The first `count` outgoing bytes have been written.
     pub fn consume_outgoing(&mut self, count: usize) {
         self.for_socket().consume(count);
+        if self.owed_pong.is_some() && self.has_room_for_pong() {
+            let payload = self.owed_pong.take().unwrap_or_default();
+            self.send(Message::Pong(payload));
+        }
+    }
+
+    /// Whether the newest ping is not answered yet: the peer leaves too much unread.
+    pub fn owes_pong(&self) -> bool {
+        self.owed_pong.is_some()
+    }
+
+    fn has_room_for_pong(&self) -> bool {
+        self.outgoing().len() <= PONG_BYTES_MAX
     }
 
     /// Whether what is sent goes out as it is: not over TLS.
@@ -463,6 +481,7 @@ impl Connection {
     }
 
     fn read_message(&mut self) -> Result<Option<Event>, WireError> {
+        let unsent = self.outgoing().len();
         let unread = &self.incoming.as_slice()[self.readable..];
         self.readable += self.lookahead.whole_frames(unread, self.message_bytes_max);
         if self.role == Role::Client && self.readable == 0 && self.is_codec_empty {
@@ -471,7 +490,10 @@ impl Connection {
         }
         let State::Open(context) = &mut self.state else { return Ok(None) };
         self.is_codec_empty = false;
-        let mut pipe = pipe!(self);
+        // Of an exchange's pings that are not answered yet only the newest is to be (RFC 6455, section
+        // 5.5.3). A client that reads no pongs is dropped by its server.
+        let drops_writes = self.role == Role::Client && unsent > PONG_BYTES_MAX;
+        let mut pipe = Pipe { drops_writes, ..pipe!(self) };
         let read = context.read(&mut pipe);
         self.long_message = None;
         match read {
@@ -483,9 +505,10 @@ impl Connection {
                 self.hold_if_long(&bytes);
                 Ok(Some(Event::Binary(bytes)))
             }
-            Ok(Message::Ping(_)) => {
+            Ok(Message::Ping(payload)) => {
                 // The pong is queued inside the codec; flushing moves it into our bytes.
                 let _flushed = context.flush(&mut pipe);
+                self.owed_pong = drops_writes.then_some(payload);
                 Ok(Some(Event::Ping))
             }
             Ok(Message::Pong(payload)) => Ok(Some(Event::Pong(payload))),
@@ -591,6 +614,10 @@ impl Connection {
         }
     }
 }
+
+/// Bytes that an exchange may leave unsent and still have each of its pings answered. More: only the
+/// newest is, once there is room. Source: thirty pongs of full length.
+const PONG_BYTES_MAX: usize = 4 * 1024;
 
 /// Source: RFC 6455, section 5.5.
 const CONTROL_BYTES_MAX: usize = 125;

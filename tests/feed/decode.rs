@@ -81,6 +81,7 @@ fn every_captured_push_becomes_its_candle() {
             continue;
         }
         let mut pair = Pair::new();
+        pair.now.unix_us = push["E"].as_i64().unwrap() * 1000;
         pair.subscribe(0, &contract_type, push["s"].as_str().unwrap());
         pair.push(&text);
         assert_equal(&pair.candles()[0], push, &contract_type);
@@ -140,9 +141,9 @@ fn every_field_removed_or_retyped_is_counted() {
 fn each_kind_of_bad_message_has_its_own_count() {
     let mut pair = Pair::subscribed(&["BTCUSDT"]);
     let good = kline("BTCUSDT", 0, "2", false, START_MS);
-    let long = good.replace("3.00", &"9".repeat(40));
-    let exponent = good.replace("3.00", "3x5");
-    let negative = good.replace("3.00", "-3.00");
+    let long = good.replace("9000.00", &"9".repeat(40));
+    let exponent = good.replace("9000.00", "3x5");
+    let negative = good.replace("9000.00", "-3.00");
     let open_time = START_MS.to_string();
     let misaligned = good.replace(&format!("\"t\":{open_time}"), "\"t\":1700000040001");
     let stranger = good.replace("BTCUSDT", "ETHUSDT");

@@ -92,7 +92,7 @@ fn a_long_window_is_owed_when_it_is_over_and_asked_for_in_its_own_length() {
     to(&mut pair, end(2) - 1_000);
     let row = |window: i64| {
         let (open, last) = (end(window - 1), end(window) - 1);
-        format!(r#"[{open},"1.10","3.00","0.50","9","12.50",{last},"20.0",7,"1","2","0"]"#)
+        format!(r#"[{open},"1.10","9000.00","0.50","9","12.50",{last},"20.0",7,"1","2","0"]"#)
     };
     let body = format!("[{},{},{}]", row(1), row(2), row(3)).into_bytes();
     let answer = RestResponse { status: 200, retry_after: None, limit_headers: vec![], body };

@@ -120,7 +120,7 @@ pub(crate) fn kline(
     let open_time = START_MS + minute * 60_000;
     let close_time = open_time + 59_999;
     format!(
-        r#"{{"e":"kline","E":{event_ms},"s":"{symbol}","k":{{"t":{open_time},"T":{close_time},"s":"{symbol}","i":"1m","f":100,"L":200,"o":"1.10","c":"{close}","h":"3.00","l":"0.50","v":"12.50","n":7,"x":{is_closed},"q":"20.0","V":"1","Q":"2","B":"0"}}}}"#
+        r#"{{"e":"kline","E":{event_ms},"s":"{symbol}","k":{{"t":{open_time},"T":{close_time},"s":"{symbol}","i":"1m","f":100,"L":200,"o":"1.10","c":"{close}","h":"9000.00","l":"0.50","v":"12.50","n":7,"x":{is_closed},"q":"20.0","V":"1","Q":"2","B":"0"}}}}"#
     )
 }
 

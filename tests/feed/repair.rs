@@ -16,7 +16,7 @@ fn rows(minutes: &[(i64, &str)]) -> RestResponse {
     let row = |(minute, close): &(i64, &str)| {
         let open = START_MS + minute * 60_000;
         format!(
-            r#"[{open},"1.10","3.00","0.50","{close}","12.50",{},"20.0",7,"1","2","0"]"#,
+            r#"[{open},"1.10","9000.00","0.50","{close}","12.50",{},"20.0",7,"1","2","0"]"#,
             open + 59_999
         )
     };
