@@ -11,5 +11,7 @@ mod decode;
 #[allow(dead_code, reason = "shared with the tests of the feed")]
 #[path = "feed/pair.rs"]
 mod pair;
+#[path = "regression/proof.rs"]
+mod proof;
 #[path = "regression/rest.rs"]
 mod rest;
