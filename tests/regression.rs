@@ -15,6 +15,8 @@ mod decode;
 #[allow(dead_code, reason = "shared with the tests of the feed")]
 #[path = "feed/pair.rs"]
 mod pair;
+#[path = "regression/proof.rs"]
+mod proof;
 #[path = "regression/refusals.rs"]
 mod refusals;
 #[path = "regression/rest.rs"]

@@ -15,6 +15,7 @@ use crate::venue::{self, Finality, Kline, Klines};
 use super::SessionId;
 use super::plan::{Check, Stream, Streams, begin_of};
 use super::publish::PublishQueue;
+use super::rows::knows_less;
 use super::skew::ExchangeClock;
 
 /// Where candles go, and what is said about them on the way.
@@ -200,6 +201,9 @@ fn take_kline(
     (stream.is_delivering, stream.check) = (true, Check::Idle);
     stream.rhythm.beat(now.mono);
     let is_unbroken = stream.unbroken_on.replace(session) == Some(session);
+    if !is_unbroken {
+        stream.unbroken_since = now.mono;
+    }
     let is_past = stream.series.watermark() >= Some(kline.candle.open_time);
     if stream.series.next().is_none() && !is_past {
         begin(stream, clock, kline, now);
@@ -221,7 +225,7 @@ fn take_kline(
     };
     let verdict = match stream.series.judge_open(&kline.candle) {
         _ if kline.is_closed == Some(true) => close(stream, way, update, FinalBy::Flag),
-        Verdict::Open => take_open(stream, way, update, kline),
+        Verdict::Open => take_open(stream, way, update, (session, kline)),
         Verdict::Late if finality == Finality::Successor && is_afterthought(stream, kline) => {
             close(stream, way, update, FinalBy::Successor)
         }
@@ -386,7 +390,7 @@ fn take_open(
     stream: &mut Stream,
     way: &mut Way<'_>,
     update: CandleUpdate,
-    kline: &Kline<'_>,
+    (session, kline): (SessionId, &Kline<'_>),
 ) -> Verdict {
     let Way { queue, metrics, .. } = way;
     if let Some((seen_at, seen)) = &stream.newest_open {
@@ -396,11 +400,16 @@ fn take_open(
             metrics.duplicates.increment();
             return Verdict::Duplicate;
         }
-        if kline.candle.open_time < seen.open_time || kline.event_time < *seen_at {
+        // One connection keeps its order; on another, an older candle may come later.
+        let is_behind = stream.newest_on != Some(session)
+            && kline.candle.open_time == seen.open_time
+            && knows_less(&kline.candle, seen);
+        if kline.candle.open_time < seen.open_time || kline.event_time < *seen_at || is_behind {
             metrics.late.increment();
             return Verdict::Late;
         }
     }
+    stream.newest_on = Some(session);
     let before = stream.newest_open.replace((kline.event_time, kline.candle));
     let is_over = |(_, ran): &(_, Candle)| ran.open_time < kline.candle.open_time;
     if let Some((_, ran)) = before.filter(is_over) {
@@ -437,6 +446,7 @@ fn publish(stream: &mut Stream, way: &mut Way<'_>, settled: &Settled, revision: 
         }
         Settled::Empty { open_time } => {
             metrics.empty_windows.increment();
+            stream.repair.comparisons.note_empty(*open_time, *now);
             MarketEvent::Empty { instrument: stream.id, open_time: *open_time, is_recalled: false }
         }
     };

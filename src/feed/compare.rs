@@ -1,19 +1,21 @@
-//! A closed candle is compared with the exchange's own row some time later: always where its end was
-//! a conclusion, where its session broke soon after and where it was asked for soon after; now and then where it was the exchange's word. Owns
-//! which candles are compared and when a difference is believed: when it is said twice.
+//! A closed window is compared with the exchange's own row some time later: always where its end was
+//! a conclusion, where its session broke soon after and where it was asked for soon after; now and
+//! then where it was the exchange's word. Owns which windows are compared and when a difference is
+//! believed: when two answers agree on it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now, UnixMs};
-use crate::market::{Candle, CandleUpdate, FinalBy, Instrument, InstrumentId, Interval, Span};
+use crate::market::{
+    Candle, CandleUpdate, FinalBy, Instrument, InstrumentId, Interval, Series, Span,
+};
 use crate::messages::RestResponse;
-use crate::venue;
 
 use super::Feed;
 use super::candles::{Way, settle};
 use super::repair::rows_max;
-use super::rows::{Proof, Rows, closed_by_rest, restated};
+use super::rows::{LAGGING_ROW_MS, Proof, Rows, closed_by_rest, knows_less, restated};
 
 /// The comparisons of one stream that are still to be made.
 #[derive(Debug, Default)]
@@ -35,6 +37,9 @@ struct Comparison {
     /// What the row said differently last time.
     doubted: Option<Candle>,
     answers: u32,
+    /// A row said the same, and may have lagged as what was pushed did. It is looked at again when
+    /// something is asked anyway, or some time later.
+    is_same: bool,
 }
 
 impl Comparisons {
@@ -49,29 +54,41 @@ impl Comparisons {
         };
         self.newest = Some((update.candle.open_time, now));
         if is_compared {
-            self.push(update.candle.open_time, now);
+            self.push(update.candle.open_time, now.after(COMPARE_AFTER));
         }
     }
 
-    /// A candle of the past was told that ended so long ago.
+    /// A candle of the past was published that ended `age_ms` ago. Its row may still lag.
     pub(super) fn note_recalled(&mut self, open_time: UnixMs, age_ms: i64, now: MonoNs) {
-        let trusted_ms = (COMPARE_AFTER + COMPARE_AGAIN).as_millis();
-        if i128::from(age_ms) < trusted_ms.cast_signed() {
-            self.push(open_time, now);
+        if age_ms < LAGGING_ROW_MS {
+            self.push(open_time, now.after(COMPARE_AFTER));
         }
+    }
+
+    /// A window was published as empty. Quiet windows are many: those of some minutes are compared
+    /// in one request.
+    pub(super) fn note_empty(&mut self, open_time: UnixMs, now: MonoNs) {
+        let together = u64::try_from(EMPTIES_EVERY.as_nanos()).unwrap_or(u64::MAX);
+        let at = MonoNs(now.after(EMPTIES_AFTER).0.next_multiple_of(together));
+        self.push(open_time, at);
     }
 
     /// The stream broke: what the exchange said about the newest candle since may be lost.
     pub(super) fn note_break(&mut self, now: MonoNs) {
         let newest = self.newest.filter(|(_, at)| at.after(RESTATED_WITHIN) > now);
         if let Some((open_time, _)) = newest {
-            self.push(open_time, now);
+            self.push(open_time, now.after(COMPARE_AFTER));
         }
     }
 
     /// Whether something is to be asked now.
     pub(super) fn is_due(&self, now: MonoNs) -> bool {
-        !self.is_asking && self.waiting.iter().any(|one| one.at <= now)
+        !self.is_asking && self.waiting.iter().any(|one| one.due_at() <= now)
+    }
+
+    /// Whether one has waited for so long that its window is soon forgotten.
+    pub(super) fn is_overdue(&self, now: MonoNs) -> bool {
+        self.waiting.iter().any(|one| one.due_at().after(COMPARE_PATIENCE) <= now)
     }
 
     /// The windows to be asked for.
@@ -81,15 +98,69 @@ impl Comparisons {
         Some(span.head(rows_max, interval))
     }
 
-    fn push(&mut self, open_time: UnixMs, now: MonoNs) {
+    fn push(&mut self, open_time: UnixMs, at: MonoNs) {
         if self.waiting.iter().any(|one| one.open_time == open_time) {
             return;
         }
         if self.waiting.len() == WAITING_MAX {
             self.waiting.pop_front();
         }
-        let at = now.after(COMPARE_AFTER);
-        self.waiting.push_back(Comparison { open_time, at, doubted: None, answers: 0 });
+        let one = Comparison { open_time, at, doubted: None, answers: 0, is_same: false };
+        self.waiting.push_back(one);
+    }
+}
+
+/// What an answer says about a published window.
+// Few are made, and none is kept.
+#[allow(clippy::large_enum_variant)]
+enum Judged {
+    /// To be asked again.
+    Again(Comparison),
+    /// The window is too old by now, or answers say nothing about it.
+    Dropped,
+    /// To be asked again, later.
+    Same(Comparison),
+    /// Two answers agree that it is this candle.
+    Different(Candle),
+}
+
+impl Comparison {
+    /// When it is a reason to ask.
+    fn due_at(&self) -> MonoNs {
+        if self.is_same { self.at.after(COMPARE_ANYWAY) } else { self.at }
+    }
+
+    /// Compares what was published with the answer's row.
+    fn judge(mut self, series: &Series, rows: &Rows<'_>, now: MonoNs) -> Judged {
+        let ours = series.published(self.open_time);
+        if ours.is_none() && !series.is_empty(self.open_time) {
+            return Judged::Dropped;
+        }
+        self.at = now.after(COMPARE_AGAIN * 2_u32.pow(self.answers.min(ANSWERS_MAX)));
+        self.answers += 1;
+        let Proof::Closed(row) = rows.judge(self.open_time) else {
+            return if self.answers < ANSWERS_MAX { Judged::Again(self) } else { Judged::Dropped };
+        };
+        let theirs = match ours {
+            Some(ours) => restated(ours, &row),
+            None => (!row.volume.is_zero()).then_some(row),
+        };
+        let Some(theirs) = theirs else {
+            self.at = now.after(COMPARE_LESS_AGAIN);
+            return if self.is_same {
+                Judged::Dropped
+            } else {
+                Judged::Same(Self { is_same: true, doubted: None, ..self })
+            };
+        };
+        self.is_same = false;
+        if self.doubted.replace(theirs) == Some(theirs) {
+            return Judged::Different(theirs);
+        }
+        // Trades only become more: a row with fewer of them is rather one that lags.
+        let is_less = ours.is_some_and(|ours| knows_less(&theirs, ours));
+        self.at = now.after(if is_less { COMPARE_LESS_AGAIN } else { COMPARE_AGAIN });
+        Judged::Again(self)
     }
 }
 
@@ -104,7 +175,7 @@ impl Feed {
     ) {
         let read = self.read_rows(id, result, now);
         let Some(stream) = self.streams.stream_mut(id) else { return };
-        let Instrument { market, interval, .. } = stream.instrument;
+        let market = stream.instrument.market;
         let comparisons = &mut stream.repair.comparisons;
         comparisons.is_asking = false;
         let Ok((read, time)) = read else {
@@ -112,38 +183,29 @@ impl Feed {
             comparisons.waiting.iter_mut().for_each(|one| one.at = one.at.max(again));
             return;
         };
-        let omits_quiet = venue::omits_quiet(market);
-        let rows = Rows { read: &read, time, interval, omits_quiet, ran: [None; 2] };
+        let Some(rows) = self.rows(id, (&read, time), span, now) else { return };
+        let rows = Rows { ran: [None; 2], heard: None, ..rows };
+        let Some(stream) = self.streams.stream_mut(id) else { return };
         let metrics = self.metrics.market(market);
         let (queue, urgent, hold) = (&mut self.queue, &mut self.urgent, self.config.gap_hold);
         let mut way = Way::new(queue, metrics, urgent, now.mono, hold);
-        for mut one in std::mem::take(&mut comparisons.waiting) {
+        for one in std::mem::take(&mut stream.repair.comparisons.waiting) {
             if !span.contains(one.open_time) || one.at > now.mono {
                 stream.repair.comparisons.waiting.push_back(one);
                 continue;
             }
-            let Some(ours) = stream.series.published(one.open_time) else { continue };
-            one.answers += 1;
-            one.at = now.mono.after(COMPARE_AGAIN);
-            let theirs = match rows.judge(one.open_time) {
-                Proof::Closed(row) => restated(ours, &row),
-                _ if one.answers < ANSWERS_MAX => {
+            match one.judge(&stream.series, &rows, now.mono) {
+                Judged::Again(one) => stream.repair.comparisons.waiting.push_back(one),
+                Judged::Dropped => {}
+                Judged::Same(one) => {
+                    metrics.comparisons_same.increment();
                     stream.repair.comparisons.waiting.push_back(one);
-                    continue;
                 }
-                _ => continue,
-            };
-            let Some(theirs) = theirs else {
-                metrics.comparisons_same.increment();
-                continue;
-            };
-            if one.doubted.replace(theirs) != Some(theirs) {
-                stream.repair.comparisons.waiting.push_back(one);
-                continue;
+                Judged::Different(theirs) => {
+                    metrics.comparisons_different.increment();
+                    settle(stream, &mut way, &closed_by_rest(id, theirs, now.mono));
+                }
             }
-            metrics.comparisons_different.increment();
-            let settled = closed_by_rest(id, theirs, now.mono);
-            settle(stream, &mut way, &settled);
         }
     }
 
@@ -164,8 +226,25 @@ const SAMPLED_ONE_IN: i64 = 16;
 /// Source: rows are some seconds late, restatements came within seconds.
 const COMPARE_AFTER: Duration = Duration::from_secs(20);
 
-/// A difference is believed if it is still there.
+/// A difference is believed if it is still there. An answer that says nothing is asked for again
+/// after twice the time, each time.
 const COMPARE_AGAIN: Duration = Duration::from_secs(10);
+
+/// The same for a row with fewer trades than were published. Source: as long as rows lag.
+const COMPARE_LESS_AGAIN: Duration = Duration::from_millis(LAGGING_ROW_MS.unsigned_abs());
+
+/// A comparison waits no longer for slack in the exchange's limits. Source: a series remembers a
+/// quarter of an hour, and one request compares all of it.
+const COMPARE_PATIENCE: Duration = Duration::from_secs(300);
+
+/// What was the same is asked for again after so much more time, if nothing else was asked. Source:
+/// where every window is compared, the next ones are asked for in each minute.
+const COMPARE_ANYWAY: Duration = Duration::from_secs(90);
+
+/// Empty windows are compared so long after at least, and those of so long together. Source: later
+/// than a node lags, and before the series forgets them.
+const EMPTIES_AFTER: Duration = Duration::from_secs(60);
+const EMPTIES_EVERY: Duration = Duration::from_secs(300);
 
 /// A candle published so shortly before a break may have been restated unheard.
 const RESTATED_WITHIN: Duration = Duration::from_secs(120);

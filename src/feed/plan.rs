@@ -32,12 +32,16 @@ pub(super) struct Stream {
     /// The connection on which nothing of this stream can have been missed since `newest_open` came:
     /// only its successor there proves that it was the last word.
     pub(super) unbroken_on: Option<SessionId>,
+    /// When the first message of this stream came on that connection.
+    pub(super) unbroken_since: MonoNs,
     /// What REST is to find out about its windows.
     pub(super) repair: Repair,
     /// How often it usually delivers.
     pub(super) rhythm: Rhythm,
     /// The newest open candle published or waiting, with the exchange's time.
     pub(super) newest_open: Option<(Option<UnixMs>, Candle)>,
+    /// The connection on which it came.
+    pub(super) newest_on: Option<SessionId>,
     /// The last one of the window that ran before.
     pub(super) ran_before: Option<Candle>,
     /// The open candle that waits for the ring.
@@ -81,9 +85,11 @@ impl Stream {
             suspicion: Suspicion::default(),
             accepted_at: None,
             unbroken_on: None,
+            unbroken_since: now,
             repair: Repair::default(),
             rhythm: Rhythm::default(),
             newest_open: None,
+            newest_on: None,
             ran_before: None,
             waiting: None,
             is_queued: false,

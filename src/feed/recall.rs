@@ -6,13 +6,13 @@ use crate::clock::{MonoNs, Now, UnixMs};
 use crate::limits::RECALL_PATIENCE;
 use crate::market::{Instrument, InstrumentId, Interval, Settled, Span, Verdict};
 use crate::messages::{MarketEvent, RecallFrom, RestResponse};
-use crate::venue;
+use crate::venue::RestCandles;
 
 use super::Feed;
 use super::candles::{Way, settle_to};
 use super::plan::{Stream, begin_of};
-use super::repair::{pause, rows_max};
-use super::rows::{Proof, Rows, closed_by_rest};
+use super::repair::{oldest_row, pause, rows_max};
+use super::rows::{Proof, closed_by_rest, knows_less};
 
 /// One wish.
 #[derive(Clone, Copy, Debug)]
@@ -41,8 +41,14 @@ pub(super) enum RecallStep {
 }
 
 impl Recall {
-    /// What is next. `begin`: where the stream is to begin, if it has not.
-    fn step(&self, next: Option<UnixMs>, begin: UnixMs, interval: Interval) -> RecallStep {
+    /// What is next. `begin`: where the stream is to begin, if it has not; `oldest`: the exchange has
+    /// no rows of windows before.
+    fn step(
+        &self,
+        next: Option<UnixMs>,
+        (begin, oldest): (UnixMs, UnixMs),
+        interval: Interval,
+    ) -> RecallStep {
         let end = self.to.unwrap_or(next.unwrap_or(begin).before(interval));
         let (first, cursor) = self.told.unwrap_or_else(|| {
             let first = match self.from {
@@ -51,7 +57,9 @@ impl Recall {
             };
             (first, first)
         });
-        match Span::new(cursor, end) {
+        // Those that are gone are passed over at once, not one by one as time goes on.
+        let is_gone = cursor.0 + GONE_AT_ONCE * interval.ms() < oldest.0;
+        match Span::new(if is_gone { oldest } else { cursor }, end) {
             Some(span) => RecallStep::Ask { first, span },
             None => RecallStep::Done { first, through: end.max(first.before(interval)) },
         }
@@ -64,12 +72,24 @@ impl UnixMs {
     }
 }
 
+/// Where the stream is to begin, if it has not, and the oldest window that REST knows.
+fn bounds_of(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> (UnixMs, UnixMs) {
+    let Instrument { market, interval, .. } = stream.instrument;
+    (begin_of(stream, exchange_now, now), oldest_row(market, interval, exchange_now))
+}
+
 /// The windows to be asked for now, if any are.
 pub(super) fn recall_span(stream: &mut Stream, exchange_now: UnixMs, now: MonoNs) -> Option<Span> {
     let Instrument { market, interval, .. } = stream.instrument;
-    let (next, begin) = (stream.series.next(), begin_of(stream, exchange_now, now));
-    match stream.repair.recalls.front_mut()?.step(next, begin, interval) {
-        RecallStep::Ask { span, .. } => Some(span.head(rows_max(market), interval)),
+    let (next, bounds) = (stream.series.next(), bounds_of(stream, exchange_now, now));
+    let recall = stream.repair.recalls.front_mut()?;
+    match recall.step(next, bounds, interval) {
+        RecallStep::Ask { first, span } => {
+            if span.first == bounds.1 {
+                recall.told = Some((first, span.first));
+            }
+            Some(span.head(rows_max(market), interval))
+        }
         RecallStep::Done { .. } => None,
     }
 }
@@ -96,9 +116,9 @@ impl Feed {
         let Self { streams, queue, metrics, clocks, .. } = self;
         let Some(stream) = streams.stream_mut(id) else { return };
         let Instrument { market, interval, .. } = stream.instrument;
-        let begin = begin_of(stream, clocks[market.index()].now(now), now.mono);
+        let bounds = bounds_of(stream, clocks[market.index()].now(now), now.mono);
         while let Some(recall) = stream.repair.recalls.front_mut() {
-            let (first, through) = match recall.step(stream.series.next(), begin, interval) {
+            let (first, through) = match recall.step(stream.series.next(), bounds, interval) {
                 RecallStep::Done { first, through } => {
                     // What follows is owed from here on, if nothing was before.
                     if recall.to.is_none() {
@@ -139,50 +159,69 @@ impl Feed {
                 None
             }
         };
-        let Self { streams, queue, metrics, urgent, config, clocks, .. } = self;
-        let Some(stream) = streams.stream_mut(id).filter(|one| one.is_wanted) else { return };
-        let metrics = metrics.market(market);
-        let mut way = Way::new(queue, metrics, urgent, now.mono, config.gap_hold);
-        let mut told = span.first;
-        let exchange_now = clocks[market.index()].now(now);
+        let exchange_now = self.clocks[market.index()].now(now);
+        let Some(stream) = self.streams.stream_mut(id).filter(|one| one.is_wanted) else { return };
         if read.is_some() && stream.series.next().is_none() {
-            let begin = begin_of(stream, exchange_now, now.mono);
-            stream.series.begin(begin);
+            stream.series.begin(begin_of(stream, exchange_now, now.mono));
         }
-        if let Some((read, time)) = &read {
-            let omits_quiet = venue::omits_quiet(market);
-            let rows = Rows { read, time: *time, interval, omits_quiet, ran: stream.ran() };
-            while told <= span.last {
-                let proof = rows.judge(told);
-                if proof == Proof::Nothing {
-                    break;
-                }
-                let age_ms = exchange_now.0 - interval.close_time(told).0;
-                tell_recalled(stream, &mut way, (told, age_ms), proof, now.mono);
-                told = UnixMs(told.0 + interval.ms());
-            }
-        }
-        let (next, begin) = (stream.series.next(), begin_of(stream, exchange_now, now.mono));
+        let told = match &read {
+            Some((read, time)) => self.tell_recalled_rows(id, (read, *time), span, now),
+            None => span.first,
+        };
+        let Some(stream) = self.streams.stream_mut(id) else { return };
+        let (next, bounds) = (stream.series.next(), bounds_of(stream, exchange_now, now.mono));
         let repair = &mut stream.repair;
         // An answer may have been asked for by a wish that has ended meanwhile.
-        let is_awaited = |recall: &Recall| {
-            matches!(recall.step(next, begin, interval), RecallStep::Ask { span: awaited, .. }
-                if awaited.first == span.first)
+        let awaited = |recall: &Recall| match recall.step(next, bounds, interval) {
+            RecallStep::Ask { first, span: awaited } if awaited.first == span.first => Some(first),
+            _ => None,
         };
-        if let Some(recall) = repair.recalls.front_mut().filter(|recall| is_awaited(recall)) {
+        if let Some(recall) = repair.recalls.front_mut()
+            && let Some(first) = awaited(recall)
+        {
             recall.failures = if told > span.first { 0 } else { recall.failures + 1 };
             if told > span.first {
-                let first = recall.told.map_or(span.first, |(first, _)| first);
                 recall.told = Some((first, told));
             }
-            let wait = if told > span.last { 0 } else { recall.failures.max(1) };
-            repair.recall_at = match wait {
-                0 => now.mono,
-                failures => now.mono.after(pause(failures - 1)),
+            let again = repair.first_answers.again_at(Span { first: told, ..span });
+            repair.recall_at = match told > span.last {
+                true => now.mono,
+                false => again.unwrap_or(now.mono.after(pause(recall.failures.saturating_sub(1)))),
             };
         }
         self.end_recalls(id, now);
         self.urgent.push(id);
+    }
+
+    /// Publishes what the rows prove of the windows `span`, up to the first of which they do not
+    /// prove anything: that one is returned.
+    fn tell_recalled_rows(
+        &mut self,
+        id: InstrumentId,
+        read: (&RestCandles, Option<UnixMs>),
+        span: Span,
+        now: Now,
+    ) -> UnixMs {
+        let Some(rows) = self.rows(id, read, span, now) else { return span.first };
+        let Self { streams, queue, metrics, urgent, config, clocks, .. } = self;
+        let Some(stream) = streams.stream_mut(id) else { return span.first };
+        let Instrument { market, interval, .. } = stream.instrument;
+        let metrics = metrics.market(market);
+        let mut way = Way::new(queue, metrics, urgent, now.mono, config.gap_hold);
+        let exchange_now = clocks[market.index()].now(now);
+        let (mut told, mut open_time) = (span.first, span.first);
+        while open_time <= span.last {
+            let proof = stream.repair.first_answers.prove(&rows, open_time, now.mono);
+            let next = UnixMs(open_time.0 + interval.ms());
+            // What is not proven yet is remembered of the later windows, too.
+            if told == open_time && proof != Proof::Nothing {
+                let age_ms = exchange_now.0 - interval.close_time(open_time).0;
+                tell_recalled(stream, &mut way, (open_time, age_ms), proof, now.mono);
+                told = next;
+            }
+            open_time = next;
+        }
+        told
     }
 }
 
@@ -196,13 +235,18 @@ fn tell_recalled(
 ) {
     let instrument = stream.id;
     let settled = match proof {
-        Proof::Closed(candle) => closed_by_rest(instrument, candle, now),
+        Proof::Closed(row) => {
+            // A row that lags is no news about a candle that was published.
+            let published = stream.series.published(open_time);
+            let candle = published.filter(|ours| knows_less(&row, ours)).copied();
+            closed_by_rest(instrument, candle.unwrap_or(row), now)
+        }
         Proof::Empty => Settled::Empty { open_time },
         Proof::Unreadable => {
             way.metrics.closed_queue_depth.add(1);
             return way.queue.push_closed(MarketEvent::RecallGap { instrument, open_time });
         }
-        Proof::Gone | Proof::Nothing => return,
+        Proof::Likely(_) | Proof::Gone | Proof::Nothing => return,
     };
     let is_owed = stream.series.is_owed(open_time);
     if is_owed && !matches!(settle_to(stream, way, &settled), Verdict::Late | Verdict::Duplicate) {
@@ -221,3 +265,7 @@ fn tell_recalled(
     way.metrics.closed_queue_depth.add(1);
     way.queue.push_closed(event);
 }
+
+/// Windows that are gone from REST at least when a wish passes them over. Source: half of what the
+/// oldest row may be wrong by.
+const GONE_AT_ONCE: i64 = 30;

@@ -17,7 +17,7 @@ use super::candles::{Way, settle};
 use super::compare::Comparisons;
 use super::plan::{Stream, begin_of};
 use super::recall::Recall;
-use super::rows::{Proof, Rows, closed_by_rest, exchange_time};
+use super::rows::{FirstAnswers, Heard, Proof, Rows, closed_by_rest, exchange_time};
 use super::silence::Ask;
 
 /// What REST is to find out about one stream's windows.
@@ -41,6 +41,8 @@ pub(super) struct Repair {
     pub(super) recall_at: MonoNs,
     /// Closed candles that are to be compared with the exchange's rows.
     pub(super) comparisons: Comparisons,
+    /// What is believed when another answer says it too.
+    pub(super) first_answers: FirstAnswers,
 }
 
 impl Repair {
@@ -104,10 +106,41 @@ pub(super) fn missing_span(stream: &Stream, exchange_now: UnixMs) -> Option<Span
     Some(Span { first: first.unwrap_or(span.first).min(span.first), ..span })
 }
 
-/// Rows of one request; one more than asked for is there to show that what was asked for is over.
+/// Windows that one request asks about; the rows around them come with them.
 pub(super) fn rows_max(market: Market) -> i64 {
-    let rows = venue::limits(market).rest_rows.min(REST_ROWS_MAX) - 1;
-    i64::try_from(rows).expect("a small number")
+    let rows = venue::limits(market).rest_rows.min(REST_ROWS_MAX);
+    let (before, after) = rows_around(market);
+    i64::try_from(rows).expect("a small number") - before - after
+}
+
+/// Further rows that a request asks for before and after its windows. One after shows that they are
+/// over; where quiet windows have no row, it takes some to find one.
+fn rows_around(market: Market) -> (i64, i64) {
+    match venue::omits_quiet(market) {
+        true => (ROWS_AROUND, ROWS_AROUND),
+        false => (0, 1),
+    }
+}
+
+/// The first and the last row to be asked for, to learn of the windows `span`.
+pub(super) fn rows_asked(
+    market: Market,
+    interval: Interval,
+    span: Span,
+    exchange_now: UnixMs,
+) -> (UnixMs, UnixMs) {
+    let (before, after) = rows_around(market);
+    let next = UnixMs(span.last.0 + interval.ms());
+    let last = UnixMs(span.last.0 + after * interval.ms());
+    let running = interval.open_time(exchange_now);
+    (UnixMs(span.first.0 - before * interval.ms()), last.min(running).max(next))
+}
+
+/// The oldest window that the exchange's REST interface surely knows.
+pub(super) fn oldest_row(market: Market, interval: Interval, exchange_now: UnixMs) -> UnixMs {
+    let Some(reach) = venue::rest_reach(market) else { return UnixMs(i64::MIN / 2) };
+    let running = interval.open_time(exchange_now);
+    UnixMs(running.0.saturating_sub((reach - REACH_ERROR) * interval.ms()))
 }
 
 impl Feed {
@@ -137,7 +170,8 @@ impl Feed {
         let repair = &mut stream.repair;
         match settled {
             0 => {
-                repair.ask_at = now.mono.after(pause(repair.failures));
+                let again = repair.first_answers.again_at(span);
+                repair.ask_at = again.unwrap_or(now.mono.after(pause(repair.failures)));
                 repair.failures = repair.failures.saturating_add(1);
             }
             _ => {
@@ -201,6 +235,44 @@ impl Feed {
         Ok((read, time))
     }
 
+    /// An answer about the windows `span`, and what else is known of them.
+    pub(super) fn rows<'a>(
+        &self,
+        id: InstrumentId,
+        (read, time): (&'a RestCandles, Option<UnixMs>),
+        span: Span,
+        now: Now,
+    ) -> Option<Rows<'a>> {
+        let stream = self.streams.stream(id)?;
+        let Instrument { market, interval, .. } = stream.instrument;
+        let exchange_now = self.clocks[market.index()].now(now);
+        Some(Rows {
+            read,
+            time,
+            interval,
+            span,
+            omits_quiet: venue::omits_quiet(market),
+            oldest: oldest_row(market, interval, exchange_now.max(time.unwrap_or(exchange_now))),
+            ran: stream.ran(),
+            heard: self.heard(stream, now),
+        })
+    }
+
+    /// When the stream surely missed nothing: since it was first heard on its session, which lives.
+    fn heard(&self, stream: &Stream, now: Now) -> Option<Heard> {
+        let index = self.live(stream.unbroken_on?)?;
+        let session = Some(&self.sessions[index]).filter(|session| session.is_open())?;
+        let exchange_now = self.clocks[stream.instrument.market.index()].now(now);
+        let at = |mono: MonoNs| {
+            let ago = now.mono.since(mono).as_millis();
+            UnixMs(exchange_now.0.saturating_sub(i64::try_from(ago).unwrap_or(i64::MAX)))
+        };
+        let is_here = stream.newest_on == stream.unbroken_on;
+        let running = stream.newest_open.filter(|_| is_here).map(|(_, open)| open.open_time);
+        let (since, until) = (at(stream.unbroken_since), at(session.last_received));
+        Some(Heard { since, until, running })
+    }
+
     /// A stream that has said nothing yet is owed its windows all the same, from the one in which it
     /// was subscribed, where an answer shows that the exchange makes candles of it now.
     pub(super) fn begin_silent(
@@ -244,12 +316,11 @@ impl Feed {
         time: Option<UnixMs>,
         now: Now,
     ) -> usize {
+        let Some(rows) = self.rows(id, (read, time), span, now) else { return 0 };
         let Some(stream) = self.streams.stream_mut(id).filter(|one| one.is_wanted) else {
             return 0;
         };
         let Instrument { market, interval, .. } = stream.instrument;
-        let omits_quiet = venue::omits_quiet(market);
-        let rows = Rows { read, time, interval, omits_quiet, ran: stream.ran() };
         let metrics = self.metrics.market(market);
         let (queue, urgent, hold) = (&mut self.queue, &mut self.urgent, self.config.gap_hold);
         let mut way = Way::new(queue, metrics, urgent, now.mono, hold);
@@ -257,13 +328,13 @@ impl Feed {
         let mut open_time = span.first;
         while open_time <= span.last {
             let proof = match stream.series.is_owed(open_time) {
-                true => rows.judge(open_time),
+                true => stream.repair.first_answers.prove(&rows, open_time, now.mono),
                 false => Proof::Nothing,
             };
             let settled = match proof {
                 Proof::Closed(candle) => Some(closed_by_rest(id, candle, now.mono)),
                 Proof::Empty => Some(Settled::Empty { open_time }),
-                Proof::Unreadable | Proof::Gone | Proof::Nothing => None,
+                Proof::Likely(_) | Proof::Unreadable | Proof::Gone | Proof::Nothing => None,
             };
             if let Some(settled) = settled {
                 count += usize::from(settle(stream, &mut way, &settled));
@@ -285,6 +356,15 @@ const GRACE_MS: i64 = 5_000;
 const GRACE: Duration = Duration::from_millis(GRACE_MS.unsigned_abs());
 
 const PAUSE_MIN: Duration = Duration::from_secs(2);
+
+/// Rows before and after the windows asked about, where quiet ones have none. Source: three in four
+/// of the windows of a quiet symbol are without a trade at most (simulated), and Hyperliquid's flat
+/// rows appear some seconds late.
+const ROWS_AROUND: i64 = 8;
+
+/// The exchange's oldest row may be so many windows newer than it should be. Source: its time is known
+/// to some minutes at worst.
+const REACH_ERROR: i64 = 60;
 
 /// Source: as long as an exchange's shortest window of requests, and a new window closes meanwhile.
 const PAUSE_MAX: Duration = Duration::from_secs(30);

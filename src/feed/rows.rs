@@ -1,12 +1,19 @@
 //! What an exchange's REST rows prove about a window. Owns the rules of evidence; asks nothing and
-//! publishes nothing. The local clock is no evidence here, only the exchange's own words are.
+//! publishes nothing. The local clock is no evidence here, only the exchange's own words.
+//!
+//! An answer may come from a node that is behind, whatever its `Date`. So only its own rows show how
+//! new it is: a window is over for it where it has a newer row. Where quiet windows have no rows, a
+//! window can be the newest traded one for long; then two answers some time apart must agree, and
+//! the stream must have been heard without a break and have pushed nothing else.
 
-use std::time::UNIX_EPOCH;
+use std::collections::VecDeque;
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::clock::{Lapse, MonoNs, RoughLapse, UnixMs};
-use crate::market::{Candle, CandleUpdate, FinalBy, InstrumentId, Interval, Settled, Source};
+use crate::limits::REST_ROWS_MAX;
+use crate::market::{Candle, CandleUpdate, FinalBy, InstrumentId, Interval, Settled, Source, Span};
 use crate::messages::RestResponse;
-use crate::venue::RestCandles;
+use crate::venue::{RestCandle, RestCandles};
 
 /// What is known about a window from one answer.
 // Nearly all are candles.
@@ -17,7 +24,9 @@ pub(super) enum Proof {
     Closed(Candle),
     /// It is over, and nothing was traded in it.
     Empty,
-    /// The exchange has newer windows, but this one not any more, or it never had.
+    /// It closed so (`None`: empty), if another answer some time later agrees.
+    Likely(Option<Candle>),
+    /// The exchange has no row of it any more, or it never had.
     Gone,
     /// The answer has a row of it that makes no sense, or may have: that is neither a candle nor the
     /// lack of one.
@@ -26,76 +35,183 @@ pub(super) enum Proof {
     Nothing,
 }
 
+/// The time, by the exchange's clock, in which a stream missed nothing: from its first message on
+/// the session that carries it to the newest bytes of that session.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heard {
+    pub(super) since: UnixMs,
+    pub(super) until: UnixMs,
+    /// The window whose running candle came last on that session, with all its trades up to then.
+    pub(super) running: Option<UnixMs>,
+}
+
 /// An answer, and what else is known when it is judged.
 pub(super) struct Rows<'a> {
     pub(super) read: &'a RestCandles,
-    /// The exchange's own time of the answer, if it said one.
+    /// The exchange's own time of the answer, if it has one.
     pub(super) time: Option<UnixMs>,
     pub(super) interval: Interval,
+    /// The windows that were asked about.
+    pub(super) span: Span,
     /// Whether the exchange leaves windows without trades out.
     pub(super) omits_quiet: bool,
+    /// The oldest window that the exchange surely has a row of.
+    pub(super) oldest: UnixMs,
     /// The running candles that were pushed last, of the newest window and of one before: a row that
     /// knows less is out of date, for a while.
     pub(super) ran: [Option<Candle>; 2],
+    /// `None`: the stream may have missed something.
+    pub(super) heard: Option<Heard>,
 }
 
 impl Rows<'_> {
     /// What the answer proves about the window `open_time`, which was asked for.
     ///
-    /// A row is final if the exchange flags it so, if it has a newer row beside it, or, where quiet
-    /// windows have no rows, if the exchange's own time is well past it: answers come from caches.
+    /// A row is final if the exchange flags it so, or if the answer has a newer row beside it.
     pub(super) fn judge(&self, open_time: UnixMs) -> Proof {
         let rows = &self.read.candles;
-        let found = rows.binary_search_by_key(&open_time, |row| row.candle.open_time);
-        let newest = rows.last().map(|row| row.candle.open_time);
-        let has_newer = newest > Some(open_time);
-        let close_time = self.interval.close_time(open_time);
-        let is_long_past = self.time > Some(UnixMs(close_time.0 + SETTLE_MS));
-        if found.is_err() && self.read.is_unreadable(open_time) {
-            return Proof::Unreadable;
+        match rows.binary_search_by_key(&open_time, |row| row.candle.open_time) {
+            Ok(at) => self.judge_row(&rows[at]),
+            Err(_) if self.read.is_unreadable(open_time) => Proof::Unreadable,
+            Err(_) => self.judge_absent(open_time),
         }
-        let Ok(at) = found else {
-            return match self.omits_quiet {
-                true if self.is_empty_by_now(open_time) => Proof::Empty,
-                false if rows.first().is_some_and(|row| row.candle.open_time > open_time) => {
-                    Proof::Gone
-                }
-                _ => Proof::Nothing,
-            };
+    }
+
+    fn judge_row(&self, row: &RestCandle) -> Proof {
+        let candle = row.candle;
+        let end_ms = self.interval.close_time(candle.open_time).0;
+        let has_newer = self.newest() > Some(candle.open_time);
+        let is_over = row.is_closed.unwrap_or(has_newer);
+        let ran = self.running_of(candle.open_time);
+        if ran.is_some_and(|ran| knows_less(&candle, ran)) {
+            let is_young = self.time <= Some(UnixMs(end_ms + LAGGING_ROW_MS));
+            return if is_over && !is_young { Proof::Likely(Some(candle)) } else { Proof::Nothing };
+        }
+        if is_over {
+            return Proof::Closed(candle);
+        }
+        let is_as_pushed = match ran {
+            Some(ran) => restated(ran, &candle).is_none(),
+            None => candle.volume.is_zero(),
         };
-        let row = &rows[at];
-        let is_over = match row.is_closed {
-            Some(is_closed) => is_closed,
-            None => has_newer || (self.omits_quiet && is_long_past),
-        };
-        match is_over && !self.knows_less(&row.candle) {
-            true => Proof::Closed(row.candle),
+        let may_be_last = row.is_closed.is_none() && self.omits_quiet && is_as_pushed;
+        let is_over = self.is_after(end_ms + CLOCK_ERROR_MS);
+        match may_be_last && is_over && self.is_heard(candle.open_time) {
+            true => Proof::Likely(Some(candle)),
             false => Proof::Nothing,
         }
+    }
+
+    fn judge_absent(&self, open_time: UnixMs) -> Proof {
+        let rows = &self.read.candles;
+        let has_older = rows.first().is_some_and(|row| row.candle.open_time < open_time);
+        let has_newer = self.newest() > Some(open_time);
+        if !has_older && (open_time < self.oldest || has_newer && !self.omits_quiet) {
+            return Proof::Gone;
+        }
+        let end_ms = self.interval.close_time(open_time).0;
+        let patience = match self.running_of(open_time) {
+            // One with trades is waited for, for ever.
+            Some(running) if !running.volume.is_zero() => return Proof::Nothing,
+            Some(_) => FLAT_ROW_MS,
+            // A second answer comes later anyway.
+            None if has_newer && has_older => SETTLE_MS,
+            None => CLOCK_ERROR_MS,
+        };
+        if !self.omits_quiet || !self.is_after(end_ms + patience) {
+            return Proof::Nothing;
+        }
+        match has_newer {
+            true if has_older => Proof::Empty,
+            true => Proof::Likely(None),
+            false if self.lacks_pushed() => Proof::Nothing,
+            false if self.is_heard(open_time) => Proof::Likely(None),
+            false if self.time > Some(UnixMs(end_ms + LONG_PAST_MS)) => Proof::Likely(None),
+            false => Proof::Nothing,
+        }
+    }
+
+    fn newest(&self) -> Option<UnixMs> {
+        self.read.candles.last().map(|row| row.candle.open_time)
     }
 
     fn running_of(&self, open_time: UnixMs) -> Option<&Candle> {
         self.ran.iter().flatten().find(|running| running.open_time == open_time)
     }
 
-    /// Whether a window without a row is so long past that it never gets one. One that was pushed,
-    /// flat, is waited for longer; one with trades, for ever.
-    fn is_empty_by_now(&self, open_time: UnixMs) -> bool {
-        let patience = match self.running_of(open_time) {
-            Some(running) if !running.volume.is_zero() => return false,
-            Some(_) => FLAT_ROW_MS,
-            None => SETTLE_MS,
-        };
-        self.time > Some(UnixMs(self.interval.close_time(open_time).0 + patience))
+    /// Whether the answer is later than `ms`, by its own rows or its date.
+    fn is_after(&self, ms: i64) -> bool {
+        self.newest().max(self.time) > Some(UnixMs(ms))
     }
 
-    fn knows_less(&self, row: &Candle) -> bool {
-        let end = self.interval.close_time(row.open_time).0;
-        let is_young = self.time <= Some(UnixMs(end + LAGGING_ROW_MS));
-        is_young
-            && self.running_of(row.open_time).is_some_and(|running| {
-                running.trades > row.trades && row.trades > 0 || running.volume > row.volume
-            })
+    /// Whether the stream was heard from the window's beginning, or since a candle of it that held
+    /// all before, until past its end.
+    fn is_heard(&self, open_time: UnixMs) -> bool {
+        let end_ms = self.interval.close_time(open_time).0;
+        self.heard.is_some_and(|heard| {
+            let is_whole = heard.since.0 + CLOCK_ERROR_MS <= open_time.0;
+            let is_seen = is_whole || heard.running == Some(open_time);
+            is_seen && heard.until.0 > end_ms + CLOCK_ERROR_MS
+        })
+    }
+
+    /// Whether the rows know less than what was pushed of the windows asked about, or just after:
+    /// then they are older than that.
+    fn lacks_pushed(&self) -> bool {
+        let last = UnixMs(self.span.last.0 + self.interval.ms());
+        let asked = Span { last, ..self.span };
+        let traded = self.ran.iter().flatten().filter(|ran| !ran.volume.is_zero());
+        traded.filter(|ran| asked.contains(ran.open_time)).any(|ran| {
+            let rows = &self.read.candles;
+            let found = rows.iter().find(|row| row.candle.open_time == ran.open_time);
+            found.is_none_or(|row| knows_less(&row.candle, ran))
+        })
+    }
+}
+
+/// Whether there are fewer trades in `row` than in what ran of its window: they only become more.
+pub(super) fn knows_less(row: &Candle, ran: &Candle) -> bool {
+    ran.trades > row.trades && row.trades > 0 || ran.volume > row.volume
+}
+
+/// What answers said about windows that one answer alone does not prove.
+#[derive(Debug, Default)]
+pub(super) struct FirstAnswers {
+    /// The window, its candle (`None`: no row), and when that was said first; the oldest first.
+    said: VecDeque<(UnixMs, Option<Candle>, MonoNs)>,
+}
+
+impl FirstAnswers {
+    /// What `rows` prove about `open_time` together with the answers before. Never `Likely`.
+    pub(super) fn prove(&mut self, rows: &Rows<'_>, open_time: UnixMs, now: MonoNs) -> Proof {
+        let proof = rows.judge(open_time);
+        let known = self.said.iter().position(|(at, ..)| *at == open_time);
+        let Proof::Likely(candle) = proof else {
+            known.map(|at| self.said.remove(at));
+            return proof;
+        };
+        match known.map(|at| (at, self.said[at])) {
+            Some((_, (_, before, since))) if before == candle => {
+                if now >= since.after(AGREE_AFTER) {
+                    return candle.map_or(Proof::Empty, Proof::Closed);
+                }
+                return Proof::Nothing;
+            }
+            Some((at, _)) => drop(self.said.remove(at)),
+            None => {}
+        }
+        let is_old = |said: &mut (_, _, MonoNs)| said.2.after(FORGOTTEN_AFTER) <= now;
+        while self.said.len() == REST_ROWS_MAX || self.said.front_mut().is_some_and(is_old) {
+            self.said.pop_front();
+        }
+        self.said.push_back((open_time, candle, now));
+        Proof::Nothing
+    }
+
+    /// When another answer may prove the first of these windows.
+    pub(super) fn again_at(&self, span: Span) -> Option<MonoNs> {
+        let of_span = self.said.iter().filter(|(at, ..)| span.contains(*at));
+        of_span.map(|(_, _, since)| since.after(AGREE_AFTER)).min()
     }
 }
 
@@ -138,15 +254,31 @@ pub(super) fn exchange_time(response: &RestResponse, read: &RestCandles) -> Opti
     read.server_time.or_else(header)
 }
 
-/// An answer may be so old. Source: Hyperliquid's rows of quiet minutes appear some seconds late;
-/// caches of REST gateways hold for a second or a few.
+/// A row of a quiet window may be so late. Source: Hyperliquid's appear some seconds late; caches of
+/// REST gateways hold for a second or a few.
 const SETTLE_MS: i64 = 10_000;
 
 /// The row of a flat candle that was pushed may be so late. Source: a window of the shortest interval.
 const FLAT_ROW_MS: i64 = 60_000;
 
-/// A row may lack so long what was pushed. Later it is the exchange's last word about its window.
-const LAGGING_ROW_MS: i64 = 120_000;
+/// A row may lack so long what was pushed. Later it is the exchange's last word about its window, if
+/// it says so twice.
+pub(super) const LAGGING_ROW_MS: i64 = 120_000;
+
+/// Rows that are absent though a window is so long past stay absent. Source: a node that is an hour
+/// behind is taken out of service.
+const LONG_PAST_MS: i64 = 3_600_000;
+
+/// An exchange's clock as it is known here is wrong by no more. Source: `Date` is cut to the second,
+/// and messages are under way for up to one.
+const CLOCK_ERROR_MS: i64 = 2_000;
+
+/// Two answers agree if so much time is between them. Source: a node that lags shows a change
+/// meanwhile, and a mark of the interval is not much later.
+const AGREE_AFTER: Duration = Duration::from_secs(20);
+
+/// After so much time an answer is the first again.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
 mod tests {
@@ -173,26 +305,48 @@ mod tests {
         RestCandles { candles: minutes.iter().map(row).collect(), ..RestCandles::default() }
     }
 
-    /// The proof about minute 2, `late_ms` after its end.
+    /// The rows about minute 2, asked for `late_ms` after its end.
+    fn rows<'a>(
+        read: &'a RestCandles,
+        omits_quiet: bool,
+        running: Option<&Candle>,
+        late_ms: i64,
+    ) -> Rows<'a> {
+        Rows {
+            read,
+            time: Some(UnixMs(3 * 60_000 + late_ms)),
+            interval: Interval::M1,
+            span: Span { first: UnixMs(60_000), last: UnixMs(120_000) },
+            omits_quiet,
+            oldest: UnixMs(0),
+            ran: [running.copied(), None],
+            heard: None,
+        }
+    }
+
     fn judge(
         read: &RestCandles,
         omits_quiet: bool,
         running: Option<&Candle>,
         late_ms: i64,
     ) -> Proof {
-        let time = Some(UnixMs(3 * 60_000 + late_ms));
-        let interval = Interval::M1;
-        Rows { read, time, interval, omits_quiet, ran: [running.copied(), None] }
-            .judge(UnixMs(120_000))
+        rows(read, omits_quiet, running, late_ms).judge(UnixMs(120_000))
+    }
+
+    /// The same on a session that was there all the time.
+    fn judge_heard(read: &RestCandles, running: Option<&Candle>, late_ms: i64) -> Proof {
+        let until = UnixMs(3 * 60_000 + late_ms);
+        let heard = Some(Heard { since: UnixMs(90_000), until, running: None });
+        Rows { heard, ..rows(read, true, running, late_ms) }.judge(UnixMs(120_000))
     }
 
     #[test]
     fn a_row_is_final_with_a_newer_one_beside_it() {
         let closed = Proof::Closed(candle(2, "9", 9));
-        assert_eq!(judge(&read(&[1, 2, 3], None), false, None, 0), closed);
-        assert_eq!(judge(&read(&[1, 2], None), false, None, 60_000), Proof::Nothing);
-        assert_eq!(judge(&read(&[1, 2], None), true, None, 9_000), Proof::Nothing);
-        assert_eq!(judge(&read(&[1, 2], None), true, None, 10_000), closed);
+        for omits_quiet in [false, true] {
+            assert_eq!(judge(&read(&[1, 2, 3], None), omits_quiet, None, 0), closed);
+            assert_eq!(judge(&read(&[1, 2], None), omits_quiet, None, 600_000), Proof::Nothing);
+        }
     }
 
     #[test]
@@ -200,6 +354,7 @@ mod tests {
         let closed = Proof::Closed(candle(2, "9", 9));
         assert_eq!(judge(&read(&[2], Some(true)), false, None, 0), closed);
         assert_eq!(judge(&read(&[2, 3], Some(false)), false, None, 60_000), Proof::Nothing);
+        assert_eq!(judge_heard(&read(&[2], Some(false)), None, 60_000), Proof::Nothing);
     }
 
     #[test]
@@ -207,30 +362,30 @@ mod tests {
         let rows = read(&[2, 3], None);
         assert_eq!(judge(&rows, false, Some(&candle(2, "10", 0)), 0), Proof::Nothing);
         assert_eq!(judge(&rows, false, Some(&candle(2, "9", 10)), 0), Proof::Nothing);
-        let more = candle(2, "10", 10);
+        let (more, ours) = (candle(2, "10", 10), candle(2, "9", 9));
         assert_eq!(judge(&rows, false, Some(&more), 119_999), Proof::Nothing);
-        assert_eq!(judge(&rows, false, Some(&more), 120_000), Proof::Closed(candle(2, "9", 9)));
-        assert_eq!(
-            judge(&rows, false, Some(&candle(2, "8", 8)), 0),
-            Proof::Closed(candle(2, "9", 9))
-        );
-        assert_eq!(
-            judge(&rows, false, Some(&candle(1, "10", 0)), 0),
-            Proof::Closed(candle(2, "9", 9))
-        );
+        assert_eq!(judge(&rows, false, Some(&more), 120_000), Proof::Likely(Some(ours)));
+        assert_eq!(judge(&rows, false, Some(&candle(2, "8", 8)), 0), Proof::Closed(ours));
+        assert_eq!(judge(&rows, false, Some(&candle(1, "10", 0)), 0), Proof::Closed(ours));
     }
 
     #[test]
-    fn an_absent_row_is_an_empty_window_only_where_quiet_ones_have_none() {
+    fn an_absent_row_is_an_empty_window_only_between_two_others() {
         let rows = read(&[1, 3], None);
         assert_eq!(judge(&rows, true, None, 10_000), Proof::Empty);
         assert_eq!(judge(&rows, true, None, 5_000), Proof::Nothing);
+        assert_eq!(judge(&read(&[1, 4], None), true, None, 5_000), Proof::Empty);
         assert_eq!(judge(&rows, true, Some(&candle(2, "1", 0)), 100_000), Proof::Nothing);
         assert_eq!(judge(&rows, true, Some(&candle(2, "0", 0)), 10_000), Proof::Nothing);
         assert_eq!(judge(&rows, true, Some(&candle(2, "0", 0)), 60_000), Proof::Empty);
         assert_eq!(judge(&rows, false, None, 10_000), Proof::Nothing);
         assert_eq!(judge(&read(&[3], None), false, None, 0), Proof::Gone);
-        assert_eq!(judge(&read(&[], None), true, None, 10_000), Proof::Empty);
+        assert_eq!(judge(&read(&[3], None), true, None, 10_000), Proof::Likely(None));
+        for late_ms in [10_000, 90_000, 3_600_000 - 1] {
+            assert_eq!(judge(&read(&[], None), true, None, late_ms), Proof::Nothing);
+            assert_eq!(judge(&read(&[1], None), true, None, late_ms), Proof::Nothing);
+        }
+        assert_eq!(judge(&read(&[], None), true, None, 3_600_001), Proof::Likely(None));
         assert_eq!(judge(&read(&[], None), false, None, 10_000), Proof::Nothing);
     }
 
@@ -246,6 +401,58 @@ mod tests {
         assert_eq!(judge(&with(&[4], false), true, None, 60_000), Proof::Empty);
         let both = RestCandles { candles: read(&[2, 3], None).candles, ..with(&[2], false) };
         assert_eq!(judge(&both, false, None, 0), Proof::Closed(candle(2, "9", 9)));
+    }
+
+    #[test]
+    fn windows_from_before_the_exchange_s_oldest_rows_are_not_empty() {
+        for read in [read(&[3], None), read(&[], None)] {
+            let rows = rows(&read, true, None, 7_200_000);
+            let proof = Rows { oldest: UnixMs(180_000), ..rows }.judge(UnixMs(120_000));
+            assert_eq!(proof, Proof::Gone);
+        }
+    }
+
+    #[test]
+    fn without_a_newer_row_the_stream_must_have_been_heard_and_say_the_same() {
+        let (row, less, more) = (candle(2, "9", 9), candle(2, "8", 8), candle(2, "10", 10));
+        let traded = read(&[1, 2], None);
+        assert_eq!(judge_heard(&traded, Some(&row), 11_000), Proof::Likely(Some(row)));
+        assert_eq!(judge_heard(&traded, Some(&row), 1_999), Proof::Nothing, "not for long enough");
+        assert_eq!(judge_heard(&traded, Some(&less), 11_000), Proof::Nothing);
+        assert_eq!(judge_heard(&traded, Some(&more), 11_000), Proof::Nothing);
+        assert_eq!(judge_heard(&traded, None, 11_000), Proof::Nothing, "it was not pushed");
+        let quiet = read(&[1], None);
+        assert_eq!(judge_heard(&quiet, None, 11_000), Proof::Likely(None));
+        assert_eq!(judge_heard(&quiet, Some(&row), 11_000), Proof::Nothing);
+        let late = Heard { since: UnixMs(150_000), until: UnixMs(200_000), running: None };
+        let judge_late = |running, read| {
+            let heard = Some(Heard { running, ..late });
+            Rows { heard, ..rows(read, true, Some(&row), 11_000) }.judge(UnixMs(120_000))
+        };
+        assert_eq!(judge_late(None, &traded), Proof::Nothing, "the session came later");
+        assert_eq!(judge_late(Some(UnixMs(120_000)), &traded), Proof::Likely(Some(row)));
+        let before = candle(1, "10", 10);
+        assert_eq!(judge_heard(&quiet, Some(&before), 11_000), Proof::Nothing, "a node behind");
+        assert_eq!(judge_heard(&quiet, Some(&candle(1, "9", 9)), 11_000), Proof::Likely(None));
+    }
+
+    #[test]
+    fn two_answers_some_time_apart_agree() {
+        let at = |seconds: u64| MonoNs(seconds * 1_000_000_000);
+        let (quiet, traded, newer) =
+            (read(&[1], None), read(&[1, 2], None), read(&[1, 2, 3], None));
+        let until = UnixMs(300_000);
+        let heard = Some(Heard { since: UnixMs(90_000), until, running: None });
+        let rows = |read| Rows { heard, ..rows(read, true, None, 20_000) };
+        let (mut answers, of) = (FirstAnswers::default(), UnixMs(120_000));
+        assert_eq!(answers.prove(&rows(&quiet), of, at(0)), Proof::Nothing);
+        assert_eq!(answers.again_at(Span { first: of, last: of }), Some(at(20)));
+        assert_eq!(answers.prove(&rows(&quiet), of, at(19)), Proof::Nothing);
+        assert_eq!(answers.prove(&rows(&quiet), of, at(20)), Proof::Empty);
+        assert_eq!(answers.prove(&rows(&traded), of, at(60)), Proof::Nothing, "they differ");
+        assert_eq!(answers.prove(&rows(&quiet), of, at(80)), Proof::Nothing);
+        let closed = Proof::Closed(candle(2, "9", 9));
+        assert_eq!(answers.prove(&rows(&newer), of, at(81)), closed, "proven by one answer");
     }
 
     #[test]

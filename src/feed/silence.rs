@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::clock::{MonoNs, Now, UnixMs};
+use crate::clock::{MonoNs, Now};
 use crate::limits::{REST_BODY_BYTES, REST_ROW_BYTES, REST_ROWS_MAX, RESTS_ASKED_MAX};
 use crate::market::{Candle, Instrument, InstrumentId, Market, Span};
 use crate::messages::{RestRequest, RestResponse};
@@ -17,7 +17,7 @@ use crate::venue::{self, RestCandle, RestCandles, RestQuery, SymbolCheck};
 use super::gate::{Gates, SpentOn};
 use super::plan::Check;
 use super::recall::recall_span;
-use super::repair::missing_span;
+use super::repair::{missing_span, rows_asked};
 use super::session::{Phase, Session};
 use super::{Feed, Output};
 
@@ -91,12 +91,12 @@ impl Questions {
     }
 
     /// The next question of the group and what it is about.
-    fn pop(&mut self, group: Market, has_slack: bool) -> Option<(Ask, InstrumentId)> {
+    fn pop(&mut self, group: Market, may_compare: bool) -> Option<(Ask, InstrumentId)> {
         const ASKS: [Ask; Ask::COUNT] =
             [Ask::Clock, Ask::Hole, Ask::Recall, Ask::Symbol, Ask::Late, Ask::Compare];
         let waiting = &mut self.waiting[group.index()];
         ASKS.into_iter()
-            .filter(|&ask| has_slack || ask != Ask::Compare)
+            .filter(|&ask| may_compare || ask != Ask::Compare)
             .find_map(|ask| Some((ask, waiting[ask as usize].pop_front()?)))
     }
 
@@ -166,7 +166,8 @@ impl Feed {
             self.settle_checks_unasked(group, now);
             while self.questions.room(group) > 0 && self.gates.rest_at(group) <= now.mono {
                 let has_slack = self.gates.group(group).rest.has_slack(now.mono);
-                let Some((ask, id)) = self.questions.pop(group, has_slack) else { break };
+                let may_compare = has_slack || self.is_comparison_overdue(group, now.mono);
+                let Some((ask, id)) = self.questions.pop(group, may_compare) else { break };
                 let Some(query) = self.query(ask, id, now) else { continue };
                 if !self.gates.pauses.admit(group, SpentOn::Rest, now.mono) {
                     // Another shard asks first.
@@ -189,6 +190,13 @@ impl Feed {
         for id in std::mem::take(waiting) {
             self.finish_check(id, &Err("we are denied REST".to_owned()), now);
         }
+    }
+
+    /// Returns whether the comparison that has waited longest is not to wait for slack any more.
+    fn is_comparison_overdue(&self, group: Market, now: MonoNs) -> bool {
+        let first = self.questions.waiting[group.index()][Ask::Compare as usize].front();
+        let stream = first.and_then(|&id| self.streams.stream(id));
+        stream.is_some_and(|stream| stream.repair.comparisons.is_overdue(now))
     }
 
     /// The question, unless it is settled already.
@@ -233,9 +241,8 @@ impl Feed {
         }?;
         let base = &self.config.rest_bases[market.index()];
         let symbol = &self.streams.stream(id)?.instrument.symbol;
-        // One row more shows that the last one asked for is over.
-        let to = UnixMs(span.last.0 + interval.ms());
-        let query = venue::candles_query(market, base, symbol, interval, span.first, to);
+        let (from, to) = rows_asked(market, interval, span, exchange_now);
+        let query = venue::candles_query(market, base, symbol, interval, from, to);
         Some((Some(span), query))
     }
 

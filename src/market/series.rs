@@ -202,6 +202,11 @@ impl Series {
         self.remembered(open_time)?.candle.as_ref()
     }
 
+    /// Whether this window was published as empty, and is one of the newest few.
+    pub fn is_empty(&self, open_time: UnixMs) -> bool {
+        self.remembered(open_time).is_some_and(|published| published.candle.is_none())
+    }
+
     /// The windows that hold back a later one.
     pub fn hole(&self) -> Option<Span> {
         let last = UnixMs(self.held.front()?.open_time().0 - self.interval.ms());

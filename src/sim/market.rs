@@ -206,7 +206,8 @@ impl SimMarket {
         let listing = &self.listings[index];
         let is_emptied = |ago: i64| self.emptied.contains(&(index, minute - ago));
         let is_traded = |ago: i64| self.trades(listing, minute - ago) > 0 && !is_emptied(ago);
-        let furthest = QUIET_MINUTES_MAX + self.emptied.len() as i64;
+        // Each emptied minute may join two quiet stretches.
+        let furthest = QUIET_MINUTES_MAX * (1 + self.emptied.len() as i64);
         let traded = (0..furthest).find(|&ago| is_traded(ago));
         self.boundary(listing, minute - traded.unwrap_or(0) + 1)
     }
@@ -450,6 +451,21 @@ mod tests {
                 assert_eq!((flat.open, flat.high, flat.trades), (before.close, before.close, 0));
             }
             assert!(after.trades > 0 && (kind != bybit || after.open == before.close));
+        }
+    }
+
+    #[test]
+    fn the_price_of_a_long_quiet_stretch_stays_when_others_are_emptied() {
+        let mut market = SimMarket::new(1, binance("spot"), 0);
+        let quiet = market.find("QUIETUSDT").unwrap();
+        let traded: Vec<i64> =
+            (0..40).map(|m| MINUTE + m).filter(|&m| market.truth(quiet, m).trades > 0).collect();
+        let before = market.truth(quiet, MINUTE - 1).close;
+        traded.iter().for_each(|&minute| market.empty(quiet, minute));
+        for _ in 0..2 {
+            let closes = (0..40).map(|m| market.truth(quiet, MINUTE + m).close);
+            assert!(closes.into_iter().all(|close| close == before));
+            (0..30).for_each(|ago| market.empty(0, MINUTE + 900 + ago));
         }
     }
 

@@ -366,8 +366,8 @@ pub fn finality(market: Market) -> Finality {
     }
 }
 
-/// Whether REST leaves out windows without trades, or shows them late: then an absent row means that
-/// nothing was traded. The others have a flat row for every window.
+/// Whether REST leaves out windows without trades, or shows them late: then an absent row may mean
+/// that nothing was traded. The others have a flat row for every window.
 pub fn omits_quiet(market: Market) -> bool {
     match market.venue() {
         Venue::Binance | Venue::Okx | Venue::Bybit => false,
@@ -380,6 +380,20 @@ pub fn counts_trades(market: Market) -> bool {
     match market.venue() {
         Venue::Binance | Venue::Hyperliquid => true,
         Venue::Okx | Venue::Bybit | Venue::Gateio => false,
+    }
+}
+
+/// How many windows back an exchange's REST interface has rows of; `None`: no end is known. Asked for
+/// an older window it gives no row, or an error, whether or not the window was traded.
+///
+/// Source: OKX "Get candlesticks"; Gate's error "Maximum 10000 points ago are allowed"; Hyperliquid
+/// "Candle snapshot".
+pub fn rest_reach(market: Market) -> Option<i64> {
+    match market.venue() {
+        Venue::Binance | Venue::Bybit => None,
+        Venue::Okx => Some(1_440),
+        Venue::Gateio => Some(10_000),
+        Venue::Hyperliquid => Some(5_000),
     }
 }
 

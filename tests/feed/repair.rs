@@ -191,17 +191,18 @@ fn a_row_that_was_recalled_right_after_its_end_is_compared() {
     pair.manners.is_still = true;
     pair.subscribe(0, "spot", "BTCUSDT");
     pair.push(&kline("BTCUSDT", 0, "2", false, at(0, 500)));
-    pair.rest_answers.push_back(rows(&[(-2, "1.8"), (-1, "1.9"), (0, "2")]));
-    let (id, from) = (InstrumentId(0), RecallFrom::Last(2));
+    pair.rest_answers.push_back(rows(&[(-3, "1.7"), (-2, "1.8"), (-1, "1.9"), (0, "2")]));
+    let (id, from) = (InstrumentId(0), RecallFrom::Last(3));
     pair.feed.handle_command(Command::Recall { id, from, to: None }, pair.now);
     pair.pump();
-    pair.rest_answers = (0..20).map(|_| rows(&[(-2, "1.7"), (-1, "1.95"), (0, "2")])).collect();
+    let later = rows(&[(-3, "1.75"), (-2, "1.85"), (-1, "1.95"), (0, "2")]);
+    pair.rest_answers = (0..20).map(|_| later.clone()).collect();
     for second in 1..45 {
         pair.pass(SECOND);
         pair.push(&kline("BTCUSDT", 0, &format!("2.0{second:02}"), false, at(0, second * 1000)));
     }
-    let corrected = [told(-1, Source::Rest, 1, "1.95")];
-    assert_eq!(closes(&pair), corrected, "the older one had settled when it was asked for");
+    let corrected = [told(-2, Source::Rest, 1, "1.85"), told(-1, Source::Rest, 1, "1.95")];
+    assert_eq!(closes(&pair), corrected, "the oldest one had settled when it was asked for");
 }
 
 #[test]

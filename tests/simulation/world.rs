@@ -241,6 +241,10 @@ impl World {
                 }
                 feed::Output::Disconnect { session } => self.venues.disconnect((at, session)),
                 feed::Output::Rest(request) => {
+                    if self.is_traced {
+                        let seconds = now.mono.since(self.origin.mono).as_secs_f64();
+                        eprintln!("{seconds:9.3} {at} asks {} {:?}", request.url, request.body);
+                    }
                     self.venues.ask(at, request, now.mono, &mut self.dice);
                 }
                 feed::Output::List { market, .. } => {
