@@ -8,10 +8,10 @@
 mod bounds;
 #[path = "regression/cases.rs"]
 mod cases;
-#[path = "regression/decode.rs"]
-mod decode;
 #[path = "regression/clock.rs"]
 mod clock;
+#[path = "regression/decode.rs"]
+mod decode;
 #[allow(dead_code, reason = "shared with the tests of the feed")]
 #[path = "feed/pair.rs"]
 mod pair;
