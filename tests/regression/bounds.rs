@@ -128,7 +128,7 @@ fn a_flood_of_closed_candles_behind_a_gap_is_held_up_to_a_bound() {
 
 #[test]
 fn a_handshake_that_is_refused_as_too_many_is_not_tried_again_before_its_time() {
-    for (headers, wait_s) in [("Retry-After: 40\r\n", 40), ("", 300)] {
+    for (headers, wait_s) in [("Retry-After: 40\r\n", 40), ("Retry-After: 400\r\n", 400)] {
         let mut pair = Pair::new();
         pair.manners.upgrade_answer = Some((429, headers.to_owned(), String::new()));
         pair.subscribe(0, "spot", "BTCUSDT");
