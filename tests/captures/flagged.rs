@@ -124,8 +124,13 @@ fn expected_binance(market: Market, root: &Value) -> Said {
             });
         };
         let message = error["msg"].as_str().unwrap();
+        let kind = match (code, message.contains("too many parameters")) {
+            (_, true) => "NotNow(SmallerMessage)",
+            (2, false) => "UnknownSymbol",
+            (_, false) => "Other",
+        };
         return said(format!(
-            "Refused(Refusal {{ scope: Whole {{ id: {id:?} }}, kind: UnknownSymbol, \
+            "Refused(Refusal {{ scope: Whole {{ id: {id:?} }}, kind: {kind}, \
              code: Some({code}), message: {message:?} }})"
         ));
     }
