@@ -42,6 +42,8 @@ pub(crate) struct Book {
     pub(crate) gaps: u64,
     /// The past that follows is to be complete.
     is_resuming: bool,
+    /// Rows of the exchange may make no sense: a resume may lack their windows, and says so.
+    pub(crate) may_lack: bool,
     /// Windows of the past that could not be given, and may still come.
     pub(crate) unavailable: BTreeSet<i64>,
     /// The latest messages, to be shown when a rule is broken.
@@ -204,7 +206,7 @@ impl Book {
         self.gaps += 1;
         let step = self.interval.ms();
         if json["reason"] == "unavailable" {
-            if self.is_resuming {
+            if self.is_resuming && !self.may_lack {
                 return Err(format!("a resume that is not complete, and not refused: {from}"));
             }
             self.unavailable.extend((from..=to).step_by(step.unsigned_abs() as usize));

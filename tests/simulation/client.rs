@@ -44,8 +44,11 @@ pub(crate) struct Client {
     pub(crate) refused: u64,
     pub(crate) slow: u64,
     pub(crate) closed_candles: u64,
-    /// Subscriptions that were ended by the server with a refusal of `since`.
+    /// Subscriptions that were ended by the server: with a refusal of `since`, or of the symbol.
     pub(crate) lost: Vec<Series>,
+    /// Market and symbol that an exchange may refuse.
+    pub(crate) culprit: Option<(usize, String)>,
+    pub(crate) rejections: u64,
 }
 
 impl Client {
@@ -67,6 +70,8 @@ impl Client {
             slow: 0,
             closed_candles: 0,
             lost: Vec::new(),
+            culprit: None,
+            rejections: 0,
         }
     }
 
@@ -121,7 +126,10 @@ impl Client {
                 self.resumes += 1;
             }
             None => {
-                self.books.insert(series.clone(), Book::of(series.2));
+                let may_lack = self.culprit.as_ref().is_some_and(|culprit| culprit.0 == series.0);
+                let mut book = Book::of(series.2);
+                book.may_lack = may_lack;
+                self.books.insert(series.clone(), book);
                 if history > 0 {
                     request["history"] = history.into();
                 }
@@ -202,6 +210,12 @@ impl Client {
         }
         let Some(book) = self.books.get_mut(&series) else { return Ok(()) };
         self.closed_candles += u64::from(json["is_closed_candle"] == true);
+        let ended = json["to"].as_i64().filter(|_| json["type"] == "gap");
+        let is_over = json["is_closed_candle"] == true || json["type"] == "empty";
+        let ended = ended.or(json["open_time"].as_i64().filter(|_| is_over));
+        if ended.is_some_and(|open_time| open_time + interval.ms() > unix_ms + AHEAD_MS) {
+            return Err(format!("{series:?}: over before its end, at {unix_ms}: {text}"));
+        }
         book.take(&json, text).map_err(|why| format!("{series:?}: {why}"))
     }
 
@@ -212,28 +226,52 @@ impl Client {
         if matches!(code, "not_subscribed" | "idle_timeout") {
             return Ok(());
         }
+        if code == "symbol_rejected" {
+            return self.rejected(json, unix_ms);
+        }
         if !code.starts_with("since_") || json["missing"].as_array().is_none_or(Vec::is_empty) {
             return Err(format!("refused: {json}"));
         }
         self.refused += 1;
+        self.end_named(json, unix_ms);
+        Ok(())
+    }
+
+    /// An exchange may refuse one symbol, and then only that one.
+    fn rejected(&mut self, json: &Value, unix_ms: i64) -> Result<(), String> {
+        let ended = self.end_named(json, unix_ms);
+        let is_culprit = |one: &Series| self.culprit.as_ref() == Some(&(one.0, one.1.clone()));
+        self.rejections += 1;
+        match ended.iter().all(is_culprit) {
+            true => Ok(()),
+            false => Err(format!("a symbol is rejected that is none of the liar's: {json}")),
+        }
+    }
+
+    /// The series that a message names end.
+    fn end_named(&mut self, json: &Value, unix_ms: i64) -> Vec<Series> {
         let market = Market::all().find(|market| {
             json["exchange"] == market.venue().name()
                 && json["contract_type"] == market.contract_type().name()
         });
-        let series: Vec<Series> = self.books.keys().cloned().collect();
-        for one in series {
-            let is_named =
-                json["symbols"].as_array().unwrap().iter().any(|name| name == one.1.as_str());
-            let is_of_length = json["interval"] == one.2.name();
-            if market.is_some_and(|market| market.index() == one.0) && is_named && is_of_length {
-                let book = self.books.remove(&one).unwrap();
-                self.ended.push((one.clone(), book, unix_ms));
-                self.lost.push(one);
-            }
+        let is_named = |one: &&Series| {
+            let mut symbols = json["symbols"].as_array().into_iter().flatten();
+            market.is_some_and(|market| market.index() == one.0)
+                && symbols.any(|name| name == one.1.as_str())
+                && (json["interval"].is_null() || json["interval"] == one.2.name())
+        };
+        let named: Vec<Series> = self.books.keys().filter(is_named).cloned().collect();
+        for one in &named {
+            let book = self.books.remove(one).unwrap();
+            self.ended.push((one.clone(), book, unix_ms));
+            self.lost.push(one.clone());
         }
-        Ok(())
+        named
     }
 }
+
+/// An exchange's clock may be so far ahead, as [`super::faults`] has it.
+const AHEAD_MS: i64 = 1_000;
 
 pub(crate) fn no_tls() -> Arc<ClientConfig> {
     tls::client_config(None).unwrap()

@@ -115,8 +115,12 @@ fn fault(world: &mut World, market: Market, fault: Fault) -> &'static str {
     }
 }
 
+/// Kinds of [`strike_stream`].
+pub(crate) const LOST_CLOSE: usize = 1;
+pub(crate) const MUTED: usize = 8;
+
 /// One of the faults that strike the streams: one of them, or all of the market.
-fn strike_stream(world: &mut World, market: Market, kind: usize, report: &mut Report) {
+pub(crate) fn strike_stream(world: &mut World, market: Market, kind: usize, report: &mut Report) {
     const FAULTS: [(Fault, &str); 10] = [
         (Fault::Duplicate, "duplicate"),
         (Fault::LostClose, "lost_close"),

@@ -2,7 +2,8 @@
 //! and in virtual time, everything by chance from a seed, faults of every kind; and the simulated
 //! market's truth as the judge.
 //!
-//! `SEEDS=n` runs so many seeds, `SEED=n` one, and prints what happened in it.
+//! `SEEDS=n` runs so many seeds, `SEED=n` one, and prints what happened in it. `LIARS=n` runs so many in
+//! which one exchange lies, `LIAR=n` one of those, and `LIE=name` tells only lies of that name.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_possible_truncation)]
 
@@ -10,6 +11,8 @@ mod book;
 mod client;
 mod dice;
 mod faults;
+mod liar;
+mod lying;
 mod run;
 mod scenarios;
 mod venues;
@@ -17,20 +20,20 @@ mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use run::{Report, run};
+use run::Report;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-#[test]
-fn whatever_happens_every_closed_candle_is_told_once_and_true() {
-    if let Some(seed) = number("SEED") {
-        let report = run(seed).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
-        return println!("{report}");
-    }
-    let seeds = number("SEEDS").unwrap_or(6);
-    let first = number("FIRST").unwrap_or(1);
+/// Runs seeds on all CPUs: `only` that one, else so many from `FIRST` on.
+fn run_seeds(
+    only: Option<u64>,
+    seeds: u64,
+    run: impl Fn(u64) -> Result<Report, String> + Sync,
+) -> Report {
+    let first = only.or(number("FIRST")).unwrap_or(1);
+    let seeds = only.map_or(seeds, |_| 1);
     let next = AtomicU64::new(first);
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let results: Vec<Result<Report, String>> = std::thread::scope(|scope| {
@@ -52,13 +55,24 @@ fn whatever_happens_every_closed_candle_is_told_once_and_true() {
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     let mut total = Report::default();
-    let mut failed = Vec::new();
-    for result in results {
-        match result {
-            Ok(report) => total.add(&report),
-            Err(why) => failed.push(why),
-        }
-    }
+    let failed = results.iter().filter(|result| result.is_err()).count();
+    results.iter().flatten().for_each(|report| total.add(report));
     println!("{total}");
-    assert!(failed.is_empty(), "{} of {seeds} seeds failed; run one with SEED=n", failed.len());
+    assert_eq!(failed, 0, "of {seeds} seeds; run one with SEED=n, a liar's with LIAR=n");
+    total
+}
+
+#[test]
+fn whatever_happens_every_closed_candle_is_told_once_and_true() {
+    if number("LIAR").is_none() {
+        run_seeds(number("SEED"), number("SEEDS").unwrap_or(6), run::run);
+    }
+}
+
+#[test]
+fn a_lying_exchange_costs_only_itself() {
+    if number("SEED").is_none() {
+        let seeds = number("LIARS").unwrap_or(0);
+        run_seeds(number("LIAR"), seeds, lying::run);
+    }
 }

@@ -17,18 +17,30 @@ pub(crate) struct Report {
     seeds: u64,
     faults: BTreeMap<&'static str, u64>,
     pub(crate) counts: BTreeMap<&'static str, u64>,
+    highest: BTreeMap<&'static str, u64>,
     virtual_ms: u64,
     /// An exchange whose bans last for ten minutes has banned the server.
     pub(crate) is_banned: bool,
 }
 
 impl Report {
+    /// Of one run, in which nothing has happened yet.
+    pub(crate) fn of_one() -> Self {
+        Self { seeds: 1, ..Self::default() }
+    }
+
     pub(crate) fn fault(&mut self, name: &'static str) {
         *self.faults.entry(name).or_default() += 1;
     }
 
     pub(crate) fn count(&mut self, name: &'static str, count: u64) {
         *self.counts.entry(name).or_default() += count;
+    }
+
+    /// The most that there was of something in any run.
+    pub(crate) fn highest(&mut self, name: &'static str, value: u64) {
+        let highest = self.highest.entry(name).or_default();
+        *highest = value.max(*highest);
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
@@ -39,6 +51,9 @@ impl Report {
         }
         for (name, count) in &other.counts {
             self.count(name, *count);
+        }
+        for (name, value) in &other.highest {
+            self.highest(name, *value);
         }
     }
 }
@@ -55,6 +70,9 @@ impl fmt::Display for Report {
         for (name, count) in &self.counts {
             writeln!(f, "  {name:24} {count:>9}")?;
         }
+        for (name, value) in &self.highest {
+            writeln!(f, "  at most {name:24} {value:>9}")?;
+        }
         Ok(())
     }
 }
@@ -62,14 +80,20 @@ impl fmt::Display for Report {
 /// Runs a seed. `Err`: what went wrong, with the latest notices of the server.
 pub(crate) fn run(seed: u64) -> Result<Report, String> {
     let mut world = World::new(seed);
-    let mut report = Report { seeds: 1, ..Report::default() };
-    let result = live(&mut world, &mut report);
-    result.map_err(|why| {
-        let notices: Vec<String> = world.notices.iter().cloned().collect();
-        let seconds = world.now.mono.since(world.origin.mono).as_secs_f64();
-        format!("at {seconds:.3} s: {why}\n{}", notices.join("\n"))
-    })?;
+    let mut report = Report::of_one();
+    explained(&mut world, |world| live(world, &mut report))?;
     Ok(report)
+}
+
+/// What `happen` says went wrong, with when that was and the latest notices of the server.
+pub(crate) fn explained(
+    world: &mut World,
+    happen: impl FnOnce(&mut World) -> Result<(), String>,
+) -> Result<(), String> {
+    happen(world).map_err(|why| {
+        let notices: Vec<String> = world.notices.iter().cloned().collect();
+        format!("at {:.3} s: {why}\n{}", world.seconds(world.now.mono), notices.join("\n"))
+    })
 }
 
 fn live(world: &mut World, report: &mut Report) -> Result<(), String> {
@@ -154,7 +178,7 @@ fn wake_all(world: &mut World, within_ms: u64) {
 }
 
 /// A client does one thing that clients do.
-fn act(world: &mut World, at: usize, series: &[Series], report: &mut Report) {
+pub(crate) fn act(world: &mut World, at: usize, series: &[Series], report: &mut Report) {
     let pause = world.dice.ms(2_000, 70_000);
     world.clients[at].acts_at = world.now.mono.after(pause);
     let unix_ms = world.true_ms();
@@ -212,7 +236,7 @@ fn subscribe_new(world: &mut World, at: usize, one: &Series) {
 }
 
 /// Connects if it is not, and resumes what it had.
-fn come_back(world: &mut World, at: usize, series: &[Series]) {
+pub(crate) fn come_back(world: &mut World, at: usize, series: &[Series]) {
     if world.clients[at].id.is_some() {
         for one in std::mem::take(&mut world.clients[at].lost) {
             if world.clients[at].wanted.contains_key(&one) {
@@ -235,7 +259,7 @@ fn come_back(world: &mut World, at: usize, series: &[Series]) {
     }
 }
 
-fn count_server(world: &World, report: &mut Report) {
+pub(crate) fn count_server(world: &World, report: &mut Report) {
     report.count("rings full", world.rings_full);
     for (name, count) in [
         ("gaps", world.count(|one| one.gaps.value())),
@@ -439,7 +463,7 @@ fn is_zero(digits: &str) -> bool {
 
 /// After the faults everything is repaired and compared within this time: two of the longest windows,
 /// and some more.
-const PEACE: Duration = Duration::from_secs(12 * 60);
+pub(crate) const PEACE: Duration = Duration::from_secs(12 * 60);
 
 /// Source: Bybit's ban "lifts after 10 minutes" without a request.
 const BAN: Duration = Duration::from_secs(10 * 60);

@@ -10,6 +10,7 @@ use connector_wss::feed::{SessionId, Spent, SpentOn};
 use connector_wss::market::{Interval, Listed, Market, SymbolList, Venue};
 use connector_wss::messages::{RestRequest, RestResponse};
 use connector_wss::sim::exchange::{Address, ConnectionId, Exchange, Output, Settings};
+use connector_wss::sim::faults::Fault;
 use connector_wss::sim::http::Request;
 use connector_wss::sim::market::SimMarket;
 use connector_wss::sim::profile::profiles;
@@ -19,6 +20,7 @@ use connector_wss::venue;
 use connector_wss::wire::{Connection, Event};
 
 use super::dice::Dice;
+use super::liar::{Heard, Liar, Said};
 
 /// Which shard's session, over restarts of the server.
 pub(crate) type LinkKey = (usize, SessionId);
@@ -79,6 +81,10 @@ pub(crate) struct Venues {
     /// market that names the budget.
     told_to_wait: [(MonoNs, MonoNs); Market::COUNT],
     disobeyed: u64,
+    /// Who lies, and stands between an exchange and the server.
+    pub(crate) liar: Option<Liar>,
+    /// The node of an exchange's REST side that is behind.
+    old_rest: Rest,
 }
 
 impl Venues {
@@ -117,6 +123,8 @@ impl Venues {
             spent: Vec::new(),
             told_to_wait: [NEVER; Market::COUNT],
             disobeyed: 0,
+            liar: None,
+            old_rest: Rest::default(),
         }
     }
 
@@ -126,11 +134,12 @@ impl Venues {
         listings.filter(|one| one.trading).map(|one| one.name.to_string()).collect()
     }
 
-    pub(crate) fn list(&self, market: Market) -> Arc<SymbolList> {
+    pub(crate) fn list(&self, market: Market, now: MonoNs) -> Arc<SymbolList> {
+        let halted = self.liar.as_ref().and_then(|liar| liar.halted(market, now));
         let listings = self.exchanges[market.index()].market.listings().iter();
         let listed = listings.map(|one| Listed {
             symbol: one.name.to_string(),
-            halted: (!one.trading).then(|| "halted".to_owned()),
+            halted: (!one.trading || halted == Some(&*one.name)).then(|| "halted".to_owned()),
             known_as: None,
         });
         Arc::new(SymbolList::new(listed.collect()))
@@ -222,13 +231,15 @@ impl Venues {
             while link.up.front().is_some_and(|(at, _)| *at <= now) {
                 let (_, bytes) = link.up.pop_front().unwrap();
                 if !link.is_frozen {
-                    receive(link, exchange, &bytes, now);
+                    receive(link, exchange, self.liar.as_mut(), &bytes, now);
                     flush(link, now, dice);
                 }
             }
         }
+        self.lie(now, dice);
         for index in 0..self.exchanges.len() {
             let exchange = &mut self.exchanges[index];
+            let now_ms = exchange.unix_ms(now);
             if exchange.next_deadline().is_some_and(|due| due <= now) {
                 exchange.advance(now);
             }
@@ -236,7 +247,7 @@ impl Venues {
                 let link = self.links.values_mut().find(|link| link.id == id);
                 let Some(link) = link else { continue };
                 match output {
-                    Output::Text(text) => link.wire.send_text(&text),
+                    Output::Text(text) => push(link, self.liar.as_mut(), &text, now, now_ms),
                     Output::Ping(payload) => link.wire.send_ping(payload.as_bytes()),
                     Output::Close(code, reason) => link.wire.send_close(code, reason),
                     Output::Cut => cut(link, &mut self.exchanges[index], now),
@@ -245,6 +256,30 @@ impl Venues {
                 flush(link, now, dice);
             }
         }
+    }
+
+    /// What the liar says by itself.
+    fn lie(&mut self, now: MonoNs, dice: &mut Dice) {
+        let Some(liar) = &mut self.liar else { return };
+        let index = liar.market.index();
+        let links =
+            self.links.values().filter(|link| link.is_open() && link.market.index() == index);
+        let links: Vec<ConnectionId> = links.map(|link| link.id).collect();
+        for (id, said) in liar.advance(&links, now) {
+            if let Some(link) = self.links.values_mut().find(|link| link.id == id) {
+                say(link, &mut self.exchanges[index], said, now);
+            }
+        }
+        liar.tidy(now);
+        let here = self.links.values_mut().filter(|link| link.market.index() == index);
+        here.for_each(|link| flush(link, now, dice));
+    }
+
+    /// Whether the server's socket takes bytes: a liar who floods it reads nothing.
+    pub(crate) fn takes_bytes(&self, key: LinkKey, now: MonoNs) -> bool {
+        let Some(link) = self.links.get(&key).filter(|link| link.is_open()) else { return true };
+        let liar = self.liar.as_ref().filter(|liar| liar.market == link.market);
+        !liar.is_some_and(|liar| liar.is_flooding(now))
     }
 
     /// What has arrived at the server, link by link; bytes split and merged by chance.
@@ -282,7 +317,9 @@ impl Venues {
                 Stage::Answer(result) => {
                     let wait =
                         result.as_ref().ok().and_then(|answer| answer.retry_after.as_deref());
-                    let seconds = wait.and_then(|wait| wait.parse().ok()).unwrap_or_default();
+                    let seconds = wait.and_then(|wait| wait.parse().ok());
+                    // What is absurd is not obeyed.
+                    let seconds = seconds.filter(|&s| s <= WAIT_S_MAX).unwrap_or_default();
                     let group = venue::budget_group(asked.market).index();
                     let until = now.after(Duration::from_secs(seconds));
                     if until > self.told_to_wait[group].1 {
@@ -319,15 +356,32 @@ impl Venues {
             body: request.body.clone().unwrap_or_default(),
             ..Request::default()
         };
-        let answer = self.rest.respond(&mut self.exchanges, market.index(), &asked, now);
+        let mut answer = self.rest.respond(&mut self.exchanges, market.index(), &asked, now);
+        let age = self.liar.as_mut().and_then(|liar| liar.rest_age(market, now));
+        if let Some(age) = age {
+            let then = MonoNs(now.0 - u64::try_from(age.as_nanos()).unwrap());
+            let old = self.old_rest.respond(&mut self.exchanges, market.index(), &asked, then);
+            answer.body = old.body;
+        }
         let headers =
             answer.headers.iter().map(|(name, value)| (name.to_lowercase(), value.clone()));
-        let response = RestResponse {
+        let mut response = RestResponse {
             status: answer.status,
             retry_after: answer.retry_after.map(|seconds| seconds.to_string()),
             limit_headers: headers.collect(),
             body: answer.body.into_bytes(),
         };
+        let now_ms = self.exchanges[market.index()].unix_ms(now);
+        if let Some(liar) = &mut self.liar
+            && let Some(wait) = liar.answer(market, &mut response, age, (now, now_ms))
+        {
+            response.retry_after = Some(wait.to_owned());
+        }
+        // So much is read, and no more.
+        if response.status == 200 && response.body.len() > request.body_bytes_max {
+            return (Err("the answer is too long".to_owned()), answer.delay);
+        }
+        response.body.truncate(request.body_bytes_max);
         (Ok(response), answer.delay)
     }
 
@@ -356,7 +410,9 @@ impl Venues {
             let up = link.up.front().map(|(at, _)| *at);
             up.into_iter().chain(link.down.front().map(|(at, _)| *at))
         });
-        exchanges.chain(links).chain(self.asked.iter().map(|asked| asked.at)).min()
+        let liar = self.liar.as_ref().and_then(Liar::next_deadline);
+        let rests = self.asked.iter().map(|asked| asked.at);
+        exchanges.chain(links).chain(rests).chain(liar).min()
     }
 
     /// How often an exchange's limits were exceeded.
@@ -383,10 +439,47 @@ impl Venues {
     }
 }
 
-fn receive(link: &mut Link, exchange: &mut Exchange, bytes: &[u8], now: MonoNs) {
-    if !std::mem::replace(&mut link.is_known, true)
-        && let Err(refusal) = exchange.connect(link.id, &link.path, now)
-    {
+impl Link {
+    /// Whether the exchange has accepted it.
+    fn is_open(&self) -> bool {
+        self.is_known && self.wire.is_open() && !self.is_frozen
+    }
+}
+
+/// A text of the exchange's, or what the liar makes of it.
+fn push(link: &mut Link, liar: Option<&mut Liar>, text: &str, now: MonoNs, now_ms: i64) {
+    match liar {
+        None => link.wire.send_text(text),
+        Some(liar) => {
+            let texts = liar.push(link.market, link.id, text, now, now_ms);
+            texts.iter().for_each(|text| link.wire.send_text(text));
+        }
+    }
+}
+
+fn say(link: &mut Link, exchange: &mut Exchange, said: Said, now: MonoNs) {
+    match said {
+        Said::Text(text) => link.wire.send_text(&text),
+        Said::Notice => exchange.fault(Fault::ShutdownNotice, now),
+        Said::Ping => link.wire.send_ping(&[b'?'; 125]),
+        Said::Close => link.wire.send_close(1008, "no"),
+        Said::Cut => cut(link, exchange, now),
+    }
+}
+
+fn receive(
+    link: &mut Link,
+    exchange: &mut Exchange,
+    mut liar: Option<&mut Liar>,
+    bytes: &[u8],
+    now: MonoNs,
+) {
+    let is_new = !std::mem::replace(&mut link.is_known, true);
+    let lied = liar.as_mut().filter(|_| is_new).and_then(|liar| liar.handshake(link.market, now));
+    if let Some((page, headers)) = lied {
+        return link.wire.answer(page.status, &headers, page.content_type, page.body);
+    }
+    if is_new && let Err(refusal) = exchange.connect(link.id, &link.path, now) {
         let headers = match refusal.retry_after {
             0 => String::new(),
             seconds => format!("Retry-After: {seconds}\r\n"),
@@ -398,8 +491,21 @@ fn receive(link: &mut Link, exchange: &mut Exchange, bytes: &[u8], now: MonoNs) 
     }
     while let Ok(Some(event)) = link.wire.next_event() {
         match event {
-            Event::Text(text) => exchange.text(link.id, text.as_str(), now),
+            Event::Text(text) => {
+                let heard = match &mut liar {
+                    Some(liar) => liar.hear(link.market, link.id, text.as_str(), now),
+                    None => Heard::Passed(text.as_str().to_owned()),
+                };
+                match heard {
+                    Heard::Passed(text) => exchange.text(link.id, &text, now),
+                    Heard::Answered(said) => {
+                        said.into_iter().for_each(|one| say(link, exchange, one, now));
+                    }
+                }
+            }
             Event::Ping => exchange.ping(link.id, now),
+            // Whoever asks for a thousand does not count them.
+            Event::Pong(_) if liar.as_ref().is_some_and(|liar| liar.has_pinged(now)) => {}
             Event::Pong(_) => exchange.pong(link.id, now),
             Event::Close { .. } => {
                 link.wire.send_close(1000, "");
@@ -457,4 +563,6 @@ fn market_of(port: u16) -> Market {
 
 const NEVER: (MonoNs, MonoNs) = (MonoNs(0), MonoNs(0));
 pub(crate) const PORT: u16 = 9000;
+/// As long as bans are.
+const WAIT_S_MAX: u64 = 600;
 const REST_TIMEOUT: Duration = Duration::from_secs(5);

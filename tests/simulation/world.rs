@@ -1,7 +1,7 @@
 //! The whole server in one thread and in virtual time: shards, rings, fan-out, clients and the
 //! simulated exchanges, driven from one instant to the next at which anything happens.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use connector_wss::clock::{MonoNs, Now};
 use connector_wss::fanout::{self, Access, Fanout, FanoutConfig};
 use connector_wss::feed::{self, Feed, FeedConfig, Spent};
 use connector_wss::market::{Market, Venue};
-use connector_wss::messages::{FeedEvent, MarketEvent};
+use connector_wss::messages::{EventName, FeedEvent, MarketEvent};
 use connector_wss::metrics::{ConnectionErrorKind, FanoutMetrics, ShardMetrics};
 use connector_wss::venue;
 use connector_wss::wire::Endpoint;
@@ -17,7 +17,7 @@ use connector_wss::wire::Endpoint;
 use super::book::MINUTE;
 use super::client::{Client, no_tls};
 use super::dice::Dice;
-use super::venues::{Arrival, PORT, Venues};
+use super::venues::{Arrival, LinkKey, PORT, Venues};
 
 /// A ring as small as this is full now and then.
 const RING_SLOTS: usize = 48;
@@ -51,10 +51,18 @@ pub(crate) struct World {
     /// Every message of the rings is printed.
     is_traced: bool,
     pub(crate) notices: VecDeque<String>,
+    /// How many there were, by [`Market::index`]; and how often a breaker opened while other sessions of
+    /// its market were up on the shard.
+    pub(crate) notice_counts: [u64; Market::COUNT],
+    pub(crate) breakers_opened: [u64; Market::COUNT],
+    /// Sessions whose bytes wait for a socket that takes none, and how many bytes those were at most.
+    unsent: BTreeSet<LinkKey>,
+    pub(crate) unsent_max: usize,
     events: VecDeque<FeedEvent>,
     /// Lives of the server; links of an earlier one are not taken for those of a later.
     life: usize,
     seed: u64,
+    symbols_per_session: usize,
 }
 
 impl World {
@@ -76,7 +84,8 @@ impl World {
         (shards, extra): (usize, usize),
     ) -> Self {
         let venues = Venues::new(seed, now, push_interval, extra);
-        let (shards, fanout, fanout_metrics) = start(shards, seed, Vec::new(), now);
+        let (shards, fanout, fanout_metrics) =
+            start(shards, seed, Vec::new(), SYMBOLS_PER_SESSION, now);
         Self {
             dice,
             now,
@@ -94,10 +103,21 @@ impl World {
             spoilt_counts: [0; Market::COUNT],
             is_traced: std::env::var_os("TRACE").is_some(),
             notices: VecDeque::new(),
+            notice_counts: [0; Market::COUNT],
+            breakers_opened: [0; Market::COUNT],
+            unsent: BTreeSet::new(),
+            unsent_max: 0,
             events: VecDeque::new(),
             life: 0,
             seed,
+            symbols_per_session: SYMBOLS_PER_SESSION,
         }
+    }
+
+    /// A new process, whose sessions carry no more than so many symbols.
+    pub(crate) fn limit_sessions(&mut self, symbols: usize) {
+        self.symbols_per_session = symbols;
+        self.restart();
     }
 
     /// `kill -9` and a new process.
@@ -106,8 +126,10 @@ impl World {
         self.venues.forget_all();
         let seed = self.seed.wrapping_add(self.life as u64);
         let (count, spent) = (self.shards.len(), self.venues.spent.clone());
-        (self.shards, self.fanout, self.fanout_metrics) = start(count, seed, spent, self.now);
+        (self.shards, self.fanout, self.fanout_metrics) =
+            start(count, seed, spent, self.symbols_per_session, self.now);
         self.events.clear();
+        self.unsent.clear();
         for client in &mut self.clients {
             client.drop_connection();
         }
@@ -116,6 +138,16 @@ impl World {
     /// The exchanges' time, in ms.
     pub(crate) fn true_ms(&self) -> i64 {
         self.venues.exchanges[0].unix_ms(self.now.mono)
+    }
+
+    /// Seconds from the beginning to `time`.
+    pub(crate) fn seconds(&self, time: MonoNs) -> f64 {
+        time.since(self.origin.mono).as_secs_f64()
+    }
+
+    /// Shown with the server's notices.
+    pub(crate) fn say(&mut self, text: &str) {
+        self.notices.push_back(format!("{:9.3} - {text}", self.seconds(self.now.mono)));
     }
 
     /// Lets everything happen until `end`.
@@ -154,6 +186,7 @@ impl World {
             let now = self.now;
             self.venues.advance(now.mono, &mut self.dice);
             self.note_spoilt();
+            self.transmit_unsent();
             let mut has_worked = self.arrive();
             for (shard, id, result) in self.venues.answers(now.mono, &mut self.dice) {
                 self.shards[shard].feed.handle_rest(id, result, now);
@@ -234,11 +267,7 @@ impl World {
                     let Endpoint { port, path, .. } = &endpoint;
                     self.venues.connect((at, session), *port, path, now.mono, &mut self.dice);
                 }
-                feed::Output::Transmit { session } => {
-                    let bytes = feed.outgoing(session).to_vec();
-                    feed.consume_outgoing(session, bytes.len());
-                    self.venues.send((at, session), &bytes, now.mono, &mut self.dice);
-                }
+                feed::Output::Transmit { session } => self.transmit((at, session)),
                 feed::Output::Disconnect { session } => self.venues.disconnect((at, session)),
                 feed::Output::Rest(request) => {
                     if self.is_traced {
@@ -250,15 +279,22 @@ impl World {
                 feed::Output::List { market, .. } => {
                     let result = match self.dice.one_in(4) && market.venue() != Venue::Hyperliquid {
                         true => Err("no list today".to_owned()),
-                        false => Ok(self.venues.list(market)),
+                        false => Ok(self.venues.list(market, now.mono)),
                     };
                     feed.handle_listed(market, result, now);
                 }
                 feed::Output::Event(event) => self.events.push_back(event),
                 feed::Output::Notice(notice) => {
                     let seconds = now.mono.since(self.origin.mono).as_secs_f64();
-                    let market = notice.about.market.map(|market| market.to_string());
-                    let market = market.unwrap_or_default();
+                    let market = notice.about.market;
+                    if let Some(market) = market {
+                        let part = self.shards[at].metrics.market(market);
+                        let has_others = part.active_sessions.value() > 0;
+                        let opened = notice.event == EventName::BreakerOpen && has_others;
+                        self.notice_counts[market.index()] += 1;
+                        self.breakers_opened[market.index()] += u64::from(opened);
+                    }
+                    let market = market.map(|market| market.to_string()).unwrap_or_default();
                     self.notices.push_back(format!("{seconds:9.3} {at} {market}: {}", notice.text));
                     if self.notices.len() > 40 {
                         self.notices.pop_front();
@@ -267,6 +303,26 @@ impl World {
             }
         }
         has_worked
+    }
+
+    /// Writes to a session's socket what is to be written, as far as that takes it.
+    fn transmit(&mut self, key: LinkKey) {
+        let (feed, now) = (&mut self.shards[key.0].feed, self.now.mono);
+        let bytes = feed.outgoing(key.1).to_vec();
+        if self.venues.takes_bytes(key, now) {
+            feed.consume_outgoing(key.1, bytes.len());
+            self.venues.send(key, &bytes, now, &mut self.dice);
+            return;
+        }
+        self.unsent_max = self.unsent_max.max(bytes.len());
+        self.unsent.insert(key);
+    }
+
+    /// Writes what waited for a socket.
+    fn transmit_unsent(&mut self) {
+        for key in std::mem::take(&mut self.unsent) {
+            self.transmit(key);
+        }
     }
 
     fn drain_rings(&mut self) -> bool {
@@ -379,9 +435,11 @@ fn start(
     count: usize,
     seed: u64,
     spent: Vec<Spent>,
+    symbols_per_session: usize,
     now: Now,
 ) -> (Vec<Shard>, Fanout, Arc<FanoutMetrics>) {
-    let config = FeedConfig { spent, ..feed_config(count) };
+    let config =
+        FeedConfig { spent, max_symbols_per_session: symbols_per_session, ..feed_config(count) };
     let shards = (0..count).map(|number| {
         let metrics = Arc::new(ShardMetrics::default());
         let feed = Feed::new(config.clone(), metrics.clone(), seed ^ number as u64);
@@ -426,7 +484,7 @@ fn feed_config(shards: usize) -> FeedConfig {
         reconnect_delay: Duration::from_secs(1),
         inactivity_timeout: Duration::from_secs(3),
         stream_idle_timeout: Duration::from_secs(10),
-        max_symbols_per_session: 50,
+        max_symbols_per_session: SYMBOLS_PER_SESSION,
         breaker_threshold: 5,
         breaker_recovery: Duration::from_secs(30),
         breaker_half_open_calls: 1,
@@ -436,6 +494,9 @@ fn feed_config(shards: usize) -> FeedConfig {
         closed_queue_max: 200,
     }
 }
+
+/// As it is by default.
+const SYMBOLS_PER_SESSION: usize = 50;
 
 /// One instant takes no more turns than this.
 const TURNS_MAX: usize = 10_000;

@@ -1,0 +1,409 @@
+//! A lying exchange: stands between the simulated exchanges and the server, and changes what one market
+//! says. Owns which lies are told until when; what must come of them is in [`super::lying`].
+
+mod answers;
+mod forge;
+mod lie;
+mod refusals;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use connector_wss::clock::MonoNs;
+use connector_wss::market::Market;
+use connector_wss::messages::RestResponse;
+use connector_wss::sim::exchange::ConnectionId;
+use connector_wss::venue;
+use serde_json::Value;
+
+use self::answers::{
+    BLOCKS, Page, add_row_ahead, corrupt_one, edit, of_another, repeat_rows, set_date,
+    shift_server_time,
+};
+use self::forge::Times;
+pub(crate) use self::lie::Lie;
+use self::refusals::Refusal;
+
+use super::dice::Dice;
+
+/// A lie that is being told.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    lie: Lie,
+    began: MonoNs,
+    until: MonoNs,
+    /// When something is sent for it next that nothing honest brings on.
+    next: MonoNs,
+}
+
+/// What becomes of a frame of the server's.
+pub(crate) enum Heard {
+    /// The exchange gets this text.
+    Passed(String),
+    /// The exchange gets nothing; these come back.
+    Answered(Vec<Said>),
+}
+
+/// What a connection gets from the liar itself.
+#[derive(Clone, Debug)]
+pub(crate) enum Said {
+    Text(String),
+    Ping,
+    /// That it will be closed soon, and all others of the market.
+    Notice,
+    Close,
+    Cut,
+}
+
+pub(crate) struct Liar {
+    pub(crate) market: Market,
+    pub(crate) culprit: String,
+    dice: Dice,
+    symbols: Vec<String>,
+    told: Vec<Told>,
+    /// By connection: everything that was asked for on it, and the newest push.
+    asked: BTreeMap<ConnectionId, String>,
+    pushed: BTreeMap<ConnectionId, String>,
+    /// Connections that are to be cut, and when.
+    cuts: Vec<(MonoNs, ConnectionId)>,
+    pinged_at: MonoNs,
+    answers: u64,
+    pub(crate) lies: u64,
+}
+
+impl Liar {
+    /// `symbols`: all of the market, for those that are to be told apart from others.
+    pub(crate) fn new(market: Market, culprit: String, symbols: Vec<String>, dice: Dice) -> Self {
+        Self {
+            market,
+            culprit,
+            dice,
+            symbols,
+            told: Vec::new(),
+            asked: BTreeMap::new(),
+            pushed: BTreeMap::new(),
+            cuts: Vec::new(),
+            pinged_at: MonoNs(0),
+            answers: 0,
+            lies: 0,
+        }
+    }
+
+    pub(crate) fn tell(&mut self, lie: Lie, now: MonoNs, until: MonoNs) {
+        self.told.push(Told { lie, began: now, until, next: now });
+    }
+
+    pub(crate) fn stop(&mut self) {
+        self.told.clear();
+        self.cuts.clear();
+    }
+
+    /// Whether it reads nothing from the connections that it has.
+    pub(crate) fn is_flooding(&self, now: MonoNs) -> bool {
+        let is_fresh = |told: &Told| now < told.until && now < told.began.after(FLOOD);
+        self.told.iter().any(|told| told.lie == Lie::Pings && is_fresh(told))
+    }
+
+    /// Whether pongs still come for its pings.
+    pub(crate) fn has_pinged(&self, now: MonoNs) -> bool {
+        now < self.pinged_at.after(FLOOD)
+    }
+
+    pub(crate) fn is_telling(&self, lie: impl Fn(Lie) -> bool, now: MonoNs) -> bool {
+        self.told.iter().any(|told| now < told.until && lie(told.lie))
+    }
+
+    /// The lies about `market` that are told now.
+    fn now(&self, market: Market, now: MonoNs) -> Vec<Lie> {
+        let is_same_host = venue::budget_group(market) == venue::budget_group(self.market);
+        let is_meant = |told: &&Told| {
+            now < told.until && (market == self.market || told.lie.is_to_address() && is_same_host)
+        };
+        self.told.iter().filter(is_meant).map(|told| told.lie).collect()
+    }
+
+    /// The page instead of an accepted handshake: status, header lines, type, body.
+    pub(crate) fn handshake(&mut self, market: Market, now: MonoNs) -> Option<(Page, String)> {
+        let refused = self.now(market, now).into_iter().find_map(|lie| match lie {
+            Lie::Blocked(which) => Some((BLOCKS[which], BLOCKS[which].header.to_owned())),
+            Lie::TooMany(wait) => {
+                let page = Page { status: 429, header: "", body: "{}", ..BLOCKS[2] };
+                Some((page, format!("Retry-After: {wait}\r\n")))
+            }
+            _ => None,
+        });
+        self.lies += u64::from(refused.is_some());
+        refused
+    }
+
+    /// A text frame of the server came.
+    pub(crate) fn hear(
+        &mut self,
+        market: Market,
+        id: ConnectionId,
+        text: &str,
+        now: MonoNs,
+    ) -> Heard {
+        if market != self.market || !refusals::is_subscribe(text) {
+            return Heard::Passed(text.to_owned());
+        }
+        self.asked.entry(id).or_default().push_str(text);
+        for lie in self.now(market, now) {
+            let is_named = refusals::names(text, &self.culprit);
+            let answer = match lie {
+                Lie::Full => refusals::full(market, text).map(|words| vec![Said::Text(words)]),
+                Lie::CostsSession(0) if is_named => Some(vec![Said::Cut]),
+                Lie::CostsSession(ms) if is_named => {
+                    self.lies += 1;
+                    self.cuts.push((now.after(Duration::from_millis(ms)), id));
+                    None
+                }
+                Lie::Refuses(form) if is_named => {
+                    let Refusal { texts, is_closed } =
+                        refusals::refusal(market, form, text, &self.culprit);
+                    let close = is_closed.then_some(Said::Close);
+                    Some(texts.into_iter().map(Said::Text).chain(close).collect())
+                }
+                _ => None,
+            };
+            if let Some(answer) = answer {
+                self.lies += 1;
+                return Heard::Answered(answer);
+            }
+        }
+        Heard::Passed(text.to_owned())
+    }
+
+    /// What comes on a connection instead of a text of the exchange's.
+    pub(crate) fn push(
+        &mut self,
+        market: Market,
+        id: ConnectionId,
+        text: &str,
+        now: MonoNs,
+        now_ms: i64,
+    ) -> Vec<String> {
+        let mut texts = vec![text.to_owned()];
+        if market != self.market {
+            return texts;
+        }
+        let Ok(honest) = serde_json::from_str::<Value>(text) else { return texts };
+        let mut is_push = false;
+        forge::for_each_candle(&mut honest.clone(), &mut |_| is_push = true);
+        if !is_push {
+            return texts;
+        }
+        self.pushed.insert(id, text.to_owned());
+        for lie in self.now(market, now) {
+            self.lies += 1;
+            match lie {
+                Lie::PushTimes(times, by_ms) if may_be_wrong_by(text, by_ms) => {
+                    let mut value = honest.clone();
+                    forge::shift_times(&mut value, times, by_ms, now_ms);
+                    if times != Times::Events && self.dice.one_in(3) {
+                        forge::flag_closed(&mut value);
+                    }
+                    texts = self.beside(text, value);
+                }
+                Lie::PushValues => {
+                    let mut value = honest.clone();
+                    let dice = &mut self.dice;
+                    let corrupt = |candle: &mut Value| {
+                        forge::corrupt(market, candle, dice);
+                    };
+                    forge::for_each_candle(&mut value, &mut { corrupt });
+                    texts = self.beside(text, value);
+                }
+                Lie::Repeats => texts = vec![text.to_owned(); REPEATS],
+                Lie::Strangers => texts.extend(self.of_strangers(text)),
+                _ => self.lies -= 1,
+            }
+        }
+        texts
+    }
+
+    /// A changed push comes instead of the honest one, or beside it.
+    fn beside(&mut self, text: &str, changed: Value) -> Vec<String> {
+        let changed = changed.to_string();
+        match self.dice.below(3) {
+            0 => vec![changed],
+            1 => vec![text.to_owned(), changed],
+            _ => vec![changed, text.to_owned()],
+        }
+    }
+
+    /// The push, once for each of some symbols that do not exist.
+    fn of_strangers(&self, text: &str) -> Vec<String> {
+        let named = self.symbols.iter().filter(|symbol| text.contains(symbol.as_str()));
+        let Some(symbol) = named.max_by_key(|symbol| symbol.len()) else { return Vec::new() };
+        let strange = |number| text.replace(symbol.as_str(), &format!("ZZZ{number}{symbol}"));
+        (0..STRANGERS).map(strange).collect()
+    }
+
+    /// What is sent by itself now, to connections of the market.
+    pub(crate) fn advance(
+        &mut self,
+        links: &[ConnectionId],
+        now: MonoNs,
+    ) -> Vec<(ConnectionId, Said)> {
+        let is_due = |cut: &mut (MonoNs, ConnectionId)| cut.0 <= now;
+        let cuts = self.cuts.extract_if(.., is_due);
+        let mut said: Vec<(ConnectionId, Said)> = cuts.map(|(_, id)| (id, Said::Cut)).collect();
+        let mut told = std::mem::take(&mut self.told);
+        for one in told.iter_mut().filter(|one| one.next <= now && now < one.until) {
+            match one.lie {
+                Lie::Pings => {
+                    one.next = now.after(PINGS_EACH);
+                    self.pinged_at = now;
+                    let pings = links.iter().flat_map(|&id| (0..PINGS).map(move |_| id));
+                    said.extend(pings.map(|id| (id, Said::Ping)));
+                }
+                Lie::Rubbish => {
+                    one.next = now.after(self.dice.ms(50, 3_000));
+                    for &id in links {
+                        said.push((id, Said::Text((*self.dice.pick(&RUBBISH)).to_owned())));
+                    }
+                }
+                Lie::Notices => {
+                    one.next = now.after(Duration::from_secs(1));
+                    said.extend(links.first().map(|&id| (id, Said::Notice)));
+                }
+                Lie::Foreign => {
+                    one.next = now.after(self.dice.ms(200, 3_000));
+                    said.extend(self.foreign(links));
+                }
+                _ => one.next = one.until,
+            }
+        }
+        self.told = told;
+        self.lies += said.len() as u64;
+        said
+    }
+
+    /// What one connection was sent, changed, for another one that has not asked for it.
+    fn foreign(&mut self, links: &[ConnectionId]) -> Option<(ConnectionId, Said)> {
+        if links.is_empty() {
+            return None;
+        }
+        let (&from, &to) = (self.dice.pick(links), self.dice.pick(links));
+        let text = self.pushed.get(&from)?;
+        let named = self.symbols.iter().filter(|symbol| text.contains(symbol.as_str()));
+        let symbol = named.max_by_key(|symbol| symbol.len())?;
+        let asked = self.asked.get(&to).map_or("", |asked| asked.as_str());
+        if from == to || refusals::names(asked, symbol) {
+            return None;
+        }
+        let mut value: Value = serde_json::from_str(text).unwrap();
+        let market = self.market;
+        forge::for_each_candle(&mut value, &mut |candle| forge::inflate(market, candle));
+        if self.dice.one_in(2) {
+            forge::flag_closed(&mut value);
+        }
+        Some((to, Said::Text(value.to_string())))
+    }
+
+    /// When [`Self::advance`] has something to say.
+    pub(crate) fn next_deadline(&self) -> Option<MonoNs> {
+        let due = self.told.iter().flat_map(|told| [told.next.min(told.until), told.until]);
+        due.chain(self.cuts.iter().map(|cut| cut.0)).min()
+    }
+
+    /// Forgets the lies that have ended.
+    pub(crate) fn tidy(&mut self, now: MonoNs) {
+        self.told.retain(|told| now < told.until);
+    }
+
+    /// The symbol that the list calls halted.
+    pub(crate) fn halted(&self, market: Market, now: MonoNs) -> Option<&str> {
+        self.now(market, now).contains(&Lie::Halted).then_some(&*self.culprit)
+    }
+
+    /// How old the candles of the next REST answer are.
+    pub(crate) fn rest_age(&mut self, market: Market, now: MonoNs) -> Option<Duration> {
+        let lies = self.now(market, now);
+        self.answers += 1;
+        let is_old = lies.contains(&Lie::RestOld)
+            || lies.contains(&Lie::RestAhead)
+            || lies.contains(&Lie::RestNodes) && self.answers.is_multiple_of(2);
+        self.lies += u64::from(is_old);
+        is_old.then_some(REST_AGE)
+    }
+
+    /// Changes a REST answer, whose candles are `age` old. `Retry-After` is given as it is written.
+    pub(crate) fn answer(
+        &mut self,
+        market: Market,
+        response: &mut RestResponse,
+        age: Option<Duration>,
+        (now, now_ms): (MonoNs, i64),
+    ) -> Option<&'static str> {
+        if let Some(age) = age {
+            let age_ms = i64::try_from(age.as_millis()).unwrap();
+            edit(response, |value| shift_server_time(value, age_ms, now_ms));
+        }
+        let mut wait = None;
+        for lie in self.now(market, now) {
+            self.lies += 1;
+            match lie {
+                Lie::RestDate(by_ms) => {
+                    set_date(response, now_ms.saturating_add(by_ms));
+                    edit(response, |value| shift_server_time(value, by_ms, now_ms));
+                }
+                Lie::RestTimes(by_ms) => edit(response, |value| {
+                    forge::for_each_candle(value, &mut |candle| {
+                        forge::shift_times(candle, Times::Windows, by_ms, now_ms);
+                    });
+                }),
+                Lie::RestValues => {
+                    let dice = &mut self.dice;
+                    edit(response, |value| corrupt_one(market, value, dice));
+                }
+                Lie::RestAhead => edit(response, |value| add_row_ahead(value, now_ms)),
+                Lie::RestOther => edit(response, |value| of_another(market, value)),
+                Lie::RestHuge => repeat_rows(response),
+                Lie::Blocked(which) => {
+                    let Page { status, body, .. } = BLOCKS[which];
+                    (response.status, response.body) = (status, body.as_bytes().to_vec());
+                    response.limit_headers.retain(|(name, _)| name == "date");
+                }
+                Lie::TooMany(text) => {
+                    (response.status, response.body) = (429, b"{}".to_vec());
+                    wait = Some(text);
+                }
+                _ => self.lies -= 1,
+            }
+        }
+        wait
+    }
+}
+
+/// A shift by less than a new clock is believed at once can be told from the truth only where windows
+/// are shorter.
+fn may_be_wrong_by(text: &str, by_ms: i64) -> bool {
+    let is_minute =
+        ["\"1m\"", "candle1m\"", "kline.1.", "\"1m_"].iter().any(|it| text.contains(it));
+    is_minute || by_ms.abs() >= 900_000
+}
+
+const RUBBISH: [&str; 12] = [
+    "Websocket connection established.",
+    "404 page not found",
+    "<html><body>502 Bad Gateway</body></html>",
+    "",
+    " ",
+    "null",
+    "[]",
+    "{}",
+    "17",
+    "\u{feff}{}",
+    "{\"e\":\"kline\"",
+    "{\"channel\":\"candle\",\"data\":null,\"k\":[],\"data\":{\"t\":{}}}",
+];
+
+const REST_AGE: Duration = Duration::from_secs(90);
+const REPEATS: usize = 30;
+const STRANGERS: usize = 20;
+/// Source: what 3 GB of pongs were seen to take.
+const FLOOD: Duration = Duration::from_secs(15);
+const PINGS: usize = 50;
+const PINGS_EACH: Duration = Duration::from_millis(50);
