@@ -21,7 +21,7 @@ use super::fields::{
     AHEAD_MS_MAX, decimal, integer, natural, no_sense, push_encoded, read_rows, text,
 };
 use super::listed::{Each, read_page};
-use super::scan::{Decoded, Key, Scanner, Source, required};
+use super::scan::{Decoded, Guess, Key, Scanner, Source, required};
 use super::words::not_now;
 use super::{
     InstrumentPage, Kline, Klines, Limits, Message, NotNow, Refusal, RefusalKind, RefusalScope,
@@ -233,7 +233,7 @@ impl<'text> Push<'text> {
         klines: &mut Klines<'text>,
     ) -> Decoded<Scanner<'text>> {
         let mut scan = scan.own();
-        let mut fields = scan.enter_object()?;
+        let mut fields = scan.enter_object(&USUAL)?;
         while let Some(key) = scan.next_field(&mut fields)? {
             match key {
                 key::DATA if wrapping != Wrapping::Unwrapped => {
@@ -247,6 +247,8 @@ impl<'text> Push<'text> {
                 key::EVENT_TIME => self.event_time = Some(scan.natural()?),
                 key::SYMBOL => self.symbol = Some(scan.text()?),
                 key::KLINE => read_kline(contract_type, &mut scan, klines)?,
+                // It is an answer.
+                key::RESULT | key::ERROR => return Err(DecodeErrorKind::Unknown),
                 _ => scan.skip()?,
             }
         }
@@ -306,7 +308,7 @@ impl<'tape, 'text> Outer<'tape, 'text> {
     }
 
     fn message(
-        self,
+        &self,
         contract_type: ContractType,
         klines: &mut Klines<'text>,
     ) -> Result<Message<'text>, DecodeErrorKind> {
@@ -406,8 +408,9 @@ fn read_kline<'text>(
 ) -> Decoded<()> {
     klines.clear();
     let has_quote_volume = row(contract_type).has_quote_volume;
+    let is_spaced = contract_type == ContractType::Usdm;
     let mut inner = Inner::default();
-    let mut fields = source.enter_object()?;
+    let mut fields = source.enter_object(if is_spaced { &USUAL_SPACED } else { &USUAL_KLINE })?;
     while let Some(key) = source.next_field(&mut fields)? {
         match key {
             key::OPEN_TIME => inner.open_time = Some(source.natural()?),
@@ -453,10 +456,21 @@ fn read_kline<'text>(
     Ok(())
 }
 
+/// The fields of a push in the order in which they are sent.
+const USUAL: [Guess; 4] = Guess::list("", ["e", "E", "s", "k"]);
+/// Those of `k`.
+const USUAL_KLINE: [Guess; 17] = Guess::list("", KLINE_FIELDS);
+/// The same on usdm.
+const USUAL_SPACED: [Guess; 17] = Guess::list(" ", KLINE_FIELDS);
+const KLINE_FIELDS: [&str; 17] =
+    ["t", "T", "s", "i", "f", "L", "o", "c", "h", "l", "v", "n", "x", "q", "V", "Q", "B"];
+
 /// The names of the fields that are read.
 mod key {
     use super::Key;
 
+    pub(super) const RESULT: Key = Key::of("result");
+    pub(super) const ERROR: Key = Key::of("error");
     pub(super) const DATA: Key = Key::of("data");
     pub(super) const EVENT: Key = Key::of("e");
     pub(super) const EVENT_TIME: Key = Key::of("E");

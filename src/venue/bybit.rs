@@ -21,7 +21,7 @@ use super::fields::{
     read_rows, text, with_path,
 };
 use super::listed::{Each, read_page};
-use super::scan::{Decoded, Key, Scanner, Source, required};
+use super::scan::{Decoded, Guess, Key, Scanner, Source, required};
 use super::words::not_now;
 use super::{
     InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope, RestCandle,
@@ -205,12 +205,15 @@ pub(super) fn read_push<'text>(
 ) -> Decoded<()> {
     let mut scan = Scanner::new(text);
     let (mut topic, mut event_time) = (None, None);
-    let mut fields = scan.enter_object()?;
+    let is_spot = contract_type == ContractType::Spot;
+    let mut fields = scan.enter_object(if is_spot { &USUAL_SPOT } else { &USUAL })?;
     while let Some(key) = scan.next_field(&mut fields)? {
         match key {
             key::TOPIC => topic = Some(scan.text()?),
             key::DATA => read_entries(contract_type, &mut scan, klines)?,
             key::EVENT_TIME => event_time = Some(scan.natural()?),
+            // It is an answer.
+            key::SUCCESS | key::OP => return Err(DecodeErrorKind::Unknown),
             _ => scan.skip()?,
         }
     }
@@ -364,7 +367,7 @@ fn read_entry<'text>(
 ) -> Decoded<()> {
     let has_turnover = row(contract_type).has_quote_volume;
     let mut entry = Entry::default();
-    let mut fields = source.enter_object()?;
+    let mut fields = source.enter_object(&USUAL_ENTRY)?;
     while let Some(key) = source.next_field(&mut fields)? {
         match key {
             key::START => entry.start = Some(source.natural()?),
@@ -407,10 +410,34 @@ fn read_entry<'text>(
     klines.try_push(kline).map_err(|_| DecodeErrorKind::BadField)
 }
 
+/// The fields of a push in the order in which they are sent.
+const USUAL: [Guess; 4] = Guess::list("", ["topic", "data", "ts", "type"]);
+/// The same on spot.
+const USUAL_SPOT: [Guess; 4] = Guess::list("", ["type", "topic", "data", "ts"]);
+/// Those of an entry of `data`.
+const USUAL_ENTRY: [Guess; 11] = Guess::list(
+    "",
+    [
+        "start",
+        "end",
+        "interval",
+        "open",
+        "close",
+        "high",
+        "low",
+        "volume",
+        "turnover",
+        "confirm",
+        "timestamp",
+    ],
+);
+
 /// The names of the fields that are read.
 mod key {
     use super::Key;
 
+    pub(super) const SUCCESS: Key = Key::of("success");
+    pub(super) const OP: Key = Key::of("op");
     pub(super) const TOPIC: Key = Key::of("topic");
     pub(super) const DATA: Key = Key::of("data");
     pub(super) const EVENT_TIME: Key = Key::of("ts");

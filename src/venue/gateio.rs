@@ -19,7 +19,7 @@ use super::fields::{
     push_encoded, read_rows, seconds, text, with_path,
 };
 use super::listed::{Each, read_page};
-use super::scan::{Decoded, Key, Scanner, Source, required};
+use super::scan::{Decoded, Guess, Key, Scanner, Source, required};
 use super::words::not_now;
 use super::{
     Headers, InstrumentPage, Kline, Klines, Limits, Message, NotNow, Refusal, RefusalKind,
@@ -198,7 +198,7 @@ pub(super) fn read_push<'text>(
     let mut scan = Scanner::new(text);
     let (mut time, mut time_ms) = (None, None);
     let (mut is_ours, mut is_update) = (false, false);
-    let mut fields = scan.enter_object()?;
+    let mut fields = scan.enter_object(&USUAL)?;
     while let Some(key) = scan.next_field(&mut fields)? {
         match key {
             key::TIME => time = Some(scan.natural()?),
@@ -206,6 +206,8 @@ pub(super) fn read_push<'text>(
             key::CHANNEL => is_ours = scan.text()? == row.channel,
             key::EVENT => is_update = scan.text()? == "update",
             key::RESULT => read_result(row, &mut scan, klines)?,
+            // It is an answer.
+            key::ID => return Err(DecodeErrorKind::Unknown),
             _ => scan.skip()?,
         }
     }
@@ -397,7 +399,8 @@ fn read_entry<'text>(
 ) -> Decoded<()> {
     let is_spot = row.is_spot();
     let mut entry = Entry::default();
-    let mut fields = source.enter_object()?;
+    let usual = if is_spot { &USUAL_SPOT[..] } else { &USUAL_CONTRACT };
+    let mut fields = source.enter_object(usual)?;
     while let Some(key) = source.next_field(&mut fields)? {
         match key {
             key::OPEN_TIME if is_spot => entry.open_time = Some(source.natural_text()?),
@@ -441,10 +444,18 @@ fn read_entry<'text>(
     klines.try_push(kline).map_err(|_| DecodeErrorKind::BadField)
 }
 
+/// The fields of a push in the order in which they are sent.
+const USUAL: [Guess; 5] = Guess::list("", ["time", "time_ms", "channel", "event", "result"]);
+/// Those of its candle on spot.
+const USUAL_SPOT: [Guess; 9] = Guess::list("", ["t", "v", "c", "h", "l", "o", "n", "a", "w"]);
+/// The same of a contract.
+const USUAL_CONTRACT: [Guess; 9] = Guess::list("", ["t", "c", "h", "l", "o", "a", "n", "w", "v"]);
+
 /// The names of the fields that are read.
 mod key {
     use super::Key;
 
+    pub(super) const ID: Key = Key::of("id");
     pub(super) const TIME: Key = Key::of("time");
     pub(super) const TIME_MS: Key = Key::of("time_ms");
     pub(super) const CHANNEL: Key = Key::of("channel");

@@ -20,7 +20,7 @@ use crate::wire::json::{JsonReader, Value};
 
 use super::fields::{no_sense, read_rows, text, with_path};
 use super::listed::{Each, read_page};
-use super::scan::{Decoded, Key, Scanner, Source, required};
+use super::scan::{Decoded, Guess, Key, Scanner, Source, required};
 use super::words::not_now;
 use super::{
     InstrumentPage, Kline, Klines, Limits, Message, Refusal, RefusalKind, RefusalScope, RestCandle,
@@ -135,10 +135,16 @@ pub(super) fn decode<'text>(
 pub(super) fn read_push<'text>(text: &'text str, klines: &mut Klines<'text>) -> Decoded<()> {
     let mut scan = Scanner::new(text);
     let mut is_candle = false;
-    let mut fields = scan.enter_object()?;
+    let mut fields = scan.enter_object(&USUAL)?;
     while let Some(key) = scan.next_field(&mut fields)? {
         match key {
-            key::CHANNEL => is_candle = scan.text()? == "candle",
+            key::CHANNEL => {
+                is_candle = scan.text()? == "candle";
+                // It is an answer.
+                if !is_candle {
+                    return Err(DecodeErrorKind::Unknown);
+                }
+            }
             key::DATA => read_data(&mut scan, klines)?,
             _ => scan.skip()?,
         }
@@ -192,7 +198,7 @@ struct Entry<'text> {
 #[inline(always)]
 fn read_entry<'text>(source: &mut impl Source<'text>, klines: &mut Klines<'text>) -> Decoded<()> {
     let mut entry = Entry::default();
-    let mut fields = source.enter_object()?;
+    let mut fields = source.enter_object(&USUAL_ENTRY)?;
     while let Some(key) = source.next_field(&mut fields)? {
         match key {
             key::OPEN_TIME => entry.open_time = Some(source.natural()?),
@@ -231,6 +237,12 @@ fn read_entry<'text>(source: &mut impl Source<'text>, klines: &mut Klines<'text>
     let kline = Kline { symbol, interval, candle, is_closed: None, event_time: None };
     klines.try_push(kline).map_err(|_| DecodeErrorKind::BadField)
 }
+
+/// The fields of a push in the order in which they are sent.
+const USUAL: [Guess; 2] = Guess::list("", ["channel", "data"]);
+/// Those of a candle.
+const USUAL_ENTRY: [Guess; 10] =
+    Guess::list("", ["t", "T", "s", "i", "o", "c", "h", "l", "v", "n"]);
 
 /// The names of the fields that are read.
 mod key {

@@ -23,7 +23,7 @@ use super::fields::{
     decimal, integer, natural_text, no_sense, push_encoded, read_rows, text, with_path,
 };
 use super::listed::{Each, read_page};
-use super::scan::{Decoded, Key, Scanner, Source, required};
+use super::scan::{Decoded, Guess, Key, Scanner, Source, required};
 use super::words::not_now;
 use super::{
     InstrumentPage, Kline, Klines, Limits, Message, NotNow, Refusal, RefusalKind, RefusalScope,
@@ -179,7 +179,7 @@ pub(super) fn decode<'text>(
 pub(super) fn read_push<'text>(text: &'text str, klines: &mut Klines<'text>) -> Decoded<()> {
     let mut scan = Scanner::new(text);
     let mut stream = None;
-    let mut fields = scan.enter_object()?;
+    let mut fields = scan.enter_object(&USUAL)?;
     while let Some(key) = scan.next_field(&mut fields)? {
         match key {
             key::ARG => stream = Some(read_arg(&mut scan)?),
@@ -210,7 +210,7 @@ pub(super) fn read_push<'text>(text: &'text str, klines: &mut Klines<'text>) -> 
 #[inline(always)]
 fn read_arg<'text>(source: &mut impl Source<'text>) -> Decoded<(&'text str, Interval)> {
     let (mut channel, mut symbol) = (None, None);
-    let mut fields = source.enter_object()?;
+    let mut fields = source.enter_object(&USUAL_ARG)?;
     while let Some(key) = source.next_field(&mut fields)? {
         match key {
             key::CHANNEL => channel = Some(source.text()?),
@@ -242,6 +242,11 @@ fn read_cells<'text>(scan: &mut Scanner<'text>) -> Decoded<Kline<'text>> {
     let candle = Candle { open_time, open, high, low, close, volume, quote_volume, trades: 0 };
     Ok(Kline { symbol: "", interval: Interval::M1, candle, is_closed, event_time: None })
 }
+
+/// The fields of a push in the order in which they are sent.
+const USUAL: [Guess; 2] = Guess::list("", ["arg", "data"]);
+/// Those of `arg`.
+const USUAL_ARG: [Guess; 2] = Guess::list("", ["channel", "instId"]);
 
 /// The names of the fields that are read.
 mod key {

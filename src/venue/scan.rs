@@ -32,13 +32,67 @@ impl Key {
         }
         while at > 0 {
             at -= 1;
-            // A name that holds this character, which is another one's end here, is none of ours.
-            if name[at] == 0 {
+            // That name would be taken for the one without it.
+            if at + 1 == name.len() && name[at] == 0 {
                 return Self::OTHER;
             }
             bits = bits << 8 | name[at] as u64;
         }
         Self(bits)
+    }
+
+    /// The same of a name that was read.
+    #[inline]
+    fn read(name: &str) -> Self {
+        let name = name.as_bytes();
+        let bits = match (name.first_chunk(), name.last_chunk()) {
+            _ if name.len() > size_of::<u64>() || name.last() == Some(&0) => 0,
+            (Some(first), Some(last)) => {
+                let last = u64::from(u32::from_le_bytes(*last));
+                u64::from(u32::from_le_bytes(*first)) | last << (8 * (name.len() - 4))
+            }
+            _ => name.iter().rev().fold(0, |bits, &byte| bits << 8 | u64::from(byte)),
+        };
+        Self(bits)
+    }
+}
+
+/// How a field is expected to begin: a comma where it is not the first, its name and its colon, then
+/// zeros.
+pub(super) struct Guess {
+    text: [u8; LANES],
+    /// A bit for each byte of the text, the first byte's lowest.
+    mask: u32,
+    length: usize,
+    key: Key,
+}
+
+impl Guess {
+    /// Fields of the names `names` in this order, with `space` behind each comma.
+    pub(super) const fn list<const N: usize>(space: &str, names: [&str; N]) -> [Self; N] {
+        let mut guesses = [const { Self::FIRST }; N];
+        let mut at = 0;
+        while at < N {
+            let guess = if at == 0 { Self::FIRST } else { Self::FIRST.and(",").and(space) };
+            guesses[at] = guess.and("\"").and(names[at]).and("\":");
+            guesses[at].key = Key::of(names[at]);
+            at += 1;
+        }
+        guesses
+    }
+
+    /// Nothing yet.
+    const FIRST: Self = Self { text: [0; LANES], mask: 0, length: 0, key: Key::OTHER };
+
+    const fn and(mut self, text: &str) -> Self {
+        let (text, mut at) = (text.as_bytes(), 0);
+        while at < text.len() {
+            self.text[self.length] = text[at];
+            self.length += 1;
+            at += 1;
+        }
+        self.mask = (1 << self.length) - 1;
+        self
     }
 }
 
@@ -50,8 +104,9 @@ pub(super) trait Source<'text>: Sized {
     /// What is left of an array.
     type Elements;
 
-    /// Enters an object.
-    fn enter_object(&mut self) -> Decoded<Self::Fields>;
+    /// Enters an object whose fields are likely to be `guesses`. One after another saves looking for
+    /// the next one's name; from the first that is another one on, they are of no use.
+    fn enter_object(&mut self, guesses: &'static [Guess]) -> Decoded<Self::Fields>;
 
     /// Goes to the value of the next field, whose key this is; `None` leaves the object.
     fn next_field(&mut self, fields: &mut Self::Fields) -> Decoded<Option<Key>>;
@@ -177,23 +232,34 @@ impl<'text> Scanner<'text> {
         Ok(key)
     }
 
-    /// A comma, a name of one byte and its colon, looked at together, with or without a space behind
-    /// the comma. `None`: something else.
     #[inline(always)]
-    fn short_name(&mut self) -> Option<Key> {
-        let front = u64::from_le_bytes(*self.bytes().get(self.at..)?.first_chunk()?);
-        let is_spaced = front & 0xFFFF == u64::from_le_bytes(*b", \0\0\0\0\0\0");
-        let front = if is_spaced { front >> 8 } else { front };
-        let comma = if is_spaced { b' ' } else { b',' };
-        let name = front >> 16 & 0xFF;
-        let frame = u64::from_le_bytes([comma, b'"', 0, b'"', b':', 0, 0, 0]);
-        let is_plain =
-            name > u64::from(b' ') && name != u64::from(b'"') && name != u64::from(b'\\');
-        if front & 0xFF_FF00_FFFF != frame || !is_plain {
+    fn is_at(&self, guess: &Guess) -> bool {
+        let same = lex::front(self.bytes(), self.at).simd_eq(u8x16::new(guess.text)).to_bitmask();
+        same & guess.mask == guess.mask
+    }
+
+    /// A field's comma, unless it is the first one, its name of at most eight bytes and its colon,
+    /// looked at together, with or without a space behind the comma and the colon. `None`: something
+    /// else.
+    #[inline(always)]
+    fn usual_name(&mut self, is_first: bool) -> Option<Key> {
+        let front: &[u8; LANES] = self.bytes().get(self.at..)?.first_chunk()?;
+        if !is_first && front[0] != b',' {
             return None;
         }
-        self.at += 5 + usize::from(is_spaced);
-        Some(Key(name))
+        let comma = usize::from(!is_first);
+        let open = comma + usize::from(front[comma] == b' ');
+        let name = front[open + 1..].first_chunk()?;
+        let length = (lex::specials(u8x16::new(*front)) >> (open + 1)).trailing_zeros() as usize;
+        if front[open] != b'"' || !(1..=size_of::<u64>()).contains(&length) {
+            return None;
+        }
+        let behind: &[u8; 3] = front[open + 1 + length..].first_chunk()?;
+        if behind[..2] != *b"\":" {
+            return None;
+        }
+        self.at += open + length + 3 + usize::from(behind[2] == b' ');
+        Some(Key(u64::from_le_bytes(*name) & (u64::MAX >> (64 - 8 * length))))
     }
 
     /// The closing quote of a string.
@@ -209,11 +275,7 @@ impl<'text> Scanner<'text> {
     /// The opening quote of a string.
     #[inline(always)]
     fn open_quote(&mut self) -> Decoded<()> {
-        if self.spaced_token()? != b'"' {
-            return Err(UNEXPECTED);
-        }
-        self.at += 1;
-        Ok(())
+        self.expect(b'"')
     }
 
     /// A number of digits only, up to [`NATURAL_MAX`].
@@ -263,7 +325,7 @@ impl<'text> Scanner<'text> {
         let mut scan = self.own();
         match scan.token()? {
             b'{' => {
-                let mut fields = scan.enter_object()?;
+                let mut fields = scan.enter_object(&[])?;
                 while scan.next_field(&mut fields)?.is_some() {
                     scan.skip()?;
                 }
@@ -281,13 +343,13 @@ impl<'text> Scanner<'text> {
 
     /// Enters at the bracket `open`.
     #[inline(always)]
-    fn enter(&mut self, open: u8) -> Decoded<Entered> {
+    fn enter(&mut self, open: u8, guesses: &'static [Guess]) -> Decoded<Entered> {
         if self.spaced_token()? != open {
             return Err(UNEXPECTED);
         }
         self.depth_left = self.depth_left.checked_sub(1).ok_or(UNEXPECTED)?;
         self.at += 1;
-        Ok(Entered { is_first: true })
+        Ok(Entered { is_first: true, guesses })
     }
 
     /// Returns whether another field or element follows; if not, leaves at `close`.
@@ -311,6 +373,8 @@ impl<'text> Scanner<'text> {
 /// Where within an object or an array a [`Scanner`] is.
 pub(super) struct Entered {
     is_first: bool,
+    /// How the next fields may begin.
+    guesses: &'static [Guess],
 }
 
 impl<'text> Source<'text> for Scanner<'text> {
@@ -318,15 +382,22 @@ impl<'text> Source<'text> for Scanner<'text> {
     type Elements = Entered;
 
     #[inline(always)]
-    fn enter_object(&mut self) -> Decoded<Entered> {
-        self.enter(b'{')
+    fn enter_object(&mut self, guesses: &'static [Guess]) -> Decoded<Entered> {
+        self.enter(b'{', guesses)
     }
 
     #[inline(always)]
     fn next_field(&mut self, fields: &mut Entered) -> Decoded<Option<Key>> {
-        if !fields.is_first
-            && let Some(key) = self.short_name()
-        {
+        if let Some((guess, others)) = fields.guesses.split_first() {
+            if self.is_at(guess) {
+                self.at += guess.length;
+                (fields.is_first, fields.guesses) = (false, others);
+                return Ok(Some(guess.key));
+            }
+            fields.guesses = &[];
+        }
+        if let Some(key) = self.usual_name(fields.is_first) {
+            fields.is_first = false;
             return Ok(Some(key));
         }
         match self.has_next(fields, b'}')? {
@@ -337,7 +408,7 @@ impl<'text> Source<'text> for Scanner<'text> {
 
     #[inline(always)]
     fn enter_array(&mut self) -> Decoded<Entered> {
-        self.enter(b'[')
+        self.enter(b'[', &[])
     }
 
     #[inline(always)]
@@ -357,7 +428,7 @@ impl<'text> Source<'text> for Scanner<'text> {
 
     #[inline(always)]
     fn natural(&mut self) -> Decoded<i64> {
-        self.spaced_token()?;
+        self.token()?;
         self.digits()
     }
 
@@ -425,14 +496,14 @@ impl<'tape, 'text> Source<'text> for Value<'tape, 'text> {
     type Fields = Fields<'tape, 'text>;
     type Elements = Elements<'tape, 'text>;
 
-    fn enter_object(&mut self) -> Decoded<Self::Fields> {
+    fn enter_object(&mut self, _: &'static [Guess]) -> Decoded<Self::Fields> {
         self.fields().ok_or(DecodeErrorKind::BadField)
     }
 
     fn next_field(&mut self, fields: &mut Self::Fields) -> Decoded<Option<Key>> {
         let Some((name, value)) = fields.next() else { return Ok(None) };
         *self = value;
-        Ok(Some(Key::of(name)))
+        Ok(Some(Key::read(name)))
     }
 
     fn enter_array(&mut self) -> Decoded<Self::Elements> {
@@ -547,10 +618,14 @@ mod tests {
 
         #[test]
         fn a_name_has_one_key(one in "[a-zA-Z_é]{0,10}", other in "[a-zA-Z_é]{0,10}") {
+            let ended = format!("{one}\0");
+            prop_assert_eq!(Key::read(&ended), Key::OTHER);
+            prop_assert_eq!(Key::of(&ended), Key::OTHER);
             let text = format!("{{\"{one}\":1}}");
             let mut scan = Scanner::new(&text);
-            let mut fields = scan.enter_object().unwrap();
+            let mut fields = scan.enter_object(&[]).unwrap();
             prop_assert_eq!(scan.next_field(&mut fields), Ok(Some(Key::of(&one))));
+            prop_assert_eq!(Key::read(&one), Key::of(&one));
             let is_same = one == other || one.len().min(other.len()) > 8;
             if !is_same && Key::of(&one) != Key::OTHER {
                 prop_assert_ne!(Key::of(&one), Key::of(&other));
@@ -579,10 +654,35 @@ mod tests {
     }
 
     #[test]
+    fn fields_are_the_same_whether_they_were_guessed_or_not() {
+        const GUESSES: [Guess; 3] = Guess::list(" ", ["a", "bb", "longname"]);
+        let keys = |text: &str, guesses| {
+            let (mut keys, mut scan) = (Vec::new(), Scanner::new(text));
+            let mut fields = scan.enter_object(guesses).unwrap();
+            while let Some(key) = scan.next_field(&mut fields).unwrap() {
+                keys.push((key, scan.natural().unwrap()));
+            }
+            keys
+        };
+        for (text, names) in [
+            (r#"{"a":1, "bb":2, "longname":3}"#, &["a", "bb", "longname"][..]),
+            (r#"{"a":1,"bb":2, "longname":3}"#, &["a", "bb", "longname"]),
+            (r#"{"bb":1, "a":2, "longname":3, "d":4}"#, &["bb", "a", "longname", "d"]),
+            (r#"{"a":1, "bb":2, "longname":3, "a":4}"#, &["a", "bb", "longname", "a"]),
+            (r#"{"a":1}"#, &["a"]),
+            ("{}", &[]),
+        ] {
+            let expected: Vec<_> = names.iter().map(|name| Key::of(name)).zip(1..).collect();
+            assert_eq!(keys(text, &GUESSES), expected, "{text}");
+            assert_eq!(keys(text, &[]), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn white_space_is_free_and_nesting_has_an_end() {
         let text = " \n{ \"a\" :\t[ 1 , { } , [ ] ] \r\n, \"bb\" : \"x\" } ";
         let (mut keys, mut scan) = (Vec::new(), Scanner::new(text));
-        let mut fields = scan.enter_object().unwrap();
+        let mut fields = scan.enter_object(&[]).unwrap();
         while let Some(key) = scan.next_field(&mut fields).unwrap() {
             keys.push(key);
             scan.skip().unwrap();
