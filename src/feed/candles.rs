@@ -16,6 +16,7 @@ use super::SessionId;
 use super::plan::{Check, Stream, Streams, begin_of};
 use super::publish::PublishQueue;
 use super::rows::knows_less;
+use super::session::Script;
 use super::skew::ExchangeClock;
 
 /// Where candles go, and what is said about them on the way.
@@ -55,6 +56,21 @@ pub(super) struct Origin<'feed> {
     pub(super) session: SessionId,
     /// What the session carries.
     pub(super) members: &'feed [InstrumentId],
+    /// What the session was asked for.
+    pub(super) script: &'feed Script,
+    /// Whether our Close is out.
+    pub(super) is_closing: bool,
+}
+
+impl Origin<'_> {
+    fn carries(&self, stream: &Stream) -> bool {
+        stream.unbroken_on == Some(self.session) || self.members.contains(&stream.id)
+    }
+
+    /// Returns whether the session may still push `id`, which another one carries now.
+    fn is_leaving(&self, id: InstrumentId) -> bool {
+        self.is_closing || self.script.is_leaving(id)
+    }
 }
 
 /// Takes every candle of a message of one session, or none: a message that is wrong in one is not to
@@ -71,7 +87,7 @@ pub(super) fn take_klines(
     if let [kline] = &klines[..] {
         let stream = find(streams, origin.market, kline)?;
         judge(stream, clock, way, origin, (kline, now))?;
-        return Ok(take_wanted(stream, clock, way, origin.session, (kline, now)));
+        return Ok(take_wanted(stream, clock, way, origin, (kline, now)));
     }
     for kline in klines {
         judge(find(streams, origin.market, kline)?, clock, way, origin, (kline, now))?;
@@ -79,7 +95,7 @@ pub(super) fn take_klines(
     let mut is_delivered = false;
     for kline in klines {
         let stream = find(streams, origin.market, kline)?;
-        is_delivered |= take_wanted(stream, clock, way, origin.session, (kline, now));
+        is_delivered |= take_wanted(stream, clock, way, origin, (kline, now));
     }
     Ok(is_delivered)
 }
@@ -107,9 +123,9 @@ fn judge(
     if !stream.is_wanted {
         return Ok(());
     }
-    let is_known = stream.unbroken_on == Some(origin.session);
-    if !is_known && !origin.members.contains(&stream.id) {
-        return Err(DecodeErrorKind::Foreign);
+    if !origin.carries(stream) {
+        let is_leaving = origin.is_leaving(stream.id);
+        return if is_leaving { Ok(()) } else { Err(DecodeErrorKind::Foreign) };
     }
     let error = if !kline.candle.is_possible(venue::counts_trades(origin.market)) {
         DecodeErrorKind::Impossible
@@ -134,18 +150,19 @@ fn ahead_ms_max(stream: &Stream, kline: &Kline<'_>) -> i64 {
     }
 }
 
-/// Takes a candle, if its stream is wanted. Returns whether it is.
+/// Takes a candle, if its stream is wanted from this session. Returns whether it is.
 fn take_wanted(
     stream: &mut Stream,
     clock: &ExchangeClock,
     way: &mut Way<'_>,
-    session: SessionId,
+    origin: Origin<'_>,
     (kline, now): (&Kline<'_>, Now),
 ) -> bool {
-    if stream.is_wanted && !is_out_of_time(stream, clock, way, kline, now) {
-        take_kline(stream, clock, way, (session, kline), now);
+    let is_wanted = stream.is_wanted && origin.carries(stream);
+    if is_wanted && !is_out_of_time(stream, clock, way, kline, now) {
+        take_kline(stream, clock, way, (origin.session, kline), now);
     }
-    stream.is_wanted
+    is_wanted
 }
 
 /// Puts a series right that began where it cannot be, by the clock on which others agree. Returns

@@ -15,7 +15,7 @@ use super::lifecycle::Socket;
 use super::plan::Stream;
 use super::publish::is_closed;
 use super::refusals::Refused;
-use super::session::Session;
+use super::session::{Phase, Session};
 use super::{Feed, SessionId};
 
 /// What a message asks of its session, beside the candles already taken from it.
@@ -142,10 +142,12 @@ impl Feed {
         let Self {
             sessions, json, streams, queue, metrics, clocks, urgent, config, kernel, ..
         } = self;
-        let Session { market, id, members, wire, has_delivered, last_candle, .. } =
-            &mut sessions[index];
+        let Session {
+            market, id, phase, members, script, wire, has_delivered, last_candle, ..
+        } = &mut sessions[index];
         let (market, session) = (*market, *id);
-        let origin = Origin { market, session, members };
+        let is_closing = matches!(phase, Phase::Closing { .. });
+        let origin = Origin { market, session, members, script, is_closing };
         let text = match text {
             Some(text) => text,
             None => wire.as_mut()?.next_plain_text()?,

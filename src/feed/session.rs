@@ -400,6 +400,16 @@ impl Script {
         (1..self.next_id).contains(&id)
     }
 
+    /// Returns whether the end of the stream of `id` is asked for, or to be asked for: until the
+    /// exchange has answered, it may still push.
+    pub(super) fn is_leaving(&self, id: InstrumentId) -> bool {
+        let ends = |message: &Unanswered| {
+            message.op == SubscribeOp::Unsubscribe && message.instruments.contains(&id)
+        };
+        self.wanted.contains(&(SubscribeOp::Unsubscribe, id))
+            || self.unanswered.iter().chain(&self.withdrawn).any(ends)
+    }
+
     /// The unanswered messages.
     pub(super) fn unanswered(&self) -> &[Unanswered] {
         &self.unanswered

@@ -484,3 +484,34 @@ fn a_push_about_another_session_s_symbol_proves_nothing() {
         assert_eq!(pair.candles().len(), 1, "{at:?}");
     }
 }
+
+#[test]
+fn what_an_old_session_still_pushes_is_no_error_and_no_candle() {
+    for at in MARKETS {
+        let (venue, contract_type, [first, second]) = at;
+        let market = Market::find(venue, contract_type).unwrap();
+        let mut pair = Pair::with(FeedConfig { max_symbols_per_session: 2, ..config() });
+        pair.manners.rest_status = Some(503);
+        pair.subscribe_at(0, market, first);
+        pair.subscribe_at(1, market, second);
+        let old = pair.only();
+        // The exchange takes its time to answer; meanwhile others take the place.
+        pair.manners.is_mute = true;
+        pair.unsubscribe(0);
+        pair.subscribe_at(2, market, &first.replace("BTC", "SOL"));
+        pair.subscribe_at(0, market, first);
+        let new = pair.peers.keys().copied().find(|&session| session != old).unwrap();
+        let push = Push::of(first, 0, START_MS).text(venue);
+        pair.push_to(old, &push);
+        // A session that nobody needs any more has not read our Close.
+        pair.manners.is_dead = true;
+        pair.unsubscribe(1);
+        pair.unsubscribe(2);
+        pair.push_to(old, &push);
+        assert_eq!(pair.candles().len(), 0, "{at:?}");
+        let errors = &pair.metrics.market(market).decode_errors;
+        assert_eq!(errors.iter().map(|one| one.value()).sum::<u64>(), 0, "{at:?}");
+        pair.push_to(new, &push);
+        assert_eq!(pair.candles().len(), 1, "{at:?}");
+    }
+}

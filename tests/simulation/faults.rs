@@ -86,6 +86,7 @@ pub(crate) fn strike(world: &mut World, markets: &[Market], report: &mut Report)
             let step_us =
                 *world.dice.pick(&[-7_200_000_000, -90_000_000, 45_000_000, 3_600_000_000]);
             world.wall_step_us += step_us;
+            world.wall_behind_us = world.wall_behind_us.max(-world.wall_step_us);
             "wall_clock_step"
         }
         22 => {

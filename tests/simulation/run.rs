@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use connector_wss::market::{Interval, Market};
+use connector_wss::metrics::DecodeErrorKind;
 
 use super::book::{Book, MINUTE, Window, is_true};
 use super::client::{Client, Series, is_derived};
@@ -139,6 +140,7 @@ fn live(world: &mut World, report: &mut Report) -> Result<(), String> {
         if restarts_at.is_some_and(|at| at <= world.now.mono) {
             restarts_at = None;
             count_server(world, report);
+            judge_trust(world)?;
             world.restart();
             report.fault("restart");
             wake_all(world, 3_000);
@@ -284,6 +286,25 @@ pub(crate) fn count_server(world: &World, report: &mut Report) {
     }
 }
 
+/// Nothing that honest markets say is refused as a lie. But where the machine's own clock is far
+/// behind, what comes first lies ahead of all that is known.
+fn judge_trust(world: &World) -> Result<(), String> {
+    let is_behind = world.wall_behind_us > WALL_BEHIND_US;
+    let liar = world.venues.liar.as_ref().map(|liar| liar.market);
+    for market in Market::all().filter(|&market| Some(market) != liar) {
+        for kind in [DecodeErrorKind::Future, DecodeErrorKind::Impossible, DecodeErrorKind::Foreign]
+        {
+            let errors = world.shards.iter().map(|shard| shard.metrics.market(market));
+            let count: u64 = errors.map(|one| one.decode_errors[kind as usize].value()).sum();
+            if count > 0 && !(is_behind && kind == DecodeErrorKind::Future) {
+                let kind = kind.label();
+                return Err(format!("{count} honest candles of {market} were refused as {kind}"));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Everything that any client was told, against the truth.
 pub(crate) fn judge(world: &mut World, report: &mut Report) -> Result<(), String> {
     let now = world.now.mono;
@@ -295,6 +316,7 @@ pub(crate) fn judge(world: &mut World, report: &mut Report) -> Result<(), String
     if exceeded > 0 {
         return Err(format!("limits of exchanges were exceeded {exceeded} times"));
     }
+    judge_trust(world)?;
     let true_ms = world.true_ms();
     for at in 0..world.clients.len() {
         let client = &mut world.clients[at];
@@ -467,6 +489,9 @@ pub(crate) const PEACE: Duration = Duration::from_secs(12 * 60);
 
 /// Source: Bybit's ban "lifts after 10 minutes" without a request.
 const BAN: Duration = Duration::from_secs(10 * 60);
+
+/// What a push may lie ahead of the wall clock, where nothing else shows the time.
+const WALL_BEHIND_US: i64 = 300_000_000;
 
 /// A candle told so long before a book ended is to be right: later nothing is corrected any more.
 const SETTLED_MS: i64 = 17 * MINUTE;

@@ -33,6 +33,8 @@ pub(crate) struct World {
     pub(crate) now: Now,
     /// What the machine's wall clock is wrong by.
     pub(crate) wall_step_us: i64,
+    /// And what it was behind by at most.
+    pub(crate) wall_behind_us: i64,
     pub(crate) origin: Now,
     pub(crate) venues: Venues,
     pub(crate) shards: Vec<Shard>,
@@ -90,6 +92,7 @@ impl World {
             dice,
             now,
             wall_step_us: 0,
+            wall_behind_us: 0,
             origin: now,
             venues,
             shards,
