@@ -219,17 +219,17 @@ fn break_sessions(world: &mut World, market: Market, report: &mut Report) {
 
 /// What makes the server ask REST, for the liar's market and for honest ones.
 fn strike(world: &mut World, play: &Play, report: &mut Report) {
-    match world.dice.below(4) {
-        0 => break_sessions(world, play.liar, report),
-        // Where successors close candles, a lost end is a lie of its own, and REST may lie, too.
-        1 if venue::finality(play.liar) == Finality::Flag => {
-            faults::strike_stream(world, play.liar, faults::LOST_CLOSE, report);
-        }
-        1 | 2 => faults::strike_stream(world, play.liar, faults::MUTED, report),
-        _ => {
-            let honest = *world.dice.pick(&play.honest);
-            faults::strike_stream(world, honest, faults::LOST_CLOSE, report);
-        }
+    let honest = *world.dice.pick(&play.honest);
+    let (market, kind) = match world.dice.below(4) {
+        0 => return break_sessions(world, play.liar, report),
+        1 => (play.liar, faults::LOST_CLOSE),
+        2 => (play.liar, faults::MUTED),
+        _ => (honest, faults::LOST_CLOSE),
+    };
+    // Where successors close candles, a lost end is a lie of its own, and REST may lie, too; and where
+    // only trades are pushed, a session may lose all that it had to say.
+    if kind == faults::MUTED || venue::finality(market) == Finality::Flag {
+        faults::strike_stream(world, market, kind, report);
     }
 }
 

@@ -505,7 +505,8 @@ fn receive(
             }
             Event::Ping => exchange.ping(link.id, now),
             // Whoever asks for a thousand does not count them.
-            Event::Pong(_) if liar.as_ref().is_some_and(|liar| liar.has_pinged(now)) => {}
+            Event::Pong(_)
+                if liar.as_ref().is_some_and(|liar| liar.has_pinged(link.market, now)) => {}
             Event::Pong(_) => exchange.pong(link.id, now),
             Event::Close { .. } => {
                 link.wire.send_close(1000, "");

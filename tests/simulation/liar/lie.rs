@@ -11,7 +11,8 @@ use super::refusals;
 /// One kind of lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lie {
-    /// Times of pushes are wrong by this many ms.
+    /// Times of pushes about the culprit are wrong by this many ms: what several streams say of the time
+    /// is what it is.
     PushTimes(Times, i64),
     /// Pushed values that cannot be.
     PushValues,

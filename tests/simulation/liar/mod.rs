@@ -105,8 +105,8 @@ impl Liar {
     }
 
     /// Whether pongs still come for its pings.
-    pub(crate) fn has_pinged(&self, now: MonoNs) -> bool {
-        now < self.pinged_at.after(FLOOD)
+    pub(crate) fn has_pinged(&self, market: Market, now: MonoNs) -> bool {
+        market == self.market && now < self.pinged_at.after(FLOOD)
     }
 
     pub(crate) fn is_telling(&self, lie: impl Fn(Lie) -> bool, now: MonoNs) -> bool {
@@ -197,13 +197,20 @@ impl Liar {
         for lie in self.now(market, now) {
             self.lies += 1;
             match lie {
-                Lie::PushTimes(times, by_ms) if may_be_wrong_by(text, by_ms) => {
+                Lie::PushTimes(times, by_ms)
+                    if self.symbol_of(text) == Some(&*self.culprit)
+                        && may_be_wrong_by(text, by_ms) =>
+                {
                     let mut value = honest.clone();
                     forge::shift_times(&mut value, times, by_ms, now_ms);
                     if times != Times::Events && self.dice.one_in(3) {
                         forge::flag_closed(&mut value);
                     }
-                    texts = self.beside(text, value);
+                    // Of a series that has not begun nothing is known from which that were a jump.
+                    texts = match by_ms.abs() < JUMP_MS {
+                        true => vec![text.to_owned(), value.to_string()],
+                        false => self.beside(text, value),
+                    };
                 }
                 Lie::PushValues => {
                     let mut value = honest.clone();
@@ -232,11 +239,16 @@ impl Liar {
         }
     }
 
+    /// The symbol that a push is about.
+    fn symbol_of(&self, text: &str) -> Option<&str> {
+        let named = self.symbols.iter().filter(|symbol| text.contains(symbol.as_str()));
+        named.max_by_key(|symbol| symbol.len()).map(|symbol| symbol.as_str())
+    }
+
     /// The push, once for each of some symbols that do not exist.
     fn of_strangers(&self, text: &str) -> Vec<String> {
-        let named = self.symbols.iter().filter(|symbol| text.contains(symbol.as_str()));
-        let Some(symbol) = named.max_by_key(|symbol| symbol.len()) else { return Vec::new() };
-        let strange = |number| text.replace(symbol.as_str(), &format!("ZZZ{number}{symbol}"));
+        let Some(symbol) = self.symbol_of(text) else { return Vec::new() };
+        let strange = |number| text.replace(symbol, &format!("ZZZ{number}{symbol}"));
         (0..STRANGERS).map(strange).collect()
     }
 
@@ -287,8 +299,7 @@ impl Liar {
         }
         let (&from, &to) = (self.dice.pick(links), self.dice.pick(links));
         let text = self.pushed.get(&from)?;
-        let named = self.symbols.iter().filter(|symbol| text.contains(symbol.as_str()));
-        let symbol = named.max_by_key(|symbol| symbol.len())?;
+        let symbol = self.symbol_of(text)?;
         let asked = self.asked.get(&to).map_or("", |asked| asked.as_str());
         if from == to || refusals::names(asked, symbol) {
             return None;
@@ -400,6 +411,9 @@ const RUBBISH: [&str; 12] = [
     "{\"channel\":\"candle\",\"data\":null,\"k\":[],\"data\":{\"t\":{}}}",
 ];
 
+/// What is nearer to now is believed of one source, unless it leaves windows out. Source: an interval
+/// and five minutes, of the longest interval here.
+const JUMP_MS: i64 = 600_001;
 const REST_AGE: Duration = Duration::from_secs(90);
 const REPEATS: usize = 30;
 const STRANGERS: usize = 20;
