@@ -109,7 +109,12 @@ impl Lie {
         match dice.below(27) {
             0..=3 => {
                 let times = *dice.pick(&[Times::All, Times::All, Times::Events, Times::Windows]);
-                Self::PushTimes(times, *dice.pick(&WRONG_BY_MS))
+                let has_event_times = !matches!(market.venue(), Venue::Okx | Venue::Hyperliquid);
+                // Without them a stream of a longer interval shows the time to its window only.
+                let nearest = if has_event_times { 0 } else { WINDOW_MAX_MS };
+                let by_ms = *dice.pick(&WRONG_BY_MS);
+                let is_far = by_ms.abs() > nearest;
+                Self::PushTimes(times, if is_far { by_ms } else { FAR_MS })
             }
             4 | 5 => Self::PushValues,
             6 => Self::Foreign,
@@ -165,6 +170,10 @@ const ROWS_WRONG_BY_MS: [i64; 6] = [
     -30 * 86_400_000,
     -50 * 365 * 86_400_000,
 ];
+
+/// The longest window here, and what is further.
+const WINDOW_MAX_MS: i64 = 300_000;
+const FAR_MS: i64 = 900_000;
 
 /// Clocks of hosts may be five minutes apart: a `Date` that is nearer is no lie.
 const DATE_WRONG_BY_MS: [i64; 8] = [
