@@ -42,7 +42,7 @@ pub(crate) struct Book {
     pub(crate) gaps: u64,
     /// The past that follows is to be complete.
     is_resuming: bool,
-    /// Rows of the exchange may make no sense: a resume may lack their windows, and says so.
+    /// Rows of the exchange may make no sense: a resume may lack their windows, and reports them.
     pub(crate) may_lack: bool,
     /// Windows of the past that could not be given, and may still come.
     pub(crate) unavailable: BTreeSet<i64>,

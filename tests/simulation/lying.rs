@@ -1,4 +1,4 @@
-//! One market lies while the others are honest. What must come of it, whatever it says:
+//! One market lies while the others are honest. What must come of it, whatever it sends:
 //!
 //! **Of the honest markets** everything that [`super::run`] demands, and that they are not touched: no
 //! session of theirs is lost, no breaker opens, no symbol is rejected; and what is lost there by chance
@@ -6,7 +6,7 @@
 //! share the liar's host may be refused new sessions and REST where the host blocks the whole address,
 //! and nothing else; so where its REST makes no sense.
 //!
-//! **Of the liar's market**, as far as a second source can tell:
+//! **Of the liar's market**, as far as a second source can show it:
 //! 1. Nothing is over before its end: no closed candle, no `empty` and no gap of a window that has not
 //!    ended by the honest time ([`super::client`]).
 //! 2. No closed candle is wrong, in its first revision or in its last, though pushes or rows were: what
@@ -14,7 +14,7 @@
 //!    that does not carry it proves nothing. (A value that could be, pushed with the flag on the right
 //!    session, is nobody's to doubt at once: no lie here is of that kind.)
 //! 3. Every window is received or reported as missing, once and in order (a resume may lack windows whose
-//!    rows make no sense, and says so); after the lies have ended and
+//!    rows make no sense, and reports them); after the lies have ended and
 //!    the longest pause that they may cause is over, nothing is missing and the series run.
 //! 4. A symbol may be rejected only if it is the one that the exchange refused; a limit of the address
 //!    and a block reject nobody. No breaker opens while other sessions of the market are up beside it.
@@ -41,7 +41,7 @@ use super::world::World;
 /// A run and who lies in it.
 struct Play {
     liar: Market,
-    /// Markets of the run that say the truth.
+    /// Markets of the run that are honest.
     honest: Vec<Market>,
     series: Vec<Series>,
     /// The host has refused the whole address, or its REST was out of order.
@@ -189,11 +189,11 @@ fn lie(world: &mut World, play: &mut Play, report: &mut Report) -> MonoNs {
     let lie = any_lie(play.liar, &mut world.dice);
     let now = world.now.mono;
     let until = now.after(world.dice.ms(5_000, 150_000));
-    world.venues.liar.iter_mut().for_each(|liar| liar.tell(lie, now, until));
+    world.venues.liar.iter_mut().for_each(|liar| liar.begin(lie, now, until));
     play.is_host_out |= lie.stops_rest();
     play.is_halted |= lie == Lie::Halted;
     report.fault(lie.name());
-    world.say(&format!("{} {lie:?} until {:.0}", play.liar, world.seconds(until)));
+    world.note(&format!("{} {lie:?} until {:.0}", play.liar, world.seconds(until)));
     // Whoever streams already is not asked for again unless he loses his session.
     if lie.needs_subscribing() && world.dice.one_in(2) {
         break_sessions(world, play.liar, report);
@@ -219,17 +219,17 @@ fn break_sessions(world: &mut World, market: Market, report: &mut Report) {
 
 /// What makes the server ask REST, for the liar's market and for honest ones.
 fn strike(world: &mut World, play: &Play, report: &mut Report) {
-    match world.dice.below(4) {
-        0 => break_sessions(world, play.liar, report),
-        // Where successors close candles, a lost end is a lie of its own, and REST may lie, too.
-        1 if venue::finality(play.liar) == Finality::Flag => {
-            faults::strike_stream(world, play.liar, faults::LOST_CLOSE, report);
-        }
-        1 | 2 => faults::strike_stream(world, play.liar, faults::MUTED, report),
-        _ => {
-            let honest = *world.dice.pick(&play.honest);
-            faults::strike_stream(world, honest, faults::LOST_CLOSE, report);
-        }
+    let honest = *world.dice.pick(&play.honest);
+    let (market, kind) = match world.dice.below(4) {
+        0 => return break_sessions(world, play.liar, report),
+        1 => (play.liar, faults::LOST_CLOSE),
+        2 => (play.liar, faults::MUTED),
+        _ => (honest, faults::LOST_CLOSE),
+    };
+    // Where successors close candles, a lost end is a lie of its own, and REST may lie, too; and where
+    // only trades are pushed, a session may lose all that it had to push.
+    if kind == faults::MUTED || venue::finality(market) == Finality::Flag {
+        faults::strike_stream(world, market, kind, report);
     }
 }
 
@@ -245,7 +245,7 @@ fn watch(world: &World, play: &mut Play) -> Result<(), String> {
         return Err(format!("{} bytes wait for a socket that takes none", world.unsent_max));
     }
     let liar = world.venues.liar.as_ref().unwrap();
-    let is_blocking = liar.is_telling(|lie| matches!(lie, Lie::Blocked(_)), world.now.mono);
+    let is_blocking = liar.is_active(|lie| matches!(lie, Lie::Blocked(_)), world.now.mono);
     let group = venue::budget_group(play.liar);
     let rests = count(world, group, |part| part.rest_requests.value());
     match play.blocked {

@@ -2,8 +2,8 @@
 //! and in virtual time, everything by chance from a seed, faults of every kind; and the simulated
 //! market's truth as the judge.
 //!
-//! `SEEDS=n` runs so many seeds, `SEED=n` one, and prints what happened in it. `LIARS=n` runs so many in
-//! which one exchange lies, `LIAR=n` one of those, and `LIE=name` tells only lies of that name.
+//! `SEEDS=n` runs n seeds, `SEED=n` one, and prints what happened in it. `LIARS=n` runs n in which one exchange
+//! lies, `LIAR=n` one of those, and `LIE=name` has only lies of that name.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_possible_truncation)]
 
@@ -26,7 +26,7 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Runs seeds on all CPUs: `only` that one, else so many from `FIRST` on.
+/// Runs seeds on all CPUs: `only` that one, else this many from `FIRST` on.
 fn run_seeds(
     only: Option<u64>,
     seeds: u64,

@@ -86,7 +86,7 @@ pub(crate) fn run(seed: u64) -> Result<Report, String> {
     Ok(report)
 }
 
-/// What `happen` says went wrong, with when that was and the latest notices of the server.
+/// What went wrong in `happen`, with when that was and the latest notices of the server.
 pub(crate) fn explained(
     world: &mut World,
     happen: impl FnOnce(&mut World) -> Result<(), String>,

@@ -20,7 +20,7 @@ use connector_wss::venue;
 use connector_wss::wire::{Connection, Event};
 
 use super::dice::Dice;
-use super::liar::{Heard, Liar, Said};
+use super::liar::{Liar, Received, Reply};
 
 /// Which shard's session, over restarts of the server.
 pub(crate) type LinkKey = (usize, SessionId);
@@ -258,16 +258,16 @@ impl Venues {
         }
     }
 
-    /// What the liar says by itself.
+    /// What the liar sends by itself.
     fn lie(&mut self, now: MonoNs, dice: &mut Dice) {
         let Some(liar) = &mut self.liar else { return };
         let index = liar.market.index();
         let links =
             self.links.values().filter(|link| link.is_open() && link.market.index() == index);
         let links: Vec<ConnectionId> = links.map(|link| link.id).collect();
-        for (id, said) in liar.advance(&links, now) {
+        for (id, one) in liar.advance(&links, now) {
             if let Some(link) = self.links.values_mut().find(|link| link.id == id) {
-                say(link, &mut self.exchanges[index], said, now);
+                reply(link, &mut self.exchanges[index], one, now);
             }
         }
         liar.tidy(now);
@@ -457,13 +457,13 @@ fn push(link: &mut Link, liar: Option<&mut Liar>, text: &str, now: MonoNs, now_m
     }
 }
 
-fn say(link: &mut Link, exchange: &mut Exchange, said: Said, now: MonoNs) {
-    match said {
-        Said::Text(text) => link.wire.send_text(&text),
-        Said::Notice => exchange.fault(Fault::ShutdownNotice, now),
-        Said::Ping => link.wire.send_ping(&[b'?'; 125]),
-        Said::Close => link.wire.send_close(1008, "no"),
-        Said::Cut => cut(link, exchange, now),
+fn reply(link: &mut Link, exchange: &mut Exchange, reply: Reply, now: MonoNs) {
+    match reply {
+        Reply::Text(text) => link.wire.send_text(&text),
+        Reply::Notice => exchange.fault(Fault::ShutdownNotice, now),
+        Reply::Ping => link.wire.send_ping(&[b'?'; 125]),
+        Reply::Close => link.wire.send_close(1008, "no"),
+        Reply::Cut => cut(link, exchange, now),
     }
 }
 
@@ -492,20 +492,21 @@ fn receive(
     while let Ok(Some(event)) = link.wire.next_event() {
         match event {
             Event::Text(text) => {
-                let heard = match &mut liar {
-                    Some(liar) => liar.hear(link.market, link.id, text.as_str(), now),
-                    None => Heard::Passed(text.as_str().to_owned()),
+                let received = match &mut liar {
+                    Some(liar) => liar.receive(link.market, link.id, text.as_str(), now),
+                    None => Received::Forwarded(text.as_str().to_owned()),
                 };
-                match heard {
-                    Heard::Passed(text) => exchange.text(link.id, &text, now),
-                    Heard::Answered(said) => {
-                        said.into_iter().for_each(|one| say(link, exchange, one, now));
+                match received {
+                    Received::Forwarded(text) => exchange.text(link.id, &text, now),
+                    Received::Answered(replies) => {
+                        replies.into_iter().for_each(|one| reply(link, exchange, one, now));
                     }
                 }
             }
             Event::Ping => exchange.ping(link.id, now),
             // Whoever asks for a thousand does not count them.
-            Event::Pong(_) if liar.as_ref().is_some_and(|liar| liar.has_pinged(now)) => {}
+            Event::Pong(_)
+                if liar.as_ref().is_some_and(|liar| liar.has_pinged(link.market, now)) => {}
             Event::Pong(_) => exchange.pong(link.id, now),
             Event::Close { .. } => {
                 link.wire.send_close(1000, "");

@@ -117,7 +117,7 @@ impl World {
         }
     }
 
-    /// A new process, whose sessions carry no more than so many symbols.
+    /// A new process, whose sessions carry no more symbols than these.
     pub(crate) fn limit_sessions(&mut self, symbols: usize) {
         self.symbols_per_session = symbols;
         self.restart();
@@ -149,7 +149,7 @@ impl World {
     }
 
     /// Shown with the server's notices.
-    pub(crate) fn say(&mut self, text: &str) {
+    pub(crate) fn note(&mut self, text: &str) {
         self.notices.push_back(format!("{:9.3} - {text}", self.seconds(self.now.mono)));
     }
 

@@ -1,4 +1,4 @@
-//! What a lying exchange says over HTTP: blocks and absurd headers, on REST and on the handshake, and
+//! What a lying exchange answers over HTTP: blocks and absurd headers, on REST and on the handshake, and
 //! rows that are wrong.
 
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(crate) struct Page {
     pub(crate) body: &'static str,
 }
 
-/// What firewalls, content networks and shut-out countries say.
+/// What firewalls, content networks and shut-out countries answer.
 pub(crate) const BLOCKS: [Page; 6] = [
     page(403, "text/html", "", "<html><body>Request blocked.</body></html>"),
     page(
@@ -55,13 +55,13 @@ pub(crate) const ABSURD_WAITS: [&str; 6] = [
     "Wed, 21 Oct 2099 07:28:00 GMT",
 ];
 
-/// `Retry-After` that says nothing.
+/// `Retry-After` without a meaning.
 pub(crate) const SENSELESS_WAITS: [&str; 6] =
     ["-5", "soon", "", "1e3", "Wed, 21 Oct 2015 07:28:00 GMT", "0"];
 
 /// A REST answer with a `Date` of `now_ms`.
 pub(crate) fn set_date(response: &mut RestResponse, now_ms: i64) {
-    // Further than this no header can say.
+    // Further than this no header can go.
     let ms = now_ms.clamp(0, 253_402_300_799_000).unsigned_abs();
     let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_millis(ms));
     for (name, value) in &mut response.limit_headers {
@@ -71,7 +71,7 @@ pub(crate) fn set_date(response: &mut RestResponse, now_ms: i64) {
     }
 }
 
-/// Bybit says the time of its answer in it, too.
+/// Bybit has the time of its answer in the body, too.
 pub(crate) fn shift_server_time(value: &mut Value, by_ms: i64, now_ms: i64) {
     if let Some(time) = value.get_mut("time").filter(|time| time.is_number()) {
         forge::shift_times(time, Times::All, by_ms, now_ms);
@@ -101,7 +101,7 @@ pub(crate) fn corrupt_one(market: Market, value: &mut Value, dice: &mut Dice) {
     });
 }
 
-/// Says the rows again and again until they have 14 MB.
+/// Repeats the rows again and again until they have 14 MB.
 pub(crate) fn repeat_rows(response: &mut RestResponse) {
     let mut rows = Value::Null;
     edit(response, |value| {
@@ -140,7 +140,7 @@ pub(crate) fn add_row_ahead(value: &mut Value, now_ms: i64) {
     rows.insert(place, ahead);
 }
 
-/// The rows are said to be another symbol's, which was traded more.
+/// Names another symbol, whose volumes are larger.
 pub(crate) fn of_another(market: Market, value: &mut Value) {
     if let Some(symbol) = value.pointer_mut("/result/symbol") {
         *symbol = OTHER.into();

@@ -10,7 +10,7 @@ use crate::dice::Dice;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Times {
     All,
-    /// When the exchange says that something happened.
+    /// The time that the exchange gives for what happened.
     Events,
     /// Where windows begin and end.
     Windows,

@@ -1,4 +1,4 @@
-//! The kinds of lies, and which of them a market can tell.
+//! The kinds of lies, and which of them are possible for a market.
 
 use connector_wss::market::{Market, Venue};
 
@@ -11,7 +11,8 @@ use super::refusals;
 /// One kind of lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lie {
-    /// Times of pushes are wrong by this many ms.
+    /// Times of pushes about the culprit are wrong by this many ms: several streams that agree on a time
+    /// are right.
     PushTimes(Times, i64),
     /// Pushed values that cannot be.
     PushValues,
@@ -28,7 +29,7 @@ pub(crate) enum Lie {
     /// Subscriptions that name the culprit are refused in this form.
     Refuses(usize),
     /// A subscription that names the culprit ends the connection, without a word: at once, or after it
-    /// was served for so many ms.
+    /// was served for this many ms.
     CostsSession(u64),
     /// No further stream is to be had: a limit of the address, in words.
     Full,
@@ -50,9 +51,9 @@ pub(crate) enum Lie {
     TooMany(&'static str),
     /// REST shows old candles, and behind them one of an hour ahead.
     RestAhead,
-    /// REST answers about another symbol, and says so.
+    /// REST answers about another symbol, and names it.
     RestOther,
-    /// The list of symbols says that the culprit is halted.
+    /// The list of symbols has the culprit as halted.
     Halted,
     /// Every second each connection is announced to end, and none does.
     Notices,
@@ -87,7 +88,7 @@ impl Lie {
         }
     }
 
-    /// Whether it is said to the address, so that it concerns every market of the host.
+    /// Whether it is an answer to the address, so that it concerns every market of the host.
     pub(crate) fn is_to_address(self) -> bool {
         matches!(self, Self::Blocked(_) | Self::TooMany(_))
     }
@@ -103,12 +104,17 @@ impl Lie {
             || matches!(self, Self::Refuses(_) | Self::CostsSession(_) | Self::Full | Self::Halted)
     }
 
-    /// Any one that `market` can tell.
+    /// Any one that is possible for `market`.
     pub(crate) fn any(market: Market, dice: &mut Dice) -> Self {
         match dice.below(27) {
             0..=3 => {
                 let times = *dice.pick(&[Times::All, Times::All, Times::Events, Times::Windows]);
-                Self::PushTimes(times, *dice.pick(&WRONG_BY_MS))
+                let has_event_times = !matches!(market.venue(), Venue::Okx | Venue::Hyperliquid);
+                // Without them a stream of a longer interval shows the time to its window only.
+                let nearest = if has_event_times { 0 } else { WINDOW_MAX_MS };
+                let by_ms = *dice.pick(&WRONG_BY_MS);
+                let is_far = by_ms.abs() > nearest;
+                Self::PushTimes(times, if is_far { by_ms } else { FAR_MS })
             }
             4 | 5 => Self::PushValues,
             6 => Self::Foreign,
@@ -164,6 +170,10 @@ const ROWS_WRONG_BY_MS: [i64; 6] = [
     -30 * 86_400_000,
     -50 * 365 * 86_400_000,
 ];
+
+/// The longest window here, and what is further.
+const WINDOW_MAX_MS: i64 = 300_000;
+const FAR_MS: i64 = 900_000;
 
 /// Clocks of hosts may be five minutes apart: a `Date` that is nearer is no lie.
 const DATE_WRONG_BY_MS: [i64; 8] = [

@@ -1,5 +1,5 @@
 //! A lying exchange: stands between the simulated exchanges and the server, and changes what one market
-//! says. Owns which lies are told until when; what must come of them is in [`super::lying`].
+//! sends. Owns which lies are active until when; what must come of them is in [`super::lying`].
 
 mod answers;
 mod forge;
@@ -26,9 +26,9 @@ use self::refusals::Refusal;
 
 use super::dice::Dice;
 
-/// A lie that is being told.
+/// A lie that is active.
 #[derive(Clone, Copy, Debug)]
-struct Told {
+struct Active {
     lie: Lie,
     began: MonoNs,
     until: MonoNs,
@@ -37,16 +37,16 @@ struct Told {
 }
 
 /// What becomes of a frame of the server's.
-pub(crate) enum Heard {
+pub(crate) enum Received {
     /// The exchange gets this text.
-    Passed(String),
+    Forwarded(String),
     /// The exchange gets nothing; these come back.
-    Answered(Vec<Said>),
+    Answered(Vec<Reply>),
 }
 
-/// What a connection gets from the liar itself.
+/// What the liar itself sends on a connection, or does to it.
 #[derive(Clone, Debug)]
-pub(crate) enum Said {
+pub(crate) enum Reply {
     Text(String),
     Ping,
     /// That it will be closed soon, and all others of the market.
@@ -55,12 +55,14 @@ pub(crate) enum Said {
     Cut,
 }
 
+/// Which market lies, and how at present.
 pub(crate) struct Liar {
     pub(crate) market: Market,
+    /// The symbol that its refusals, its list and its wrong times are about.
     pub(crate) culprit: String,
     dice: Dice,
     symbols: Vec<String>,
-    told: Vec<Told>,
+    active: Vec<Active>,
     /// By connection: everything that was asked for on it, and the newest push.
     asked: BTreeMap<ConnectionId, String>,
     pushed: BTreeMap<ConnectionId, String>,
@@ -72,14 +74,14 @@ pub(crate) struct Liar {
 }
 
 impl Liar {
-    /// `symbols`: all of the market, for those that are to be told apart from others.
+    /// `symbols`: all of the market, so that the one that a push is about can be found.
     pub(crate) fn new(market: Market, culprit: String, symbols: Vec<String>, dice: Dice) -> Self {
         Self {
             market,
             culprit,
             dice,
             symbols,
-            told: Vec::new(),
+            active: Vec::new(),
             asked: BTreeMap::new(),
             pushed: BTreeMap::new(),
             cuts: Vec::new(),
@@ -89,37 +91,37 @@ impl Liar {
         }
     }
 
-    pub(crate) fn tell(&mut self, lie: Lie, now: MonoNs, until: MonoNs) {
-        self.told.push(Told { lie, began: now, until, next: now });
+    pub(crate) fn begin(&mut self, lie: Lie, now: MonoNs, until: MonoNs) {
+        self.active.push(Active { lie, began: now, until, next: now });
     }
 
     pub(crate) fn stop(&mut self) {
-        self.told.clear();
+        self.active.clear();
         self.cuts.clear();
     }
 
     /// Whether it reads nothing from the connections that it has.
     pub(crate) fn is_flooding(&self, now: MonoNs) -> bool {
-        let is_fresh = |told: &Told| now < told.until && now < told.began.after(FLOOD);
-        self.told.iter().any(|told| told.lie == Lie::Pings && is_fresh(told))
+        let is_fresh = |one: &Active| now < one.until && now < one.began.after(FLOOD);
+        self.active.iter().any(|one| one.lie == Lie::Pings && is_fresh(one))
     }
 
     /// Whether pongs still come for its pings.
-    pub(crate) fn has_pinged(&self, now: MonoNs) -> bool {
-        now < self.pinged_at.after(FLOOD)
+    pub(crate) fn has_pinged(&self, market: Market, now: MonoNs) -> bool {
+        market == self.market && now < self.pinged_at.after(FLOOD)
     }
 
-    pub(crate) fn is_telling(&self, lie: impl Fn(Lie) -> bool, now: MonoNs) -> bool {
-        self.told.iter().any(|told| now < told.until && lie(told.lie))
+    pub(crate) fn is_active(&self, lie: impl Fn(Lie) -> bool, now: MonoNs) -> bool {
+        self.active.iter().any(|one| now < one.until && lie(one.lie))
     }
 
-    /// The lies about `market` that are told now.
+    /// The lies about `market` that are active now.
     fn now(&self, market: Market, now: MonoNs) -> Vec<Lie> {
         let is_same_host = venue::budget_group(market) == venue::budget_group(self.market);
-        let is_meant = |told: &&Told| {
-            now < told.until && (market == self.market || told.lie.is_to_address() && is_same_host)
+        let is_meant = |one: &&Active| {
+            now < one.until && (market == self.market || one.lie.is_to_address() && is_same_host)
         };
-        self.told.iter().filter(is_meant).map(|told| told.lie).collect()
+        self.active.iter().filter(is_meant).map(|one| one.lie).collect()
     }
 
     /// The page instead of an accepted handshake: status, header lines, type, body.
@@ -137,22 +139,22 @@ impl Liar {
     }
 
     /// A text frame of the server came.
-    pub(crate) fn hear(
+    pub(crate) fn receive(
         &mut self,
         market: Market,
         id: ConnectionId,
         text: &str,
         now: MonoNs,
-    ) -> Heard {
+    ) -> Received {
         if market != self.market || !refusals::is_subscribe(text) {
-            return Heard::Passed(text.to_owned());
+            return Received::Forwarded(text.to_owned());
         }
         self.asked.entry(id).or_default().push_str(text);
         for lie in self.now(market, now) {
             let is_named = refusals::names(text, &self.culprit);
             let answer = match lie {
-                Lie::Full => refusals::full(market, text).map(|words| vec![Said::Text(words)]),
-                Lie::CostsSession(0) if is_named => Some(vec![Said::Cut]),
+                Lie::Full => refusals::full(market, text).map(|words| vec![Reply::Text(words)]),
+                Lie::CostsSession(0) if is_named => Some(vec![Reply::Cut]),
                 Lie::CostsSession(ms) if is_named => {
                     self.lies += 1;
                     self.cuts.push((now.after(Duration::from_millis(ms)), id));
@@ -161,17 +163,17 @@ impl Liar {
                 Lie::Refuses(form) if is_named => {
                     let Refusal { texts, is_closed } =
                         refusals::refusal(market, form, text, &self.culprit);
-                    let close = is_closed.then_some(Said::Close);
-                    Some(texts.into_iter().map(Said::Text).chain(close).collect())
+                    let close = is_closed.then_some(Reply::Close);
+                    Some(texts.into_iter().map(Reply::Text).chain(close).collect())
                 }
                 _ => None,
             };
             if let Some(answer) = answer {
                 self.lies += 1;
-                return Heard::Answered(answer);
+                return Received::Answered(answer);
             }
         }
-        Heard::Passed(text.to_owned())
+        Received::Forwarded(text.to_owned())
     }
 
     /// What comes on a connection instead of a text of the exchange's.
@@ -197,13 +199,20 @@ impl Liar {
         for lie in self.now(market, now) {
             self.lies += 1;
             match lie {
-                Lie::PushTimes(times, by_ms) if may_be_wrong_by(text, by_ms) => {
+                Lie::PushTimes(times, by_ms)
+                    if self.symbol_of(text) == Some(&*self.culprit)
+                        && may_be_wrong_by(text, by_ms) =>
+                {
                     let mut value = honest.clone();
                     forge::shift_times(&mut value, times, by_ms, now_ms);
                     if times != Times::Events && self.dice.one_in(3) {
                         forge::flag_closed(&mut value);
                     }
-                    texts = self.beside(text, value);
+                    // Of a series that has not begun nothing is known from which that were a jump.
+                    texts = match by_ms.abs() < JUMP_MS {
+                        true => vec![text.to_owned(), value.to_string()],
+                        false => self.beside(text, value),
+                    };
                 }
                 Lie::PushValues => {
                     let mut value = honest.clone();
@@ -232,11 +241,16 @@ impl Liar {
         }
     }
 
+    /// The symbol that a push is about.
+    fn symbol_of(&self, text: &str) -> Option<&str> {
+        let named = self.symbols.iter().filter(|symbol| text.contains(symbol.as_str()));
+        named.max_by_key(|symbol| symbol.len()).map(|symbol| symbol.as_str())
+    }
+
     /// The push, once for each of some symbols that do not exist.
     fn of_strangers(&self, text: &str) -> Vec<String> {
-        let named = self.symbols.iter().filter(|symbol| text.contains(symbol.as_str()));
-        let Some(symbol) = named.max_by_key(|symbol| symbol.len()) else { return Vec::new() };
-        let strange = |number| text.replace(symbol.as_str(), &format!("ZZZ{number}{symbol}"));
+        let Some(symbol) = self.symbol_of(text) else { return Vec::new() };
+        let strange = |number| text.replace(symbol, &format!("ZZZ{number}{symbol}"));
         (0..STRANGERS).map(strange).collect()
     }
 
@@ -245,50 +259,50 @@ impl Liar {
         &mut self,
         links: &[ConnectionId],
         now: MonoNs,
-    ) -> Vec<(ConnectionId, Said)> {
+    ) -> Vec<(ConnectionId, Reply)> {
         let is_due = |cut: &mut (MonoNs, ConnectionId)| cut.0 <= now;
         let cuts = self.cuts.extract_if(.., is_due);
-        let mut said: Vec<(ConnectionId, Said)> = cuts.map(|(_, id)| (id, Said::Cut)).collect();
-        let mut told = std::mem::take(&mut self.told);
-        for one in told.iter_mut().filter(|one| one.next <= now && now < one.until) {
+        let mut replies: Vec<(ConnectionId, Reply)> =
+            cuts.map(|(_, id)| (id, Reply::Cut)).collect();
+        let mut active = std::mem::take(&mut self.active);
+        for one in active.iter_mut().filter(|one| one.next <= now && now < one.until) {
             match one.lie {
                 Lie::Pings => {
                     one.next = now.after(PINGS_EACH);
                     self.pinged_at = now;
                     let pings = links.iter().flat_map(|&id| (0..PINGS).map(move |_| id));
-                    said.extend(pings.map(|id| (id, Said::Ping)));
+                    replies.extend(pings.map(|id| (id, Reply::Ping)));
                 }
                 Lie::Rubbish => {
                     one.next = now.after(self.dice.ms(50, 3_000));
                     for &id in links {
-                        said.push((id, Said::Text((*self.dice.pick(&RUBBISH)).to_owned())));
+                        replies.push((id, Reply::Text((*self.dice.pick(&RUBBISH)).to_owned())));
                     }
                 }
                 Lie::Notices => {
                     one.next = now.after(Duration::from_secs(1));
-                    said.extend(links.first().map(|&id| (id, Said::Notice)));
+                    replies.extend(links.first().map(|&id| (id, Reply::Notice)));
                 }
                 Lie::Foreign => {
                     one.next = now.after(self.dice.ms(200, 3_000));
-                    said.extend(self.foreign(links));
+                    replies.extend(self.foreign(links));
                 }
                 _ => one.next = one.until,
             }
         }
-        self.told = told;
-        self.lies += said.len() as u64;
-        said
+        self.active = active;
+        self.lies += replies.len() as u64;
+        replies
     }
 
     /// What one connection was sent, changed, for another one that has not asked for it.
-    fn foreign(&mut self, links: &[ConnectionId]) -> Option<(ConnectionId, Said)> {
+    fn foreign(&mut self, links: &[ConnectionId]) -> Option<(ConnectionId, Reply)> {
         if links.is_empty() {
             return None;
         }
         let (&from, &to) = (self.dice.pick(links), self.dice.pick(links));
         let text = self.pushed.get(&from)?;
-        let named = self.symbols.iter().filter(|symbol| text.contains(symbol.as_str()));
-        let symbol = named.max_by_key(|symbol| symbol.len())?;
+        let symbol = self.symbol_of(text)?;
         let asked = self.asked.get(&to).map_or("", |asked| asked.as_str());
         if from == to || refusals::names(asked, symbol) {
             return None;
@@ -299,18 +313,18 @@ impl Liar {
         if self.dice.one_in(2) {
             forge::flag_closed(&mut value);
         }
-        Some((to, Said::Text(value.to_string())))
+        Some((to, Reply::Text(value.to_string())))
     }
 
-    /// When [`Self::advance`] has something to say.
+    /// When [`Self::advance`] has something to send.
     pub(crate) fn next_deadline(&self) -> Option<MonoNs> {
-        let due = self.told.iter().flat_map(|told| [told.next.min(told.until), told.until]);
+        let due = self.active.iter().flat_map(|one| [one.next.min(one.until), one.until]);
         due.chain(self.cuts.iter().map(|cut| cut.0)).min()
     }
 
     /// Forgets the lies that have ended.
     pub(crate) fn tidy(&mut self, now: MonoNs) {
-        self.told.retain(|told| now < told.until);
+        self.active.retain(|one| now < one.until);
     }
 
     /// The symbol that the list calls halted.
@@ -377,7 +391,7 @@ impl Liar {
     }
 }
 
-/// A shift by less than a new clock is believed at once can be told from the truth only where windows
+/// A shift by less than a new clock is believed at once can be recognised only where windows
 /// are shorter.
 fn may_be_wrong_by(text: &str, by_ms: i64) -> bool {
     let is_minute =
@@ -400,6 +414,9 @@ const RUBBISH: [&str; 12] = [
     "{\"channel\":\"candle\",\"data\":null,\"k\":[],\"data\":{\"t\":{}}}",
 ];
 
+/// What is nearer to now is believed of one source, unless it leaves windows out. Source: an interval
+/// and five minutes, of the longest interval here.
+const JUMP_MS: i64 = 600_001;
 const REST_AGE: Duration = Duration::from_secs(90);
 const REPEATS: usize = 30;
 const STRANGERS: usize = 20;

@@ -1,4 +1,4 @@
-//! What a lying exchange says to a subscription that names one symbol: refusals of every form, known
+//! What a lying exchange answers to a subscription that names one symbol: refusals of every form, known
 //! and unknown, with and without a name, and none at all.
 
 use connector_wss::market::{Market, Venue};
@@ -32,17 +32,17 @@ pub(crate) const FORMS: usize = 7;
 pub(crate) fn refusal(market: Market, form: usize, frame: &str, symbol: &str) -> Refusal {
     let frame_json: Value = serde_json::from_str(frame).unwrap_or_default();
     let id = &frame_json["id"];
-    let said = |text: String| Refusal { texts: vec![text], is_closed: false };
+    let only = |text: String| Refusal { texts: vec![text], is_closed: false };
     match (form, market.venue()) {
         // Never answered.
         (0, _) => Refusal::default(),
         // Of no known form.
-        (1, _) => said("{\"status\":\"failed\",\"reason\":\"we would rather not\"}".to_owned()),
+        (1, _) => only("{\"status\":\"failed\",\"reason\":\"we would rather not\"}".to_owned()),
         (_, Venue::Binance) => binance(form, id),
-        (_, Venue::Okx) => said(okx(form, frame, symbol)),
-        (_, Venue::Bybit) => said(bybit(form, &frame_json["req_id"], symbol)),
-        (_, Venue::Gateio) => said(gateio(form, &frame_json, symbol)),
-        (_, Venue::Hyperliquid) => said(hyperliquid(form, &frame_json, symbol)),
+        (_, Venue::Okx) => only(okx(form, frame, symbol)),
+        (_, Venue::Bybit) => only(bybit(form, &frame_json["req_id"], symbol)),
+        (_, Venue::Gateio) => only(gateio(form, &frame_json, symbol)),
+        (_, Venue::Hyperliquid) => only(hyperliquid(form, &frame_json, symbol)),
     }
 }
 
@@ -120,7 +120,7 @@ fn hyperliquid(form: usize, frame: &Value, symbol: &str) -> String {
     format!("{{\"channel\":\"error\",\"data\":{words}}}")
 }
 
-/// What an exchange says when an address has all the streams that it may have; `None` where it has no
+/// What an exchange answers when an address has all the streams that it may have; `None` where it has no
 /// words for that.
 pub(crate) fn full(market: Market, frame: &str) -> Option<String> {
     let frame: Value = serde_json::from_str(frame).unwrap_or_default();
