@@ -55,6 +55,8 @@ pub(super) struct Session {
     pub(super) ping_sent: Option<MonoNs>,
     pub(super) next_ping: MonoNs,
     pub(super) renew_at: MonoNs,
+    /// Until then an announced shutdown is the one for which this session replaced another.
+    pub(super) announced_until: MonoNs,
     /// When a silent member is next to be looked at.
     pub(super) next_check: MonoNs,
     /// The place that this one replaces, once it delivers.
@@ -106,6 +108,7 @@ impl Session {
             ping_sent: None,
             next_ping: MonoNs(u64::MAX),
             renew_at: MonoNs(u64::MAX),
+            announced_until: MonoNs(0),
             next_check: MonoNs(u64::MAX),
             replaces: None,
             is_replaced: false,

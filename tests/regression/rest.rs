@@ -331,7 +331,8 @@ fn read(market: Market, rows: Vec<Value>) -> RestCandles {
         }
     };
     let response = answer(200, None, &body);
-    venue::read_candles(market, &mut JsonReader::default(), &response, Interval::M1).unwrap()
+    let asked = ("BTC", Interval::M1);
+    venue::read_candles(market, &mut JsonReader::default(), &response, asked).unwrap()
 }
 
 /// Puts `cell` into a row, where its high is or its `h`.
