@@ -108,7 +108,7 @@ impl Feed {
         if let Phase::Connecting { since } = session.phase {
             self.gates.pauses.admitted(session.market, SpentOn::Connect, since);
         }
-        session.denied = None;
+        session.is_denied = false;
         session.phase = Phase::Open { since: now };
         (session.last_received, session.last_candle) = (now, now);
         session.renew_at = life.map_or(MonoNs(u64::MAX), |life| now.after(life));
@@ -250,7 +250,7 @@ impl Feed {
             return None;
         }
         session.is_replaced = true;
-        let is_told_lost = std::mem::take(&mut session.is_told_lost);
+        let told_lost = session.told_lost.take();
         let (market, members) = (session.market, session.members.clone());
         let is_quarantine = session.is_quarantine;
         let text = format!("session {index} is replaced: {why}");
@@ -258,7 +258,7 @@ impl Feed {
         let successor = self.new_session(market, now);
         self.sessions[successor].members = members;
         self.sessions[successor].replaces = Some(index);
-        self.sessions[successor].is_told_lost = is_told_lost;
+        self.sessions[successor].told_lost = told_lost;
         self.sessions[successor].is_quarantine = is_quarantine;
         Some(successor)
     }
@@ -363,11 +363,12 @@ impl Feed {
     pub(super) fn tell_lost(&mut self, index: usize, why: &str) {
         let session = &mut self.sessions[index];
         let serves = session.is_open() && !session.is_replaced && !session.members.is_empty();
-        if !serves || self.is_stopping || std::mem::replace(&mut session.is_told_lost, true) {
+        if !serves || self.is_stopping || session.told_lost.is_some() {
             return;
         }
         let (market, instruments) = (session.market, session.members.clone());
         let why = text::visible(why).into_owned();
+        session.told_lost = Some(why.clone());
         let event = FeedEvent::SessionLost { market, instruments, why };
         self.outputs.push_back(Output::Event(event));
     }
@@ -375,7 +376,7 @@ impl Feed {
     /// The counterpart of [`Self::tell_lost`], when the first candle is there.
     pub(super) fn tell_back(&mut self, index: usize) {
         let session = &mut self.sessions[index];
-        if std::mem::take(&mut session.is_told_lost) && !session.members.is_empty() {
+        if session.told_lost.take().is_some() && !session.members.is_empty() {
             let (market, instruments) = (session.market, session.members.clone());
             self.outputs.push_back(Output::Event(FeedEvent::SessionBack { market, instruments }));
         }

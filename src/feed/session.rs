@@ -29,10 +29,10 @@ pub(super) struct Session {
     pub(super) is_on_trial: bool,
     /// Whether a session at this place was lost.
     pub(super) was_lost: bool,
-    /// Whether the clients were told that it is lost, and not yet that it is back.
-    pub(super) is_told_lost: bool,
-    /// What the clients were told of an exchange that lets no session in, until one is open.
-    pub(super) denied: Option<String>,
+    /// Why it is lost, as the clients were told, who do not know yet that it is back.
+    pub(super) told_lost: Option<String>,
+    /// Whether they were told so of an exchange that lets no session in, until one is open.
+    pub(super) is_denied: bool,
     /// Whether to use the venue's alternate path.
     pub(super) is_alternate: bool,
     /// Whether this connection delivered a candle.
@@ -94,8 +94,8 @@ impl Session {
             backoff: Backoff::default(),
             is_on_trial: false,
             was_lost: false,
-            is_told_lost: false,
-            denied: None,
+            told_lost: None,
+            is_denied: false,
             is_alternate: false,
             has_delivered: false,
             has_complained: false,

@@ -17,8 +17,8 @@ use crate::wire::json::{JsonReader, Value};
 
 use super::denial::field_text;
 use super::fields::{
-    AHEAD_MS_MAX, decimal, integer, natural, natural_text, names_other, no_sense, other_asked, pause_if_few, push_encoded,
-    read_rows, text, with_path,
+    AHEAD_MS_MAX, decimal, integer, names_other, natural, natural_text, no_sense, other_asked,
+    pause_if_few, push_encoded, read_rows, text, with_path,
 };
 use super::listed::{Each, read_page};
 use super::scan::{Decoded, Key, Scanner, Source, required};

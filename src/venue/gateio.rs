@@ -15,8 +15,8 @@ use crate::wire::Endpoint;
 use crate::wire::json::{Fields, JsonReader, Value};
 
 use super::fields::{
-    AHEAD_MS_MAX, decimal, decimal_or_number, natural, natural_text, names_other, no_sense, other_asked, pause_if_few,
-    push_encoded, read_rows, seconds, text, with_path,
+    AHEAD_MS_MAX, decimal, decimal_or_number, names_other, natural, natural_text, no_sense,
+    other_asked, pause_if_few, push_encoded, read_rows, seconds, text, with_path,
 };
 use super::listed::{Each, read_page};
 use super::scan::{Decoded, Key, Scanner, Source, required};
