@@ -204,7 +204,7 @@ fn every_market_s_rest_side_has_the_rows_of_each_of_its_intervals() {
                 body: answer.body.into_bytes(),
             };
             let what = format!("{market} {}", interval.name());
-            let read = venue::read_candles(market, &mut json, &response, interval);
+            let read = venue::read_candles(market, &mut json, &response, (&*symbol, interval));
             let rows = read.unwrap_or_else(|why| panic!("{what}: {why:?}")).candles;
             let times: Vec<i64> = rows.iter().map(|row| row.candle.open_time.0).collect();
             assert_eq!(times, [from.0, MIDNIGHT_MS - step, to.0], "{what}");
@@ -275,7 +275,8 @@ fn rest_refuses_an_interval_that_it_does_not_have_and_no_symbol_for_it() {
             limit_headers: Vec::new(),
             body: answer.body.into_bytes(),
         };
-        let read = venue::read_candles(market, &mut JsonReader::default(), &response, interval);
+        let asked = (&*symbol, interval);
+        let read = venue::read_candles(market, &mut JsonReader::default(), &response, asked);
         let is_failed = matches!(read, Err(RestError::Failed { .. } | RestError::NoSense { .. }));
         assert!(is_failed, "{market}: {read:?}");
     }

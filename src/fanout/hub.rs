@@ -457,6 +457,12 @@ impl Hub {
         is_over
     }
 
+    /// The exchange's series behind `id`, if its session is lost.
+    pub(super) fn lost_base(&self, id: InstrumentId) -> Option<InstrumentId> {
+        let base = self.streams[id.index()].base.unwrap_or(id);
+        self.streams[base.index()].is_lost.then_some(base)
+    }
+
     /// The session of these instruments is lost, or back.
     pub(super) fn set_lost(&mut self, ids: &[InstrumentId], is_lost: bool) {
         for id in ids {

@@ -30,7 +30,7 @@ mod slowest;
 mod spares;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -169,6 +169,8 @@ pub struct Fanout {
     follow_up: Vec<ClientId>,
     /// Clients that are owed too much and are to be cut off, a few in each turn.
     slow: VecDeque<ClientId>,
+    /// What the clients of lost instruments were told: those that come later are told the same.
+    lost: BTreeMap<InstrumentId, (&'static str, Arc<str>)>,
     /// Reused: one message's JSON, and the same as a frame.
     payload: Vec<u8>,
     frame: Vec<u8>,
@@ -207,6 +209,7 @@ impl Fanout {
             unread: VecDeque::new(),
             follow_up: Vec::new(),
             slow: VecDeque::new(),
+            lost: BTreeMap::new(),
             payload: Vec::new(),
             frame: Vec::new(),
             folded: Vec::new(),
@@ -271,6 +274,20 @@ impl Fanout {
         }
     }
 
+    fn lose(
+        &mut self,
+        notice: (&'static str, Arc<str>),
+        market: Market,
+        instruments: Vec<InstrumentId>,
+        now: Now,
+    ) {
+        self.lost.extend(instruments.iter().map(|&id| (id, notice.clone())));
+        let instruments = self.hub.with_derived(instruments);
+        self.hub.set_lost(&instruments, true);
+        let (code, message) = notice;
+        self.tell_session(code, &message, market, &instruments, now);
+    }
+
     /// A shard's word about a subscription.
     pub fn handle_feed(&mut self, event: FeedEvent, now: Now) {
         match event {
@@ -278,24 +295,21 @@ impl Fanout {
                 self.reject(instrument, &message, &exchange_message, now);
             }
             FeedEvent::SessionLost { market, instruments, why } => {
-                let instruments = self.hub.with_derived(instruments);
-                self.hub.set_lost(&instruments, true);
                 let message = format!("the connection to {market} is lost: {why}");
-                self.tell_session("session_lost", &message, market, &instruments, now);
+                self.lose(("session_lost", message.into()), market, instruments, now);
             }
             FeedEvent::Denied { market, instruments, why } => {
-                let instruments = self.hub.with_derived(instruments);
-                self.hub.set_lost(&instruments, true);
                 let message = format!(
                     "{market} does not let us in: {why}; it is asked again from time to time"
                 );
-                self.tell_session("exchange_denies", &message, market, &instruments, now);
+                self.lose(("exchange_denies", message.into()), market, instruments, now);
             }
             FeedEvent::ListingChanged { instrument, market, message } => {
                 let instruments = self.hub.with_derived(vec![instrument]);
                 self.tell_session("listing_changed", &message, market, &instruments, now);
             }
             FeedEvent::SessionBack { market, instruments } => {
+                self.lost.retain(|id, _| !instruments.contains(id));
                 let instruments = self.hub.with_derived(instruments);
                 self.hub.set_lost(&instruments, false);
                 let message = format!("the connection to {market} is back");

@@ -1,7 +1,7 @@
 //! Requests served: subscribe, unsubscribe, list, ping, and how subscriptions end. Owns the rule
 //! that `subscribed` and the newest candles leave in the turn of the request.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::clock::Now;
 use crate::limits::{CLIENT_SERIES_MAX, INSTRUMENTS_MAX};
@@ -78,6 +78,7 @@ impl Fanout {
             return Err(refusal.about(wanted.market));
         }
         self.check_past(&wanted, &names, now)?;
+        let market = wanted.market;
         let instruments = self.intern_all(&wanted, &names)?;
         let subscription = Subscription {
             key: 0,
@@ -102,6 +103,7 @@ impl Fanout {
         let Some(key) = self.add_subscription(id, subscription, past.is_some(), now) else {
             return Ok(());
         };
+        self.send_lost(id, market, &instruments, now);
         for instrument in instruments {
             if let Some(past) = past {
                 self.begin_join(Join::new(id, key, past), instrument, now);
@@ -111,6 +113,23 @@ impl Fanout {
             self.end_exhausted(id, now);
         }
         Ok(())
+    }
+
+    /// Tells a client that comes later what the others were told when a session was lost.
+    fn send_lost(&mut self, id: ClientId, market: Market, wanted: &[InstrumentId], now: Now) {
+        let mut notices = BTreeMap::<_, Vec<InstrumentId>>::new();
+        for &instrument in wanted {
+            let base = self.hub.lost_base(instrument);
+            if let Some(notice) = base.and_then(|base| self.lost.get(&base)) {
+                notices.entry(notice.clone()).or_default().push(instrument);
+            }
+        }
+        for ((code, message), instruments) in notices {
+            let symbols = symbols_of(&self.hub, &instruments);
+            self.payload.clear();
+            write_notice(&mut self.payload, code, &message, Some((market, &symbols[..])), now);
+            self.send_payload(id);
+        }
     }
 
     /// The symbols asked for, or all that are streamed.

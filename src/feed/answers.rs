@@ -21,14 +21,14 @@ impl Feed {
         now: Now,
     ) {
         let Some(stream) = self.streams.stream(id) else { return };
-        let Instrument { market, interval, .. } = stream.instrument;
+        let Instrument { market, interval, ref symbol } = stream.instrument;
         let exchange_now = self.clocks[market.index()].now(now);
         let read = match result {
             Ok(response) => {
                 if let Some(wait) = venue::rest_exhausted(market, response, exchange_now) {
                     self.gates.pauses.hold(market, SpentOn::Rest, now.mono.after(wait));
                 }
-                venue::read_candles(market, &mut self.json, response, interval)
+                venue::read_candles(market, &mut self.json, response, (symbol, interval))
             }
             Err(message) => Err(RestError::NoSense { message: message.clone() }),
         };

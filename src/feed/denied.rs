@@ -79,12 +79,12 @@ impl Feed {
     fn tell_denied_on(&mut self, index: usize, words: &str) {
         let session = &mut self.sessions[index];
         let is_served = session.replaces.is_some() || session.members.is_empty();
-        if session.denied.is_some() || is_served {
+        if session.is_denied || is_served {
             return;
         }
-        session.denied = Some(words.to_owned());
+        session.is_denied = true;
         // The first candle says that it is back.
-        session.is_told_lost = true;
+        session.told_lost = Some(words.to_owned());
         let (market, instruments) = (session.market, session.members.clone());
         let event = FeedEvent::Denied { market, instruments, why: words.to_owned() };
         self.outputs.push_back(Output::Event(event));
@@ -99,13 +99,17 @@ impl Feed {
         }
     }
 
-    /// An instrument has joined a session whose clients know already.
-    pub(super) fn tell_denied_to(&mut self, index: usize, id: InstrumentId) {
+    /// An instrument has joined a session that is lost, or not let in: its clients are told so, as
+    /// those of the others were.
+    pub(super) fn tell_lost_to(&mut self, index: usize, id: InstrumentId) {
         let session = &self.sessions[index];
-        if let Some(why) = session.denied.clone() {
-            let event = FeedEvent::Denied { market: session.market, instruments: vec![id], why };
-            self.outputs.push_back(Output::Event(event));
-        }
+        let Some(why) = session.told_lost.clone().filter(|_| !session.is_open()) else { return };
+        let (market, instruments) = (session.market, vec![id]);
+        let event = match session.is_denied {
+            true => FeedEvent::Denied { market, instruments, why },
+            false => FeedEvent::SessionLost { market, instruments, why },
+        };
+        self.outputs.push_back(Output::Event(event));
     }
 
     /// The event under which a denial is logged.

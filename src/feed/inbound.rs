@@ -228,9 +228,7 @@ impl Feed {
                 self.accepted(index, op, &[id], now);
             }
             Consequence::Refused(refused) => self.refused(index, &refused, excerpt, now),
-            Consequence::ShuttingDown => {
-                self.renew(index, "the exchange announced a shutdown", now);
-            }
+            Consequence::ShuttingDown => self.renew_announced(index, now),
         }
     }
 

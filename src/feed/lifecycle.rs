@@ -108,7 +108,7 @@ impl Feed {
         if let Phase::Connecting { since } = session.phase {
             self.gates.pauses.admitted(session.market, SpentOn::Connect, since);
         }
-        session.denied = None;
+        session.is_denied = false;
         session.phase = Phase::Open { since: now };
         (session.last_received, session.last_candle) = (now, now);
         session.renew_at = life.map_or(MonoNs(u64::MAX), |life| now.after(life));
@@ -171,7 +171,7 @@ impl Feed {
             self.prove(index, now);
         }
         if is_old {
-            self.renew(index, "it is nearly a day old", now);
+            let _successor = self.renew(index, "it is nearly a day old", now);
         }
         if self.doubt_at(&self.sessions[index]) <= now {
             self.doubt(index, now);
@@ -229,23 +229,38 @@ impl Feed {
         others.peek().is_some() && others.all(|is_proven| is_proven)
     }
 
-    /// Opens a second session with the same instruments, which takes over once it delivers.
-    pub(super) fn renew(&mut self, index: usize, why: &str, now: MonoNs) {
+    /// The exchange announced that it will end this session. It may repeat that every second, on the
+    /// session that replaces this one, too: one replacement follows from all of it.
+    pub(super) fn renew_announced(&mut self, index: usize, now: MonoNs) {
+        if now < self.sessions[index].announced_until {
+            return;
+        }
+        if let Some(successor) = self.renew(index, "the exchange announced a shutdown", now) {
+            self.sessions[successor].announced_until = now.after(ANNOUNCED_AGAIN);
+        }
+    }
+
+    /// Opens a second session with the same instruments, which takes over once it delivers. Its
+    /// place; `None`: this session ends anyway, or is replaced already.
+    pub(super) fn renew(&mut self, index: usize, why: &str, now: MonoNs) -> Option<usize> {
         let session = &mut self.sessions[index];
         session.renew_at = MonoNs(u64::MAX);
         let is_leaving = !session.is_open() || session.is_replaced;
         if is_leaving || session.replaces.is_some() || self.is_stopping {
-            return;
+            return None;
         }
         session.is_replaced = true;
-        let is_told_lost = std::mem::take(&mut session.is_told_lost);
+        let told_lost = session.told_lost.take();
         let (market, members) = (session.market, session.members.clone());
+        let is_quarantine = session.is_quarantine;
         let text = format!("session {index} is replaced: {why}");
         self.notice_of_session(EventName::SessionReplaced, index, text);
         let successor = self.new_session(market, now);
         self.sessions[successor].members = members;
         self.sessions[successor].replaces = Some(index);
-        self.sessions[successor].is_told_lost = is_told_lost;
+        self.sessions[successor].told_lost = told_lost;
+        self.sessions[successor].is_quarantine = is_quarantine;
+        Some(successor)
     }
 
     /// Ends the session that this one replaces, if this one is ready.
@@ -348,11 +363,12 @@ impl Feed {
     pub(super) fn tell_lost(&mut self, index: usize, why: &str) {
         let session = &mut self.sessions[index];
         let serves = session.is_open() && !session.is_replaced && !session.members.is_empty();
-        if !serves || self.is_stopping || std::mem::replace(&mut session.is_told_lost, true) {
+        if !serves || self.is_stopping || session.told_lost.is_some() {
             return;
         }
         let (market, instruments) = (session.market, session.members.clone());
         let why = text::visible(why).into_owned();
+        session.told_lost = Some(why.clone());
         let event = FeedEvent::SessionLost { market, instruments, why };
         self.outputs.push_back(Output::Event(event));
     }
@@ -360,7 +376,7 @@ impl Feed {
     /// The counterpart of [`Self::tell_lost`], when the first candle is there.
     pub(super) fn tell_back(&mut self, index: usize) {
         let session = &mut self.sessions[index];
-        if std::mem::take(&mut session.is_told_lost) && !session.members.is_empty() {
+        if session.told_lost.take().is_some() && !session.members.is_empty() {
             let (market, instruments) = (session.market, session.members.clone());
             self.outputs.push_back(Output::Event(FeedEvent::SessionBack { market, instruments }));
         }
@@ -515,6 +531,10 @@ fn ping_due(session: &Session, inactivity_timeout: Duration) -> MonoNs {
     let may = session.script.heartbeats_at();
     session.next_ping.min(silent_at).max(may)
 }
+
+/// An announcement that comes so soon after a replacement is the one that led to it. Source: OKX
+/// announces a minute ahead (notice 64008); nobody documents more than ten.
+const ANNOUNCED_AGAIN: Duration = Duration::from_secs(600);
 
 /// An exchange that served a session this long works, even if it had nothing to say.
 const HEALTHY_AFTER: Duration = Duration::from_secs(60);

@@ -108,7 +108,7 @@ impl Feed {
         match self.place_for(market, now) {
             Some(index) => {
                 self.sessions[index].add(id);
-                self.tell_denied_to(index, id);
+                self.tell_lost_to(index, id);
             }
             None => {
                 let limits = venue::limits(market);

@@ -188,13 +188,11 @@ impl Feed {
         result: Result<RestResponse, String>,
         now: Now,
     ) -> Result<(RestCandles, Option<UnixMs>), RestError> {
-        let Some(stream) = self.streams.stream(id) else {
-            return Err(RestError::Failed { message: "nobody asked".to_owned() });
-        };
-        let Instrument { market, interval, .. } = stream.instrument;
+        let Some(stream) = self.streams.stream(id) else { return Err(nobody_asked()) };
+        let market = stream.instrument.market;
         let read = result
             .map_err(|message| RestError::Failed { message })
-            .and_then(|response| self.read_answer(market, interval, &response, now));
+            .and_then(|response| self.read_answer(id, &response, now));
         let metrics = self.metrics.market(market);
         match read {
             Ok(_) => metrics.backfills_ok.increment(),
@@ -207,12 +205,14 @@ impl Feed {
     /// begun, and those that cannot be, prove nothing: they are left out and counted.
     pub(super) fn read_answer(
         &mut self,
-        market: Market,
-        interval: Interval,
+        id: InstrumentId,
         response: &RestResponse,
         now: Now,
     ) -> Result<(RestCandles, Option<UnixMs>), RestError> {
-        let mut read = venue::read_candles(market, &mut self.json, response, interval)?;
+        let Some(stream) = self.streams.stream(id) else { return Err(nobody_asked()) };
+        let Instrument { market, interval, ref symbol } = stream.instrument;
+        let asked = (&**symbol, interval);
+        let mut read = venue::read_candles(market, &mut self.json, response, asked)?;
         let clock = &mut self.clocks[market.index()];
         let time = exchange_time(response, &read).filter(|&time| clock.learn(time, now));
         let latest = clock.latest_open(now);
@@ -282,9 +282,9 @@ impl Feed {
         now: Now,
     ) {
         let Some(stream) = self.streams.stream(id) else { return };
-        let Instrument { market, interval, .. } = stream.instrument;
+        let market = stream.instrument.market;
         let Ok(response) = result else { return };
-        let Ok((read, Some(_))) = self.read_answer(market, interval, response, now) else {
+        let Ok((read, Some(_))) = self.read_answer(id, response, now) else {
             return;
         };
         let exchange_now = self.clocks[market.index()].now(now);
@@ -343,6 +343,10 @@ impl Feed {
         }
         count
     }
+}
+
+fn nobody_asked() -> RestError {
+    RestError::Failed { message: "nobody asked".to_owned() }
 }
 
 /// The wait after so many answers that brought nothing, doubling.

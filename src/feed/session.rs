@@ -29,10 +29,10 @@ pub(super) struct Session {
     pub(super) is_on_trial: bool,
     /// Whether a session at this place was lost.
     pub(super) was_lost: bool,
-    /// Whether the clients were told that it is lost, and not yet that it is back.
-    pub(super) is_told_lost: bool,
-    /// What the clients were told of an exchange that lets no session in, until one is open.
-    pub(super) denied: Option<String>,
+    /// Why it is lost, as the clients were told, who do not know yet that it is back.
+    pub(super) told_lost: Option<String>,
+    /// Whether they were told so of an exchange that lets no session in, until one is open.
+    pub(super) is_denied: bool,
     /// Whether to use the venue's alternate path.
     pub(super) is_alternate: bool,
     /// Whether this connection delivered a candle.
@@ -55,6 +55,8 @@ pub(super) struct Session {
     pub(super) ping_sent: Option<MonoNs>,
     pub(super) next_ping: MonoNs,
     pub(super) renew_at: MonoNs,
+    /// Until then an announced shutdown is the one for which this session replaced another.
+    pub(super) announced_until: MonoNs,
     /// When a silent member is next to be looked at.
     pub(super) next_check: MonoNs,
     /// The place that this one replaces, once it delivers.
@@ -92,8 +94,8 @@ impl Session {
             backoff: Backoff::default(),
             is_on_trial: false,
             was_lost: false,
-            is_told_lost: false,
-            denied: None,
+            told_lost: None,
+            is_denied: false,
             is_alternate: false,
             has_delivered: false,
             has_complained: false,
@@ -106,6 +108,7 @@ impl Session {
             ping_sent: None,
             next_ping: MonoNs(u64::MAX),
             renew_at: MonoNs(u64::MAX),
+            announced_until: MonoNs(0),
             next_check: MonoNs(u64::MAX),
             replaces: None,
             is_replaced: false,

@@ -294,13 +294,14 @@ impl Feed {
         let Some(stream) = self.streams.stream_mut(id) else { return };
         let Check::Asked { fingerprint } = stream.check else { return };
         stream.check = Check::Idle;
-        let Instrument { market, interval, .. } = stream.instrument;
+        let Instrument { market, interval, ref symbol } = stream.instrument;
+        let asked = (&**symbol, interval);
         let is_settled = stream.is_delivering || !stream.is_wanted;
         if fingerprint.is_none() {
             stream.check_wait = Duration::ZERO;
         }
         let verdict = match result {
-            Ok(response) => venue::read_symbol_check(market, &mut self.json, response, interval),
+            Ok(response) => venue::read_symbol_check(market, &mut self.json, response, asked),
             Err(_) => SymbolCheck::Undecided,
         };
         if is_settled {

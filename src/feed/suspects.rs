@@ -201,11 +201,11 @@ impl Feed {
         }
         let session = &mut self.sessions[index];
         session.members.retain(|member| !ids.contains(member));
-        let is_told_lost = session.is_told_lost;
+        let told_lost = session.told_lost.clone();
         let to = self.new_session(market, now);
         let session = &mut self.sessions[to];
         session.members = ids.to_vec();
-        session.is_told_lost = is_told_lost;
+        session.told_lost = told_lost;
         Some(to)
     }
 

@@ -599,7 +599,12 @@ mod tests {
         let body = body.as_bytes().to_vec();
         let response = RestResponse { status, retry_after: None, limit_headers: vec![], body };
         let spot = Market::find(Venue::Binance, "spot").unwrap();
-        super::super::read_candles(spot, &mut JsonReader::default(), &response, Interval::M1)
+        super::super::read_candles(
+            spot,
+            &mut JsonReader::default(),
+            &response,
+            ("BTCUSDT", Interval::M1),
+        )
     }
 
     #[test]

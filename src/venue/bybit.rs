@@ -17,8 +17,8 @@ use crate::wire::json::{JsonReader, Value};
 
 use super::denial::field_text;
 use super::fields::{
-    AHEAD_MS_MAX, decimal, integer, natural, natural_text, no_sense, pause_if_few, push_encoded,
-    read_rows, text, with_path,
+    AHEAD_MS_MAX, decimal, integer, names_other, natural, natural_text, no_sense, other_asked,
+    pause_if_few, push_encoded, read_rows, text, with_path,
 };
 use super::listed::{Each, read_page};
 use super::scan::{Decoded, Guess, Key, Scanner, Source, required};
@@ -496,15 +496,19 @@ pub(super) fn read_candles(
     contract_type: ContractType,
     json: &mut JsonReader,
     response: &RestResponse,
-    interval: Interval,
+    (symbol, interval): (&str, Interval),
 ) -> Result<RestCandles, RestError> {
+    let named = [("symbol", symbol), ("category", row(contract_type).category)];
     let read = json.read(&response.body, |root| {
         let answer = Answer::read(root)?;
         let (code, message) = (integer(answer.code).ok()?, text(answer.message).ok()?);
         Some(match (code, response.status) {
+            (0, 200) if answer.result.is_some_and(|result| names_other(result, &named)) => {
+                Err(other_asked((symbol, interval)))
+            }
             (0, 200) => {
                 let read = |cells| read_row(contract_type, cells, interval);
-                let rows = read_rows(answer.list?.elements()?, interval, 1, read);
+                let rows = read_rows(answer.list()?.elements()?, interval, 1, read);
                 let server_time = natural(answer.time).ok().map(UnixMs);
                 rows.map(|rows| RestCandles { server_time, ..rows })
             }
@@ -540,7 +544,7 @@ pub(super) const SHUT_OUT: Duration = Duration::from_secs(600);
 struct Answer<'tape, 'text> {
     code: Option<Value<'tape, 'text>>,
     message: Option<Value<'tape, 'text>>,
-    list: Option<Value<'tape, 'text>>,
+    result: Option<Value<'tape, 'text>>,
     time: Option<Value<'tape, 'text>>,
 }
 
@@ -552,20 +556,18 @@ impl<'tape, 'text> Answer<'tape, 'text> {
                 "retCode" => answer.code = Some(value),
                 "retMsg" => answer.message = Some(value),
                 "time" => answer.time = Some(value),
-                "result" => {
-                    let list = value.fields().and_then(|mut fields| fields.find(is_list));
-                    answer.list = list.map(|(_, list)| list);
-                }
+                "result" => answer.result = Some(value),
                 // `retExtInfo`, and whatever the exchange adds.
                 _ => continue,
             }
         }
         Some(answer)
     }
-}
 
-fn is_list(field: &(&str, Value<'_, '_>)) -> bool {
-    field.0 == "list"
+    fn list(&self) -> Option<Value<'tape, 'text>> {
+        let list = self.result?.fields()?.find(|(key, _)| *key == "list");
+        list.map(|(_, list)| list)
+    }
 }
 
 fn read_row(

@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::clock::UnixMs;
 use crate::market::{Market, Venue};
+use crate::text;
 use crate::wire::json::JsonReader;
 
 use super::bybit;
@@ -142,8 +143,8 @@ fn millis(ms: u128) -> Duration {
 /// The first words of an answer, for a person: without the tags of a page, on one line, with nothing
 /// that a terminal would obey. Empty if there are none.
 pub fn first_words(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&body[..body.len().min(WORDS_SEARCHED_BYTES)]);
-    let (mut words, mut rest) = (String::new(), &*text);
+    let head = String::from_utf8_lossy(&body[..body.len().min(WORDS_SEARCHED_BYTES)]);
+    let (mut words, mut rest) = (String::new(), &*head);
     while let Some(next) = rest.chars().next() {
         if let Some(behind) = skip_tag(rest) {
             (rest, words) = (behind, words + " ");
@@ -174,12 +175,9 @@ fn skip_tag(text: &str) -> Option<&str> {
     Some(if end.ends_with('>') { behind } else { closing_tag() })
 }
 
-/// Neither a control nor a format character, nor what stands for bytes that are no text.
+/// Neither hidden nor what stands for bytes that are no text.
 fn is_shown(c: char) -> bool {
-    let is_format = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
-        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-        | '\u{e0000}'..='\u{e007f}');
-    !c.is_control() && !is_format && c != char::REPLACEMENT_CHARACTER
+    !text::is_hidden(c) && c != char::REPLACEMENT_CHARACTER
 }
 
 /// The pause after a limit without `Retry-After`. Source: the longest window in which an exchange
@@ -301,6 +299,7 @@ mod tests {
             ),
             ("{\"code\":0,\"msg\":\"no\"}", "{\"code\":0,\"msg\":\"no\"}"),
             ("a\u{1b}[31mb\u{202e}c\u{0}d", "a [31mb c d"),
+            ("a\u{600}b\u{3164}c\u{e000}d", "a b c d"),
             ("1 < 2", "1 < 2"),
             ("<script>never ends", ""),
             ("", ""),

@@ -70,6 +70,24 @@ pub(super) fn no_sense(response: &RestResponse, what: &str) -> RestError {
     RestError::NoSense { message: format!("{what} (HTTP {}): {words:?}", response.status) }
 }
 
+/// Whether an object names something else than was asked in one of the fields `asked` (name and
+/// value), as far as it has them as texts.
+pub(super) fn names_other(object: Value<'_, '_>, asked: &[(&str, &str)]) -> bool {
+    let mut fields = object.fields().into_iter().flatten();
+    fields.any(|(key, value)| {
+        let is_other = |(name, wanted): &(&str, &str)| {
+            *name == key && value.text().is_some_and(|text| text != *wanted)
+        };
+        asked.iter().any(is_other)
+    })
+}
+
+/// The answer is about something else than was asked: it proves nothing.
+pub(super) fn other_asked((symbol, interval): (&str, Interval)) -> RestError {
+    let message = format!("the answer is not about {symbol} {}", interval.name());
+    RestError::Failed { message }
+}
+
 /// Reads the rows of an answer one by one: one that makes no sense costs only its window. Open times
 /// are in units of `unit_ms`, first in a row that is an array, `t` in one that is an object.
 pub(super) fn read_rows<'tape, 'text: 'tape>(

@@ -15,8 +15,8 @@ use crate::wire::Endpoint;
 use crate::wire::json::{Fields, JsonReader, Value};
 
 use super::fields::{
-    AHEAD_MS_MAX, decimal, decimal_or_number, natural, natural_text, no_sense, pause_if_few,
-    push_encoded, read_rows, seconds, text, with_path,
+    AHEAD_MS_MAX, decimal, decimal_or_number, names_other, natural, natural_text, no_sense,
+    other_asked, pause_if_few, push_encoded, read_rows, seconds, text, with_path,
 };
 use super::listed::{Each, read_page};
 use super::scan::{Decoded, Guess, Key, Scanner, Source, required};
@@ -509,11 +509,15 @@ pub(super) fn read_candles(
     contract_type: ContractType,
     json: &mut JsonReader,
     response: &RestResponse,
-    interval: Interval,
+    (symbol, interval): (&str, Interval),
 ) -> Result<RestCandles, RestError> {
     let row = row(contract_type);
+    let name = format!("{}_{symbol}", interval.name());
     let read = json.read(&response.body, |root| {
         if response.status == 200 {
+            if root.elements()?.any(|row| names_other(row, &[("n", &name)])) {
+                return Some(Err(other_asked((symbol, interval))));
+            }
             let read = |cells| match row.is_spot() {
                 true => read_spot_row(cells, interval),
                 false => read_futures_row(cells, interval),

@@ -18,7 +18,7 @@ use crate::metrics::DecodeErrorKind;
 use crate::wire::Endpoint;
 use crate::wire::json::{JsonReader, Value};
 
-use super::fields::{no_sense, read_rows, text, with_path};
+use super::fields::{names_other, no_sense, other_asked, read_rows, text, with_path};
 use super::listed::{Each, read_page};
 use super::scan::{Decoded, Guess, Key, Scanner, Source, required};
 use super::words::not_now;
@@ -349,21 +349,20 @@ fn info(base: &str) -> RestQuery {
 pub(super) fn read_candles(
     json: &mut JsonReader,
     response: &RestResponse,
-    interval: Interval,
+    (symbol, interval): (&str, Interval),
 ) -> Result<RestCandles, RestError> {
     let read = json.read(&response.body, |root| {
         if response.status != 200 {
             return None;
         }
+        let named = [("s", symbol), ("i", interval.name())];
+        if root.elements()?.any(|row| names_other(row, &named)) {
+            return Some(Err(other_asked((symbol, interval))));
+        }
         let read = |mut row: Value<'_, '_>| {
             let mut klines = Klines::new();
             read_entry(&mut row, &mut klines)?;
-            let kline = klines[0];
-            let candle = kline.candle;
-            match kline.interval == interval {
-                true => Ok(RestCandle { candle, is_closed: None }),
-                false => Err(DecodeErrorKind::BadField),
-            }
+            Ok(RestCandle { candle: klines[0].candle, is_closed: None })
         };
         Some(read_rows(root.elements()?, interval, 1, read))
     });

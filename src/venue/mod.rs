@@ -562,28 +562,29 @@ pub fn candles_query(
     }
 }
 
-/// Understands the answer to [`candles_query`].
+/// Understands the answer to [`candles_query`] of the same `symbol` and `interval`.
 ///
 /// # Errors
-/// [`RestError`]: the exchange refused, or its answer makes no sense.
+/// [`RestError`]: the exchange refused, or its answer makes no sense, or names another symbol or
+/// interval.
 pub fn read_candles(
     market: Market,
     json: &mut JsonReader,
     response: &RestResponse,
-    interval: Interval,
+    asked: (&str, Interval),
 ) -> Result<RestCandles, RestError> {
     match denial(market, response.status, &response.body) {
         Some(Denial::Limit { wait }) => return Err(RestError::TooFast { wait }),
         Some(denial) => return Err(RestError::Denied { denial }),
         None => {}
     }
-    let contract_type = market.contract_type();
+    let (contract_type, interval) = (market.contract_type(), asked.1);
     match market.venue() {
         Venue::Binance => binance::read_candles(contract_type, json, response, interval),
         Venue::Okx => okx::read_candles(contract_type, json, response, interval),
-        Venue::Bybit => bybit::read_candles(contract_type, json, response, interval),
-        Venue::Gateio => gateio::read_candles(contract_type, json, response, interval),
-        Venue::Hyperliquid => hyperliquid::read_candles(json, response, interval),
+        Venue::Bybit => bybit::read_candles(contract_type, json, response, asked),
+        Venue::Gateio => gateio::read_candles(contract_type, json, response, asked),
+        Venue::Hyperliquid => hyperliquid::read_candles(json, response, asked),
     }
 }
 
@@ -605,9 +606,9 @@ pub fn read_symbol_check(
     market: Market,
     json: &mut JsonReader,
     response: &RestResponse,
-    interval: Interval,
+    asked: (&str, Interval),
 ) -> SymbolCheck {
-    match read_candles(market, json, response, interval) {
+    match read_candles(market, json, response, asked) {
         Ok(read) => SymbolCheck::Known { fingerprint: fields::fingerprint(&read.candles) },
         Err(RestError::UnknownSymbol { message }) => SymbolCheck::Unknown { message },
         Err(_) => SymbolCheck::Undecided,

@@ -35,11 +35,25 @@ impl JsonReader {
         self.read_text(str::from_utf8(bytes).map_err(|_| NotJson)?, visit)
     }
 
-    /// Parses `text` and hands the root to `visit`; what `visit` borrows lives until it returns.
+    /// Parses `text` and hands the root to `visit`; what `visit` borrows lives until it returns. What
+    /// a long text took in memory is given back then.
     ///
     /// # Errors
     /// [`NotJson`].
     pub fn read_text<R>(
+        &mut self,
+        text: &str,
+        visit: impl FnOnce(Value<'_, '_>) -> R,
+    ) -> Result<R, NotJson> {
+        let read = self.read_within(text, visit);
+        if self.nodes.capacity() > NODES_KEPT_MAX || self.unescaped.capacity() > UNESCAPED_KEPT_MAX
+        {
+            *self = Self::default();
+        }
+        read
+    }
+
+    fn read_within<R>(
         &mut self,
         text: &str,
         visit: impl FnOnce(Value<'_, '_>) -> R,
@@ -403,6 +417,11 @@ fn split_value(nodes: &[Node]) -> Option<(&[Node], &[Node])> {
 /// Source: a kline push has 300 bytes and 50 nodes; ample.
 const UNESCAPED_BYTES_USUAL: usize = 1024;
 const NODES_USUAL: usize = 256;
+
+/// What a longer message took is given back. Source: REST's answer of a thousand rows of a dozen
+/// cells; a larger one is rare.
+const NODES_KEPT_MAX: usize = 16 * 1024;
+const UNESCAPED_KEPT_MAX: usize = 16 * 1024;
 
 /// Objects and arrays within one another. Source: the deepest message of any venue has 5 levels.
 pub const DEPTH_MAX: usize = 32;

@@ -469,7 +469,10 @@ fn read_candles(
     status: u16,
     body: &str,
 ) -> Result<venue::RestCandles, RestError> {
-    venue::read_candles(market, &mut JsonReader::default(), &response(status, body), interval)
+    let root: Value = serde_json::from_str(body).unwrap();
+    let symbol = root["result"]["symbol"].as_str().unwrap_or("BTCUSDT");
+    let (json, response) = (&mut JsonReader::default(), response(status, body));
+    venue::read_candles(market, json, &response, (symbol, interval))
 }
 
 fn assert_candles(market: Market, body: &str) {

@@ -302,7 +302,7 @@ fn every_body_of_rest_is_read() {
                         market,
                         &mut JsonReader::default(),
                         &response(400, body),
-                        Interval::M1,
+                        ("BTC", Interval::M1),
                     );
                     assert!(matches!(read, Err(RestError::Failed { .. })), "{read:?}");
                 }
@@ -359,7 +359,8 @@ fn assert_rows(market: Market, body: &str, root: &Value) {
         }
     };
     let json = &mut JsonReader::default();
-    let read = venue::read_candles(market, json, &response(200, body), interval).unwrap();
+    let asked = (rows[0]["s"].as_str().unwrap_or("BTC_USDT"), interval);
+    let read = venue::read_candles(market, json, &response(200, body), asked).unwrap();
     let read: Vec<Plain> = read.candles.iter().map(|&row| plain("", 0, row)).collect();
     assert_eq!(read, expected, "{market}");
 }

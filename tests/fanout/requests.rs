@@ -227,7 +227,10 @@ fn a_lost_session_is_told_to_whom_it_concerns_and_no_stale_candle_is_shown() {
     assert!(world.texts(other).is_empty(), "BTCUSDT has another session");
     world.open_candle("ETHUSDT", 0, "3");
     let late = world.open_with(TWO);
-    assert_eq!(world.summary(late)[1..], ["quote BTCUSDT 1"], "and nothing from before the loss");
+    let texts = world.texts(late);
+    let kinds: Vec<_> = texts.iter().map(|text| (&text["type"], &text["symbol"])).collect();
+    let quote = (&"quote".into(), &"BTCUSDT".into());
+    assert_eq!(kinds[2..], [quote], "and nothing from before the loss");
     world.texts(both);
     world.session("ETHUSDT", true);
     assert_eq!(world.texts(both)[0]["system_message"], "session_back");
@@ -249,4 +252,22 @@ fn a_refusal_that_crossed_a_new_subscription_leaves_no_stream_behind() {
     assert_eq!(world.commands, [Command::Unsubscribe { id }]);
     world.open_with(BTC);
     assert!(matches!(world.commands[1], Command::Subscribe { .. }), "asked again");
+}
+
+#[test]
+fn a_client_that_comes_while_the_session_is_lost_is_told_like_the_first() {
+    let mut world = World::new();
+    let first = world.open_with(BTC);
+    world.texts(first);
+    world.session("BTCUSDT", false);
+    let told = world.texts(first);
+    assert_eq!(told[0]["system_message"], "session_lost");
+    let second = world.open_with(TWO);
+    assert_eq!(world.texts(second)[1..], told, "about the symbol that is lost");
+    let derived = BTC.replace("\"symbols\"", "\"interval\":\"5m\",\"symbols\"");
+    let third = world.open_with(&derived);
+    world.texts(third);
+    world.session("BTCUSDT", true);
+    let later = world.open_with(BTC);
+    assert_eq!(world.texts(later).len(), 1, "nothing is lost any more");
 }

@@ -27,6 +27,8 @@ pub(crate) struct Manners {
     pub(crate) upgrade_answer: Option<(u16, String, String)>,
     /// Nothing that is sent is read.
     pub(crate) is_dead: bool,
+    /// Nothing that is to be sent leaves our side.
+    pub(crate) is_stuck: bool,
     /// A subscribe message that names one of these is refused as a whole.
     pub(crate) refused: BTreeSet<String>,
     /// REST says -1121 for these.
@@ -341,6 +343,9 @@ impl Pair {
     }
 
     fn carry(&mut self, session: SessionId) {
+        if self.manners.is_stuck {
+            return;
+        }
         let bytes = self.feed.outgoing(session).to_vec();
         self.feed.consume_outgoing(session, bytes.len());
         let Some(peer) = self.peers.get_mut(&session) else { return };

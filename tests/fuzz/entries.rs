@@ -75,11 +75,11 @@ fn rest_body(market: Market, form: u8, body: &[u8]) {
     ];
     let response = RestResponse { status, retry_after: None, limit_headers, body: body.to_vec() };
     let mut json = JsonReader::default();
-    if let Ok(read) = venue::read_candles(market, &mut json, &response, Interval::M1) {
+    if let Ok(read) = venue::read_candles(market, &mut json, &response, ("BTCUSDT", Interval::M1)) {
         let times = read.candles.iter().map(|row| row.candle.open_time);
         assert!(times.is_sorted_by(|a, b| a < b), "ascending, each window once");
     }
-    venue::read_symbol_check(market, &mut json, &response, Interval::M1);
+    venue::read_symbol_check(market, &mut json, &response, ("BTCUSDT", Interval::M1));
     let _listed = venue::read_instruments(market, None, &response.body[..]);
     let pause = venue::rest_exhausted(market, &response, UnixMs(1_700_000_000_000));
     assert!(pause.is_none_or(|pause| pause < Duration::from_secs(120)));

@@ -1,4 +1,4 @@
-//! What clients cost the engine in memory, counted byte by byte: the allocator of this binary adds
+//! What clients and long answers cost in memory, counted byte by byte: the allocator of this binary adds
 //! up what is asked of it, so the numbers are the same on every machine.
 
 #![allow(missing_docs, clippy::unwrap_used)]
@@ -7,7 +7,8 @@
 #[path = "../fanout/world.rs"]
 mod world;
 
-use std::sync::Arc;
+use std::io::BufReader;
+use std::sync::{Arc, Mutex};
 
 use connector_wss::clock::Now;
 use connector_wss::fanout::{Access, ClientId, Fanout, FanoutConfig, Output};
@@ -15,8 +16,10 @@ use connector_wss::limits::{
     CLIENT_BYTES_MAX, CLIENT_MESSAGE_BYTES_MAX, READY_BYTES_MAX, SPARE_BUFFER_BYTES,
     SPARE_BUFFERS_MAX, TLS_BYTES_MAX,
 };
-use connector_wss::market::{FinalBy, InstrumentId};
+use connector_wss::market::{FinalBy, InstrumentId, Market, Venue};
 use connector_wss::messages::{Command, MarketEvent};
+use connector_wss::venue;
+use connector_wss::wire::json::JsonReader;
 use connector_wss::wire::{Connection, Endpoint, tls};
 use peak_alloc::PeakAlloc;
 use rustls::ClientConfig;
@@ -157,9 +160,12 @@ fn used() -> usize {
     ALLOCATOR.current_usage()
 }
 
-/// One test for all, because they share an allocator.
+/// The tests share an allocator: one at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
 #[test]
 fn a_client_costs_little_while_idle_and_no_more_than_its_bound_when_it_is_slow() {
+    let _turn = TURN.lock().unwrap();
     let mut crowd = Crowd::new();
     crowd.grow(FEW);
     let idle = crowd.cost_of_growing_to(2 * FEW);
@@ -237,4 +243,73 @@ fn slow_clients_stay_within(bound: usize, mut crowd: Crowd) {
     }
     let left = (0..slow).filter(|&at| !crowd.fanout.outgoing(crowd.clients[at]).is_empty());
     assert_eq!(left.count(), slow, "their last bytes are offered still");
+}
+
+/// `exchangeInfo` as Binance's spot market sends it: 4,524 symbols with long `permissionSets`.
+struct LongList {
+    left: usize,
+    part: Vec<u8>,
+    at: usize,
+    total: usize,
+}
+
+impl LongList {
+    fn new() -> Self {
+        let part = br#"{"timezone":"UTC","symbols":["#.to_vec();
+        Self { left: SYMBOLS, part, at: 0, total: 0 }
+    }
+
+    fn fill(&mut self) {
+        self.at = 0;
+        self.part.clear();
+        if self.left == 0 {
+            return;
+        }
+        self.left -= 1;
+        let (symbol, sets) = (self.left, r#""TRD_GRP_005","#.repeat(270));
+        let end = if self.left == 0 { "]}" } else { "," };
+        let entry = format!(
+            r#"{{"symbol":"S{symbol}USDT","status":"TRADING","permissionSets":[[{sets}"SPOT"]]}}{end}"#
+        );
+        self.part.extend(entry.as_bytes());
+    }
+}
+
+impl std::io::Read for LongList {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        if self.at == self.part.len() {
+            self.fill();
+        }
+        let count = out.len().min(self.part.len() - self.at);
+        out[..count].copy_from_slice(&self.part[self.at..self.at + count]);
+        (self.at, self.total) = (self.at + count, self.total + count);
+        Ok(count)
+    }
+}
+
+const SYMBOLS: usize = 4_524;
+
+#[test]
+fn a_list_of_seventeen_megabytes_is_read_as_it_comes() {
+    let _turn = TURN.lock().unwrap();
+    let spot = Market::find(Venue::Binance, "spot").unwrap();
+    let mut list = LongList::new();
+    let before = used();
+    ALLOCATOR.reset_peak_usage();
+    let page = venue::read_instruments(spot, None, BufReader::new(&mut list)).unwrap();
+    let peak = ALLOCATOR.peak_usage() - before;
+    assert_eq!(page.listed.len(), SYMBOLS);
+    assert!(list.total > 16_000_000, "{}", list.total);
+    assert!(peak < 2_000_000, "{peak} bytes at most");
+}
+
+#[test]
+fn a_long_message_s_memory_is_given_back() {
+    let _turn = TURN.lock().unwrap();
+    let text = format!("[{}0]", r#""\u0041b",1,"#.repeat(200_000));
+    let before = used();
+    let mut json = JsonReader::default();
+    assert_eq!(json.read(text.as_bytes(), |root| root.elements().unwrap().count()), Ok(400_001));
+    assert!(json.read(&text.as_bytes()[..text.len() - 1], |_| ()).is_err());
+    assert!(used() - before < 64 * 1024, "{} bytes", used() - before);
 }

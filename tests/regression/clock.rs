@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use connector_wss::clock::UnixMs;
 use connector_wss::feed::{FeedConfig, SessionId};
-use connector_wss::market::{FinalBy, InstrumentId, Market, Venue};
+use connector_wss::market::{FinalBy, InstrumentId, Interval, Market, Venue};
 use connector_wss::messages::{MarketEvent, RestResponse};
 use connector_wss::metrics::{DecodeErrorKind, FeedMetrics};
+use connector_wss::venue::{self, RestError};
+use connector_wss::wire::json::JsonReader;
 
 use super::pair::{Pair, START_MS, config};
 
@@ -356,29 +358,153 @@ fn a_row_of_the_future_does_not_show_that_a_window_is_over() {
     assert_eq!(closes, [(0, 0), (1, 0)]);
 }
 
+/// An answer with the rows of these minutes as a market's exchange writes them, all running where it
+/// says so, with the values of [`Push::of`]. `says`: what it names as its time.
+fn rows_of(market: Market, symbol: &str, minutes: &[i64], says: Option<&str>) -> RestResponse {
+    let row = |minute: &i64| {
+        let open = START_MS + minute * 60_000;
+        let (end, seconds) = (open + 59_999, open / 1000);
+        match market.venue() {
+            Venue::Binance => {
+                format!(r#"[{open},"2.0","3.0","1.0","2.5","7.5",{end},"20.0",4,"1","2","0"]"#)
+            }
+            Venue::Okx => format!(r#"["{open}","2.0","3.0","1.0","2.5","7.5","9","9","0"]"#),
+            Venue::Bybit => format!(r#"["{open}","2.0","3.0","1.0","2.5","7.5","9"]"#),
+            Venue::Gateio => format!(
+                r#"{{"t":{seconds},"v":"7.5","c":"2.5","h":"3.0","l":"1.0","o":"2.0","sum":"9"}}"#
+            ),
+            Venue::Hyperliquid => format!(
+                r#"{{"t":{open},"T":{end},"s":"{symbol}","i":"1m","o":"2.0","c":"2.5","h":"3.0","l":"1.0","v":"7.5","n":4}}"#
+            ),
+        }
+    };
+    let rows = minutes.iter().map(row).collect::<Vec<_>>().join(",");
+    let time = says.and_then(|says| httpdate::parse_http_date(says).ok());
+    let time = time.map(|time| time.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis());
+    let body = match market.venue() {
+        Venue::Okx => format!(r#"{{"code":"0","msg":"","data":[{rows}]}}"#),
+        Venue::Bybit => {
+            let time = time.map_or(String::new(), |time| format!(r#","time":{time}"#));
+            let category = market.contract_type().name();
+            format!(
+                r#"{{"retCode":0,"retMsg":"OK","result":{{"category":"{category}","symbol":"{symbol}","list":[{rows}]}}{time}}}"#
+            )
+        }
+        Venue::Binance | Venue::Gateio | Venue::Hyperliquid => format!("[{rows}]"),
+    };
+    let limit_headers = says.map(|says| ("date".to_owned(), says.to_owned())).into_iter().collect();
+    RestResponse { status: 200, retry_after: None, limit_headers, body: body.into_bytes() }
+}
+
+/// What was published of windows that are over.
+fn ended(scene: &Scene) -> Vec<String> {
+    let is_end = |event: &&MarketEvent| match event {
+        MarketEvent::Candle(update) => update.is_closed(),
+        MarketEvent::Empty { .. } | MarketEvent::Gap { .. } => true,
+        _ => false,
+    };
+    scene.pair.published.iter().filter(is_end).map(|event| format!("{event:?}")).collect()
+}
+
 #[test]
-fn a_date_of_the_future_proves_nothing() {
-    let mut scene = Scene::new(MARKETS[4], 2, 0);
-    scene.push_running(START_MS);
-    scene.pair.manners.rest_status = None;
-    let open = START_MS;
-    let row = format!(
-        r#"[{{"t":{open},"T":{},"s":"BTC","i":"1m","o":"2","c":"2.5","h":"3","l":"1","v":"7.5","n":4}}]"#,
-        open + 59_999
-    );
-    for _ in 0..40 {
-        let limit_headers = vec![date_of(START_MS + MONTH_MS)];
-        let body = row.clone().into_bytes();
-        let answer = RestResponse { status: 200, retry_after: None, limit_headers, body };
-        scene.pair.rest_answers.push_back(answer);
+fn a_date_that_no_push_agrees_with_proves_nothing_at_every_exchange() {
+    let years_ms = 10 * 365 * 24 * HOUR_MS;
+    let mut dates: Vec<Option<String>> = vec![None, Some("tomorrow".into()), Some(String::new())];
+    let off = [HOUR_MS, MONTH_MS, years_ms, -HOUR_MS, -years_ms];
+    dates.extend(off.map(|off| Some(date_of(START_MS + off).1)));
+    for at in MARKETS {
+        for date in &dates {
+            let mut scene = Scene::new(at, 2, 0);
+            scene.push_running(START_MS);
+            let answer = rows_of(scene.market, scene.symbols[0], &[0], date.as_deref());
+            scene.pair.manners.rest_answer = Some(answer);
+            for second in 1..60 {
+                scene.pair.pass(SECOND);
+                scene.push_running(START_MS + second * 1000);
+            }
+            // A break over two ends of minutes: only REST could say what was in them.
+            scene.pair.pass(SECOND * 90);
+            assert!(!scene.pair.rests.is_empty(), "it was asked");
+            assert_eq!(ended(&scene), [""; 0], "{at:?} {date:?}");
+            scene.pair.published.clear();
+            scene.push_running(START_MS + 150_000);
+            scene.pair.pass(SECOND);
+            let is_running = scene.opens_of(0) > 0 && scene.opens_of(1) > 0;
+            assert!(is_running, "{at:?} {date:?}: the streams go on: {:?}", scene.pair.published);
+        }
     }
-    scene.pair.pass(SECOND * 70);
-    assert!(!scene.pair.rests.is_empty(), "it was asked");
-    assert!(scene.pair.published.iter().all(|event| match event {
-        MarketEvent::Candle(update) => !update.is_closed(),
-        MarketEvent::Empty { .. } => false,
-        _ => true,
-    }));
+}
+
+#[test]
+fn a_row_of_the_future_beside_stale_rows_closes_nothing_at_every_exchange() {
+    for at in MARKETS {
+        for future in [30, 60, 5_000_000] {
+            let mut scene = Scene::new(at, 2, 0);
+            let symbol = scene.symbols[0];
+            for second in 0..60 {
+                scene.push_running(START_MS + second * 1000);
+                scene.pair.pass(SECOND);
+            }
+            for second in 60..150 {
+                let date = date_of(START_MS + second * 1000).1;
+                let answer = rows_of(scene.market, symbol, &[0, future], Some(&date));
+                scene.pair.manners.rest_answer = Some(answer);
+                scene.pair.pass(SECOND);
+            }
+            assert!(!scene.pair.rests.is_empty(), "it was asked");
+            assert_eq!(ended(&scene), [""; 0], "{at:?} {future}");
+            assert!(scene.errors(DecodeErrorKind::Future) > 0, "{at:?} {future}: counted");
+        }
+    }
+}
+
+#[test]
+fn an_answer_about_another_symbol_closes_nothing_and_is_counted() {
+    for at in [MARKETS[2], MARKETS[4]] {
+        let mut scene = Scene::new(at, 1, 0);
+        let [symbol, other] = scene.symbols;
+        scene.push(Push::of(symbol, 0, START_MS));
+        let answer = |scene: &Scene, symbol: &str, second: i64| {
+            let date = date_of(START_MS + second * 1000).1;
+            rows_of(scene.market, symbol, &[0, 1, 2], Some(&date))
+        };
+        for second in 1..150 {
+            scene.pair.manners.rest_answer = Some(answer(&scene, other, second));
+            scene.pair.pass(SECOND);
+        }
+        assert_eq!(ended(&scene), [""; 0], "{at:?}");
+        assert!(scene.metrics().backfills_failed.value() > 0, "{at:?}");
+        let mut told = scene.pair.notices.iter().map(|notice| &*notice.text);
+        let words = format!("the answer is not about {symbol} 1m");
+        assert!(told.any(|text| text.contains(&words)), "{at:?}: {:#?}", scene.pair.notices);
+        for second in 150..240 {
+            scene.pair.manners.rest_answer = Some(answer(&scene, symbol, second));
+            scene.pair.pass(SECOND);
+        }
+        assert!(scene.closes().starts_with(&[(0, 0), (0, 1)]), "{at:?}: {:?}", scene.closes());
+    }
+}
+
+#[test]
+fn an_answer_that_names_another_interval_or_contract_type_is_refused() {
+    let about = |at: (Venue, &str, [&str; 2]), from: &str, to: &str| {
+        let market = Market::find(at.0, at.1).unwrap();
+        let mut answer = rows_of(market, at.2[0], &[0, 1], None);
+        let body = String::from_utf8(answer.body).unwrap().replace(from, to);
+        answer.body = body.into_bytes();
+        let asked = (at.2[0], Interval::M1);
+        venue::read_candles(market, &mut JsonReader::default(), &answer, asked)
+    };
+    for (at, from, to) in [
+        (MARKETS[2], "linear", "inverse"),
+        (MARKETS[3], r#""sum":"9""#, r#""n":"1m_ETH_USDT""#),
+        (MARKETS[3], r#""sum":"9""#, r#""n":"5m_BTC_USDT""#),
+        (MARKETS[4], r#""i":"1m""#, r#""i":"5m""#),
+    ] {
+        let read = about(at, from, to);
+        assert!(matches!(read, Err(RestError::Failed { .. })), "{at:?} {to}: {read:?}");
+        assert_eq!(about(at, "", "").map(|read| read.candles.len()), Ok(2), "{at:?}");
+    }
 }
 
 #[test]
@@ -513,5 +639,44 @@ fn what_an_old_session_still_pushes_is_no_error_and_no_candle() {
         assert_eq!(errors.iter().map(|one| one.value()).sum::<u64>(), 0, "{at:?}");
         pair.push_to(new, &push);
         assert_eq!(pair.candles().len(), 1, "{at:?}");
+    }
+}
+
+/// What announces that a session will be ended, where an exchange says so.
+fn announcement(venue: Venue) -> Option<String> {
+    Some(match venue {
+        Venue::Binance => r#"{"e":"serverShutdown","E":1770123456789}"#.to_owned(),
+        Venue::Okx => {
+            r#"{"event":"notice","code":"64008","msg":"Please reconnect.","connId":"a4d3ae55"}"#
+                .to_owned()
+        }
+        Venue::Gateio => {
+            r#"{"time":1,"channel":"futures.system","event":"update","result":{"type":"upgrade"}}"#
+                .to_owned()
+        }
+        Venue::Bybit | Venue::Hyperliquid => return None,
+    })
+}
+
+#[test]
+fn a_shutdown_that_is_announced_every_second_leads_to_one_replacement() {
+    for at in MARKETS {
+        let Some(notice) = announcement(at.0) else { continue };
+        let mut scene = Scene::new(at, 1, 0);
+        let symbol = scene.symbols[0];
+        let mut replacements = Vec::new();
+        for second in 0..1500 {
+            scene.push(Push::of(symbol, second / 60, START_MS + second * 1000));
+            scene.pair.push(&notice);
+            scene.pair.pass(SECOND);
+            scene.accept(symbol, 1);
+            if second % 300 == 299 {
+                replacements.push(scene.pair.connects.len() - 1);
+            }
+        }
+        assert_eq!(replacements, [1, 1, 2, 2, 3], "{at:?}");
+        assert_eq!(scene.pair.peers.len(), 1, "{at:?}");
+        let lost = scene.metrics().connection_errors.iter().map(|one| one.value()).sum::<u64>();
+        assert_eq!(lost, 0, "{at:?}: the clients lose nothing");
     }
 }

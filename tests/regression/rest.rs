@@ -331,7 +331,8 @@ fn read(market: Market, rows: Vec<Value>) -> RestCandles {
         }
     };
     let response = answer(200, None, &body);
-    venue::read_candles(market, &mut JsonReader::default(), &response, Interval::M1).unwrap()
+    let asked = ("BTC", Interval::M1);
+    venue::read_candles(market, &mut JsonReader::default(), &response, asked).unwrap()
 }
 
 /// Puts `cell` into a row, where its high is or its `h`.
@@ -472,5 +473,58 @@ fn a_bad_row_without_a_readable_time_may_be_that_of_any_window() {
             let read = read(market, rows);
             assert!(read.candles.len() == 8 && read.is_unreadable(UnixMs(at(7, 0))), "{market}");
         }
+    }
+}
+
+#[test]
+fn history_that_rest_cannot_give_does_not_silence_the_live_candles() {
+    let mut pair = Pair::new();
+    pair.subscribe(0, "spot", "BTCUSDT");
+    pair.push(&kline("BTCUSDT", 0, "2", false, at(0, 500)));
+    pair.manners.rest_answer = Some(answer(400, None, r#"{"code":-1000,"msg":"Unknown error."}"#));
+    pair.published.clear();
+    let (id, from) = (InstrumentId(0), RecallFrom::Last(6));
+    pair.feed.handle_command(Command::Recall { id, from, to: None }, pair.now);
+    pair.pump();
+    pair.pass(SECOND * 5);
+    assert!(!pair.published.iter().any(|event| kind(event) == "end"), "it is asked again");
+    pair.pass(SECOND * 25);
+    let ends = pair.published.iter().filter(|event| kind(event) == "end").count();
+    assert_eq!(ends, 1, "{:?}", pair.published);
+}
+
+#[test]
+fn whoever_subscribes_while_a_session_is_lost_or_not_let_in_is_told_at_once() {
+    for is_blocked in [false, true] {
+        let mut pair = Pair::new();
+        pair.manners.is_still = true;
+        pair.subscribe(0, "spot", "BTCUSDT");
+        pair.push(&kline("BTCUSDT", 0, "2", false, at(0, 500)));
+        pair.manners.refuses_tcp = !is_blocked;
+        pair.manners.upgrade_answer = is_blocked.then(|| (403, String::new(), "not you".into()));
+        pair.cut();
+        pair.pass(SECOND * 3);
+        let before = pair.events.len();
+        pair.subscribe(1, "spot", "ETHUSDT");
+        let told: Vec<_> = pair.events[before..].to_vec();
+        match (&told[..], is_blocked) {
+            ([FeedEvent::SessionLost { instruments, why, .. }], false) => {
+                assert_eq!((&instruments[..], &**why), (&[InstrumentId(1)][..], "reset by peer"));
+            }
+            ([FeedEvent::Denied { instruments, why, .. }], true) => {
+                assert_eq!(instruments[..], [InstrumentId(1)]);
+                assert!(why.contains("403") && why.contains("not you"), "{why}");
+            }
+            other => panic!("{other:?}"),
+        }
+        pair.manners.upgrade_answer = None;
+        pair.manners.refuses_tcp = false;
+        pair.pass(SECOND * 400);
+        pair.push(&kline("ETHUSDT", 7, "2", false, at(7, 500)));
+        let back = pair.events.iter().rev().find_map(|event| match event {
+            FeedEvent::SessionBack { instruments, .. } => Some(instruments.clone()),
+            _ => None,
+        });
+        assert_eq!(back, Some(vec![InstrumentId(0), InstrumentId(1)]));
     }
 }

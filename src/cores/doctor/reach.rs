@@ -306,7 +306,8 @@ fn ask_rest(
     let query = venue::candles_query(market, base, &symbol, Interval::M1, window, window);
     let answer = ask(agent, query)?;
     let took = clock.mono().since(before.mono);
-    let read = venue::read_candles(market, &mut JsonReader::default(), &answer, Interval::M1);
+    let asked = (&*symbol, Interval::M1);
+    let read = venue::read_candles(market, &mut JsonReader::default(), &answer, asked);
     match read {
         Ok(_) => {}
         Err(RestError::TooFast { .. }) => {

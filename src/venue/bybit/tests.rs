@@ -11,7 +11,12 @@ fn response(status: u16, body: &str) -> RestResponse {
 fn read(status: u16, body: &str) -> Result<RestCandles, RestError> {
     let (inverse, response) =
         (Market::find(Venue::Bybit, "inverse").unwrap(), response(status, body));
-    crate::venue::read_candles(inverse, &mut JsonReader::default(), &response, Interval::M1)
+    crate::venue::read_candles(
+        inverse,
+        &mut JsonReader::default(),
+        &response,
+        ("BTCUSDT", Interval::M1),
+    )
 }
 
 fn decoded(text: &str) -> Result<String, DecodeErrorKind> {

@@ -104,7 +104,7 @@ fn rows_of_seven_and_eight_columns_are_read() {
             ContractType::Spot,
             &mut JsonReader::default(),
             &response(200, body),
-            Interval::M1,
+            ("BTC_USDT", Interval::M1),
         )
     };
     let eight = spot(r#"[["60","100.50","2","3","1","1.5","7","false"]]"#).unwrap();
@@ -115,7 +115,12 @@ fn rows_of_seven_and_eight_columns_are_read() {
     assert_eq!(seven.candles[0].is_closed, None);
     assert!(spot(r#"[["61","100.50","2","3","1","1.5","7"]]"#).is_err());
     let unknown = response(400, r#"{"label":"INVALID_CURRENCY_PAIR","message":"Invalid"}"#);
-    let read = read_candles(ContractType::Spot, &mut JsonReader::default(), &unknown, Interval::M1);
+    let read = read_candles(
+        ContractType::Spot,
+        &mut JsonReader::default(),
+        &unknown,
+        ("BTC_USDT", Interval::M1),
+    );
     assert!(matches!(read, Err(RestError::UnknownSymbol { .. })));
 }
 

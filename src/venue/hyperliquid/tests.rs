@@ -91,7 +91,7 @@ fn errors_of_rest_are_no_verdict_about_the_coin() {
     let usdm = Market::find(Venue::Hyperliquid, "usdm").unwrap();
     let read = |status, body| {
         let (mut json, response) = (JsonReader::default(), response(status, body));
-        crate::venue::read_candles(usdm, &mut json, &response, Interval::M1)
+        crate::venue::read_candles(usdm, &mut json, &response, ("BTCUSDT", Interval::M1))
     };
     assert_eq!(read(429, "null"), Err(RestError::TooFast { wait: None }));
     for (status, body) in [(500, "null"), (422, "Failed to deserialize"), (200, "{}")] {
