@@ -206,8 +206,6 @@ pub(super) fn read_push<'text>(
             key::CHANNEL => is_ours = scan.text()? == row.channel,
             key::EVENT => is_update = scan.text()? == "update",
             key::RESULT => read_result(row, &mut scan, klines)?,
-            // It is an answer.
-            key::ID => return Err(DecodeErrorKind::Unknown),
             _ => scan.skip()?,
         }
     }
@@ -455,7 +453,6 @@ const USUAL_CONTRACT: [Guess; 9] = Guess::list("", ["t", "c", "h", "l", "o", "a"
 mod key {
     use super::Key;
 
-    pub(super) const ID: Key = Key::of("id");
     pub(super) const TIME: Key = Key::of("time");
     pub(super) const TIME_MS: Key = Key::of("time_ms");
     pub(super) const CHANNEL: Key = Key::of("channel");

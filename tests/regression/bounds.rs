@@ -6,7 +6,7 @@ use std::time::Duration;
 use connector_wss::clock::UnixMs;
 use connector_wss::feed::{FeedConfig, SessionId};
 use connector_wss::limits::HELD_WINDOWS_MAX;
-use connector_wss::messages::{EventName, MarketEvent, RestResponse};
+use connector_wss::messages::{MarketEvent, RestResponse};
 
 use super::pair::{Pair, START_MS, config, kline};
 
@@ -68,43 +68,6 @@ fn pings_that_come_faster_than_pongs_leave_do_not_pile_up_and_the_newest_is_answ
     assert_eq!(payload, newest);
     pair.feed.consume_outgoing(session, 14);
     assert!(pair.feed.outgoing(session).is_empty());
-}
-
-#[test]
-fn a_session_whose_exchange_reads_nothing_is_lost_before_it_owes_much() {
-    let patience = SECOND * 100_000;
-    let quiet = FeedConfig { ping_timeout: patience, stream_idle_timeout: patience, ..config() };
-    let mut pair = Pair::with(quiet);
-    pair.manners.rest_status = Some(503);
-    pair.subscribe(0, "spot", "BTCUSDT");
-    pair.push(&kline("BTCUSDT", 0, "2", false, START_MS));
-    let session = pair.only();
-    pair.manners.is_stuck = true;
-    let lost = |pair: &Pair| {
-        let mut lost = pair.notices.iter().filter(|one| one.event == EventName::SessionLost);
-        lost.next().map(|notice| notice.text.clone())
-    };
-    let (mut id, mut most) = (0, 0);
-    for round in 0..2_000 {
-        for one in 1..40 {
-            match round % 2 {
-                0 => pair.subscribe(one, "spot", &format!("{}{one}USDT", "A".repeat(12))),
-                _ => pair.unsubscribe(one),
-            }
-        }
-        for _ in 0..10 {
-            pair.pass(SECOND / 4);
-            id += 1;
-            pair.push(&format!(r#"{{"result":null,"id":{id}}}"#));
-        }
-        if lost(&pair).is_some() {
-            break;
-        }
-        most = most.max(pair.feed.outgoing(session).len());
-    }
-    let why = lost(&pair).expect("it is lost in the end");
-    assert!(why.contains("the exchange does not read what it is sent"), "{why}");
-    assert!((200 * 1024..264 * 1024).contains(&most), "{most} bytes at most");
 }
 
 #[test]
