@@ -137,13 +137,18 @@ pub struct Config {
     pub wss_handshake_timeout: Duration,
     /// Time that a client without a subscription may be silent; zero: any.
     pub wss_idle_timeout: Duration,
+    /// Silence of a client after which it is pinged, zero: never; `None`: as `ws_ping_interval`.
+    pub wss_ping_interval: Option<Duration>,
+    /// Time for its answer; `None`: as `ws_ping_timeout`.
+    pub wss_ping_timeout: Option<Duration>,
     /// Clients at once.
     pub wss_clients_max: usize,
     /// Connections from one address at once; 0: any number.
     pub wss_connections_per_ip_max: usize,
     /// Series one client may subscribe.
     pub wss_subscriptions_max: usize,
-    /// The pages that browsers may connect from, in lower case; empty: any.
+    /// The pages that browsers may connect from, in lower case; `*`: any; empty: those of the host
+    /// that they connect to.
     pub wss_origins: Vec<String>,
     /// File with tokens, one of which clients must show; `None`: no token is asked for.
     pub wss_tokens_file: Option<PathBuf>,
@@ -340,6 +345,8 @@ impl Config {
             wss_subscribe_timeout: zero,
             wss_handshake_timeout: zero,
             wss_idle_timeout: zero,
+            wss_ping_interval: None,
+            wss_ping_timeout: None,
             wss_clients_max: 0,
             wss_connections_per_ip_max: 0,
             wss_subscriptions_max: 0,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use serde::Serialize;
 
 use crate::clock::{MonoNs, Now, RFC3339_BYTES, UnixMs, write_rfc3339};
-use crate::limits::HEARTBEAT_STALE;
+use crate::limits::{HEARTBEAT_STALE, INSTRUMENTS_MAX, UNCONFIRMED_MAX};
 use crate::market::Market;
 use crate::metrics::{CoreMetrics, FeedMetrics, Metrics, render};
 
@@ -93,8 +93,8 @@ pub fn ready_with(
     let exchanges: Vec<_> = Market::all().map(with).collect();
     let reason = unready(&exchanges, phase);
     let status = if reason.is_none() { "ready" } else { "not_ready" };
-    let timestamp = timestamp(now.unix_us);
-    report(reason.is_none(), &ReadyBody { status, timestamp, reason, exchanges })
+    let (timestamp, instruments) = (timestamp(now.unix_us), Instruments::of(metrics));
+    report(reason.is_none(), &ReadyBody { status, timestamp, reason, instruments, exchanges })
 }
 
 /// Why it is not ready, if it is not.
@@ -198,7 +198,29 @@ struct ReadyBody {
     timestamp: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
+    instruments: Instruments,
     exchanges: Vec<ExchangeHealth>,
+}
+
+/// How full the table of instruments is, in `/ready` and `/api/state`.
+#[derive(Debug, Serialize)]
+pub struct Instruments {
+    known: i64,
+    known_max: usize,
+    unconfirmed: i64,
+    unconfirmed_max: usize,
+}
+
+impl Instruments {
+    /// As the fan-out counts them.
+    pub fn of(metrics: &Metrics) -> Self {
+        Self {
+            known: metrics.fanout.instruments.value(),
+            known_max: INSTRUMENTS_MAX,
+            unconfirmed: metrics.fanout.unconfirmed.value(),
+            unconfirmed_max: UNCONFIRMED_MAX,
+        }
+    }
 }
 
 /// One exchange and contract type in `/ready`.
@@ -272,6 +294,17 @@ mod tests {
         assert!(!report.ok);
         assert_eq!(json(&report)["status"], "not_ready");
         assert_eq!(json(&report)["reason"], "draining");
+    }
+
+    #[test]
+    fn ready_shows_how_full_the_table_of_instruments_is() {
+        let metrics = metrics(1);
+        metrics.fanout.instruments.set(7);
+        metrics.fanout.unconfirmed.set(3);
+        let expected = serde_json::json!({
+            "known": 7, "known_max": 32_768, "unconfirmed": 3, "unconfirmed_max": 16_384,
+        });
+        assert_eq!(json(&ready(&metrics, at(1), Phase::Serving))["instruments"], expected);
     }
 
     #[test]

@@ -3,9 +3,39 @@
 
 use std::time::Duration;
 
-/// Instruments one process may ever know. Reached: the subscription is refused with an error.
-/// Source: about 12,000 symbols are listed on the five exchanges together; with room for typos.
+/// Instruments one process knows at a time. Reached: the one that nobody has wanted for the longest
+/// time is forgotten; where all are wanted, the subscription is refused with an error. Source: about
+/// 12,000 symbols are listed on the five exchanges together; with room for other intervals.
 pub const INSTRUMENTS_MAX: usize = 32_768;
+
+/// Instruments whose names nobody has confirmed: neither the exchange's list nor a candle. Reached:
+/// further such names are refused with an error, confirmed ones are not. Source: half of the table
+/// stays free for names that exist; two whole requests whose candles are derived fit before a list
+/// is there.
+pub const UNCONFIRMED_MAX: usize = 16_384;
+const _: () = assert!(UNCONFIRMED_MAX <= INSTRUMENTS_MAX / 2);
+const _: () = assert!(UNCONFIRMED_MAX >= 2 * 2 * REQUEST_SYMBOLS_MAX);
+
+/// Series of one client whose symbols are missing in the exchange's list and have delivered nothing,
+/// at most; beside it, 1/64 of what is left of [`UNCONFIRMED_MAX`]. Reached: the others are refused
+/// with an error. Source: more symbols than an exchange lists anew between two looks at its list.
+pub const CLIENT_UNCONFIRMED_MAX: usize = 64;
+
+/// The same while the exchange's list is not known; beside it, half of what is left of
+/// [`UNCONFIRMED_MAX`]. Source: one whole request.
+pub const CLIENT_UNLISTED_MAX: usize = REQUEST_SYMBOLS_MAX;
+
+/// How long an instrument that nobody wants any more is kept after its stream has ended, if it has
+/// delivered: for its watermark, so that no closed candle is published twice. Source: what an exchange
+/// pushes after a subscription is at most one window old, and it is pushed at a window's end.
+pub const INSTRUMENT_REST: Duration = Duration::from_secs(120);
+
+/// Share of [`INSTRUMENTS_MAX`] or [`UNCONFIRMED_MAX`], in percent, from which on the log warns once,
+/// until it has fallen below the second one.
+pub const TABLE_WARNING_PERCENT: usize = 80;
+/// See [`TABLE_WARNING_PERCENT`].
+pub const TABLE_CALM_PERCENT: usize = 70;
+const _: () = assert!(TABLE_CALM_PERCENT < TABLE_WARNING_PERCENT);
 
 /// Shards one process may have. Source: design: at most one per CPU; the largest hosts in use.
 pub const SHARDS_MAX: usize = 64;
@@ -159,9 +189,13 @@ pub const FIXED_BYTES_MAX: usize = 128 * 1024 * 1024;
 pub const REFUSALS_MAX: usize = 256;
 
 /// Files that the process is taken to have open beside its clients: sessions and requests to
-/// exchanges, connections to the ops port, logs, rings. Fewer left: said at start. Source:
-/// [`OPS_CONNECTIONS_MAX`], and a session for each fifty of [`INSTRUMENTS_MAX`], rounded up.
+/// exchanges, connections to the ops port, logs, rings. Fewer left: half of what is left, and fewer
+/// clients are admitted, which is logged at start. Source: [`OPS_CONNECTIONS_MAX`], and a session for
+/// each fifty of [`INSTRUMENTS_MAX`], rounded up.
 pub const FILES_BESIDE_CLIENTS: usize = 1_024;
+/// Files that an executor opens after the limit was divided. Source: three io_urings, an epoll, and
+/// room for what a newer kernel or glommio adds.
+pub const FILES_PER_EXECUTOR: usize = 6;
 const _: () = assert!(FILES_BESIDE_CLIENTS >= OPS_CONNECTIONS_MAX + INSTRUMENTS_MAX / 50);
 
 /// Series one client may subscribe, over all its subscriptions; fewer with
@@ -169,6 +203,16 @@ const _: () = assert!(FILES_BESIDE_CLIENTS >= OPS_CONNECTIONS_MAX + INSTRUMENTS_
 /// Source: every instrument of the process once.
 pub const CLIENT_SERIES_MAX: usize = INSTRUMENTS_MAX;
 const _: () = assert!(CLIENT_SERIES_MAX >= REQUEST_SYMBOLS_MAX);
+
+/// Subscriptions of one client to one series. Reached: refused, naming the symbol. Source: each is
+/// looked at with every update, before others receive it; a program has a few.
+pub const CLIENT_SAME_SERIES_MAX: usize = 16;
+
+/// Symbols of a request that count as one more message, see [`CLIENT_MESSAGES_BURST`] and
+/// [`CLIENT_MESSAGES_PER_TURN`]. Source: the largest market with all its intervals, 12 times 2,600
+/// symbols, is within the burst; to take a symbol costs a tenth of a message.
+pub const SYMBOLS_PER_MESSAGE: usize = 16;
+const _: () = assert!(12 * 2_600 / SYMBOLS_PER_MESSAGE < CLIENT_MESSAGES_BURST as usize);
 
 /// Tokens in `CONNECTOR_WSS_TOKENS_FILE`. More: the file is refused. Source: a comparison looks at
 /// every one, at 30 ns each.
@@ -189,7 +233,7 @@ pub const CLIENT_IDLE_PATIENCE: Duration = Duration::from_secs(300);
 
 /// WebSocket messages of one client handled in one turn. More wait for the next turn, so that a
 /// talkative client cannot starve the others. Source: at 2 µs each, about 0.1 ms.
-pub const CLIENT_MESSAGES_PER_TURN: usize = 64;
+pub const CLIENT_MESSAGES_PER_TURN: u32 = 64;
 
 /// Messages a client may send at once, and then per second. Reached: it is not read for a while, see
 /// [`CLIENT_PAUSE`].
@@ -267,6 +311,10 @@ pub const TURN_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Buffers of frames owed to nobody that are kept for the next ones. Beyond: freed.
 /// Source: 4 MiB of quotes; a minute's close of 2,000 series, four times over.
 pub const SPARE_FRAMES_MAX: usize = 8_192;
+
+/// Pause before a write to a client is tried again for which the kernel had no memory. Source: long
+/// enough for others to be sent, short for a person.
+pub const SEND_PAUSE: Duration = Duration::from_millis(50);
 
 /// Time for a client to take our last bytes, Close included. Reached: the socket is closed.
 /// Source: a client that still reads does so within a second; five allow for a bad network.

@@ -65,8 +65,8 @@ fn run(mut config: Config, clock: Clock, inherited: Inherited) -> Result<(), Str
     let text = |error: &dyn Display| error.to_string();
     // Before the first thread of the server, so that no signal is missed.
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|error| text(&error))?;
-    let too_few_files = open_files::raise_limit(config.wss_clients_max);
-    for warning in config.warnings.iter().chain(&too_few_files) {
+    open_files::raise_limit();
+    for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
     if let Some(news) = memory::lock() {

@@ -96,6 +96,11 @@ pub enum Command {
         /// The id given with `Subscribe`.
         id: InstrumentId,
     },
+    /// End the stream if it runs, and forget the instrument. The id is not used again.
+    Forget {
+        /// The id given with `Subscribe`.
+        id: InstrumentId,
+    },
     /// Closed candles from before the stream's first one are wanted: answered in the ring, by
     /// [`MarketEvent::Recalled`] and at last [`MarketEvent::RecallEnd`].
     Recall {
@@ -160,6 +165,13 @@ pub enum FeedEvent {
         market: Market,
         /// What is listed, for a person.
         message: String,
+    },
+    /// What a market lists, anew: the names that are known there.
+    Listed {
+        /// The market.
+        market: Market,
+        /// Its instruments.
+        list: Arc<SymbolList>,
     },
     /// These instruments deliver again.
     SessionBack {
@@ -252,6 +264,12 @@ pub enum EventName {
     ClientSlow,
     /// A client was refused at the door.
     ClientRefused,
+    /// A client that answers no ping was closed.
+    ClientSilent,
+    /// The kernel did not take what was to be sent to a client.
+    SendFailed,
+    /// Little room is left for instruments.
+    TableFilling,
     /// A client's TLS failed, or it spoke TLS where none is.
     ClientTls,
     /// A client broke HTTP or WebSocket.
@@ -285,6 +303,9 @@ impl EventName {
             Self::RowNotUnderstood => "row_not_understood",
             Self::ClientSlow => "client_slow",
             Self::ClientRefused => "client_refused",
+            Self::ClientSilent => "client_silent",
+            Self::SendFailed => "send_failed",
+            Self::TableFilling => "table_filling",
             Self::ClientTls => "client_tls",
             Self::ClientBroke => "client_broke",
             Self::AcceptFailed => "accept_failed",
@@ -314,7 +335,10 @@ impl EventName {
             | Self::RestDenied
             | Self::SessionsDenied
             | Self::RowNotUnderstood
-            | Self::ClientSlow => Severity::Warning,
+            | Self::ClientSlow
+            | Self::ClientSilent
+            | Self::SendFailed
+            | Self::TableFilling => Severity::Warning,
             Self::BreakerOpen | Self::PreloadRefused | Self::AcceptFailed => Severity::Error,
         }
     }

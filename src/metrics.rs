@@ -190,11 +190,14 @@ pub enum ConnectionErrorKind {
     Silent,
     /// The exchange answered with an error that ends the session.
     Venue,
+    /// This host had no file, memory or room in a queue for it. It proves nothing about the exchange,
+    /// and no breaker counts it.
+    Local,
 }
 
 impl ConnectionErrorKind {
     /// Every kind, in label order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Dns,
         Self::Tcp,
         Self::Tls,
@@ -204,6 +207,7 @@ impl ConnectionErrorKind {
         Self::Timeout,
         Self::Silent,
         Self::Venue,
+        Self::Local,
     ];
 
     /// The label's value.
@@ -218,6 +222,7 @@ impl ConnectionErrorKind {
             Self::Timeout => "timeout",
             Self::Silent => "silent",
             Self::Venue => "venue",
+            Self::Local => "local",
         }
     }
 }
@@ -238,7 +243,10 @@ pub enum RefusedBy {
     Tls,
     /// The opening request is malformed or no upgrade: HTTP 4xx or 505.
     Request,
-    /// A browser's page that is not in `CONNECTOR_WSS_ORIGINS`: HTTP 403.
+    /// A name in `Host` that is not the server's, while it listens on loopback: HTTP 403.
+    Host,
+    /// A browser's page that is neither of the request's own host nor in `CONNECTOR_WSS_ORIGINS`:
+    /// HTTP 403.
     Origin,
     /// A token that is none of `CONNECTOR_WSS_TOKENS_FILE`: HTTP 401, or Close 1008 where it came in
     /// a message.
@@ -247,13 +255,14 @@ pub enum RefusedBy {
 
 impl RefusedBy {
     /// Every reason, in label order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Full,
         Self::Address,
         Self::Draining,
         Self::Timeout,
         Self::Tls,
         Self::Request,
+        Self::Host,
         Self::Origin,
         Self::Token,
     ];
@@ -267,6 +276,7 @@ impl RefusedBy {
             Self::Timeout => "timeout",
             Self::Tls => "tls",
             Self::Request => "request",
+            Self::Host => "host",
             Self::Origin => "origin",
             Self::Token => "token",
         }
@@ -564,6 +574,16 @@ pub struct FanoutMetrics {
     pub conflated: Counter,
     /// `connector_slow_disconnects_total`.
     pub slow_disconnects: Counter,
+    /// `connector_ping_timeouts_total`: clients closed since they answered no ping.
+    pub ping_timeouts: Counter,
+    /// `connector_send_failures_total`: writes that the kernel refused for a reason of its own.
+    pub send_failures: Counter,
+    /// `connector_instrument_ids`: instruments that are known, at most
+    /// [`crate::limits::INSTRUMENTS_MAX`].
+    pub instruments: Gauge,
+    /// `connector_instrument_ids_unconfirmed`: those of them that no list and no candle has
+    /// confirmed, at most [`crate::limits::UNCONFIRMED_MAX`].
+    pub unconfirmed: Gauge,
     /// `connector_client_errors_total`: requests answered with an `error`.
     pub client_errors: Counter,
     /// `connector_client_protocol_errors_total`: clients closed for breaking WebSocket.
@@ -595,6 +615,10 @@ impl Default for FanoutMetrics {
             sent_bytes: Counter::default(),
             conflated: Counter::default(),
             slow_disconnects: Counter::default(),
+            ping_timeouts: Counter::default(),
+            send_failures: Counter::default(),
+            instruments: Gauge::default(),
+            unconfirmed: Gauge::default(),
             client_errors: Counter::default(),
             protocol_errors: Counter::default(),
             received_to_published: Histogram::new(&HOP_BOUNDS_NS),

@@ -12,6 +12,8 @@ mod cases;
 mod clock;
 #[path = "regression/decode.rs"]
 mod decode;
+#[path = "regression/clients.rs"]
+mod clients;
 #[allow(dead_code, reason = "shared with the tests of the feed")]
 #[path = "feed/pair.rs"]
 mod pair;
@@ -21,3 +23,6 @@ mod proof;
 mod refusals;
 #[path = "regression/rest.rs"]
 mod rest;
+#[allow(dead_code, reason = "shared with the tests of the fan-out")]
+#[path = "fanout/world.rs"]
+mod world;

@@ -101,7 +101,7 @@ pub(super) fn origins(text: &str) -> Option<Vec<String>> {
 }
 
 fn is_origin(text: &str) -> bool {
-    let Some((scheme, host)) = text.split_once("://") else { return text == "null" };
+    let Some((scheme, host)) = text.split_once("://") else { return ["null", "*"].contains(&text) };
     let fits = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
     let odd = |c: char| !c.is_ascii_graphic() || "/?#@\\\"<>*".contains(c);
     !scheme.is_empty() && scheme.chars().all(fits) && !host.is_empty() && !host.contains(odd)

@@ -48,6 +48,8 @@ pub enum Kind {
     Count(usize, usize, fn(&mut Config) -> &mut usize),
     /// As [`Self::Count`]; empty leaves the choice to the program.
     PlannedCount(usize, usize, fn(&mut Config) -> &mut Option<usize>),
+    /// As [`Self::Seconds`]; empty: as another variable says.
+    InheritedSeconds(f64, f64, fn(&mut Config) -> &mut Option<Duration>),
     /// A TCP port; 0 for any free one.
     Port(fn(&mut Config) -> &mut u16),
     /// Yes or no.
@@ -68,7 +70,7 @@ pub enum Kind {
     Folder(fn(&mut Config) -> &mut PathBuf),
     /// A file; empty: none.
     File(fn(&mut Config) -> &mut Option<PathBuf>),
-    /// Origins of browsers' pages; empty: any.
+    /// Origins of browsers' pages; `*`: any; empty: the host's own.
     Origins(fn(&mut Config) -> &mut Vec<String>),
     /// A market's WebSocket base URL.
     WsUrl(Market),
@@ -84,6 +86,11 @@ impl Kind {
             Self::Seconds(min, max, field) => {
                 let seconds = parse::seconds(text).filter(|s| (*min..=*max).contains(s));
                 put(field(config), seconds.map(parse::duration))
+            }
+            Self::InheritedSeconds(_, _, field) if empty => put(field(config), Some(None)),
+            Self::InheritedSeconds(min, max, field) => {
+                let seconds = parse::seconds(text).filter(|s| (*min..=*max).contains(s));
+                put(field(config), seconds.map(|seconds| Some(parse::duration(seconds))))
             }
             Self::Count(min, max, field) => {
                 put(field(config), parse::count(text).filter(|n| (*min..=*max).contains(n)))
@@ -133,6 +140,9 @@ impl Kind {
     pub fn allowed(&self) -> String {
         match self {
             Self::Seconds(min, max, _) => format!("a number of seconds from {min} to {max}"),
+            Self::InheritedSeconds(min, max, _) => {
+                format!("a number of seconds from {min} to {max}, or nothing")
+            }
             Self::Count(min, max, _) => format!("a whole number from {min} to {max}"),
             Self::PlannedCount(min, max, _) => {
                 format!("a whole number from {min} to {max}, or nothing to leave it to the program")
@@ -148,8 +158,8 @@ impl Kind {
             Self::Folder(_) => "a folder".into(),
             Self::File(_) => "a file, or nothing".into(),
             Self::Origins(_) => {
-                "origins between commas, such as https://app.example.com,http://localhost:3000, or \
-                 nothing"
+                "origins between commas, such as https://app.example.com,http://localhost:3000, or *, \
+                 or nothing"
                     .into()
             }
             Self::WsUrl(_) => "a URL ws://host[:port][/path] or wss://…".into(),
@@ -188,7 +198,7 @@ pub static VARIABLES: LazyLock<Vec<Variable>> = LazyLock::new(|| {
 
 fn row(name: &'static str, default: &'static str, kind: Kind, effect: &'static str) -> Variable {
     let unit = match kind {
-        Kind::Seconds(..) => "seconds",
+        Kind::Seconds(..) | Kind::InheritedSeconds(..) => "seconds",
         Kind::Count(_, CLIENT_BUFFER_BYTES_MAX, _) => "bytes",
         _ => "",
     };
@@ -202,7 +212,7 @@ const MANY: usize = 1_000_000;
 
 #[rustfmt::skip]
 fn fixed() -> Vec<Variable> {
-    use Kind::{Boolean, Count, Cpus, File, Folder, Host, Level, Origins, PlannedCount, Port, Seconds};
+    use Kind::{Boolean, Count, Cpus, File, Folder, Host, InheritedSeconds, Level, Origins, PlannedCount, Port, Seconds};
     vec![
         row("CONNECTOR_WSS_HOST", "127.0.0.1", Host(|c| &mut c.wss_host),
             "Address on which both ports listen; 0.0.0.0 for every IPv4 interface."),
@@ -218,6 +228,10 @@ fn fixed() -> Vec<Variable> {
             "Time for a client's opening request, TLS included; then HTTP 408."),
         row("CONNECTOR_WSS_IDLE_TIMEOUT", "300", Seconds(0.0, DAY_S, |c| &mut c.wss_idle_timeout),
             "How long a client whose subscriptions have ended may be silent; 0: for ever."),
+        row("CONNECTOR_WSS_PING_INTERVAL", "", InheritedSeconds(0.0, DAY_S, |c| &mut c.wss_ping_interval),
+            "Silence of a client after which it is pinged; 0: never; empty: as CONNECTOR_WS_PING_INTERVAL."),
+        row("CONNECTOR_WSS_PING_TIMEOUT", "", InheritedSeconds(TICK_S, DAY_S, |c| &mut c.wss_ping_timeout),
+            "Time for a pinged client to send anything; then it is closed (1008); empty: as CONNECTOR_WS_PING_TIMEOUT."),
         row("CONNECTOR_WSS_CLIENTS_MAX", "10000", Count(1, CLIENTS_MAX, |c| &mut c.wss_clients_max),
             "Clients at once; one more is told HTTP 503."),
         row("CONNECTOR_WSS_CONNECTIONS_PER_IP_MAX", "0", Count(0, CLIENTS_MAX, |c| &mut c.wss_connections_per_ip_max),
@@ -225,7 +239,7 @@ fn fixed() -> Vec<Variable> {
         row("CONNECTOR_WSS_SUBSCRIPTIONS_MAX", "32768", Count(1, CLIENT_SERIES_MAX, |c| &mut c.wss_subscriptions_max),
             "Series one client may subscribe."),
         row("CONNECTOR_WSS_ORIGINS", "", Origins(|c| &mut c.wss_origins),
-            "Pages that browsers may connect from, such as https://app.example.com; empty: any."),
+            "Pages that browsers may connect from, such as https://app.example.com; *: any; empty: those of the host that they connect to."),
         row("CONNECTOR_WSS_TOKENS_FILE", "", File(|c| &mut c.wss_tokens_file),
             "File with tokens, one a line, one of which clients must show; read again on SIGHUP."),
         row("CONNECTOR_WSS_TLS_CERT_FILE", "", File(|c| &mut c.wss_tls_cert_file),

@@ -11,7 +11,7 @@ use crate::metrics::ShardMetrics;
 #[derive(Debug)]
 pub(super) struct Closes {
     /// By [`InstrumentId::index`]; grows with subscriptions, not with updates.
-    instruments: Vec<Option<(Venue, Interval)>>,
+    instruments: Vec<Option<(InstrumentId, Venue, Interval)>>,
     metrics: Arc<ShardMetrics>,
 }
 
@@ -26,7 +26,7 @@ impl Closes {
         if self.instruments.len() <= id.index() {
             self.instruments.resize(id.index() + 1, None);
         }
-        self.instruments[id.index()] = Some((instrument.market.venue(), instrument.interval));
+        self.instruments[id.index()] = Some((id, instrument.market.venue(), instrument.interval));
     }
 
     /// Counts a candle that is told as closed for the first time. One whose window has not ended by
@@ -34,7 +34,8 @@ impl Closes {
     pub(super) fn note(&self, update: &CandleUpdate, now: Now) {
         let is_first = update.is_closed() && update.revision == 0 && update.source == Source::Ws;
         let known = self.instruments.get(update.instrument.index()).copied().flatten();
-        if let Some((venue, interval)) = known.filter(|_| is_first) {
+        let known = known.filter(|&(id, ..)| id == update.instrument);
+        if let Some((_, venue, interval)) = known.filter(|_| is_first) {
             let UnixMs(open_ms) = update.candle.open_time;
             let end_us = open_ms.saturating_add(interval.ms()).saturating_mul(1000);
             let lag_us = now.unix_us.saturating_sub(end_us).max(0).unsigned_abs();

@@ -15,6 +15,7 @@ use rustls::ServerConfig;
 use crate::config::Config;
 use crate::fanout::{Access, Tokens};
 use crate::limits::CREDENTIALS_BYTES_MAX;
+use crate::wire::host::Hosts;
 use crate::wire::tls;
 
 use super::doorbell::Doorbell;
@@ -60,6 +61,8 @@ pub fn access(config: &Config) -> Result<Access, CredentialsError> {
     Ok(Access {
         tls: read_tls(config)?,
         tokens: read_tokens(config)?,
+        // The server sets it, once it knows where it listens.
+        hosts: Hosts::ANY,
         origins: config.wss_origins.clone(),
         connections_per_address_max: config.wss_connections_per_ip_max,
         client_series_max: config.wss_subscriptions_max,

@@ -13,7 +13,7 @@ use socket2::SockRef;
 
 use crate::clock::{Clock, MonoNs, Now};
 use crate::fanout::{ClientId, Departure, Fanout, OUTGOING_PIECES_MAX, Outgoing, Output};
-use crate::limits::{CLIENT_UNSENT_BYTES_MAX, CLOSE_DRAIN, READ_BYTES_MAX};
+use crate::limits::{CLIENT_UNSENT_BYTES_MAX, CLOSE_DRAIN, READ_BYTES_MAX, SEND_PAUSE};
 use crate::messages::{About, Command, EventName, FeedEvent, MarketEvent, Notice};
 use crate::metrics::FanoutMetrics;
 use crate::wire::touched;
@@ -50,6 +50,9 @@ pub struct FanoutCore {
     listener: Option<TcpListener>,
     /// Set while accepting is paused because the kernel has no file descriptor or memory for it.
     accept_again: Option<MonoNs>,
+    /// Clients for whose bytes the kernel had no memory, and when they are written to again.
+    starved: Vec<ClientId>,
+    send_again: Option<MonoNs>,
     clients: Vec<Option<Client>>,
     /// Commands that found a channel full.
     unsent_commands: VecDeque<(usize, Command)>,
@@ -65,6 +68,8 @@ struct Client {
     is_paused: bool,
     /// The kernel takes no more for now; room is being waited for.
     is_blocked: bool,
+    /// It waits among those for whose bytes the kernel had no memory.
+    is_starved: bool,
     /// The client has closed its direction.
     is_half_closed: bool,
     /// FIN once everything is written.
@@ -104,6 +109,8 @@ impl FanoutCore {
             metrics,
             listener: Some(listener),
             accept_again: None,
+            starved: Vec::new(),
+            send_again: None,
             clients: Vec::new(),
             unsent_commands: VecDeque::new(),
             scratch: touched(READ_BYTES_MAX).into_boxed_slice(),
@@ -133,6 +140,9 @@ impl FanoutCore {
         if self.accept_again.is_some_and(|again| again <= now.mono) {
             self.resume_accepting(waiter);
         }
+        if self.send_again.is_some_and(|again| again <= now.mono) {
+            self.resume_sending(now, waiter);
+        }
         self.advance_drain(now);
         worked |= self.drain_outputs(now, waiter);
         // Where the ops core lags behind, what is kept comes to be of a longer time.
@@ -144,7 +154,8 @@ impl FanoutCore {
 
     /// When the engine wants its next turn at the latest.
     pub fn next_deadline(&self) -> Option<MonoNs> {
-        self.fanout.next_deadline().into_iter().chain(self.accept_again).min()
+        let others = [self.accept_again, self.send_again].into_iter().flatten();
+        self.fanout.next_deadline().into_iter().chain(others).min()
     }
 
     /// Whether something waits in a queue that no socket announces.
@@ -234,6 +245,7 @@ impl FanoutCore {
                 stream,
                 is_paused: false,
                 is_blocked: false,
+                is_starved: false,
                 is_half_closed: false,
                 wants_fin: false,
             };
@@ -330,22 +342,27 @@ impl FanoutCore {
     fn write(&mut self, slot: usize, now: Now, waiter: &Waiter) {
         let Some(Some(client)) = self.clients.get_mut(slot) else { return };
         let id = client.id;
-        let lost = loop {
+        let written = loop {
             let outgoing = self.fanout.outgoing(id);
             if outgoing.is_empty() {
-                break false;
+                break Ok(());
             }
             match write_pieces(&mut client.stream, outgoing) {
                 Ok(count) => self.fanout.consume_outgoing(id, count, self.clock.now()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return set_blocked(client, true, waiter);
-                }
-                Err(_) => break true,
+                Err(error) => match SendFault::of(&error) {
+                    SendFault::Interrupted => {}
+                    SendFault::Full => return set_blocked(client, true, waiter),
+                    SendFault::Starved => return self.pause_sending(id, &error, now),
+                    SendFault::Gone => break Err(None),
+                    SendFault::Broken => break Err(Some(error)),
+                },
             }
         };
-        if lost {
+        if let Err(error) = written {
             self.clients[slot] = None;
+            if let Some(error) = error {
+                self.note_send_failure(format!("a client is lost: it cannot be sent to: {error}"));
+            }
             return self.fanout.handle_lost(id, now);
         }
         if client.is_blocked {
@@ -356,6 +373,35 @@ impl FanoutCore {
             // An error means that the peer is gone; reading will say so.
             let _sent = client.stream.shutdown(Shutdown::Write);
         }
+    }
+
+    /// The kernel has no memory for what is to be sent: the client keeps its bytes, and is tried again.
+    fn pause_sending(&mut self, id: ClientId, error: &io::Error, now: Now) {
+        if let Some(client) = self.client(id)
+            && !std::mem::replace(&mut client.is_starved, true)
+        {
+            self.starved.push(id);
+        }
+        self.send_again.get_or_insert(now.mono.after(SEND_PAUSE));
+        self.note_send_failure(format!(
+            "the kernel cannot send to clients: {error}; trying again every {SEND_PAUSE:?} (is it out \
+             of memory for sockets? see net.ipv4.tcp_mem)"
+        ));
+    }
+
+    fn resume_sending(&mut self, now: Now, waiter: &Waiter) {
+        self.send_again = None;
+        for id in std::mem::take(&mut self.starved) {
+            if let Some(client) = self.client(id) {
+                client.is_starved = false;
+                self.write(id.index(), now, waiter);
+            }
+        }
+    }
+
+    fn note_send_failure(&mut self, text: String) {
+        self.metrics.send_failures.increment();
+        self.note(Notice { event: EventName::SendFailed, about: About::default(), text });
     }
 
     fn send_commands(&mut self) {
@@ -459,6 +505,43 @@ fn rewatch(client: &Client, waiter: &Waiter) {
     };
 }
 
+/// Why a client's socket did not take bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SendFault {
+    /// By a signal: at once again.
+    Interrupted,
+    /// Its buffer is full: again when the socket is writable.
+    Full,
+    /// The kernel lacks memory, for whatever socket: again after a pause.
+    Starved,
+    /// The client is gone.
+    Gone,
+    /// Anything else: the client is lost, and somebody should know why.
+    Broken,
+}
+
+impl SendFault {
+    fn of(error: &io::Error) -> Self {
+        match (error.kind(), error.raw_os_error()) {
+            (io::ErrorKind::Interrupted, _) => Self::Interrupted,
+            (io::ErrorKind::WouldBlock, _) => Self::Full,
+            (_, Some(ENOBUFS | ENOMEM)) => Self::Starved,
+            (
+                io::ErrorKind::BrokenPipe
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::NotConnected
+                | io::ErrorKind::TimedOut,
+                _,
+            ) => Self::Gone,
+            _ => Self::Broken,
+        }
+    }
+}
+
+const ENOBUFS: i32 = rustix::io::Errno::NOBUFS.raw_os_error();
+const ENOMEM: i32 = rustix::io::Errno::NOMEM.raw_os_error();
+
 fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
@@ -466,4 +549,28 @@ fn is_transient(error: &io::Error) -> bool {
 /// A connection that failed before we took it, as accept(2) reports it.
 fn is_passing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_memory_costs_no_client_and_a_client_that_is_gone_no_line() {
+        use rustix::io::Errno;
+        for (errno, fault) in [
+            (Errno::NOBUFS, SendFault::Starved),
+            (Errno::NOMEM, SendFault::Starved),
+            (Errno::AGAIN, SendFault::Full),
+            (Errno::INTR, SendFault::Interrupted),
+            (Errno::PIPE, SendFault::Gone),
+            (Errno::CONNRESET, SendFault::Gone),
+            (Errno::TIMEDOUT, SendFault::Gone),
+            (Errno::IO, SendFault::Broken),
+            (Errno::ACCESS, SendFault::Broken),
+        ] {
+            let error = io::Error::from_raw_os_error(errno.raw_os_error());
+            assert_eq!(SendFault::of(&error), fault, "{error}");
+        }
+    }
 }

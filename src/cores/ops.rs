@@ -26,6 +26,7 @@ use super::supervisor::Watchdog;
 use super::workers::{self, Question, ShardLink, WorkersSetup};
 use crate::clock::{Clock, Now};
 use crate::config::Config;
+use crate::fanout::HOST_REFUSED;
 use crate::feed::Pauses;
 use crate::health::{self, Lifecycle};
 use crate::limits::{
@@ -34,6 +35,7 @@ use crate::limits::{
 use crate::market::Venue;
 use crate::messages::{Notice, OpsRequest, SlowUpdates};
 use crate::metrics::{Metrics, render};
+use crate::wire::host::Hosts;
 use crate::wire::http::RequestHead;
 
 /// A core's way to the ops core. Cheap to clone; never blocks.
@@ -92,8 +94,14 @@ pub struct OpsSetup {
     pub pauses: Arc<Pauses>,
     /// Trust for REST over TLS; the same as the sessions'.
     pub tls: Arc<ClientConfig>,
+    /// The names by which the ops port may be addressed.
+    pub hosts: Hosts,
     /// The clients' port, where the page gets its candles.
     pub client_port: u16,
+    /// Connections to the ops port at once, at most [`OPS_CONNECTIONS_MAX`].
+    pub connections_max: usize,
+    /// REST requests under way at once; fewer with `CONNECTOR_REST_POOL_MAXSIZE`.
+    pub rest_max: usize,
 }
 
 /// The ops core before it runs: its port is bound and its queues are open.
@@ -151,7 +159,8 @@ impl Ops {
         let thread = thread::Builder::new().name("ops".into()).spawn(move || {
             lower_priority(server.setup.config.ops_cpu);
             // Started from here: workers inherit the priority and the CPU.
-            let started = workers::spawn(&workers, &server.setup.config, &server.setup.tls);
+            let (config, rest_max) = (&server.setup.config, server.setup.rest_max);
+            let started = workers::spawn(&workers, config, rest_max, &server.setup.tls);
             if let Err(error) = started {
                 tracing::error!("a worker thread cannot be started: {error}");
             }
@@ -300,7 +309,7 @@ impl Server {
             let Some(Ok((mut socket, _))) = self.listener.as_ref().map(TcpListener::accept) else {
                 return;
             };
-            if self.clients.len() >= OPS_CONNECTIONS_MAX {
+            if self.clients.len() >= self.setup.connections_max {
                 self.evict();
             }
             let token = Token(self.next_token);
@@ -435,6 +444,10 @@ fn route(
             return Response { allow: Some("GET, HEAD"), ..refused };
         }
         _ => return Response::text(501, "only GET and HEAD are served here\n"),
+    }
+    let hosts = head.values("host").map(|host| std::str::from_utf8(host).unwrap_or(""));
+    if !setup.hosts.admit(hosts) {
+        return Response::text(403, format!("{HOST_REFUSED}\n"));
     }
     match head.path {
         "/health" => report(health::health(&setup.metrics, now)),

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,16 +13,18 @@ use rustls::ClientConfig;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::fanout::{Access, Departure, Fanout, FanoutConfig};
+use crate::fanout::{ANY_ORIGIN, Access, Departure, Fanout, FanoutConfig};
 use crate::feed::{Feed, FeedConfig, Pauses};
 use crate::health::{self, Lifecycle, Phase};
 use crate::limits::{
-    COMMANDS_MAX, FEED_EVENTS_MAX, OPS_REQUESTS_MAX, RENEWALS_MAX, RING_SLOTS, TAKEOVER_WARM_UP,
+    COMMANDS_MAX, FEED_EVENTS_MAX, OPS_REQUESTS_MAX, REFUSALS_MAX, RENEWALS_MAX, RING_SLOTS,
+    TAKEOVER_WARM_UP,
 };
 use crate::market::{Instrument, Interval, Market};
 use crate::messages::{Command, FeedEvent, MarketEvent, OpsAnswer};
 use crate::metrics::{CoreMetrics, FanoutMetrics, Metrics, ShardMetrics};
 use crate::venue;
+use crate::wire::host::Hosts;
 use crate::wire::tls;
 
 use super::credentials::{self, CredentialsError, Reloader, Renewal};
@@ -30,6 +32,7 @@ use super::doorbell::Doorbell;
 use super::duty::Duty;
 use super::fanout::{FanoutCore, FanoutLinks};
 use super::listeners::{Inherited, ListenError, Listeners};
+use super::open_files::{self, Division};
 use super::ops::{Ops, OpsHandle, OpsSetup, OpsThread};
 use super::probe::{self, ProbeError};
 use super::shard::{ShardCore, ShardLinks};
@@ -160,11 +163,14 @@ impl Server {
         let access = credentials::access(config).map_err(StartError::Credentials)?;
         let listeners = Listeners::open(config, inherited).map_err(StartError::Listen)?;
         let client_address = local_addr(&listeners.clients)?;
+        let access = Access { hosts: hosts(config, client_address.ip()), ..access };
         let door = door(config, &listeners).map_err(StartError::Listen)?;
         let Listeners { clients, ops, predecessor, departure } = listeners;
+        let files = divide_files(config, &topology);
         let (ops, ops_handle) = Ops::new(ops);
         let ops_address = ops.local_addr();
         let mut plan = Wiring::new(config, access, clock, &topology, &tls, ops_handle)?;
+        plan.files = files;
         plan.echo_bytes_max = echo_bytes_max;
         let lifecycle = Arc::new(Lifecycle::default());
         let metrics = Arc::new(plan.metrics(&topology));
@@ -176,7 +182,10 @@ impl Server {
             shards: plan.shard_links(),
             pauses: Arc::clone(&plan.pauses),
             tls,
+            hosts: ops_address.map_or(Hosts::ANY, |address| hosts(config, address.ip())),
             client_port: client_address.port(),
+            connections_max: files.ops,
+            rest_max: files.rest,
         };
         let ops = ops.spawn(setup).map_err(|error| executor_error("the ops core", &error))?;
         let shutdown = Arc::clone(&plan.shutdown);
@@ -271,6 +280,7 @@ struct Wiring {
     shards: Vec<ShardEnds>,
     /// As in [`Server::start_echo`].
     echo_bytes_max: Option<usize>,
+    files: Division,
 }
 
 struct ShardEnds {
@@ -316,6 +326,7 @@ impl Wiring {
             fanout_bell,
             bells,
             echo_bytes_max: None,
+            files: Division::UNBOUNDED,
         })
     }
 
@@ -405,7 +416,11 @@ impl Wiring {
         FanoutParts {
             rings: consumers.map(|ring| ring.expect("the fan-out is started once")).collect(),
             shards: self.shards.iter().map(commands).collect(),
-            config: fanout_config(&self.config, self.access.clone(), self.shards.len()),
+            config: FanoutConfig {
+                clients_max: self.files.clients,
+                refusals_max: self.files.refusals,
+                ..fanout_config(&self.config, self.access.clone(), self.shards.len())
+            },
             echo_bytes_max: self.echo_bytes_max,
             drain_timeout: self.config.drain_timeout,
             metrics: Arc::clone(&self.fanout_metrics),
@@ -510,6 +525,29 @@ pub(super) fn tls_config(config: &Config) -> Result<Arc<ClientConfig>, StartErro
     tls::client_config(Some(&pem)).map_err(|error| refused(error.to_string()))
 }
 
+/// Divides the files that may be open, and logs it where they are too few for all clients.
+fn divide_files(config: &Config, topology: &Topology) -> Division {
+    let (clients_max, rest_max) = (config.wss_clients_max, config.rest_pool_max);
+    let files = Division::now(topology.executors.len(), clients_max, rest_max);
+    let admitted = Some(files.clients);
+    if let Some(warning) = open_files::judge(open_files::limit(), clients_max, admitted) {
+        tracing::warn!("{warning}");
+    }
+    files
+}
+
+/// The names by which a port at `address` may be addressed: on loopback only those that are known, so
+/// that no web page makes it its own by DNS.
+fn hosts(config: &Config, address: IpAddr) -> Hosts {
+    let origins = config.wss_origins.iter().map(String::as_str);
+    let is_open = config.wss_origins.iter().any(|origin| origin == ANY_ORIGIN);
+    if is_open || !address.to_canonical().is_loopback() {
+        return Hosts::ANY;
+    }
+    let own = config.wss_host.to_string();
+    Hosts::local(origins.chain([own.as_str()]))
+}
+
 fn local_addr(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     listener.local_addr().map_err(|error| executor_error("the clients' port", &error))
 }
@@ -602,8 +640,9 @@ pub(super) fn fanout_config(config: &Config, access: Access, shards: usize) -> F
         close_linger: config.close_linger,
         client_buffer_max: config.client_buffer_max,
         clients_max: config.wss_clients_max,
-        ping_interval: config.ws_ping_interval,
-        ping_timeout: config.ws_ping_timeout,
+        refusals_max: REFUSALS_MAX,
+        ping_interval: config.wss_ping_interval.unwrap_or(config.ws_ping_interval),
+        ping_timeout: config.wss_ping_timeout.unwrap_or(config.ws_ping_timeout),
         shards,
         carriers: std::array::from_fn(|index| carriers[index]),
         preload: instruments.collect(),

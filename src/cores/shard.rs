@@ -144,6 +144,10 @@ impl ShardCore {
                 }
                 OpsAnswer::Rest { id, result } => self.feed.handle_rest(id, result, now),
                 OpsAnswer::Listed { market, result } => {
+                    if let Ok(list) = &result {
+                        let list = Arc::clone(list);
+                        self.unsent_events.push_back(FeedEvent::Listed { market, list });
+                    }
                     self.feed.handle_listed(market, result, now);
                 }
             }
@@ -323,7 +327,7 @@ impl ShardCore {
         if self.ask(OpsRequest::Resolve { host, port }).is_err() {
             self.resolving.retain(|(waiting, _)| *waiting != session);
             let why = "too many look-ups are waiting already";
-            self.feed.handle_connect_failed(session, ConnectionErrorKind::Dns, why, now);
+            self.feed.handle_connect_failed(session, ConnectionErrorKind::Local, why, now);
         }
     }
 
@@ -379,8 +383,9 @@ impl ShardCore {
     }
 
     fn connect_failed(&mut self, session: SessionId, error: &io::Error, now: Now) {
-        let kind = match error.kind() {
-            io::ErrorKind::TimedOut => ConnectionErrorKind::Timeout,
+        let kind = match (error.kind(), error.raw_os_error()) {
+            (_, Some(EMFILE | ENFILE | ENOBUFS | ENOMEM)) => ConnectionErrorKind::Local,
+            (io::ErrorKind::TimedOut, _) => ConnectionErrorKind::Timeout,
             _ => ConnectionErrorKind::Tcp,
         };
         self.feed.handle_connect_failed(session, kind, &error.to_string(), now);
@@ -455,6 +460,10 @@ fn open_socket(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(socket.into())
 }
 
+const EMFILE: i32 = rustix::io::Errno::MFILE.raw_os_error();
+const ENFILE: i32 = rustix::io::Errno::NFILE.raw_os_error();
+const ENOBUFS: i32 = rustix::io::Errno::NOBUFS.raw_os_error();
+const ENOMEM: i32 = rustix::io::Errno::NOMEM.raw_os_error();
 const EINPROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();
 
 /// Writes to every slot of an empty ring, and commits nothing: the pages are there, on this core's

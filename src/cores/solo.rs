@@ -83,7 +83,7 @@ impl Solo {
             clock,
             pauses,
         };
-        workers::spawn(&setup, &config, &tls).map_err(|error| failed(&error))?;
+        workers::spawn(&setup, &config, usize::MAX, &tls).map_err(|error| failed(&error))?;
 
         let (ring_in, ring) = rtrb::RingBuffer::new(RING_SLOTS);
         let (events_in, events) = bounded(FEED_EVENTS_MAX);

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::clock::Now;
 use crate::config::Config;
-use crate::health::{self, CoreHealth, ExchangeHealth};
+use crate::health::{self, CoreHealth, ExchangeHealth, Instruments};
 use crate::limits::RING_SLOTS;
 use crate::market::{Market, Venue};
 use crate::metrics::{
@@ -30,6 +30,7 @@ pub(super) fn body(setup: &OpsSetup, denials: &Denials, now: Now) -> String {
         reason,
         clients_port: ClientsPort::of(&setup.config, setup.client_port),
         clients: Clients::of(&metrics.fanout),
+        instruments: Instruments::of(metrics),
         exchanges: Market::all().zip(health).map(|(m, health)| row(metrics, m, health)).collect(),
         shards: metrics.shards.iter().map(|shard| Shard::of(shard)).collect(),
         cores: metrics.cores.iter().map(|(name, core)| Core::of(name, core, now)).collect(),
@@ -53,6 +54,7 @@ struct State<'a> {
     reason: Option<&'static str>,
     clients_port: ClientsPort<'a>,
     clients: Clients,
+    instruments: Instruments,
     exchanges: Vec<Exchange>,
     shards: Vec<Shard>,
     cores: Vec<Core>,
@@ -94,6 +96,8 @@ struct Clients {
     sent_bytes: u64,
     conflated: u64,
     slow_disconnects: u64,
+    ping_timeouts: u64,
+    send_failures: u64,
 }
 
 impl Clients {
@@ -107,6 +111,8 @@ impl Clients {
             sent_bytes: fanout.sent_bytes.value(),
             conflated: fanout.conflated.value(),
             slow_disconnects: fanout.slow_disconnects.value(),
+            ping_timeouts: fanout.ping_timeouts.value(),
+            send_failures: fanout.send_failures.value(),
         }
     }
 }

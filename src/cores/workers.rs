@@ -65,14 +65,16 @@ pub(super) struct WorkersSetup {
     pub(super) pauses: Arc<Pauses>,
 }
 
-/// Starts one DNS worker, `CONNECTOR_REST_POOL_MAXSIZE` REST workers, and one worker for the
-/// instrument lists of each exchange: a long list takes its time and is in nobody's way. They end by
-/// themselves when `stop` is disconnected and what they are doing is done; nobody waits for them.
+/// Starts one DNS worker, `CONNECTOR_REST_POOL_MAXSIZE` REST workers, at most `rest_max`, and one
+/// worker for the instrument lists of each exchange: a long list takes its time and is in nobody's
+/// way. They end by themselves when `stop` is disconnected and what they are doing is done; nobody
+/// waits for them.
 ///
 /// Errors: a thread cannot be started.
 pub(super) fn spawn(
     setup: &WorkersSetup,
     config: &Config,
+    rest_max: usize,
     tls: &Arc<ClientConfig>,
 ) -> io::Result<()> {
     let agent = agent(config, Arc::clone(tls));
@@ -80,7 +82,7 @@ pub(super) fn spawn(
     thread::Builder::new()
         .name("dns".into())
         .spawn(move || serve(&dns, &dns.resolve, |shard, it| vec![(shard, answer_dns(it))]))?;
-    for index in 0..config.rest_pool_max {
+    for index in 0..config.rest_pool_max.min(rest_max) {
         let (rest, agent) = (setup.clone(), agent.clone());
         thread::Builder::new().name(format!("rest{index}")).spawn(move || {
             serve(&rest, &rest.rest, |shard, it| vec![(shard, answer_rest(&agent, it))]);

@@ -16,6 +16,7 @@ use crate::limits::{
     CLIENT_IDLE_PATIENCE, CLIENT_SERIES_MAX, HTTP_HEAD_PATIENCE, TOKEN_BYTES_MAX, TOKENS_MAX,
 };
 use crate::wire::Request;
+use crate::wire::host::{Hosts, is_same_host};
 
 /// Who may come in, and how much one client may ask for. The default lets in everybody.
 #[derive(Clone, Debug)]
@@ -24,8 +25,10 @@ pub struct Access {
     pub tls: Option<Arc<ServerConfig>>,
     /// A client has to show one of these; `None`: none is asked for.
     pub tokens: Option<Tokens>,
-    /// The pages that browsers may connect from, in lower case; empty: any. Who sends no `Origin`
-    /// is no browser and is not asked.
+    /// The names by which the server may be addressed.
+    pub hosts: Hosts,
+    /// The pages that browsers may connect from, in lower case; `*`: any; empty: those of the host
+    /// that the request itself names. A client that sends no `Origin` is no browser.
     pub origins: Vec<String>,
     /// Connections from one address at once; 0: any number. Reached: HTTP 429.
     pub connections_per_address_max: usize,
@@ -42,6 +45,7 @@ impl Default for Access {
         Self {
             tls: None,
             tokens: None,
+            hosts: Hosts::ANY,
             origins: Vec::new(),
             connections_per_address_max: 0,
             client_series_max: CLIENT_SERIES_MAX,
@@ -52,13 +56,25 @@ impl Default for Access {
 }
 
 impl Access {
-    /// Whether a page that sends these `Origin`s may connect.
-    pub(super) fn admits_origins(&self, origins: &[String]) -> bool {
-        let is_listed =
-            |origin: &String| self.origins.iter().any(|one| one.eq_ignore_ascii_case(origin));
-        self.origins.is_empty() || origins.iter().all(is_listed)
+    /// Returns whether the request names this server by a name that is known here.
+    pub(super) fn admits_host(&self, request: &Request) -> bool {
+        self.hosts.admit(request.hosts.iter().map(String::as_str))
+    }
+
+    /// Returns whether a page that sends these `Origin`s, to a server that it calls by these names,
+    /// may connect.
+    pub(super) fn admits_page(&self, origins: &[String], hosts: &[String]) -> bool {
+        origins.iter().all(|origin| match self.origins.is_empty() {
+            true => !hosts.is_empty() && hosts.iter().all(|host| is_same_host(origin, host)),
+            false => {
+                self.origins.iter().any(|one| one == ANY_ORIGIN || one.eq_ignore_ascii_case(origin))
+            }
+        })
     }
 }
+
+/// Stands in `CONNECTOR_WSS_ORIGINS` for every page.
+pub const ANY_ORIGIN: &str = "*";
 
 /// The tokens that open the door. Kept and compared as digests, so that neither a memory dump nor
 /// the time of a comparison tells one; a comparison always looks at every token.
@@ -289,12 +305,26 @@ mod tests {
     #[test]
     fn origins_are_compared_whole_and_without_case() {
         let access = Access { origins: vec!["https://a.example".into()], ..Access::default() };
-        let admits = |origins: &[&str]| {
-            access.admits_origins(&origins.iter().map(ToString::to_string).collect::<Vec<_>>())
-        };
+        let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let admits = |origins: &[&str]| access.admits_page(&texts(origins), &texts(&["h:1"]));
         assert!(admits(&[]) && admits(&["HTTPS://A.example"]));
         assert!(!admits(&["https://a.example.evil"]) && !admits(&["null"]));
         assert!(!admits(&["https://a.example", "https://b.example"]));
-        assert!(Access::default().admits_origins(&["https://anything".into()]));
+        assert!(!admits(&["https://h"]), "what is not listed, where something is");
+        let any = Access { origins: vec![ANY_ORIGIN.into()], ..Access::default() };
+        assert!(any.admits_page(&texts(&["https://anything", "null"]), &texts(&["h:1"])));
+    }
+
+    #[test]
+    fn where_no_origin_is_listed_a_page_of_the_requests_own_host_may_connect() {
+        let access = Access::default();
+        let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let admits =
+            |origins: &[&str], hosts: &[&str]| access.admits_page(&texts(origins), &texts(hosts));
+        assert!(admits(&[], &["localhost:8765"]) && admits(&[], &[]));
+        assert!(admits(&["http://localhost:8766"], &["localhost:8765"]));
+        assert!(!admits(&["https://evil.example"], &["localhost:8765"]));
+        assert!(!admits(&["http://localhost:8766", "https://evil.example"], &["localhost:8765"]));
+        assert!(!admits(&["null"], &["localhost:8765"]) && !admits(&["http://h"], &[]));
     }
 }

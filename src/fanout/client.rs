@@ -11,12 +11,12 @@ use crate::metrics::RefusedBy;
 use crate::wire::Connection;
 
 use super::access::TokenDigest;
-use super::hub::Interest;
 use super::marks::Together;
 use super::outbox::{Class, FrameMeta, Outbox};
 use super::pace::Allowance;
 use super::request::Origin;
 use super::run::{Outgoing, Part, Run, Share};
+use super::stream::Interest;
 use super::{ClientId, FanoutConfig};
 
 /// Where a client stands.

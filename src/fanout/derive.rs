@@ -10,7 +10,7 @@ use crate::market::fold::fold_whole;
 use crate::market::{CandleUpdate, Fold, Folded, InstrumentId, Interval, Settled, Span};
 use crate::messages::{Command, MarketEvent, RecallFrom};
 
-use super::{Fanout, Timer};
+use super::Fanout;
 
 /// A derived series while it is streamed.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl Fanout {
     ) {
         match command {
             Command::Subscribe { .. } => self.attach(id, base, now),
-            Command::Unsubscribe { .. } => self.detach(id, base, now),
+            Command::Unsubscribe { .. } | Command::Forget { .. } => self.detach(id, base),
             Command::Recall { from, to, .. } => {
                 self.recall_minutes(id, base, (*from, *to), now);
                 self.end_derived_recalls(id, base, now);
@@ -113,14 +113,12 @@ impl Fanout {
         }
     }
 
-    /// `id` is no longer made; its minutes may be wanted by nobody then.
-    fn detach(&mut self, id: InstrumentId, base: InstrumentId, now: Now) {
+    /// `id` is no longer made.
+    fn detach(&mut self, id: InstrumentId, base: InstrumentId) {
         if let Some(stream) = self.hub.stream(id) {
             stream.derivation = None;
         }
-        if let Some(until) = self.hub.unhang(id, base, now) {
-            self.timers.push(std::cmp::Reverse((until, Timer::Linger(base))));
-        }
+        self.hub.unhang(id, base);
     }
 
     /// Asks for the minutes of windows of the past. Returns the ticket to wait for.

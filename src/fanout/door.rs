@@ -43,7 +43,7 @@ impl Fanout {
         let refusals = self.clients.len().saturating_sub(admitted);
         let Some(client) = self.clients.find(id) else { return };
         client.is_admitted = false;
-        if refusals > REFUSALS_MAX {
+        if refusals > self.config.refusals_max.min(REFUSALS_MAX) {
             return self.remove(id, now);
         }
         if self.config.access.tls.is_some() {
@@ -70,6 +70,8 @@ impl Fanout {
         };
         if let Some(by) = client.turned_away {
             refuse(client, &mut self.run, by);
+        } else if !self.config.access.admits_host(&request) {
+            return self.refuse_request(id, RefusedBy::Host, now);
         } else if request.path == HEALTH && matches!(&*request.method, "GET" | "HEAD") {
             self.payload.clear();
             write_health(&mut self.payload, now);
@@ -83,7 +85,7 @@ impl Fanout {
     }
 
     fn judge(&mut self, id: ClientId, request: &Request, now: Now) -> bool {
-        if !self.config.access.admits_origins(&request.origins) {
+        if !self.config.access.admits_page(&request.origins, &request.hosts) {
             return self.refuse_request(id, RefusedBy::Origin, now);
         }
         let token = match (&self.config.access.tokens, Credential::of(request)) {
@@ -212,11 +214,20 @@ pub(super) fn words(by: RefusedBy) -> (u16, &'static str, &'static str) {
         RefusedBy::Draining => (503, RETRY_AFTER, "the server is going down"),
         RefusedBy::Address => (429, RETRY_AFTER, "too many connections from this address"),
         RefusedBy::Timeout => (408, "", "the request did not arrive in time"),
-        RefusedBy::Origin => (403, "", "pages of this origin may not connect"),
+        RefusedBy::Host => (403, "", HOST_REFUSED),
+        RefusedBy::Origin => (
+            403,
+            "",
+            "pages of this origin may not connect; CONNECTOR_WSS_ORIGINS names those that may",
+        ),
         RefusedBy::Token => (401, CHALLENGE, "the token is not valid here"),
         RefusedBy::Tls | RefusedBy::Request => (400, "", "the request is malformed"),
     }
 }
+
+/// What is said about an unknown name in `Host`, on both ports.
+pub const HOST_REFUSED: &str = "this server does not answer to that host name; address it as \
+    localhost or 127.0.0.1, or name the host in CONNECTOR_WSS_ORIGINS";
 
 const HEALTH: &str = "/health";
 const RETRY_AFTER: &str = "Retry-After: 5\r\n";

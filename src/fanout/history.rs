@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use crate::clock::UnixMs;
+use crate::market::series::REMEMBERED;
 use crate::market::{Candle, CandleUpdate, Interval, Settled, Span};
 
 /// Closed windows, ascending.
@@ -18,6 +19,18 @@ pub(super) struct History {
     unreadable: VecDeque<UnixMs>,
     /// Readers that wait for older windows: twice as many are kept meanwhile.
     readers: usize,
+    /// The last corrections, one for each window, the oldest first.
+    restated: VecDeque<Restated>,
+}
+
+/// A correction that was published.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Restated {
+    pub(super) open_time: UnixMs,
+    /// Publications before it.
+    pub(super) serial: u64,
+    /// What it replaced, if that was known.
+    pub(super) previous: Option<Candle>,
 }
 
 impl History {
@@ -56,6 +69,23 @@ impl History {
         if self.find(settled.open_time()).is_err() {
             self.put(settled, kept_max);
         }
+    }
+
+    /// Takes note of a correction.
+    pub(super) fn note_restated(&mut self, restated: Restated) {
+        self.restated.retain(|one| one.open_time != restated.open_time);
+        if self.restated.len() >= REMEMBERED {
+            self.restated.pop_front();
+        }
+        self.restated.push_back(restated);
+    }
+
+    /// The corrections of windows before `first`, in the order of the windows.
+    pub(super) fn restated_before(&self, first: UnixMs) -> Vec<Restated> {
+        let before = self.restated.iter().filter(|one| one.open_time < first);
+        let mut before: Vec<Restated> = before.copied().collect();
+        before.sort_by_key(|one| one.open_time);
+        before
     }
 
     /// The windows of `span` that are not known: from the first to the last of them.
@@ -173,6 +203,27 @@ mod tests {
         assert_eq!(history.absent(span(1, 7), Interval::M1), [span(3, 5), span(7, 7)]);
         assert_eq!(history.unasked(span(1, 7), Interval::M1), [span(3, 3), span(7, 7)]);
         assert_eq!(history.unasked(span(4, 6), Interval::M1), []);
+    }
+
+    #[test]
+    fn of_each_window_the_last_correction_is_remembered_and_no_more_than_can_be_corrected() {
+        let mut history = History::default();
+        let restated = |minute: i64, serial| Restated {
+            open_time: UnixMs(minute * 60_000),
+            serial,
+            previous: None,
+        };
+        for (minute, serial) in [(7, 1), (3, 2), (7, 3), (5, 4)] {
+            history.note_restated(restated(minute, serial));
+        }
+        let before = |history: &History, minute: i64| {
+            let all = history.restated_before(UnixMs(minute * 60_000)).into_iter();
+            all.map(|one| (one.open_time.0 / 60_000, one.serial)).collect::<Vec<_>>()
+        };
+        assert_eq!(before(&history, 7), [(3, 2), (5, 4)]);
+        assert_eq!(before(&history, 8), [(3, 2), (5, 4), (7, 3)]);
+        (10..100).for_each(|minute| history.note_restated(restated(minute, 9)));
+        assert_eq!(before(&history, 1_000).len(), REMEMBERED);
     }
 
     #[test]

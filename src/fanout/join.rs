@@ -21,6 +21,8 @@ pub(super) struct Join {
     pub(super) client: ClientId,
     pub(super) key: u32,
     past: Past,
+    /// Publications before it.
+    serial: u64,
     /// The first window that is wanted, once that is known.
     first: Option<UnixMs>,
     /// How often it was asked for what is absent.
@@ -35,8 +37,8 @@ enum Need {
 }
 
 impl Join {
-    pub(super) fn new(client: ClientId, key: u32, past: Past) -> Self {
-        Self { client, key, past, first: None, recalls: 0 }
+    pub(super) fn new(client: ClientId, key: u32, past: Past, serial: u64) -> Self {
+        Self { client, key, past, serial, first: None, recalls: 0 }
     }
 }
 
@@ -182,7 +184,10 @@ impl Fanout {
     }
 
     fn join(&mut self, id: ClientId, key: u32, of: InstrumentId, now: Now) {
-        let Instrument { market, interval, symbol } = self.hub.instrument(of).clone();
+        let Some(Instrument { market, interval, symbol }) = self.hub.find_instrument(of).cloned()
+        else {
+            return;
+        };
         let Some(stream) = self.hub.stream(of) else { return };
         let own = |join: &Join| join.client == id && join.key == key;
         let Some(at) = stream.joins.iter().position(own) else { return };
@@ -210,6 +215,7 @@ impl Fanout {
         }
         let known: Vec<Settled> =
             span.into_iter().flat_map(|span| stream.history.known(span)).copied().collect();
+        self.send_restated(id, &join, of, first, now);
         let mut gaps = absent.iter().peekable();
         for settled in &known {
             while let Some(gap) = gaps.next_if(|gap| gap.first < settled.open_time()) {
@@ -227,6 +233,32 @@ impl Fanout {
         self.send_payload(id);
         self.send_running(id, key, of, now);
         self.settle(id, now);
+    }
+
+    /// Sends the corrections of windows before `first`, where the past begins: whoever resumes may
+    /// have missed them, and nobody has received those that were published while it waited.
+    fn send_restated(
+        &mut self,
+        id: ClientId,
+        join: &Join,
+        of: InstrumentId,
+        first: UnixMs,
+        now: Now,
+    ) {
+        let is_resumed = matches!(join.past, Past::Since(_));
+        let Some(stream) = self.hub.stream(of) else { return };
+        let missed = stream.history.restated_before(first).into_iter();
+        for restated in missed.filter(|one| is_resumed || one.serial >= join.serial) {
+            let Some(stream) = self.hub.stream(of) else { return };
+            let Some(Settled::Candle(update)) = stream.history.at(restated.open_time).copied()
+            else {
+                continue;
+            };
+            let (kind, previous) = (CandleType::Correction, restated.previous.as_ref());
+            self.payload.clear();
+            stream.labels.write_candle(&mut self.payload, kind, &update, previous, now);
+            self.send_past(id, join.key, of, (Class::Correction, restated.open_time));
+        }
     }
 
     fn send_settled(

@@ -4,9 +4,7 @@
 use std::net::SocketAddr;
 
 use crate::clock::Now;
-use crate::limits::{
-    CLIENT_MESSAGES_PER_TURN, CLOSE_DRAIN, CLOSE_NORMAL_LINGER, CLOSE_WRITE_PATIENCE,
-};
+use crate::limits::{CLOSE_DRAIN, CLOSE_NORMAL_LINGER, CLOSE_WRITE_PATIENCE};
 use crate::messages::EventName;
 use crate::metrics::RefusedBy;
 use crate::wire::{Connection, Event, MessageKind, WireError};
@@ -59,8 +57,13 @@ impl Fanout {
 
     /// Handles what a client has sent, as far as one turn's share goes.
     pub(super) fn read_messages(&mut self, id: ClientId, now: Now) {
-        for _ in 0..CLIENT_MESSAGES_PER_TURN {
+        let Some(client) = self.clients.find(id) else { return };
+        client.allowance.begin_turn();
+        loop {
             let Some(client) = self.clients.find(id) else { return };
+            if client.allowance.is_turn_over() {
+                break;
+            }
             match client.phase {
                 Phase::Live => {}
                 Phase::Handshaking => match self.shake_hands(id, now) {
@@ -296,12 +299,23 @@ impl Fanout {
         }
         if client.ping_deadline(&self.config).is_some_and(|deadline| deadline <= now.mono) {
             if client.pinged.is_some() {
-                return self.remove(id, now);
+                return self.close_silent(id, now);
             }
             client.pinged = Some(now.mono);
-            client.connection(&mut self.run).send_ping(b"");
+            // Some clients answer no ping without a payload.
+            client.connection(&mut self.run).send_ping(&now.mono.0.to_be_bytes());
             self.offer(id);
         }
+    }
+
+    /// The client has sent nothing at all since it was pinged.
+    fn close_silent(&mut self, id: ClientId, now: Now) {
+        let Some(client) = self.clients.find(id) else { return };
+        let (seconds, peer) = (self.config.ping_timeout.as_secs_f64(), client.peer);
+        let message = format!("no pong and no message within {seconds} s after a ping");
+        self.metrics.ping_timeouts.increment();
+        self.notice(EventName::ClientSilent, format!("client {peer} was closed (1008): {message}"));
+        self.close_with_error(id, &Refusal::new("ping_timeout", message), now);
     }
 }
 

@@ -6,9 +6,9 @@ use crate::clock::{MonoNs, Now, UnixMs};
 use crate::limits::{MARK_ABSENT_MAX, MARK_PATIENCE};
 use crate::market::{InstrumentId, Interval, Market, Settled};
 
-use super::hub::Stream;
 use super::protocol::{Mark, write_mark};
 use super::request::Origin;
+use super::stream::Stream;
 use super::{ClientId, Fanout, Timer};
 
 /// The series that end together.

@@ -19,6 +19,7 @@ mod join;
 mod leaving;
 mod lifecycle;
 mod marks;
+mod names;
 mod outbox;
 mod pace;
 mod protocol;
@@ -28,6 +29,7 @@ mod run;
 mod serve;
 mod slowest;
 mod spares;
+mod stream;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -49,7 +51,8 @@ use outbox::FramePool;
 use run::Run;
 use slowest::Slowest;
 
-pub use access::{Access, Tokens, TokensError};
+pub use access::{ANY_ORIGIN, Access, Tokens, TokensError};
+pub use door::HOST_REFUSED;
 pub use leaving::Departure;
 pub use run::{OUTGOING_PIECES_MAX, Outgoing};
 
@@ -64,6 +67,9 @@ pub struct FanoutConfig {
     pub client_buffer_max: usize,
     /// Clients at once, at most [`crate::limits::CLIENTS_MAX`]. Reached: HTTP 503.
     pub clients_max: usize,
+    /// Connections beyond them that are answered before they are closed, at most
+    /// [`crate::limits::REFUSALS_MAX`].
+    pub refusals_max: usize,
     /// Silence of a client after which it is pinged; zero: never.
     pub ping_interval: Duration,
     /// Time to answer a ping. Reached: the client is lost.
@@ -176,6 +182,8 @@ pub struct Fanout {
     frame: Vec<u8>,
     /// Reused: what one event of minutes makes of a derived series.
     folded: Vec<Folded>,
+    /// Whether it was logged that little room is left for instruments.
+    is_table_filling: bool,
     is_draining: bool,
     /// How it goes down; of no meaning before.
     departure: Departure,
@@ -213,6 +221,7 @@ impl Fanout {
             payload: Vec::new(),
             frame: Vec::new(),
             folded: Vec::new(),
+            is_table_filling: false,
             is_draining: false,
             departure: Departure::Closed,
             moves: Moves::default(),
@@ -230,6 +239,7 @@ impl Fanout {
                 }
             }
         }
+        fanout.show_table();
         fanout
     }
 
@@ -308,6 +318,7 @@ impl Fanout {
                 let instruments = self.hub.with_derived(vec![instrument]);
                 self.tell_session("listing_changed", &message, market, &instruments, now);
             }
+            FeedEvent::Listed { market, list } => self.take_list(market, list, now),
             FeedEvent::SessionBack { market, instruments } => {
                 self.lost.retain(|id, _| !instruments.contains(id));
                 let instruments = self.hub.with_derived(instruments);
@@ -328,13 +339,10 @@ impl Fanout {
             match timer {
                 Timer::Client(id) => self.client_timeout(id, now),
                 Timer::Marks => self.marks_timeout(now),
-                Timer::Linger(id) => {
-                    if self.hub.end_linger(id, now) {
-                        self.command(id, Command::Unsubscribe { id }, now);
-                    }
-                }
+                Timer::Linger(id) => self.end_linger(id, now),
             }
         }
+        self.end_rests(now);
         self.move_clients(now);
         for _ in 0..SLOW_CUT_MAX {
             let Some(id) = self.slow.pop_front() else { break };
@@ -355,7 +363,8 @@ impl Fanout {
             return Some(MonoNs(0));
         }
         let timer = self.timers.peek().map(|Reverse((at, _))| *at);
-        timer.into_iter().chain(self.moves.next_deadline()).min()
+        let others = [self.moves.next_deadline(), self.hub.rest_deadline()];
+        timer.into_iter().chain(others.into_iter().flatten()).min()
     }
 
     /// Whether so much is ready, for all clients or for one, that they should be written to before

@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 
 use crate::clock::UnixMs;
 use crate::limits::SPARE_FRAMES_MAX;
-use crate::market::InstrumentId;
+use crate::market::{InstrumentId, Interval};
 
 use super::slowest::Hops;
 
@@ -213,12 +213,17 @@ impl Outbox {
         }
     }
 
-    /// Open time of the oldest closed candle or correction owed: what a client that is cut off
-    /// now has not had.
-    pub(super) fn oldest_closed(&self, frames: &FramePool) -> Option<(InstrumentId, UnixMs)> {
+    /// Interval and open time of the oldest closed candle or correction owed: what a client that is
+    /// cut off now has not had. `interval`: of an instrument; none if it was forgotten since.
+    pub(super) fn oldest_closed(
+        &self,
+        frames: &FramePool,
+        interval: impl Fn(InstrumentId) -> Option<Interval>,
+    ) -> Option<(Interval, UnixMs)> {
         let metas = self.ordered.iter().filter_map(|&id| frames.meta(id));
         let closed = metas.filter(|meta| matches!(meta.class, Class::Closed | Class::Correction));
-        closed.map(|meta| (meta.instrument, meta.open_time)).min_by_key(|&(_, open_time)| open_time)
+        let known = closed.filter_map(|meta| Some((interval(meta.instrument)?, meta.open_time)));
+        known.min_by_key(|&(_, open_time)| open_time)
     }
 
     fn pop_open(&mut self) -> Option<Owed> {
@@ -324,7 +329,9 @@ mod tests {
         let id = frames.insert(b"shared", meta(0, Class::Closed, 7));
         one.owe(&mut frames, id);
         two.owe(&mut frames, id);
-        assert_eq!(one.oldest_closed(&frames), Some((InstrumentId(0), UnixMs(420_000))));
+        let interval = |id| (id == InstrumentId(0)).then_some(Interval::M1);
+        assert_eq!(one.oldest_closed(&frames, interval), Some((Interval::M1, UnixMs(420_000))));
+        assert_eq!(one.oldest_closed(&frames, |_| None), None);
         assert_eq!(frames.in_use(), 1);
         one.clear(&mut frames);
         assert_eq!(drain(&mut two, &mut frames), ["shared"]);

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::clock::{MonoNs, Now};
 use crate::limits::{
-    CLIENT_MESSAGES_BURST, CLIENT_MESSAGES_PER_SECOND, CLIENT_PAUSE, CLIENT_PAUSES_MAX,
+    CLIENT_MESSAGES_BURST, CLIENT_MESSAGES_PER_SECOND, CLIENT_MESSAGES_PER_TURN, CLIENT_PAUSE,
+    CLIENT_PAUSES_MAX, SYMBOLS_PER_MESSAGE,
 };
 
 use super::protocol::Refusal;
@@ -16,6 +17,8 @@ use super::{ClientId, Fanout, Output};
 #[derive(Debug)]
 pub(super) struct Allowance {
     left: u32,
+    /// Since this turn began.
+    spent: u32,
     counted_at: MonoNs,
     /// Pauses since it last had a second's worth left.
     pauses: u32,
@@ -35,7 +38,7 @@ pub(super) enum Pace {
 impl Allowance {
     /// A full allowance.
     pub(super) fn new(now: Now) -> Self {
-        Self { left: CLIENT_MESSAGES_BURST, counted_at: now.mono, pauses: 0 }
+        Self { left: CLIENT_MESSAGES_BURST, spent: 0, counted_at: now.mono, pauses: 0 }
     }
 
     /// What becomes of the next message.
@@ -57,6 +60,24 @@ impl Allowance {
     /// One message is handled.
     pub(super) fn spend(&mut self) {
         self.left = self.left.saturating_sub(1);
+        self.spent = self.spent.saturating_add(1);
+    }
+
+    /// What is handled names this many symbols.
+    pub(super) fn spend_on(&mut self, symbols: usize) {
+        let more = u32::try_from(symbols / SYMBOLS_PER_MESSAGE).unwrap_or(u32::MAX);
+        self.left = self.left.saturating_sub(more);
+        self.spent = self.spent.saturating_add(more);
+    }
+
+    /// A turn begins.
+    pub(super) fn begin_turn(&mut self) {
+        self.spent = 0;
+    }
+
+    /// Whether this turn's share is spent.
+    pub(super) fn is_turn_over(&self) -> bool {
+        self.spent >= CLIENT_MESSAGES_PER_TURN
     }
 
     fn earn(&mut self, now: Now) {

@@ -9,7 +9,7 @@ use crate::wire::{text_frame_payload, write_text_frame};
 
 use super::client::Phase;
 use super::encode::{CandleType, write_unsigned};
-use super::history::settled;
+use super::history::{Restated, settled};
 use super::outbox::{Class, FrameMeta, Owed};
 use super::slowest::Hops;
 use super::{ClientId, Fanout, Output};
@@ -21,18 +21,29 @@ impl Fanout {
         if !stream.take(update) {
             return;
         }
+        let is_confirmed = stream.is_confirmed;
         let kept_max = self.config.history_candles;
         let (mut replaced, mut is_end) = (None, false);
         if update.is_closed() {
             replaced = stream.history.put(&settled(update), kept_max);
             is_end = stream.history.told(update.candle.open_time);
+            if update.revision > 0 {
+                let (open_time, serial) = (update.candle.open_time, self.publications);
+                stream.history.note_restated(Restated { open_time, serial, previous: replaced });
+                // Whoever joins from now on comes after it, also where nobody was there to get it.
+                self.publications += 1;
+            }
+        }
+        if !is_confirmed {
+            self.hub.confirm(update.instrument);
+            self.show_table();
         }
         if update.source == Source::Ws {
             let ring = update.until_ring.end(update.received);
             self.metrics.received_to_published.record_ns(now.mono.ns_since(update.received));
             self.metrics.ring_to_taken.record_ns(now.mono.ns_since(ring));
         }
-        if stream.is_wanted() {
+        if self.hub.stream(update.instrument).is_some_and(|stream| stream.is_wanted()) {
             self.write_update(update, replaced.as_ref(), now);
             self.publish(candle_meta(update, self.publications, now), now);
         }
@@ -301,10 +312,10 @@ impl Fanout {
         else {
             return;
         };
-        let owed = client.outbox.oldest_closed(&self.frames);
-        let since = owed.map(|(instrument, open_time)| {
-            open_time.0 - self.hub.instrument(instrument).interval.ms()
-        });
+        let hub = &self.hub;
+        let interval = |id| hub.find_instrument(id).map(|one| one.interval);
+        let owed = client.outbox.oldest_closed(&self.frames, interval);
+        let since = owed.map(|(interval, open_time)| open_time.0 - interval.ms());
         let since = since.or(client.newest_closed.map(|open_time| open_time.0));
         let reason = match since {
             Some(since) => format!("too slow; complete up to \"since\":{since}"),

@@ -4,21 +4,21 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::clock::Now;
-use crate::limits::{CLIENT_SERIES_MAX, INSTRUMENTS_MAX};
+use crate::limits::{CLIENT_SAME_SERIES_MAX, CLIENT_SERIES_MAX};
 use crate::market::{Instrument, InstrumentId, Interval, Market};
-use crate::messages::Command;
 use crate::wire::write_text_frame;
 
 use super::client::{Phase, Subscription};
 use super::derive::derived_windows_max;
-use super::hub::{ANY_WINDOW, Hub, Interest};
+use super::hub::Hub;
 use super::join::Join;
 use super::protocol::{
     ListWriter, Refusal, Shown, write_error, write_notice, write_pong, write_subscribed,
     write_unsubscribed,
 };
 use super::request::{self, Op, Origin, Past, Request, Wanted};
-use super::{ClientId, Fanout, Timer};
+use super::stream::{ANY_WINDOW, Interest};
+use super::{ClientId, Fanout};
 
 impl Fanout {
     /// One text message of a client.
@@ -67,8 +67,9 @@ impl Fanout {
         echo: Option<String>,
         now: Now,
     ) -> Result<(), Box<Refusal>> {
-        let names = self.names(&wanted)?;
+        let (names, surplus) = self.split_names(id, &wanted, self.names(&wanted)?);
         let Some(client) = self.clients.find(id) else { return Ok(()) };
+        client.allowance.spend_on(names.len() + surplus.len());
         let series: usize = client.subscriptions.iter().map(|one| one.instruments.len()).sum();
         let series_max = self.config.access.client_series_max.min(CLIENT_SERIES_MAX);
         if series + names.len() > series_max {
@@ -79,7 +80,11 @@ impl Fanout {
         }
         self.check_past(&wanted, &names, now)?;
         let market = wanted.market;
-        let instruments = self.intern_all(&wanted, &names)?;
+        if names.is_empty() {
+            return Err(self.too_many_unconfirmed(wanted.market, surplus));
+        }
+        let instruments = self.intern_all(&wanted, &names, now)?;
+        self.check_repeated(id, &wanted, &instruments, now)?;
         let subscription = Subscription {
             key: 0,
             id: echo,
@@ -99,6 +104,10 @@ impl Fanout {
         let shown = Shown { remaining: None, ..shown };
         write_subscribed(&mut self.payload, &shown, subscription.id.as_deref());
         self.send_payload(id);
+        if !surplus.is_empty() {
+            let refusal = self.too_many_unconfirmed(wanted.market, surplus);
+            self.send_error(id, &Refusal { id: subscription.id.clone(), ..*refusal });
+        }
         let past = wanted.past;
         let Some(key) = self.add_subscription(id, subscription, past.is_some(), now) else {
             return Ok(());
@@ -106,7 +115,7 @@ impl Fanout {
         self.send_lost(id, market, &instruments, now);
         for instrument in instruments {
             if let Some(past) = past {
-                self.begin_join(Join::new(id, key, past), instrument, now);
+                self.begin_join(Join::new(id, key, past, self.publications), instrument, now);
                 continue;
             }
             self.send_latest(id, key, instrument, now);
@@ -187,26 +196,27 @@ impl Fanout {
         Err(Box::new(Refusal { symbols: names.to_vec(), ..*refusal }))
     }
 
-    /// All or none.
-    fn intern_all(
+    /// Refuses one subscription too many of the same series.
+    fn check_repeated(
         &mut self,
+        id: ClientId,
         wanted: &Wanted,
-        names: &[String],
-    ) -> Result<Vec<InstrumentId>, Box<Refusal>> {
-        let (market, interval) = (wanted.market, wanted.interval);
-        let ids = names.iter().map(|symbol| {
-            let instrument = Instrument { market, symbol: symbol.as_str().into(), interval };
-            match wanted.origin {
-                Origin::Exchange => self.hub.intern(&instrument),
-                Origin::Derived => self.hub.intern_derived(&instrument),
-            }
+        instruments: &[InstrumentId],
+        now: Now,
+    ) -> Result<(), Box<Refusal>> {
+        let repeated = instruments.iter().find(|&&of| {
+            let stream = self.hub.stream(of);
+            stream.is_some_and(|one| one.of_client(id.index).len() >= CLIENT_SAME_SERIES_MAX)
         });
-        ids.collect::<Result<_, _>>().map_err(|_| {
-            let message = format!(
-                "\"symbols\": the server knows {INSTRUMENTS_MAX} symbols already and takes no new one"
-            );
-            Refusal::field("too_many_instruments", "symbols", message).about(market)
-        })
+        let Some(&repeated) = repeated else { return Ok(()) };
+        let symbol = self.hub.instrument(repeated).symbol.to_string();
+        let message = format!(
+            "\"symbols\": {symbol} is subscribed {CLIENT_SAME_SERIES_MAX} times by this client \
+             already; unsubscribe it first"
+        );
+        instruments.iter().for_each(|&of| self.let_go(of, now));
+        let refusal = Refusal::field("too_many_subscriptions", "symbols", message);
+        Err(Box::new(Refusal { symbols: vec![symbol], ..*refusal.about(wanted.market) }))
     }
 
     /// Gives the subscription its key and its interests; the exchange is subscribed where need be.
@@ -279,15 +289,17 @@ impl Fanout {
             });
         }
         client.is_served = false;
-        for &(key, instrument) in &leaving {
-            self.leave(id, key, instrument, now);
-        }
+        client.allowance.spend_on(leaving.len());
         let mut left: Vec<InstrumentId> = leaving.iter().map(|&(_, left)| left).collect();
         left.sort_unstable();
         left.dedup();
+        // What is left may be forgotten at once, with its name.
         let names = symbols_of(&self.hub, &left);
         self.payload.clear();
         write_unsubscribed(&mut self.payload, market, &names, echo);
+        for &(key, instrument) in &leaving {
+            self.leave(id, key, instrument, now);
+        }
         self.send_payload(id);
         Ok(())
     }
@@ -307,12 +319,8 @@ impl Fanout {
 
     /// Takes one instrument from a subscription, which ends with its last.
     fn leave(&mut self, id: ClientId, key: u32, instrument: InstrumentId, now: Now) {
-        let Some((interest, linger)) = self.hub.remove(instrument, id.index, key, now) else {
-            return;
-        };
-        if let Some(until) = linger {
-            self.timers.push(std::cmp::Reverse((until, Timer::Linger(instrument))));
-        }
+        let Some(interest) = self.hub.remove(instrument, id.index, key) else { return };
+        self.let_go(instrument, now);
         let Some(client) = self.clients.find(id) else { return };
         let subscription = client.subscription(key);
         subscription.instruments.retain(|&one| one != instrument);
@@ -330,9 +338,8 @@ impl Fanout {
         self.metrics.subscriptions.add(-1);
         self.marks.remove(id, subscription.key);
         for &instrument in &subscription.instruments {
-            let removed = self.hub.remove(instrument, id.index, subscription.key, now);
-            if let Some((_, Some(until))) = removed {
-                self.timers.push(std::cmp::Reverse((until, Timer::Linger(instrument))));
+            if self.hub.remove(instrument, id.index, subscription.key).is_some() {
+                self.let_go(instrument, now);
             }
         }
     }
@@ -363,10 +370,8 @@ impl Fanout {
             self.reject(derived, message, exchange, now);
         }
         let clients = self.hub.reject(of);
-        let Some(_) = self.hub.stream(of) else { return };
-        let Instrument { market, symbol, interval } = self.hub.instrument(of).clone();
-        // The refusal may have crossed a new Subscribe: then the shard streams it for nobody.
-        self.command(of, Command::Unsubscribe { id: of }, now);
+        let Some(instrument) = self.hub.find_instrument(of) else { return };
+        let Instrument { market, symbol, interval } = instrument.clone();
         let exchange_message = (!exchange.is_empty()).then(|| exchange.to_owned());
         let refusal = Refusal {
             symbols: vec![symbol.to_string()],
@@ -378,6 +383,8 @@ impl Fanout {
             let id = self.clients.at(index).id;
             self.reject_for(id, of, &refusal, now);
         }
+        // The last client's leaving has done this; but it may have had none.
+        self.let_go(of, now);
     }
 
     fn reject_for(&mut self, id: ClientId, of: InstrumentId, refusal: &Refusal, now: Now) {
@@ -389,6 +396,22 @@ impl Fanout {
             self.leave(id, key, of, now);
         }
         self.end_symbol(id, &Refusal { id: echo, ..refusal.clone() }, now);
+    }
+
+    /// Ends some instruments of all subscriptions of a client with one error.
+    pub(super) fn refuse_instruments(
+        &mut self,
+        id: ClientId,
+        instruments: &[InstrumentId],
+        refusal: &Refusal,
+        now: Now,
+    ) {
+        for &of in instruments {
+            let Some(stream) = self.hub.stream(of) else { continue };
+            let keys: Vec<u32> = stream.of_client(id.index).iter().map(|one| one.key).collect();
+            keys.into_iter().for_each(|key| self.leave(id, key, of, now));
+        }
+        self.end_symbol(id, refusal, now);
     }
 
     /// Ends one symbol of one subscription with an error.
@@ -483,7 +506,7 @@ impl Fanout {
 }
 
 /// The symbols of these instruments, each once though it may have several intervals.
-fn symbols_of<'a>(hub: &'a Hub, instruments: &[InstrumentId]) -> Vec<&'a str> {
+pub(super) fn symbols_of<'a>(hub: &'a Hub, instruments: &[InstrumentId]) -> Vec<&'a str> {
     let mut seen = HashSet::with_capacity(instruments.len());
     let symbols = instruments.iter().map(|&one| &*hub.instrument(one).symbol);
     symbols.filter(|&symbol| seen.insert(symbol)).collect()

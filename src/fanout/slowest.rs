@@ -101,18 +101,20 @@ impl Fanout {
     /// The slowest updates since they were last taken, in no order. Allocates nothing.
     pub fn take_slowest(&mut self, now: MonoNs) -> SlowUpdates {
         let kept = self.slowest.take(now);
-        let update = |Kept { meta, hops, written }| SlowUpdate {
-            instrument: self.hub.instrument(meta.instrument).clone(),
-            is_closed: meta.class != Class::Open,
-            open_time: meta.open_time,
-            event_time: hops.event_time,
-            kernel: hops.kernel,
-            received: hops.received,
-            put: hops.until_ring.end(hops.received),
-            taken: hops.taken,
-            written,
+        let update = |Kept { meta, hops, written }| {
+            Some(SlowUpdate {
+                instrument: self.hub.find_instrument(meta.instrument)?.clone(),
+                is_closed: meta.class != Class::Open,
+                open_time: meta.open_time,
+                event_time: hops.event_time,
+                kernel: hops.kernel,
+                received: hops.received,
+                put: hops.until_ring.end(hops.received),
+                taken: hops.taken,
+                written,
+            })
         };
-        kept.into_iter().map(update).collect()
+        kept.into_iter().filter_map(update).collect()
     }
 }
 

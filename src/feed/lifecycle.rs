@@ -323,7 +323,8 @@ impl Feed {
             // about the market.
             let mut others = self.sessions.iter().enumerate().filter(|&(at, _)| at != index);
             let works = others.any(|(_, other)| other.market == market && other.is_proven());
-            if works || self.ends_for_suspects(index) {
+            let is_ours = kind == ConnectionErrorKind::Local;
+            if works || is_ours || self.ends_for_suspects(index) {
                 self.gates.of_mut(market).breaker.forget();
             } else {
                 self.fail_trial(market, now);

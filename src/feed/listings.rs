@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::MonoNs;
-use crate::limits::{LIST_PARTS_MAX, LIST_PATIENCE};
+use crate::limits::{INSTRUMENTS_MAX, LIST_PARTS_MAX, LIST_PATIENCE};
 use crate::market::{InstrumentId, Market, SymbolList};
 use crate::messages::{About, EventName, FeedEvent};
 use crate::text;
@@ -185,6 +185,13 @@ impl Feed {
         let is_first_ask = part.is_some_and(|part| listing.want_part(part));
         let Some(list) = listing.list.clone() else {
             if venue::drops_unknown(market) && !listing.has_failed {
+                let streams = &self.streams;
+                if listing.waiting.len() >= INSTRUMENTS_MAX {
+                    // Those that left meanwhile make room.
+                    listing
+                        .waiting
+                        .retain(|&id| streams.stream(id).is_some_and(|one| one.is_wanted));
+                }
                 listing.waiting.push(id);
                 return Admission::Later;
             }

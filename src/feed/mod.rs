@@ -213,6 +213,7 @@ impl Feed {
                 self.subscribe(id, &instrument, now.mono);
             }
             Command::Unsubscribe { id } => self.unsubscribe(id, now.mono),
+            Command::Forget { id } => self.forget(id, now.mono),
             Command::Recall { id, from, to } => self.recall(id, from, to, now.mono),
             Command::Stop => self.stop(now.mono),
         }

@@ -1,6 +1,7 @@
 //! Which session carries which instrument: subscribing, refusing, ending, within what an exchange
 //! allows. Owns the choice of the session; what is said on it is the session's.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::clock::MonoNs;
@@ -142,6 +143,22 @@ impl Feed {
                 self.retire(index, now);
             }
         }
+    }
+
+    /// Ends the stream of `id` if it runs, and forgets it.
+    pub(super) fn forget(&mut self, id: InstrumentId, now: MonoNs) {
+        self.unsubscribe(id, now);
+        self.streams.forget(id);
+    }
+
+    /// Drops the forgotten streams that no session and no event still names.
+    pub(super) fn drop_forgotten(&mut self) {
+        if !self.streams.has_forgotten() || !self.queue.is_empty() {
+            return;
+        }
+        let named: HashSet<InstrumentId> =
+            self.sessions.iter().flat_map(|session| session.script.named()).collect();
+        self.streams.drop_forgotten(|id| named.contains(&id));
     }
 
     /// The first session with room, else a new one, else the emptiest, as far as the exchange's

@@ -129,17 +129,25 @@ pub(super) fn begin_of(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> Un
     stream.instrument.interval.open_time(UnixMs(exchange_now.0.saturating_sub(since_ms)))
 }
 
-/// Every instrument this shard was ever told to subscribe.
+/// Every instrument this shard was told to subscribe, until it is told to forget it.
 #[derive(Debug)]
 pub(super) struct Streams {
-    /// By [`InstrumentId::index`]; ids are dense over all shards, so there are holes.
+    /// By [`InstrumentId::index`]; ids are dense over all shards, so there are holes. Only the id that
+    /// a stream has finds it: an older one means nothing here.
     by_id: Vec<Option<Box<Stream>>>,
+    /// Forgotten, and still named by what is to be sent or published.
+    forgotten: Vec<Stream>,
     by_symbol: [SymbolTable; Market::COUNT],
 }
 
 impl Streams {
     pub(super) fn new() -> Self {
-        Self { by_id: Vec::new(), by_symbol: std::array::from_fn(|_| SymbolTable::default()) }
+        let forgotten = Vec::new();
+        Self {
+            by_id: Vec::new(),
+            forgotten,
+            by_symbol: std::array::from_fn(|_| SymbolTable::default()),
+        }
     }
 
     /// Wants `instrument` under `id`. False if it is wanted already.
@@ -153,6 +161,7 @@ impl Streams {
             table.insert(instrument.symbol.clone(), instrument.interval, id);
             return true;
         };
+        assert!(stream.id == id, "a place is empty before it is given out again");
         assert!(stream.instrument == *instrument, "an id never means something else");
         if stream.is_wanted {
             return false;
@@ -172,6 +181,32 @@ impl Streams {
         self.by_id.iter().flatten().map(|stream| &**stream).filter(|stream| stream.is_wanted)
     }
 
+    /// Nobody wants `id`, and its place may be given out again: its stream stays for as long as it is
+    /// named somewhere.
+    pub(super) fn forget(&mut self, id: InstrumentId) {
+        let place = self.by_id.get_mut(id.index());
+        let Some(stream) = place.and_then(|place| place.take_if(|stream| stream.id == id)) else {
+            return;
+        };
+        assert!(!stream.is_wanted, "what is forgotten has ended");
+        let Instrument { market, symbol, interval } = &stream.instrument;
+        self.by_symbol[market.index()].remove(symbol, *interval);
+        self.forgotten.push(*stream);
+    }
+
+    /// Whether streams wait to be dropped.
+    pub(super) fn has_forgotten(&self) -> bool {
+        !self.forgotten.is_empty()
+    }
+
+    /// Drops the forgotten streams that are named nowhere.
+    pub(super) fn drop_forgotten(&mut self, is_named: impl Fn(InstrumentId) -> bool) {
+        self.forgotten.retain(|stream| is_named(stream.id));
+        if self.forgotten.is_empty() {
+            self.forgotten = Vec::new();
+        }
+    }
+
     /// Every stream that is wanted.
     pub(super) fn wanted(&mut self) -> impl Iterator<Item = &mut Stream> {
         self.wanted_slice(0, 1)
@@ -189,11 +224,15 @@ impl Streams {
     }
 
     pub(super) fn stream(&self, id: InstrumentId) -> Option<&Stream> {
-        self.by_id.get(id.index())?.as_deref()
+        let kept = self.by_id.get(id.index()).and_then(|place| place.as_deref());
+        kept.filter(|stream| stream.id == id)
+            .or_else(|| self.forgotten.iter().find(|stream| stream.id == id))
     }
 
     pub(super) fn stream_mut(&mut self, id: InstrumentId) -> Option<&mut Stream> {
-        self.by_id.get_mut(id.index())?.as_deref_mut()
+        let kept = self.by_id.get_mut(id.index()).and_then(|place| place.as_deref_mut());
+        kept.filter(|stream| stream.id == id)
+            .or_else(|| self.forgotten.iter_mut().find(|stream| stream.id == id))
     }
 
     /// The stream of what `market` calls `symbol`.
@@ -239,6 +278,24 @@ impl SymbolTable {
         self.length += 1;
     }
 
+    /// Takes an entry out, and moves what was pushed aside by it back towards its home.
+    fn remove(&mut self, symbol: &str, interval: Interval) {
+        let Some(mut hole) = self.position(symbol, interval) else { return };
+        self.slots[hole] = None;
+        self.length -= 1;
+        let last = self.slots.len() - 1;
+        let mut at = (hole + 1) & last;
+        while let Some(entry) = &self.slots[at] {
+            let (from_home, from_hole) =
+                (at.wrapping_sub(self.home(&entry.symbol)) & last, at.wrapping_sub(hole) & last);
+            if from_home >= from_hole {
+                self.slots.swap(hole, at);
+                hole = at;
+            }
+            at = (at + 1) & last;
+        }
+    }
+
     fn place(&mut self, entry: Entry) {
         let mut at = self.home(&entry.symbol);
         while self.slots[at].is_some() {
@@ -248,13 +305,18 @@ impl SymbolTable {
     }
 
     fn find(&self, symbol: &str, interval: Interval) -> Option<InstrumentId> {
+        let at = self.position(symbol, interval)?;
+        self.slots[at].as_ref().map(|entry| entry.id)
+    }
+
+    fn position(&self, symbol: &str, interval: Interval) -> Option<usize> {
         if self.slots.is_empty() {
             return None;
         }
         let mut at = self.home(symbol);
         while let Some(entry) = &self.slots[at] {
             if *entry.symbol == *symbol && entry.interval == interval {
-                return Some(entry.id);
+                return Some(at);
             }
             at = (at + 1) & (self.slots.len() - 1);
         }
@@ -293,5 +355,22 @@ mod tests {
             assert_eq!(found, Some(InstrumentId(number)));
         }
         assert_eq!(table.find("S3000", Interval::M1), None);
+    }
+
+    #[test]
+    fn what_is_removed_is_not_found_and_all_others_are() {
+        let mut table = SymbolTable::default();
+        for number in 0..3000 {
+            table.insert(format!("S{number}").into(), Interval::M1, InstrumentId(number));
+        }
+        for number in (0..3000).filter(|number| number % 3 != 0) {
+            table.remove(&format!("S{number}"), Interval::M1);
+            table.remove(&format!("S{number}"), Interval::M1);
+        }
+        for number in 0..3000 {
+            let found = table.find(&format!("S{number}"), Interval::M1);
+            assert_eq!(found, (number % 3 == 0).then_some(InstrumentId(number)), "{number}");
+        }
+        assert_eq!(table.length, 1000);
     }
 }

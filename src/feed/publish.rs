@@ -80,6 +80,11 @@ impl PublishQueue {
         self.conflated.pop_front()
     }
 
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ready.is_empty() && self.conflated.is_empty()
+    }
+
     /// Whose event is next.
     pub(super) fn next_instrument(&self) -> Option<InstrumentId> {
         self.ready.front().map(MarketEvent::instrument).or_else(|| self.conflated.front().copied())

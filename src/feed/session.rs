@@ -442,6 +442,13 @@ impl Script {
         !self.withdrawn.is_empty()
     }
 
+    /// Everything that is to be sent, or was sent and not answered.
+    pub(super) fn named(&self) -> impl Iterator<Item = InstrumentId> {
+        let wanted = self.wanted.iter().map(|&(_, id)| id).chain(self.singles.iter().copied());
+        let asked = self.unanswered.iter().chain(&self.withdrawn);
+        wanted.chain(asked.flat_map(|message| message.instruments.iter().copied()))
+    }
+
     /// Says nothing before `until`.
     pub(super) fn hold(&mut self, until: MonoNs) {
         self.hold_until = self.hold_until.max(until);

@@ -68,6 +68,7 @@ impl Feed {
         if self.next_watch.is_none_or(|at| at > now.mono) {
             return;
         }
+        self.drop_forgotten();
         let part = self.watched_part;
         self.watched_part = (part + 1) % PARTS;
         self.next_watch = Some(now.mono.after(WATCH_EVERY / PARTS_U32));

@@ -5,7 +5,7 @@ use crate::clock::{Lapse, MonoNs, RoughLapse, UnixMs};
 use crate::limits::FOLD_MINUTES_MAX;
 
 use super::decimal::Decimal;
-use super::instrument::InstrumentId;
+use super::table::InstrumentId;
 
 /// Prices and volumes of one instrument over one interval, in the exchange's digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use crate::clock::{Lapse, MonoNs, RoughLapse, UnixMs};
 use crate::limits::{FOLD_MINUTES_MAX, REPAIR_WINDOWS_MAX};
 
 use super::candle::{Candle, CandleUpdate, FinalBy, Interval, Source};
-use super::instrument::InstrumentId;
 use super::series::{REMEMBERED, Settled};
+use super::table::InstrumentId;
 
 /// What is to be published of a longer series.
 // Nearly all are candles.

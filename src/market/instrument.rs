@@ -1,7 +1,6 @@
-//! Venues, their contract types, and the instruments traded there. Owns the table of markets, the
-//! spellings users type, and the dense ids; knows no URL and no wire format (that is `venue`).
+//! Venues, their contract types, and the instruments traded there. Owns the table of markets and
+//! the spellings users type; knows no URL and no wire format (that is `venue`).
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -338,98 +337,6 @@ impl fmt::Display for Instrument {
     }
 }
 
-/// Dense id of an instrument: an index into its [`InstrumentTable`]. Never reused while the process
-/// lives, so that an id in a ring or a command never means something else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct InstrumentId(pub u32);
-
-impl InstrumentId {
-    /// As an index into tables per instrument.
-    pub fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// Names to dense ids and back. Bounded: a flood of made-up symbols is refused, not stored.
-#[derive(Debug)]
-pub struct InstrumentTable {
-    instruments: Vec<Instrument>,
-    ids: HashMap<Instrument, InstrumentId>,
-    /// Those whose candles are made here.
-    derived_ids: HashMap<Instrument, InstrumentId>,
-    capacity: usize,
-}
-
-/// The table holds its most; the instrument was not added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TableFull;
-
-impl InstrumentTable {
-    /// A table of at most `capacity` instruments.
-    pub fn new(capacity: usize) -> Self {
-        let (ids, derived_ids) = (HashMap::new(), HashMap::new());
-        Self { instruments: Vec::new(), ids, derived_ids, capacity }
-    }
-
-    /// The id of the exchange's own candles of `instrument`, which is added if it is new.
-    pub fn intern(&mut self, instrument: &Instrument) -> Result<InstrumentId, TableFull> {
-        match self.ids.get(instrument) {
-            Some(&id) => Ok(id),
-            None => {
-                let id = self.add(instrument)?;
-                self.ids.insert(instrument.clone(), id);
-                Ok(id)
-            }
-        }
-    }
-
-    /// The id of candles of `instrument` that are made here, which is added if it is new.
-    pub fn intern_derived(&mut self, instrument: &Instrument) -> Result<InstrumentId, TableFull> {
-        match self.derived_ids.get(instrument) {
-            Some(&id) => Ok(id),
-            None => {
-                let id = self.add(instrument)?;
-                self.derived_ids.insert(instrument.clone(), id);
-                Ok(id)
-            }
-        }
-    }
-
-    fn add(&mut self, instrument: &Instrument) -> Result<InstrumentId, TableFull> {
-        if self.instruments.len() >= self.capacity {
-            return Err(TableFull);
-        }
-        let id = InstrumentId(u32::try_from(self.instruments.len()).map_err(|_| TableFull)?);
-        self.instruments.push(instrument.clone());
-        Ok(id)
-    }
-
-    /// The id of `instrument`, if it is known.
-    pub fn find(&self, instrument: &Instrument) -> Option<InstrumentId> {
-        self.ids.get(instrument).copied()
-    }
-
-    /// The instrument with `id`, which this table gave out.
-    pub fn instrument(&self, id: InstrumentId) -> &Instrument {
-        &self.instruments[id.index()]
-    }
-
-    /// Every instrument, by id.
-    pub fn all(&self) -> &[Instrument] {
-        &self.instruments
-    }
-
-    /// Number of instruments; every id is below it.
-    pub fn len(&self) -> usize {
-        self.instruments.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.instruments.is_empty()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -437,23 +344,6 @@ mod tests {
     fn instrument(symbol: &str) -> Instrument {
         let market = Market::find(Venue::Binance, "spot").unwrap();
         Instrument { market, symbol: symbol.into(), interval: Interval::M1 }
-    }
-
-    #[test]
-    fn ids_are_dense_and_stable() {
-        let mut table = InstrumentTable::new(2);
-        assert_eq!(table.intern(&instrument("BTCUSDT")), Ok(InstrumentId(0)));
-        assert_eq!(table.intern(&instrument("ETHUSDT")), Ok(InstrumentId(1)));
-        assert_eq!(table.intern(&instrument("BTCUSDT")), Ok(InstrumentId(0)));
-        assert_eq!(&*table.instrument(InstrumentId(1)).symbol, "ETHUSDT");
-    }
-
-    #[test]
-    fn a_full_table_refuses_and_keeps_what_it_has() {
-        let mut table = InstrumentTable::new(1);
-        table.intern(&instrument("BTCUSDT")).unwrap();
-        assert_eq!(table.intern(&instrument("ETHUSDT")), Err(TableFull));
-        assert_eq!(table.find(&instrument("BTCUSDT")), Some(InstrumentId(0)));
     }
 
     #[test]

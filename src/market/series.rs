@@ -374,7 +374,7 @@ impl Series {
 /// How many published windows a restatement can still reach.
 /// Source: restatements come within seconds of the close; a quarter of an hour outlasts an outage of
 /// REST, by which they are found.
-pub(super) const REMEMBERED: usize = 16;
+pub const REMEMBERED: usize = 16;
 
 #[cfg(test)]
 mod tests {

@@ -457,6 +457,10 @@ const FANOUT_ROWS: &[FanoutRow] = &[
     fanout("connector_sent_bytes", Kind::Counter, |f| count(&f.sent_bytes), "Bytes sent to clients."),
     fanout("connector_conflated", Kind::Counter, |f| count(&f.conflated), "Open candles replaced before a client took them."),
     fanout("connector_slow_disconnects", Kind::Counter, |f| count(&f.slow_disconnects), "Clients closed because they owed too much."),
+    fanout("connector_ping_timeouts", Kind::Counter, |f| count(&f.ping_timeouts), "Clients closed because they answered no ping."),
+    fanout("connector_send_failures", Kind::Counter, |f| count(&f.send_failures), "Writes to clients that the kernel refused for want of its own."),
+    fanout("connector_instrument_ids", Kind::Gauge, |f| gauge(&f.instruments), "Series the server knows, of 32768."),
+    fanout("connector_instrument_ids_unconfirmed", Kind::Gauge, |f| gauge(&f.unconfirmed), "Series whose symbol no exchange has confirmed, of 16384."),
     fanout("connector_client_errors", Kind::Counter, |f| count(&f.client_errors), "Requests answered with an error."),
     fanout("connector_client_protocol_errors", Kind::Counter, |f| count(&f.protocol_errors), "Clients closed for breaking the WebSocket protocol."),
 ];

@@ -22,6 +22,8 @@ pub struct Request {
     pub target: String,
     /// The value of each `Authorization`. A secret: not for logs.
     pub authorizations: Vec<String>,
+    /// The value of each `Host`.
+    pub hosts: Vec<String>,
     /// The value of each `Origin`.
     pub origins: Vec<String>,
     /// What makes it an upgrade, or why it is none.
@@ -79,6 +81,7 @@ pub(super) fn read_request(bytes: &[u8]) -> Result<Option<(Request, usize)>, Ref
             path: head.path.to_owned(),
             target: head.target.to_owned(),
             authorizations: texts("authorization").collect(),
+            hosts: texts("host").collect(),
             origins: texts("origin").collect(),
             upgrade: judge(&head),
         };

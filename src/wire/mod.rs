@@ -4,6 +4,7 @@
 pub mod endpoint;
 mod frame;
 mod handshake;
+pub mod host;
 pub mod http;
 pub mod json;
 pub mod lex;

@@ -139,3 +139,54 @@ fn a_star_means_all_that_is_streamed_there() {
     let texts = world.summary(derived);
     assert_eq!(texts, ["subscribed", "quote ETHUSDT 3"]);
 }
+
+/// A client of three series, which have all closed minute 0.
+fn three() -> (World, ClientId) {
+    let mut world = World::new();
+    world.open_with(&BTC.replace("\"BTCUSDT\"", "\"ETHUSDT\",\"XRPUSDT\""));
+    let id = world.open_with(MARKED);
+    let symbols = ["BTCUSDT", "ETHUSDT", "XRPUSDT"];
+    symbols.iter().for_each(|symbol| world.open_candle(symbol, 0, "1"));
+    symbols.iter().for_each(|symbol| world.closed_candle(symbol, 0, "1"));
+    assert_eq!(marks(&mut world, id), ["0: 3 closed, 0 empty"]);
+    (world, id)
+}
+
+#[test]
+fn no_mark_comes_one_series_early() {
+    let (mut world, id) = three();
+    for minute in 1..4 {
+        for symbol in ["ETHUSDT", "BTCUSDT"] {
+            world.closed_candle(symbol, minute, "1");
+            assert_eq!(marks(&mut world, id), [""; 0], "{symbol} is not the last");
+        }
+        world.closed_candle("XRPUSDT", minute, "1");
+        assert_eq!(marks(&mut world, id), [format!("{minute}: 3 closed, 0 empty")]);
+    }
+}
+
+#[test]
+fn a_series_that_begins_while_the_others_close_is_awaited_too() {
+    let (mut world, id) = three();
+    world.closed_candle("BTCUSDT", 1, "1");
+    world.closed_candle("ETHUSDT", 1, "1");
+    world.open_with(&BTC.replace("BTCUSDT", "SOLUSDT"));
+    world.open_candle("SOLUSDT", 1, "1");
+    world.closed_candle("XRPUSDT", 1, "1");
+    assert_eq!(marks(&mut world, id), [""; 0], "the fourth is running");
+    world.closed_candle("SOLUSDT", 1, "1");
+    assert_eq!(marks(&mut world, id), ["1: 4 closed, 0 empty"]);
+}
+
+#[test]
+fn a_series_that_ended_is_neither_awaited_nor_named() {
+    let (mut world, id) = three();
+    world.closed_candle("BTCUSDT", 1, "1");
+    world.reject("ETHUSDT");
+    world.closed_candle("XRPUSDT", 1, "1");
+    world.pass(seconds(11));
+    assert_eq!(marks(&mut world, id), ["1: 2 closed, 0 empty"]);
+    world.closed_candle("XRPUSDT", 2, "1");
+    world.closed_candle("BTCUSDT", 2, "1");
+    assert_eq!(marks(&mut world, id), ["2: 2 closed, 0 empty"], "at once");
+}

@@ -249,7 +249,7 @@ fn a_refusal_that_crossed_a_new_subscription_leaves_no_stream_behind() {
     world.commands.clear();
     world.reject("BTCUSDT");
     let id = world.ids["BTCUSDT"];
-    assert_eq!(world.commands, [Command::Unsubscribe { id }]);
+    assert_eq!(world.commands, [Command::Forget { id }]);
     world.open_with(BTC);
     assert!(matches!(world.commands[1], Command::Subscribe { .. }), "asked again");
 }

@@ -2,7 +2,7 @@
 
 use connector_wss::clock::MonoNs;
 use connector_wss::fanout::{ClientId, Departure, FanoutConfig, Output};
-use connector_wss::limits::{SHARE_BYTES_MAX, SLOW_CUT_MAX};
+use connector_wss::limits::{CLOSE_WRITE_PATIENCE, SHARE_BYTES_MAX, SLOW_CUT_MAX};
 use connector_wss::market::FinalBy;
 use connector_wss::messages::MarketEvent;
 use std::time::Duration;
@@ -289,6 +289,9 @@ fn a_pong_behind_bytes_that_are_being_taken_is_waited_for() {
     }
     assert!(!world.socket(id).is_closed);
     world.pass(Duration::from_secs(21));
+    assert_eq!(world.metrics.ping_timeouts.value(), 1);
+    // It does not take its Close either.
+    world.pass(CLOSE_WRITE_PATIENCE);
     assert!(world.socket(id).is_closed);
 }
 

@@ -2,7 +2,7 @@
 
 #![allow(unreachable_pub, clippy::cast_possible_truncation)]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +59,7 @@ pub fn config() -> FanoutConfig {
         close_linger: Duration::from_secs(10),
         client_buffer_max: 100_000,
         clients_max: 100,
+        refusals_max: 256,
         ping_interval: Duration::from_secs(20),
         ping_timeout: Duration::from_secs(20),
         history_candles: 8,
@@ -290,8 +291,13 @@ impl World {
         self.commands.iter().filter(|one| matches!(one, Command::Subscribe { .. })).count()
     }
 
+    /// Streams that shards were told to end.
     pub fn unsubscribes(&self) -> usize {
-        self.commands.iter().filter(|one| matches!(one, Command::Unsubscribe { .. })).count()
+        let ended = |command: &Command| match command {
+            Command::Unsubscribe { id } | Command::Forget { id } => Some(*id),
+            _ => None,
+        };
+        self.commands.iter().filter_map(ended).collect::<HashSet<_>>().len()
     }
 
     /// What a client has got since it was last asked: texts, and its Close if it got one (1005: an

@@ -101,6 +101,7 @@ impl Guest {
             close_linger: Duration::from_secs(10),
             client_buffer_max: 100_000,
             clients_max: 4,
+            refusals_max: 256,
             ping_interval: Duration::from_secs(20),
             ping_timeout: Duration::from_secs(20),
             history_candles: 16,

@@ -210,6 +210,39 @@ fn origins_and_subscriptions_are_bounded_as_configured() {
 }
 
 #[test]
+fn pages_of_other_sites_are_kept_out_on_both_ports_and_its_own_page_is_not() {
+    let server = Server::simulated();
+    let status = |address, host: &str, path: &str| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
+    };
+    for (host, expected) in [
+        ("localhost", "200"),
+        ("127.0.0.1:8766", "200"),
+        ("[::1]:8766", "200"),
+        ("evil.example", "403"),
+        ("localhost.evil.example:8766", "403"),
+    ] {
+        assert_eq!(status(server.ops, host, "/api/state"), expected, "{host}");
+        assert_eq!(status(server.ops, host, "/health"), expected, "{host}");
+        assert_eq!(status(server.clients, host, "/health"), expected, "{host}");
+    }
+    let page = format!("Origin: http://localhost:{}\r\n", server.ops.port());
+    assert_eq!(upgrade(&server, "/", &page).0, 101, "its own page");
+    assert_eq!(upgrade(&server, "/", "Origin: https://evil.example\r\n").0, 403);
+    assert_eq!(upgrade(&server, "/", "").0, 101);
+    assert_eq!(server.metric("connector_clients_refused_total", &["\"host\""]), 2.0);
+    let open = Server::simulated_with(&[("CONNECTOR_WSS_ORIGINS", "*")]);
+    assert_eq!(upgrade(&open, "/", "Origin: https://evil.example\r\n").0, 101);
+    assert_eq!(status(open.ops, "evil.example", "/health"), "200");
+}
+
+#[test]
 fn what_exceeds_the_allowance_is_served_late_and_whole() {
     const MESSAGES: u32 = CLIENT_MESSAGES_BURST + 2 * CLIENT_MESSAGES_PER_SECOND;
     let server = Server::simulated();

@@ -255,13 +255,17 @@ fn is_told_408(mut raw: Raw) {
 fn a_client_whose_other_end_is_gone_is_given_up() {
     let simulator = sim::start(SimOptions::default()).unwrap();
     let pings =
-        ["CONNECTOR_WS_PING_INTERVAL", "CONNECTOR_WS_PING_TIMEOUT"].map(|name| (name, "0.3"));
+        ["CONNECTOR_WSS_PING_INTERVAL", "CONNECTOR_WSS_PING_TIMEOUT"].map(|name| (name, "0.3"));
     let server = Server::start(simulator.env(), &pings);
     let mut raw = Raw::open(server.clients);
     raw.send(&frame(FINAL | TEXT, b"{\"op\":\"list\"}"));
     assert_eq!(server.metric("connector_clients", &[]), 1.0);
-    let frames: Vec<Frame> = std::iter::from_fn(|| raw.frame()).collect();
-    assert_eq!(frames[0].0, FINAL | TEXT);
-    assert_eq!(frames[1..], [(FINAL | PING, Vec::new())], "asked once, then given up");
-    assert_eq!(server.metric("connector_clients", &[]), 0.0);
+    let (frames, code) = raw.until_fin();
+    let kinds: Vec<u8> = frames.iter().map(|(first, _)| *first).collect();
+    assert_eq!(kinds, [FINAL | TEXT, FINAL | PING, FINAL | TEXT], "asked once, then told");
+    assert!(String::from_utf8_lossy(&frames[2].1).contains("ping_timeout"));
+    assert_eq!(code, Some(1008));
+    assert_eq!(server.metric("connector_ping_timeouts_total", &[]), 1.0);
+    wait_until("it is logged", || server.log().contains("no pong"));
+    wait_until("it is gone", || server.metric("connector_clients", &[]) == 0.0);
 }

@@ -101,10 +101,10 @@ fn rows() -> Vec<Row> {
     let version: &[&str] = &["\r\nSec-WebSocket-Version: 13\r\n"];
     vec![
         row("an upgrade", UPGRADE, 101).with(&["s3pPLMBiTxaQ9kYGzzhZRbK+xOo="]),
-        row("plain GET", "GET / HTTP/1.1\r\nHost: h\r\n\r\n", 426).with(version),
-        row("GET of health", "GET /health HTTP/1.1\r\nHost: h\r\n\r\n", 200).with(json),
+        row("plain GET", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 426).with(version),
+        row("GET of health", "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n", 200).with(json),
         row("GET of health in 1.0", "GET /health HTTP/1.0\r\n\r\n", 200).with(&["\"healthy\""]),
-        row("HEAD of health", "HEAD /health HTTP/1.1\r\nHost: h\r\n\r\n", 200)
+        row("HEAD of health", "HEAD /health HTTP/1.1\r\nHost: localhost\r\n\r\n", 200)
             .with(json)
             .without(&["healthy"]),
         row("POST", UPGRADE.replace("GET", "POST"), 405).with(&["\r\nAllow: GET\r\n"]),
@@ -182,7 +182,7 @@ fn plain_text_on_the_tls_port_is_told_so_and_logged() {
     env.push((HANDSHAKE_TIMEOUT.0.to_owned(), HANDSHAKE_TIMEOUT.1.to_owned()));
     let server = Server::start_with(&["--simulate"], &env);
     for row in [
-        row("HTTP", "GET /health HTTP/1.1\r\nHost: h\r\n\r\n", 400).with(&["wss://"]),
+        row("HTTP", "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n", 400).with(&["wss://"]),
         row("ws", UPGRADE, 400).with(&["wss://"]),
         row("garbage", [0xff; 64], 400),
         row("garbage in TLS", [&[0x16, 3, 1, 0, 64][..], &[0xff; 64]].concat(), 0),

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
 
-use connector_wss::limits::LOG_EVENT_BURST;
+use connector_wss::limits::{CLIENT_UNCONFIRMED_MAX, LOG_EVENT_BURST};
 use connector_wss::sim::{self, SimOptions};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -89,10 +89,14 @@ fn hundreds_of_refused_symbols_are_some_lines_and_a_count() {
     let symbols: Vec<_> = (0..COUNT).map(|number| format!("NOSUCH{number}USDT")).collect();
     let more = [("CONNECTOR_LOG_FORMAT", "json"), ("CONNECTOR_STREAM_IDLE_TIMEOUT", "0.1")];
     let mut server = Server::start(simulator.env(), &more);
-    let client = server.ask(&BTC.replace("BTCUSDT", &symbols.join("\",\"")));
+    // As many as one client may try at a time.
+    let clients: Vec<_> = symbols
+        .chunks(CLIENT_UNCONFIRMED_MAX)
+        .map(|some| server.ask(&BTC.replace("BTCUSDT", &some.join("\",\""))))
+        .collect();
     let rejected = || server.metric("connector_symbols_rejected_total", &[]);
     wait_until("all are refused", || rejected() == COUNT as f64);
-    drop(client);
+    drop(clients);
     let (log, _) = finish(&mut server);
     let lines = objects(&log);
     let lines: Vec<_> = lines.iter().filter(|line| line["event"] == "symbol_rejected").collect();

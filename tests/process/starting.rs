@@ -2,9 +2,12 @@
 
 use std::process::Command;
 
+use connector_wss::sim::{self, SimOptions, Simulator};
+
 use super::certificates::Certificate;
-use super::client::{BTC_3, assert_served_three};
-use super::harness::{PROGRAM, Process, Server};
+use super::client::{BTC, BTC_3, assert_served_three};
+use super::harness::{PROGRAM, Process, Server, http, market};
+use super::raw::{Raw, UPGRADE};
 
 /// What is said by a start that is refused.
 fn refused(command: &mut Command, env: &[(&str, &str)]) -> String {
@@ -202,6 +205,51 @@ fn a_hard_limit_of_open_files_that_is_too_low_is_warned_of_with_the_remedy() {
         assert!(warned[0].contains(part), "{part}: {log}");
     }
     assert_served_three(&mut server.ask(BTC_3));
+}
+
+/// Nothing of the server's own may be taken by clients: sessions, REST, names, the ops port.
+#[test]
+fn with_64_files_clients_leave_the_server_what_it_needs() {
+    if !has("prlimit") {
+        return;
+    }
+    let simulator = sim::start(SimOptions::default()).unwrap();
+    let mut command = Command::new("prlimit");
+    let server = Server::start_by(command.args(["--nofile=64:64", PROGRAM]), &simulator.env());
+    let mut first = server.ask(BTC);
+    first.next_of("quote");
+    let mut others = Vec::new();
+    let answer = loop {
+        let mut other = Raw::connect(server.clients);
+        other.send(UPGRADE.as_bytes());
+        let head = other.http_head();
+        if !head.starts_with("HTTP/1.1 101 ") {
+            break head;
+        }
+        others.push(other);
+        assert!(others.len() < 40, "clients take what the server needs");
+    };
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(others.len() >= 8, "{} clients are few", others.len());
+    let admitted = format!("at most {} clients are admitted", others.len() + 1);
+    assert!(server.log().contains(&admitted), "{admitted}: {}", server.log());
+    assert_eq!(server.get("/health").0, 200);
+    first
+        .send(r#"{"exchange":"binance","contract_type":"usdm","symbols":["BTCUSDT"],"history":2}"#);
+    assert_eq!(first.next_of("history").json["count"], 2, "a new session, and REST");
+    ask_exchange_to_fail(&simulator);
+    first.next_of("notice");
+    first.next_of("notice");
+    assert!(server.is_ready());
+    assert_eq!(server.metric("connector_circuit_breaker_state", &[]), 0.0);
+    assert_eq!(server.metric("connector_connection_errors_total", &["local"]), 0.0);
+    let (health, ready) = (server.get("/health").0, server.get("/ready").0);
+    assert_eq!((health, ready), (200, 200));
+}
+
+fn ask_exchange_to_fail(simulator: &Simulator) {
+    let target = "/fault?name=disconnect&exchange=binance&contract_type=spot";
+    assert_eq!(http(simulator.address(market("spot")), target).0, 200);
 }
 
 fn free_ports() -> [(&'static str, &'static str); 2] {

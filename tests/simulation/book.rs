@@ -44,6 +44,8 @@ pub(crate) struct Book {
     is_resuming: bool,
     /// Rows of the exchange may make no sense: a resume may lack their windows, and reports them.
     pub(crate) may_lack: bool,
+    /// Where it resumed: the server may count the revisions of windows up to there anew.
+    resumed_from: Option<i64>,
     /// Windows of the past that could not be given, and may still come.
     pub(crate) unavailable: BTreeSet<i64>,
     /// The latest messages, to be shown when a rule is broken.
@@ -62,6 +64,7 @@ impl Book {
         self.missing.retain(|&open_time| open_time <= since);
         self.unavailable.retain(|&open_time| open_time <= since);
         self.next = Some(since + self.interval.ms());
+        self.resumed_from = self.resumed_from.max(Some(since));
         // The server may not know any more what it told of the window that runs.
         self.running.clear();
         (self.first_open, self.is_resuming) = (None, true);
@@ -174,13 +177,19 @@ impl Book {
         let before = match self.windows.get(&open_time) {
             Some(Window::Candle { revision, .. }) => *revision,
             Some(Window::Empty) => revision - 1,
+            // Everybody gets it, who might hold the window from an earlier connection.
+            None if self.windows.keys().next().is_none_or(|&first| open_time < first) => {
+                return Ok(());
+            }
             None => return Err(format!("a correction of {open_time}, which was never told")),
         };
-        if revision != before + 1 {
+        let is_of_before = self.resumed_from >= Some(open_time);
+        if revision != before + 1 && !is_of_before {
             return Err(format!("revision {revision} of {open_time} after {before}"));
         }
         if matches!(self.windows.get(&open_time), Some(Window::Candle { .. }))
             && json["previous"].is_null()
+            && !is_of_before
         {
             return Err(format!("a correction without what it replaces: {text}"));
         }

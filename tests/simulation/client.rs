@@ -27,6 +27,8 @@ pub(crate) struct Client {
     /// Series whose newest subscription has not been answered: what still comes is of an older one.
     awaited: BTreeMap<Series, u64>,
     next_id: u64,
+    /// It asks for whatever it likes, and is judged by nobody.
+    pub(crate) is_hostile: bool,
     /// What it says and hears is printed.
     is_traced: bool,
     /// Said before the connection was open.
@@ -58,6 +60,7 @@ impl Client {
             wire: None,
             awaited: BTreeMap::new(),
             next_id: 1,
+            is_hostile: false,
             is_traced: std::env::var_os("TRACE").is_some(),
             unsaid: Vec::new(),
             books: BTreeMap::new(),
@@ -94,7 +97,7 @@ impl Client {
         bytes
     }
 
-    fn say(&mut self, request: &Value) {
+    pub(crate) fn say(&mut self, request: &Value) {
         if self.is_traced {
             eprintln!("client {:?} says {request}", self.id);
         }
@@ -187,6 +190,9 @@ impl Client {
             eprintln!("client {:?} hears {text}", self.id);
         }
         let json: Value = serde_json::from_str(text).map_err(|error| format!("{error}: {text}"))?;
+        if self.is_hostile {
+            return Ok(());
+        }
         match json["type"].as_str() {
             Some("subscribed") => {
                 self.awaited.retain(|_, id| json["id"] != *id);

@@ -320,6 +320,9 @@ pub(crate) fn judge(world: &mut World, report: &mut Report) -> Result<(), String
     let true_ms = world.true_ms();
     for at in 0..world.clients.len() {
         let client = &mut world.clients[at];
+        if client.is_hostile {
+            continue;
+        }
         report.count("resumes", client.resumes);
         report.count("refused resumes", client.refused);
         report.count("closed candles told", client.closed_candles);

@@ -195,6 +195,67 @@ fn a_storm_of_subscriptions_keeps_every_limit() {
     println!("{report}");
 }
 
+/// A name that no exchange has, in the spelling of this one.
+fn invented(market: Market, number: usize) -> String {
+    match market.venue() {
+        Venue::Okx => format!("NOSUCH{number}-USDT"),
+        Venue::Gateio => format!("NOSUCH{number}_USDT"),
+        Venue::Binance | Venue::Bybit | Venue::Hyperliquid => format!("NOSUCH{number}USDT"),
+    }
+}
+
+#[test]
+fn names_that_clients_invent_cost_the_others_no_candle_and_leave_nothing_behind() {
+    let mut world = world(12, Duration::from_secs(5), 2, 0);
+    let series = some_of_each(&world, 3);
+    subscribe(&mut world, &series, 5);
+    pass(&mut world, 100);
+    let hostile: Vec<usize> = (1..4).collect();
+    for _ in &hostile {
+        let client = Client { is_hostile: true, ..Client::new(MonoNs(u64::MAX)) };
+        world.clients.push(client);
+    }
+    let kinds = [(Venue::Binance, "spot"), (Venue::Okx, "spot"), (Venue::Bybit, "linear")];
+    let kinds = kinds.iter().chain(&[(Venue::Gateio, "spot"), (Venue::Binance, "usdm")]);
+    let markets: Vec<Market> =
+        kinds.map(|(venue, name)| Market::find(*venue, name).unwrap()).collect();
+    let mut most = 0;
+    for round in 0..100 {
+        for &at in &hostile {
+            let number = round * 10 + at;
+            if round % 7 == at {
+                world.vanish(at);
+            }
+            if world.clients[at].id.is_none() {
+                world.accept(at);
+            }
+            let market = markets[number % markets.len()];
+            let mut symbols: Vec<String> =
+                (0..20).map(|one| invented(market, 1_000 * number + one)).collect();
+            symbols.extend(world.venues.symbols(market).into_iter().take(2));
+            let mut request = serde_json::json!({
+                "exchange": market.venue().name(), "contract_type": market.contract_type().name(),
+                "symbols": symbols, "interval": if number % 3 == 0 { "5m" } else { "1m" },
+            });
+            world.clients[at].say(&request);
+            if number % 2 == 0 {
+                request["op"] = "unsubscribe".into();
+                world.clients[at].say(&request);
+            }
+        }
+        pass(&mut world, 3);
+        most = most.max(world.fanout_metrics.instruments.value());
+    }
+    hostile.iter().for_each(|&at| world.vanish(at));
+    pass(&mut world, 400);
+    assert!(most > i64::try_from(series.len()).unwrap() + 20, "they were tried: {most}");
+    assert_eq!(world.fanout_metrics.unconfirmed.value(), 0);
+    assert_eq!(world.fanout_metrics.instruments.value(), i64::try_from(series.len()).unwrap());
+    let mut report = Report::default();
+    judge(&mut world, &mut report).unwrap();
+    println!("{report}");
+}
+
 #[test]
 fn a_process_that_is_started_again_and_again_keeps_every_limit() {
     let mut world = world(7, Duration::from_secs(20), 3, 20);

@@ -284,6 +284,10 @@ impl World {
                         true => Err("no list today".to_owned()),
                         false => Ok(self.venues.list(market, now.mono)),
                     };
+                    if let Ok(list) = &result {
+                        let list = Arc::clone(list);
+                        self.events.push_back(FeedEvent::Listed { market, list });
+                    }
                     feed.handle_listed(market, result, now);
                 }
                 feed::Output::Event(event) => self.events.push_back(event),
@@ -457,6 +461,7 @@ fn start(
         // Sometimes so little that whoever stops reading is cut off.
         client_buffer_max: if seed.is_multiple_of(3) { 4_000 } else { 100_000 },
         clients_max: 100,
+        refusals_max: 256,
         ping_interval: Duration::from_secs(20),
         ping_timeout: Duration::from_secs(20),
         history_candles: 120,

@@ -60,7 +60,7 @@ fn memlock() -> Check {
 
 fn files(config: &Config) -> Check {
     let hard = getrlimit(Resource::Nofile).maximum;
-    match open_files::judge(hard, config.wss_clients_max) {
+    match open_files::judge(hard, config.wss_clients_max, None) {
         None => {
             let limit = hard.map_or("any number of".to_owned(), |limit| limit.to_string());
             check("nofile", Outcome::Ok, format!("{limit} files may be open (hard limit)"))

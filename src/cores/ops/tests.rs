@@ -47,7 +47,10 @@ fn start(roots: rustls::RootCertStore) -> Running {
         shards: vec![ShardLink { answers: answers_in, wake }],
         pauses: Arc::default(),
         tls: trust(roots),
+        hosts: Hosts::local([].into_iter()),
         client_port: 8765,
+        connections_max: OPS_CONNECTIONS_MAX,
+        rest_max: usize::MAX,
     };
     let thread = ops.spawn(setup).unwrap();
     Running { thread, handle, address, answers, rings, lifecycle }

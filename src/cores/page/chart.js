@@ -106,7 +106,7 @@ function clear() {
 
 /** Why the clients' port would not let this page in. */
 function obstacle() {
-  if (port.origins.length && !port.origins.includes(location.origin.toLowerCase())) {
+  if (port.origins.length && !port.origins.includes("*") && !port.origins.includes(location.origin.toLowerCase())) {
     return `the clients' port lets in pages of ${port.origins.join(", ")} only: name ${location.origin} in CONNECTOR_WSS_ORIGINS`;
   }
   return port.token && !token ? "the clients' port demands a token: enter one" : "";

@@ -1,0 +1,244 @@
+//! Which names a client may bring, and when they are forgotten. Owns the bounds for names that nobody
+//! has confirmed, and the end of an instrument that nobody wants; whether a name exists is for the
+//! exchange and its list to say.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::clock::{MonoNs, Now};
+use crate::limits::{
+    CLIENT_UNCONFIRMED_MAX, CLIENT_UNLISTED_MAX, INSTRUMENTS_MAX, TABLE_CALM_PERCENT,
+    TABLE_WARNING_PERCENT, UNCONFIRMED_MAX,
+};
+use crate::market::table::TableFull;
+use crate::market::{Instrument, InstrumentId, Interval, Market, SymbolList};
+use crate::messages::{Command, EventName};
+
+use super::protocol::Refusal;
+use super::request::{Origin, Wanted};
+use super::stream::LetGo;
+use super::{ClientId, Fanout, Timer};
+
+impl Fanout {
+    /// Splits the names of a request: those that the client may bring, and those for which there is
+    /// no room, since nobody has confirmed them.
+    pub(super) fn split_names(
+        &self,
+        id: ClientId,
+        wanted: &Wanted,
+        names: Vec<String>,
+    ) -> (Vec<String>, Vec<String>) {
+        let ids_each = match wanted.origin {
+            Origin::Exchange => 1,
+            Origin::Derived => 2,
+        };
+        let is_listed = self.hub.has_list(wanted.market);
+        let free = UNCONFIRMED_MAX.saturating_sub(self.hub.counts().1);
+        let allowed = match is_listed {
+            true => CLIENT_UNCONFIRMED_MAX.min(free / 64),
+            false => CLIENT_UNLISTED_MAX.min(free / 2),
+        };
+        let room = allowed.saturating_sub(self.hub.unconfirmed_of(id.index, is_listed));
+        let mut room = room.min(free / ids_each);
+        let interval = match wanted.origin {
+            Origin::Exchange => wanted.interval,
+            Origin::Derived => Interval::M1,
+        };
+        names.into_iter().partition(|name| {
+            let (market, symbol) = (wanted.market, name.as_str().into());
+            let is_confirmed = self.hub.is_confirmed(&Instrument { market, symbol, interval });
+            let is_taken = is_confirmed || room > 0;
+            room -= usize::from(is_taken && !is_confirmed);
+            is_taken
+        })
+    }
+
+    /// Why names that nobody has confirmed are not taken.
+    pub(super) fn too_many_unconfirmed(
+        &self,
+        market: Market,
+        symbols: Vec<String>,
+    ) -> Box<Refusal> {
+        let message = match self.hub.has_list(market) {
+            true => format!(
+                "\"symbols\": {market} does not list {}; at most {CLIENT_UNCONFIRMED_MAX} such \
+                 names of a client are tried at a time, fewer while others try many: check their \
+                 spelling, or ask again when the others are answered",
+                shown(&symbols)
+            ),
+            false => format!(
+                "\"symbols\": it is not known yet what {market} lists, and too many names wait for \
+                 that: ask again in a few seconds for {}",
+                shown(&symbols)
+            ),
+        };
+        let refusal = Refusal::field("too_many_unconfirmed", "symbols", message);
+        Box::new(Refusal { symbols, ..*refusal.about(market) })
+    }
+
+    /// All or none. Where the table is full, what has rested for the longest time makes room.
+    pub(super) fn intern_all(
+        &mut self,
+        wanted: &Wanted,
+        names: &[String],
+        now: Now,
+    ) -> Result<Vec<InstrumentId>, Box<Refusal>> {
+        let (market, interval) = (wanted.market, wanted.interval);
+        let mut ids = Vec::with_capacity(names.len());
+        for name in names {
+            let instrument = Instrument { market, symbol: name.as_str().into(), interval };
+            let Ok(id) = self.intern(&instrument, wanted.origin, now) else {
+                ids.into_iter().for_each(|id| self.let_go(id, now));
+                let message = format!(
+                    "\"symbols\": the server streams {INSTRUMENTS_MAX} series already and takes no \
+                     new one"
+                );
+                let refusal = Refusal::field("too_many_instruments", "symbols", message);
+                return Err(refusal.about(market));
+            };
+            ids.push(id);
+        }
+        self.show_table();
+        Ok(ids)
+    }
+
+    fn intern(
+        &mut self,
+        instrument: &Instrument,
+        origin: Origin,
+        now: Now,
+    ) -> Result<InstrumentId, TableFull> {
+        if origin == Origin::Exchange {
+            return self.with_room(now, |fanout| fanout.hub.intern(instrument));
+        }
+        let minutes = Instrument { interval: Interval::M1, ..instrument.clone() };
+        let base = self.with_room(now, |fanout| fanout.hub.intern(&minutes))?;
+        let id = self.with_room(now, |fanout| fanout.hub.intern_derived(instrument, base));
+        if id.is_err() {
+            self.let_go(base, now);
+        }
+        id
+    }
+
+    fn with_room(
+        &mut self,
+        now: Now,
+        intern: impl Fn(&mut Self) -> Result<InstrumentId, TableFull>,
+    ) -> Result<InstrumentId, TableFull> {
+        match intern(self) {
+            Ok(id) => Ok(id),
+            Err(TableFull) => {
+                let oldest = self.hub.next_rested(MonoNs(u64::MAX)).ok_or(TableFull)?;
+                self.release(oldest, now);
+                intern(self)
+            }
+        }
+    }
+
+    /// Somebody has left an instrument, or did not come: it goes, if nobody else wants it.
+    pub(super) fn let_go(&mut self, id: InstrumentId, now: Now) {
+        let Some(stream) = self.hub.stream(id) else { return };
+        match stream.let_go(now) {
+            LetGo::Kept => {}
+            LetGo::Lingers(until) => self.timers.push(Reverse((until, Timer::Linger(id)))),
+            LetGo::Over => {
+                self.release(id, now);
+                self.show_table();
+            }
+        }
+    }
+
+    /// The linger of `id` may be over. The exchange's own series is kept for a while, so that it knows
+    /// what it has published; a derived one can be made anew.
+    pub(super) fn end_linger(&mut self, id: InstrumentId, now: Now) {
+        let Some(stream) = self.hub.stream(id) else { return };
+        match stream.end_linger(now) {
+            LetGo::Kept => return,
+            LetGo::Lingers(until) => {
+                return self.timers.push(Reverse((until, Timer::Linger(id))));
+            }
+            LetGo::Over => {}
+        }
+        if self.hub.base(id).is_some() {
+            self.release(id, now);
+            return self.show_table();
+        }
+        self.command(id, Command::Unsubscribe { id }, now);
+        self.hub.rest(id, now);
+    }
+
+    /// Forgets the instruments that have rested for long enough.
+    pub(super) fn end_rests(&mut self, now: Now) {
+        while let Some(id) = self.hub.next_rested(now.mono) {
+            self.release(id, now);
+            self.show_table();
+        }
+    }
+
+    /// Forgets an instrument that nobody wants, here and at its shard; and with a derived one, its
+    /// minutes, if nobody else wants them.
+    fn release(&mut self, id: InstrumentId, now: Now) {
+        let base = self.hub.base(id);
+        self.command(id, Command::Forget { id }, now);
+        self.hub.release(id);
+        if let Some(base) = base {
+            self.let_go(base, now);
+        }
+    }
+
+    /// A market's list has come: what it names is confirmed, and of the other names each client keeps
+    /// as many as it may have.
+    pub(super) fn take_list(&mut self, market: Market, list: Arc<SymbolList>, now: Now) {
+        let unlisted = self.hub.take_list(market, list);
+        let mut surplus = BTreeMap::<u32, Vec<InstrumentId>>::new();
+        for (index, ids) in self.hub.interested(&unlisted) {
+            let count = self.hub.unconfirmed_of(index, true);
+            let beyond = count.saturating_sub(CLIENT_UNCONFIRMED_MAX).min(ids.len());
+            if beyond > 0 {
+                surplus.insert(index, ids[ids.len() - beyond..].to_vec());
+            }
+        }
+        for (index, ids) in surplus {
+            let symbols = super::serve::symbols_of(&self.hub, &ids);
+            let symbols = symbols.into_iter().map(str::to_owned).collect();
+            let refusal = self.too_many_unconfirmed(market, symbols);
+            let id = self.clients.at(index).id;
+            self.refuse_instruments(id, &ids, &refusal, now);
+        }
+        self.show_table();
+    }
+
+    /// Shows how full the table is, and logs it once where little room is left.
+    pub(super) fn show_table(&mut self) {
+        let (known, unconfirmed) = self.hub.counts();
+        let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.metrics.instruments.set(gauge(known));
+        self.metrics.unconfirmed.set(gauge(unconfirmed));
+        let percent = (known * 100 / INSTRUMENTS_MAX).max(unconfirmed * 100 / UNCONFIRMED_MAX);
+        if percent < TABLE_CALM_PERCENT {
+            self.is_table_filling = false;
+        }
+        if percent >= TABLE_WARNING_PERCENT && !std::mem::replace(&mut self.is_table_filling, true)
+        {
+            let text = format!(
+                "little room is left for series: {known} of {INSTRUMENTS_MAX} are in use, \
+                 {unconfirmed} of {UNCONFIRMED_MAX} with symbols that no exchange has confirmed; new \
+                 ones will be refused"
+            );
+            self.notice(EventName::TableFilling, text);
+        }
+    }
+}
+
+/// The first few of them, for a sentence.
+fn shown(symbols: &[String]) -> String {
+    let named = symbols.iter().take(SHOWN_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match symbols.len().saturating_sub(SHOWN_MAX) {
+        0 => named,
+        others => format!("{named} and {others} others"),
+    }
+}
+
+/// Symbols that a sentence names. Source: a line of a terminal.
+const SHOWN_MAX: usize = 3;

@@ -1,0 +1,354 @@
+//! One series while somebody wants it: who wants it, its newest candle, its closed windows, and whether
+//! the exchange is subscribed. Knows no other series, no frame and no socket.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use crate::clock::{MonoNs, Now, UnixMs};
+use crate::limits::UNSUBSCRIBE_LINGER;
+use crate::market::{CandleUpdate, Instrument, InstrumentId, Span};
+
+use super::derive::Derivation;
+use super::encode::Labels;
+use super::history::History;
+use super::join::Join;
+use super::outbox::{Class, FrameMeta};
+use super::request::Origin;
+
+/// One client's interest in one instrument, by one of its subscriptions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Interest {
+    /// Index of the client in its table; the client lives at least as long as its interests.
+    pub(super) client: u32,
+    /// Which of the client's subscriptions.
+    pub(super) key: u32,
+    /// Open candles are not wanted.
+    pub(super) closed_only: bool,
+    /// The subscription ends after a number of quotes.
+    pub(super) is_limited: bool,
+    /// The subscription has had a quote of this instrument.
+    pub(super) is_quoted: bool,
+    /// It waits for the past, and hears nothing before that has been sent.
+    pub(super) is_joining: bool,
+    /// The first window of which it may be, or was, told how it ended: older ones are repaired for
+    /// others.
+    pub(super) first: UnixMs,
+    /// Whether it was told of one.
+    pub(super) is_begun: bool,
+    /// What was published before, and may still be owed, is not for it.
+    pub(super) since_serial: u64,
+}
+
+/// The beginning of time.
+pub(super) const ANY_WINDOW: UnixMs = UnixMs(i64::MIN);
+
+impl Interest {
+    /// A frame that it wants is sent, or owed.
+    pub(super) fn note(&mut self, meta: &FrameMeta) {
+        let is_told = meta.class != Class::Open && meta.past_of.is_none();
+        if is_told && !self.is_begun && self.wants(meta) {
+            (self.first, self.is_begun) = (meta.open_time, true);
+        }
+    }
+
+    /// Whether such a frame, sent, changes nothing about it.
+    pub(super) fn is_settled(&self, meta: &FrameMeta) -> bool {
+        let is_begun = self.is_begun || meta.class == Class::Open;
+        self.is_quoted && !self.is_limited && is_begun
+    }
+
+    /// Whether the subscription covers such a frame.
+    pub(super) fn wants(&self, meta: &FrameMeta) -> bool {
+        let is_present = !self.is_joining && meta.serial >= self.since_serial;
+        match (meta.past_of, meta.class) {
+            (Some(key), _) => key == self.key,
+            (None, Class::Open) => is_present && !self.closed_only,
+            // It may hold the window from an earlier connection.
+            (None, Class::Correction) => is_present,
+            (None, _) => is_present && meta.open_time >= self.first,
+        }
+    }
+}
+
+/// Whether the exchange streams an instrument to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Upstream {
+    Off,
+    /// It has ended, and the instrument is forgotten at this time unless somebody comes back.
+    Resting(MonoNs),
+    On,
+    /// Nobody wants it; it ends at this time unless somebody comes back.
+    Lingering(MonoNs),
+}
+
+/// Windows of the past that a shard was asked for. It answers in the order in which it was asked.
+#[derive(Debug, Default)]
+pub(super) struct Recalls {
+    /// Not answered yet, the oldest first: first and last window; `None`: up to where the stream
+    /// begins.
+    waiting: VecDeque<Option<Span>>,
+    /// How many there were, ever.
+    asked: u64,
+}
+
+impl Recalls {
+    /// The shard is asked. Returns the recall's number, from 1.
+    pub(super) fn ask(&mut self, span: Option<Span>) -> u64 {
+        self.waiting.push_back(span);
+        self.asked += 1;
+        self.asked
+    }
+
+    /// The oldest was answered.
+    pub(super) fn end(&mut self) {
+        self.waiting.pop_front();
+    }
+
+    /// The number of the newest that was answered; 0 if none was.
+    pub(super) fn ended(&self) -> u64 {
+        self.asked - self.waiting.len() as u64
+    }
+
+    /// What is not answered yet.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = Option<Span>> {
+        self.waiting.iter().copied()
+    }
+}
+
+/// What becomes of a stream when somebody has left it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LetGo {
+    /// It stays as it is.
+    Kept,
+    /// Nobody wants it: it ends unless somebody comes back. A timer is to look after it then.
+    Lingers(MonoNs),
+    /// It has ended, and nothing of it is to be kept.
+    Over,
+}
+
+/// One instrument.
+#[derive(Debug)]
+pub(super) struct Stream {
+    /// The id under which it is known now; what names an earlier one is late.
+    pub(super) id: InstrumentId,
+    /// Whether the symbol is known to exist: it is listed, has delivered, or was configured.
+    pub(super) is_confirmed: bool,
+    /// What is constant in its messages.
+    pub(super) labels: Labels,
+    /// Sorted by client and key, so one client's interests are neighbours.
+    pub(super) interests: Vec<Interest>,
+    /// The newest candle while the stream is live.
+    pub(super) latest: Option<CandleUpdate>,
+    /// The first window of which it had a candle since it is live.
+    began: Option<UnixMs>,
+    /// Its closed windows.
+    pub(super) history: History,
+    /// Subscriptions that wait for older ones.
+    pub(super) joins: Vec<Join>,
+    /// What the shard was asked for them.
+    pub(super) recalls: Recalls,
+    /// The shard has not begun yet: what comes is of an earlier subscription.
+    is_starting: bool,
+    upstream: Upstream,
+    /// Whether a timer looks after its linger: one at a time, however often it is left and wanted.
+    is_linger_timed: bool,
+    /// Its session is lost: no candle is kept, since a straggler from before is not the state now.
+    pub(super) is_lost: bool,
+    /// Wanted whether or not a client wants it.
+    pub(super) is_preloaded: bool,
+    /// The derived series that are made of it now.
+    pub(super) derived: Vec<InstrumentId>,
+    /// The series of minutes of which it is made, if it is a derived one.
+    pub(super) base: Option<InstrumentId>,
+    /// How it is made of them, while it is.
+    pub(super) derivation: Option<Box<Derivation>>,
+}
+
+impl Stream {
+    /// A stream that nobody wants yet. `base`: the minutes from which a derived one is made.
+    pub(super) fn new(
+        id: InstrumentId,
+        instrument: &Instrument,
+        base: Option<InstrumentId>,
+        is_confirmed: bool,
+    ) -> Self {
+        let origin = base.map_or(Origin::Exchange, |_| Origin::Derived);
+        Self {
+            id,
+            is_confirmed,
+            labels: Labels::new(instrument, origin),
+            interests: Vec::new(),
+            latest: None,
+            began: None,
+            history: History::default(),
+            joins: Vec::new(),
+            recalls: Recalls::default(),
+            is_starting: false,
+            upstream: Upstream::Off,
+            is_linger_timed: false,
+            is_lost: false,
+            is_preloaded: false,
+            derived: Vec::new(),
+            base,
+            derivation: None,
+        }
+    }
+
+    /// Everybody's interest; one client's are neighbours.
+    pub(super) fn interests_mut(&mut self) -> &mut [Interest] {
+        &mut self.interests
+    }
+
+    /// Whether anybody is to be told.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.interests.is_empty()
+    }
+
+    /// Who makes its candles.
+    pub(super) fn origin(&self) -> Origin {
+        self.base.map_or(Origin::Exchange, |_| Origin::Derived)
+    }
+
+    /// Whether its session is lost.
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost
+    }
+
+    /// The interests of one client.
+    pub(super) fn of_client(&mut self, client: u32) -> &mut [Interest] {
+        let range = self.range(client);
+        &mut self.interests[range]
+    }
+
+    /// Whether what comes is of the present subscription; else it is late and goes nowhere.
+    pub(super) fn is_live(&self) -> bool {
+        self.is_on() && !self.is_starting
+    }
+
+    /// Whether the exchange is asked for it, or it is made of minutes.
+    pub(super) fn is_on(&self) -> bool {
+        matches!(self.upstream, Upstream::On | Upstream::Lingering(_))
+    }
+
+    /// The shard has begun with the present subscription.
+    pub(super) fn start(&mut self) {
+        self.is_starting = false;
+    }
+
+    /// Keeps `update` if it is the newest. Returns whether the stream is live.
+    pub(super) fn take(&mut self, update: &CandleUpdate) -> bool {
+        if !self.is_live() {
+            return false;
+        }
+        let open_time = update.candle.open_time;
+        self.began.get_or_insert(open_time);
+        let is_newest = self.latest.is_none_or(|latest| open_time >= latest.candle.open_time);
+        if is_newest && !self.is_lost {
+            self.latest = Some(*update);
+        }
+        true
+    }
+
+    /// Whether something was told of this window or of one before it.
+    pub(super) fn takes_part(&self, open_time: UnixMs) -> bool {
+        self.history.newest().is_some() || self.began.is_some_and(|began| began <= open_time)
+    }
+
+    /// The newest candle, unless it is two intervals old.
+    pub(super) fn latest(&self, now: Now) -> Option<CandleUpdate> {
+        let fresh_since = UnixMs(now.unix_ms().0 - 2 * self.labels.interval().ms());
+        let latest = self.latest.filter(|latest| latest.candle.open_time > fresh_since);
+        // A window that was told as empty, or as missing, runs no more.
+        let is_over = |latest: &CandleUpdate| {
+            !latest.is_closed() && self.history.newest() >= Some(latest.candle.open_time)
+        };
+        latest.filter(|latest| !is_over(latest))
+    }
+
+    /// Returns whether the exchange has to be subscribed now.
+    pub(super) fn switch_on(&mut self) -> bool {
+        let was_on = self.is_on();
+        self.upstream = Upstream::On;
+        self.is_starting |= !was_on;
+        !was_on
+    }
+
+    /// Somebody has left, or did not come. A stream that nobody wants any longer is left after a
+    /// while, since a client's restart takes seconds; but at once where nobody knows whether there is
+    /// such a symbol, or where it has ended already.
+    pub(super) fn let_go(&mut self, now: Now) -> LetGo {
+        if self.is_wanted() || self.is_preloaded || !self.derived.is_empty() {
+            return LetGo::Kept;
+        }
+        match self.upstream {
+            Upstream::Lingering(_) | Upstream::Resting(_) => LetGo::Kept,
+            Upstream::On if self.is_confirmed => {
+                let until = now.mono.after(UNSUBSCRIBE_LINGER);
+                self.upstream = Upstream::Lingering(until);
+                match std::mem::replace(&mut self.is_linger_timed, true) {
+                    true => LetGo::Kept,
+                    false => LetGo::Lingers(until),
+                }
+            }
+            Upstream::On | Upstream::Off => {
+                self.switch_off();
+                LetGo::Over
+            }
+        }
+    }
+
+    /// The timer of its linger has come. Ends the stream if nobody wants it by now; `Lingers` where it
+    /// was left anew since.
+    pub(super) fn end_linger(&mut self, now: Now) -> LetGo {
+        self.is_linger_timed = false;
+        match self.upstream {
+            Upstream::Lingering(until) if until > now.mono => {
+                self.is_linger_timed = true;
+                LetGo::Lingers(until)
+            }
+            Upstream::Lingering(_) => {
+                self.switch_off();
+                LetGo::Over
+            }
+            Upstream::Off | Upstream::Resting(_) | Upstream::On => LetGo::Kept,
+        }
+    }
+
+    /// The stream has ended, and its instrument is kept until then.
+    pub(super) fn rest(&mut self, until: MonoNs) {
+        assert!(!self.is_wanted() && !self.is_on(), "a stream that is wanted does not rest");
+        self.upstream = Upstream::Resting(until);
+    }
+
+    /// Somebody is about to want it: it rests no more.
+    pub(super) fn claim(&mut self) {
+        if matches!(self.upstream, Upstream::Resting(_)) {
+            self.upstream = Upstream::Off;
+        }
+    }
+
+    /// Whether it rests until exactly then.
+    pub(super) fn rests_until(&self, until: MonoNs) -> bool {
+        self.upstream == Upstream::Resting(until)
+    }
+
+    /// Nothing is known of the present any more.
+    pub(super) fn switch_off(&mut self) {
+        self.upstream = Upstream::Off;
+        (self.latest, self.is_lost, self.history) = (None, false, History::default());
+        self.began = None;
+        self.joins.clear();
+        self.recalls.waiting.clear();
+    }
+
+    fn range(&self, client: u32) -> Range<usize> {
+        let start = self.interests.partition_point(|interest| interest.client < client);
+        let rest = &self.interests[start..];
+        start..start + rest.iter().take_while(|interest| interest.client == client).count()
+    }
+
+    pub(super) fn position(&self, client: u32, key: u32) -> Result<usize, usize> {
+        self.interests
+            .binary_search_by_key(&(client, key), |interest| (interest.client, interest.key))
+    }
+}
