@@ -48,7 +48,7 @@ impl Hub {
         if let Some(stream) = self.stream(id) {
             stream.claim();
         } else {
-            let is_confirmed = self.is_listed(instrument.market, &instrument.symbol);
+            let is_confirmed = self.is_confirmed(instrument);
             self.put(Stream::new(id, instrument, None, is_confirmed));
         }
         Ok(id)
@@ -99,8 +99,9 @@ impl Hub {
 
     /// Whether the exchange is known to have this symbol.
     pub(super) fn is_confirmed(&self, instrument: &Instrument) -> bool {
-        let known = self.table.find(instrument).and_then(|id| self.peek(id));
-        known.is_some_and(|stream| stream.is_confirmed)
+        let minutes = Instrument { interval: Interval::M1, ..instrument.clone() };
+        let known = [instrument, &minutes].map(|one| self.table.find(one)).into_iter().flatten();
+        known.filter_map(|id| self.peek(id)).any(|stream| stream.is_confirmed)
             || self.is_listed(instrument.market, &instrument.symbol)
     }
 

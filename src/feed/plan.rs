@@ -158,6 +158,8 @@ impl Streams {
         let Some(stream) = &mut self.by_id[id.index()] else {
             self.by_id[id.index()] = Some(Box::new(Stream::new(id, instrument.clone(), now)));
             let table = &mut self.by_symbol[instrument.market.index()];
+            let has_another = table.find(&instrument.symbol, instrument.interval).is_some();
+            assert!(!has_another, "a series has one id at a time");
             table.insert(instrument.symbol.clone(), instrument.interval, id);
             return true;
         };
