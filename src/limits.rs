@@ -406,7 +406,7 @@ const _: () = assert!(CLIENT_BUFFER_BYTES_MIN >= SERVER_MESSAGE_BYTES_MAX);
 pub const OPS_CONNECTIONS_MAX: usize = 256;
 
 /// Bytes of answers one ops connection may leave unread. Reached: it is read no further until it
-/// takes them. Source: one scrape of five exchanges and 64 shards is below 128 KiB; the page, which is
+/// takes them. Source: one scrape of five exchanges and 64 shards is below 144 KiB; the page, which is
 /// no copy, below 256 KiB (`cores/page.rs`).
 pub const OPS_OUTPUT_BYTES_MAX: usize = 256 * 1024;
 

@@ -8,12 +8,12 @@
 mod bounds;
 #[path = "regression/cases.rs"]
 mod cases;
+#[path = "regression/clients.rs"]
+mod clients;
 #[path = "regression/clock.rs"]
 mod clock;
 #[path = "regression/decode.rs"]
 mod decode;
-#[path = "regression/clients.rs"]
-mod clients;
 #[allow(dead_code, reason = "shared with the tests of the feed")]
 #[path = "feed/pair.rs"]
 mod pair;

@@ -328,8 +328,8 @@ impl Hub {
 
     /// The exchange's series behind `id`, if its session is lost.
     pub(super) fn lost_base(&self, id: InstrumentId) -> Option<InstrumentId> {
-        let base = self.streams[id.index()].base.unwrap_or(id);
-        self.streams[base.index()].is_lost.then_some(base)
+        let base = self.peek(id)?.base.unwrap_or(id);
+        self.peek(base).filter(|stream| stream.is_lost).map(|_| base)
     }
 
     /// The session of these instruments is lost, or back.
@@ -489,7 +489,9 @@ mod tests {
         let five = Instrument { interval: Interval::M5, ..instrument("A") };
         let derived = hub.intern_derived(&five, id).unwrap();
         hub.hang(derived, id);
-        [id, derived, other].map(|id| hub.add(id, interest(3, 0)));
+        for id in [id, derived, other] {
+            hub.add(id, interest(3, 0));
+        }
         assert_eq!((hub.counts(), hub.unconfirmed_of(3, false)), ((3, 3), 3));
         let listed = Listed { symbol: "A".into(), halted: None, known_as: None };
         let market = instrument("A").market;

@@ -291,7 +291,8 @@ impl Fanout {
         instruments: Vec<InstrumentId>,
         now: Now,
     ) {
-        self.lost.extend(instruments.iter().map(|&id| (id, notice.clone())));
+        let known = instruments.iter().filter(|&&id| self.hub.find_instrument(id).is_some());
+        self.lost.extend(known.map(|&id| (id, notice.clone())));
         let instruments = self.hub.with_derived(instruments);
         self.hub.set_lost(&instruments, true);
         let (code, message) = notice;

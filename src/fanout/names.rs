@@ -182,6 +182,7 @@ impl Fanout {
         let base = self.hub.base(id);
         self.command(id, Command::Forget { id }, now);
         self.hub.release(id);
+        self.lost.remove(&id);
         if let Some(base) = base {
             self.let_go(base, now);
         }

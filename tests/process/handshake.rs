@@ -141,7 +141,9 @@ fn rows() -> Vec<Row> {
             .without(&["Protocol:"]),
         row("our subprotocol", with_line("Sec-WebSocket-Protocol: mqtt, connector-wss"), 101)
             .with(&["\r\nSec-WebSocket-Protocol: connector-wss\r\n"]),
-        row("an origin", with_line("Origin: https://anything.example"), 101),
+        row("an origin of the host", with_line("Origin: https://localhost:3000"), 101),
+        row("an origin", with_line("Origin: https://anything.example"), 403),
+        row("another host", UPGRADE.replace("localhost", "evil.example"), 403),
         row("TLS", [&[0x16, 3, 1, 0, 200, 1][..], &[0; 199]].concat(), 400).with(&["not wss://"]),
         row("silence", "", 408).after_the_deadline(),
         row("silence after half a head", &UPGRADE[..60], 408).after_the_deadline(),

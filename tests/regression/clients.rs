@@ -81,6 +81,7 @@ fn one_client_took_all_the_room_for_names_by_asking_again_and_again() {
     let greedy = world.open();
     for request in 0..9 {
         world.say(greedy, &invented(request, REQUEST_SYMBOLS_MAX));
+        world.pass(seconds(0));
     }
     assert_eq!(known(&world).0, i64::try_from(CLIENT_UNLISTED_MAX).unwrap());
     let codes: Vec<_> =
@@ -363,7 +364,7 @@ fn a_client_without_pongs_was_dropped_without_a_word() {
             .into_iter()
             .filter(|(first, _)| *first == 0x89)
             .map(|(_, payload)| payload)
-            .last()
+            .next_back()
     };
     world.pass(seconds(20));
     let payload = pinging(&mut world, answering).unwrap();

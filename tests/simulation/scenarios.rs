@@ -212,7 +212,8 @@ fn names_that_clients_invent_cost_the_others_no_candle_and_leave_nothing_behind(
     pass(&mut world, 100);
     let hostile: Vec<usize> = (1..4).collect();
     for _ in &hostile {
-        let client = Client { is_hostile: true, ..Client::new(MonoNs(u64::MAX)) };
+        let mut client = Client::new(MonoNs(u64::MAX));
+        client.is_hostile = true;
         world.clients.push(client);
     }
     let kinds = [(Venue::Binance, "spot"), (Venue::Okx, "spot"), (Venue::Bybit, "linear")];
