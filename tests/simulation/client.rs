@@ -40,6 +40,8 @@ pub(crate) struct Client {
     pub(crate) ended: Vec<(Series, Book, i64)>,
     /// It reads nothing before.
     pub(crate) reads_at: MonoNs,
+    /// It has stopped reading on this connection, and so may have answered no ping.
+    pub(crate) has_stopped_reading: bool,
     /// When it does something next.
     pub(crate) acts_at: MonoNs,
     pub(crate) resumes: u64,
@@ -67,6 +69,7 @@ impl Client {
             wanted: BTreeMap::new(),
             ended: Vec::new(),
             reads_at: MonoNs(0),
+            has_stopped_reading: false,
             acts_at,
             resumes: 0,
             refused: 0,
@@ -230,6 +233,9 @@ impl Client {
         let code = json["system_message"].as_str().unwrap_or_default();
         // It was refused while the client left it; or the client has wanted nothing for long.
         if matches!(code, "not_subscribed" | "idle_timeout") {
+            return Ok(());
+        }
+        if code == "ping_timeout" && self.has_stopped_reading {
             return Ok(());
         }
         if code == "symbol_rejected" {

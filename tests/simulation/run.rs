@@ -211,6 +211,7 @@ pub(crate) fn act(world: &mut World, at: usize, series: &[Series], report: &mut 
         8 => {
             let until = world.now.mono.after(world.dice.ms(5_000, 100_000));
             world.clients[at].reads_at = until;
+            world.clients[at].has_stopped_reading = true;
             report.fault("client_stops_reading");
         }
         9 => {
@@ -249,6 +250,7 @@ pub(crate) fn come_back(world: &mut World, at: usize, series: &[Series]) {
     }
     world.accept(at);
     world.clients[at].reads_at = world.now.mono;
+    world.clients[at].has_stopped_reading = false;
     world.clients[at].lost.clear();
     let wanted: Vec<(Series, bool)> =
         world.clients[at].wanted.iter().map(|(one, only)| (one.clone(), *only)).collect();
