@@ -26,6 +26,12 @@ impl Now {
     pub fn unix_ms(self) -> UnixMs {
         UnixMs(self.unix_us.div_euclid(1000))
     }
+
+    /// What the wall clock will show, in ms, at an instant that is not over yet.
+    pub fn unix_ms_at(self, at: MonoNs) -> UnixMs {
+        let ahead_ms = i64::try_from(at.since(self.mono).as_millis()).unwrap_or(i64::MAX);
+        UnixMs(self.unix_ms().0.saturating_add(ahead_ms))
+    }
 }
 
 impl MonoNs {

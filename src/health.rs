@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::clock::{MonoNs, Now, RFC3339_BYTES, UnixMs, write_rfc3339};
 use crate::limits::{HEARTBEAT_STALE, INSTRUMENTS_MAX, UNCONFIRMED_MAX};
 use crate::market::Market;
-use crate::metrics::{CoreMetrics, FeedMetrics, Metrics, render};
+use crate::metrics::{CoreMetrics, FeedMetrics, Metrics, WaitReason, render};
 
 /// Where the process is between start and exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +134,7 @@ pub fn exchange(metrics: &Metrics, market: Market) -> ExchangeHealth {
             _ => "half_open",
         },
         denied: None,
+        waiting: Waiting::of(&parts),
         is_late: parts.iter().any(|part| is_late(part))
             && parts.iter().all(|part| has_sessions(part)),
         healthy: parts.iter().all(|part| has_sessions(part) && !is_late(part)),
@@ -237,8 +238,28 @@ pub struct ExchangeHealth {
     healthy: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     denied: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting: Option<Waiting>,
     #[serde(skip)]
     is_late: bool,
+}
+
+/// What the next session of a market waits for, on the shard that waits longest.
+#[derive(Debug, Serialize)]
+struct Waiting {
+    #[serde(rename = "for")]
+    reason: &'static str,
+    until: String,
+    why: &'static str,
+}
+
+impl Waiting {
+    fn of(parts: &[&FeedMetrics]) -> Option<Self> {
+        let longest = parts.iter().max_by_key(|part| part.wait_until_ms.value())?;
+        let reason = WaitReason::of_gauge(longest.wait_reason.value())?;
+        let until = UnixMs(longest.wait_until_ms.value()).to_string();
+        Some(Self { reason: reason.label(), until, why: reason.words() })
+    }
 }
 
 impl ExchangeHealth {
@@ -338,6 +359,22 @@ mod tests {
             json(&report)["reason"],
             "a subscribed market delivers nothing but late candles"
         );
+    }
+
+    #[test]
+    fn ready_names_what_a_market_waits_for_on_the_shard_that_waits_longest() {
+        let metrics = metrics(2);
+        for (shard, reason, until_ms) in [(0, 4, 1_709_209_445_123), (1, 1, 1_709_209_444_000)] {
+            metrics.shards[shard].markets[0].wait_reason.set(reason);
+            metrics.shards[shard].markets[0].wait_until_ms.set(until_ms);
+        }
+        let expected = serde_json::json!({
+            "for": "budget", "until": "2024-02-29T12:24:05.123+00:00",
+            "why": "what the exchange allows one address in new sessions is used up",
+        });
+        let body = json(&ready(&metrics, at(1), Phase::Serving));
+        assert_eq!(body["exchanges"][0]["waiting"], expected);
+        assert!(body["exchanges"][1]["waiting"].is_null());
     }
 
     #[test]

@@ -262,6 +262,8 @@ pub enum EventName {
     RowNotUnderstood,
     /// A client that does not keep up was closed.
     ClientSlow,
+    /// A market waits for something else, or longer, than was logged last.
+    WaitChanged,
     /// A client was refused at the door.
     ClientRefused,
     /// A client that answers no ping was closed.
@@ -299,6 +301,7 @@ impl EventName {
             Self::RestLimited => "rest_limited",
             Self::RestDenied => "rest_denied",
             Self::SessionsDenied => "sessions_denied",
+            Self::WaitChanged => "wait_changed",
             Self::RestAnswers => "rest_answers",
             Self::RowNotUnderstood => "row_not_understood",
             Self::ClientSlow => "client_slow",
@@ -334,6 +337,7 @@ impl EventName {
             | Self::RestLimited
             | Self::RestDenied
             | Self::SessionsDenied
+            | Self::WaitChanged
             | Self::RowNotUnderstood
             | Self::ClientSlow
             | Self::ClientSilent

@@ -430,6 +430,12 @@ pub struct FeedMetrics {
     pub rest_denied: Gauge,
     /// `connector_sessions_denied`: whether new sessions are denied us.
     pub sessions_denied: Gauge,
+    /// `connector_session_wait_reason`: what the next session waits for, a [`WaitReason`]; 0: none
+    /// waits.
+    pub wait_reason: Gauge,
+    /// `connector_session_wait_until_seconds`: when that is over, in ms since the epoch; 0: none
+    /// waits.
+    pub wait_until_ms: Gauge,
     /// `connector_rest_bad_rows_total`: rows of REST answers that made no sense.
     pub bad_rows: Counter,
     /// `connector_decode_errors_total`, by [`DecodeErrorKind`].
@@ -480,6 +486,8 @@ impl Default for FeedMetrics {
             rest_refused: Counter::default(),
             rest_denied: Gauge::default(),
             sessions_denied: Gauge::default(),
+            wait_reason: Gauge::default(),
+            wait_until_ms: Gauge::default(),
             bad_rows: Counter::default(),
             decode_errors: Default::default(),
             rejected: Counter::default(),
@@ -487,6 +495,49 @@ impl Default for FeedMetrics {
             instruments: Gauge::default(),
             late_instruments: Gauge::default(),
             last_message_ms: Gauge::default(),
+        }
+    }
+}
+
+/// What the next session of a market waits for: of several things the one that lasts longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitReason {
+    /// The pause after a lost session or a failed attempt.
+    Backoff = 1,
+    /// The breaker is open, or a trial of it is under way.
+    Breaker,
+    /// The exchange denies new sessions, by a limit or a block.
+    Ban,
+    /// What the exchange allows one address in new sessions is used up.
+    Budget,
+}
+
+impl WaitReason {
+    /// Every reason, as the gauge counts them, from 1.
+    pub const ALL: [Self; 4] = [Self::Backoff, Self::Breaker, Self::Ban, Self::Budget];
+
+    /// The reason that a gauge shows; `None`: nothing waits.
+    pub fn of_gauge(value: i64) -> Option<Self> {
+        Self::ALL.into_iter().find(|&reason| reason as i64 == value)
+    }
+
+    /// As `/ready` and `/api/state` name it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Backoff => "backoff",
+            Self::Breaker => "breaker",
+            Self::Ban => "ban",
+            Self::Budget => "budget",
+        }
+    }
+
+    /// What it means, for a person.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Backoff => "the last attempt failed",
+            Self::Breaker => "many attempts in a row failed",
+            Self::Ban => "the exchange denies new sessions to this address",
+            Self::Budget => "what the exchange allows one address in new sessions is used up",
         }
     }
 }

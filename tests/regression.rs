@@ -23,6 +23,8 @@ mod proof;
 mod refusals;
 #[path = "regression/rest.rs"]
 mod rest;
+#[path = "regression/waits.rs"]
+mod waits;
 #[allow(dead_code, reason = "shared with the tests of the fan-out")]
 #[path = "fanout/world.rs"]
 mod world;

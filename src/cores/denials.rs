@@ -9,7 +9,8 @@ use crate::market::Market;
 use crate::messages::{EventName, Notice};
 use crate::venue;
 
-/// The last words of each exchange that denied us something.
+/// The last words of each exchange that denied us something. How long is never among them: a pause
+/// that an answer to another market moves has no notice of its own.
 #[derive(Debug, Default)]
 pub(super) struct Denials {
     /// By the market of the budget group's name, and what was denied.
@@ -31,7 +32,8 @@ impl Denials {
             _ => return,
         };
         if let Some(market) = notice.about.market {
-            self.words.insert((venue::budget_group(market), kind), notice.text.clone());
+            let what = notice.text.split(": asking again in").next().unwrap_or_default();
+            self.words.insert((venue::budget_group(market), kind), what.to_owned());
         }
     }
 
@@ -42,8 +44,12 @@ impl Denials {
         let denied = kinds.into_iter().filter_map(|(kind, on)| {
             let lasting = pauses.denied_for(market, on, now)?;
             let what = if kind == Kind::Rest { "REST" } else { "new sessions" };
-            let words = self.words.get(&(group, kind)).cloned();
-            Some(words.unwrap_or_else(|| format!("{what} denied (HTTP {})", lasting.status)))
+            let said = format!("HTTP {}", lasting.status);
+            // Words of an earlier pause name another status.
+            let fits = |words: &&String| lasting.status == 0 || words.contains(&said);
+            let words = self.words.get(&(group, kind)).filter(fits).cloned();
+            let words = words.unwrap_or_else(|| format!("{what} denied ({said})"));
+            Some(format!("{words}: asking again in {} s", lasting.wait.as_secs()))
         });
         let texts: Vec<_> = denied.collect();
         (!texts.is_empty()).then(|| texts.join("; "))

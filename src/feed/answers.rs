@@ -4,11 +4,13 @@
 use crate::clock::{MonoNs, Now};
 use crate::market::{Instrument, InstrumentId, Market};
 use crate::messages::{About, EventName, RestResponse};
+use crate::metrics::WaitReason;
 use crate::venue::{self, BadRows, Denial, RestError};
 
 use super::Feed;
 use super::gate::SpentOn;
 use super::pauses::{Begun, Denied};
+use super::waits::Wait;
 
 impl Feed {
     /// An exchange that denies us everything, or soon would, is left alone for a while, by all shards;
@@ -83,6 +85,8 @@ impl Feed {
         let denied = Denied { denial, status, retry_after, asked_at, exchange_now, chance };
         if let Some(begun) = self.gates.pauses.deny(market, SpentOn::Rest, &denied, now.mono) {
             self.notice_denied(market, SpentOn::Rest, denial, &words, &begun);
+            let until = now.mono.after(begun.wait);
+            self.note_wait(market, SpentOn::Rest, Wait { until, reason: WaitReason::Ban });
         }
     }
 

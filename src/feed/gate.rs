@@ -13,6 +13,7 @@ use super::FeedConfig;
 use super::budget::Budget;
 use super::pauses::Pauses;
 use super::retry::Breaker;
+use super::waits::Wait;
 
 /// What an earlier process at this address has used of an exchange's limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub(super) struct Gate {
     pub(super) is_alternate: bool,
     /// Whether a row of REST that makes no sense was shown.
     pub(super) has_shown_row: bool,
+    /// The waits that were logged last, by [`SpentOn`].
+    pub(super) logged_waits: [Option<Wait>; 2],
 }
 
 /// This shard's part of what an exchange allows one address.
@@ -74,6 +77,7 @@ impl Gates {
             ),
             is_alternate: false,
             has_shown_row: false,
+            logged_waits: [None; 2],
         };
         let mut gates = Self {
             gates: Market::all().map(|_| gate()).collect(),
@@ -122,6 +126,12 @@ impl Gates {
     pub(super) fn sessions_at(&self, market: Market) -> MonoNs {
         let paused = self.pauses.until(market, SpentOn::Connect);
         self.group(market).connects.ready_at().max(paused)
+    }
+
+    /// When the budget of new sessions of `market` has something left.
+    pub(super) fn budget_at(&self, market: Market) -> MonoNs {
+        let held = self.pauses.held_until(market, SpentOn::Connect);
+        self.group(market).connects.ready_at().max(held)
     }
 
     /// When a REST request to `market` may be made.

@@ -7,7 +7,7 @@ use crate::clock::{MonoNs, Now};
 use crate::limits::{CLOSE_DRAIN, CONNECT_PATIENCE, VENUE_UNSENT_BYTES_MAX};
 use crate::market::Market;
 use crate::messages::{EventName, FeedEvent};
-use crate::metrics::ConnectionErrorKind;
+use crate::metrics::{ConnectionErrorKind, WaitReason};
 use crate::text;
 use crate::venue;
 use crate::wire::{Connection, WireError};
@@ -345,11 +345,8 @@ impl Feed {
             && socket == Socket::Open
             && session.wire.as_ref().is_some_and(|wire| !wire.outgoing().is_empty());
         let fate = if session.is_open() { "is lost" } else { "did not come up" };
-        // Not before the breaker, the budget and the exchange let it.
-        let allowed_at = self.gates.connects_at(market).unwrap_or(now);
-        let retry = retry_at.map_or(String::new(), |at| {
-            format!("; next attempt in {:.1} s", at.max(allowed_at).since(now).as_secs_f64())
-        });
+        let retry = retry_at.map_or(String::new(), |at| self.next_attempt(market, at, now));
+        let session = &mut self.sessions[index];
         session.phase = Phase::Closing { since: now, retry_at };
         let text = format!("session {index} {fate} ({}): {why}{retry}", kind.label());
         self.notice_of_session(EventName::SessionLost, index, text);
@@ -358,6 +355,18 @@ impl Feed {
         } else {
             self.finish_close(index, socket);
         }
+    }
+
+    /// When the next attempt is made, for the log: not before breaker, budget and exchange let it.
+    fn next_attempt(&mut self, market: Market, backoff: MonoNs, now: MonoNs) -> String {
+        let wait = self.gates.wait(market, backoff, now);
+        self.note_wait(market, SpentOn::Connect, wait);
+        let seconds = wait.until.since(now).as_secs_f64();
+        let why = match wait.reason {
+            WaitReason::Backoff => String::new(),
+            reason => format!(": {}", self.wait_words(market, SpentOn::Connect, reason)),
+        };
+        format!("; next attempt in {seconds:.1} s{why}")
     }
 
     /// Tells the clients, once from the loss of a session that served them to its return.
@@ -472,7 +481,8 @@ impl Feed {
 
     /// Looks again for the next deadline and at the gauges. Not on the hot path: a push only
     /// moves deadlines to later.
-    pub(super) fn refresh(&mut self, now: MonoNs) {
+    pub(super) fn refresh(&mut self, at: Now) {
+        let now = at.mono;
         let questions = self.questions.deadline(now, &self.gates);
         let others = [questions, self.listings.deadline(), self.watch_deadline()];
         let mut deadline = others.into_iter().flatten().min().filter(|_| !self.is_stopping);
@@ -495,6 +505,9 @@ impl Feed {
             metrics.rest_denied.set(denied(SpentOn::Rest));
             metrics.sessions_denied.set(denied(SpentOn::Connect));
             metrics.consecutive_failures.set(i64::from(breaker.failures()));
+        }
+        if !self.is_stopping {
+            self.report_waits(at);
         }
     }
 

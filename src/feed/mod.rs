@@ -40,6 +40,7 @@ mod session;
 mod silence;
 mod skew;
 mod suspects;
+mod waits;
 mod watch;
 
 use gate::Gates;
@@ -224,7 +225,7 @@ impl Feed {
     pub fn handle_connected(&mut self, session: SessionId, now: Now) {
         if let Some(index) = self.live(session) {
             self.begin_handshake(index, now);
-            self.refresh(now.mono);
+            self.refresh(now);
         }
     }
 
@@ -281,7 +282,7 @@ impl Feed {
         self.ask_lists(now.mono);
         self.watch(now);
         self.ask_questions(now);
-        self.refresh(now.mono);
+        self.refresh(now);
     }
 
     /// When [`Self::handle_timeout`] is next to be called.

@@ -112,11 +112,26 @@ impl Pauses {
 
     /// How long we are denied the kind still; `None`: we are not.
     pub fn denied_for(&self, market: Market, on: SpentOn, now: MonoNs) -> Option<Lasting> {
+        let until = self.denied_until(market, on)?;
+        Some(Lasting { wait: until.since(now), status: self.status(market, on) })
+    }
+
+    /// Until when we are denied the kind; `None`: we are not.
+    pub(super) fn denied_until(&self, market: Market, on: SpentOn) -> Option<MonoNs> {
         let pause = self.of(market, on);
         let until = MonoNs(pause.denied_until_ns.load(Ordering::Relaxed));
-        let status = u16::try_from(pause.status.load(Ordering::Relaxed)).unwrap_or_default();
-        let is_denied = pause.denials.load(Ordering::Relaxed) > 0;
-        is_denied.then(|| Lasting { wait: until.since(now), status })
+        (pause.denials.load(Ordering::Relaxed) > 0).then_some(until)
+    }
+
+    /// Until when nothing of the kind is asked, since its budget is used up.
+    pub(super) fn held_until(&self, market: Market, on: SpentOn) -> MonoNs {
+        MonoNs(self.of(market, on).held_until_ns.load(Ordering::Relaxed))
+    }
+
+    /// The HTTP status of the last denial; 0: no answer came.
+    pub(super) fn status(&self, market: Market, on: SpentOn) -> u16 {
+        let status = self.of(market, on).status.load(Ordering::Relaxed);
+        u16::try_from(status).unwrap_or_default()
     }
 
     /// Asks whether one may be sent now. After denials only one of all shards may, and says what

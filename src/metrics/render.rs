@@ -440,6 +440,8 @@ const MARKET_ROWS: &[MarketRow] = &[
     market("connector_rest_refused", Kind::Counter, Read::Sum(|p| count(&p.rest_refused)), "REST requests answered with too many requests."),
     market("connector_rest_denied", Kind::Gauge, Read::Max(|p| gauge(&p.rest_denied)), "1 while a limit, a block or an outage denies us REST."),
     market("connector_sessions_denied", Kind::Gauge, Read::Max(|p| gauge(&p.sessions_denied)), "1 while a limit, a block or an outage denies us new sessions."),
+    market("connector_session_wait_reason", Kind::Gauge, Read::Max(|p| gauge(&p.wait_reason)), "What new sessions wait for: 0 nothing, 1 backoff, 2 breaker, 3 ban, 4 budget."),
+    market("connector_session_wait_until_seconds", Kind::Gauge, Read::Max(|p| gauge(&p.wait_until_ms) / 1000), "Unix time at which that is over; 0: nothing waits."),
     market("connector_rest_bad_rows", Kind::Counter, Read::Sum(|p| count(&p.bad_rows)), "Rows of REST answers that made no sense: their windows stay missing."),
     market("connector_gap_candles", Kind::Counter, Read::Sum(|p| count(&p.gap_candles)), "Windows missing in those holes."),
     market("connector_corrections", Kind::Counter, Read::Sum(|p| count(&p.corrections)), "Closed candles restated by the exchange."),

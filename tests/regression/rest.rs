@@ -140,8 +140,9 @@ fn a_country_s_block_page_is_no_rate_limit_and_the_clients_hear_of_it() {
         assert_eq!(lost.len(), 1, "{venue:?}: {lost:?}");
         assert!(lost[0].contains("HTTP 403") && lost[0].contains("Access from your"), "{lost:?}");
         let (_, wait) = lost[0].rsplit_once("next attempt in ").unwrap();
-        let wait: f64 = wait.trim_end_matches(" s").parse().unwrap();
-        assert!((20.0..=30.0).contains(&wait), "the real one: {lost:?}");
+        let (seconds, why) = wait.split_once(" s: ").unwrap();
+        let wait: f64 = seconds.parse().unwrap();
+        assert!((20.0..=30.0).contains(&wait) && why.contains("denied"), "the real one: {lost:?}");
         let told = texts(&pair, EventName::SessionsDenied);
         assert!(told.len() == 1 && told[0].contains("are blocked"), "{told:?}");
         assert!(pair.notices.iter().all(|notice| !notice.text.contains("limit")), "{told:?}");

@@ -6,6 +6,8 @@ const CANDLES_MAX = 1000;
 const HISTORY = 120;
 const TABLE_ROWS = 10;
 const RETRY_MS = [1000, 2000, 5000, 10000];
+/** The same after a symbol was refused: most are mistyped, and each attempt asks the exchange. */
+const REFUSED_RETRY_MS = [30_000, 60_000, 300_000];
 const INTERVAL_MS = { m: 60_000, h: 3_600_000 };
 
 const library = window.LightweightCharts;
@@ -29,6 +31,8 @@ let socket = null;
 /** Lives in this variable only. */
 let token = "";
 let retries = 0;
+/** Refusals of what is chosen, in a row. */
+let refusals = 0;
 let retryTimer = 0;
 
 function paint() {
@@ -142,15 +146,18 @@ function takeMessage(message, asked, send) {
   if (id === "names") return takeNames(type === "subscribed" ? message.symbols : [], asked, send);
   if (type === "subscribed" && id === "candles") {
     [asked.symbol] = message.symbols;
-    retries = 0;
     const now = Object.values(asked).join(" ");
     if (shown !== now) clear();
     shown = now;
     return say(`${asked.symbol} at ${asked.exchange} ${asked.contract_type}: waiting for its first candle`);
   }
-  if (type === "error") return say([message.message, message.exchange_message].filter(Boolean).join(": "), "bad");
+  if (type === "error") {
+    refusals += 1;
+    return say([message.message, message.exchange_message].filter(Boolean).join(": "), "bad");
+  }
   if (message.symbol !== asked.symbol || message.interval !== asked.interval) return;
   if (type === "quote" || type === "correction") {
+    retries = refusals = 0;
     fitDigits(message);
     put(message);
     if (message.open_time === Math.max(...candles.keys())) {
@@ -159,6 +166,11 @@ function takeMessage(message, asked, send) {
     }
   }
 }
+
+const retryMs = () => {
+  const [waits, count] = refusals ? [REFUSED_RETRY_MS, refusals - 1] : [RETRY_MS, retries];
+  return waits[Math.min(count, waits.length - 1)];
+};
 
 /** The list is had; its stream was of no other use. */
 function takeNames(symbols, asked, send) {
@@ -171,14 +183,15 @@ function takeNames(symbols, asked, send) {
 }
 
 function lost(code, reason) {
-  const seconds = RETRY_MS[Math.min(retries, RETRY_MS.length - 1)] / 1000;
+  const seconds = retryMs() / 1000;
   retries += 1;
   if (code === 1008 && port.token && /token|unauthorized/i.test(reason)) {
     token = "";
     return say(`the clients' port does not take this token: ${reason}`, "bad");
   }
   const certificate = port.tls && retries > 1 ? `; if this browser does not know its certificate, open https://${location.hostname}:${port.port}/health once` : "";
-  say(`no connection to the clients' port (${reason || code}); next try in ${seconds} s${certificate}`, "bad");
+  // What was refused is shown still.
+  if (!refusals) say(`no connection to the clients' port (${reason || code}); next try in ${seconds} s${certificate}`, "bad");
   retryTimer = setTimeout(connect, seconds * 1000);
 }
 
@@ -215,15 +228,21 @@ document.addEventListener("state", ({ detail: state }) => {
   }
 });
 
+/** Something else is chosen: it is asked for at once. */
+function choose() {
+  refusals = 0;
+  if (port) connect();
+}
+
 byId("choice").addEventListener("submit", (event) => {
   event.preventDefault();
-  if (port) connect();
+  choose();
 });
 byId("market").addEventListener("change", () => {
   byId("symbol").value = "";
-  if (port) connect();
+  choose();
 });
-byId("interval").addEventListener("change", () => port && connect());
+byId("interval").addEventListener("change", choose);
 byId("entry").addEventListener("submit", (event) => {
   event.preventDefault();
   token = byId("token").value.trim();

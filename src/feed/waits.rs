@@ -1,0 +1,126 @@
+//! What a market's next session, and its REST, wait for: the longest of backoff, breaker, ban and
+//! budget. Owns the gauges of that wait, and the line that is logged when it is another one than was
+//! logged last: a market waits for what happens to others of its exchange, too.
+
+use std::time::Duration;
+
+use crate::clock::{MonoNs, Now};
+use crate::limits::CONNECT_PATIENCE;
+use crate::market::Market;
+use crate::messages::EventName;
+use crate::metrics::WaitReason;
+
+use super::Feed;
+use super::gate::{Gates, SpentOn};
+use super::session::Phase;
+
+/// What is waited for, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wait {
+    pub(super) until: MonoNs,
+    pub(super) reason: WaitReason,
+}
+
+impl Gates {
+    /// What a session of `market` waits for whose own backoff ends at `backoff`.
+    pub(super) fn wait(&self, market: Market, backoff: MonoNs, now: MonoNs) -> Wait {
+        let breaker = self.of(market).breaker.ask_again_at();
+        let denied = self.pauses.denied_until(market, SpentOn::Connect);
+        let reasons = [
+            (WaitReason::Backoff, backoff),
+            (WaitReason::Budget, self.budget_at(market)),
+            // A trial is under way.
+            (WaitReason::Breaker, breaker.unwrap_or(now.after(CONNECT_PATIENCE))),
+            (WaitReason::Ban, denied.unwrap_or(MonoNs(0))),
+        ];
+        let waits = reasons.map(|(reason, until)| Wait { until, reason });
+        waits.into_iter().max_by_key(|wait| wait.until).expect("there are four")
+    }
+}
+
+impl Feed {
+    /// Why this is waited for, for a person.
+    pub(super) fn wait_words(&self, market: Market, on: SpentOn, reason: WaitReason) -> String {
+        match reason {
+            WaitReason::Backoff => "the last attempt failed".to_owned(),
+            WaitReason::Breaker => {
+                let failures = self.gates.of(market).breaker.failures();
+                format!("the breaker is open after {failures} failures in a row")
+            }
+            WaitReason::Ban => match self.gates.pauses.status(market, on) {
+                0 => "no answer came to this address".to_owned(),
+                status => format!("this address was denied with HTTP {status}"),
+            },
+            WaitReason::Budget => {
+                "what the exchange allows one address in new sessions is used up".to_owned()
+            }
+        }
+    }
+
+    /// Takes note of a wait that was logged.
+    pub(super) fn note_wait(&mut self, market: Market, on: SpentOn, wait: Wait) {
+        self.gates.of_mut(market).logged_waits[on as usize] = Some(wait);
+    }
+
+    /// Shows what each market waits for, and logs it where that has changed.
+    pub(super) fn report_waits(&mut self, now: Now) {
+        let mut backoffs = [None::<MonoNs>; Market::COUNT];
+        for session in &self.sessions {
+            let until = match session.phase {
+                Phase::Waiting { until } if !session.members.is_empty() => until,
+                Phase::Closing { retry_at: Some(at), .. } => at,
+                _ => continue,
+            };
+            let first = &mut backoffs[session.market.index()];
+            *first = Some(first.map_or(until, |first| first.min(until)));
+        }
+        for market in Market::all() {
+            let backoff = backoffs[market.index()];
+            let wait = backoff.map(|until| self.gates.wait(market, until, now.mono));
+            let shown = wait.filter(|wait| wait.until > now.mono);
+            let metrics = self.market_metrics(market);
+            metrics.wait_until_ms.set(shown.map_or(0, |wait| now.unix_ms_at(wait.until).0));
+            metrics.wait_reason.set(shown.map_or(0, |wait| wait.reason as i64));
+            let is_wanted = metrics.instruments.value() > 0;
+            self.log_wait(market, SpentOn::Connect, wait, now.mono);
+            let until = self.gates.pauses.denied_until(market, SpentOn::Rest);
+            let until = until.filter(|_| is_wanted);
+            let wait = until.map(|until| Wait { until, reason: WaitReason::Ban });
+            self.log_wait(market, SpentOn::Rest, wait, now.mono);
+        }
+    }
+
+    fn log_wait(&mut self, market: Market, on: SpentOn, wait: Option<Wait>, now: MonoNs) {
+        let logged = &mut self.gates.of_mut(market).logged_waits[on as usize];
+        let Some(wait) = wait else {
+            *logged = None;
+            return;
+        };
+        let is_known = logged.is_some_and(|logged| {
+            let tolerance = match logged.reason == wait.reason {
+                true => SAME_REASON_TOLERANCE,
+                false => LOGGED_WAIT_MIN,
+            };
+            wait.until <= logged.until.after(tolerance)
+        });
+        let lasts = wait.until.since(now);
+        if is_known || lasts < LOGGED_WAIT_MIN {
+            return;
+        }
+        *logged = Some(wait);
+        let why = self.wait_words(market, on, wait.reason);
+        let what = match on {
+            SpentOn::Connect => "no new session",
+            SpentOn::Rest => "no REST request",
+        };
+        let text = format!("{what} for {:.1} s: {why}", lasts.as_secs_f64());
+        self.notice(EventName::WaitChanged, market, text);
+    }
+}
+
+/// A shorter wait is over before a person has read of it.
+const LOGGED_WAIT_MIN: Duration = Duration::from_secs(5);
+
+/// A wait for the same thing is logged anew where it lasts longer by more than this. Source: after a
+/// ban one asks first, and the others wait up to 20 s for the answer.
+const SAME_REASON_TOLERANCE: Duration = Duration::from_secs(20);

@@ -1,0 +1,142 @@
+//! What the log said of the next attempt, and what the attempt really waited for.
+
+use std::time::Duration;
+
+use connector_wss::feed::{FeedConfig, Spent, SpentOn};
+use connector_wss::market::{InstrumentId, Market, Venue};
+use connector_wss::messages::{Command, EventName, Notice, RecallFrom};
+use connector_wss::metrics::WaitReason;
+
+use super::pair::{Pair, config};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn market(venue: Venue, contract_type: &str) -> Market {
+    Market::find(venue, contract_type).unwrap()
+}
+
+/// What was logged of `market` under these events.
+fn lines(pair: &Pair, market: Market, events: &[EventName]) -> Vec<String> {
+    let of =
+        |notice: &&Notice| notice.about.market == Some(market) && events.contains(&notice.event);
+    pair.notices.iter().filter(of).map(|notice| notice.text.clone()).collect()
+}
+
+/// The seconds behind `before` in a line.
+fn seconds(line: &str, before: &str) -> f64 {
+    let rest = line.split(before).nth(1).unwrap_or_else(|| panic!("{before}: {line}"));
+    rest.split(' ').next().unwrap().parse().unwrap()
+}
+
+fn shown(pair: &Pair, market: Market) -> (Option<WaitReason>, i64) {
+    let metrics = pair.metrics.market(market);
+    let ahead_ms = metrics.wait_until_ms.value() - pair.now.unix_ms().0;
+    (WaitReason::of_gauge(metrics.wait_reason.value()), ahead_ms / 1000)
+}
+
+#[test]
+fn a_market_held_back_by_an_answer_to_its_sibling_said_that_it_tries_again_in_half_a_second() {
+    for (venue, first, second, symbols) in [
+        (Venue::Okx, "spot", "swap", ["BTC-USDT", "BTC-USDT-SWAP"]),
+        (Venue::Bybit, "linear", "spot", ["BTCUSDT", "BTCUSDT"]),
+        (Venue::Gateio, "spot", "um", ["BTC_USDT", "BTC_USDT"]),
+    ] {
+        for (status, wait_min) in [(429, 60.0), (403, 25.0)] {
+            let mut pair = Pair::new();
+            let (here, sibling) = (market(venue, first), market(venue, second));
+            pair.manners.refuses_tcp = true;
+            pair.subscribe_at(1, sibling, symbols[1]);
+            let lost = lines(&pair, sibling, &[EventName::SessionLost]);
+            assert!(seconds(&lost[0], "next attempt in ") <= 1.0, "{lost:?}");
+            pair.manners.refuses_tcp = false;
+            let headers = "Retry-After: 60\r\n".to_owned();
+            let headers = if status == 429 { headers } else { String::new() };
+            pair.manners.upgrade_answer = Some((status, headers, "no".to_owned()));
+            pair.subscribe_at(0, here, symbols[0]);
+            pair.pass(SECOND * 2);
+            let waits = lines(&pair, sibling, &[EventName::WaitChanged]);
+            assert_eq!(waits.len(), 1, "{sibling} {status}: {waits:?}");
+            assert!(seconds(&waits[0], "for ") >= wait_min - 2.0, "{waits:?}");
+            assert!(waits[0].contains(&format!("HTTP {status}")), "{waits:?}");
+            let (reason, ahead) = shown(&pair, sibling);
+            assert_eq!(reason, Some(WaitReason::Ban));
+            assert!((20..=60).contains(&ahead), "{ahead}");
+            let connects = pair.connects.len();
+            pair.pass(SECOND * 20);
+            assert_eq!(pair.connects.len(), connects, "{sibling} {status}");
+        }
+    }
+}
+
+#[test]
+fn a_session_that_waits_for_the_budget_said_nothing_or_half_a_second() {
+    let linear = market(Venue::Bybit, "linear");
+    let spent = vec![Spent { market: linear, on: SpentOn::Connect, at_ns: 0, count: 450 }];
+    let mut pair = Pair::with(FeedConfig { spent, ..config() });
+    pair.subscribe_at(0, linear, "BTCUSDT");
+    let waits = lines(&pair, linear, &[EventName::WaitChanged]);
+    assert_eq!(waits.len(), 1, "{waits:?}");
+    assert!(seconds(&waits[0], "for ") > 300.0, "{waits:?}");
+    assert!(waits[0].contains("allows one address"), "{waits:?}");
+    let (reason, ahead) = shown(&pair, linear);
+    assert_eq!(reason, Some(WaitReason::Budget));
+    assert!(ahead >= 300, "{ahead}");
+    pair.pass(SECOND * 200);
+    let waits = lines(&pair, linear, &[EventName::WaitChanged]);
+    assert_eq!(waits.len(), 1, "said once: {waits:?}");
+    pair.pass(SECOND * 108);
+    assert!(pair.connects.is_empty());
+    pair.pass(SECOND * 3);
+    assert_eq!(pair.connects.len(), 1);
+    assert_eq!(shown(&pair, linear).0, None, "nothing waits any more");
+}
+
+#[test]
+fn a_lost_session_names_the_budget_that_is_used_up_as_what_it_waits_for() {
+    let linear = market(Venue::Bybit, "linear");
+    let spent = vec![Spent { market: linear, on: SpentOn::Connect, at_ns: 0, count: 449 }];
+    let mut pair = Pair::with(FeedConfig { spent, ..config() });
+    pair.manners.refuses_tcp = true;
+    pair.subscribe_at(0, linear, "BTCUSDT");
+    let lost = lines(&pair, linear, &[EventName::SessionLost]);
+    assert!(seconds(&lost[0], "next attempt in ") > 300.0, "{lost:?}");
+    assert!(lost[0].contains("allows one address"), "{lost:?}");
+    assert_eq!(lines(&pair, linear, &[EventName::WaitChanged]), [""; 0], "it is said already");
+}
+
+#[test]
+fn a_session_that_waits_for_the_breaker_names_it() {
+    let spot = market(Venue::Binance, "spot");
+    let mut pair = Pair::new();
+    pair.manners.refuses_tcp = true;
+    pair.subscribe_at(0, spot, "BTCUSDT");
+    pair.pass(SECOND * 40);
+    let lost = lines(&pair, spot, &[EventName::SessionLost]);
+    let held = lost.iter().find(|line| line.contains("the breaker is open")).unwrap();
+    assert!(seconds(held, "next attempt in ") >= 29.0, "{held}");
+    assert_eq!(shown(&pair, spot).0, Some(WaitReason::Breaker), "{lost:?}");
+    pair.manners.refuses_tcp = false;
+    pair.manners.is_still = true;
+    pair.pass(SECOND * 120);
+    assert_eq!(shown(&pair, spot), (None, -pair.now.unix_ms().0 / 1000));
+}
+
+#[test]
+fn a_pause_of_rest_by_an_answer_to_a_sibling_has_its_line_too() {
+    let (spot, swap) = (market(Venue::Okx, "spot"), market(Venue::Okx, "swap"));
+    let mut pair = Pair::new();
+    pair.manners.rest_status = Some(403);
+    pair.subscribe_at(0, swap, "BTC-USDT-SWAP");
+    pair.subscribe_at(1, spot, "BTC-USDT");
+    for id in [InstrumentId(0), InstrumentId(1)] {
+        let past = Command::Recall { id, from: RecallFrom::Last(3), to: None };
+        pair.feed.handle_command(past, pair.now);
+    }
+    pair.pass(SECOND * 2);
+    let events = [EventName::RestDenied, EventName::WaitChanged];
+    for here in [spot, swap] {
+        let lines = lines(&pair, here, &events);
+        assert!(!lines.is_empty(), "{here}: {:?}", pair.notices);
+        assert!(lines[0].contains("HTTP 403"), "{lines:?}");
+    }
+}
