@@ -121,14 +121,27 @@ impl Rows<'_> {
         if !self.omits_quiet || !self.is_after(end_ms + patience) {
             return Proof::Nothing;
         }
+        let is_long_past = self.time > Some(UnixMs(end_ms + LONG_PAST_MS));
         match has_newer {
             true if has_older => Proof::Empty,
-            true => Proof::Likely(None),
+            true if self.is_reached(open_time) => Proof::Likely(None),
+            // It may be that there were rows before the oldest of these.
+            true => Proof::Gone,
             false if self.lacks_pushed() => Proof::Nothing,
             false if self.is_heard(open_time) => Proof::Likely(None),
-            false if self.time > Some(UnixMs(end_ms + LONG_PAST_MS)) => Proof::Likely(None),
+            false if is_long_past && has_older => Proof::Likely(None),
+            false if is_long_past => Proof::Gone,
             false => Proof::Nothing,
         }
+    }
+
+    /// Whether rows of a window are surely kept still, though the answer has none before it: it is not
+    /// old, and the stream was there all the time, or before.
+    fn is_reached(&self, open_time: UnixMs) -> bool {
+        let is_young = |newest: UnixMs| open_time.0 + KEPT_WINDOWS * self.interval.ms() >= newest.0;
+        let ran_before = self.ran.iter().flatten().any(|ran| ran.open_time < open_time);
+        let is_known = ran_before || self.is_heard(open_time);
+        is_known && self.newest().is_some_and(is_young) && !self.lacks_pushed()
     }
 
     fn newest(&self) -> Option<UnixMs> {
@@ -269,6 +282,10 @@ pub(super) const LAGGING_ROW_MS: i64 = 120_000;
 /// behind is taken out of service.
 const LONG_PAST_MS: i64 = 3_600_000;
 
+/// So many of the newest windows every exchange keeps the rows of, if they had trades. Source: the
+/// smallest answer that any exchange gives by default has a hundred rows.
+const KEPT_WINDOWS: i64 = 30;
+
 /// An exchange's clock as it is known here is wrong by no more. Source: `Date` is cut to the second,
 /// and messages are under way for up to one.
 const CLOCK_ERROR_MS: i64 = 2_000;
@@ -380,12 +397,21 @@ mod tests {
         assert_eq!(judge(&rows, true, Some(&candle(2, "0", 0)), 60_000), Proof::Empty);
         assert_eq!(judge(&rows, false, None, 10_000), Proof::Nothing);
         assert_eq!(judge(&read(&[3], None), false, None, 0), Proof::Gone);
-        assert_eq!(judge(&read(&[3], None), true, None, 10_000), Proof::Likely(None));
+        assert_eq!(
+            judge(&read(&[3], None), true, None, 10_000),
+            Proof::Gone,
+            "older than its rows"
+        );
+        assert_eq!(judge_heard(&read(&[3], None), None, 10_000), Proof::Likely(None));
+        let flat = candle(1, "0", 0);
+        assert_eq!(judge(&read(&[3], None), true, Some(&flat), 10_000), Proof::Likely(None));
+        assert_eq!(judge(&read(&[40], None), true, Some(&flat), 10_000), Proof::Gone);
         for late_ms in [10_000, 90_000, 3_600_000 - 1] {
             assert_eq!(judge(&read(&[], None), true, None, late_ms), Proof::Nothing);
             assert_eq!(judge(&read(&[1], None), true, None, late_ms), Proof::Nothing);
         }
-        assert_eq!(judge(&read(&[], None), true, None, 3_600_001), Proof::Likely(None));
+        assert_eq!(judge(&read(&[], None), true, None, 3_600_001), Proof::Gone);
+        assert_eq!(judge(&read(&[1], None), true, None, 3_600_001), Proof::Likely(None));
         assert_eq!(judge(&read(&[], None), false, None, 10_000), Proof::Nothing);
     }
 

@@ -241,3 +241,24 @@ fn a_lagging_row_that_a_client_recalls_is_corrected() {
         corrected.map(|update| (update.candle.close, update.final_by)).collect();
     assert_eq!(corrected, [("1.9".parse().unwrap(), Some(FinalBy::Rest))]);
 }
+
+#[test]
+fn windows_before_the_first_row_of_a_young_listing_are_missing_and_not_empty() {
+    let mut pair = hyperliquid();
+    push(&mut pair, (0, 10, 1));
+    pair.published.clear();
+    let (id, from) = (InstrumentId(0), RecallFrom::Last(100));
+    pair.feed.handle_command(Command::Recall { id, from, to: None }, pair.now);
+    let rows: Vec<Row> = (-50..=0).map(|minute| (minute, 10, 1)).collect();
+    for _ in 0..60 {
+        let next = answer(&pair, &rows);
+        pair.rest_answers.push_back(next);
+        pair.pass(SECOND);
+    }
+    let is_end = |event: &&MarketEvent| matches!(event, MarketEvent::RecallEnd { .. });
+    assert_eq!(pair.published.iter().filter(is_end).count(), 1);
+    let recalled = |event: &&MarketEvent| matches!(event, MarketEvent::Recalled(_));
+    assert_eq!(pair.published.iter().filter(recalled).count(), 50);
+    let empty = |event: &&MarketEvent| matches!(event, MarketEvent::Empty { .. });
+    assert_eq!(pair.published.iter().filter(empty).count(), 0);
+}
