@@ -135,9 +135,9 @@ pub fn exchange(metrics: &Metrics, market: Market) -> ExchangeHealth {
         },
         denied: None,
         waiting: Waiting::of(&parts),
-        is_late: parts.iter().any(|part| is_late(part))
+        is_late: parts.iter().any(|part| part.is_late())
             && parts.iter().all(|part| has_sessions(part)),
-        healthy: parts.iter().all(|part| has_sessions(part) && !is_late(part)),
+        healthy: parts.iter().all(|part| has_sessions(part) && !part.is_late()),
     }
 }
 
@@ -145,12 +145,6 @@ fn has_sessions(part: &FeedMetrics) -> bool {
     let active = part.active_sessions.value();
     let wanted = part.wanted_sessions.value().max(i64::from(part.instruments.value() > 0));
     active >= wanted
-}
-
-/// Whether every instrument delivers nothing but late candles.
-fn is_late(part: &FeedMetrics) -> bool {
-    let instruments = part.instruments.value();
-    instruments > 0 && part.late_instruments.value() >= instruments
 }
 
 /// RFC 3339, to the µs.

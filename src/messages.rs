@@ -245,6 +245,10 @@ pub enum EventName {
     PreloadRefused,
     /// The list of a market's instruments cannot be had.
     ListMissing,
+    /// A market delivers nothing but late or refused candles.
+    CandlesLate,
+    /// It no longer does.
+    CandlesTimely,
     /// The list says of an instrument that delivers that it does not trade, or that it does again.
     ListingChanged,
     /// Candles could not be had by REST.
@@ -296,6 +300,8 @@ impl EventName {
             Self::SymbolRejected => "symbol_rejected",
             Self::PreloadRefused => "preload_refused",
             Self::ListMissing => "list_missing",
+            Self::CandlesLate => "candles_late",
+            Self::CandlesTimely => "candles_timely",
             Self::ListingChanged => "listing_changed",
             Self::RestFailed => "rest_failed",
             Self::RestLimited => "rest_limited",
@@ -324,6 +330,7 @@ impl EventName {
             | Self::SessionReplaced
             | Self::BreakerClosed
             | Self::RestAnswers
+            | Self::CandlesTimely
             | Self::ClientRefused
             | Self::ClientTls
             | Self::StampsMissing => Severity::Info,
@@ -332,6 +339,7 @@ impl EventName {
             | Self::SubscriptionRefused
             | Self::SymbolRejected
             | Self::ListMissing
+            | Self::CandlesLate
             | Self::ListingChanged
             | Self::RestFailed
             | Self::RestLimited

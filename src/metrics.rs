@@ -453,6 +453,14 @@ pub struct FeedMetrics {
     pub last_message_ms: Gauge,
 }
 
+impl FeedMetrics {
+    /// Returns whether every instrument delivers nothing but late or refused candles.
+    pub fn is_late(&self) -> bool {
+        let instruments = self.instruments.value();
+        instruments > 0 && self.late_instruments.value() >= instruments
+    }
+}
+
 impl Default for FeedMetrics {
     fn default() -> Self {
         Self {

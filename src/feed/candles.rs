@@ -255,7 +255,18 @@ fn take_kline(
         Verdict::Late | Verdict::Misaligned => note_late(stream, way),
         _ => note_timely(stream, way),
     }
+    if verdict == Verdict::Late && is_stale(stream, kline, clock, now) {
+        stream.unbroken_on = None;
+    }
     note_over(stream, way, is_unbroken, now.mono);
+}
+
+/// Returns whether a late message is about a window that others have left long ago: it comes from a
+/// node that is behind, and what the stream said meanwhile about the newest window is lost.
+fn is_stale(stream: &Stream, kline: &Kline<'_>, clock: &ExchangeClock, now: Now) -> bool {
+    let Kline { candle, interval, .. } = kline;
+    let is_before = stream.newest_open.is_some_and(|(_, open)| candle.open_time < open.open_time);
+    is_before && clock.now(now).0 > interval.close_time(candle.open_time).0 + STALE_AFTER_MS
 }
 
 /// A message was late or refused.
@@ -478,6 +489,10 @@ fn publish(stream: &mut Stream, way: &mut Way<'_>, settled: &Settled, revision: 
 
 /// A message may be so long on its way: a window that ended just before the subscription is not owed.
 const WAY_MAX: Duration = Duration::from_secs(1);
+
+/// A message about a window that ended longer ago, while a newer one runs, comes from a node that is
+/// behind. Source: closing pushes are up to 4 s late, late trades come within seconds.
+const STALE_AFTER_MS: i64 = 10_000;
 
 /// A push may lie so far ahead of the market's clock, beside its own interval: clocks of hosts are
 /// minutes apart at worst.

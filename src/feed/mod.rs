@@ -163,6 +163,8 @@ pub struct Feed {
     holds: Vec<InstrumentId>,
     /// When a part of the streams is next looked after, and which.
     next_watch: Option<MonoNs>,
+    /// By [`Market::index`]: whether it was last logged that all its candles are late.
+    late_markets: [bool; Market::COUNT],
     watched_part: usize,
     queue: PublishQueue,
     json: JsonReader,
@@ -197,6 +199,7 @@ impl Feed {
             urgent: Vec::new(),
             holds: Vec::new(),
             next_watch: None,
+            late_markets: [false; Market::COUNT],
             watched_part: 0,
             json: JsonReader::default(),
             kernel: RoughLapse::UNKNOWN,

@@ -11,6 +11,7 @@ use super::Feed;
 use super::candles::{Way, release_given_up};
 use super::plan::Stream;
 use super::silence::Ask;
+use crate::messages::EventName;
 
 /// How often a stream delivers: the mean pause between its messages, the latest counting most.
 #[derive(Clone, Copy, Debug, Default)]
@@ -95,6 +96,23 @@ impl Feed {
         }
         silent.into_iter().for_each(|id| self.doubt_alone(id, now.mono));
         impatient.into_iter().for_each(|id| self.end_recalls(id, now));
+        self.report_late_markets();
+    }
+
+    /// Logs once that a market delivers nothing but late or refused candles, and once that it no
+    /// longer does.
+    fn report_late_markets(&mut self) {
+        for market in Market::all() {
+            let is_late = self.market_metrics(market).is_late();
+            if std::mem::replace(&mut self.late_markets[market.index()], is_late) == is_late {
+                continue;
+            }
+            let (event, text) = match is_late {
+                true => (EventName::CandlesLate, "all candles that arrive are late or refused"),
+                false => (EventName::CandlesTimely, "candles arrive in time again"),
+            };
+            self.notice(event, market, text.to_owned());
+        }
     }
 
     /// A new subscription clears a watermark that lies ahead of the clock: whatever is pushed up to

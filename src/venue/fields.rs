@@ -117,7 +117,7 @@ pub(super) fn read_rows<'tape, 'text: 'tape>(
         let message = format!("none of {count} rows makes sense; the first, {first_words}");
         return Err(RestError::NoSense { message });
     }
-    let candles = ascending(candles);
+    let candles = ascending(candles, &mut bad);
     // A window that has a good row, too, is not the one of the bad row.
     let has_row = |open_time: &UnixMs| {
         candles.binary_search_by_key(open_time, |row| row.candle.open_time).is_ok()
@@ -177,13 +177,26 @@ pub(super) fn pause_if_few(remain: i64, reset_ms: i64, now: UnixMs) -> Option<Du
     (remain <= REMAIN_MIN).then(|| Duration::from_millis(left_ms.unsigned_abs() + 500))
 }
 
-/// Ascending by open time; of a window that is there twice, the last counts.
-pub(super) fn ascending(mut candles: Vec<RestCandle>) -> Vec<RestCandle> {
+/// Ascending by open time. A window whose rows differ has none that makes sense.
+fn ascending(mut candles: Vec<RestCandle>, bad: &mut BadRows) -> Vec<RestCandle> {
     candles.sort_by_key(|row| row.candle.open_time);
-    candles.reverse();
-    candles.dedup_by_key(|row| row.candle.open_time);
-    candles.reverse();
-    candles
+    candles.dedup();
+    let is_same_window =
+        |one: &RestCandle, next: &RestCandle| one.candle.open_time == next.candle.open_time;
+    let mut one_each = Vec::with_capacity(candles.len());
+    for rows in candles.chunk_by(is_same_window) {
+        if let [row] = rows {
+            one_each.push(*row);
+            continue;
+        }
+        let open_time = rows[0].candle.open_time;
+        if bad.count == 0 {
+            bad.first_words = format!("two rows of {} differ", open_time.0);
+        }
+        bad.count += rows.len();
+        bad.windows.push(open_time);
+    }
+    one_each
 }
 
 /// A hash of the newest candle with trades: another one once there were more. 0 without any: that

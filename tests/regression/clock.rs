@@ -5,7 +5,7 @@ use std::time::Duration;
 use connector_wss::clock::UnixMs;
 use connector_wss::feed::{FeedConfig, SessionId};
 use connector_wss::market::{FinalBy, InstrumentId, Interval, Market, Venue};
-use connector_wss::messages::{MarketEvent, RestResponse};
+use connector_wss::messages::{EventName, MarketEvent, RestResponse};
 use connector_wss::metrics::{DecodeErrorKind, FeedMetrics};
 use connector_wss::venue::{self, RestError};
 use connector_wss::wire::json::JsonReader;
@@ -221,6 +221,23 @@ fn one_push_of_the_future_is_refused_and_its_series_goes_on_at_every_exchange() 
 }
 
 #[test]
+fn a_node_that_was_behind_for_a_while_does_not_end_the_window_it_left_out() {
+    let mut scene = Scene::new(MARKETS[4], 2, 0);
+    let symbol = scene.symbols[0];
+    scene.push_running(START_MS);
+    scene.pair.pass(SECOND * 60);
+    scene.end_minute(symbol, 0);
+    assert_eq!(scene.closes(), [(0, 0)]);
+    scene.pair.pass(SECOND * 30);
+    for _ in 0..4 {
+        scene.push(Push::of(symbol, -9, START_MS));
+        scene.pair.pass(SECOND * 10);
+    }
+    scene.push(Push::of(symbol, 2, START_MS + 130_000));
+    assert_eq!(scene.closes(), [(0, 0)], "nothing was heard of the end of minute 1");
+}
+
+#[test]
 fn the_very_first_push_of_a_market_may_lie() {
     for at in MARKETS {
         for ahead_ms in [HOUR_MS, MONTH_MS, MILLENNIUM_MS] {
@@ -336,6 +353,21 @@ fn a_stream_that_delivers_and_is_always_late_is_counted_until_it_is_not() {
         }
         scene.push(Push::of(symbol, 3, START_MS + 190_000));
         assert_eq!(scene.metrics().late_instruments.value(), 0, "{at:?}");
+        let is_of_lateness =
+            |one: &EventName| matches!(one, EventName::CandlesLate | EventName::CandlesTimely);
+        let events = |scene: &Scene| {
+            let events = scene.pair.notices.iter().map(|one| one.event);
+            events.filter(is_of_lateness).collect::<Vec<_>>()
+        };
+        assert_eq!(events(&scene), [], "{at:?}: the other symbol is not late");
+        for second in 0..130 {
+            scene.push(Push::of(symbol, -1, START_MS - 1_000));
+            scene.push(Push::of(scene.symbols[1], -1, START_MS - 1_000 + second));
+            scene.pair.pass(SECOND);
+        }
+        scene.push(Push::of(symbol, 5, START_MS + 320_000));
+        scene.pair.pass(SECOND);
+        assert_eq!(events(&scene), [EventName::CandlesLate, EventName::CandlesTimely], "{at:?}");
     }
 }
 
