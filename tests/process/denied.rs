@@ -48,7 +48,10 @@ fn a_country_s_block_is_told_to_clients_and_in_ready_and_not_asked_about_again_a
     assert_eq!(notice.json["system_message"], "exchange_denies");
     let message = notice.json["message"].as_str().unwrap();
     assert!(message.contains("HTTP 403") && message.contains("Access from your"), "{message}");
-    wait_until("/ready names it", || server.readiness("linear")["denied"].is_string());
+    // The words of the page come with the log line, a moment after the status.
+    wait_until("/ready names it", || {
+        server.readiness("linear")["denied"].as_str().is_some_and(|said| said.contains("country"))
+    });
     let denied = server.readiness("linear")["denied"].as_str().unwrap().to_owned();
     assert!(denied.contains("HTTP 403 \"403 Access from your country"), "{denied}");
     assert!(!denied.contains("limit"), "{denied}");
