@@ -110,10 +110,10 @@ impl Feed {
         *logged = Some(wait);
         let why = self.wait_words(market, on, wait.reason);
         let what = match on {
-            SpentOn::Connect => "no new session",
-            SpentOn::Rest => "no REST request",
+            SpentOn::Connect => "no new session for",
+            SpentOn::Rest => "no REST request for",
         };
-        let text = format!("{what} for {:.1} s: {why}", lasts.as_secs_f64());
+        let text = format!("{what} {:.1} s: {why}", lasts.as_secs_f64());
         self.notice(EventName::WaitChanged, market, text);
     }
 }
