@@ -10,7 +10,7 @@ use super::instrument::Instrument;
 /// Id of an instrument: its place in the [`InstrumentTable`], and the life of that place.
 ///
 /// Invariant: an id in a ring, a command or a frame never means something else. A place is given
-/// out again under another id. The same id comes back only after [`LIVES`] lives of its place, and
+/// out again under another id. The same id comes back only after `LIVES` lives of its place, and
 /// the place that has been free for the longest time is always the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InstrumentId(pub u32);
