@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 /// Instruments one process knows at a time. Reached: the one that nobody has wanted for the longest
-/// time is forgotten; where all are wanted, the subscription is refused with an error. Source: about
-/// 12,000 symbols are listed on the five exchanges together; with room for other intervals.
+/// time is forgotten; where all are wanted, the subscription is refused with an error. Source:
+/// about 12,000 symbols are listed on the five exchanges together; with room for other intervals.
 pub const INSTRUMENTS_MAX: usize = 32_768;
 
 /// Instruments whose names nobody has confirmed: neither the exchange's list nor a candle. Reached:
@@ -16,9 +16,10 @@ pub const UNCONFIRMED_MAX: usize = 16_384;
 const _: () = assert!(UNCONFIRMED_MAX <= INSTRUMENTS_MAX / 2);
 const _: () = assert!(UNCONFIRMED_MAX >= 2 * 2 * REQUEST_SYMBOLS_MAX);
 
-/// Series of one client whose symbols are missing in the exchange's list and have delivered nothing,
-/// at most; beside it, 1/64 of what is left of [`UNCONFIRMED_MAX`]. Reached: the others are refused
-/// with an error. Source: more symbols than an exchange lists anew between two looks at its list.
+/// Series of one client whose symbols are missing in the exchange's list and have delivered
+/// nothing, at most; beside it, 1/64 of what is left of [`UNCONFIRMED_MAX`]. Reached: the others
+/// are refused with an error. Source: more symbols than an exchange lists anew between two looks at
+/// its list.
 pub const CLIENT_UNCONFIRMED_MAX: usize = 64;
 
 /// The same while the exchange's list is not known; beside it, half of what is left of
@@ -26,12 +27,13 @@ pub const CLIENT_UNCONFIRMED_MAX: usize = 64;
 pub const CLIENT_UNLISTED_MAX: usize = REQUEST_SYMBOLS_MAX;
 
 /// How long an instrument that nobody wants any more is kept after its stream has ended, if it has
-/// delivered: for its watermark, so that no closed candle is published twice. Source: what an exchange
-/// pushes after a subscription is at most one window old, and it is pushed at a window's end.
+/// delivered: for its watermark, so that no closed candle is published twice. Source: what an
+/// exchange pushes after a subscription is at most one window old, and it is pushed at a window's
+/// end.
 pub const INSTRUMENT_REST: Duration = Duration::from_secs(120);
 
-/// Share of [`INSTRUMENTS_MAX`] or [`UNCONFIRMED_MAX`], in percent, from which on the log warns once,
-/// until it has fallen below the second one.
+/// Share of [`INSTRUMENTS_MAX`] or [`UNCONFIRMED_MAX`], in percent, from which on the log warns
+/// once, until it has fallen below the second one.
 pub const TABLE_WARNING_PERCENT: usize = 80;
 /// See [`TABLE_WARNING_PERCENT`].
 pub const TABLE_CALM_PERCENT: usize = 70;
@@ -190,8 +192,8 @@ pub const REFUSALS_MAX: usize = 256;
 
 /// Files that the process is taken to have open beside its clients: sessions and requests to
 /// exchanges, connections to the ops port, logs, rings. Fewer left: half of what is left, and fewer
-/// clients are admitted, which is logged at start. Source: [`OPS_CONNECTIONS_MAX`], and a session for
-/// each fifty of [`INSTRUMENTS_MAX`], rounded up.
+/// clients are admitted, which is logged at start. Source: [`OPS_CONNECTIONS_MAX`], and a session
+/// for each fifty of [`INSTRUMENTS_MAX`], rounded up.
 pub const FILES_BESIDE_CLIENTS: usize = 1_024;
 /// Files that an executor opens after the limit was divided. Source: three io_urings, an epoll, and
 /// room for what a newer kernel or glommio adds.
@@ -406,8 +408,8 @@ const _: () = assert!(CLIENT_BUFFER_BYTES_MIN >= SERVER_MESSAGE_BYTES_MAX);
 pub const OPS_CONNECTIONS_MAX: usize = 256;
 
 /// Bytes of answers one ops connection may leave unread. Reached: it is read no further until it
-/// takes them. Source: one scrape of five exchanges and 64 shards is below 144 KiB; the page, which is
-/// no copy, below 256 KiB (`cores/page.rs`).
+/// takes them. Source: one scrape of five exchanges and 64 shards is below 144 KiB; the page, which
+/// is no copy, below 256 KiB (`cores/page.rs`).
 pub const OPS_OUTPUT_BYTES_MAX: usize = 256 * 1024;
 
 /// Send buffer of an ops connection, in bytes; the kernel takes twice as much for it. Reached: the rest

@@ -190,8 +190,8 @@ pub enum ConnectionErrorKind {
     Silent,
     /// The exchange answered with an error that ends the session.
     Venue,
-    /// This host had no file, memory or room in a queue for it. It proves nothing about the exchange,
-    /// and no breaker counts it.
+    /// This host had no file, memory or room in a queue for it. It proves nothing about the
+    /// exchange, and no breaker counts it.
     Local,
 }
 

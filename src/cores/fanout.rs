@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use arrayvec::ArrayVec;
 use crossbeam_channel::{Receiver, Sender};
+use rustix::io::Errno;
 use socket2::SockRef;
 
 use crate::clock::{Clock, MonoNs, Now};
@@ -375,7 +376,8 @@ impl FanoutCore {
         }
     }
 
-    /// The kernel has no memory for what is to be sent: the client keeps its bytes, and is tried again.
+    /// The kernel has no memory for what is to be sent: the client keeps its bytes, and is tried
+    /// again.
     fn pause_sending(&mut self, id: ClientId, error: &io::Error, now: Now) {
         if let Some(client) = self.client(id)
             && !std::mem::replace(&mut client.is_starved, true)
@@ -522,10 +524,10 @@ enum SendFault {
 
 impl SendFault {
     fn of(error: &io::Error) -> Self {
-        match (error.kind(), error.raw_os_error()) {
+        match (error.kind(), Errno::from_io_error(error)) {
             (io::ErrorKind::Interrupted, _) => Self::Interrupted,
             (io::ErrorKind::WouldBlock, _) => Self::Full,
-            (_, Some(ENOBUFS | ENOMEM)) => Self::Starved,
+            (_, Some(Errno::NOBUFS | Errno::NOMEM)) => Self::Starved,
             (
                 io::ErrorKind::BrokenPipe
                 | io::ErrorKind::ConnectionReset
@@ -538,9 +540,6 @@ impl SendFault {
         }
     }
 }
-
-const ENOBUFS: i32 = rustix::io::Errno::NOBUFS.raw_os_error();
-const ENOMEM: i32 = rustix::io::Errno::NOMEM.raw_os_error();
 
 fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
@@ -557,7 +556,6 @@ mod tests {
 
     #[test]
     fn a_kernel_without_memory_costs_no_client_and_a_client_that_is_gone_no_line() {
-        use rustix::io::Errno;
         for (errno, fault) in [
             (Errno::NOBUFS, SendFault::Starved),
             (Errno::NOMEM, SendFault::Starved),

@@ -1,6 +1,6 @@
-//! How many files this process may have open, and how they are divided: the soft limit is raised to the
-//! hard one, and where that is too low for the clients that are configured, fewer are admitted, so that
-//! sessions, REST, names and the ops port always have theirs. It is logged at start.
+//! How many files this process may have open, and how they are divided: the soft limit is raised to
+//! the hard one, and where that is too low for the clients that are configured, fewer are admitted,
+//! so that sessions, REST, names and the ops port always have theirs. It is logged at start.
 
 use std::fs;
 
@@ -95,8 +95,9 @@ pub(super) fn limit() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
-/// Files that the server keeps for itself, however few there are. Source: a session to each of three
-/// markets, a REST request and a list, a name being looked up, two scrapers, a log file being renamed.
+/// Files that the server keeps for itself, however few there are. Source: a session to each of
+/// three markets, a REST request and a list, a name being looked up, two scrapers, a log file being
+/// renamed.
 const OWN_MIN: usize = 9;
 
 #[cfg(test)]

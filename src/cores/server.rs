@@ -536,8 +536,8 @@ fn divide_files(config: &Config, topology: &Topology) -> Division {
     files
 }
 
-/// The names by which a port at `address` may be addressed: on loopback only those that are known, so
-/// that no web page makes it its own by DNS.
+/// The names by which a port at `address` may be addressed: on loopback only those that are known,
+/// so that no web page makes it its own by DNS.
 fn hosts(config: &Config, address: IpAddr) -> Hosts {
     let origins = config.wss_origins.iter().map(String::as_str);
     let is_open = config.wss_origins.iter().any(|origin| origin == ANY_ORIGIN);

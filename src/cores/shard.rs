@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::clock::{Clock, Lapse, MonoNs, Now, UnixMs};
@@ -383,8 +384,10 @@ impl ShardCore {
     }
 
     fn connect_failed(&mut self, session: SessionId, error: &io::Error, now: Now) {
-        let kind = match (error.kind(), error.raw_os_error()) {
-            (_, Some(EMFILE | ENFILE | ENOBUFS | ENOMEM)) => ConnectionErrorKind::Local,
+        let kind = match (error.kind(), Errno::from_io_error(error)) {
+            (_, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
+                ConnectionErrorKind::Local
+            }
             (io::ErrorKind::TimedOut, _) => ConnectionErrorKind::Timeout,
             _ => ConnectionErrorKind::Tcp,
         };
@@ -460,11 +463,7 @@ fn open_socket(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(socket.into())
 }
 
-const EMFILE: i32 = rustix::io::Errno::MFILE.raw_os_error();
-const ENFILE: i32 = rustix::io::Errno::NFILE.raw_os_error();
-const ENOBUFS: i32 = rustix::io::Errno::NOBUFS.raw_os_error();
-const ENOMEM: i32 = rustix::io::Errno::NOMEM.raw_os_error();
-const EINPROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();
+const EINPROGRESS: i32 = Errno::INPROGRESS.raw_os_error();
 
 /// Writes to every slot of an empty ring, and commits nothing: the pages are there, on this core's
 /// memory, before the first candle needs them.

@@ -225,7 +225,7 @@ pub(super) fn words(by: RefusedBy) -> (u16, &'static str, &'static str) {
     }
 }
 
-/// What is said about an unknown name in `Host`, on both ports.
+/// The error for an unknown name in `Host`, on both ports.
 pub const HOST_REFUSED: &str = "this server does not answer to that host name; address it as \
     localhost or 127.0.0.1, or name the host in CONNECTOR_WSS_ORIGINS";
 

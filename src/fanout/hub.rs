@@ -1,5 +1,5 @@
-//! Who wants which instrument. Owns the table of instruments and their streams: which name is whose,
-//! whether it is known to exist, how long it is kept; knows no frame and no socket.
+//! Who wants which instrument. Owns the table of instruments and their streams: which name is
+//! whose, whether it is known to exist, how long it is kept; knows no frame and no socket.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -310,7 +310,7 @@ impl Hub {
         self.resting.push_back((until, id));
     }
 
-    /// When an instrument is to be forgotten next.
+    /// When the next instrument is forgotten.
     pub(super) fn rest_deadline(&self) -> Option<MonoNs> {
         self.resting.front().map(|&(until, _)| until)
     }
@@ -353,8 +353,7 @@ impl Hub {
         clients
     }
 
-    /// The exchange ended the stream, of which nothing stays. Returns the clients (by index) that had
-    /// an interest.
+    /// The exchange ended the stream: it is removed. Returns the clients (by index) that wanted it.
     pub(super) fn reject(&mut self, id: InstrumentId) -> Vec<u32> {
         let Some(stream) = self.stream(id) else { return Vec::new() };
         stream.switch_off();

@@ -235,8 +235,8 @@ impl Fanout {
         self.settle(id, now);
     }
 
-    /// Sends the corrections of windows before `first`, where the past begins: whoever resumes may
-    /// have missed them, and nobody has received those that were published while it waited.
+    /// Sends the corrections of windows before `first`, where the past begins. A client that
+    /// resumes may have missed them, and it received none while it waited.
     fn send_restated(
         &mut self,
         id: ClientId,

@@ -1,6 +1,6 @@
-//! Which names a client may bring, and when they are forgotten. Owns the bounds for names that nobody
-//! has confirmed, and the end of an instrument that nobody wants; whether a name exists is for the
-//! exchange and its list to say.
+//! Which names a client may bring, and when they are forgotten. Owns the bounds for names that
+//! nobody has confirmed, and the end of an instrument that nobody wants; whether a name exists is
+//! for the exchange and its list to say.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -149,8 +149,8 @@ impl Fanout {
         }
     }
 
-    /// The linger of `id` may be over. The exchange's own series is kept for a while, so that it knows
-    /// what it has published; a derived one can be made anew.
+    /// The linger of `id` may be over. The exchange's own series is kept for a while, so that it
+    /// knows what it has published; a derived one can be made anew.
     pub(super) fn end_linger(&mut self, id: InstrumentId, now: Now) {
         let Some(stream) = self.hub.stream(id) else { return };
         match stream.end_linger(now) {
@@ -188,8 +188,8 @@ impl Fanout {
         }
     }
 
-    /// A market's list has come: what it names is confirmed, and of the other names each client keeps
-    /// as many as it may have.
+    /// A market's list has come: what it names is confirmed, and of the other names each client
+    /// keeps as many as it may have.
     pub(super) fn take_list(&mut self, market: Market, list: Arc<SymbolList>, now: Now) {
         let unlisted = self.hub.take_list(market, list);
         let mut surplus = BTreeMap::<u32, Vec<InstrumentId>>::new();

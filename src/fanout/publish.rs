@@ -30,7 +30,7 @@ impl Fanout {
             if update.revision > 0 {
                 let (open_time, serial) = (update.candle.open_time, self.publications);
                 stream.history.note_restated(Restated { open_time, serial, previous: replaced });
-                // Whoever joins from now on comes after it, also where nobody was there to get it.
+                // A client that joins from now on comes after it, also where it reached no client.
                 self.publications += 1;
             }
         }

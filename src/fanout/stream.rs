@@ -1,5 +1,5 @@
-//! One series while somebody wants it: who wants it, its newest candle, its closed windows, and whether
-//! the exchange is subscribed. Knows no other series, no frame and no socket.
+//! One series while somebody wants it: who wants it, its newest candle, its closed windows, and
+//! whether the exchange is subscribed. Knows no other series, no frame and no socket.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -30,10 +30,10 @@ pub(super) struct Interest {
     pub(super) is_quoted: bool,
     /// It waits for the past, and hears nothing before that has been sent.
     pub(super) is_joining: bool,
-    /// The first window of which it may be, or was, told how it ended: older ones are repaired for
+    /// The first window whose end it may receive, or has received. Repairs of older ones are for
     /// others.
     pub(super) first: UnixMs,
-    /// Whether it was told of one.
+    /// Whether it has received one.
     pub(super) is_begun: bool,
     /// What was published before, and may still be owed, is not for it.
     pub(super) since_serial: u64,
@@ -122,7 +122,7 @@ pub(super) enum LetGo {
     Kept,
     /// Nobody wants it: it ends unless somebody comes back. A timer is to look after it then.
     Lingers(MonoNs),
-    /// It has ended, and nothing of it is to be kept.
+    /// It has ended and is removed.
     Over,
 }
 
@@ -139,7 +139,7 @@ pub(super) struct Stream {
     pub(super) interests: Vec<Interest>,
     /// The newest candle while the stream is live.
     pub(super) latest: Option<CandleUpdate>,
-    /// The first window of which it had a candle since it is live.
+    /// The first window with a candle since it is live.
     began: Option<UnixMs>,
     /// Its closed windows.
     pub(super) history: History,
@@ -158,7 +158,7 @@ pub(super) struct Stream {
     pub(super) is_preloaded: bool,
     /// The derived series that are made of it now.
     pub(super) derived: Vec<InstrumentId>,
-    /// The series of minutes of which it is made, if it is a derived one.
+    /// The series of minutes that a derived series is made from.
     pub(super) base: Option<InstrumentId>,
     /// How it is made of them, while it is.
     pub(super) derivation: Option<Box<Derivation>>,
@@ -199,7 +199,7 @@ impl Stream {
         &mut self.interests
     }
 
-    /// Whether anybody is to be told.
+    /// Returns whether any subscription wants it.
     pub(super) fn is_wanted(&self) -> bool {
         !self.interests.is_empty()
     }
@@ -274,8 +274,8 @@ impl Stream {
     }
 
     /// Somebody has left, or did not come. A stream that nobody wants any longer is left after a
-    /// while, since a client's restart takes seconds; but at once where nobody knows whether there is
-    /// such a symbol, or where it has ended already.
+    /// while, since a client's restart takes seconds; but at once where nobody knows whether there
+    /// is such a symbol, or where it has ended already.
     pub(super) fn let_go(&mut self, now: Now) -> LetGo {
         if self.is_wanted() || self.is_preloaded || !self.derived.is_empty() {
             return LetGo::Kept;
@@ -297,8 +297,8 @@ impl Stream {
         }
     }
 
-    /// The timer of its linger has come. Ends the stream if nobody wants it by now; `Lingers` where it
-    /// was left anew since.
+    /// The timer of its linger has come. Ends the stream if nobody wants it by now; `Lingers` where
+    /// it was left anew since.
     pub(super) fn end_linger(&mut self, now: Now) -> LetGo {
         self.is_linger_timed = false;
         match self.upstream {

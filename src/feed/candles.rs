@@ -490,8 +490,8 @@ fn publish(stream: &mut Stream, way: &mut Way<'_>, settled: &Settled, revision: 
 /// A message may be so long on its way: a window that ended just before the subscription is not owed.
 const WAY_MAX: Duration = Duration::from_secs(1);
 
-/// A message about a window that ended longer ago, while a newer one runs, comes from a node that is
-/// behind. Source: closing pushes are up to 4 s late, late trades come within seconds.
+/// A message about a window that ended longer ago, while a newer one runs, comes from a node that
+/// is behind. Source: closing pushes are up to 4 s late, late trades come within seconds.
 const STALE_AFTER_MS: i64 = 10_000;
 
 /// A push may lie so far ahead of the market's clock, beside its own interval: clocks of hosts are

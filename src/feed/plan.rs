@@ -132,8 +132,8 @@ pub(super) fn begin_of(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> Un
 /// Every instrument this shard was told to subscribe, until it is told to forget it.
 #[derive(Debug)]
 pub(super) struct Streams {
-    /// By [`InstrumentId::index`]; ids are dense over all shards, so there are holes. Only the id that
-    /// a stream has finds it: an older one means nothing here.
+    /// By [`InstrumentId::index`]; ids are dense over all shards, so there are holes. Only the id
+    /// that a stream has finds it: an older one means nothing here.
     by_id: Vec<Option<Box<Stream>>>,
     /// Forgotten, and still named by what is to be sent or published.
     forgotten: Vec<Stream>,
@@ -183,8 +183,8 @@ impl Streams {
         self.by_id.iter().flatten().map(|stream| &**stream).filter(|stream| stream.is_wanted)
     }
 
-    /// Nobody wants `id`, and its place may be given out again: its stream stays for as long as it is
-    /// named somewhere.
+    /// Nobody wants `id`, and its place may be given out again: its stream stays for as long as it
+    /// is named somewhere.
     pub(super) fn forget(&mut self, id: InstrumentId) {
         let place = self.by_id.get_mut(id.index());
         let Some(stream) = place.and_then(|place| place.take_if(|stream| stream.id == id)) else {

@@ -135,8 +135,8 @@ impl Rows<'_> {
         }
     }
 
-    /// Whether rows of a window are surely kept still, though the answer has none before it: it is not
-    /// old, and the stream was there all the time, or before.
+    /// Whether rows of a window are surely kept still, though the answer has none before it: it is
+    /// not old, and the stream was there all the time, or before.
     fn is_reached(&self, open_time: UnixMs) -> bool {
         let is_young = |newest: UnixMs| open_time.0 + KEPT_WINDOWS * self.interval.ms() >= newest.0;
         let ran_before = self.ran.iter().flatten().any(|ran| ran.open_time < open_time);

@@ -1,6 +1,6 @@
 //! What a market's next session, and its REST, wait for: the longest of backoff, breaker, ban and
-//! budget. Owns the gauges of that wait, and the line that is logged when it is another one than was
-//! logged last: a market waits for what happens to others of its exchange, too.
+//! budget. Owns the gauges of that wait, and the line that is logged when it is another one than
+//! was logged last: a market waits for what happens to others of its exchange, too.
 
 use std::time::Duration;
 
@@ -121,6 +121,6 @@ impl Feed {
 /// A shorter wait is over before a person has read of it.
 const LOGGED_WAIT_MIN: Duration = Duration::from_secs(5);
 
-/// A wait for the same thing is logged anew where it lasts longer by more than this. Source: after a
-/// ban one asks first, and the others wait up to 20 s for the answer.
+/// A wait for the same thing is logged anew where it lasts longer by more than this. Source: after
+/// a ban one asks first, and the others wait up to 20 s for the answer.
 const SAME_REASON_TOLERANCE: Duration = Duration::from_secs(20);

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use crate::clock::{MonoNs, Now, UnixMs};
 use crate::market::{InstrumentId, Market};
+use crate::messages::EventName;
 
 use super::Feed;
 use super::candles::{Way, release_given_up};
 use super::plan::Stream;
 use super::silence::Ask;
-use crate::messages::EventName;
 
 /// How often a stream delivers: the mean pause between its messages, the latest counting most.
 #[derive(Clone, Copy, Debug, Default)]

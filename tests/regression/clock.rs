@@ -428,6 +428,34 @@ fn rows_of(market: Market, symbol: &str, minutes: &[i64], says: Option<&str>) ->
     RestResponse { status: 200, retry_after: None, limit_headers, body: body.into_bytes() }
 }
 
+#[test]
+fn two_rows_of_one_window_that_differ_close_nothing_at_every_exchange() {
+    for at in MARKETS {
+        let mut scene = Scene::new(at, 1, 0);
+        let symbol = scene.symbols[0];
+        scene.push(Push { volume: "1", trades: 1, ..Push::of(symbol, 0, START_MS + 1_000) });
+        let flagged = |minutes: &[i64], differs: bool| {
+            let date = date_of(START_MS + 130_000).1;
+            let mut answer = rows_of(scene.market, symbol, minutes, Some(&date));
+            let text =
+                String::from_utf8(answer.body).unwrap().replace(r#""9","0"]"#, r#""9","1"]"#);
+            let text = if differs { text.replacen("7.5", "9.5", 1) } else { text };
+            answer.body = text.into_bytes();
+            answer
+        };
+        let (conflict, right) = (flagged(&[0, 0, 1], true), flagged(&[0, 0, 1], false));
+        scene.pair.manners.rest_status = None;
+        scene.pair.manners.rest_answer = Some(conflict);
+        scene.pair.pass(SECOND * 150);
+        let of_minute_0 = |scene: &Scene| scene.closes().iter().filter(|one| one.1 == 0).count();
+        assert!(!scene.pair.rests.is_empty(), "{at:?}: REST was asked");
+        assert_eq!(of_minute_0(&scene), 0, "{at:?}");
+        scene.pair.manners.rest_answer = Some(right);
+        scene.pair.pass(SECOND * 200);
+        assert_eq!(of_minute_0(&scene), 1, "{at:?}: the same row twice is one row");
+    }
+}
+
 /// What was published of windows that are over.
 fn ended(scene: &Scene) -> Vec<String> {
     let is_end = |event: &&MarketEvent| match event {
