@@ -152,11 +152,13 @@ fn change() -> impl Strategy<Value = Change> {
 struct Respelling<'a> {
     dice: std::iter::Cycle<std::slice::Iter<'a, u8>>,
     out: String,
+    depth: usize,
 }
 
 impl Respelling<'_> {
     fn of(text: &str, dice: &[u8]) -> String {
-        let mut respelling = Respelling { dice: dice.iter().cycle(), out: String::new() };
+        let dice = dice.iter().cycle();
+        let mut respelling = Respelling { dice, out: String::new(), depth: 0 };
         respelling.value(&serde_json::from_str(text).unwrap());
         respelling.out
     }
@@ -172,6 +174,7 @@ impl Respelling<'_> {
 
     fn value(&mut self, value: &serde_json::Value) {
         self.space();
+        self.depth += 1;
         match value {
             serde_json::Value::Object(fields) => {
                 let more =
@@ -179,7 +182,9 @@ impl Respelling<'_> {
                 let more: serde_json::Value = serde_json::from_str(more).unwrap();
                 let more = more.as_object().unwrap().clone();
                 let mut fields: Vec<_> = fields.clone().into_iter().collect();
-                fields.extend(more.into_iter().filter(|_| self.throw(4) == 0));
+                // What is put in gets fields put in too, down to here: dice that repeat would never end.
+                let room = if self.depth <= 4 { more.len() } else { 0 };
+                fields.extend(more.into_iter().take(room).filter(|_| self.throw(4) == 0));
                 fields.sort_by_cached_key(|_| self.throw(255));
                 self.list('{', fields.len(), '}', |this, at| {
                     this.space();
@@ -194,6 +199,7 @@ impl Respelling<'_> {
             }
             leaf => self.out.push_str(&leaf.to_string()),
         }
+        self.depth -= 1;
         self.space();
     }
 
