@@ -12,6 +12,8 @@ mod cases;
 mod clients;
 #[path = "regression/clock.rs"]
 mod clock;
+#[path = "regression/culprits.rs"]
+mod culprits;
 #[path = "regression/decode.rs"]
 mod decode;
 #[allow(dead_code, reason = "shared with the tests of the feed")]

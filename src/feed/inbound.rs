@@ -198,7 +198,6 @@ impl Feed {
             Consequence::Delivered => {
                 let session = &mut self.sessions[index];
                 (session.has_delivered, session.is_suspect) = (true, false);
-                session.is_quarantine = false;
                 session.last_candle = now;
                 self.tell_back(index);
                 self.prove(index, now);
@@ -237,6 +236,7 @@ impl Feed {
             self.sessions[index].accepted_at = Some(now);
             for &id in ids {
                 if let Some(stream) = self.streams.stream_mut(id) {
+                    stream.note_served(now);
                     stream.accepted_at = Some(now);
                 }
             }

@@ -15,6 +15,7 @@ use crate::wire::{Connection, WireError};
 use super::gate::SpentOn;
 use super::plan::Check;
 use super::session::{Phase, Session};
+use super::suspects::SOON;
 use super::{Feed, Output, SessionId};
 
 /// Whether a lost session's socket is still there to be closed.
@@ -47,6 +48,9 @@ impl Feed {
         let now = at.mono;
         match self.sessions[index].phase {
             Phase::Free => {}
+            Phase::Waiting { .. } | Phase::Open { .. } if self.sessions[index].is_left(now) => {
+                self.retire(index, now);
+            }
             Phase::Waiting { until } if until <= now => self.connect(index, now),
             Phase::Waiting { .. } => {}
             Phase::Connecting { since } if since.after(CONNECT_PATIENCE) <= now => {
@@ -69,6 +73,9 @@ impl Feed {
 
     fn connect(&mut self, index: usize, now: MonoNs) {
         let market = self.sessions[index].market;
+        if !self.judge_end(index, now) {
+            return;
+        }
         self.tell_denied_elsewhere(index, now);
         if self.gates.sessions_at(market) > now || !self.gates.of_mut(market).breaker.admit(now) {
             return;
@@ -114,7 +121,8 @@ impl Feed {
         session.renew_at = life.map_or(MonoNs(u64::MAX), |life| now.after(life));
         session.next_ping = now.after(session.ping_interval(self.config.ping_interval));
         session.ask_for_all();
-        let (market, was_lost, count) = (session.market, session.was_lost, session.members.len());
+        let (market, count) = (session.market, session.members.len());
+        let was_lost = session.lost_at.is_some();
         if was_lost {
             self.market_metrics(market).reconnections.increment();
         }
@@ -184,8 +192,9 @@ impl Feed {
     /// A session has shown that it works: failures before it are forgotten.
     pub(super) fn prove(&mut self, index: usize, now: MonoNs) {
         let session = &mut self.sessions[index];
-        session.backoff.reset();
-        session.is_quarantine = false;
+        if !session.is_quarantine {
+            session.backoff.reset();
+        }
         let market = session.market;
         if std::mem::take(&mut session.is_on_trial) {
             let gate = self.gates.of_mut(market);
@@ -203,8 +212,9 @@ impl Feed {
         let market = self.sessions[index].market;
         for other in 0..self.sessions.len() {
             let soon = now.after(self.dice.between(Duration::ZERO, LONE_BACKOFF_MAX));
-            let is_sibling =
-                other != index && self.is_same_host(self.sessions[other].market, market);
+            let is_sibling = other != index
+                && !self.sessions[other].waits_alone()
+                && self.is_same_host(self.sessions[other].market, market);
             if let Phase::Waiting { until } = &mut self.sessions[other].phase
                 && is_sibling
             {
@@ -245,7 +255,7 @@ impl Feed {
     pub(super) fn renew(&mut self, index: usize, why: &str, now: MonoNs) -> Option<usize> {
         let session = &mut self.sessions[index];
         session.renew_at = MonoNs(u64::MAX);
-        let is_leaving = !session.is_open() || session.is_replaced;
+        let is_leaving = !session.is_open() || session.is_replaced || session.members.is_empty();
         if is_leaving || session.replaces.is_some() || self.is_stopping {
             return None;
         }
@@ -334,12 +344,16 @@ impl Feed {
         self.tell_lost(index, why);
         let is_lone = self.is_lone_failure(index);
         let session = &mut self.sessions[index];
-        session.was_lost = true;
+        session.clear_of_suspicion(now);
+        // One that carried nothing for a while may be closed for that.
+        let was_idle = session.members.is_empty() && session.has_lived(SOON, now);
+        session.lost_at = Some(now).filter(|_| !was_idle);
         let retry_at = if session.is_replaced || session.members.is_empty() || self.is_stopping {
             None
         } else {
             let delay = session.backoff.next(self.config.reconnect_delay, &mut self.dice);
-            Some(now.after(if is_lone { delay.min(LONE_BACKOFF_MAX) } else { delay }))
+            let is_capped = is_lone && !session.waits_alone();
+            Some(now.after(if is_capped { delay.min(LONE_BACKOFF_MAX) } else { delay }))
         };
         let has_last_words = session.is_open()
             && socket == Socket::Open
@@ -408,6 +422,7 @@ impl Feed {
         let members = self.sessions[index].members.clone();
         for &id in &members {
             if let Some(stream) = self.streams.stream_mut(id) {
+                stream.note_served(now);
                 (stream.is_delivering, stream.check) = (false, Check::Idle);
                 stream.note_break(now);
             }
@@ -492,7 +507,8 @@ impl Feed {
             let due = self.session_due(session).filter(|&due| due < MonoNs(u64::MAX));
             deadline = deadline.into_iter().chain(due).min();
             active[session.market.index()] += i64::from(session.is_open());
-            wanted[session.market.index()] += i64::from(session.is_joinable());
+            let is_wanted = session.is_joinable() && !session.members.is_empty();
+            wanted[session.market.index()] += i64::from(is_wanted || session.is_open());
         }
         self.deadline = deadline;
         for market in Market::all() {
@@ -512,9 +528,13 @@ impl Feed {
     }
 
     fn session_due(&self, session: &Session) -> Option<MonoNs> {
+        let left_at = session.members.is_empty().then_some(session.kept_until);
         match session.phase {
             Phase::Free => None,
-            Phase::Waiting { until } => Some(self.gates.connects_at(session.market)?.max(until)),
+            Phase::Waiting { until } => {
+                let connects_at = self.gates.connects_at(session.market);
+                connects_at.map(|at| at.max(until)).into_iter().chain(left_at).min()
+            }
             Phase::Connecting { since } => Some(since.after(CONNECT_PATIENCE)),
             Phase::Closing { since, .. } => Some(since.after(CLOSE_DRAIN)),
             Phase::Open { since } => {
@@ -526,7 +546,7 @@ impl Feed {
                 let rest = [answer.map(|at| at.after(CONNECT_PATIENCE)), pong, proof];
                 let held = self.gates.pauses.subscribes_at(session.market);
                 let speaks = session.script.speaks_at().map(|at| at.max(held));
-                let rest = rest.into_iter().chain([speaks]).flatten();
+                let rest = rest.into_iter().chain([speaks, left_at]).flatten();
                 rest.chain([fixed, ping]).min()
             }
         }

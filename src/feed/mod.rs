@@ -22,6 +22,7 @@ mod answers;
 mod budget;
 mod candles;
 mod compare;
+mod culprits;
 mod denied;
 mod gate;
 mod inbound;

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::clock::MonoNs;
+use crate::limits::UNSUBSCRIBE_LINGER;
 use crate::market::{Instrument, InstrumentId, Market};
 use crate::messages::{About, EventName, FeedEvent, MarketEvent};
 use crate::text;
@@ -74,6 +75,11 @@ impl Feed {
             (text::visible(&message).into_owned(), text::visible(exchange_message).into_owned());
         let event = FeedEvent::Rejected { instrument: id, message, exchange_message };
         self.outputs.push_back(Output::Event(event));
+        for session in self.sessions.iter_mut().filter(|session| session.is_open()) {
+            if session.members.contains(&id) {
+                session.kept_until = now.after(UNSUBSCRIBE_LINGER);
+            }
+        }
         self.unsubscribe(id, now);
     }
 
@@ -139,7 +145,7 @@ impl Feed {
         }
         for index in 0..self.sessions.len() {
             let session = &mut self.sessions[index];
-            if session.remove(id) && session.members.is_empty() {
+            if session.remove(id) && session.is_left(now) {
                 self.retire(index, now);
             }
         }
@@ -173,7 +179,7 @@ impl Feed {
         let venue_max = venue::limits(market).streams_per_session;
         let members_max = self.members_max(market);
         let joinable = |session: &Session| {
-            let is_ordinary = !session.is_full && !session.is_quarantine;
+            let is_ordinary = !session.is_full && !session.is_apart(now);
             session.market == market && session.is_joinable() && is_ordinary
         };
         let with_room = self.sessions.iter().position(|session| {

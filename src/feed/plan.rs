@@ -29,6 +29,8 @@ pub(super) struct Stream {
     pub(super) suspicion: Suspicion,
     /// When the exchange last accepted the subscription.
     pub(super) accepted_at: Option<MonoNs>,
+    /// Whether a session once lived on after it was accepted, for longer than beside a culprit.
+    pub(super) was_served: bool,
     /// The connection on which nothing of this stream can have been missed since `newest_open` came:
     /// only its successor there proves that it was the last word.
     pub(super) unbroken_on: Option<SessionId>,
@@ -84,6 +86,7 @@ impl Stream {
             unlisted_as: None,
             suspicion: Suspicion::default(),
             accepted_at: None,
+            was_served: false,
             unbroken_on: None,
             unbroken_since: now,
             repair: Repair::default(),
@@ -171,6 +174,7 @@ impl Streams {
         (stream.is_wanted, stream.wanted_since, stream.is_delivering) = (true, now, false);
         (stream.check, stream.unbroken_on) = (Check::Idle, None);
         (stream.suspicion, stream.accepted_at) = (Suspicion::default(), None);
+        stream.was_served = false;
         (stream.newest_open, stream.ran_before) = (None, None);
         stream.rhythm = Rhythm::default();
         stream.late = None;

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::clock::MonoNs;
-use crate::limits::CONNECT_PATIENCE;
+use crate::limits::{CONNECT_PATIENCE, UNSUBSCRIBE_LINGER};
 use crate::market::{Instrument, InstrumentId, Interval};
 use crate::messages::EventName;
 use crate::metrics::DecodeErrorKind;
@@ -286,16 +286,14 @@ impl Feed {
     fn reject_refused(&mut self, index: usize, id: InstrumentId, refused: &Refused, now: MonoNs) {
         let session = &mut self.sessions[index];
         session.members.retain(|&member| member != id);
-        let is_empty = session.members.is_empty();
+        session.refused_at = Some(now);
+        session.kept_until = now.after(UNSUBSCRIBE_LINGER);
         let words = &*refused.words;
         match refused.kind {
             RefusalKind::UnknownSymbol => self.reject_unknown(id, words, now),
             RefusalKind::NotNow(_) | RefusalKind::Other => {
                 self.reject(id, &Rejection::Refused(words), now);
             }
-        }
-        if is_empty {
-            self.retire(index, now);
         }
     }
 

@@ -11,6 +11,7 @@ use crate::wire::Connection;
 
 use super::SessionId;
 use super::budget::Budget;
+use super::culprits::Ends;
 use super::plan::Streams;
 use super::retry::Backoff;
 
@@ -27,8 +28,8 @@ pub(super) struct Session {
     pub(super) backoff: Backoff,
     /// Whether the breaker waits for a verdict about this attempt.
     pub(super) is_on_trial: bool,
-    /// Whether a session at this place was lost.
-    pub(super) was_lost: bool,
+    /// When a session at this place was last lost, or did not come up.
+    pub(super) lost_at: Option<MonoNs>,
     /// Why it is lost, as the clients were told, who do not know yet that it is back.
     pub(super) told_lost: Option<String>,
     /// Whether they were told so of an exchange that lets no session in, until one is open.
@@ -46,6 +47,10 @@ pub(super) struct Session {
     /// Whether it carries only names under suspicion: they are asked for one by one, and nobody
     /// else is placed here. See [`super::suspects`].
     pub(super) is_quarantine: bool,
+    /// How it ended soon after its members were asked for.
+    pub(super) ends: Ends,
+    /// When a member was last rejected because the exchange refused it on this connection.
+    pub(super) refused_at: Option<MonoNs>,
     /// When the exchange last accepted a subscription on this connection.
     pub(super) accepted_at: Option<MonoNs>,
     pub(super) last_received: MonoNs,
@@ -59,6 +64,8 @@ pub(super) struct Session {
     pub(super) announced_until: MonoNs,
     /// When a silent member is next to be looked at.
     pub(super) next_check: MonoNs,
+    /// Until then the session is kept though it has no members.
+    pub(super) kept_until: MonoNs,
     /// The place that this one replaces, once it delivers.
     pub(super) replaces: Option<usize>,
     /// Whether another place is about to replace this one.
@@ -93,7 +100,7 @@ impl Session {
             script,
             backoff: Backoff::default(),
             is_on_trial: false,
-            was_lost: false,
+            lost_at: None,
             told_lost: None,
             is_denied: false,
             is_alternate: false,
@@ -102,6 +109,8 @@ impl Session {
             is_suspect: false,
             is_full: false,
             is_quarantine: false,
+            ends: Ends::default(),
+            refused_at: None,
             accepted_at: None,
             last_received: MonoNs(0),
             last_candle: MonoNs(0),
@@ -110,6 +119,7 @@ impl Session {
             renew_at: MonoNs(u64::MAX),
             announced_until: MonoNs(0),
             next_check: MonoNs(u64::MAX),
+            kept_until: MonoNs(0),
             replaces: None,
             is_replaced: false,
         }
@@ -135,13 +145,18 @@ impl Session {
             && !matches!(self.phase, Phase::Free | Phase::Closing { retry_at: None, .. })
     }
 
+    /// Whether it has no members, and was kept long enough.
+    pub(super) fn is_left(&self, now: MonoNs) -> bool {
+        self.members.is_empty() && self.kept_until <= now
+    }
+
     /// Forgets the connection, keeps the members.
     pub(super) fn reset_connection(&mut self) {
         self.wire = None;
         let limits = venue::limits(self.market);
         self.script = Script::new(&limits);
         (self.has_delivered, self.has_complained, self.is_suspect) = (false, false, false);
-        (self.is_full, self.accepted_at) = (false, None);
+        (self.is_full, self.accepted_at, self.refused_at) = (false, None, None);
         (self.ping_sent, self.next_ping) = (None, MonoNs(u64::MAX));
         (self.renew_at, self.next_check) = (MonoNs(u64::MAX), MonoNs(u64::MAX));
     }
@@ -424,6 +439,12 @@ impl Script {
         mut is_taken: impl FnMut(&Unanswered) -> bool,
     ) -> Vec<Unanswered> {
         self.unanswered.extract_if(.., |message| is_taken(message)).collect()
+    }
+
+    /// Whether `id` was asked for and not answered yet.
+    pub(super) fn is_unanswered(&self, id: InstrumentId) -> bool {
+        let asked = self.unanswered.iter().filter(|message| message.op == SubscribeOp::Subscribe);
+        asked.into_iter().any(|message| message.instruments.contains(&id))
     }
 
     /// What was asked for and not answered yet.

@@ -1,41 +1,46 @@
-//! Names that cost a session: found, kept apart, and rejected when it is proven. A name comes under
-//! suspicion when its subscription stays unanswered, or when the exchange ends the session soon after
-//! it was asked for. Suspects move to a session of their own, the quarantine, where they are asked
-//! for one by one and hurt nobody; several that end it together are halved until one is alone.
-//!
-//! An outage is no proof: a name is rejected only when the exchange served others of the market all
-//! the while.
+//! Names that cost a session: found, kept apart, and rejected when it is proven. A session that ends
+//! soon after names were asked for parts with them; if they are all it carries, and it ends so again,
+//! it is halved. The half that lives is left alone, the other one is halved again until one name is
+//! alone. Alone it waits for longer and longer, and hurts nobody. What proves its guilt is in
+//! [`super::culprits`].
 
 use std::time::Duration;
 
 use crate::clock::MonoNs;
 use crate::limits::CONNECT_PATIENCE;
 use crate::market::{InstrumentId, Market};
+use crate::messages::EventName;
 use crate::venue::NotNow;
 
 use super::Feed;
+use super::culprits::{End, Ends};
 use super::placing::Rejection;
 use super::plan::{Check, Stream};
 use super::session::{Again, Phase, Session};
 
-/// What a name is suspected of.
+/// What a name is suspected of: the exchange did not answer when it was asked for it, or refused it
+/// without a reason.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Suspicion {
-    /// How often in a row it was there when a session came to nothing.
+    /// How often in a row.
     strikes: u8,
-    /// When it was the last time.
+    /// When the last time.
     struck_at: MonoNs,
     /// And the time before.
     struck_before: MonoNs,
 }
 
-/// Why names are suspected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Grounds {
-    /// The exchange did not answer when it was asked for them.
-    Unanswered,
-    /// It accepted them shortly before the session ended.
-    JustAccepted,
+/// Where a member stood when its session ended; the most suspicious first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    /// It was asked for, or accepted shortly before, and did not deliver.
+    Pending,
+    /// It was accepted shortly before, and delivered.
+    Fresh,
+    /// It was not asked for on this connection.
+    Unasked,
+    /// It was accepted some time before.
+    Settled,
 }
 
 impl Stream {
@@ -50,6 +55,32 @@ impl Stream {
         let strikes = strikes.saturating_add(1);
         self.suspicion = Suspicion { strikes, struck_at: now, struck_before: struck_at };
         strikes
+    }
+}
+
+impl Session {
+    /// Whether it carries names under suspicion, beside which nobody is placed.
+    pub(super) fn is_apart(&self, now: MonoNs) -> bool {
+        self.is_quarantine && !(self.has_delivered && self.has_lived(SHORT_LIFE, now))
+    }
+
+    pub(super) fn has_lived(&self, time: Duration, now: MonoNs) -> bool {
+        matches!(self.phase, Phase::Open { since } if since.after(time) <= now)
+    }
+
+    /// The session is about to be lost: if it lived for long, and did not end for a name, it is one
+    /// like any other. If it did not come up, that is no name's fault.
+    pub(super) fn clear_of_suspicion(&mut self, now: MonoNs) {
+        if !self.is_open() {
+            self.ends = Ends::default();
+        }
+        if !self.has_lived(SHORT_LIFE, now) || self.ends.newest.is_some() {
+            return;
+        }
+        if std::mem::take(&mut self.is_quarantine) && self.has_delivered {
+            self.backoff.reset();
+        }
+        self.ends = Ends::default();
     }
 }
 
@@ -71,16 +102,19 @@ impl Feed {
             overdue.iter().flat_map(|message| message.instruments.iter().copied()).collect();
         overdue.into_iter().for_each(|message| session.script.ask_again(message, Again::Alone));
         for &id in &names {
-            self.strike(id, now);
+            if let Some(stream) = self.streams.stream_mut(id) {
+                stream.strike(now);
+            }
         }
-        if is_lone && self.is_proven(None, names[0], Grounds::Unanswered) {
+        if is_lone && self.is_ignored(names[0]) {
             self.reject(names[0], &Rejection::Unanswered, now);
         }
         true
     }
 
     /// The exchange ended a session: names that it was asked for shortly before come under
-    /// suspicion, unless it was for a limit. To be called before the session is lost.
+    /// suspicion, unless it was for a limit, or for a name that it has just refused. To be called
+    /// before the session is lost.
     pub(super) fn suspect(
         &mut self,
         index: usize,
@@ -100,76 +134,122 @@ impl Feed {
             }
             return;
         }
-        let (grounds, suspects) = self.suspects(index, now);
-        let strikes = suspects.iter().map(|&id| self.strike(id, now)).min().unwrap_or(0);
-        match suspects[..] {
-            [] => {}
-            [only] if self.is_proven(Some(index), only, grounds) => {
-                self.reject(only, &Rejection::Drops(words), now);
-            }
-            _ => self.part(index, &suspects, grounds, (strikes, since), words, now),
+        if session.refused_at.is_some_and(|at| at.after(REFUSAL_ENDS) > now) {
+            return;
         }
+        let mut members: Vec<(Standing, InstrumentId)> = session
+            .members
+            .iter()
+            .map(|&id| (self.standing(session, since, id, now), id))
+            .collect();
+        members.sort_by_key(|&(standing, _)| standing);
+        let before = |end| members.partition_point(|&(standing, _)| standing < end);
+        let (pending, asked) = (before(Standing::Fresh), before(Standing::Unasked));
+        let settled = members.len() - before(Standing::Settled);
+        let members: Vec<InstrumentId> = members.into_iter().map(|(_, id)| id).collect();
+        if settled > 0 && asked > 0 {
+            return self.quarantine(index, &members[..asked], words, now);
+        }
+        let is_short = since.after(SHORT_LIFE) > now;
+        if asked == 0 && !(settled > 0 && is_short) {
+            return;
+        }
+        let is_settled = asked == 0;
+        let asked = if is_settled { settled } else { asked };
+        let half = asked.div_ceil(2);
+        let suspects = if pending < asked { half.max(pending) } else { half };
+        let session = &mut self.sessions[index];
+        let is_answered = session.script.unanswered_since().is_none();
+        if is_settled && members.len() == 1 {
+            session.ends = Ends::default();
+        }
+        session.members = members;
+        let words = words.to_owned();
+        session.ends.note(End { opened: since, is_answered, suspects, words }, now);
     }
 
-    /// The names that may have cost the session.
-    fn suspects(&self, index: usize, now: MonoNs) -> (Grounds, Vec<InstrumentId>) {
-        let session = &self.sessions[index];
-        let mut asked = session.script.unanswered_instruments();
-        if !session.is_quarantine {
-            asked.extend(session.script.singles());
-        }
-        asked.retain(|id| session.members.contains(id));
-        if !asked.is_empty() {
-            return (Grounds::Unanswered, asked);
-        }
-        let is_new = |id: &&InstrumentId| {
-            self.streams.stream(**id).is_some_and(|stream| {
-                let is_recent = stream.accepted_at.is_some_and(|at| at.after(SOON) > now);
-                is_recent && !stream.is_delivering
-            })
-        };
-        (Grounds::JustAccepted, session.members.iter().filter(is_new).copied().collect())
-    }
-
-    /// Parts suspects from the others of their session, or halves them where there are no others.
-    fn part(
-        &mut self,
-        index: usize,
-        suspects: &[InstrumentId],
-        grounds: Grounds,
-        (strikes, since): (u8, MonoNs),
-        words: &str,
+    /// Where a member stands on a connection that has been open since `since`.
+    fn standing(
+        &self,
+        session: &Session,
+        since: MonoNs,
+        id: InstrumentId,
         now: MonoNs,
-    ) {
-        let session = &self.sessions[index];
-        let are_others_served = match grounds {
-            Grounds::Unanswered => self.accepts_beside(suspects),
-            Grounds::JustAccepted => self.serves_beside(Some(index), session.market, since),
-        };
-        let others = session.members.iter().filter(|id| !suspects.contains(id));
-        let mut others = others.filter_map(|&id| self.streams.stream(id)).peekable();
-        let has_others = others.peek().is_some();
-        let are_proven = has_others && others.all(|stream| stream.is_delivering);
-        let is_sure = are_proven && grounds == Grounds::Unanswered;
-        let is_old = since.after(SOON * 2) <= now;
-        if has_others {
-            if is_sure || is_old || (are_others_served && strikes >= 2) {
-                self.quarantine(index, suspects, words, now);
-            }
-        } else if suspects.len() == 1 {
-            self.sessions[index].is_quarantine |= strikes >= 2;
-        } else if (are_others_served && strikes >= 2) || (!session.is_quarantine && strikes >= 3) {
-            self.quarantine(index, &suspects[suspects.len() / 2..], words, now);
-            self.sessions[index].is_quarantine = true;
+    ) -> Standing {
+        let script = &session.script;
+        let is_waiting = || !session.is_quarantine && script.singles().any(|single| single == id);
+        if script.is_unanswered(id) || is_waiting() {
+            return Standing::Pending;
+        }
+        let Some(stream) = self.streams.stream(id) else { return Standing::Unasked };
+        match stream.accepted_at.filter(|&at| at >= since) {
+            None => Standing::Unasked,
+            Some(at) if at.after(SOON) <= now => Standing::Settled,
+            Some(_) if stream.is_delivering => Standing::Fresh,
+            Some(_) => Standing::Pending,
         }
     }
 
-    /// Moves members of a session that is about to be lost to a new one that carries only suspects,
-    /// if one more is allowed; else they stay.
-    fn quarantine(&mut self, index: usize, ids: &[InstrumentId], words: &str, now: MonoNs) {
-        if let Some(to) = self.move_members(index, ids, words, now) {
-            self.sessions[to].is_quarantine = true;
+    /// Judges the newest end of a session that is to be connected again: halves it, or rejects the
+    /// only name. Returns whether it is still to be connected.
+    pub(super) fn judge_end(&mut self, index: usize, now: MonoNs) -> bool {
+        let session = &mut self.sessions[index];
+        let market = session.market;
+        let Some(End { opened, suspects, words, .. }) = session.ends.newest.take() else {
+            return true;
+        };
+        let count = session.ends.count;
+        let is_due = count >= ENDS_TOGETHER || session.is_quarantine;
+        if let [only] = session.members[..] {
+            let is_proven = self.is_proven(index, (only, opened), is_due, now);
+            if is_proven {
+                self.reject(only, &Rejection::Drops(&words), now);
+            }
+            return !is_proven;
         }
+        session.ends.count = count.min(ENDS_TOGETHER);
+        let has_witness = self.lives_beside(index, market, opened);
+        self.sessions[index].is_quarantine &= has_witness;
+        let may_part = has_witness || self.sessions_of(market).0 < BLIND_SESSIONS_MAX;
+        let members = &self.sessions[index].members;
+        if is_due && may_part && members.len() > 1 {
+            let ids = members[..suspects.clamp(1, members.len() - 1)].to_vec();
+            self.quarantine(index, &ids, &words, now);
+        }
+        true
+    }
+
+    /// Moves members of a session that is lost to a new one that carries only suspects, if one more
+    /// is allowed; else they stay. What stays is under suspicion too, if it was not accepted before.
+    fn quarantine(&mut self, index: usize, ids: &[InstrumentId], words: &str, now: MonoNs) {
+        let session = &self.sessions[index];
+        let (market, is_lost) = (session.market, !session.is_open());
+        let (sessions, needed) = self.sessions_of(market);
+        if sessions >= needed + SPARE_SESSIONS_MAX {
+            return;
+        }
+        let Some(to) = self.move_members(index, ids, words, now) else { return };
+        self.sessions[to].is_quarantine = true;
+        let session = &mut self.sessions[index];
+        session.ends = Ends::default();
+        if is_lost {
+            session.is_quarantine = true;
+            session.backoff.reset();
+        }
+        let text = format!(
+            "session {index} ended soon after symbols were asked for: {} of them move to \
+             session {to}",
+            ids.len()
+        );
+        self.notice_of_session(EventName::SessionReplaced, index, text);
+    }
+
+    /// How many sessions `market` has, and how many its instruments need.
+    fn sessions_of(&self, market: Market) -> (usize, usize) {
+        let of_market = |session: &&Session| session.market == market && session.is_joinable();
+        let sessions = self.sessions.iter().filter(of_market);
+        let members: usize = sessions.clone().map(|session| session.members.len()).sum();
+        (sessions.count(), members.div_ceil(self.members_max(market)))
     }
 
     /// The exchange ended the session because it had too many streams: half of them move on.
@@ -215,7 +295,8 @@ impl Feed {
         let room = self.members_max(market);
         let is_fit = |session: &Session| {
             session.market == market
-                && session.is_quarantine
+                && session.is_apart(now)
+                && session.ends.count == 0
                 && session.is_joinable()
                 && session.members.len() < room
         };
@@ -243,31 +324,34 @@ impl Feed {
         }
     }
 
-    fn strike(&mut self, id: InstrumentId, now: MonoNs) -> u8 {
-        self.streams.stream_mut(id).map_or(0, |stream| stream.strike(now))
-    }
-
-    /// Returns whether it is the name and no outage: others were accepted since the strike before,
-    /// or, after more strikes, a session other than `lost` has lived through the last two.
-    fn is_proven(&self, lost: Option<usize>, id: InstrumentId, grounds: Grounds) -> bool {
+    /// Returns whether it is the name that is not answered: others were accepted since the strike
+    /// before, or, after more strikes, a session has delivered since then.
+    fn is_ignored(&self, id: InstrumentId) -> bool {
         let Some(stream) = self.streams.stream(id) else { return false };
         let Suspicion { strikes, struck_before, .. } = stream.suspicion;
         let market = stream.instrument.market;
-        let is_answered =
-            grounds == Grounds::Unanswered && strikes >= STRIKES_MIN && self.accepts_beside(&[id]);
-        is_answered || (strikes >= STRIKES_MAX && self.serves_beside(lost, market, struck_before))
+        (strikes >= STRIKES_MIN && self.accepts_beside(stream))
+            || (strikes >= STRIKES_MAX && self.serves_beside(None, market, struck_before))
     }
 
-    /// Returns whether names of the market other than `suspects` were accepted since the strike
-    /// before the last one.
-    fn accepts_beside(&self, suspects: &[InstrumentId]) -> bool {
-        let first = suspects.first().and_then(|&id| self.streams.stream(id));
-        let Some(Stream { instrument, suspicion, .. }) = first else { return false };
+    /// Returns whether other names of the market were accepted since the strike before the last one.
+    fn accepts_beside(&self, stream: &Stream) -> bool {
+        let since = stream.suspicion.struck_before;
         self.streams.iter().any(|other| {
-            let is_other = other.instrument.market == instrument.market;
-            let is_accepted = other.accepted_at.is_some_and(|at| at >= suspicion.struck_before);
-            is_other && is_accepted && !suspects.contains(&other.id)
+            let is_other = other.instrument.market == stream.instrument.market;
+            let is_accepted = other.accepted_at.is_some_and(|at| at >= since);
+            is_other && is_accepted && other.id != stream.id
         })
+    }
+
+    /// Returns whether a session of `market` other than `lost` lives, and has since `since`.
+    pub(super) fn lives_beside(&self, lost: usize, market: Market, since: MonoNs) -> bool {
+        let lives = |session: &Session| {
+            let is_old = matches!(session.phase, Phase::Open { since: open } if open <= since);
+            is_old && session.accepted_at.is_some()
+        };
+        let beside = self.sessions.iter().enumerate().filter(|&(index, _)| index != lost);
+        beside.into_iter().any(|(_, session)| session.market == market && lives(session))
     }
 
     /// Returns whether a session of `market` other than `lost` delivers, and has since `since`.
@@ -283,12 +367,31 @@ impl Feed {
 
 /// A session that ends so soon after a subscription may have ended for it.
 /// Source: an exchange that drops a session for a name does so within 0.2 s; with room.
-const SOON: Duration = Duration::from_secs(10);
+pub(super) const SOON: Duration = Duration::from_secs(10);
+
+/// A session that ends so soon after it opened may have ended for one of its names.
+/// Source: three times [`SOON`], as many names are asked for one after another.
+pub(super) const SHORT_LIFE: Duration = Duration::from_secs(30);
+
+/// A session that ends so soon after a name was refused ended for that name.
+/// Source: exchanges that close after a refusal do so within 0.2 s; with room.
+const REFUSAL_ENDS: Duration = Duration::from_secs(3);
 
 /// Strikes that prove a name's guilt if others were accepted meanwhile: once among others, twice
 /// alone.
-const STRIKES_MIN: u8 = 3;
+pub(super) const STRIKES_MIN: u8 = 3;
 
 /// Strikes that prove it if another session lived on meanwhile. Source: with the backoff between
 /// them they take some 20 s at least, longer than a restart of one of an exchange's servers.
-const STRIKES_MAX: u8 = 6;
+pub(super) const STRIKES_MAX: u8 = 6;
+
+/// Short lives in a row after which a session is halved. Source: one is an accident.
+pub(super) const ENDS_TOGETHER: u8 = 2;
+
+/// While a market has fewer sessions, one is halved though no other one lives to compare it with.
+/// Source: of four parts one lives, unless each has a culprit of its own.
+const BLIND_SESSIONS_MAX: usize = 4;
+
+/// Sessions beyond those that a market's names need, for names to be kept apart; then names stay
+/// where they are. Source: a culprit among a thousand is found in ten halvings.
+const SPARE_SESSIONS_MAX: usize = 12;

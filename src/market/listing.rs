@@ -102,10 +102,11 @@ impl SymbolList {
         near.into_iter().take(NEAREST_MAX).map(|(_, _, symbol)| symbol).collect()
     }
 
-    /// `; did you mean BTCUSDT or BTCUSDC?`, to follow a sentence; empty if nothing is near.
+    /// `; did you mean BTCUSDT or BTCUSDC?`, to follow a sentence; empty if nothing is near but
+    /// `symbol` itself.
     pub fn did_you_mean(&self, symbol: &str) -> String {
-        let near: Vec<String> =
-            self.nearest(symbol).into_iter().map(|near| self.shown(near)).collect();
+        let near = self.nearest(symbol).into_iter().filter(|&near| near != symbol);
+        let near: Vec<String> = near.map(|near| self.shown(near)).collect();
         match &near[..] {
             [] => String::new(),
             [only] => format!("; did you mean {only}?"),
@@ -168,6 +169,7 @@ mod tests {
         assert_eq!(binance.did_you_mean("ETHUSD"), "; did you mean ETHUSDT?");
         assert_eq!(binance.did_you_mean("NOSUCHTHING"), "");
         assert_eq!(binance.did_you_mean(""), "");
+        assert_eq!(binance.did_you_mean("BTCUSDT"), "");
         let okx = list(&["BTC-USDT-SWAP", "BTC-USD-SWAP", "ETH-USDT-SWAP"]);
         assert_eq!(okx.nearest("BTC-USDT"), ["BTC-USDT-SWAP"]);
         let hyperliquid = list(&["BTC", "ETH", "kPEPE", "@107"]);

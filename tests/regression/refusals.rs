@@ -18,29 +18,29 @@ const SECOND: Duration = Duration::from_secs(1);
 const TURN: Duration = Duration::from_millis(200);
 
 /// What the exchange does about a text.
-enum Act {
+pub(crate) enum Act {
     Text(String),
     Close(u16, String),
     Cut,
 }
 
 /// An exchange that answers each text of ours as `answer` says, 200 ms later.
-struct StandIn<F> {
-    pair: Pair,
+pub(crate) struct StandIn<F> {
+    pub(crate) pair: Pair,
     market: Market,
     read: BTreeMap<SessionId, usize>,
     answer: F,
 }
 
 impl<F: FnMut(Told<'_>) -> Vec<Act>> StandIn<F> {
-    fn new(market: Market, config: FeedConfig, answer: F) -> Self {
+    pub(crate) fn new(market: Market, config: FeedConfig, answer: F) -> Self {
         let mut pair = Pair::with(config);
         pair.manners.is_mute = true;
         pair.manners.is_still = true;
         Self { pair, market, read: BTreeMap::new(), answer }
     }
 
-    fn subscribe(&mut self, ids: std::ops::Range<u32>, name: impl Fn(u32) -> String) {
+    pub(crate) fn subscribe(&mut self, ids: std::ops::Range<u32>, name: impl Fn(u32) -> String) {
         for id in ids {
             let (market, symbol) = (self.market, name(id).into());
             let instrument = Instrument { market, symbol, interval: Interval::M1 };
@@ -50,7 +50,7 @@ impl<F: FnMut(Told<'_>) -> Vec<Act>> StandIn<F> {
         self.pair.pump();
     }
 
-    fn run(&mut self, time: Duration) {
+    pub(crate) fn run(&mut self, time: Duration) {
         let end = self.pair.now.mono.after(time);
         while self.pair.now.mono < end {
             self.pair.pass(TURN);
@@ -81,7 +81,7 @@ impl<F: FnMut(Told<'_>) -> Vec<Act>> StandIn<F> {
         found
     }
 
-    fn rejected(&self) -> Vec<(u32, String, String)> {
+    pub(crate) fn rejected(&self) -> Vec<(u32, String, String)> {
         let rejection = |event: &FeedEvent| match event {
             FeedEvent::Rejected { instrument, message, exchange_message } => {
                 Some((instrument.0, message.clone(), exchange_message.clone()))
@@ -97,13 +97,13 @@ impl<F: FnMut(Told<'_>) -> Vec<Act>> StandIn<F> {
     }
 
     /// How often a connection was lost or did not come up.
-    fn losses(&self) -> u64 {
+    pub(crate) fn losses(&self) -> u64 {
         let metrics = self.pair.metrics.market(self.market);
         let kinds = metrics.connection_errors.iter();
         kinds.map(|kind| kind.value()).sum()
     }
 
-    fn assert_breaker_is_closed(&self) {
+    pub(crate) fn assert_breaker_is_closed(&self) {
         assert_eq!(self.pair.metrics.market(self.market).breaker_state.value(), 0);
         assert!(self.notices(EventName::BreakerOpen).is_empty());
     }
@@ -126,23 +126,23 @@ fn pong(text: &str) -> Option<&'static str> {
 
 /// A text of ours.
 #[derive(Clone, Copy)]
-struct Told<'a> {
-    session: SessionId,
-    text: &'a str,
-    now: u64,
+pub(crate) struct Told<'a> {
+    pub(crate) session: SessionId,
+    pub(crate) text: &'a str,
+    pub(crate) now: u64,
 }
 
-fn market(venue: Venue, contract_type: &str) -> Market {
+pub(crate) fn market(venue: Venue, contract_type: &str) -> Market {
     Market::find(venue, contract_type).unwrap()
 }
 
-fn good(id: u32) -> String {
+pub(crate) fn good(id: u32) -> String {
     format!("S{id}USDT")
 }
 
 /// Symbols of a message in Binance's dialect, in upper case; and its id. Nothing for what is no
 /// SUBSCRIBE.
-fn binance_names(text: &str) -> Option<(Vec<String>, i64)> {
+pub(crate) fn binance_names(text: &str) -> Option<(Vec<String>, i64)> {
     let message: serde_json::Value = serde_json::from_str(text).ok()?;
     (message["method"] == "SUBSCRIBE").then_some(())?;
     let names = message["params"].as_array()?.iter();
@@ -150,7 +150,7 @@ fn binance_names(text: &str) -> Option<(Vec<String>, i64)> {
     Some((names.collect(), message["id"].as_i64()?))
 }
 
-fn binance_accepts((names, id): &(Vec<String>, i64)) -> Vec<Act> {
+pub(crate) fn binance_accepts((names, id): &(Vec<String>, i64)) -> Vec<Act> {
     let accepted = Act::Text(format!(r#"{{"result":null,"id":{id}}}"#));
     let pushes = names.iter().map(|name| Act::Text(kline(name, 0, "2", false, START_MS)));
     std::iter::once(accepted).chain(pushes).collect()
@@ -419,20 +419,20 @@ fn hyperliquids_silent_drop_is_kept_from_the_others_without_a_list() {
     exchange.assert_breaker_is_closed();
 }
 
-fn hyperliquid_coin(text: &str) -> Option<String> {
+pub(crate) fn hyperliquid_coin(text: &str) -> Option<String> {
     let message: serde_json::Value = serde_json::from_str(text).ok()?;
     (message["method"] == "subscribe").then_some(())?;
     Some(message["subscription"]["coin"].as_str()?.to_owned())
 }
 
-fn candle(coin: &str) -> String {
+pub(crate) fn candle(coin: &str) -> String {
     let end = START_MS + 59_999;
     format!(
         r#"{{"channel":"candle","data":{{"t":{START_MS},"T":{end},"s":"{coin}","i":"1m","o":"1.5","c":"2","h":"9","l":"1","v":"2.5","n":7}}}}"#
     )
 }
 
-fn hyperliquid_accepts(coin: &str) -> Vec<Act> {
+pub(crate) fn hyperliquid_accepts(coin: &str) -> Vec<Act> {
     let subscription = format!(r#"{{"type":"candle","interval":"1m","coin":"{coin}"}}"#);
     let accepted = format!(
         r#"{{"channel":"subscriptionResponse","data":{{"method":"subscribe","subscription":{subscription}}}}}"#
@@ -558,14 +558,14 @@ fn a_greeting_in_words_is_no_error_and_hides_no_later_one() {
     }
 }
 
-fn okx_args(text: &str) -> Option<Vec<String>> {
+pub(crate) fn okx_args(text: &str) -> Option<Vec<String>> {
     let message: serde_json::Value = serde_json::from_str(text).ok()?;
     (message["op"] == "subscribe").then_some(())?;
     let args = message["args"].as_array()?.iter();
     Some(args.map(|arg| arg["instId"].as_str().unwrap().to_owned()).collect())
 }
 
-fn okx_accepts(symbol: &str) -> Vec<Act> {
+pub(crate) fn okx_accepts(symbol: &str) -> Vec<Act> {
     let arg = format!(r#"{{"channel":"candle1m","instId":"{symbol}"}}"#);
     let row = format!(r#"["{START_MS}","1","3","1","2","5","4","5","0"]"#);
     vec![

@@ -257,6 +257,34 @@ fn names_that_clients_invent_cost_the_others_no_candle_and_leave_nothing_behind(
 }
 
 #[test]
+fn exchanges_that_cut_sessions_often_get_no_symbol_rejected() {
+    let mut world = world(12, Duration::from_secs(5), 2, 20);
+    let series = some_of_each(&world, 20);
+    let (early, late) = series.split_at(series.len() / 2);
+    subscribe(&mut world, early, 0);
+    pass(&mut world, 20);
+    let mut late = late.iter();
+    for _ in 0..150 {
+        let seconds = 1 + world.dice.roll() % 7;
+        pass(&mut world, seconds);
+        for market in Market::all() {
+            if world.dice.below(3) == 0 {
+                let now = world.now.mono;
+                world.venues.exchanges[market.index()].fault(Fault::Disconnect, now);
+            }
+        }
+        if let Some(one) = late.next() {
+            world.clients[0].subscribe(one, 0, true);
+        }
+    }
+    pass(&mut world, 600);
+    assert_eq!(world.count(|one| one.rejected.value()), 0);
+    let mut report = Report::default();
+    judge(&mut world, &mut report).unwrap();
+    println!("{report}");
+}
+
+#[test]
 fn a_process_that_is_started_again_and_again_keeps_every_limit() {
     let mut world = world(7, Duration::from_secs(20), 3, 20);
     let series = some_of_each(&world, 20);

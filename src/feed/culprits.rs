@@ -1,0 +1,157 @@
+//! What proves that a name costs its session. It is alone on a session that ends soon after the name
+//! was asked for, several times in a row; meanwhile no other session of the market ends, and a
+//! connection as young as those that ended lives: the control. If there is none, one is opened that
+//! carries no name.
+//!
+//! So a network that cuts sessions often proves nothing, nor does an exchange that cuts new
+//! connections and keeps the old ones. A name that was once served for longer is never rejected
+//! here: it waits, for longer and longer, on a session of its own.
+
+use std::time::Duration;
+
+use crate::clock::MonoNs;
+use crate::market::{InstrumentId, Market};
+
+use super::Feed;
+use super::plan::Stream;
+use super::session::{Phase, Session};
+use super::suspects::{ENDS_TOGETHER, SHORT_LIFE, SOON, STRIKES_MAX, STRIKES_MIN};
+
+/// The ends of a session that came soon after its names were asked for.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    /// How many in a row.
+    pub(super) count: u8,
+    /// When the first of them was.
+    since: MonoNs,
+    /// Whether the exchange had accepted the names at one of them.
+    is_answered: bool,
+    /// The newest, until it is judged: when the session is connected again.
+    pub(super) newest: Option<End>,
+}
+
+#[derive(Debug)]
+pub(super) struct End {
+    /// When the session had opened.
+    pub(super) opened: MonoNs,
+    /// Whether the exchange had answered about all that it was asked for.
+    pub(super) is_answered: bool,
+    /// How many of the session's members, the first ones, are to be parted from the rest.
+    pub(super) suspects: usize,
+    /// The exchange's last words.
+    pub(super) words: String,
+}
+
+impl Ends {
+    pub(super) fn note(&mut self, end: End, now: MonoNs) {
+        if self.count == 0 {
+            self.since = now;
+        }
+        self.count = self.count.saturating_add(1);
+        self.is_answered |= end.is_answered;
+        self.newest = Some(end);
+    }
+
+    /// What was before proves nothing.
+    fn restart(&mut self, now: MonoNs) {
+        *self = Self { count: 1, since: now, is_answered: self.is_answered, newest: None };
+    }
+}
+
+impl Stream {
+    /// The stream is about to end on its connection, or begins on another one.
+    pub(super) fn note_served(&mut self, now: MonoNs) {
+        self.was_served |= self.accepted_at.is_some_and(|at| at.after(SHORT_LIFE) <= now);
+    }
+}
+
+impl Session {
+    /// Returns whether it ended so often for its name that it waits for longer than others.
+    pub(super) fn waits_alone(&self) -> bool {
+        self.is_lone_suspect() && self.ends.count >= STRIKES_MAX
+    }
+
+    /// Returns whether it carries one name, which is under suspicion.
+    fn is_lone_suspect(&self) -> bool {
+        self.is_quarantine && self.members.len() == 1
+    }
+}
+
+impl Feed {
+    /// The session of `only`, open since `opened`, has ended again: returns whether it is the name,
+    /// and not the network.
+    pub(super) fn is_proven(
+        &mut self,
+        index: usize,
+        (only, opened): (InstrumentId, MonoNs),
+        is_due: bool,
+        now: MonoNs,
+    ) -> bool {
+        let Session { market, ends: Ends { count, since, is_answered, .. }, .. } =
+            self.sessions[index];
+        let has_witness = self.lives_beside(index, market, opened);
+        if !has_witness || self.has_ended_beside(index, market, since) {
+            let session = &mut self.sessions[index];
+            session.ends.restart(now);
+            session.backoff.reset();
+            session.is_quarantine = is_due && has_witness;
+            return false;
+        }
+        self.sessions[index].is_quarantine = is_due;
+        let was_served = self.streams.stream(only).is_none_or(|stream| stream.was_served);
+        if was_served || count < ENDS_TOGETHER {
+            return false;
+        }
+        let Some(control) = self.control(index, market, since) else {
+            self.begin_control(market, now);
+            return false;
+        };
+        let has_lived = control.after(SOON) <= now;
+        let enough = if is_answered { STRIKES_MAX } else { STRIKES_MIN };
+        count >= enough && has_lived && self.serves_beside(Some(index), market, since)
+    }
+
+    /// Returns whether a session of `market` has ended, or did not come up, since `since`, beside
+    /// those of lone suspects.
+    fn has_ended_beside(&self, index: usize, market: Market, since: MonoNs) -> bool {
+        let mut others = self.sessions.iter().enumerate().filter(|&(at, _)| at != index);
+        others.any(|(_, other)| {
+            let is_ended = other.lost_at.is_some_and(|at| at >= since);
+            is_ended && other.market == market && !other.is_lone_suspect()
+        })
+    }
+
+    /// When the oldest of those connections of `market` opened that live and are not much older than
+    /// `since`.
+    fn control(&self, index: usize, market: Market, since: MonoNs) -> Option<MonoNs> {
+        let others = self.sessions.iter().enumerate().filter(|&(at, _)| at != index);
+        let opened = others.filter_map(|(_, other)| match other.phase {
+            Phase::Open { since: opened } if other.market == market => {
+                let is_served = other.members.is_empty() || other.accepted_at.is_some();
+                (is_served && opened.after(CONTROL_AGE_MAX) >= since).then_some(opened)
+            }
+            _ => None,
+        });
+        opened.min()
+    }
+
+    /// Opens a connection without names, unless one is under way.
+    fn begin_control(&mut self, market: Market, now: MonoNs) {
+        let is_begun = |session: &Session| {
+            session.market == market && session.members.is_empty() && session.is_joinable()
+        };
+        let has_slack = self.gates.group(market).connects.has_slack(now);
+        if has_slack && !self.sessions.iter().any(is_begun) && self.may_open_session(market) {
+            let index = self.new_session(market, now);
+            self.sessions[index].kept_until = now.after(CONTROL_LIFE);
+        }
+    }
+}
+
+/// A connection that opened at most this long before the first end is a control for it.
+/// Source: an exchange's restart takes minutes, and a connection of the minute before is cut by it.
+const CONTROL_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// How long a control is kept. Source: the longest waits of a name that is to be proven guilty, six
+/// ends, are 16 s and 32 s.
+const CONTROL_LIFE: Duration = Duration::from_secs(60);
