@@ -1,4 +1,4 @@
-.PHONY: help run test check acceptance bench sim soak scale fuzz simulator tune tune-check doc
+.PHONY: help run test check audit acceptance bench sim soak scale fuzz simulator tune tune-check doc
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -8,6 +8,8 @@ test: ## every test
 	if cargo nextest --version >/dev/null 2>&1; then cargo nextest run; else cargo test; fi
 check: ## format, lints, tests and documentation, as before every commit
 	cargo fmt --check && cargo clippy --all-targets -- -D warnings && $(MAKE) test && RUSTDOCFLAGS='-D warnings' cargo doc --no-deps
+audit: ## licences, sources and known vulnerabilities of the crates that are built in
+	tests/audit/run.sh
 acceptance: ## the whole program against real clients and tools
 	tests/acceptance/run.sh
 bench: ## latency and cost beside a byte copier and a tokio relay: one table, target/bench/report.html (BASELINE=file)
