@@ -141,10 +141,16 @@ pub const HISTORY_CANDLES_MIN: usize = 16;
 /// See [`HISTORY_CANDLES_MIN`].
 pub const HISTORY_CANDLES_MAX: usize = 1_440;
 
-/// How long candles asked for by a client (`history`, `since`) are looked for by REST. Reached: what
-/// is known is sent, or `since` is refused. Source: two hundred symbols of Hyperliquid, at 45
-/// questions a minute.
-pub const RECALL_PATIENCE: Duration = Duration::from_secs(300);
+/// How long a client whose subscription asks for the past (`history`, `since`) hears nothing else
+/// while REST gives nothing: since it subscribed, or since REST last gave something of the past of any
+/// series of that market, in whose line this one stands. Reached: what is known is sent, the rest is
+/// a gap, or `since` is refused; then live candles. Source: a question of REST has been answered, or
+/// asked again twice, by then; a client that waits longer takes the series for dead.
+pub const PAST_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The same in all, however busy REST is. Also how long a shard asks for windows of the past that it
+/// does not get. Source: a minute's weight of an exchange is then used up.
+pub const PAST_PATIENCE_MAX: Duration = Duration::from_secs(60);
 
 /// Candles in one message from an exchange. More: a decode error, nothing of it is used.
 /// Source: two at a roll-over (Bybit, Gate), and room for a dialect that repeats a few minutes.

@@ -190,25 +190,49 @@ impl Fanout {
             let interval = derivation.interval;
             let Some(recall) = derivation.recalls.pop_front() else { return };
             let (first, last) = past_windows(&recall, interval, newest);
-            let minute = |at: UnixMs| recall.minutes.get(&at.0).copied();
-            let mut window = first;
-            while window <= last {
-                match fold_whole(id, interval, window, now.mono, minute) {
-                    None => {}
-                    Some(Settled::Candle(update)) => {
-                        self.handle_market(&MarketEvent::Recalled(update), now);
-                    }
-                    Some(Settled::Empty { open_time }) => {
-                        let empty =
-                            MarketEvent::Empty { instrument: id, open_time, is_recalled: true };
-                        self.handle_market(&empty, now);
-                    }
-                }
-                window = UnixMs(window.0 + interval.ms());
-            }
+            self.fold_recalled(id, &recall, (first, last), now);
             let through = last.max(UnixMs(first.0 - interval.ms()));
             let end = MarketEvent::RecallEnd { instrument: id, from: first, through };
             self.handle_market(&end, now);
+        }
+    }
+
+    /// Hands out the windows of a derived series of which all minutes are here, though others of the
+    /// same wish may still come.
+    pub(super) fn hand_out_derived(&mut self, id: InstrumentId, now: Now) {
+        let newest = self.hub.base(id).and_then(|base| self.hub.end_of_past(base));
+        let (Some(newest), Some(derivation)) = (newest, self.hub.derivation(id)) else { return };
+        let interval = derivation.interval;
+        let recalls = std::mem::take(&mut derivation.recalls);
+        for recall in &recalls {
+            self.fold_recalled(id, recall, past_windows(recall, interval, newest), now);
+        }
+        if let Some(derivation) = self.hub.derivation(id) {
+            derivation.recalls = recalls;
+        }
+    }
+
+    /// Hands out those of the windows from `first` to `last` of which all minutes are known.
+    fn fold_recalled(
+        &mut self,
+        id: InstrumentId,
+        recall: &Recall,
+        (first, last): (UnixMs, UnixMs),
+        now: Now,
+    ) {
+        let interval = self.hub.instrument(id).interval;
+        let minute = |at: UnixMs| recall.minutes.get(&at.0).copied();
+        let mut window = first;
+        while window <= last {
+            let event = match fold_whole(id, interval, window, now.mono, minute) {
+                None => None,
+                Some(Settled::Candle(update)) => Some(MarketEvent::Recalled(update)),
+                Some(Settled::Empty { open_time }) => {
+                    Some(MarketEvent::Empty { instrument: id, open_time, is_recalled: true })
+                }
+            };
+            event.into_iter().for_each(|event| self.handle_market(&event, now));
+            window = UnixMs(window.0 + interval.ms());
         }
     }
 

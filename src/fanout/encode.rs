@@ -106,19 +106,23 @@ impl Labels {
         out.extend_from_slice(b"\"}");
     }
 
-    /// Appends a `history`: the past that was asked for is sent. `counts`: windows that were given,
-    /// and windows that could not be.
+    /// Appends a `history`: the past that was asked for is sent. `windows`: the first and the last,
+    /// if they are known. `counts`: windows that were given, and windows that could not be.
     pub(super) fn write_history(
         &self,
         out: &mut Vec<u8>,
-        first: UnixMs,
-        newest: UnixMs,
+        windows: Option<(UnixMs, UnixMs)>,
         counts: (u64, u64),
         now: Now,
     ) {
         self.begin(out, b"history", now);
-        write_signed(out, b",\"from\":", first.0);
-        write_signed(out, b",\"to\":", newest.0);
+        match windows {
+            Some((first, last)) => {
+                write_signed(out, b",\"from\":", first.0);
+                write_signed(out, b",\"to\":", last.0);
+            }
+            None => out.extend_from_slice(b",\"from\":null,\"to\":null"),
+        }
         write_unsigned(out, b",\"count\":", counts.0);
         write_unsigned(out, b",\"missing\":", counts.1);
         out.push(b'}');

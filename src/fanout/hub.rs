@@ -159,6 +159,20 @@ impl Hub {
         self.peek(id)?.base
     }
 
+    /// The last window of a series that is past: what follows comes as news. `None`: nothing was
+    /// heard of it yet.
+    pub(super) fn end_of_past(&self, id: InstrumentId) -> Option<UnixMs> {
+        let stream = self.peek(id)?;
+        let interval = stream.labels.interval();
+        let before = |open_time: UnixMs| UnixMs(open_time.0 - interval.ms());
+        let own = stream.history.newest().or_else(|| stream.began.map(before));
+        own.or_else(|| {
+            let last_minute = self.end_of_past(stream.base?)?;
+            let next_minute = UnixMs(last_minute.0 + Interval::M1.ms());
+            Some(before(interval.open_time(next_minute)))
+        })
+    }
+
     /// Whether any series is derived from this one now.
     pub(super) fn has_derived(&self, id: InstrumentId) -> bool {
         self.peek(id).is_some_and(|stream| !stream.derived.is_empty())

@@ -2,9 +2,11 @@
 //! then what is published. Owns the wait for it: meanwhile the subscription hears nothing of the
 //! series, so that nothing overtakes and nothing comes twice.
 
-use crate::clock::{Now, UnixMs};
-use crate::limits::READY_BYTES_MAX;
-use crate::market::{Instrument, InstrumentId, Settled, Span};
+use std::cmp::Reverse;
+
+use crate::clock::{MonoNs, Now, UnixMs};
+use crate::limits::{PAST_PATIENCE, PAST_PATIENCE_MAX, READY_BYTES_MAX};
+use crate::market::{Instrument, InstrumentId, Interval, Settled, Span};
 use crate::messages::{Command, RecallFrom};
 use crate::wire::write_text_frame;
 
@@ -13,7 +15,8 @@ use super::encode::CandleType;
 use super::outbox::{Class, FrameMeta};
 use super::protocol::Refusal;
 use super::request::Past;
-use super::{ClientId, Fanout};
+use super::stream::Stream;
+use super::{ClientId, Fanout, Timer};
 
 /// A subscription that waits for the past of one series.
 #[derive(Clone, Copy, Debug)]
@@ -23,22 +26,102 @@ pub(super) struct Join {
     past: Past,
     /// Publications before it.
     serial: u64,
+    begun: MonoNs,
     /// The first window that is wanted, once that is known.
     first: Option<UnixMs>,
-    /// How often it was asked for what is absent.
-    recalls: u32,
+    /// The number of the recall that it waits for, or waited for last; 0: nothing was asked.
+    ticket: u64,
+    /// The last window of that recall, if it was known.
+    asked_to: Option<UnixMs>,
 }
 
-/// What a join still needs.
-enum Need {
-    Nothing,
-    /// These windows, whose recall has not come back.
-    Recall(Span),
+/// What becomes of a join.
+enum Step {
+    Wait,
+    /// These windows are asked for: as [`Command::Recall`] has them.
+    Ask(RecallFrom, Option<UnixMs>),
+    /// What is known has to do.
+    Ready,
+    /// More is wanted than is kept: from the first to the last window.
+    TooOld(Span),
 }
 
 impl Join {
-    pub(super) fn new(client: ClientId, key: u32, past: Past, serial: u64) -> Self {
-        Self { client, key, past, serial, first: None, recalls: 0 }
+    pub(super) fn new(client: ClientId, key: u32, past: Past, serial: u64, now: Now) -> Self {
+        let (begun, first, ticket, asked_to) = (now.mono, None, 0, None);
+        Self { client, key, past, serial, begun, first, ticket, asked_to }
+    }
+
+    /// When REST has had its time. `progress`: when REST last gave a window of the past of any
+    /// series of the market: then this one waits for its turn.
+    fn deadline(&self, progress: MonoNs) -> MonoNs {
+        let paced = self.begun.max(progress).after(PAST_PATIENCE);
+        paced.min(self.begun.after(PAST_PATIENCE_MAX))
+    }
+
+    /// The first window that is wanted, where `end` is the last one.
+    fn first_of(&self, end: UnixMs, interval: Interval) -> UnixMs {
+        match self.past {
+            Past::Last(count) => UnixMs(end.0 - (i64::from(count) - 1) * interval.ms()),
+            Past::Since(since) => UnixMs(interval.open_time(since).0 + interval.ms()),
+        }
+    }
+
+    /// What is next. `is_over`: REST has had its time.
+    fn step(&mut self, stream: &mut Stream, kept: u64, is_over: bool) -> Step {
+        let interval = stream.labels.interval();
+        let Some(newest) = stream.history.newest() else {
+            return if is_over { Step::Ready } else { self.ask_for_begin(stream) };
+        };
+        let is_new = self.first.is_none();
+        let first = *self.first.get_or_insert(self.first_of(newest, interval));
+        let Some(span) = Span::new(first, newest) else { return Step::Ready };
+        // While it waits more windows are kept for it.
+        if is_new && span.count(interval) > kept {
+            return Step::TooOld(span);
+        }
+        let is_answered = self.ticket <= stream.recalls.ended();
+        // What an answer did not bring of the windows that it was about, the next would not either.
+        let settled_to = self.asked_to.filter(|_| is_answered);
+        let open = settled_to.map_or(first, |last| UnixMs(last.0 + interval.ms()).max(first));
+        let open = Span::new(open, newest);
+        let absent = open.map_or_else(Vec::new, |open| stream.history.unasked(open, interval));
+        match (absent.first(), absent.last()) {
+            (Some(oldest), Some(last)) if is_answered && !is_over => {
+                self.ask_for(stream, Span { first: oldest.first, last: last.last })
+            }
+            (Some(_), Some(_)) if !is_over => Step::Wait,
+            _ => Step::Ready,
+        }
+    }
+
+    /// Where the stream begins is not known: the shard finds out.
+    fn ask_for_begin(&mut self, stream: &mut Stream) -> Step {
+        if self.ticket > 0 {
+            return Step::Wait;
+        }
+        if let Some(ticket) = stream.recalls.find(|asked| asked.is_none()) {
+            self.ticket = ticket;
+            return Step::Wait;
+        }
+        self.ticket = stream.recalls.ask(None);
+        let count = match self.past {
+            Past::Last(count) => count,
+            Past::Since(_) => 1,
+        };
+        Step::Ask(RecallFrom::Last(count), None)
+    }
+
+    /// The shard is asked for these windows, unless it is already.
+    fn ask_for(&mut self, stream: &mut Stream, span: Span) -> Step {
+        let covers = |asked: Span| asked.contains(span.first) && asked.contains(span.last);
+        self.asked_to = Some(span.last);
+        if let Some(ticket) = stream.recalls.find(|asked| asked.is_some_and(covers)) {
+            self.ticket = ticket;
+            return Step::Wait;
+        }
+        self.ticket = stream.recalls.ask(Some(span));
+        Step::Ask(RecallFrom::Window(span.first), Some(span.last))
     }
 }
 
@@ -48,79 +131,35 @@ impl Fanout {
         let Some(stream) = self.hub.stream(of) else { return };
         stream.history.pin();
         stream.joins.push(join);
-        self.further_joins(of, None, now);
+        self.further_joins(of, now);
     }
 
-    /// Looks after the joins of a series. `recalled`: a recall of these windows has come back.
-    pub(super) fn further_joins(
-        &mut self,
-        of: InstrumentId,
-        recalled: Option<(UnixMs, UnixMs)>,
-        now: Now,
-    ) {
-        let interval = self.hub.instrument(of).interval;
+    /// Looks after the joins of a series: a recall has come back, or time has passed.
+    pub(super) fn further_joins(&mut self, of: InstrumentId, now: Now) {
         let kept = self.kept_windows(of) as u64;
+        let progress = self.past_progress[self.hub.instrument(of).market.index()];
+        let is_over = |join: &Join| join.deadline(progress) <= now.mono;
         let Some(stream) = self.hub.stream(of) else { return };
-        let mut ready = Vec::new();
-        let (mut commands, mut too_old) = (Vec::new(), Vec::new());
-        for join in &mut stream.joins {
-            let from = match join.past {
-                Past::Last(count) => RecallFrom::Last(count),
-                Past::Since(since) => {
-                    RecallFrom::Window(UnixMs(interval.open_time(since).0 + interval.ms()))
-                }
-            };
-            let Some(newest) = stream.history.newest() else {
-                // Where the stream begins is not known: the shard finds out.
-                if !stream.recalls.waiting().any(|asked| asked.is_none()) {
-                    stream.recalls.ask(None);
-                    let from = match from {
-                        RecallFrom::Last(count) => RecallFrom::Last(count),
-                        RecallFrom::Window(_) => RecallFrom::Last(1),
-                    };
-                    commands.push(Command::Recall { id: of, from, to: None });
-                }
-                continue;
-            };
-            let first = *join.first.get_or_insert(match from {
-                RecallFrom::Window(first) => first,
-                RecallFrom::Last(count) => {
-                    UnixMs(newest.0 - (i64::from(count) - 1) * interval.ms())
-                }
-            });
-            let span = Span::new(first, newest);
-            if span.is_some_and(|span| span.count(interval) > kept) {
-                too_old.push((join.client, join.key, first, newest));
-                continue;
-            }
-            let absent = span.map_or_else(Vec::new, |span| stream.history.unasked(span, interval));
-            let need = match (absent.first(), absent.last()) {
-                (Some(oldest), Some(last)) if join.recalls < RECALLS_MAX => {
-                    Need::Recall(Span { first: oldest.first, last: last.last })
-                }
-                _ => Need::Nothing,
-            };
-            match need {
-                Need::Nothing => ready.push((join.client, join.key)),
-                // The answer that has come may be another join's.
-                Need::Recall(span) => {
-                    let is_answered = recalled.is_some_and(|(from, _)| from <= span.first);
-                    let covers = |asked: Option<Span>| {
-                        asked.is_some_and(|it| it.contains(span.first) && it.contains(span.last))
-                    };
-                    let is_asked = stream.recalls.waiting().any(covers);
-                    if !is_asked && (join.recalls == 0 || is_answered) {
-                        join.recalls += 1;
-                        stream.recalls.ask(Some(span));
-                        let from = RecallFrom::Window(span.first);
-                        commands.push(Command::Recall { id: of, from, to: Some(span.last) });
-                    }
-                }
+        if stream.joins.iter().any(is_over) {
+            self.hand_out_derived(of, now);
+        }
+        let Some(stream) = self.hub.stream(of) else { return };
+        let mut joins = std::mem::take(&mut stream.joins);
+        let (mut commands, mut too_old, mut ready) = (Vec::new(), Vec::new(), Vec::new());
+        for join in &mut joins {
+            let (id, key) = (join.client, join.key);
+            let is_over = is_over(join);
+            match join.step(stream, kept, is_over) {
+                Step::Wait => {}
+                Step::Ask(from, to) => commands.push(Command::Recall { id: of, from, to }),
+                Step::Ready => ready.push((id, key)),
+                Step::TooOld(span) => too_old.push((id, key, span)),
             }
         }
+        stream.joins = joins;
         commands.into_iter().for_each(|command| self.command(of, command, now));
-        for (id, key, first, newest) in too_old {
-            self.refuse_too_old(id, key, of, first, newest, now);
+        for (id, key, span) in too_old {
+            self.refuse_too_old(id, key, of, span, now);
         }
         for (id, key) in ready {
             if let Some(client) = self.clients.find(id)
@@ -129,6 +168,37 @@ impl Fanout {
                 client.joins.push_back((key, of));
                 self.pump_joins(id, now);
             }
+        }
+        self.arm_joins(of, now);
+    }
+
+    /// Sees to it that the joins of a series are looked after when REST has had its time.
+    fn arm_joins(&mut self, of: InstrumentId, now: Now) {
+        let Some(market) = self.hub.find_instrument(of).map(|one| one.market) else { return };
+        let progress = self.past_progress[market.index()];
+        let Some(stream) = self.hub.stream(of).filter(|stream| !stream.is_join_timed) else {
+            return;
+        };
+        // Those whose time is over wait for their client's socket.
+        let deadlines = stream.joins.iter().map(|join| join.deadline(progress));
+        let Some(first) = deadlines.filter(|&at| at > now.mono).min() else { return };
+        stream.is_join_timed = true;
+        self.timers.push(Reverse((first, Timer::Joins(of))));
+    }
+
+    /// REST may have had its time for some of the joins of a series.
+    pub(super) fn joins_timeout(&mut self, of: InstrumentId, now: Now) {
+        let Some(stream) = self.hub.stream(of) else { return };
+        stream.is_join_timed = false;
+        if !stream.joins.is_empty() {
+            self.further_joins(of, now);
+        }
+    }
+
+    /// REST has given something of the past of a series.
+    pub(super) fn note_past_progress(&mut self, of: InstrumentId, now: Now) {
+        if let Some(instrument) = self.hub.find_instrument(of) {
+            self.past_progress[instrument.market.index()] = now.mono;
         }
     }
 
@@ -148,8 +218,7 @@ impl Fanout {
         id: ClientId,
         key: u32,
         of: InstrumentId,
-        first: UnixMs,
-        newest: UnixMs,
+        Span { first, last: newest }: Span,
         now: Now,
     ) {
         let Instrument { market, interval, symbol } = self.hub.instrument(of).clone();
@@ -184,30 +253,22 @@ impl Fanout {
     }
 
     fn join(&mut self, id: ClientId, key: u32, of: InstrumentId, now: Now) {
-        let Some(Instrument { market, interval, symbol }) = self.hub.find_instrument(of).cloned()
-        else {
-            return;
-        };
+        let Some(&Instrument { interval, .. }) = self.hub.find_instrument(of) else { return };
         let Some(stream) = self.hub.stream(of) else { return };
         let own = |join: &Join| join.client == id && join.key == key;
         let Some(at) = stream.joins.iter().position(own) else { return };
         let join = stream.joins.swap_remove(at);
         stream.history.unpin();
-        let (Some(first), Some(newest)) = (join.first, stream.history.newest()) else { return };
+        let Some(newest) = self.hub.end_of_past(of) else {
+            return self.join_unheard(&join, of, now);
+        };
+        let first = join.first.unwrap_or_else(|| join.first_of(newest, interval));
+        let Some(stream) = self.hub.stream(of) else { return };
         let span = Span::new(first, newest);
         let absent = span.map_or_else(Vec::new, |span| stream.history.absent(span, interval));
         let unasked = span.map_or_else(Vec::new, |span| stream.history.unasked(span, interval));
         if let (Past::Since(_), false) = (join.past, unasked.is_empty()) {
-            let message = format!(
-                "\"since\": not every closed candle of {symbol} after it can be given; \"missing\" \
-                 names the open times; subscribe without \"since\" or with a later one"
-            );
-            let refusal = Refusal {
-                symbols: vec![symbol.to_string()],
-                missing: absent,
-                ..*Refusal::field("since_incomplete", "since", message).about(market)
-            };
-            return self.refuse_symbol(id, key, of, &refusal, now);
+            return self.refuse_incomplete(&join, of, absent, now);
         }
         for interest in stream.of_client(id.index).iter_mut().filter(|one| one.key == key) {
             (interest.is_joining, interest.is_begun, interest.first) = (false, true, first);
@@ -228,11 +289,51 @@ impl Fanout {
         let absent: u64 = absent.iter().map(|span| span.count(interval)).sum();
         if let Some(stream) = self.hub.stream(of) {
             let counts = (known.len() as u64, absent);
-            stream.labels.write_history(&mut self.payload, first, newest, counts, now);
+            let windows = Some((first, newest));
+            stream.labels.write_history(&mut self.payload, windows, counts, now);
         }
         self.send_payload(id);
         self.send_running(id, key, of, now);
         self.settle(id, now);
+    }
+
+    /// Nothing was heard of a series and REST has had its time: nobody knows where its past ends.
+    /// The client is told how many windows it does not get, and hears what comes.
+    fn join_unheard(&mut self, join: &Join, of: InstrumentId, now: Now) {
+        let interval = self.hub.instrument(of).interval;
+        let (id, key) = (join.client, join.key);
+        let count = match join.past {
+            Past::Last(count) => u64::from(count),
+            Past::Since(_) => {
+                let running = interval.open_time(now.unix_ms());
+                let first = join.first_of(running, interval);
+                let last = UnixMs(running.0 - interval.ms()).max(first);
+                return self.refuse_incomplete(join, of, vec![Span { first, last }], now);
+            }
+        };
+        let Some(stream) = self.hub.stream(of) else { return };
+        for interest in stream.of_client(id.index).iter_mut().filter(|one| one.key == key) {
+            (interest.is_joining, interest.since_serial) = (false, self.publications);
+        }
+        self.payload.clear();
+        stream.labels.write_history(&mut self.payload, None, (0, count), now);
+        self.send_payload(id);
+        self.settle(id, now);
+    }
+
+    /// A client resumes, and these windows are missing.
+    fn refuse_incomplete(&mut self, join: &Join, of: InstrumentId, missing: Vec<Span>, now: Now) {
+        let Instrument { market, symbol, .. } = self.hub.instrument(of).clone();
+        let message = format!(
+            "\"since\": not every closed candle of {symbol} after it could be had; \"missing\" \
+             names the open times; try again, or subscribe without \"since\" or with a later one"
+        );
+        let refusal = Refusal {
+            symbols: vec![symbol.to_string()],
+            missing,
+            ..*Refusal::field("since_incomplete", "since", message).about(market)
+        };
+        self.refuse_symbol(join.client, join.key, of, &refusal, now);
     }
 
     /// Sends the corrections of windows before `first`, where the past begins. A client that
@@ -324,7 +425,3 @@ impl Fanout {
         }
     }
 }
-
-/// How often a shard is asked for what is still absent: once more than needed, since a window that
-/// closes meanwhile may have been told as missing.
-const RECALLS_MAX: u32 = 2;

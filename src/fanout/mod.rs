@@ -142,6 +142,7 @@ pub enum Output {
 enum Timer {
     Client(ClientId),
     Linger(InstrumentId),
+    Joins(InstrumentId),
     Marks,
 }
 
@@ -169,6 +170,8 @@ pub struct Fanout {
     slowest: Slowest,
     /// Market messages published so far.
     publications: u64,
+    /// When REST last gave something of the past of a series, by [`Market::index`].
+    past_progress: [MonoNs; Market::COUNT],
     /// Clients whose messages wait for the next turn.
     unread: VecDeque<ClientId>,
     /// Clients to look at after a publication: a subscription ended, a goodbye is due.
@@ -214,6 +217,7 @@ impl Fanout {
             outputs: VecDeque::new(),
             slowest: Slowest::default(),
             publications: 0,
+            past_progress: [MonoNs(0); Market::COUNT],
             unread: VecDeque::new(),
             follow_up: Vec::new(),
             slow: VecDeque::new(),
@@ -255,21 +259,24 @@ impl Fanout {
             }
             MarketEvent::Empty { instrument, open_time, is_recalled: true } => {
                 self.keep_recalled(*instrument, &Settled::Empty { open_time: *open_time });
+                self.note_past_progress(*instrument, now);
             }
             MarketEvent::Recalled(update) => {
                 self.keep_recalled(update.instrument, &Settled::Candle(*update));
+                self.note_past_progress(update.instrument, now);
             }
             MarketEvent::RecallGap { instrument, open_time } => {
                 if let Some(stream) = self.hub.stream(*instrument) {
                     stream.history.note_unreadable(*open_time);
                 }
+                self.note_past_progress(*instrument, now);
             }
-            MarketEvent::RecallEnd { instrument, from, through } => {
+            MarketEvent::RecallEnd { instrument, through, .. } => {
                 let Some(stream) = self.hub.stream(*instrument) else { return };
                 if stream.is_live() {
                     stream.recalls.end();
                     stream.history.told(*through);
-                    self.further_joins(*instrument, Some((*from, *through)), now);
+                    self.further_joins(*instrument, now);
                 }
             }
             MarketEvent::Begin { instrument } => {
@@ -341,6 +348,7 @@ impl Fanout {
                 Timer::Client(id) => self.client_timeout(id, now),
                 Timer::Marks => self.marks_timeout(now),
                 Timer::Linger(id) => self.end_linger(id, now),
+                Timer::Joins(id) => self.joins_timeout(id, now),
             }
         }
         self.end_rests(now);

@@ -115,7 +115,8 @@ impl Fanout {
         self.send_lost(id, market, &instruments, now);
         for instrument in instruments {
             if let Some(past) = past {
-                self.begin_join(Join::new(id, key, past, self.publications), instrument, now);
+                let join = Join::new(id, key, past, self.publications, now);
+                self.begin_join(join, instrument, now);
                 continue;
             }
             self.send_latest(id, key, instrument, now);

@@ -109,9 +109,10 @@ impl Recalls {
         self.asked - self.waiting.len() as u64
     }
 
-    /// What is not answered yet.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = Option<Span>> {
-        self.waiting.iter().copied()
+    /// The number of the first that is not answered yet and is `like` that.
+    pub(super) fn find(&self, like: impl Fn(Option<Span>) -> bool) -> Option<u64> {
+        let at = self.waiting.iter().position(|&asked| like(asked))?;
+        Some(self.ended() + 1 + at as u64)
     }
 }
 
@@ -140,11 +141,13 @@ pub(super) struct Stream {
     /// The newest candle while the stream is live.
     pub(super) latest: Option<CandleUpdate>,
     /// The first window with a candle since it is live.
-    began: Option<UnixMs>,
+    pub(super) began: Option<UnixMs>,
     /// Its closed windows.
     pub(super) history: History,
     /// Subscriptions that wait for older ones.
     pub(super) joins: Vec<Join>,
+    /// Whether a timer looks after them: one at a time.
+    pub(super) is_join_timed: bool,
     /// What the shard was asked for them.
     pub(super) recalls: Recalls,
     /// The shard has not begun yet: what comes is of an earlier subscription.
@@ -182,6 +185,7 @@ impl Stream {
             began: None,
             history: History::default(),
             joins: Vec::new(),
+            is_join_timed: false,
             recalls: Recalls::default(),
             is_starting: false,
             upstream: Upstream::Off,

@@ -3,7 +3,7 @@
 //! where nothing was pushed yet, the end of the past is where the present begins.
 
 use crate::clock::{MonoNs, Now, UnixMs};
-use crate::limits::RECALL_PATIENCE;
+use crate::limits::PAST_PATIENCE_MAX;
 use crate::market::{Instrument, InstrumentId, Interval, Settled, Span, Verdict};
 use crate::messages::{MarketEvent, RecallFrom, RestResponse};
 use crate::venue::RestCandles;
@@ -25,8 +25,6 @@ pub(super) struct Recall {
     /// Then what is known has to do.
     pub(super) until: MonoNs,
     failures: u32,
-    /// Answers in a row that were none.
-    errors: u32,
 }
 
 /// The windows that are to be asked for, or that all is told.
@@ -106,8 +104,8 @@ impl Feed {
         now: MonoNs,
     ) {
         let Some(stream) = self.streams.stream_mut(id).filter(|one| one.is_wanted) else { return };
-        let until = now.after(RECALL_PATIENCE);
-        let recall = Recall { from, to, told: None, until, failures: 0, errors: 0 };
+        let until = now.after(PAST_PATIENCE_MAX);
+        let recall = Recall { from, to, told: None, until, failures: 0 };
         stream.repair.recalls.push_back(recall);
         stream.repair.recall_at = now;
         self.urgent.push(id);
@@ -182,10 +180,6 @@ impl Feed {
             && let Some(first) = awaited(recall)
         {
             recall.failures = if told > span.first { 0 } else { recall.failures + 1 };
-            recall.errors = if read.is_some() { 0 } else { recall.errors + 1 };
-            if recall.errors >= ERRORS_MAX {
-                recall.until = now.mono;
-            }
             if told > span.first {
                 recall.told = Some((first, told));
             }
@@ -271,10 +265,6 @@ fn tell_recalled(
     way.metrics.closed_queue_depth.add(1);
     way.queue.push_closed(event);
 }
-
-/// After so many errors in a row what is known has to do, and the live candles follow. Source: with
-/// the pauses between them and answers that take [`crate::limits`]'s patience, half a minute.
-const ERRORS_MAX: u32 = 4;
 
 /// Windows that are gone from REST at least when a wish passes them over. Source: half of what the
 /// oldest row may be wrong by.

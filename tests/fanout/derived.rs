@@ -1,5 +1,6 @@
 //! Candles longer than a minute, derived from the minutes of the exchange.
 
+use connector_wss::limits::PAST_PATIENCE;
 use connector_wss::market::{FinalBy, Interval};
 use connector_wss::messages::{Command, MarketEvent, RecallFrom};
 
@@ -168,11 +169,27 @@ fn a_past_with_a_minute_that_cannot_be_had_is_refused_or_told_as_missing() {
     assert_eq!(world.recalls(), wanted);
     world.recalled(-4, "1");
     world.recall_end(-4, -1);
-    // It is asked for once more: what was absent may have been late.
-    for _ in 0..2 {
-        world.recall_end(-3, -1);
-    }
+    // Now that the end of the past is known the window is asked for by its name.
+    world.recall_end(-3, -1);
     assert_eq!(told(&mut world, id), ["gap", "history"]);
+}
+
+#[test]
+fn after_ten_seconds_the_windows_whose_minutes_have_come_are_sent_and_the_others_are_a_gap() {
+    let mut world =
+        World::with(connector_wss::fanout::FanoutConfig { history_candles: 40, ..config() });
+    let id = world.open_with(&asking("\"interval\":\"5m\",\"history\":3"));
+    world.open_candle("BTCUSDT", 2, "2.5");
+    (-9..-3).for_each(|minute| world.recalled(minute, "1"));
+    world.texts(id);
+    world.pass(PAST_PATIENCE);
+    let texts = world.texts(id);
+    let kinds: Vec<String> = texts.iter().map(summarize).collect();
+    let candle = "quote BTCUSDT 1";
+    assert_eq!(kinds, ["gap", candle, "gap", "history", "quote BTCUSDT 2.5"]);
+    assert_eq!(texts[1]["open_time"], open_time(-9).0);
+    let (count, missing) = (&texts[3]["count"], &texts[3]["missing"]);
+    assert_eq!((count, missing), (&1.into(), &2.into()));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What was before: `history`, `since`, and how the past joins the stream.
 
+use connector_wss::limits::{PAST_PATIENCE, PAST_PATIENCE_MAX};
 use connector_wss::market::FinalBy;
 use connector_wss::messages::{MarketEvent, RecallFrom};
 
@@ -37,11 +38,10 @@ fn what_is_not_known_is_recalled_and_nothing_overtakes_it() {
     assert_eq!(world.summary(id), ["subscribed"], "the past is not whole");
     world.closed_candle("BTCUSDT", 3, "3");
     world.recall_end(0, 2);
-    // Minute 2 is still missing: it is asked for once more, then told as such.
+    // Minute 2 is still missing: it is asked for by its name, and then a gap.
     assert_eq!(world.recalls(), [(RecallFrom::Window(open_time(2)), Some(open_time(2)))]);
     world.recall_end(2, 2);
-    assert_eq!(world.recalls().len(), 1);
-    world.recall_end(2, 2);
+    assert_eq!(world.recalls(), []);
     let texts = world.texts(id);
     let kinds: Vec<String> = texts.iter().map(summarize).collect();
     assert_eq!(kinds, ["quote BTCUSDT 1", "gap", "quote BTCUSDT 3", "history"]);
@@ -65,8 +65,7 @@ fn resuming_is_complete_or_refused_with_what_cannot_be_given() {
     assert_eq!(world.recalls(), []);
     world.recalled(2, "2");
     world.recall_end(2, 3);
-    // What is absent is asked for again, for each of them, before it is given up.
-    (0..3).for_each(|_| world.recall_end(3, 3));
+    assert_eq!(world.recalls(), [], "asking again would not help");
     for id in [id, other] {
         let (texts, close) = world.got(id);
         let error = texts.last().unwrap();
@@ -176,4 +175,125 @@ fn what_an_earlier_subscription_left_in_the_ring_goes_nowhere() {
     world.say(id, BTC);
     world.closed_candle("BTCUSDT", 1, "1");
     assert_eq!(world.summary(id), ["subscribed", "quote BTCUSDT 1"]);
+}
+
+/// `type` and window of what is told of the past, and the closes of candles that run.
+fn told(texts: &[serde_json::Value]) -> Vec<String> {
+    let minute = |value: &serde_json::Value| value.as_i64().map(|at| at / 60_000 - MINUTE_0);
+    let one = |text: &serde_json::Value| match text["type"].as_str().unwrap() {
+        "quote" if text["is_closed_candle"] == false => format!("runs {}", text["close"]),
+        "quote" => format!("candle {}", minute(&text["open_time"]).unwrap()),
+        kind @ ("gap" | "history") => {
+            let (from, to) = (minute(&text["from"]), minute(&text["to"]));
+            let range = from.zip(to).map_or("?".to_owned(), |(from, to)| format!("{from}..{to}"));
+            format!("{kind} {range}")
+        }
+        kind => kind.to_owned(),
+    };
+    texts.iter().map(one).collect()
+}
+
+#[test]
+fn after_ten_seconds_without_rest_what_is_known_is_sent_and_the_live_candles_follow() {
+    let mut world = World::new();
+    let id = world.open_with(&asking("\"history\":4"));
+    world.recalled(1, "1");
+    world.open_candle("BTCUSDT", 3, "3.5");
+    world.pass(PAST_PATIENCE - seconds(1));
+    assert_eq!(world.summary(id), ["subscribed"], "REST has its time");
+    world.pass(seconds(1));
+    let texts = world.texts(id);
+    let expected = ["gap -1..0", "candle 1", "gap 2..2", "history -1..2", "runs 3.5"];
+    assert_eq!(told(&texts), expected);
+    assert_eq!(texts[0]["reason"], "unavailable");
+    assert_eq!((&texts[3]["count"], &texts[3]["missing"]), (&1.into(), &3.into()));
+    // What REST brings too late is kept for others.
+    world.recalled(2, "2");
+    world.recall_end(-1, 2);
+    world.closed_candle("BTCUSDT", 3, "3");
+    assert_eq!(told(&world.texts(id)), ["candle 3"]);
+    let other = world.open_with(&asking("\"history\":2"));
+    assert_eq!(told(&world.texts(other)), ["subscribed", "candle 2", "candle 3", "history 2..3"]);
+}
+
+#[test]
+fn who_resumes_is_refused_after_ten_seconds_with_what_rest_did_not_give() {
+    let mut world = World::new();
+    world.open_with(BTC);
+    for minute in [0, 4] {
+        world.closed_candle("BTCUSDT", minute, "1");
+    }
+    world.session("BTCUSDT", false);
+    let id = world.open_with(&since(0));
+    world.recalled(2, "2");
+    world.pass(PAST_PATIENCE);
+    let (texts, close) = world.got(id);
+    let error = texts.last().unwrap();
+    assert_eq!(error["system_message"], "since_incomplete");
+    let minutes = [1, 3].map(|minute| [open_time(minute).0; 2]);
+    assert_eq!(error["missing"], serde_json::json!(minutes));
+    assert_eq!(close.unwrap().0, 1008);
+    // What came meanwhile is here.
+    let id = world.open_with(&since(1));
+    world.recalls();
+    world.recalled(3, "3");
+    world.recall_end(1, 3);
+    let past = ["candle 2", "candle 3", "candle 4", "history 2..4"];
+    assert_eq!(told(&world.texts(id)).split_off(2), past);
+}
+
+#[test]
+fn a_stream_of_which_nothing_was_heard_has_an_answer_after_ten_seconds_too() {
+    let mut world = World::new();
+    let id = world.open_with(&asking("\"history\":4"));
+    let resuming = world.open_with(&since(-2));
+    world.pass(PAST_PATIENCE);
+    let texts = world.texts(id);
+    assert_eq!(told(&texts), ["subscribed", "history ?"]);
+    assert_eq!((&texts[1]["count"], &texts[1]["missing"]), (&0.into(), &4.into()));
+    let error = world.texts(resuming).pop().unwrap();
+    assert_eq!(error["system_message"], "since_incomplete");
+    let span = [open_time(-1).0, open_time(-1).0];
+    assert_eq!(error["missing"], serde_json::json!([span]), "by the machine's clock");
+    world.open_candle("BTCUSDT", 5, "5.5");
+    world.closed_candle("BTCUSDT", 5, "5");
+    assert_eq!(told(&world.texts(id)), ["runs 5.5", "candle 5"]);
+}
+
+#[test]
+fn who_stands_in_line_for_rest_waits_while_the_line_moves_and_no_longer_than_a_minute() {
+    let mut world = World::new();
+    let patience = PAST_PATIENCE - seconds(1);
+    world.open_with(&BTC.replace("BTCUSDT", "ETHUSDT"));
+    world.open_candle("ETHUSDT", 3, "1");
+    let first = world.open_with(&asking("\"history\":8"));
+    let id = world.open_with(&BTC.replace("BTCUSDT", "ETHUSDT").replace('}', ",\"history\":2}"));
+    let turns = i64::try_from(PAST_PATIENCE_MAX.as_secs() / patience.as_secs()).unwrap();
+    for minute in 0..turns {
+        world.pass(patience);
+        for id in [first, id] {
+            world.say(id, r#"{"op":"ping"}"#);
+        }
+        world.recalled(minute, "1");
+        let texts = world.texts(id);
+        assert!(texts.iter().all(|text| text["type"] != "history"), "{texts:?}");
+    }
+    world.pass(PAST_PATIENCE_MAX - patience * u32::try_from(turns).unwrap());
+    assert_eq!(told(&world.texts(id)), ["gap 1..2", "history 1..2", "runs 1"]);
+}
+
+#[test]
+fn a_client_that_reads_nothing_when_its_time_is_over_costs_no_turns() {
+    let mut world = World::new();
+    let id = world.open_with(BTC);
+    world.socket(id).is_blocked = true;
+    (0..170).for_each(|minute| world.closed_candle("BTCUSDT", minute, "1"));
+    world.say(id, &BTC.replace("BTCUSDT", "ETHUSDT").replace('}', ",\"history\":4}"));
+    world.open_candle("ETHUSDT", 0, "1");
+    world.pass(PAST_PATIENCE);
+    let deadline = world.fanout.next_deadline();
+    assert!(deadline > Some(world.now.mono), "{deadline:?} at {:?}", world.now.mono);
+    world.unblock(id);
+    let texts = told(&world.texts(id));
+    assert_eq!(texts[texts.len() - 3..], ["gap -4..-1", "history -4..-1", "runs 1"]);
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use connector_wss::clock::UnixMs;
 use connector_wss::feed::{FeedConfig, Pauses, SpentOn};
+use connector_wss::limits::PAST_PATIENCE_MAX;
 use connector_wss::market::{InstrumentId, Interval, Market, Venue};
 use connector_wss::messages::{
     Command, EventName, FeedEvent, MarketEvent, RecallFrom, RestResponse,
@@ -487,9 +488,11 @@ fn history_that_rest_cannot_give_does_not_silence_the_live_candles() {
     let (id, from) = (InstrumentId(0), RecallFrom::Last(6));
     pair.feed.handle_command(Command::Recall { id, from, to: None }, pair.now);
     pair.pump();
-    pair.pass(SECOND * 5);
+    pair.push(&kline("BTCUSDT", 0, "2.5", false, at(0, 900)));
+    assert_eq!(pair.published.last().map(kind), Some("candle"));
+    pair.pass(SECOND * 30);
     assert!(!pair.published.iter().any(|event| kind(event) == "end"), "it is asked again");
-    pair.pass(SECOND * 25);
+    pair.pass(PAST_PATIENCE_MAX - SECOND * 28);
     let ends = pair.published.iter().filter(|event| kind(event) == "end").count();
     assert_eq!(ends, 1, "{:?}", pair.published);
 }

@@ -209,27 +209,33 @@ impl Book {
     fn gap(&mut self, json: &Value) -> Result<(), String> {
         let (from, to) = (json["from"].as_i64().unwrap(), json["to"].as_i64().unwrap());
         self.begin(from)?;
-        if self.next != Some(from) || to < from {
+        let step = self.interval.ms();
+        // What REST could not give of the past in time may be called missing by the stream, too.
+        let is_known = |at: i64| self.unavailable.contains(&at);
+        let next = self.next.unwrap_or(from);
+        let repeated = (from..next).step_by(step.unsigned_abs() as usize).all(is_known);
+        if from > next || !repeated || to < from {
             return Err(format!("a gap from {from}, and {:?} was next", self.next));
         }
         self.gaps += 1;
-        let step = self.interval.ms();
         if json["reason"] == "unavailable" {
             if self.is_resuming && !self.may_lack {
                 return Err(format!("a resume that is not complete, and not refused: {from}"));
             }
             self.unavailable.extend((from..=to).step_by(step.unsigned_abs() as usize));
-            self.next = Some(to + step);
+            self.next = self.next.max(Some(to + step));
             return Ok(());
         }
+        self.unavailable.retain(|at| !(from..=to).contains(at));
         self.missing.extend((from..=to).step_by(step.unsigned_abs() as usize));
-        self.next = Some(to + step);
+        self.next = self.next.max(Some(to + step));
         Ok(())
     }
 
     fn history(&mut self, json: &Value) -> Result<(), String> {
-        let to = json["to"].as_i64().unwrap();
         self.is_resuming = false;
+        // Nothing had been heard of the series: nobody knew where its past ends.
+        let Some(to) = json["to"].as_i64() else { return Ok(()) };
         match self.next {
             Some(next) if next <= to => Err(format!("history to {to} ended before {next}")),
             _ => {
