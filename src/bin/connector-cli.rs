@@ -45,7 +45,8 @@ fn stream(arguments: &Arguments, config: &Config) -> ExitCode {
         Err(error) => return complain(&error.to_string(), FAILURE_CODE),
     };
     let asked = &arguments.stream;
-    match stream::run(config, &wanted, asked.format, asked.limit, &stop) {
+    let limit = stream::Limit { updates: asked.limit, waits: asked.wait };
+    match stream::run(config, &wanted, asked.format, limit, &stop) {
         Ok(is_served) => code(is_served),
         Err(why) => complain(&why, FAILURE_CODE),
     }

@@ -3,12 +3,13 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use crate::config::{Action, Config, ConfigError};
-use crate::limits::HISTORY_CANDLES_MAX;
+use crate::limits::{HISTORY_CANDLES_MAX, PAST_PATIENCE};
 use crate::market::{Interval, Market, Venue};
 
 /// Candles of a crypto exchange, straight from the exchange: a table on a terminal, JSON lines in a
@@ -63,9 +64,13 @@ pub struct StreamArguments {
     /// Contract type: spot, usdm, swap, … [default: the exchange's usual one; binance has none]
     #[arg(long, short, value_name = "TYPE", alias = "contract-type")]
     market: Option<String>,
-    /// End after so many updates, those of the past included; 0: without end
+    /// End after so many updates, those of the past included; 0: without end. Where none comes for
+    /// CONNECTOR_STREAM_IDLE_TIMEOUT it ends with an error
     #[arg(long, short = 'n', value_name = "N", default_value_t = 0)]
     pub limit: u64,
+    /// With --limit: wait for as long as it takes
+    #[arg(long)]
+    pub wait: bool,
     /// The last N closed candles of each symbol first
     #[arg(long, value_name = "N")]
     history: Option<u32>,
@@ -102,6 +107,8 @@ pub struct Wanted {
     pub request: String,
     /// Closed candles of the past.
     pub history: usize,
+    /// How long no candle may come for the sake of what was asked, whatever the exchange pushes.
+    pub pause: Duration,
 }
 
 impl Arguments {
@@ -136,17 +143,23 @@ impl StreamArguments {
         put("exchange", json!(venue.name()));
         put("contract_type", json!(market.contract_type().name()));
         put("symbols", json!(self.symbols));
-        put("interval", json!(find_interval(&self.interval)?.name()));
+        let interval = find_interval(&self.interval)?;
+        put("interval", json!(interval.name()));
         put("closed_only", json!(self.closed_only));
         let history = usize::try_from(self.history.unwrap_or(0)).unwrap_or(usize::MAX);
         if history > HISTORY_CANDLES_MAX {
             return Err(format!("--history {history}: at most {HISTORY_CANDLES_MAX}"));
         }
+        let mut pause = Duration::ZERO;
         if history > 0 {
             put("history", json!(history));
+            pause += PAST_PATIENCE;
+        }
+        if self.closed_only {
+            pause += Duration::from_millis(interval.ms().unsigned_abs());
         }
         let request = Value::Object(fields).to_string();
-        Ok(Wanted { market, symbols: self.symbols.len(), request, history })
+        Ok(Wanted { market, symbols: self.symbols.len(), request, history, pause })
     }
 
     /// The market named, else the one that the exchange or its symbols tell.
@@ -214,6 +227,7 @@ mod tests {
         let line = "okx BTC-USDT ETH-USDT --interval 5m --history 3 --closed-only";
         let wanted = wanted(line).unwrap();
         assert_eq!((wanted.symbols, wanted.history), (2, 3));
+        assert_eq!(wanted.pause, PAST_PATIENCE + Duration::from_secs(300));
         let request: Value = serde_json::from_str(&wanted.request).unwrap();
         let expected = json!({
             "exchange": "okx", "contract_type": "spot", "symbols": ["BTC-USDT", "ETH-USDT"],

@@ -3,10 +3,11 @@
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, MonoNs};
 use crate::config::Config;
 use crate::cores::solo::{Heard, Solo};
 use crate::messages::{EventName, Notice, Severity};
@@ -16,16 +17,17 @@ use super::message::Message;
 use super::printer::{Printer, hole_words};
 use super::progress::Progress;
 
-/// Streams what is `wanted`. Returns whether all of it was served; an error is why nothing was, or
-/// why stdout takes no more.
+/// Streams what is `wanted`. Returns whether all of it was served; an error is why nothing was, why
+/// stdout takes no more, or that no candle came for too long where a `limit` is waited for.
 pub fn run(
     config: &Config,
     wanted: &Wanted,
     format: Option<Format>,
-    limit: u64,
+    limit: Limit,
     stop: &AtomicBool,
 ) -> Result<bool, String> {
     let clock = Clock::new();
+    let patience = config.stream_idle_timeout + wanted.pause;
     let mut config = config.clone();
     config.history_candles = config.history_candles.max(wanted.history);
     let solo = Solo::start(&config, clock, std::slice::from_ref(&wanted.request));
@@ -33,18 +35,39 @@ pub fn run(
     let mut reader = Reader {
         printer: Printer::stdout(format),
         progress: Progress::new(clock),
-        limit,
+        limit: limit.updates,
+        clock,
+        heard_at: clock.mono(),
+        patience: (limit.updates > 0 && !limit.waits).then_some(patience),
+        last_words: None,
         has_refusals: false,
     };
     let outcome = reader.follow(&mut solo, stop);
     reader.progress.finish();
     solo.stop();
     match outcome {
-        Ok(()) => Ok(!reader.has_refusals),
+        Ok(End::Over) => Ok(!reader.has_refusals),
+        Ok(End::Silence(patience)) => Err(reader.silence(wanted, patience)),
         // Whoever wanted only the first lines has them.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(!reader.has_refusals),
         Err(error) => Err(format!("stdout: {error}")),
     }
+}
+
+/// When it is enough.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// After so many updates; 0: never.
+    pub updates: u64,
+    /// However long they take.
+    pub waits: bool,
+}
+
+/// Why nothing more is read.
+enum End {
+    Over,
+    /// No candle came for this long.
+    Silence(Duration),
 }
 
 /// What becomes of what is heard.
@@ -53,12 +76,19 @@ struct Reader {
     progress: Progress,
     /// Updates after which it is enough; 0: never.
     limit: u64,
+    clock: Clock,
+    /// When a candle, or a word about one, came last.
+    heard_at: MonoNs,
+    /// How long none may come.
+    patience: Option<Duration>,
+    /// What was said since then.
+    last_words: Option<String>,
     /// Something was refused.
     has_refusals: bool,
 }
 
 impl Reader {
-    fn follow(&mut self, solo: &mut Solo, stop: &AtomicBool) -> io::Result<()> {
+    fn follow(&mut self, solo: &mut Solo, stop: &AtomicBool) -> io::Result<End> {
         while !stop.load(Ordering::Relaxed) {
             solo.turn();
             while let Some(heard) = solo.next_heard() {
@@ -68,20 +98,46 @@ impl Reader {
                     Heard::Over => true,
                 };
                 if is_over {
-                    return self.printer.flush();
+                    self.printer.flush()?;
+                    return Ok(End::Over);
                 }
             }
             self.printer.flush()?;
             if self.progress.show() && is_reader_gone() {
-                return Ok(());
+                return Ok(End::Over);
+            }
+            let patience = self.patience;
+            let over = patience.filter(|&it| self.heard_at.after(it) <= self.clock.mono());
+            if let Some(patience) = over {
+                return Ok(End::Silence(patience));
             }
         }
-        Ok(())
+        Ok(End::Over)
+    }
+
+    /// What a person should know where no candle came for too long.
+    fn silence(&self, wanted: &Wanted, patience: Duration) -> String {
+        let (seconds, market, limit) = (patience.as_secs_f64(), wanted.market, self.limit);
+        let words = self.last_words.as_deref().unwrap_or("the exchange pushes none");
+        format!(
+            "no candle of {market} came for {seconds} s, {} of {limit} updates were served; the last \
+             word: {words}; --wait waits for as long as it takes, CONNECTOR_STREAM_IDLE_TIMEOUT \
+             says for how long else",
+            self.progress.updates()
+        )
+    }
+
+    /// A candle, or a word about one, has come.
+    fn heard(&mut self) {
+        (self.heard_at, self.last_words) = (self.clock.mono(), None);
     }
 
     /// One message. Returns whether it was the last.
     fn take(&mut self, text: &str) -> io::Result<bool> {
         let message: Message<'_> = serde_json::from_str(text)?;
+        if matches!(message.kind.as_ref(), "quote" | "correction" | "gap" | "empty" | "history") {
+            self.heard();
+        }
         match message.kind.as_ref() {
             "quote" => {
                 self.progress.hide();
@@ -136,6 +192,7 @@ impl Reader {
     fn say(&mut self, words: &str) {
         self.progress.hide();
         let _written = writeln!(io::stderr(), "connector-cli: {words}");
+        self.last_words = Some(words.to_owned());
     }
 }
 

@@ -277,7 +277,7 @@ fn fixed() -> Vec<Variable> {
         row("CONNECTOR_INACTIVITY_TIMEOUT", "3.0", Seconds(TICK_S, DAY_S, |c| &mut c.inactivity_timeout),
             "Silence of a session after which its liveness is checked; never a blind reconnect."),
         row("CONNECTOR_STREAM_IDLE_TIMEOUT", "10.0", Seconds(TICK_S, DAY_S, |c| &mut c.stream_idle_timeout),
-            "Time for a symbol's first message before the exchange is asked whether it exists."),
+            "Time for a symbol's first message before the exchange is asked whether it exists; also how long connector-cli --limit waits."),
         row("CONNECTOR_RECONNECT_DELAY", "1.0", Seconds(TICK_S, 300.0, |c| &mut c.reconnect_delay),
             "First pause before a lost session is connected again; doubles, with jitter."),
         row("CONNECTOR_WS_PING_INTERVAL", "20.0", Seconds(TICK_S, DAY_S, |c| &mut c.ws_ping_interval),

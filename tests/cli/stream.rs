@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::harness::Scratch;
-use super::{cli, run, simulator};
+use super::{Env, cli, run, simulator};
 
 fn quotes(stdout: &str) -> Vec<Value> {
     let quotes: Vec<Value> =
@@ -166,4 +166,36 @@ fn a_reader_that_leaves_in_a_quiet_market_is_noticed() {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     drop(child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// Variables that point at an exchange where nobody listens, and a short patience.
+fn nowhere() -> Env {
+    let url = |kind: &str, scheme: &str| {
+        (format!("CONNECTOR_BINANCE_SPOT_{kind}_URL"), format!("{scheme}://127.0.0.1:1"))
+    };
+    let patience = ("CONNECTOR_STREAM_IDLE_TIMEOUT".to_owned(), "1.5".to_owned());
+    vec![url("WS", "ws"), url("REST", "http"), patience]
+}
+
+#[test]
+fn a_limit_that_no_candle_serves_ends_with_an_error_that_says_what_was_waited_for() {
+    let (code, stdout, stderr) = run("binance BTCUSDT --market spot --limit 3", &nowhere());
+    assert_eq!((code, &*stdout), (Some(1), ""), "{stderr}");
+    let words = stderr.lines().find(|line| line.contains("no candle")).unwrap();
+    for part in ["1.5 s", "0 of 3 updates", "refused", "--wait", "CONNECTOR_STREAM_IDLE_TIMEOUT"] {
+        assert!(words.contains(part), "{part}: {stderr}");
+    }
+}
+
+#[test]
+fn whoever_says_so_waits_for_a_limit_longer() {
+    let folder = Scratch::new();
+    let mut command = cli("binance BTCUSDT --market spot --limit 3 --wait", &nowhere(), &folder);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    // The third attempt is made after 1 and 2 s: the patience of the others is over then.
+    assert!(lines.by_ref().filter(|line| line.contains("did not come up")).nth(2).is_some());
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(lines.all(|line| !line.contains("no candle")));
 }
