@@ -136,8 +136,18 @@ pub enum FeedEvent {
         /// The exchange's own words, empty if it said nothing.
         exchange_message: String,
     },
-    /// The session that carried these instruments is lost: until [`Self::SessionBack`] nothing is
-    /// heard of them.
+    /// What the next session of a market waits for: the longest of backoff, breaker, ban and budget.
+    /// Comes before [`Self::SessionLost`], and whenever the wait is another one.
+    Waits {
+        /// Where.
+        market: Market,
+        /// When the next attempt is made.
+        until: MonoNs,
+        /// What is waited for, for a person; empty for a backoff.
+        why: String,
+    },
+    /// The session that carries these instruments is lost, or did not come up: until
+    /// [`Self::SessionBack`] nothing is heard of them.
     SessionLost {
         /// Where.
         market: Market,

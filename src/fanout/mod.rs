@@ -180,6 +180,9 @@ pub struct Fanout {
     slow: VecDeque<ClientId>,
     /// What the clients of lost instruments were told: those that come later are told the same.
     lost: BTreeMap<InstrumentId, (&'static str, Arc<str>)>,
+    /// What the next session of each market waits for, and until when, as a shard said it last; by
+    /// [`Market::index`].
+    waits: [Option<(MonoNs, Arc<str>)>; Market::COUNT],
     /// Reused: one message's JSON, and the same as a frame.
     payload: Vec<u8>,
     frame: Vec<u8>,
@@ -222,6 +225,7 @@ impl Fanout {
             follow_up: Vec::new(),
             slow: VecDeque::new(),
             lost: BTreeMap::new(),
+            waits: Default::default(),
             payload: Vec::new(),
             frame: Vec::new(),
             folded: Vec::new(),
@@ -303,7 +307,20 @@ impl Fanout {
         let instruments = self.hub.with_derived(instruments);
         self.hub.set_lost(&instruments, true);
         let (code, message) = notice;
+        let message = self.with_wait(&message, market, now);
         self.tell_session(code, &message, market, &instruments, now);
+    }
+
+    /// Why there is no session, and what the next one waits for.
+    fn with_wait(&self, why: &str, market: Market, now: Now) -> String {
+        let wait = self.waits[market.index()].as_ref();
+        let Some((until, words)) = wait.filter(|(until, _)| *until > now.mono) else {
+            return why.to_owned();
+        };
+        let seconds = until.since(now.mono).as_secs_f64().ceil();
+        let is_said = words.is_empty() || why.ends_with(&**words);
+        let (colon, words) = if is_said { ("", "") } else { (": ", &**words) };
+        format!("{why}; next attempt in {seconds} s{colon}{words}")
     }
 
     /// A shard's word about a subscription.
@@ -312,8 +329,11 @@ impl Fanout {
             FeedEvent::Rejected { instrument, message, exchange_message } => {
                 self.reject(instrument, &message, &exchange_message, now);
             }
+            FeedEvent::Waits { market, until, why } => {
+                self.waits[market.index()] = Some((until, why.into()));
+            }
             FeedEvent::SessionLost { market, instruments, why } => {
-                let message = format!("the connection to {market} is lost: {why}");
+                let message = format!("there is no connection to {market}: {why}");
                 self.lose(("session_lost", message.into()), market, instruments, now);
             }
             FeedEvent::Denied { market, instruments, why } => {

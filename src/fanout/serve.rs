@@ -134,7 +134,8 @@ impl Fanout {
                 notices.entry(notice.clone()).or_default().push(instrument);
             }
         }
-        for ((code, message), instruments) in notices {
+        for ((code, why), instruments) in notices {
+            let message = self.with_wait(&why, market, now);
             let symbols = symbols_of(&self.hub, &instruments);
             self.payload.clear();
             write_notice(&mut self.payload, code, &message, Some((market, &symbols[..])), now);

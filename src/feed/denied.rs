@@ -55,6 +55,8 @@ impl Feed {
                     self.notice_denied(market, SpentOn::Connect, denial, &words, &begun);
                     remark = begun.remark;
                     if begun.wait >= TOLD_WAIT_MIN {
+                        let wait = self.gates.wait(market, now.mono, now.mono);
+                        self.tell_wait(market, wait);
                         self.tell_denied(market, &words);
                     }
                 }
@@ -99,6 +101,21 @@ impl Feed {
         }
     }
 
+    /// A session that may not connect yet, though nothing was lost: its clients are told why.
+    pub(super) fn tell_waiting(&mut self, index: usize, now: MonoNs) {
+        let session = &self.sessions[index];
+        let market = session.market;
+        if session.told_lost.is_some() || session.members.is_empty() {
+            return;
+        }
+        let wait = self.gates.wait(market, now, now);
+        if wait.until.since(now) >= TOLD_WAIT_MIN {
+            self.tell_wait(market, wait);
+            let why = self.wait_words(market, SpentOn::Connect, wait.reason);
+            self.tell_lost(index, &why);
+        }
+    }
+
     /// An instrument has joined a session that is lost, or not let in: its clients are told so, as
     /// those of the others were.
     pub(super) fn tell_lost_to(&mut self, index: usize, id: InstrumentId) {
@@ -126,5 +143,5 @@ impl Feed {
 /// Source: the longest window in which an exchange counts connects and bans from is five minutes.
 const TOO_MANY_PAUSE: Option<Duration> = Some(Duration::from_secs(300));
 
-/// A shorter pause is over before a person has read of it.
+/// A shorter wait is over before a person has read of it.
 const TOLD_WAIT_MIN: Duration = Duration::from_secs(5);

@@ -78,7 +78,7 @@ impl Feed {
         }
         self.tell_denied_elsewhere(index, now);
         if self.gates.sessions_at(market) > now || !self.gates.of_mut(market).breaker.admit(now) {
-            return;
+            return self.tell_waiting(index, now);
         }
         if !self.gates.pauses.admit(market, SpentOn::Connect, now) {
             // Another session of the group connects first.
@@ -340,8 +340,7 @@ impl Feed {
                 self.fail_trial(market, now);
             }
         }
-        self.forget_deliveries(index, now);
-        self.tell_lost(index, why);
+        self.forget_deliveries(index, why, now);
         let is_lone = self.is_lone_failure(index);
         let session = &mut self.sessions[index];
         session.clear_of_suspicion(now);
@@ -360,6 +359,7 @@ impl Feed {
             && session.wire.as_ref().is_some_and(|wire| !wire.outgoing().is_empty());
         let fate = if session.is_open() { "is lost" } else { "did not come up" };
         let retry = retry_at.map_or(String::new(), |at| self.next_attempt(market, at, now));
+        self.tell_lost(index, why);
         let session = &mut self.sessions[index];
         session.phase = Phase::Closing { since: now, retry_at };
         let text = format!("session {index} {fate} ({}): {why}{retry}", kind.label());
@@ -383,10 +383,12 @@ impl Feed {
         format!("; next attempt in {seconds:.1} s{why}")
     }
 
-    /// Tells the clients, once from the loss of a session that served them to its return.
+    /// Tells the clients, once from the loss of a session, or the first attempt that failed, to its
+    /// first candle. Those whom another session still serves are told nothing.
     pub(super) fn tell_lost(&mut self, index: usize, why: &str) {
         let session = &mut self.sessions[index];
-        let serves = session.is_open() && !session.is_replaced && !session.members.is_empty();
+        let is_spare = session.is_replaced || session.replaces.is_some();
+        let serves = !is_spare && !session.members.is_empty();
         if !serves || self.is_stopping || session.told_lost.is_some() {
             return;
         }
@@ -418,7 +420,7 @@ impl Feed {
 
     /// The members of a lost session are as if they had never delivered. Those that another
     /// session already carries are looked at there.
-    fn forget_deliveries(&mut self, index: usize, now: MonoNs) {
+    fn forget_deliveries(&mut self, index: usize, why: &str, now: MonoNs) {
         let members = self.sessions[index].members.clone();
         for &id in &members {
             if let Some(stream) = self.streams.stream_mut(id) {
@@ -431,6 +433,8 @@ impl Feed {
             self.sessions[successor].replaces = None;
             if self.sessions[successor].is_open() {
                 self.arm_checks(successor, &members, now);
+            } else {
+                self.tell_lost(successor, why);
             }
         }
     }

@@ -7,12 +7,12 @@ use std::time::Duration;
 use crate::clock::{MonoNs, Now};
 use crate::limits::CONNECT_PATIENCE;
 use crate::market::Market;
-use crate::messages::EventName;
+use crate::messages::{EventName, FeedEvent};
 use crate::metrics::WaitReason;
 
-use super::Feed;
 use super::gate::{Gates, SpentOn};
 use super::session::Phase;
+use super::{Feed, Output};
 
 /// What is waited for, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +60,19 @@ impl Feed {
     /// Takes note of a wait that was logged.
     pub(super) fn note_wait(&mut self, market: Market, on: SpentOn, wait: Wait) {
         self.gates.of_mut(market).logged_waits[on as usize] = Some(wait);
+        if on == SpentOn::Connect {
+            self.tell_wait(market, wait);
+        }
+    }
+
+    /// Clients that ask for something of a market without a session are told what it waits for.
+    pub(super) fn tell_wait(&mut self, market: Market, wait: Wait) {
+        let why = match wait.reason {
+            WaitReason::Backoff => String::new(),
+            reason => self.wait_words(market, SpentOn::Connect, reason),
+        };
+        let event = FeedEvent::Waits { market, until: wait.until, why };
+        self.outputs.push_back(Output::Event(event));
     }
 
     /// Shows what each market waits for, and logs it where that has changed.
@@ -107,7 +120,7 @@ impl Feed {
         if is_known || lasts < LOGGED_WAIT_MIN {
             return;
         }
-        *logged = Some(wait);
+        self.note_wait(market, on, wait);
         let why = self.wait_words(market, on, wait.reason);
         let what = match on {
             SpentOn::Connect => "no new session for",

@@ -63,6 +63,8 @@ pub(crate) struct Pair {
     pub(crate) connects: Vec<(MonoNs, Endpoint)>,
     pub(crate) published: Vec<MarketEvent>,
     pub(crate) events: Vec<FeedEvent>,
+    /// What sessions of which market were said to wait for, and until when.
+    pub(crate) waits: Vec<(Market, MonoNs, String)>,
     pub(crate) notices: Vec<Notice>,
     pub(crate) rests: Vec<String>,
     /// The next answers of REST; then Binance's.
@@ -142,6 +144,7 @@ impl Pair {
             connects: Vec::new(),
             published: Vec::new(),
             events: Vec::new(),
+            waits: Vec::new(),
             notices: Vec::new(),
             rests: Vec::new(),
             rest_answers: VecDeque::new(),
@@ -301,6 +304,9 @@ impl Pair {
                     let list = self.lists.get(&market).cloned();
                     let result = list.ok_or_else(|| "no list here".to_owned());
                     self.feed.handle_listed(market, result, self.now);
+                }
+                Output::Event(FeedEvent::Waits { market, until, why }) => {
+                    self.waits.push((market, until, why));
                 }
                 Output::Event(event) => self.events.push(event),
                 Output::Notice(notice) => self.notices.push(notice),

@@ -1,6 +1,8 @@
 //! The exchange dies under load and comes back: so do the sessions, by themselves, and the clients
 //! notice nothing but a pause.
 
+use connector_wss::clock::Clock;
+use connector_wss::limits::PAST_PATIENCE;
 use rustix::process::Signal;
 
 use super::client::Client;
@@ -70,6 +72,57 @@ fn sessions_come_back_after_the_exchange_was_killed_under_load() {
     }
     assert_eq!(server.metric("connector_clients", &[]), clients.len() as f64);
     drop(exchange);
+}
+
+/// A request of Binance's spot BTCUSDT with further fields.
+fn spot(more: &str) -> String {
+    format!(r#"{{"exchange":"binance","contract_type":"spot","symbols":["BTCUSDT"]{more}}}"#)
+}
+
+#[test]
+fn who_subscribes_while_the_exchange_is_away_hears_why_at_once_and_of_the_past_in_time() {
+    let away = [
+        ("CONNECTOR_BINANCE_SPOT_WS_URL", "ws://127.0.0.1:1"),
+        ("CONNECTOR_BINANCE_SPOT_REST_URL", "http://127.0.0.1:1"),
+        ("CONNECTOR_CIRCUIT_BREAKER_FAILURE_THRESHOLD", "2"),
+    ];
+    let server = Server::start(Vec::new(), &away);
+    let mut first = server.ask(&spot(""));
+    first.next_of("notice");
+    wait_until("the breaker opens", || breaker(&server, "spot") == 1.0);
+    let clock = Clock::new();
+    let begun = clock.mono();
+    let mut later = server.ask(&spot(",\"history\":3"));
+    let mut resuming = server.ask(&spot(",\"since\":1700000000000"));
+    for client in [&mut later, &mut resuming] {
+        assert!(client.next().is("subscribed"));
+        let notice = client.next();
+        assert_eq!(notice.json["system_message"], "session_lost", "{}", notice.text);
+        let said = notice.json["message"].as_str().unwrap();
+        for part in ["no connection to binance spot", "refused", "next attempt in", "breaker"] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+    let history = later.next();
+    assert_eq!((&history.json["type"], &history.json["missing"]), (&"history".into(), &3.into()));
+    let refused = resuming.next();
+    assert_eq!(refused.json["system_message"], "since_incomplete", "{}", refused.text);
+    let took = clock.mono().since(begun);
+    assert!((PAST_PATIENCE..PAST_PATIENCE * 2).contains(&took), "{took:?}");
+}
+
+#[test]
+fn live_candles_follow_after_ten_seconds_where_rest_is_away() {
+    let Exchange { process: _running, env } = start_exchange(None);
+    let away = [("CONNECTOR_BINANCE_SPOT_REST_URL", "http://127.0.0.1:1")];
+    let server = Server::start(env, &away);
+    let mut client = server.ask(&spot(",\"history\":3"));
+    assert!(client.next().is("subscribed"));
+    let gap = client.next();
+    // One of the three may have closed meanwhile.
+    assert!(gap.is("gap") && gap.json["count"].as_u64() >= Some(2), "{}", gap.text);
+    assert!(client.next_of("history").json["missing"].as_u64() >= Some(2));
+    client.next_of("quote");
 }
 
 fn label(kind: &str) -> String {

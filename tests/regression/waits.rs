@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use connector_wss::feed::{FeedConfig, Spent, SpentOn};
 use connector_wss::market::{InstrumentId, Market, Venue};
-use connector_wss::messages::{Command, EventName, Notice, RecallFrom};
+use connector_wss::messages::{Command, EventName, FeedEvent, Notice, RecallFrom};
 use connector_wss::metrics::WaitReason;
 
-use super::pair::{Pair, config};
+use super::pair::{Pair, START_MS, config, kline};
+use super::world::{BTC, World};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -139,4 +140,76 @@ fn a_pause_of_rest_by_an_answer_to_a_sibling_has_its_line_too() {
         assert!(!lines.is_empty(), "{here}: {:?}", pair.notices);
         assert!(lines[0].contains("HTTP 403"), "{lines:?}");
     }
+}
+
+/// Whose clients were told that there is no session, and why.
+fn lost(pair: &Pair) -> Vec<(Vec<InstrumentId>, String)> {
+    let of = |event: &FeedEvent| match event {
+        FeedEvent::SessionLost { instruments, why, .. } => Some((instruments.clone(), why.clone())),
+        _ => None,
+    };
+    pair.events.iter().filter_map(of).collect()
+}
+
+#[test]
+fn clients_of_a_session_that_never_came_up_were_told_nothing() {
+    let spot = market(Venue::Binance, "spot");
+    let mut pair = Pair::new();
+    pair.manners.refuses_tcp = true;
+    pair.subscribe_at(0, spot, "BTCUSDT");
+    pair.pass(SECOND * 20);
+    assert_eq!(lost(&pair), [(vec![InstrumentId(0)], "refused".to_owned())], "once");
+    // What it waits for is said with each attempt, for those who come later.
+    assert_eq!(pair.waits[0].2, "", "the backoff");
+    pair.pass(SECOND * 20);
+    let (_, until, why) = pair.waits.last().unwrap().clone();
+    assert!(until > pair.now.mono && why.contains("the breaker is open"), "{why}");
+    pair.subscribe_at(1, spot, "ETHUSDT");
+    assert_eq!(lost(&pair).last().unwrap().0, [InstrumentId(1)]);
+    pair.manners.refuses_tcp = false;
+    pair.manners.is_still = true;
+    pair.pass(SECOND * 120);
+    pair.push(&kline("BTCUSDT", 2, "2", false, START_MS + 160_000));
+    let back = FeedEvent::SessionBack {
+        market: spot,
+        instruments: vec![InstrumentId(0), InstrumentId(1)],
+    };
+    assert_eq!(pair.events.last(), Some(&back));
+}
+
+#[test]
+fn clients_of_a_session_that_waits_for_the_budget_were_told_nothing() {
+    let linear = market(Venue::Bybit, "linear");
+    let spent = vec![Spent { market: linear, on: SpentOn::Connect, at_ns: 0, count: 450 }];
+    let mut pair = Pair::with(FeedConfig { spent, ..config() });
+    pair.subscribe_at(0, linear, "BTCUSDT");
+    let told = lost(&pair);
+    assert!(told.len() == 1 && told[0].1.contains("allows one address"), "{told:?}");
+    let (_, until, why) = pair.waits[0].clone();
+    assert!(until.since(pair.now.mono) > SECOND * 300 && why == told[0].1, "{until:?} {why}");
+    pair.pass(SECOND * 100);
+    assert_eq!(lost(&pair).len(), 1, "once");
+}
+
+#[test]
+fn whoever_comes_while_there_is_no_session_was_not_told_what_it_waits_for() {
+    let mut world = World::new();
+    let first = world.open_with(BTC);
+    world.texts(first);
+    let spot = market(Venue::Binance, "spot");
+    let words = "the breaker is open after 5 failures in a row";
+    let until = world.now.mono.after(SECOND * 30);
+    let waits = FeedEvent::Waits { market: spot, until, why: words.to_owned() };
+    world.fanout.handle_feed(waits, world.now);
+    world.session("BTCUSDT", false);
+    let why = "there is no connection to binance spot: reset by peer";
+    assert_eq!(world.texts(first)[0]["message"], format!("{why}; next attempt in 30 s: {words}"));
+    world.pass(SECOND * 10);
+    let late = world.open_with(BTC);
+    let texts = world.texts(late);
+    assert_eq!((&texts[0]["type"], &texts[1]["type"]), (&"subscribed".into(), &"notice".into()));
+    assert_eq!(texts[1]["message"], format!("{why}; next attempt in 20 s: {words}"));
+    world.pass(SECOND * 20);
+    let late = world.open_with(BTC);
+    assert_eq!(world.texts(late)[1]["message"], why, "an attempt is under way");
 }
