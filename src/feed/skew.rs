@@ -26,14 +26,29 @@ pub(super) struct ExchangeClock {
     next_place: usize,
     /// What was not believed and may yet turn out to be right.
     strays: ArrayVec<Stray, STRAYS_MAX>,
-    /// What the `Date` of REST showed, and when.
-    rest: Option<(OffsetMs, MonoNs)>,
+    /// What the `Date` of REST showed.
+    rest: Option<Dated>,
     /// What a `Date` showed that was not believed.
     doubted: Option<OffsetMs>,
     /// A stream by which REST is to be asked for its `Date`.
     asker: Option<InstrumentId>,
     /// REST is not asked for its `Date` alone before.
     ask_at: MonoNs,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Dated {
+    shown: OffsetMs,
+    at: MonoNs,
+    /// Since then all have shown the same, to within [`EXACT_MS`].
+    since: MonoNs,
+}
+
+impl Dated {
+    /// What is played faster than it was recorded shows another time soon.
+    fn is_steady(&self) -> bool {
+        self.since.after(STEADY) <= self.at
+    }
 }
 
 /// What a message shows of the time at which it was made.
@@ -50,6 +65,8 @@ struct Witness {
     source: InstrumentId,
     shown: Shown,
     at: MonoNs,
+    /// When it was heard first.
+    since: MonoNs,
     /// What the stream showed when it was believed first: without others it stays near that.
     anchor: OffsetMs,
     /// Messages in a row that lay far behind.
@@ -77,6 +94,15 @@ impl Shown {
         Self { low: low - mono_ms, high: high - mono_ms }
     }
 
+    /// What the window alone shows: an open one has begun, a closed one is over.
+    fn begun(kline: &Kline<'_>, mono_ms: i64) -> Self {
+        let interval_ms = kline.interval.ms();
+        let is_closed = kline.is_closed == Some(true);
+        let window_ms = kline.candle.open_time.0 + if is_closed { interval_ms } else { 0 };
+        let low = kline.event_time.map_or(window_ms, |time| time.0.max(window_ms)) - mono_ms;
+        Self { low, high: low.max(window_ms + interval_ms - mono_ms) }
+    }
+
     /// Returns whether both can have been made at one time, to within `limit_ms`.
     fn agrees(self, other: Self, limit_ms: i64) -> bool {
         self.low <= other.high + limit_ms && other.low <= self.high + limit_ms
@@ -94,7 +120,8 @@ impl Shown {
 
 impl ExchangeClock {
     /// Returns whether a push is believed: its times lie no more than `limit_ms` ahead of what
-    /// others show, or a second source agrees with them. Then it is what its stream shows.
+    /// others show, and where the wall clock is known to be right its window has begun, or is over
+    /// if it is flagged so; or a second source agrees with it. Then it is what its stream shows.
     pub(super) fn believes(
         &mut self,
         source: InstrumentId,
@@ -106,12 +133,20 @@ impl ExchangeClock {
         let reference = self.reference(now);
         let is_ahead = shown.low > reference.saturating_add(limit_ms)
             && shown.low > self.shown_beside(source).saturating_add(limit_ms);
-        if is_ahead && !self.is_confirmed(source, shown, limit_ms, now) {
+        let begun = Shown::begun(kline, mono_ms(now.mono));
+        let is_early =
+            begun.low > wall(now).saturating_add(CLOCK_ERROR_MS) && self.is_wall_right(source, now);
+        let (claim, claim_limit_ms) =
+            if is_ahead { (shown, limit_ms) } else { (begun, CLOCK_ERROR_MS) };
+        let is_doubtful = is_ahead || is_early;
+        if is_doubtful && !self.is_confirmed(source, claim, claim_limit_ms, now) {
             self.asker = Some(source);
             return false;
         }
-        if self.rest.is_none() && !shown.is_near(reference) {
-            // The wall clock and the exchange differ: REST is to say who is right.
+        let is_exact = shown.low == shown.high && shown.is_near(reference);
+        if !is_exact && !self.rest.is_some_and(|rest| rest.is_steady()) {
+            // The exchange's pushes have no time of their own, or one that is not the wall clock's:
+            // REST shows what time it is.
             self.asker = Some(source);
         }
         if !self.strays.is_empty() {
@@ -119,6 +154,27 @@ impl ExchangeClock {
         }
         self.note(source, shown, now.mono);
         true
+    }
+
+    /// Returns whether the wall clock is the market's, to within seconds: the `Date` of REST has said
+    /// so for a while, or two streams with times of their own, and no streams are ahead of it.
+    #[cold]
+    fn is_wall_right(&self, source: InstrumentId, now: Now) -> bool {
+        let wall = wall(now);
+        let is_wall = |shown: Shown| {
+            shown.low == shown.high && shown.low.abs_diff(wall) <= EXACT_MS.unsigned_abs()
+        };
+        let is_fresh = |one: &&Witness| one.at.after(WITNESS_FRESH) > now.mono;
+        let others = self.believed.iter().filter(|one| one.source != source);
+        let is_steady = |one: &&Witness| one.since.after(STEADY) <= one.at;
+        let agreeing = others.filter(is_fresh).filter(is_steady);
+        let agreeing = agreeing.filter(|one| is_wall(one.shown)).count();
+        let is_date = self.rest.is_some_and(|rest| {
+            rest.is_steady() && is_wall(Shown { low: rest.shown, high: rest.shown })
+        });
+        let is_ahead = |one: &&Witness| one.shown.low > wall.saturating_add(EXACT_MS);
+        let ahead = self.believed.iter().filter(is_ahead).count();
+        (is_date || agreeing >= 2) && ahead < self.believed.len().clamp(1, 2)
     }
 
     /// An answer of REST shows this time, to the second. Returns whether it is believed.
@@ -132,18 +188,22 @@ impl ExchangeClock {
         let pushed = self.pushed(wall);
         let is_shown = pushed.is_some_and(|shown| shown.is_near(date));
         let is_refuted = !is_shown && pushed.is_some_and(|shown| shown.is_near(wall));
-        let is_known = is_shown || is_near(wall) || self.rest.is_some_and(|rest| is_near(rest.0));
+        let is_known =
+            is_shown || is_near(wall) || self.rest.is_some_and(|rest| is_near(rest.shown));
         let is_first = pushed.is_none() && self.rest.is_none();
         let is_repeated = self.doubted.replace(date).is_some_and(is_near);
         if is_refuted {
-            self.rest = self.rest.filter(|rest| !is_near(rest.0));
+            self.rest = self.rest.filter(|rest| !is_near(rest.shown));
         }
         if is_refuted || !(is_known || is_first || is_repeated) {
             return false;
         }
         // Of answers that were under way for longer or shorter, the quickest is nearest.
-        let latest = self.rest.filter(|rest| is_near(rest.0)).map_or(date, |rest| rest.0.max(date));
-        (self.rest, self.doubted) = (Some((latest, now.mono)), None);
+        let before = self.rest.filter(|rest| is_near(rest.shown));
+        let shown = before.map_or(date, |rest| rest.shown.max(date));
+        let same = before.filter(|rest| rest.shown.abs_diff(date) <= EXACT_MS.unsigned_abs());
+        let since = same.map_or(now.mono, |rest| rest.since);
+        (self.rest, self.doubted) = (Some(Dated { shown, at: now.mono, since }), None);
         true
     }
 
@@ -180,7 +240,7 @@ impl ExchangeClock {
     /// Returns whether nothing that REST showed speaks against a window's having begun: else its
     /// push proves nothing about the window before.
     pub(super) fn has_begun(&self, open_time: UnixMs, now: Now) -> bool {
-        let Some((rest, _)) = self.rest else { return true };
+        let Some(Dated { shown: rest, .. }) = self.rest else { return true };
         let opens_at = open_time.0.saturating_sub(mono_ms(now.mono) + CLOCK_ERROR_MS);
         opens_at <= rest || self.pushed(rest).is_some_and(|shown| opens_at <= shown.low)
     }
@@ -194,7 +254,7 @@ impl ExchangeClock {
 
     /// What is taken for the time besides pushes.
     fn reference(&self, now: Now) -> OffsetMs {
-        self.rest.map_or_else(|| wall(now), |(rest, _)| rest)
+        self.rest.map_or_else(|| wall(now), |rest| rest.shown)
     }
 
     /// What the streams show: the latest time on which two of them agree, else one on which one of
@@ -231,7 +291,7 @@ impl ExchangeClock {
 
     fn note(&mut self, source: InstrumentId, shown: Shown, now: MonoNs) {
         let Some(known) = self.believed.iter_mut().find(|one| one.source == source) else {
-            let new = Witness { source, shown, at: now, anchor: shown.low, behind: 0 };
+            let new = Witness { source, shown, at: now, since: now, anchor: shown.low, behind: 0 };
             if self.believed.is_full() {
                 self.believed[self.next_place] = new;
                 self.next_place = (self.next_place + 1) % WITNESSES_MAX;
@@ -269,8 +329,10 @@ impl ExchangeClock {
     ) -> bool {
         let stray = self.keep_stray(source, shown, limit_ms, now.mono);
         let (supporters, opponents) = self.votes(source, shown, limit_ms, now.mono);
-        let is_refuted = self.rest.is_some_and(|(_, at)| at.after(DATE_FRESH) > now.mono);
-        let is_wall = opponents == 0 && shown.is_near(wall(now));
+        // Where a window begins early by seconds, an exchange's hosts may differ.
+        let is_refuted = limit_ms > CLOCK_ERROR_MS
+            && self.rest.is_some_and(|rest| rest.at.after(DATE_FRESH) > now.mono);
+        let is_wall = limit_ms > CLOCK_ERROR_MS && opponents == 0 && shown.is_near(wall(now));
         let agreeing = 1 + supporters + usize::from(is_wall);
         let is_steady = stray.count >= STEADY_COUNT && stray.since.after(STEADY) <= now.mono;
         let is_outvoted = agreeing < 2 || agreeing <= opponents;
@@ -318,7 +380,10 @@ impl ExchangeClock {
             one.source != source && !agreeing.contains(&one.source) && is_fresh(one.at)
         };
         let others = || self.believed.iter().filter(is_other);
-        let supporters = others().filter(|one| one.shown.agrees(shown, limit_ms)).count();
+        // That a window may have begun is not yet that it has.
+        let has_reached = |one: &&Witness| one.shown.low.saturating_add(limit_ms) >= shown.low;
+        let supporters = others().filter(has_reached);
+        let supporters = supporters.filter(|one| one.shown.agrees(shown, limit_ms)).count();
         (agreeing.len() + supporters, others().count() - supporters)
     }
 
@@ -336,7 +401,7 @@ impl ExchangeClock {
             return false;
         }
         self.leap(stray.shown, NEAR_MS);
-        self.rest = Some((date, now.mono));
+        self.rest = Some(Dated { shown: date, at: now.mono, since: now.mono });
         true
     }
 
@@ -372,6 +437,10 @@ const NEAR_MS: i64 = 300_000;
 /// A clock that agrees with others is wrong by no more. Source: `Date` is cut to the second, and an
 /// answer or a push is under way for a few seconds at worst.
 const CLOCK_ERROR_MS: i64 = 10_000;
+
+/// The wall clock is the market's if it differs by no more from what two sources show. Source: a
+/// `Date` is cut to the second, and answers and pushes are under way for a second or two.
+const EXACT_MS: i64 = 3_000;
 
 /// What a stream showed longer ago has no vote. Source: two windows, in which even a quiet stream
 /// is pushed.
@@ -445,18 +514,67 @@ mod tests {
 
     #[test]
     fn one_liar_moves_the_clock_neither_forward_nor_back() {
-        let mut clock = ExchangeClock::default();
-        for second in 0..200 {
-            let time_ms = START_MS + i64::try_from(second).unwrap() * 1000;
-            for stream in 0..3 {
-                assert!(push(&mut clock, stream, time_ms, at(second, 0)));
+        for wall_off_ms in [0, -HOUR_MS] {
+            let mut clock = ExchangeClock::default();
+            for second in 0..200 {
+                let (now, time_ms) = (at(second, wall_off_ms), at(second, 0).unix_ms().0);
+                for stream in 0..3 {
+                    let is_believed = push(&mut clock, stream, time_ms, now);
+                    assert!(is_believed || second == 0, "the wall clock is wrong");
+                }
+                let lie = [HOUR_MS, -HOUR_MS, LIMIT_MS - 1_000, -100_000 * HOUR_MS];
+                let ahead_ms = lie[usize::try_from(second).unwrap() % 4];
+                let is_known = wall_off_ms == 0 && second >= 10;
+                let limit_ms = if is_known { CLOCK_ERROR_MS } else { LIMIT_MS };
+                let is_believed = push(&mut clock, 3, time_ms + ahead_ms, now);
+                assert_eq!(is_believed, ahead_ms < limit_ms, "{ahead_ms} {wall_off_ms}");
+                assert_eq!(clock.now(now), UnixMs(time_ms), "{ahead_ms}");
             }
-            let lie = [HOUR_MS, -HOUR_MS, LIMIT_MS - 1_000, -100_000 * HOUR_MS];
-            let ahead_ms = lie[usize::try_from(second).unwrap() % 4];
-            let is_believed = push(&mut clock, 3, time_ms + ahead_ms, at(second, 0));
-            assert_eq!(is_believed, ahead_ms < LIMIT_MS, "{ahead_ms}");
-            assert_eq!(clock.now(at(second, 0)), UnixMs(time_ms), "{ahead_ms}");
         }
+    }
+
+    /// A push without a time of its own.
+    fn bare(clock: &mut ExchangeClock, stream: u32, open_ms: i64, closed: bool, now: Now) -> bool {
+        let kline = Kline { is_closed: Some(closed), ..kline(None, open_ms) };
+        clock.believes(InstrumentId(stream), &kline, LIMIT_MS, now)
+    }
+
+    #[test]
+    fn a_window_neither_begins_nor_ends_before_its_time() {
+        let mut clock = ExchangeClock::default();
+        for stream in 0..3 {
+            assert!(bare(&mut clock, stream, START_MS, false, at(1, 0)));
+        }
+        assert!(clock.learn(UnixMs(START_MS + 2_000), at(2, 0)));
+        assert!(bare(&mut clock, 0, START_MS, true, at(3, 0)), "one `Date` may be any clock's");
+        assert!(clock.learn(UnixMs(START_MS + 12_000), at(12, 0)));
+        assert!(!bare(&mut clock, 0, START_MS, true, at(40, 0)), "not over");
+        assert!(!bare(&mut clock, 0, START_MS + 60_000, false, at(45, 0)), "not begun");
+        assert!(!bare(&mut clock, 9, START_MS + 180_000, false, at(45, 0)), "a new stream's first");
+        assert!(bare(&mut clock, 0, START_MS, true, at(55, 0)), "clocks differ by seconds");
+        assert!(bare(&mut clock, 0, START_MS + 60_000, false, at(55, 0)));
+    }
+
+    #[test]
+    fn streams_that_are_ahead_of_a_date_by_seconds_are_believed_together() {
+        let ahead_ms = 15_000;
+        let dated = || {
+            let mut clock = ExchangeClock::default();
+            assert!(clock.learn(UnixMs(START_MS), at(0, 0)));
+            assert!(clock.learn(UnixMs(START_MS + 12_000), at(12, 0)));
+            clock
+        };
+        let pushes = |clock: &mut ExchangeClock, streams, second| {
+            let time_ms = START_MS + i64::try_from(second).unwrap() * 1000 + ahead_ms;
+            (0..streams).map(|id| push(clock, id, time_ms, at(second, 0))).collect::<Vec<_>>()
+        };
+        let mut clock = dated();
+        assert_eq!(pushes(&mut clock, 3, 13), [false, true, true], "a second source agrees");
+        assert!(clock.learn(UnixMs(START_MS + 14_000), at(14, 0)));
+        assert_eq!(pushes(&mut clock, 3, 15), [true, true, true]);
+        let mut alone = dated();
+        let believed = (13..32).map(|second| pushes(&mut alone, 1, second)[0]);
+        assert_eq!(believed.filter(|is_believed| !is_believed).count(), 10, "it goes on for 10 s");
     }
 
     #[test]

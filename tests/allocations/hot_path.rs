@@ -73,13 +73,15 @@ impl HotPath {
         let mut bytes = Vec::new();
         for push in 0..pushes {
             for symbol in &self.symbols {
-                let event_ms = START_MS + self.minute * 60_000 + push as i64 * 100;
                 let (close, is_closed) = (format!("1.{push:03}"), push + 1 == pushes);
+                let since_open_ms = if is_closed { 60_000 } else { push as i64 * 100 };
+                let event_ms = START_MS + self.minute * 60_000 + since_open_ms;
                 let text = pair::kline(symbol, self.minute, &close, is_closed, event_ms);
                 write_text_frame(&mut bytes, text.as_bytes());
             }
         }
         self.minute += 1;
+        self.pair.now.unix_us = (START_MS + self.minute * 60_000) * 1000;
         bytes
     }
 

@@ -221,6 +221,42 @@ fn one_push_of_the_future_is_refused_and_its_series_goes_on_at_every_exchange() 
 }
 
 #[test]
+fn a_minute_that_has_not_begun_neither_opens_nor_closes_nor_ends_the_one_before() {
+    for at in MARKETS {
+        for ahead in [1, 3] {
+            for is_closed in [true, false] {
+                let mut scene = Scene::new(at, 2, 0);
+                let [symbol, other] = scene.symbols;
+                scene.pair.manners.rest_status = None;
+                // What cannot be makes REST be asked for its `Date`, until two have agreed.
+                for (second, pause) in [(0, 31), (31, 1)] {
+                    let now_ms = START_MS + second * 1_000;
+                    let date = date_of(now_ms).1;
+                    let rows = rows_of(scene.market, other, &[], Some(&date));
+                    scene.pair.manners.rest_answer = Some(rows);
+                    scene.push_running(now_ms);
+                    scene.push(Push::of(other, 60, now_ms + HOUR_MS));
+                    scene.pair.pass(SECOND * pause);
+                }
+                scene.pair.manners.rest_status = Some(503);
+                let lie =
+                    Push::of(symbol, ahead, START_MS + (ahead + i64::from(is_closed)) * 60_000);
+                scene.push(Push { is_closed, ..lie });
+                assert_eq!(scene.errors(DecodeErrorKind::Future), 3, "{at:?} {ahead} {is_closed}");
+                assert_eq!(scene.closes(), [], "{at:?} {ahead} {is_closed}");
+                scene.pair.pass(SECOND * 27);
+                scene.push(Push { volume: "8", ..Push::of(symbol, 0, START_MS + 59_000) });
+                scene.pair.pass(SECOND);
+                scene.end_minute(symbol, 0);
+                assert_eq!(scene.closes(), [(0, 0)], "{at:?} {ahead} {is_closed}");
+                assert_eq!(scene.errors(DecodeErrorKind::Future), 3, "{at:?} {ahead} {is_closed}");
+                assert_eq!(scene.metrics().gaps.value(), 0);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_node_that_was_behind_for_a_while_does_not_end_the_window_it_left_out() {
     let mut scene = Scene::new(MARKETS[4], 2, 0);
     let symbol = scene.symbols[0];
