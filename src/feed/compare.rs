@@ -34,6 +34,8 @@ struct Comparison {
     open_time: UnixMs,
     /// Not before.
     at: MonoNs,
+    /// It waits no longer for slack in the exchange's limits.
+    patience: Duration,
     /// What the row said differently last time.
     doubted: Option<Candle>,
     answers: u32,
@@ -45,23 +47,25 @@ struct Comparison {
 impl Comparisons {
     /// A closed candle was published, with its sequence number.
     pub(super) fn note(&mut self, update: &CandleUpdate, sequence: i64, now: MonoNs) {
-        let is_compared = match update.final_by {
-            Some(FinalBy::Successor | FinalBy::Rest) => true,
+        let (is_compared, patience) = match update.final_by {
+            Some(FinalBy::Successor) => (true, COMPARE_PATIENCE),
+            Some(FinalBy::Rest) => (true, COMPARE_PATIENCE_REST),
             Some(FinalBy::Flag) => {
-                (sequence + i64::from(update.instrument.0)).rem_euclid(SAMPLED_ONE_IN) == 0
+                let number = sequence + i64::from(update.instrument.0);
+                (number.rem_euclid(SAMPLED_ONE_IN) == 0, COMPARE_PATIENCE)
             }
-            None => false,
+            None => (false, COMPARE_PATIENCE),
         };
         self.newest = Some((update.candle.open_time, now));
         if is_compared {
-            self.push(update.candle.open_time, now.after(COMPARE_AFTER));
+            self.push(update.candle.open_time, now.after(COMPARE_AFTER), patience);
         }
     }
 
     /// A candle of the past was published that ended `age_ms` ago. Its row may still lag.
     pub(super) fn note_recalled(&mut self, open_time: UnixMs, age_ms: i64, now: MonoNs) {
         if age_ms < LAGGING_ROW_MS {
-            self.push(open_time, now.after(COMPARE_AFTER));
+            self.push(open_time, now.after(COMPARE_AFTER), COMPARE_PATIENCE);
         }
     }
 
@@ -70,14 +74,14 @@ impl Comparisons {
     pub(super) fn note_empty(&mut self, open_time: UnixMs, now: MonoNs) {
         let together = u64::try_from(EMPTIES_EVERY.as_nanos()).unwrap_or(u64::MAX);
         let at = MonoNs(now.after(EMPTIES_AFTER).0.next_multiple_of(together));
-        self.push(open_time, at);
+        self.push(open_time, at, COMPARE_PATIENCE);
     }
 
     /// The stream broke: what the exchange said about the newest candle since may be lost.
     pub(super) fn note_break(&mut self, now: MonoNs) {
         let newest = self.newest.filter(|(_, at)| at.after(RESTATED_WITHIN) > now);
         if let Some((open_time, _)) = newest {
-            self.push(open_time, now.after(COMPARE_AFTER));
+            self.push(open_time, now.after(COMPARE_AFTER), COMPARE_PATIENCE);
         }
     }
 
@@ -86,9 +90,9 @@ impl Comparisons {
         !self.is_asking && self.waiting.iter().any(|one| one.due_at() <= now)
     }
 
-    /// Whether one has waited for so long that its window is soon forgotten.
+    /// Whether one has waited for so long that it is asked for without slack.
     pub(super) fn is_overdue(&self, now: MonoNs) -> bool {
-        self.waiting.iter().any(|one| one.due_at().after(COMPARE_PATIENCE) <= now)
+        self.waiting.iter().any(|one| one.due_at().after(one.patience) <= now)
     }
 
     /// The windows to be asked for.
@@ -98,14 +102,14 @@ impl Comparisons {
         Some(span.head(rows_max, interval))
     }
 
-    fn push(&mut self, open_time: UnixMs, at: MonoNs) {
+    fn push(&mut self, open_time: UnixMs, at: MonoNs, patience: Duration) {
         if self.waiting.iter().any(|one| one.open_time == open_time) {
             return;
         }
         if self.waiting.len() == WAITING_MAX {
             self.waiting.pop_front();
         }
-        let one = Comparison { open_time, at, doubted: None, answers: 0, is_same: false };
+        let one = Comparison { open_time, at, patience, doubted: None, answers: 0, is_same: false };
         self.waiting.push_back(one);
     }
 }
@@ -237,6 +241,10 @@ const COMPARE_LESS_AGAIN: Duration = Duration::from_millis(LAGGING_ROW_MS.unsign
 /// quarter of an hour, and one request compares all of it.
 const COMPARE_PATIENCE: Duration = Duration::from_secs(300);
 
+/// The same for a candle that only one answer has shown, which may have lagged. Source: a client
+/// should not trade on it for longer than a window.
+const COMPARE_PATIENCE_REST: Duration = Duration::from_secs(30);
+
 /// What was the same is asked for again after so much more time, if nothing else was asked. Source:
 /// where every window is compared, the next ones are asked for in each minute.
 const COMPARE_ANYWAY: Duration = Duration::from_secs(90);
@@ -254,3 +262,43 @@ const WAITING_MAX: usize = 16;
 
 /// Then a comparison that came to nothing is given up.
 const ANSWERS_MAX: u32 = 6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Lapse, RoughLapse};
+    use crate::market::{Decimal, Source};
+
+    #[test]
+    fn a_candle_that_one_answer_alone_has_shown_waits_seconds_for_slack_others_minutes() {
+        let one: Decimal = "1".parse().unwrap();
+        let candle = Candle {
+            open_time: UnixMs(0),
+            open: one,
+            high: one,
+            low: one,
+            close: one,
+            volume: one,
+            quote_volume: None,
+            trades: 1,
+        };
+        for (final_by, patience) in [(FinalBy::Rest, 30), (FinalBy::Successor, 300)] {
+            let mut comparisons = Comparisons::default();
+            let update = CandleUpdate {
+                instrument: InstrumentId(1),
+                candle,
+                event_time: None,
+                received: MonoNs(0),
+                until_ring: Lapse::default(),
+                kernel: RoughLapse::UNKNOWN,
+                final_by: Some(final_by),
+                source: Source::Ws,
+                revision: 0,
+            };
+            comparisons.note(&update, 1, MonoNs(0));
+            let overdue = |seconds: u64| comparisons.is_overdue(MonoNs(seconds * 1_000_000_000));
+            assert!(!overdue(20 + patience - 1), "{final_by:?}");
+            assert!(overdue(20 + patience), "{final_by:?}");
+        }
+    }
+}
