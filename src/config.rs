@@ -10,9 +10,10 @@ mod raw;
 mod table;
 
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::time::Duration;
+use std::{fmt, io};
 
 use crate::market::Market;
 use crate::wire::Endpoint;
@@ -65,6 +66,15 @@ pub struct Endpoints {
     pub ws_url: Endpoint,
     /// `http://…` or `https://…`.
     pub rest_url: String,
+}
+
+/// Where both ports listen, as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// An IP address.
+    Address(IpAddr),
+    /// A host name; [`Config::load`] looks it up.
+    Name(String),
 }
 
 /// Symbols of one market to subscribe at start.
@@ -125,8 +135,10 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Folder of `connector.log`.
     pub log_dir: PathBuf,
-    /// Address of both ports.
-    pub wss_host: IpAddr,
+    /// Address or host name of both ports, as configured.
+    pub wss_host: Host,
+    /// Address of both ports. [`Config::load`] sets it; otherwise a host name is loopback.
+    pub wss_address: IpAddr,
     /// Port for clients; 0: any free one.
     pub wss_port: u16,
     /// The least severe log line about clients and the process itself.
@@ -225,6 +237,8 @@ impl Config {
         if flags.print_config {
             return Ok(Action::Print(values.render()));
         }
+        config.look_host_up(addresses_of)?;
+        config.warnings.extend(config.exposure());
         let config = Box::new(config);
         Ok(if flags.healthcheck { Action::Healthcheck(config) } else { Action::Run(config) })
     }
@@ -260,9 +274,29 @@ impl Config {
             })?;
         }
         config.check_relations()?;
+        if let Host::Address(address) = config.wss_host {
+            config.wss_address = address;
+        }
         config.warnings = values.warnings();
-        config.warnings.extend(config.exposure());
         Ok(config)
+    }
+
+    /// Looks a host name up; of its addresses the first of IPv4 counts, else the first.
+    fn look_host_up(
+        &mut self,
+        look_up: impl Fn(&str) -> io::Result<Vec<IpAddr>>,
+    ) -> Result<(), ConfigError> {
+        let Host::Name(name) = &self.wss_host else { return Ok(()) };
+        let failed = |why: &dyn fmt::Display| {
+            ConfigError::Relation(format!(
+                "CONNECTOR_WSS_HOST={name} has no address ({why}): give a host name that this \
+                 machine can look up, or an IP address, such as 127.0.0.1 or 0.0.0.0"
+            ))
+        };
+        let addresses = look_up(name).map_err(|error| failed(&error))?;
+        let first = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
+        self.wss_address = *first.ok_or_else(|| failed(&"none was found"))?;
+        Ok(())
     }
 
     /// What no single variable can be blamed for.
@@ -293,7 +327,7 @@ impl Config {
 
     /// What a user should know who lets other hosts connect.
     fn exposure(&self) -> Option<String> {
-        let host = self.wss_host;
+        let host = self.wss_address;
         if host.is_loopback() {
             None
         } else if self.wss_tokens_file.is_none() {
@@ -339,7 +373,8 @@ impl Config {
             log_level: LogLevel::default(),
             log_format: LogFormat::default(),
             log_dir: PathBuf::new(),
-            wss_host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            wss_host: Host::Address(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            wss_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             wss_port: 0,
             wss_log_level: LogLevel::default(),
             wss_subscribe_timeout: zero,
@@ -370,6 +405,11 @@ impl Config {
             endpoints: Default::default(),
         }
     }
+}
+
+/// The addresses of the host called `name`, by the system's resolver. Waits as long as that does.
+fn addresses_of(name: &str) -> io::Result<Vec<IpAddr>> {
+    Ok((name, 0).to_socket_addrs()?.map(|address| address.ip()).collect())
 }
 
 impl Default for Config {

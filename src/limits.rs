@@ -47,6 +47,15 @@ pub const SHARDS_MAX: usize = 64;
 /// candles and queues closed ones up to `CONNECTOR_CLOSED_QUEUE_MAXSIZE`.
 pub const RING_SLOTS: usize = 8_192;
 
+/// The largest `CONNECTOR_CLOSED_QUEUE_MAXSIZE`, and what 0 stands for: 256 MB a shard, which grow
+/// only as they are needed. Source: half an hour of the 32,768 series that there may be.
+/// Reached: the shard's sockets are not read until the fan-out core has taken some.
+pub const CLOSED_QUEUE_MAX: usize = 1_000_000;
+
+/// The largest `CONNECTOR_MAX_SYMBOL_PER_WS`, and what 0 stands for: what the exchange that allows
+/// most streams on a session allows. Source: Binance's 1024. Each exchange's own limit holds too.
+pub const SYMBOLS_PER_SESSION_MAX: usize = 1_024;
+
 /// Open candles that may wait for a shard's ring in order. Beyond: conflated, one per series.
 /// Source: two reads of [`READ_BYTES_MAX`] full of 300-byte pushes, with room.
 pub const OPEN_BURST_MAX: usize = 1_024;

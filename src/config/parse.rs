@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::limits::REQUEST_SYMBOLS_MAX;
 use crate::market::{Market, Venue};
 
-use super::{LogFormat, LogLevel, Preload, Wait};
+use super::{Host, LogFormat, LogLevel, Preload, Wait};
 
 /// Seconds: `3`, `3.0`, `.5`, `1e-1`.
 pub(super) fn seconds(text: &str) -> Option<f64> {
@@ -41,13 +41,26 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// An IP address, or `localhost`.
-pub(super) fn host(text: &str) -> Option<IpAddr> {
+/// An IP address, `localhost`, or a host name, which is not looked up here.
+pub(super) fn host(text: &str) -> Option<Host> {
     if text.eq_ignore_ascii_case("localhost") {
-        return Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        return Some(Host::Address(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     }
-    text.trim_start_matches('[').trim_end_matches(']').parse().ok()
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    bare.parse().map_or_else(|_| host_name(text), |address| Some(Host::Address(address)))
 }
+
+/// Letters, digits, `-`, `_` and dots. What is digits and dots only is a mistyped address.
+fn host_name(text: &str) -> Option<Host> {
+    let is_known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let is_name = text.len() <= HOST_NAME_BYTES_MAX
+        && text.bytes().all(is_known)
+        && text.bytes().any(|byte| byte.is_ascii_alphabetic());
+    is_name.then(|| Host::Name(text.to_owned()))
+}
+
+/// Source: RFC 1035, 2.3.4, without the length bytes.
+const HOST_NAME_BYTES_MAX: usize = 253;
 
 /// A name of Python's `logging`.
 pub(super) fn level(text: &str) -> Option<LogLevel> {

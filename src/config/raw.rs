@@ -84,8 +84,10 @@ fn argument(variable: &'static Variable) -> Arg {
         _ => "VALUE",
     };
     let default = if variable.default.is_empty() { "nothing" } else { variable.default };
+    let second = SECOND_FLAGS.iter().find(|(name, _)| *name == variable.name);
     Arg::new(&*variable.name)
         .long(&*variable.flag)
+        .visible_aliases(second.map(|&(_, flag)| flag))
         .value_name(placeholder)
         .global(true)
         .allow_hyphen_values(true)
@@ -237,6 +239,10 @@ fn edits(left: &str, right: &str) -> usize {
     }
     row[right.len()]
 }
+
+/// Second names of flags. Source: the flags of the Python connector.
+const SECOND_FLAGS: [(&str, &str); 2] =
+    [("CONNECTOR_WSS_HOST", "host"), ("CONNECTOR_WSS_PORT", "port")];
 
 /// Variables that are read and change nothing, and why. Said only to who sets another value than
 /// the default, not to who has copied the example file.

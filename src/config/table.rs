@@ -2,19 +2,19 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::limits::{
-    CLIENT_BUFFER_BYTES_MAX, CLIENT_BUFFER_BYTES_MIN, CLIENT_SERIES_MAX, CLIENTS_MAX, CPUS_MAX,
-    HISTORY_CANDLES_MAX, HISTORY_CANDLES_MIN, SHARDS_MAX,
+    CLIENT_BUFFER_BYTES_MAX, CLIENT_BUFFER_BYTES_MIN, CLIENT_SERIES_MAX, CLIENTS_MAX,
+    CLOSED_QUEUE_MAX, CPUS_MAX, HISTORY_CANDLES_MAX, HISTORY_CANDLES_MIN, SHARDS_MAX,
+    SYMBOLS_PER_SESSION_MAX,
 };
 use crate::market::{ContractType, Market, Venue};
 use crate::wire::Endpoint;
 
-use super::{Config, LogFormat, LogLevel, Preload, Wait, parse};
+use super::{Config, Host, LogFormat, LogLevel, Preload, Wait, parse};
 
 /// One variable.
 #[derive(Debug)]
@@ -46,6 +46,8 @@ pub enum Kind {
     Seconds(f64, f64, fn(&mut Config) -> &mut Duration),
     /// A whole number between the two.
     Count(usize, usize, fn(&mut Config) -> &mut usize),
+    /// A whole number up to this; 0: without a limit of its own, which is this one.
+    Limit(usize, fn(&mut Config) -> &mut usize),
     /// As [`Self::Count`]; empty leaves the choice to the program.
     PlannedCount(usize, usize, fn(&mut Config) -> &mut Option<usize>),
     /// As [`Self::Seconds`]; empty: as another variable says.
@@ -54,8 +56,8 @@ pub enum Kind {
     Port(fn(&mut Config) -> &mut u16),
     /// Yes or no.
     Boolean(fn(&mut Config) -> &mut bool),
-    /// An IP address.
-    Host(fn(&mut Config) -> &mut IpAddr),
+    /// An IP address or a host name.
+    Host(fn(&mut Config) -> &mut Host),
     /// A severity.
     Level(fn(&mut Config) -> &mut LogLevel),
     /// A way to write the log.
@@ -94,6 +96,10 @@ impl Kind {
             }
             Self::Count(min, max, field) => {
                 put(field(config), parse::count(text).filter(|n| (*min..=*max).contains(n)))
+            }
+            Self::Limit(max, field) => {
+                let count = parse::count(text).filter(|count| count <= max);
+                put(field(config), count.map(|count| if count == 0 { *max } else { count }))
             }
             Self::PlannedCount(_, _, field) if empty => put(field(config), Some(None)),
             Self::PlannedCount(min, max, field) => {
@@ -144,12 +150,18 @@ impl Kind {
                 format!("a number of seconds from {min} to {max}, or nothing")
             }
             Self::Count(min, max, _) => format!("a whole number from {min} to {max}"),
+            Self::Limit(max, _) => {
+                format!("a whole number from 1 to {max}, or 0 to leave it without a limit")
+            }
             Self::PlannedCount(min, max, _) => {
                 format!("a whole number from {min} to {max}, or nothing to leave it to the program")
             }
             Self::Port(_) => "a port from 0 to 65535".into(),
             Self::Boolean(_) => "true or false (also 1, 0, yes, no, on, off)".into(),
-            Self::Host(_) => "an IP address, such as 127.0.0.1, 0.0.0.0 or ::, or localhost".into(),
+            Self::Host(_) => {
+                "an IP address, such as 127.0.0.1, 0.0.0.0 or ::, or a host name of this machine"
+                    .into()
+            }
             Self::Level(_) => "DEBUG, INFO, WARNING, ERROR or CRITICAL".into(),
             Self::Format(_) => "text or json".into(),
             Self::Wait(_) => "spin, adaptive or park".into(),
@@ -212,10 +224,10 @@ const MANY: usize = 1_000_000;
 
 #[rustfmt::skip]
 fn fixed() -> Vec<Variable> {
-    use Kind::{Boolean, Count, Cpus, File, Folder, Host, InheritedSeconds, Level, Origins, PlannedCount, Port, Seconds};
+    use Kind::{Boolean, Count, Cpus, File, Folder, Host, InheritedSeconds, Level, Limit, Origins, PlannedCount, Port, Seconds};
     vec![
         row("CONNECTOR_WSS_HOST", "127.0.0.1", Host(|c| &mut c.wss_host),
-            "Address on which both ports listen; 0.0.0.0 for every IPv4 interface."),
+            "Address, or host name, on which both ports listen; 0.0.0.0 for every IPv4 interface."),
         row("CONNECTOR_WSS_PORT", "8765", Port(|c| &mut c.wss_port),
             "Port for WebSocket clients; 0 for any free one."),
         row("CONNECTOR_WSS_HEALTH_CHECK_PORT", "8766", Port(|c| &mut c.health_check_port),
@@ -284,16 +296,16 @@ fn fixed() -> Vec<Variable> {
             "Pause between pings to an exchange."),
         row("CONNECTOR_WS_PING_TIMEOUT", "20.0", Seconds(TICK_S, DAY_S, |c| &mut c.ws_ping_timeout),
             "Time for an exchange's pong; then the session is lost."),
-        row("CONNECTOR_MAX_SYMBOL_PER_WS", "50", Count(1, 1024, |c| &mut c.symbols_per_session_max),
-            "Symbols on one connection to an exchange, within the exchange's own limit."),
+        row("CONNECTOR_MAX_SYMBOL_PER_WS", "50", Limit(SYMBOLS_PER_SESSION_MAX, |c| &mut c.symbols_per_session_max),
+            "Symbols on one connection to an exchange, within the exchange's own limit; 0: that alone."),
         row("CONNECTOR_CIRCUIT_BREAKER_FAILURE_THRESHOLD", "5", Count(1, MANY, |c| &mut c.breaker_failure_threshold),
             "Failures in a row, per exchange and contract type, that open its breaker."),
         row("CONNECTOR_CIRCUIT_BREAKER_RECOVERY_TIMEOUT", "30.0", Seconds(TICK_S, 300.0, |c| &mut c.breaker_recovery_timeout),
             "First time for which a breaker stays open; doubles up to 300."),
         row("CONNECTOR_CIRCUIT_BREAKER_HALF_OPEN_CALLS", "1", Count(1, MANY, |c| &mut c.breaker_half_open_calls),
             "Trials that a half-open breaker lets pass."),
-        row("CONNECTOR_CLOSED_QUEUE_MAXSIZE", "1000", Count(1, MANY, |c| &mut c.closed_queue_max),
-            "Closed candles that may wait for the fan-out core, per shard."),
+        row("CONNECTOR_CLOSED_QUEUE_MAXSIZE", "1000", Limit(CLOSED_QUEUE_MAX, |c| &mut c.closed_queue_max),
+            "Closed candles that may wait for the fan-out core, per shard; 0: as many as fit, a million."),
         row("CONNECTOR_OPEN_QUEUE_MAXSIZE", "0", Count(0, MANY, |c| &mut c.open_queue_max),
             "Accepted, without effect: open candles are conflated where they would have to wait."),
         row("CONNECTOR_GAP_HOLD_TIMEOUT", "5", Seconds(0.0, DAY_S, |c| &mut c.gap_hold_timeout),

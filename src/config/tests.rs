@@ -52,7 +52,7 @@ fn defaults_are_those_of_the_python_server() {
     assert_eq!(config.inactivity_timeout, Duration::from_secs(3));
     assert_eq!((config.wss_port, config.health_check_port), (8765, 8766));
     assert_eq!(config.client_buffer_max, 1 << 20);
-    assert_eq!(config.wss_host.to_string(), "127.0.0.1");
+    assert_eq!(config.wss_address.to_string(), "127.0.0.1");
     assert!(config.health_check_enabled && config.warnings.is_empty());
     assert_eq!(config.endpoints[1].ws_url.to_string(), "wss://fstream.binance.com/market");
     assert_eq!(config.endpoints[2].rest_url, "https://dapi.binance.com");
@@ -120,11 +120,15 @@ fn every_kind_refuses_what_it_cannot_mean() {
         ("CONNECTOR_REST_TIMEOUT", "nan"),
         ("CONNECTOR_REST_TIMEOUT", "-1"),
         ("CONNECTOR_REST_TIMEOUT", "inf"),
-        ("CONNECTOR_MAX_SYMBOL_PER_WS", "0"),
+        ("CONNECTOR_MAX_SYMBOL_PER_WS", "1025"),
+        ("CONNECTOR_MAX_SYMBOL_PER_WS", "-1"),
         ("CONNECTOR_MAX_SYMBOL_PER_WS", "2.5"),
+        ("CONNECTOR_CLOSED_QUEUE_MAXSIZE", "1000001"),
         ("CONNECTOR_CLIENT_BUFFER_MAX", "65535"),
         ("CONNECTOR_WSS_HEALTH_CHECK_ENABLED", "maybe"),
-        ("CONNECTOR_WSS_HOST", "example.org"),
+        ("CONNECTOR_WSS_HOST", "127.0.0.256"),
+        ("CONNECTOR_WSS_HOST", "two words"),
+        ("CONNECTOR_WSS_HOST", "http://h"),
         ("CONNECTOR_LOG_FORMAT", "yaml"),
         ("CONNECTOR_SHARD_CPUS", "1,1"),
         ("CONNECTOR_SHARD_CPUS", "3-1"),
@@ -172,6 +176,49 @@ fn numbers_and_booleans_read_as_python_users_write_them() {
     assert_eq!(config.log_level, LogLevel::Warning);
     assert_eq!(config.endpoints[0].ws_url.to_string(), "ws://[::1]:9001/");
     assert_eq!(config.tls_ca_file, None);
+}
+
+#[test]
+fn zero_means_without_limit_where_the_python_connector_has_it_so() {
+    let config = Config::from_pairs(&[
+        ("CONNECTOR_MAX_SYMBOL_PER_WS", "0"),
+        ("CONNECTOR_CLOSED_QUEUE_MAXSIZE", "0"),
+    ]);
+    let config = config.unwrap();
+    assert_eq!(config.symbols_per_session_max, 1_024, "the most that any exchange allows");
+    assert_eq!(config.closed_queue_max, 1_000_000);
+}
+
+#[test]
+fn host_and_port_have_the_flags_of_the_python_connector() {
+    let environment = [("CONNECTOR_WSS_HOST", "127.0.0.3"), ("CONNECTOR_WSS_PORT", "1")];
+    let config = run(&["--host", "127.0.0.2", "--port", "9000"], &environment);
+    assert_eq!((config.wss_address.to_string(), config.wss_port), ("127.0.0.2".into(), 9000));
+    let help = printed(&["--help"], &[]);
+    assert!(help.contains("--host") && help.contains("--port"), "{help}");
+}
+
+#[test]
+fn a_host_name_is_looked_up_at_start_and_has_to_have_an_address() {
+    let named = || Config::from_pairs(&[("CONNECTOR_WSS_HOST", "connector-1.example")]).unwrap();
+    let mut config = named();
+    let found = |texts: &[&str]| Ok(texts.iter().map(|text| text.parse().unwrap()).collect());
+    let look_up = |name: &str| {
+        assert_eq!(name, "connector-1.example");
+        found(&["fd00::7", "10.0.0.7"])
+    };
+    config.look_host_up(look_up).unwrap();
+    assert_eq!(config.wss_address.to_string(), "10.0.0.7");
+    assert!(config.exposure().unwrap().contains("10.0.0.7"));
+    config.look_host_up(|_| found(&["::1"])).unwrap();
+    assert_eq!(config.wss_address.to_string(), "::1");
+    let absent = || io::Error::other("Name or service not known");
+    for answer in [Err(absent()), Ok(Vec::new())] {
+        let answer = std::cell::RefCell::new(Some(answer));
+        let error = named().look_host_up(|_| answer.take().unwrap()).unwrap_err().to_string();
+        assert!(error.starts_with("CONNECTOR_WSS_HOST=connector-1.example has no"), "{error}");
+        assert!(error.contains("0.0.0.0"), "{error}");
+    }
 }
 
 #[test]

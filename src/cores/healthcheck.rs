@@ -33,7 +33,7 @@ fn address(config: &Config) -> Result<SocketAddr, String> {
     if config.health_check_port == 0 {
         return refused("CONNECTOR_WSS_HEALTH_CHECK_PORT", "0");
     }
-    let host = match config.wss_host {
+    let host = match config.wss_address {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) => IpAddr::V6(Ipv6Addr::LOCALHOST),
         host => host,

@@ -107,7 +107,7 @@ impl Listeners {
     }
 
     fn bind(config: &Config) -> Result<Self, ListenError> {
-        let address = |port| SocketAddr::new(config.wss_host, port);
+        let address = |port| SocketAddr::new(config.wss_address, port);
         let clients = bind("CONNECTOR_WSS_PORT", address(config.wss_port))?;
         let ops = config
             .health_check_enabled
@@ -151,7 +151,7 @@ impl Listeners {
             return Ok(None);
         };
         let fits = |listener: &TcpListener, port: u16| {
-            let configured = SocketAddr::new(config.wss_host, port);
+            let configured = SocketAddr::new(config.wss_address, port);
             match listener.local_addr() {
                 Err(error) => Err(error.to_string()),
                 Ok(found) if found.ip() == configured.ip() && [0, found.port()].contains(&port) => {
@@ -170,7 +170,7 @@ impl Listeners {
                 Some(listener)
             }
             None if config.health_check_enabled => {
-                let address = SocketAddr::new(config.wss_host, config.health_check_port);
+                let address = SocketAddr::new(config.wss_address, config.health_check_port);
                 Some(bind("CONNECTOR_WSS_HEALTH_CHECK_PORT", address)?)
             }
             _ => None,

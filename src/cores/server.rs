@@ -12,7 +12,7 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use rustls::ClientConfig;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Host};
 use crate::fanout::{ANY_ORIGIN, Access, Departure, Fanout, FanoutConfig};
 use crate::feed::{Feed, FeedConfig, Pauses};
 use crate::health::{self, Lifecycle, Phase};
@@ -544,7 +544,10 @@ fn hosts(config: &Config, address: IpAddr) -> Hosts {
     if is_open || !address.to_canonical().is_loopback() {
         return Hosts::ANY;
     }
-    let own = config.wss_host.to_string();
+    let own = match &config.wss_host {
+        Host::Address(address) => address.to_string(),
+        Host::Name(name) => name.clone(),
+    };
     Hosts::local(origins.chain([own.as_str()]))
 }
 
