@@ -110,7 +110,7 @@ impl Fanout {
             Event::Text(text) => self.serve(id, text.as_str(), now),
             Event::Binary(_) => {
                 let message = "binary messages are not understood; send JSON as a text message";
-                self.send_error(id, &Refusal::new("binary_message", message.to_owned()));
+                self.refuse(id, &Refusal::new("binary_message", message.to_owned()), now);
             }
             Event::Open { .. } | Event::Ping | Event::Pong(_) => {}
             Event::Close { code, .. } => self.say_goodbye(id, code, now),
@@ -194,13 +194,22 @@ impl Fanout {
 
     /// Says why, then Close 1008.
     pub(super) fn close_with_error(&mut self, id: ClientId, refusal: &Refusal, now: Now) {
+        self.end_with_error(id, CLOSE_POLICY, refusal, now);
+    }
+
+    /// Answers with an error, then Close 1000: the client asked for nothing else.
+    pub(super) fn close_with_answer(&mut self, id: ClientId, refusal: &Refusal, now: Now) {
+        self.end_with_error(id, CLOSE_NORMAL, refusal, now);
+    }
+
+    fn end_with_error(&mut self, id: ClientId, code: u16, refusal: &Refusal, now: Now) {
         self.write_error_frame(refusal);
         if let Some(client) = self.clients.find(id).filter(|client| client.phase == Phase::Live) {
             // Ahead of what is owed, which is not sent any more.
             client.append_frames(&mut self.run, &self.frame);
             self.metrics.sent_messages.increment();
         }
-        self.close(id, CLOSE_POLICY, &refusal.message, now);
+        self.close(id, code, &refusal.message, now);
     }
 
     /// Says Close; what is owed beyond the outgoing bytes is dropped.

@@ -32,6 +32,8 @@ pub(super) struct Refusal {
     pub(super) missing: Vec<Span>,
     /// The request's `id`, as JSON.
     pub(super) id: Option<String>,
+    /// Whether the request names an `op`; not shown.
+    pub(super) names_op: bool,
 }
 
 impl Refusal {

@@ -22,6 +22,8 @@ use words::{
 pub(super) struct Request {
     /// The client's `id` as JSON, to be echoed in every answer.
     pub(super) id: Option<String>,
+    /// Whether it names an `op`, as clients of the Python connector never do.
+    pub(super) names_op: bool,
     /// What it asks.
     pub(super) op: Op,
 }
@@ -121,11 +123,13 @@ pub(super) fn parse(text: &mut [u8]) -> Result<Request, Box<Refusal>> {
     for (name, value) in object.iter() {
         fields.put(name, value);
     }
-    let id = fields.id()?;
+    let names_op = fields.op.is_some();
+    let id = fields.id().map_err(|refusal| Box::new(Refusal { names_op, ..*refusal }))?;
     match fields.op() {
-        Ok(op) => Ok(Request { id, op }),
+        Ok(op) => Ok(Request { id, names_op, op }),
         Err(refusal) => Err(Box::new(Refusal {
             id,
+            names_op,
             exchange: fields.exchange.and_then(|value| shown(&value)),
             contract_type: fields.contract_type.and_then(|value| shown(&value)),
             ..*refusal

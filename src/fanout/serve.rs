@@ -26,11 +26,13 @@ impl Fanout {
         let request = match request::parse(&mut text.as_bytes().to_vec()) {
             Ok(request) => request,
             Err(refusal) => {
-                let refusal = self.locked_out(id, None).unwrap_or(refusal);
-                return self.send_error(id, &refusal);
+                return match self.locked_out(id, None) {
+                    Some(refusal) => self.send_error(id, &refusal),
+                    None => self.refuse(id, &refusal, now),
+                };
             }
         };
-        let Request { id: echo, op } = request;
+        let Request { id: echo, names_op, op } = request;
         if let Some(refusal) = self.locked_out(id, Some(&op)) {
             return self.send_error(id, &Refusal { id: echo, ..*refusal });
         }
@@ -56,8 +58,21 @@ impl Fanout {
             }
         };
         if let Err(refusal) = result {
-            self.send_error(id, &Refusal { id: echo, ..*refusal });
+            self.refuse(id, &Refusal { id: echo, names_op, ..*refusal }, now);
         }
+    }
+
+    /// Answers a request with an error. A client whose first request leaves it without a
+    /// subscription is closed with 1000, as by the Python connector: it waits for nothing else. One
+    /// that names an `op` knows this protocol, and may go on.
+    pub(super) fn refuse(&mut self, id: ClientId, refusal: &Refusal, now: Now) {
+        let Some(client) = self.clients.find(id) else { return };
+        let is_first = client.subscribe_by.is_some();
+        if refusal.names_op || !is_first {
+            return self.send_error(id, refusal);
+        }
+        self.metrics.client_errors.increment();
+        self.close_with_answer(id, refusal, now);
     }
 
     fn subscribe(
@@ -366,7 +381,7 @@ impl Fanout {
     }
 
     /// The exchange refused an instrument: everybody who wants it is told, and goes on without. A
-    /// client that has nothing else is closed with 1008, so that no program waits for ever.
+    /// client that has nothing else is closed with 1000, so that no program waits for ever.
     pub(super) fn reject(&mut self, of: InstrumentId, message: &str, exchange: &str, now: Now) {
         for derived in self.hub.with_derived(vec![of]).split_off(1) {
             self.reject(derived, message, exchange, now);
@@ -437,7 +452,7 @@ impl Fanout {
         let Some(client) = self.clients.find(id) else { return };
         if client.subscriptions.is_empty() {
             self.metrics.client_errors.increment();
-            return self.close_with_error(id, refusal, now);
+            return self.close_with_answer(id, refusal, now);
         }
         self.send_error(id, refusal);
         self.settle(id, now);

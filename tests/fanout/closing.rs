@@ -162,7 +162,7 @@ fn a_rejected_symbol_ends_for_itself_and_not_for_its_neighbours() {
 }
 
 #[test]
-fn a_client_with_nothing_but_rejected_symbols_is_closed_with_1008() {
+fn a_client_with_nothing_but_rejected_symbols_is_closed_with_1000() {
     let mut world = World::new();
     let id = world.open_with(BTC_3);
     world.texts(id);
@@ -170,7 +170,7 @@ fn a_client_with_nothing_but_rejected_symbols_is_closed_with_1008() {
     let (texts, close) = world.got(id);
     assert_eq!(texts[0]["type"], "error");
     let (code, reason) = close.unwrap();
-    assert_eq!(code, 1008);
+    assert_eq!(code, 1000);
     assert!(reason.contains("BTCUSDT"));
 }
 

@@ -206,7 +206,7 @@ fn a_refusal_or_a_lost_session_reaches_those_who_want_only_what_is_derived() {
     world.reject("BTCUSDT");
     let (texts, close) = world.got(id);
     assert_eq!(texts[0]["system_message"], "symbol_rejected");
-    assert_eq!(close.map(|(code, _)| code), Some(1008));
+    assert_eq!(close.map(|(code, _)| code), Some(1000));
     world.pass(seconds(60));
     let again = world.open_with(BTC);
     world.open_candle("BTCUSDT", 1, "1");
@@ -224,7 +224,7 @@ fn what_cannot_be_derived_is_refused_with_what_can() {
         ("\"interval\":\"1h\",\"history\":25", "history_too_long", "at most 24"),
         ("\"interval\":\"1m\",\"history\":121", "history_too_long", "at most 120"),
     ] {
-        world.say(id, &asking(what));
+        world.say(id, &asking(what).replacen('{', r#"{"op":"subscribe","#, 1));
         let error = world.error(id);
         assert_eq!(error["system_message"], code, "{error}");
         assert!(error["message"].as_str().unwrap().contains(says), "{error}");

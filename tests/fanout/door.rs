@@ -258,7 +258,7 @@ fn who_has_nothing_and_says_nothing_is_closed_in_time() {
 fn a_client_has_no_more_series_than_it_may() {
     let access = Access { client_series_max: 1, ..Access::default() };
     let mut world = World::with(FanoutConfig { access, ..config() });
-    let id = world.open_with(TWO);
+    let id = world.open_with(&TWO.replacen('{', r#"{"op":"subscribe","#, 1));
     let error = world.error(id);
     assert_eq!(error["system_message"], "too_many_subscriptions");
     assert!(error["message"].as_str().unwrap().contains("1 series"));

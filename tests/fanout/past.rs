@@ -72,7 +72,7 @@ fn resuming_is_complete_or_refused_with_what_cannot_be_given() {
         assert_eq!(error["system_message"], "since_incomplete");
         let minute = (MINUTE_0 + 3) * 60_000;
         assert_eq!(error["missing"], serde_json::json!([[minute, minute]]));
-        assert_eq!(close.unwrap().0, 1008, "it has nothing else");
+        assert_eq!(close.unwrap().0, 1000, "it has nothing else");
     }
     let id = world.open_with(&since(3));
     let expected = ["subscribed", "quote BTCUSDT 1", "history"];
@@ -232,7 +232,7 @@ fn who_resumes_is_refused_after_ten_seconds_with_what_rest_did_not_give() {
     assert_eq!(error["system_message"], "since_incomplete");
     let minutes = [1, 3].map(|minute| [open_time(minute).0; 2]);
     assert_eq!(error["missing"], serde_json::json!(minutes));
-    assert_eq!(close.unwrap().0, 1008);
+    assert_eq!(close.unwrap().0, 1000);
     // What came meanwhile is here.
     let id = world.open_with(&since(1));
     world.recalls();

@@ -181,24 +181,58 @@ fn list_ping_and_unsubscribe_answer_with_the_id() {
 }
 
 #[test]
-fn a_bad_request_is_answered_and_leaves_the_connection_open() {
+fn a_bad_request_that_names_an_op_or_comes_later_leaves_the_connection_open() {
     let mut world = World::new();
-    let id = world.open_with(r#"{"exchange":"binance","contract_type":"perp","id":5}"#);
+    let asking = r#"{"op":"subscribe","exchange":"binance","contract_type":"perp","id":5}"#;
+    let id = world.open_with(asking);
     let error = world.error(id);
     assert_eq!(error["system_message"], "unknown_contract_type");
     assert_eq!((&error["field"], &error["id"]), (&"contract_type".into(), &5.into()));
     assert_eq!((&error["exchange"], &error["contract_type"]), (&"binance".into(), &"perp".into()));
-    world.send(id, &frame(0x82, b"\x01\x02"));
-    assert_eq!(world.error(id)["system_message"], "binary_message");
     world.say(id, BTC);
     assert_eq!(world.summary(id), ["subscribed"]);
+    world.send(id, &frame(0x82, b"\x01\x02"));
+    assert_eq!(world.error(id)["system_message"], "binary_message");
     assert_eq!(world.metrics.client_errors.value(), 2);
+}
+
+#[test]
+fn a_first_request_that_leaves_no_subscription_is_answered_and_closed_with_1000() {
+    let unknown = BTC.replace("binance", "mtgox");
+    let unread = BTC.replace("[\"BTCUSDT\"]", "[]");
+    for request in ["nonsense", "[]", "{}", &unknown, &unread] {
+        let mut world = World::new();
+        let id = world.open_with(request);
+        let (texts, close) = world.got(id);
+        assert_eq!((texts.len(), &texts[0]["type"]), (1, &"error".into()), "{request}: {texts:?}");
+        assert_eq!(close.unwrap().0, 1000, "{request}");
+        assert_eq!(world.metrics.client_errors.value(), 1);
+    }
+    let mut world = World::new();
+    let id = world.open();
+    world.say(id, r#"{"op":"ping"}"#);
+    world.say(id, r#"{"op":"list"}"#);
+    world.texts(id);
+    world.send(id, &frame(0x82, b"\x01\x02"));
+    assert_eq!(world.close_of(id), Some(1000), "what else was answered makes no difference");
+}
+
+#[test]
+fn a_client_that_had_a_subscription_may_make_a_mistake() {
+    let mut world = World::new();
+    let id = world.open_with(BTC);
+    world.say(id, r#"{"op":"unsubscribe"}"#);
+    world.texts(id);
+    world.say(id, "nonsense");
+    assert_eq!(world.error(id)["type"], "error");
+    world.say(id, BTC);
+    assert_eq!(world.summary(id), ["subscribed"]);
 }
 
 #[test]
 fn who_subscribes_nothing_is_told_and_closed() {
     let mut world = World::new();
-    let id = world.open_with("nonsense");
+    let id = world.open_with(r#"{"op":"subscribe"}"#);
     world.texts(id);
     world.pass(Duration::from_millis(9_999));
     assert_eq!(world.got(id), (Vec::new(), None));

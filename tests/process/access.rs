@@ -197,7 +197,8 @@ fn origins_and_subscriptions_are_bounded_as_configured() {
     ]);
     assert_eq!(upgrade(&server, "/", "Origin: https://evil.example\r\n").0, 403);
     assert_eq!(upgrade(&server, "/", "Origin: https://app.example\r\n").0, 101);
-    let mut client = server.ask(&BTC.replace(r#""BTCUSDT""#, r#""BTCUSDT","ETHUSDT""#));
+    let two = BTC.replace(r#""BTCUSDT""#, r#""BTCUSDT","ETHUSDT""#);
+    let mut client = server.ask(&two.replacen('{', r#"{"op":"subscribe","#, 1));
     assert_eq!(client.next().json["system_message"], "too_many_subscriptions");
     client.send(BTC);
     client.next_of("quote");

@@ -109,6 +109,16 @@ fn fragments_without_end(server: SocketAddr) {
     }
 }
 
+/// One that had a subscription, so that a mistake does not close it.
+fn practised(server: SocketAddr) -> Client {
+    let mut client = Client::connect(server);
+    client.send(BTC);
+    client.next_of("subscribed");
+    client.send(r#"{"op":"unsubscribe"}"#);
+    client.next_of("unsubscribed");
+    client
+}
+
 /// As one symbol of a request, and as large as a message may be.
 fn a_symbol_of_a_mebibyte(server: SocketAddr) {
     let request = |bytes| BTC.replace("BTCUSDT", &"B".repeat(bytes));
@@ -116,7 +126,7 @@ fn a_symbol_of_a_mebibyte(server: SocketAddr) {
     // Only as much as is taken: what is behind it would be answered with a reset.
     raw.send(&frame(FINAL | TEXT, request(1 << 20).as_bytes())[..CLIENT_MESSAGE_BYTES_MAX]);
     assert_eq!(raw.until_fin(), (Vec::new(), Some(1009)));
-    let mut client = Client::connect(server);
+    let mut client = practised(server);
     client.send(&request(CLIENT_MESSAGE_BYTES_MAX - 100));
     let error = client.next();
     assert!(error.is("error") && error.json["message"].as_str().unwrap().contains("symbols"));
@@ -130,7 +140,7 @@ fn json_that_is_none(server: SocketAddr) {
     let deep = format!("{}{}", "[".repeat(30_000), "]".repeat(30_000));
     let deep_inside = BTC.replace("\"BTCUSDT\"", &format!("{{\"a\":{deep}}}"));
     let objects = format!("{}1{}", "{\"a\":".repeat(9_000), "}".repeat(9_000));
-    let mut client = Client::connect(server);
+    let mut client = practised(server);
     for request in [
         "",
         "[",
@@ -157,7 +167,7 @@ fn json_that_is_none(server: SocketAddr) {
 
 /// What is JSON and no request names the field; the connection stays.
 fn json_that_means_nothing(server: SocketAddr) {
-    let mut client = Client::connect(server);
+    let mut client = practised(server);
     for (request, field) in [
         // Of a name that comes twice the last counts, as in Python.
         (BTC.replace('}', ",\"exchange\":\"okx\"}"), "okx"),

@@ -7,9 +7,9 @@ use super::client::{BTC, BTC_3, assert_served_three};
 use super::harness::Server;
 
 #[test]
-fn each_bad_request_has_its_own_error_and_the_connection_stays() {
+fn each_bad_request_has_its_own_error_and_the_connection_stays_if_it_has_a_subscription() {
     let server = Server::simulated();
-    let mut client = server.connect();
+    let mut client = server.ask(BTC);
     let head = r#""exchange":"binance","contract_type":"spot""#;
     let full = format!(r#"{head},"symbols":["BTCUSDT"]"#);
     // Request, system_message, field, and what the message says would be right.
@@ -53,8 +53,7 @@ fn each_bad_request_has_its_own_error_and_the_connection_stays() {
     ];
     for (request, code, field, right) in &cases {
         client.send(request);
-        let error = client.next();
-        assert!(error.is("error"), "{request}: {}", error.text);
+        let error = client.next_of("error");
         assert_eq!(error.json["system_message"], *code, "{request}");
         assert_eq!(error.json["field"].as_str(), *field, "{request}");
         let message = error.json["message"].as_str().unwrap();
@@ -62,8 +61,22 @@ fn each_bad_request_has_its_own_error_and_the_connection_stays() {
         assert!(field.is_none_or(|field| message.contains(field)), "{request}: {message}");
     }
     client.0.send(Message::binary(vec![1, 2])).unwrap();
-    assert_eq!(client.next().json["system_message"], "binary_message");
+    assert_eq!(client.next_of("error").json["system_message"], "binary_message");
     assert_eq!(server.metric("connector_client_errors_total", &[]), (cases.len() + 1) as f64);
+    client.next_of("quote");
+}
+
+#[test]
+fn a_bad_first_request_is_answered_and_closed_with_1000_unless_it_names_an_op() {
+    let server = Server::simulated();
+    for request in ["hello", "{}", &BTC.replace("binance", "mtgox")] {
+        let (texts, code, reason) = server.ask(request).until_close();
+        assert_eq!((texts.len(), code), (1, 1000), "{request}");
+        assert!(texts[0].is("error"), "{}", texts[0].text);
+        assert!(!reason.is_empty());
+    }
+    let mut client = server.ask(r#"{"op":"subscribe","exchange":"mtgox"}"#);
+    assert!(client.next().is("error"));
     client.send(BTC_3);
     assert_served_three(&mut client);
 }
@@ -74,7 +87,7 @@ fn who_subscribes_nothing_in_time_is_told_and_closed_with_1008() {
     let simulator = sim::start(SimOptions::default()).unwrap();
     let server = Server::start(simulator.env(), &more);
     let mut silent = server.connect();
-    let mut wrong = server.ask("nonsense");
+    let mut wrong = server.ask(r#"{"op":"subscribe"}"#);
     let mut listener = server.ask(BTC);
     for (client, earlier) in [(&mut silent, 0), (&mut wrong, 1)] {
         let (texts, code, _) = client.until_close();
@@ -110,5 +123,5 @@ fn a_symbol_the_exchange_does_not_know_is_refused_in_its_words_and_its_neighbour
     assert_eq!(*symbols, serde_json::json!(["BTCUSDT", "ETHUSDT"]));
     let (texts, code, _) = lonely.until_close();
     assert_eq!(texts.last().unwrap().json["system_message"], "symbol_rejected");
-    assert_eq!((&texts.last().unwrap().json["id"], code), (&4.into(), 1008));
+    assert_eq!((&texts.last().unwrap().json["id"], code), (&4.into(), 1000));
 }

@@ -201,7 +201,7 @@ fn derived_series_of_an_invented_name_leave_nothing_behind() {
     assert_eq!(known(&world), (4, 4));
     world.reject("BTCUSDT");
     assert_eq!(known(&world), (0, 0));
-    assert_eq!(world.close_of(id), Some(1008));
+    assert_eq!(world.close_of(id), Some(1000));
 }
 
 #[test]

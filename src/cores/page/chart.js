@@ -135,7 +135,7 @@ function connect() {
   opened.onopen = () => {
     if (token) send({ op: "auth", token });
     // What is streamed there, to choose from.
-    send({ id: "names", exchange, contract_type, symbols: ["*"], closed_only: true });
+    send({ op: "subscribe", id: "names", exchange, contract_type, symbols: ["*"], closed_only: true });
   };
   opened.onmessage = ({ data }) => takeMessage(JSON.parse(data), asked, send);
   opened.onclose = ({ code, reason }) => lost(code, reason);
@@ -179,7 +179,7 @@ function takeNames(symbols, asked, send) {
   if (symbols.length) send({ op: "unsubscribe", exchange, contract_type, symbols: ["*"] });
   if (!asked.symbol && symbols.length) byId("symbol").value = asked.symbol = symbols[0];
   if (!asked.symbol) return say("nothing is streamed here: enter a symbol", "warn");
-  send({ id: "candles", exchange, contract_type, symbols: [asked.symbol], interval, history: HISTORY });
+  send({ op: "subscribe", id: "candles", exchange, contract_type, symbols: [asked.symbol], interval, history: HISTORY });
 }
 
 function lost(code, reason) {
