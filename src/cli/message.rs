@@ -17,7 +17,7 @@ pub(super) struct Message<'a> {
     pub(super) message: Option<Cow<'a, str>>,
     /// A word for programs.
     #[serde(borrow)]
-    pub(super) system_message: Option<Cow<'a, str>>,
+    pub(super) code: Option<Cow<'a, str>>,
     /// The exchange's words.
     #[serde(borrow)]
     pub(super) exchange_message: Option<Cow<'a, str>>,

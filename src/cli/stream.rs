@@ -169,7 +169,7 @@ impl Reader {
                 }
             }
             // The loss itself is in a notice of the feed, with the reason.
-            "notice" if message.system_message.as_deref() != Some("session_lost") => {
+            "notice" if message.code.as_deref() != Some("session_lost") => {
                 self.say(message.message.as_deref().unwrap_or("?"));
             }
             _ => {}

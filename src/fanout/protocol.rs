@@ -12,9 +12,9 @@ use super::request::Origin;
 /// Why a client's request is not served, or what it has to know about a subscription.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Refusal {
-    /// `system_message`: stable, for programs.
+    /// `code`: stable, for programs.
     pub(super) code: &'static str,
-    /// `message`: a sentence for a person that says what would be right.
+    /// `message` and `system_message`: a sentence for a person that says what would be right.
     pub(super) message: String,
     /// The field of the request that is at fault.
     pub(super) field: Option<&'static str>,
@@ -80,7 +80,8 @@ pub(super) struct Shown<'a> {
 pub(super) fn write_error(out: &mut Vec<u8>, refusal: &Refusal) {
     out.extend_from_slice(b"{\"type\":\"error\",\"message\":");
     write_string(out, cut(&refusal.message));
-    write_field(out, "system_message", Some(refusal.code));
+    write_field(out, "system_message", Some(cut(&refusal.message)));
+    write_field(out, "code", Some(refusal.code));
     write_field(out, "exchange", refusal.exchange.as_deref());
     write_field(out, "contract_type", refusal.contract_type.as_deref());
     if !refusal.symbols.is_empty() {
@@ -188,7 +189,8 @@ pub(super) fn write_notice(
     write_current_time(out, now);
     out.extend_from_slice(b"\",\"message\":");
     write_string(out, cut(message));
-    write_field(out, "system_message", Some(code));
+    write_field(out, "system_message", Some(cut(message)));
+    write_field(out, "code", Some(code));
     if let Some((market, symbols)) = about {
         write_field(out, "exchange", Some(market.venue().name()));
         write_field(out, "contract_type", Some(market.contract_type().name()));
@@ -331,7 +333,7 @@ fn cut(text: &str) -> &str {
 const MISSING_MAX: usize = 64;
 
 /// Most bytes of a list of symbols, so that what is around it fits too.
-const SYMBOLS_BYTES_MAX: usize = 48_000;
+const SYMBOLS_BYTES_MAX: usize = 43_000;
 
 /// Most bytes of a sentence, ours or the exchange's. Escaped it may be six times as long.
 const MESSAGE_BYTES_MAX: usize = 800;
@@ -340,7 +342,7 @@ const MESSAGE_BYTES_MAX: usize = 800;
 const SHOWN_BYTES_MAX: usize = 1_024;
 
 const _: () = assert!(
-    SYMBOLS_BYTES_MAX + 2 * 6 * MESSAGE_BYTES_MAX < SERVER_MESSAGE_BYTES_MAX,
+    SYMBOLS_BYTES_MAX + 3 * 6 * MESSAGE_BYTES_MAX < SERVER_MESSAGE_BYTES_MAX,
     "an error names either many symbols or what one misses"
 );
 const _: () = assert!(SERVER_MESSAGE_BYTES_MAX < CLIENT_MESSAGE_BYTES_MAX, "what we send, we read");
@@ -374,8 +376,8 @@ mod tests {
         let refusal = Refusal::field("missing_field", "exchange", "a\n\"b\"".to_owned());
         let value = json(|out| write_error(out, &refusal));
         let expected = serde_json::json!({
-            "type": "error", "message": "a\n\"b\"", "system_message": "missing_field",
-            "field": "exchange"
+            "type": "error", "message": "a\n\"b\"", "system_message": "a\n\"b\"",
+            "code": "missing_field", "field": "exchange"
         });
         assert_eq!(value, expected);
     }

@@ -150,7 +150,7 @@ fn a_rejected_symbol_ends_for_itself_and_not_for_its_neighbours() {
     world.texts(id);
     world.reject("ETHUSDT");
     let error = world.error(id);
-    assert_eq!(error["system_message"], "symbol_rejected");
+    assert_eq!(error["code"], "symbol_rejected");
     assert_eq!(error["exchange_message"], "Invalid symbol.");
     assert_eq!((&error["symbols"], &error["id"]), (&serde_json::json!(["ETHUSDT"]), &"x".into()));
     assert_eq!((&error["exchange"], &error["contract_type"]), (&"binance".into(), &"spot".into()));
@@ -183,7 +183,7 @@ fn the_drain_tells_everybody_and_admits_nobody() {
     world.fanout.begin_drain(Departure::Closed, world.now);
     world.drive();
     let (texts, close) = world.got(id);
-    assert_eq!(texts[0]["system_message"], "draining");
+    assert_eq!(texts[0]["code"], "draining");
     assert_eq!(close.unwrap().0, 1001);
     let late = world.accept();
     for refused in [early, late] {
@@ -210,7 +210,7 @@ fn where_a_successor_comes_who_is_on_the_way_in_is_let_in_and_told() {
         world.send(asking, rest.as_bytes());
         let answer = String::from_utf8_lossy(&world.socket(asking).bytes).into_owned();
         assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
-        assert!(answer.contains(r#""system_message":"draining""#), "{answer}");
+        assert!(answer.contains(r#""code":"draining""#), "{answer}");
         assert!(answer.contains("connect again now") && world.socket(asking).has_fin, "{answer}");
         world.pass(seconds(3));
         assert!(world.socket(silent).bytes.starts_with(b"HTTP/1.1 408 "), "one that never asks");
@@ -237,7 +237,7 @@ fn clients_move_to_a_successor_one_after_the_other_and_are_served_until_then() {
                 None => assert_eq!(last["close"], price, "it is served as ever"),
                 Some(close) => {
                     assert_eq!(close, (1001, "a new server is at this address".to_owned()));
-                    assert_eq!(last["system_message"], "draining");
+                    assert_eq!(last["code"], "draining");
                     moved.push(id);
                 }
             }

@@ -200,12 +200,12 @@ fn a_refusal_or_a_lost_session_reaches_those_who_want_only_what_is_derived() {
     world.session("BTCUSDT", false);
     let notice = world.texts(id).pop().unwrap();
     assert_eq!(
-        (&notice["system_message"], &notice["symbols"][0]),
+        (&notice["code"], &notice["symbols"][0]),
         (&"session_lost".into(), &"BTCUSDT".into())
     );
     world.reject("BTCUSDT");
     let (texts, close) = world.got(id);
-    assert_eq!(texts[0]["system_message"], "symbol_rejected");
+    assert_eq!(texts[0]["code"], "symbol_rejected");
     assert_eq!(close.map(|(code, _)| code), Some(1000));
     world.pass(seconds(60));
     let again = world.open_with(BTC);
@@ -226,7 +226,7 @@ fn what_cannot_be_derived_is_refused_with_what_can() {
     ] {
         world.say(id, &asking(what).replacen('{', r#"{"op":"subscribe","#, 1));
         let error = world.error(id);
-        assert_eq!(error["system_message"], code, "{error}");
+        assert_eq!(error["code"], code, "{error}");
         assert!(error["message"].as_str().unwrap().contains(says), "{error}");
     }
 }

@@ -118,7 +118,7 @@ fn before_its_token_a_client_may_only_ping() {
     for text in [BTC, r#"{"op":"list"}"#, r#"{"op":"unsubscribe"}"#, "{", r#"{"op":"auth"}"#] {
         world.say(id, text);
         let error = world.error(id);
-        assert_eq!(error["system_message"], "auth_required", "{text}");
+        assert_eq!(error["code"], "auth_required", "{text}");
         assert!(error["message"].as_str().unwrap().contains(r#"{"op":"auth","token""#));
     }
     world.say(id, r#"{"op":"ping"}"#);
@@ -131,10 +131,7 @@ fn a_wrong_token_in_a_message_is_the_last_one() {
     let mut world = guarded();
     let id = world.open_with(r#"{"op":"auth","token":"wrong","id":"x"}"#);
     let (texts, close) = world.got(id);
-    assert_eq!(
-        (&texts[0]["system_message"], &texts[0]["id"]),
-        (&"unauthorized".into(), &"x".into())
-    );
+    assert_eq!((&texts[0]["code"], &texts[0]["id"]), (&"unauthorized".into(), &"x".into()));
     assert_eq!(close.unwrap().0, 1008);
     assert!(!texts[0].to_string().contains("wrong"), "{texts:?}");
 }
@@ -148,7 +145,7 @@ fn without_a_token_in_time_the_client_is_closed_with_1008() {
     world.texts(id);
     world.pass(Duration::from_millis(1_001));
     let (texts, close) = world.got(id);
-    assert_eq!(texts[0]["system_message"], "auth_timeout");
+    assert_eq!(texts[0]["code"], "auth_timeout");
     assert_eq!(close.unwrap().0, 1008);
     // The time for the first subscription begins with the token, once.
     let id = world.open();
@@ -159,7 +156,7 @@ fn without_a_token_in_time_the_client_is_closed_with_1008() {
         world.pass(seconds(6));
     }
     let (texts, _) = world.got(id);
-    assert_eq!(texts[0]["system_message"], "subscribe_timeout");
+    assert_eq!(texts[0]["code"], "subscribe_timeout");
 }
 
 #[test]
@@ -178,7 +175,7 @@ fn clients_of_a_revoked_token_are_closed_and_the_others_stay() {
     world.drive();
     for id in [header, message] {
         let (texts, close) = world.got(id);
-        assert_eq!(texts[0]["system_message"], "token_revoked");
+        assert_eq!(texts[0]["code"], "token_revoked");
         let (code, reason) = close.unwrap();
         assert_eq!(code, 1008);
         assert!(reason.contains("revoked"), "{reason}");
@@ -195,7 +192,7 @@ fn where_no_token_is_asked_for_each_is_right() {
     let id = world.open_with(r#"{"op":"auth","token":"any"}"#);
     assert_eq!(world.summary(id), ["authenticated"]);
     world.pass(Duration::from_millis(10_001));
-    assert_eq!(world.texts(id)[0]["system_message"], "subscribe_timeout", "and no more time");
+    assert_eq!(world.texts(id)[0]["code"], "subscribe_timeout", "and no more time");
 }
 
 #[test]
@@ -242,7 +239,7 @@ fn who_has_nothing_and_says_nothing_is_closed_in_time() {
     assert_eq!(world.summary(id), ["subscribed", "unsubscribed", "pong"]);
     world.pass(seconds(2));
     let (texts, close) = world.got(id);
-    assert_eq!(texts[0]["system_message"], "idle_timeout");
+    assert_eq!(texts[0]["code"], "idle_timeout");
     assert_eq!(close.unwrap().0, 1008);
     world.pass(seconds(1_000));
     assert!(!world.socket(subscribed).has_fin);
@@ -260,7 +257,7 @@ fn a_client_has_no_more_series_than_it_may() {
     let mut world = World::with(FanoutConfig { access, ..config() });
     let id = world.open_with(&TWO.replacen('{', r#"{"op":"subscribe","#, 1));
     let error = world.error(id);
-    assert_eq!(error["system_message"], "too_many_subscriptions");
+    assert_eq!(error["code"], "too_many_subscriptions");
     assert!(error["message"].as_str().unwrap().contains("1 series"));
     world.say(id, BTC);
     assert_eq!(world.summary(id), ["subscribed"]);

@@ -170,7 +170,7 @@ fn a_flood_s_last_words_are_an_error_and_1008() {
         assert!(world.now.mono < MonoNs(120_000_000_000), "it is stopped at last");
     }
     let (texts, close) = world.got(id);
-    assert_eq!(texts[0]["system_message"], "too_many_messages");
+    assert_eq!(texts[0]["code"], "too_many_messages");
     assert_eq!(close.unwrap().0, 1008);
 }
 

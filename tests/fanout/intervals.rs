@@ -59,7 +59,7 @@ fn an_unsubscription_may_name_the_interval_and_an_error_does() {
     let list = &world.texts(client)[0]["subscriptions"];
     assert_eq!((list.as_array().unwrap().len(), &list[0]["interval"]), (1, &"1m".into()));
     world.say(client, end);
-    assert_eq!(world.error(client)["system_message"], "not_subscribed");
+    assert_eq!(world.error(client)["code"], "not_subscribed");
     world.say(client, FIVE);
     world.texts(client);
     let five = asked(&world).iter().rev().find(|(_, length)| *length == Interval::M5).unwrap().0;

@@ -114,7 +114,7 @@ fn marks_end_with_their_subscription_and_are_of_their_interval() {
         (&"mark".into(), &"5m".into(), &1.into())
     );
     world.say(id, &ALL.replace('}', ",\"op\":\"unsubscribe\",\"interval\":\"1m\"}"));
-    assert_eq!(world.error(id)["system_message"], "not_subscribed");
+    assert_eq!(world.error(id)["code"], "not_subscribed");
     world.say(id, &ALL.replace('}', ",\"op\":\"unsubscribe\",\"interval\":\"5m\"}"));
     assert_eq!(world.summary(id), ["unsubscribed"]);
     let again = world.open_with(BTC);
@@ -127,7 +127,7 @@ fn marks_end_with_their_subscription_and_are_of_their_interval() {
 fn a_star_means_all_that_is_streamed_there() {
     let mut world = World::new();
     let early = world.open_with(ALL);
-    assert_eq!(world.error(early)["system_message"], "nothing_streamed");
+    assert_eq!(world.error(early)["code"], "nothing_streamed");
     world.open_with(TWO);
     let id = world.open_with(ALL);
     let subscribed = world.texts(id).remove(0);

@@ -69,7 +69,7 @@ fn resuming_is_complete_or_refused_with_what_cannot_be_given() {
     for id in [id, other] {
         let (texts, close) = world.got(id);
         let error = texts.last().unwrap();
-        assert_eq!(error["system_message"], "since_incomplete");
+        assert_eq!(error["code"], "since_incomplete");
         let minute = (MINUTE_0 + 3) * 60_000;
         assert_eq!(error["missing"], serde_json::json!([[minute, minute]]));
         assert_eq!(close.unwrap().0, 1000, "it has nothing else");
@@ -113,13 +113,13 @@ fn more_than_is_kept_is_refused_with_the_oldest_that_can_be_had() {
     let id = world.open_with(&since(5));
     let (texts, _) = world.got(id);
     let error = texts.last().unwrap();
-    assert_eq!(error["system_message"], "since_too_old");
+    assert_eq!(error["code"], "since_too_old");
     let (first, last) = ((MINUTE_0 + 6) * 60_000, (MINUTE_0 + 12) * 60_000);
     assert_eq!(error["missing"], serde_json::json!([[first, last]]));
     let right = format!("\"since\":{last}");
     assert!(error["message"].as_str().unwrap().contains(&right), "{error}");
     let id = world.open_with(&asking("\"history\":9"));
-    assert_eq!(world.texts(id)[0]["system_message"], "history_too_long");
+    assert_eq!(world.texts(id)[0]["code"], "history_too_long");
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn who_resumes_is_refused_after_ten_seconds_with_what_rest_did_not_give() {
     world.pass(PAST_PATIENCE);
     let (texts, close) = world.got(id);
     let error = texts.last().unwrap();
-    assert_eq!(error["system_message"], "since_incomplete");
+    assert_eq!(error["code"], "since_incomplete");
     let minutes = [1, 3].map(|minute| [open_time(minute).0; 2]);
     assert_eq!(error["missing"], serde_json::json!(minutes));
     assert_eq!(close.unwrap().0, 1000);
@@ -252,7 +252,7 @@ fn a_stream_of_which_nothing_was_heard_has_an_answer_after_ten_seconds_too() {
     assert_eq!(told(&texts), ["subscribed", "history ?"]);
     assert_eq!((&texts[1]["count"], &texts[1]["missing"]), (&0.into(), &4.into()));
     let error = world.texts(resuming).pop().unwrap();
-    assert_eq!(error["system_message"], "since_incomplete");
+    assert_eq!(error["code"], "since_incomplete");
     let span = [open_time(-1).0, open_time(-1).0];
     assert_eq!(error["missing"], serde_json::json!([span]), "by the machine's clock");
     world.open_candle("BTCUSDT", 5, "5.5");

@@ -173,7 +173,7 @@ fn list_ping_and_unsubscribe_answer_with_the_id() {
     world.open_candle("ETHUSDT", 0, "2");
     assert_eq!(world.summary(id), ["quote ETHUSDT 2"]);
     world.say(id, &BTC.replace('{', r#"{"op":"unsubscribe","#));
-    assert_eq!(world.error(id)["system_message"], "not_subscribed");
+    assert_eq!(world.error(id)["code"], "not_subscribed");
     world.say(id, r#"{"op":"unsubscribe"}"#);
     assert_eq!(world.summary(id), ["unsubscribed"]);
     world.pass(seconds(16));
@@ -186,13 +186,13 @@ fn a_bad_request_that_names_an_op_or_comes_later_leaves_the_connection_open() {
     let asking = r#"{"op":"subscribe","exchange":"binance","contract_type":"perp","id":5}"#;
     let id = world.open_with(asking);
     let error = world.error(id);
-    assert_eq!(error["system_message"], "unknown_contract_type");
+    assert_eq!(error["code"], "unknown_contract_type");
     assert_eq!((&error["field"], &error["id"]), (&"contract_type".into(), &5.into()));
     assert_eq!((&error["exchange"], &error["contract_type"]), (&"binance".into(), &"perp".into()));
     world.say(id, BTC);
     assert_eq!(world.summary(id), ["subscribed"]);
     world.send(id, &frame(0x82, b"\x01\x02"));
-    assert_eq!(world.error(id)["system_message"], "binary_message");
+    assert_eq!(world.error(id)["code"], "binary_message");
     assert_eq!(world.metrics.client_errors.value(), 2);
 }
 
@@ -238,7 +238,7 @@ fn who_subscribes_nothing_is_told_and_closed() {
     assert_eq!(world.got(id), (Vec::new(), None));
     world.pass(Duration::from_millis(2));
     let (texts, close) = world.got(id);
-    assert_eq!(texts[0]["system_message"], "subscribe_timeout");
+    assert_eq!(texts[0]["code"], "subscribe_timeout");
     assert_eq!(close.unwrap().0, 1008);
 }
 
@@ -253,10 +253,8 @@ fn a_lost_session_is_told_to_whom_it_concerns_and_no_stale_candle_is_shown() {
     world.session("ETHUSDT", false);
     let told = world.texts(both);
     assert_eq!(told.len(), 1);
-    assert_eq!(
-        (&told[0]["type"], &told[0]["system_message"]),
-        (&"notice".into(), &"session_lost".into())
-    );
+    assert_eq!(told[0]["system_message"], told[0]["message"]);
+    assert_eq!((&told[0]["type"], &told[0]["code"]), (&"notice".into(), &"session_lost".into()));
     assert_eq!(told[0]["symbols"], serde_json::json!(["ETHUSDT"]));
     assert!(world.texts(other).is_empty(), "BTCUSDT has another session");
     world.open_candle("ETHUSDT", 0, "3");
@@ -267,7 +265,7 @@ fn a_lost_session_is_told_to_whom_it_concerns_and_no_stale_candle_is_shown() {
     assert_eq!(kinds[2..], [quote], "and nothing from before the loss");
     world.texts(both);
     world.session("ETHUSDT", true);
-    assert_eq!(world.texts(both)[0]["system_message"], "session_back");
+    assert_eq!(world.texts(both)[0]["code"], "session_back");
     world.open_candle("ETHUSDT", 0, "4");
     let later = world.open_with(TWO);
     assert_eq!(world.summary(later)[1..], ["quote BTCUSDT 1", "quote ETHUSDT 4"]);
@@ -295,7 +293,7 @@ fn a_client_that_comes_while_the_session_is_lost_is_told_like_the_first() {
     world.texts(first);
     world.session("BTCUSDT", false);
     let told = world.texts(first);
-    assert_eq!(told[0]["system_message"], "session_lost");
+    assert_eq!(told[0]["code"], "session_lost");
     let second = world.open_with(TWO);
     assert_eq!(world.texts(second)[1..], told, "about the symbol that is lost");
     let derived = BTC.replace("\"symbols\"", "\"interval\":\"5m\",\"symbols\"");

@@ -114,10 +114,10 @@ fn tokens_are_asked_for_and_revoked_and_never_shown() {
     assert_eq!(http(server.clients, "/health").0, 200);
 
     let mut locked = server.ask(BTC);
-    assert_eq!(locked.next().json["system_message"], "auth_required");
+    assert_eq!(locked.next().json["code"], "auth_required");
     let auth = |token: &str| format!(r#"{{"op":"auth","token":"{token}"}}"#);
     let mut wrong = server.ask(&auth("wrong-0123456789"));
-    assert_eq!(wrong.next().json["system_message"], "unauthorized");
+    assert_eq!(wrong.next().json["code"], "unauthorized");
     assert_eq!(wrong.until_close().1, 1008);
     let mut alpha = server.ask(&auth(ALPHA));
     assert!(alpha.next().is("authenticated"));
@@ -132,7 +132,7 @@ fn tokens_are_asked_for_and_revoked_and_never_shown() {
     file.write(&format!("{BETA}\n"));
     reload(&server, "read again: 1 tokens");
     let (texts, code, reason) = alpha.until_close();
-    assert_eq!(texts.last().unwrap().json["system_message"], "token_revoked");
+    assert_eq!(texts.last().unwrap().json["code"], "token_revoked");
     assert!(code == 1008 && reason.contains("revoked"), "{code} {reason}");
     beta.next_of("quote");
     assert_eq!(upgrade(&server, &format!("/?token={ALPHA}"), "").0, 401);
@@ -199,13 +199,13 @@ fn origins_and_subscriptions_are_bounded_as_configured() {
     assert_eq!(upgrade(&server, "/", "Origin: https://app.example\r\n").0, 101);
     let two = BTC.replace(r#""BTCUSDT""#, r#""BTCUSDT","ETHUSDT""#);
     let mut client = server.ask(&two.replacen('{', r#"{"op":"subscribe","#, 1));
-    assert_eq!(client.next().json["system_message"], "too_many_subscriptions");
+    assert_eq!(client.next().json["code"], "too_many_subscriptions");
     client.send(BTC);
     client.next_of("quote");
     client.send(r#"{"op":"unsubscribe"}"#);
     client.next_of("unsubscribed");
     let (texts, code, _) = client.until_close();
-    assert_eq!(texts.last().unwrap().json["system_message"], "idle_timeout");
+    assert_eq!(texts.last().unwrap().json["code"], "idle_timeout");
     assert_eq!(code, 1008);
     assert_served_three(&mut server.ask(BTC_3));
 }

@@ -155,7 +155,7 @@ fn json_that_is_none(server: SocketAddr) {
     ] {
         client.send(request);
         let error = client.next();
-        assert_eq!(error.json["system_message"], "invalid_json", "{request:.80}: {}", error.text);
+        assert_eq!(error.json["code"], "invalid_json", "{request:.80}: {}", error.text);
     }
     for request in [&deep, &deep_inside, &objects] {
         client.send(request);
@@ -228,7 +228,7 @@ fn flood(server: SocketAddr, request: &[u8]) -> Vec<Frame> {
             let (_, why) = answers.pop().unwrap();
             let why: Value = serde_json::from_slice(&why).unwrap();
             // Whoever is held back may have said nothing of use in time.
-            let why = why["system_message"].as_str().unwrap();
+            let why = why["code"].as_str().unwrap();
             assert!(["too_many_messages", "subscribe_timeout"].contains(&why), "{why}");
         } else {
             assert!(!is_taken, "four times what is allowed was taken at once");

@@ -45,7 +45,7 @@ fn a_country_s_block_is_told_to_clients_and_in_ready_and_not_asked_about_again_a
         "exchange": "bybit", "contract_type": "linear", "symbols": symbols
     });
     let notice = server.ask(&request.to_string()).next_of("notice");
-    assert_eq!(notice.json["system_message"], "exchange_denies");
+    assert_eq!(notice.json["code"], "exchange_denies");
     let message = notice.json["message"].as_str().unwrap();
     assert!(message.contains("HTTP 403") && message.contains("Access from your"), "{message}");
     // The words of the page come with the log line, a moment after the status.

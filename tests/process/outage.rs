@@ -97,7 +97,7 @@ fn who_subscribes_while_the_exchange_is_away_hears_why_at_once_and_of_the_past_i
     for client in [&mut later, &mut resuming] {
         assert!(client.next().is("subscribed"));
         let notice = client.next();
-        assert_eq!(notice.json["system_message"], "session_lost", "{}", notice.text);
+        assert_eq!(notice.json["code"], "session_lost", "{}", notice.text);
         let said = notice.json["message"].as_str().unwrap();
         for part in ["no connection to binance spot", "refused", "next attempt in", "breaker"] {
             assert!(said.contains(part), "{part}: {said}");
@@ -106,7 +106,7 @@ fn who_subscribes_while_the_exchange_is_away_hears_why_at_once_and_of_the_past_i
     let history = later.next();
     assert_eq!((&history.json["type"], &history.json["missing"]), (&"history".into(), &3.into()));
     let refused = resuming.next();
-    assert_eq!(refused.json["system_message"], "since_incomplete", "{}", refused.text);
+    assert_eq!(refused.json["code"], "since_incomplete", "{}", refused.text);
     let took = clock.mono().since(begun);
     assert!((PAST_PATIENCE..PAST_PATIENCE * 2).contains(&took), "{took:?}");
 }

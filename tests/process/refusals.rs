@@ -111,11 +111,11 @@ fn a_name_that_costs_its_session_costs_forty_others_one_reconnect() {
     }
     let mut other = server.ask(&format!(r#"{{{head},"symbols":["AAA_BBB"]}}"#));
     let error = other.next_of("error").json;
-    assert_eq!(error["system_message"], "symbol_rejected", "{error}");
+    assert_eq!(error["code"], "symbol_rejected", "{error}");
     assert_eq!(error["symbols"], serde_json::json!(["AAA_BBB"]));
     let words = error["exchange_message"].as_str().unwrap();
     assert!(words.contains("Invalid request: invalid stream"), "{words}");
-    while client.next_of("notice").json["system_message"] != "session_back" {}
+    while client.next_of("notice").json["code"] != "session_back" {}
     quoted.clear();
     while quoted.len() < 40 {
         quoted.insert(client.next_of("quote").json["symbol"].as_str().unwrap().to_owned());
@@ -125,7 +125,7 @@ fn a_name_that_costs_its_session_costs_forty_others_one_reconnect() {
     for odd in ["AAA+BBB", "VENUE:AAABBB", "AAA\\u200bBBB"] {
         let mut door = server.ask(&format!(r#"{{{head},"symbols":["{odd}"]}}"#));
         let error = door.next_of("error");
-        assert_eq!(error.json["system_message"], "invalid_symbol", "{}", error.text);
+        assert_eq!(error.json["code"], "invalid_symbol", "{}", error.text);
         assert!(!error.text.contains('\u{200b}'), "{}", error.text);
     }
     assert_eq!(exchange.connections.load(Ordering::Relaxed), 2);

@@ -12,7 +12,7 @@ fn each_bad_request_has_its_own_error_and_the_connection_stays_if_it_has_a_subsc
     let mut client = server.ask(BTC);
     let head = r#""exchange":"binance","contract_type":"spot""#;
     let full = format!(r#"{head},"symbols":["BTCUSDT"]"#);
-    // Request, system_message, field, and what the message says would be right.
+    // Request, code, field, and what the message says would be right.
     let cases = [
         ("{".to_owned(), "invalid_json", None, "valid JSON"),
         ("hello".to_owned(), "invalid_json", None, "valid JSON"),
@@ -54,14 +54,15 @@ fn each_bad_request_has_its_own_error_and_the_connection_stays_if_it_has_a_subsc
     for (request, code, field, right) in &cases {
         client.send(request);
         let error = client.next_of("error");
-        assert_eq!(error.json["system_message"], *code, "{request}");
+        assert_eq!(error.json["code"], *code, "{request}");
         assert_eq!(error.json["field"].as_str(), *field, "{request}");
         let message = error.json["message"].as_str().unwrap();
+        assert_eq!(error.json["system_message"], message, "the text itself");
         assert!(message.contains(right), "{request}: {message}");
         assert!(field.is_none_or(|field| message.contains(field)), "{request}: {message}");
     }
     client.0.send(Message::binary(vec![1, 2])).unwrap();
-    assert_eq!(client.next_of("error").json["system_message"], "binary_message");
+    assert_eq!(client.next_of("error").json["code"], "binary_message");
     assert_eq!(server.metric("connector_client_errors_total", &[]), (cases.len() + 1) as f64);
     client.next_of("quote");
 }
@@ -93,7 +94,7 @@ fn who_subscribes_nothing_in_time_is_told_and_closed_with_1008() {
         let (texts, code, _) = client.until_close();
         assert_eq!(texts.len(), earlier + 1);
         let error = &texts[earlier].json;
-        assert_eq!(error["system_message"], "subscribe_timeout");
+        assert_eq!(error["code"], "subscribe_timeout");
         assert!(error["message"].as_str().unwrap().contains("0.3 s"), "{error}");
         assert_eq!(code, 1008);
     }
@@ -110,7 +111,7 @@ fn a_symbol_the_exchange_does_not_know_is_refused_in_its_words_and_its_neighbour
     let mut lonely = server.ask(&BTC.replace("BTCUSDT", "NOSUCHUSDT").replace('{', "{\"id\":4,"));
     let mut mixed = server.ask(&BTC.replace("]", ",\"NOSUCHUSDT\",\"ETHUSDT\"]"));
     let error = mixed.next_of("error").json;
-    assert_eq!(error["system_message"], "symbol_rejected");
+    assert_eq!(error["code"], "symbol_rejected");
     assert_eq!(error["symbols"], serde_json::json!(["NOSUCHUSDT"]));
     assert_eq!((&error["exchange"], &error["contract_type"]), (&"binance".into(), &"spot".into()));
     assert!(error["exchange_message"].as_str().unwrap().contains("Invalid symbol"), "{error}");
@@ -122,6 +123,6 @@ fn a_symbol_the_exchange_does_not_know_is_refused_in_its_words_and_its_neighbour
     let symbols = &list["subscriptions"][0]["symbols"];
     assert_eq!(*symbols, serde_json::json!(["BTCUSDT", "ETHUSDT"]));
     let (texts, code, _) = lonely.until_close();
-    assert_eq!(texts.last().unwrap().json["system_message"], "symbol_rejected");
+    assert_eq!(texts.last().unwrap().json["code"], "symbol_rejected");
     assert_eq!((&texts.last().unwrap().json["id"], code), (&4.into(), 1000));
 }

@@ -156,7 +156,7 @@ impl Staying {
     fn move_on(mut self, server: SocketAddr) -> Self {
         let (texts, code, _) = self.client.until_close();
         assert_eq!(code, 1001);
-        assert_eq!(texts.last().unwrap().json["system_message"], "draining");
+        assert_eq!(texts.last().unwrap().json["code"], "draining");
         for closed in texts.iter().filter(|text| text.is_closed_candle()) {
             self.newest = closed.json["open_time"].as_i64().unwrap();
         }
@@ -306,7 +306,7 @@ fn a_predecessor_that_does_not_hear_keeps_the_ports_and_the_successor_ends() {
     drop(stream);
     let (texts, code, reason) = client.until_close();
     assert_eq!((code, &*reason), (1001, "a new server is at this address"));
-    assert_eq!(texts.last().unwrap().json["system_message"], "draining");
+    assert_eq!(texts.last().unwrap().json["code"], "draining");
     assert_eq!(successor.wait().code(), Some(1));
     let said = successor.stderr();
     assert!(said.contains("did not hear that this one serves"), "{said}");

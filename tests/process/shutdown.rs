@@ -34,10 +34,7 @@ fn stop(server: &mut Server) {
 fn assert_told(client: &mut Client) {
     let (texts, code, reason) = client.until_close();
     let notice = &texts.last().unwrap().json;
-    assert_eq!(
-        (&notice["type"], &notice["system_message"]),
-        (&"notice".into(), &"draining".into())
-    );
+    assert_eq!((&notice["type"], &notice["code"]), (&"notice".into(), &"draining".into()));
     assert_eq!((code, &*reason), (1001, "the server is going down"));
 }
 

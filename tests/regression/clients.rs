@@ -84,8 +84,7 @@ fn one_client_took_all_the_room_for_names_by_asking_again_and_again() {
         world.pass(seconds(0));
     }
     assert_eq!(known(&world).0, i64::try_from(CLIENT_UNLISTED_MAX).unwrap());
-    let codes: Vec<_> =
-        world.texts(greedy).iter().map(|text| text["system_message"].clone()).collect();
+    let codes: Vec<_> = world.texts(greedy).iter().map(|text| text["code"].clone()).collect();
     assert_eq!(codes[1..], vec!["too_many_unconfirmed"; 8]);
 }
 
@@ -98,13 +97,13 @@ fn names_that_a_list_does_not_have_are_taken_a_few_at_a_time_and_listed_ones_all
     world.say(id, &names.replacen('[', "[\"BTCUSDT\",\"ETHUSDT\",", 1));
     let texts = world.texts(id);
     assert_eq!(texts[0]["symbols"].as_array().unwrap().len(), 2 + CLIENT_UNCONFIRMED_MAX);
-    assert_eq!(texts[1]["system_message"], "too_many_unconfirmed");
+    assert_eq!(texts[1]["code"], "too_many_unconfirmed");
     let last = format!("X0Y{CLIENT_UNCONFIRMED_MAX}");
     assert_eq!(texts[1]["symbols"], serde_json::json!([last]));
     assert!(texts[1]["message"].as_str().unwrap().contains(&last), "{}", texts[1]);
     assert_eq!(known(&world).1, i64::try_from(CLIENT_UNCONFIRMED_MAX).unwrap());
     world.say(id, &invented(1, 1));
-    assert_eq!(world.error(id)["system_message"], "too_many_unconfirmed");
+    assert_eq!(world.error(id)["code"], "too_many_unconfirmed");
     world.reject("X0Y3");
     world.texts(id);
     world.say(id, &invented(1, 1));
@@ -123,7 +122,7 @@ fn what_was_asked_for_before_a_list_came_is_cut_down_to_what_the_list_allows() {
     let left = i64::try_from(CLIENT_UNCONFIRMED_MAX).unwrap();
     assert_eq!(known(&world), (1 + left, left));
     let error = world.error(id);
-    assert_eq!(error["system_message"], "too_many_unconfirmed");
+    assert_eq!(error["code"], "too_many_unconfirmed");
     assert_eq!(error["symbols"].as_array().unwrap().len(), 200 - CLIENT_UNCONFIRMED_MAX);
     world.open_candle("BTCUSDT", 0, "1");
     assert_eq!(world.summary(id), ["quote BTCUSDT 1"]);
@@ -165,7 +164,7 @@ fn a_frame_owed_under_an_id_that_is_forgotten_costs_nobody_anything() {
     world.reject("ETHUSDT");
     world.unblock(id);
     let texts = world.texts(id);
-    assert_eq!(texts.last().unwrap()["system_message"], "symbol_rejected", "{texts:?}");
+    assert_eq!(texts.last().unwrap()["code"], "symbol_rejected", "{texts:?}");
     assert!(world.fanout.take_slowest(world.now.mono).is_empty(), "of a name that is gone");
 }
 
@@ -373,7 +372,7 @@ fn a_client_without_pongs_was_dropped_without_a_word() {
     world.pass(seconds(20));
     for &id in &deaf {
         let (texts, close) = world.got(id);
-        assert_eq!(texts.last().unwrap()["system_message"], "ping_timeout");
+        assert_eq!(texts.last().unwrap()["code"], "ping_timeout");
         let (code, reason) = close.unwrap();
         assert_eq!(code, 1008);
         assert!(reason.contains("20 s"), "{reason}");

@@ -230,7 +230,7 @@ impl Client {
 
     /// Only what cannot be given may be refused, and it is named.
     fn refused(&mut self, json: &Value, unix_ms: i64) -> Result<(), String> {
-        let code = json["system_message"].as_str().unwrap_or_default();
+        let code = json["code"].as_str().unwrap_or_default();
         // It was refused while the client left it; or the client has wanted nothing for long.
         if matches!(code, "not_subscribed" | "idle_timeout") {
             return Ok(());

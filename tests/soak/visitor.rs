@@ -110,7 +110,7 @@ impl Visitor {
 
     /// What cannot be given is named, and asked for no more.
     fn refused(&mut self, json: &Value, text: &str) {
-        let code = json["system_message"].as_str().unwrap();
+        let code = json["code"].as_str().unwrap();
         assert!(code.starts_with("since_") && !json["missing"].is_null(), "{text}");
         self.refusals += 1;
         let market = Market::all().find(|market| {
