@@ -332,6 +332,11 @@ pub enum DecodeErrorKind {
 }
 
 impl DecodeErrorKind {
+    /// Whether what was not understood may have been a push of the session that it came on.
+    pub fn is_of_push(self) -> bool {
+        !matches!(self, Self::Unknown | Self::Foreign)
+    }
+
     /// Every kind, in label order.
     pub const ALL: [Self; 10] = [
         Self::Json,

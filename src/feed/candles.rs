@@ -108,8 +108,7 @@ fn find<'streams>(
     streams.find(market, kline.symbol, kline.interval).ok_or(DecodeErrorKind::Unknown)
 }
 
-/// Judges whether a pushed candle may be taken at all. What a refused one said of its window is lost: its
-/// successor proves nothing, and REST is asked once the window is over.
+/// Judges whether a pushed candle may be taken at all.
 fn judge(
     stream: &mut Stream,
     clock: &mut ExchangeClock,
@@ -134,7 +133,6 @@ fn judge(
     } else {
         return Ok(());
     };
-    stream.unbroken_on = None;
     note_late(stream, way);
     Err(error)
 }

@@ -12,7 +12,7 @@ use crate::wire::{Connection, Event};
 
 use super::candles::{Origin, Way, take_klines};
 use super::lifecycle::Socket;
-use super::plan::Stream;
+use super::plan::{Stream, Streams};
 use super::publish::is_closed;
 use super::refusals::Refused;
 use super::session::{Phase, Session};
@@ -58,6 +58,27 @@ fn read_any(
     });
     read.unwrap_or(Err(DecodeErrorKind::Json))
 }
+
+/// A message was not understood that may have been the last word about a window: no successor
+/// proves the end of those that it names, or, where it names none, of any of its session.
+fn break_named(streams: &mut Streams, members: &[InstrumentId], text: &str) {
+    let names = |stream: &Stream| {
+        let symbol = &*stream.instrument.symbol;
+        let is_whole = |(at, _)| text.as_bytes().get(at + symbol.len()) == Some(&b'"');
+        text.len() <= PUSH_BYTES_MAX && text.match_indices(symbol).any(is_whole)
+    };
+    let is_named = |id: &InstrumentId| streams.stream(*id).is_some_and(names);
+    let named: Vec<_> = members.iter().copied().filter(is_named).collect();
+    let broken = if named.is_empty() { members } else { &named };
+    for &id in broken {
+        if let Some(stream) = streams.stream_mut(id) {
+            stream.unbroken_on = None;
+        }
+    }
+}
+
+/// No push of one candle is longer. Source: 560 bytes are the longest that was captured.
+const PUSH_BYTES_MAX: usize = 4096;
 
 impl Feed {
     /// How long the bytes of the next [`Self::handle_bytes`] had lain in the kernel. To be said
@@ -178,6 +199,9 @@ impl Feed {
             }
             Ok(Consequence::Nothing) => return Some(false),
             _ => {}
+        }
+        if outcome.as_ref().is_err_and(|kind| kind.is_of_push()) {
+            break_named(streams, members, text);
         }
         let text_bytes = text.len();
         let excerpt = text[..text.floor_char_boundary(EXCERPT_BYTES)].to_owned();

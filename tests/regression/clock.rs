@@ -257,6 +257,43 @@ fn a_minute_that_has_not_begun_neither_opens_nor_closes_nor_ends_the_one_before(
 }
 
 #[test]
+fn what_was_not_understood_may_have_been_the_last_word_about_a_minute() {
+    for at in MARKETS {
+        for (spoil, named) in [
+            (("2.5\"", "2.x\""), 1),
+            // Cut off behind the symbol, or before.
+            (("cut", "behind"), 1),
+            (("cut", "before"), 2),
+        ] {
+            let mut scene = Scene::new(at, 2, 0);
+            let [symbol, other] = scene.symbols;
+            scene.push_running(START_MS);
+            scene.pair.pass(SECOND * 58);
+            let text = Push::of(symbol, 0, START_MS + 58_000).text(scene.market.venue());
+            let text = match spoil {
+                ("cut", "behind") => {
+                    let end = text.rfind(&format!("{symbol}\"")).unwrap() + symbol.len() + 1;
+                    text[..end].to_owned()
+                }
+                ("cut", _) => "{".to_owned(),
+                (right, wrong) => text.replace(right, wrong),
+            };
+            scene.pair.push(&text);
+            scene.pair.pass(SECOND * 2);
+            let at_ms = START_MS + 60_010;
+            for name in [symbol, other] {
+                scene.push(Push::of(name, 1, at_ms));
+            }
+            let by_successor = match venue::finality(scene.market) {
+                venue::Finality::Flag => 0,
+                _ => 2 - named,
+            };
+            assert_eq!(scene.closes().len(), by_successor, "{at:?} {text}");
+        }
+    }
+}
+
+#[test]
 fn a_node_that_was_behind_for_a_while_does_not_end_the_window_it_left_out() {
     let mut scene = Scene::new(MARKETS[4], 2, 0);
     let symbol = scene.symbols[0];

@@ -130,6 +130,7 @@ fn cast(world: &mut World) -> Play {
 fn live(world: &mut World, play: &mut Play, report: &mut Report) -> Result<(), String> {
     if world.dice.one_in(4) {
         world.wall_step_us = *world.dice.pick(&[-7_200_000_000, 3_600_000_000]);
+        world.wall_behind_us = world.wall_behind_us.max(-world.wall_step_us);
     }
     let peace = world.now.mono.after(world.dice.ms(8 * 60_000, 14 * 60_000));
     let mut lies_at = world.now.mono.after(world.dice.ms(1_000, 100_000));
