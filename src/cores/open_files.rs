@@ -6,6 +6,7 @@ use std::fs;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::config::Config;
 use crate::limits::{
     CLIENTS_MAX, FILES_BESIDE_CLIENTS, FILES_PER_EXECUTOR, OPS_CONNECTIONS_MAX, REFUSALS_MAX,
 };
@@ -40,15 +41,18 @@ impl Division {
         rest: usize::MAX,
     };
 
-    /// What is left of the process's limit now, divided.
-    pub(super) fn now(executors: usize, clients_max: usize, rest_max: usize) -> Self {
+    /// What is left of the process's limit now, divided among `executors` and what they serve.
+    pub(super) fn now(executors: usize, config: &Config) -> Self {
         // The folder that is read is one of them.
         let open = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
         let left = getrlimit(Resource::Nofile).current.map(|limit| {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            limit.saturating_sub(open + FILES_PER_EXECUTOR * executors)
+            let left = limit.saturating_sub(open + FILES_PER_EXECUTOR * executors);
+            // Exchanges simulated inside this process have the other ends of what is its own.
+            let simulated = (left / 2).min(FILES_BESIDE_CLIENTS);
+            if config.simulate { left - simulated } else { left }
         });
-        Self::of(left, clients_max, rest_max)
+        Self::of(left, config.wss_clients_max, config.rest_pool_max)
     }
 
     /// `left` files (`None`: any number): half of them for the server's own needs, as far as it has

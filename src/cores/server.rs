@@ -527,9 +527,8 @@ pub(super) fn tls_config(config: &Config) -> Result<Arc<ClientConfig>, StartErro
 
 /// Divides the files that may be open, and logs it where they are too few for all clients.
 fn divide_files(config: &Config, topology: &Topology) -> Division {
-    let (clients_max, rest_max) = (config.wss_clients_max, config.rest_pool_max);
-    let files = Division::now(topology.executors.len(), clients_max, rest_max);
-    let admitted = Some(files.clients);
+    let files = Division::now(topology.executors.len(), config);
+    let (clients_max, admitted) = (config.wss_clients_max, Some(files.clients));
     if let Some(warning) = open_files::judge(open_files::limit(), clients_max, admitted) {
         tracing::warn!("{warning}");
     }
