@@ -238,12 +238,15 @@ impl Feed {
                 self.accepted(index, message.op, &message.instruments, now);
             }
             Consequence::AcceptedOne { op, symbol, interval } => {
-                let Session { market, script, members, .. } = &mut self.sessions[index];
-                let stream = self.streams.find(*market, &symbol, interval);
-                let id = stream.map(|stream| stream.id);
-                let Some(id) = id.filter(|&id| script.answered_one(op, id)) else {
+                let Session { script, members, .. } = &mut self.sessions[index];
+                let streams = &self.streams;
+                let is_meant = |id| {
+                    let instrument = streams.stream(id).map(|stream| &stream.instrument);
+                    instrument.is_some_and(|it| *it.symbol == *symbol && it.interval == interval)
+                };
+                let Some(id) = script.answered_name(op, is_meant) else {
                     // It was asked for twice, since the first answer was late.
-                    if op == SubscribeOp::Subscribe && id.is_some_and(|id| members.contains(&id)) {
+                    if op == SubscribeOp::Subscribe && members.iter().copied().any(is_meant) {
                         return;
                     }
                     return self.complain(index, DecodeErrorKind::Unknown, excerpt);

@@ -394,15 +394,26 @@ impl Script {
     /// The exchange answered about `id` alone: takes it out of the message that named it. Whether
     /// there was one that did `op`.
     pub(super) fn answered_one(&mut self, op: SubscribeOp, id: InstrumentId) -> bool {
-        let names =
-            |message: &&mut Unanswered| message.op == op && message.instruments.contains(&id);
-        let mut messages = self.unanswered.iter_mut().chain(&mut self.withdrawn);
-        let Some(message) = messages.find(names) else { return false };
-        message.instruments.retain(|&named| named != id);
+        self.answered_name(op, |named| named == id).is_some()
+    }
+
+    /// The same where the answer says a name, which may have been asked for under several ids: the
+    /// one that was asked for first.
+    pub(super) fn answered_name(
+        &mut self,
+        op: SubscribeOp,
+        is_meant: impl Fn(InstrumentId) -> bool,
+    ) -> Option<InstrumentId> {
+        let messages = self.unanswered.iter_mut().chain(&mut self.withdrawn);
+        let (message, at) = messages.filter(|message| message.op == op).find_map(|message| {
+            let at = message.instruments.iter().position(|&id| is_meant(id))?;
+            Some((message, at))
+        })?;
+        let id = message.instruments.remove(at);
         self.unanswered.retain(|message| !message.instruments.is_empty());
         self.withdrawn.retain(|message| !message.instruments.is_empty());
         self.unqueue(op, id);
-        true
+        Some(id)
     }
 
     /// `id` need not be asked for again.

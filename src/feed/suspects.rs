@@ -10,13 +10,13 @@ use crate::clock::MonoNs;
 use crate::limits::CONNECT_PATIENCE;
 use crate::market::{InstrumentId, Market};
 use crate::messages::EventName;
-use crate::venue::NotNow;
+use crate::venue::{NotNow, SubscribeOp};
 
 use super::Feed;
 use super::culprits::{End, Ends};
 use super::placing::Rejection;
 use super::plan::{Check, Stream};
-use super::session::{Again, Phase, Session};
+use super::session::{Again, Phase, Session, Unanswered};
 
 /// What a name is suspected of: the exchange did not answer when it was asked for it, or refused it
 /// without a reason.
@@ -97,10 +97,15 @@ impl Feed {
         }
         let is_overdue = |sent: MonoNs| sent.after(CONNECT_PATIENCE) <= now;
         let overdue = session.script.take_unanswered(|message| is_overdue(message.sent));
-        let is_lone = matches!(&overdue[..], [one] if one.instruments.len() == 1);
+        let (asked, left): (Vec<_>, Vec<_>) =
+            overdue.into_iter().partition(|message| message.op == SubscribeOp::Subscribe);
+        let is_lone = matches!(&asked[..], [one] if one.instruments.len() == 1);
         let names: Vec<InstrumentId> =
-            overdue.iter().flat_map(|message| message.instruments.iter().copied()).collect();
-        overdue.into_iter().for_each(|message| session.script.ask_again(message, Again::Alone));
+            asked.iter().flat_map(|message| message.instruments.iter().copied()).collect();
+        asked.into_iter().for_each(|message| session.script.ask_again(message, Again::Alone));
+        for message in left {
+            self.leave_again(index, message);
+        }
         for &id in &names {
             if let Some(stream) = self.streams.stream_mut(id) {
                 stream.strike(now);
@@ -110,6 +115,22 @@ impl Feed {
             self.reject(names[0], &Rejection::Unanswered, now);
         }
         true
+    }
+
+    /// Asks once more for the end of streams, but of those whose names the session carries again
+    /// under other ids.
+    fn leave_again(&mut self, index: usize, mut message: Unanswered) {
+        let Session { market, members, script, .. } = &mut self.sessions[index];
+        message.instruments.retain(|&id| {
+            let left = self.streams.stream(id).map(|stream| stream.instrument.clone());
+            let now = left.and_then(|left| {
+                self.streams.find(*market, &left.symbol, left.interval).map(|stream| stream.id)
+            });
+            now.is_none_or(|now| now == id || !members.contains(&now))
+        });
+        if !message.instruments.is_empty() {
+            script.ask_again(message, Again::Together);
+        }
     }
 
     /// The exchange ended a session: names that it was asked for shortly before come under

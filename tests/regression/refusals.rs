@@ -832,3 +832,39 @@ fn a_stream_that_delivers_while_it_is_listed_as_halted_goes_on_and_its_clients_a
     assert!(!pair.published.iter().any(|event| matches!(event, MarketEvent::Gap { .. })));
     assert_eq!(pair.errors(ConnectionErrorKind::Closed), 1);
 }
+
+#[test]
+fn a_name_that_comes_back_under_another_id_before_its_answer_is_not_ended_by_the_old_one() {
+    let answer = |told: Told<'_>| {
+        let event = if told.text.contains("unsubscribe") { "unsubscribe" } else { "subscribe" };
+        told.text
+            .match_indices("\"instId\":\"")
+            .map(|(at, key)| {
+                let name = told.text[at + key.len()..].split('"').next().unwrap();
+                Act::Text(format!(
+                    r#"{{"event":"{event}","arg":{{"channel":"candle1m","instId":"{name}"}},"connId":"a"}}"#
+                ))
+            })
+            .collect()
+    };
+    let mut exchange = StandIn::new(market(Venue::Okx, "spot"), config(), answer);
+    exchange.subscribe(0..1, |_| "BTC-USDT".to_owned());
+    exchange.run(SECOND * 2);
+    // Asked for and given up at once, then by another client: the place has another life.
+    exchange.subscribe(1..2, |_| "ETH-USDT".to_owned());
+    let forget = Command::Forget { id: InstrumentId(1) };
+    exchange.pair.feed.handle_command(forget, exchange.pair.now);
+    exchange.pair.pump();
+    let next = 1 + (1 << 15);
+    exchange.subscribe(next..next + 1, |_| "ETH-USDT".to_owned());
+    exchange.run(SECOND * 90);
+    assert_eq!(exchange.rejected(), []);
+    let texts = exchange.pair.peers.values().flat_map(|peer| peer.texts.iter());
+    let eth: Vec<&str> = texts
+        .filter(|text| text.contains("ETH-USDT"))
+        .map(|text| if text.contains("unsubscribe") { "unsubscribe" } else { "subscribe" })
+        .collect();
+    assert_eq!(eth, ["subscribe", "unsubscribe", "subscribe"]);
+    let errors = &exchange.pair.metrics.market(market(Venue::Okx, "spot")).decode_errors;
+    assert_eq!(errors.iter().map(|count| count.value()).sum::<u64>(), 0);
+}
