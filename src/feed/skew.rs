@@ -230,11 +230,17 @@ impl ExchangeClock {
     }
 
     /// The exchange's time now, if a stream other than `but` and REST, or without it the wall clock,
-    /// agree on it. `None` where nothing is known, and where a recording is played.
+    /// agree on it, or REST for a while and the wall clock. `None` where nothing is known, and where a
+    /// recording is played.
     pub(super) fn agreed_now(&self, but: InstrumentId, now: Now) -> Option<UnixMs> {
         let reference = self.reference(now);
         let mut others = self.believed.iter().filter(|one| one.source != but);
-        others.any(|one| one.shown.is_near(reference)).then(|| self.now(now))
+        if others.any(|one| one.shown.is_near(reference)) {
+            return Some(self.now(now));
+        }
+        let wall = Shown { low: wall(now), high: wall(now) };
+        let is_wall = |rest: &Dated| rest.is_steady() && wall.is_near(rest.shown);
+        self.rest.filter(is_wall).map(|_| UnixMs(reference.saturating_add(mono_ms(now.mono))))
     }
 
     /// Returns whether nothing that REST showed speaks against a window's having begun: else its
@@ -575,6 +581,19 @@ mod tests {
         let mut alone = dated();
         let believed = (13..32).map(|second| pushes(&mut alone, 1, second)[0]);
         assert_eq!(believed.filter(|is_believed| !is_believed).count(), 10, "it goes on for 10 s");
+    }
+
+    #[test]
+    fn rest_and_the_wall_clock_agree_where_all_streams_are_hours_behind() {
+        let mut clock = ExchangeClock::default();
+        assert!(clock.learn(UnixMs(START_MS), at(0, 0)));
+        for stream in 0..3 {
+            assert!(push(&mut clock, stream, START_MS - 3 * HOUR_MS, at(1, 0)));
+        }
+        assert_eq!(clock.agreed_now(InstrumentId(0), at(1, 0)), None, "one `Date`");
+        assert!(clock.learn(UnixMs(START_MS + 12_000), at(12, 0)));
+        let agreed = clock.agreed_now(InstrumentId(0), at(13, 0));
+        assert_eq!(agreed, Some(UnixMs(START_MS + 13_000)));
     }
 
     #[test]
