@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crate::market::{FinalBy, Market, Venue};
 
+pub mod process;
 pub mod render;
 
 /// A number that only grows, written by one thread.
@@ -168,7 +169,7 @@ pub const HOP_LATENCY_BOUNDS_NS: [u64; 14] = [
     1_000_000_000,
 ];
 
-/// Why a session to an exchange ended or did not begin: label `error_type` of
+/// Why a session to an exchange ended or did not begin: label `cause` of
 /// `connector_connection_errors_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionErrorKind {
@@ -210,7 +211,18 @@ impl ConnectionErrorKind {
         Self::Local,
     ];
 
-    /// The label's value.
+    /// The value of the label `error_type`, as the Python connector has it: whether the session did
+    /// not come up, or ended while it was read.
+    pub fn error_type(self) -> &'static str {
+        match self {
+            Self::Dns | Self::Tcp | Self::Tls | Self::Handshake | Self::Local => "connection_error",
+            Self::Protocol | Self::Closed | Self::Timeout | Self::Silent | Self::Venue => {
+                "receive_error"
+            }
+        }
+    }
+
+    /// The value of the label `cause`.
     pub fn label(self) -> &'static str {
         match self {
             Self::Dns => "dns",
@@ -372,9 +384,9 @@ impl DecodeErrorKind {
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct FeedMetrics {
-    /// `connector_quotes_processed_total{is_closed="true"}`.
+    /// `connector_quotes_processed_total{is_closed="True"}`.
     pub closed_quotes: Counter,
-    /// `connector_quotes_processed_total{is_closed="false"}`.
+    /// `connector_quotes_processed_total{is_closed="False"}`.
     pub open_quotes: Counter,
     /// `connector_receive_lag_seconds`, and `connector_quote_latency_seconds` of its buckets: from
     /// the exchange's event time, which is in ms, to the wall clock's reading of the turn in which
@@ -391,9 +403,9 @@ pub struct FeedMetrics {
     pub connection_errors: [Counter; ConnectionErrorKind::ALL.len()],
     /// `connector_reconnections_total`.
     pub reconnections: Counter,
-    /// `connector_rest_backfills_total{status="ok"}`.
+    /// `connector_rest_backfills_total{status="success"}`.
     pub backfills_ok: Counter,
-    /// `connector_rest_backfills_total{status="error"}`.
+    /// `connector_rest_backfills_total{status="failure"}`, and among the connection errors.
     pub backfills_failed: Counter,
     /// `connector_queue_depth_closed`: closed candles waiting for the ring.
     pub closed_queue_depth: Gauge,

@@ -174,7 +174,7 @@ fn metrics(rounds: usize) -> Row {
     const RENDERS: usize = 20;
     let times = rounds_ns(rounds, RENDERS, || {
         for _ in 0..RENDERS {
-            black_box(render::render(&metrics, render::Format::Prometheus));
+            black_box(render::render(&metrics, None, render::Format::Prometheus));
         }
     });
     row("metrics: render all", times)

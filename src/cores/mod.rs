@@ -16,6 +16,7 @@ pub mod shard;
 mod stamps;
 
 pub mod doctor;
+mod figures;
 pub mod healthcheck;
 pub mod listeners;
 mod lists;

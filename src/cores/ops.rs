@@ -16,6 +16,7 @@ use mio::{Events, Interest, Poll, Token};
 use rustls::ClientConfig;
 
 use super::denials::Denials;
+use super::figures;
 use super::ops_http::{HttpConnection, Response};
 use super::page;
 use super::repeats::{Repeats, write_line};
@@ -459,7 +460,7 @@ fn route(
         "/metrics" => {
             let accept = head.values("accept").map(String::from_utf8_lossy);
             let format = render::Format::accepted(&accept.collect::<Vec<_>>().join(","));
-            let body = render::render(&setup.metrics, format);
+            let body = render::render(&setup.metrics, figures::read().as_ref(), format);
             Response { content_type: format.content_type(), ..Response::text(200, body) }
         }
         "/" => page::page(head, &setup.config, setup.client_port),

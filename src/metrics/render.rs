@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use super::process::ProcessFigures;
 use super::{
     ConnectionErrorKind, Counter, DecodeErrorKind, FanoutMetrics, FeedMetrics, Gauge,
     HOP_BOUNDS_NS, HOP_LATENCY_BOUNDS_NS, Histogram, Metrics, QUOTE_LATENCY_BOUNDS_NS,
@@ -62,10 +63,11 @@ fn thousandths(text: &str) -> Option<u32> {
     (0.0..=1.0).contains(&value).then_some((value * 1000.0).round() as u32)
 }
 
-/// Everything in `metrics`, as text.
-pub fn render(metrics: &Metrics, format: Format) -> String {
+/// Everything in `metrics`, and of the process what is known, as text.
+pub fn render(metrics: &Metrics, process: Option<&ProcessFigures>, format: Format) -> String {
     let mut out = Exposition { text: String::with_capacity(32 * 1024), format };
     out.build_info();
+    process.iter().for_each(|process| out.process(process));
     for row in MARKET_ROWS {
         out.market_row(metrics, row);
     }
@@ -112,7 +114,12 @@ enum Read {
     Breaker,
     /// A sample per value of a label, added up over shards.
     By(&'static str, fn(&FeedMetrics) -> Vec<(&'static str, i64)>),
+    /// A sample per `error_type` and `cause`, added up over shards.
+    ByCause(fn(&FeedMetrics) -> Causes),
 }
+
+/// Counts by `error_type` and `cause`.
+type Causes = Vec<([&'static str; 2], i64)>;
 
 struct MarketRow {
     name: &'static str,
@@ -133,12 +140,16 @@ fn count(counter: &Counter) -> i64 {
 }
 
 fn quotes(part: &FeedMetrics) -> Vec<(&'static str, i64)> {
-    vec![("true", count(&part.closed_quotes)), ("false", count(&part.open_quotes))]
+    vec![("True", count(&part.closed_quotes)), ("False", count(&part.open_quotes))]
 }
 
-fn connection_errors(part: &FeedMetrics) -> Vec<(&'static str, i64)> {
+/// By `error_type` and `cause`. A failed backfill is one of them, as in the Python connector.
+fn connection_errors(part: &FeedMetrics) -> Causes {
     let kinds = ConnectionErrorKind::ALL.iter().zip(&part.connection_errors);
-    kinds.map(|(kind, counter)| (kind.label(), count(counter))).collect()
+    let of_sessions =
+        kinds.map(|(kind, counter)| ([kind.error_type(), kind.label()], count(counter)));
+    let backfills = (["backfill_error", "rest"], count(&part.backfills_failed));
+    of_sessions.chain([backfills]).collect()
 }
 
 fn decode_errors(part: &FeedMetrics) -> Vec<(&'static str, i64)> {
@@ -152,7 +163,7 @@ fn closed_by(part: &FeedMetrics) -> Vec<(&'static str, i64)> {
 }
 
 fn backfills(part: &FeedMetrics) -> Vec<(&'static str, i64)> {
-    vec![("ok", count(&part.backfills_ok)), ("error", count(&part.backfills_failed))]
+    vec![("success", count(&part.backfills_ok)), ("failure", count(&part.backfills_failed))]
 }
 
 fn comparisons(part: &FeedMetrics) -> Vec<(&'static str, i64)> {
@@ -226,6 +237,47 @@ impl Exposition {
         self.sample("connector_build", Kind::Info, &labels, "1");
     }
 
+    /// As the standard Prometheus clients have it.
+    fn process(&mut self, process: &ProcessFigures) {
+        let files_max = process.open_files_max.map_or("+Inf".to_owned(), |max| max.to_string());
+        for (name, kind, help, value) in [
+            (
+                "process_cpu_seconds",
+                Kind::Counter,
+                "Total user and system CPU time spent in seconds.",
+                process.cpu_seconds.to_string(),
+            ),
+            (
+                "process_virtual_memory_bytes",
+                Kind::Gauge,
+                "Virtual memory size in bytes.",
+                process.virtual_bytes.to_string(),
+            ),
+            (
+                "process_resident_memory_bytes",
+                Kind::Gauge,
+                "Resident memory size in bytes.",
+                process.resident_bytes.to_string(),
+            ),
+            (
+                "process_start_time_seconds",
+                Kind::Gauge,
+                "Start time of the process since unix epoch in seconds.",
+                process.start_seconds.to_string(),
+            ),
+            (
+                "process_open_fds",
+                Kind::Gauge,
+                "Number of open file descriptors.",
+                process.open_files.to_string(),
+            ),
+            ("process_max_fds", Kind::Gauge, "Maximum number of open file descriptors.", files_max),
+        ] {
+            self.family(name, kind, help);
+            self.sample(name, kind, &[], &value);
+        }
+    }
+
     fn market_row(&mut self, metrics: &Metrics, row: &MarketRow) {
         self.family(row.name, row.kind, row.help);
         for market in Market::all() {
@@ -237,14 +289,15 @@ impl Exposition {
                 Read::Max(read) => one(parts.iter().map(|part| read(part)).max().unwrap_or(0)),
                 Read::Breaker => one(breaker_state(&parts)),
                 Read::By(label, read) => {
-                    let mut totals = read(&FeedMetrics::default());
-                    for (at, (_, value)) in
-                        parts.iter().flat_map(|p| read(p).into_iter().enumerate())
-                    {
-                        totals[at].1 += value;
-                    }
-                    for (value, total) in totals {
+                    for (value, total) in totals(&parts, read) {
                         let labels = [labels[0], labels[1], (label, value)];
+                        self.sample(row.name, row.kind, &labels, &total.to_string());
+                    }
+                }
+                Read::ByCause(read) => {
+                    for ([error_type, cause], total) in totals(&parts, read) {
+                        let more = [("error_type", error_type), ("cause", cause)];
+                        let labels = [labels, more].concat();
                         self.sample(row.name, row.kind, &labels, &total.to_string());
                     }
                 }
@@ -391,6 +444,15 @@ impl Exposition {
     }
 }
 
+/// What `read` gives of each part, added up over the parts.
+fn totals<L>(parts: &[&FeedMetrics], read: fn(&FeedMetrics) -> Vec<(L, i64)>) -> Vec<(L, i64)> {
+    let mut totals = read(&FeedMetrics::default());
+    for (at, (_, value)) in parts.iter().flat_map(|part| read(part).into_iter().enumerate()) {
+        totals[at].1 += value;
+    }
+    totals
+}
+
 fn market_labels(market: Market) -> [(&'static str, &'static str); 2] {
     [("exchange", market.venue().name()), ("contract_type", market.contract_type().name())]
 }
@@ -420,7 +482,7 @@ const MARKET_ROWS: &[MarketRow] = &[
     market("connector_wanted_connections", Kind::Gauge, Read::Sum(|p| gauge(&p.wanted_sessions)), "Sessions to the exchange that should be live."),
     market("connector_subscribed_instruments", Kind::Gauge, Read::Sum(|p| gauge(&p.instruments)), "Instruments subscribed at the exchange."),
     market("connector_late_instruments", Kind::Gauge, Read::Sum(|p| gauge(&p.late_instruments)), "Instruments that deliver nothing but late or refused candles."),
-    market("connector_connection_errors", Kind::Counter, Read::By("error_type", connection_errors), "Sessions lost or not begun, by cause."),
+    market("connector_connection_errors", Kind::Counter, Read::ByCause(connection_errors), "Sessions lost or not begun, and backfills that failed, by cause."),
     market("connector_reconnections", Kind::Counter, Read::Sum(|p| count(&p.reconnections)), "Sessions begun again."),
     market("connector_rest_backfills", Kind::Counter, Read::By("status", backfills), "Repairs of gaps by REST."),
     market("connector_queue_depth_closed", Kind::Gauge, Read::Sum(|p| gauge(&p.closed_queue_depth)), "Closed candles waiting for the ring."),

@@ -67,7 +67,7 @@ fn what_is_owed_is_written_before_the_close() {
     client.next_of("quote");
     // Not read: kernel buffers fill, then the outbox. Sent counts only what left the outbox.
     let closed = |server: &Server| {
-        let labels = ["contract_type=\"spot\"", "is_closed=\"true\""];
+        let labels = ["contract_type=\"spot\"", "is_closed=\"True\""];
         server.metric("connector_quotes_processed_total", &labels)
     };
     wait_until("more is published than is sent", || {

@@ -21,12 +21,12 @@ fn metrics() -> Metrics {
 
 /// The names of design §5, and the label that splits each.
 const PROMISED: [(&str, &str); 12] = [
-    ("connector_quotes_processed_total", "is_closed=\"true\""),
+    ("connector_quotes_processed_total", "is_closed=\"True\""),
     ("connector_quote_latency_seconds_bucket", "le=\"+Inf\""),
     ("connector_active_connections", "exchange="),
-    ("connector_connection_errors_total", "error_type=\"dns\""),
+    ("connector_connection_errors_total", "error_type=\"connection_error\",cause=\"dns\""),
     ("connector_reconnections_total", "exchange="),
-    ("connector_rest_backfills_total", "status=\"ok\""),
+    ("connector_rest_backfills_total", "status=\"success\""),
     ("connector_queue_depth_closed", "exchange="),
     ("connector_queue_depth_open", "exchange="),
     ("connector_queue_blocking_events_total", "exchange="),
@@ -34,6 +34,15 @@ const PROMISED: [(&str, &str); 12] = [
     ("connector_duplicates_filtered_total", "exchange="),
     ("connector_build_info", "version="),
 ];
+
+const PROCESS: ProcessFigures = ProcessFigures {
+    cpu_seconds: 12.34,
+    virtual_bytes: 1 << 40,
+    resident_bytes: 345_678_848,
+    start_seconds: 1_700_000_000.25,
+    open_files: 11_280,
+    open_files_max: None,
+};
 
 /// Checks one exposition as a strict reader would, and returns its samples by name and labels.
 fn check(text: &str, format: Format) -> HashMap<String, f64> {
@@ -72,7 +81,7 @@ fn check(text: &str, format: Format) -> HashMap<String, f64> {
 #[test]
 fn both_forms_are_well_formed_and_complete_from_the_start() {
     for format in [Format::Prometheus, Format::OpenMetrics] {
-        let text = render(&metrics(), format);
+        let text = render(&metrics(), Some(&PROCESS), format);
         assert_eq!(text.ends_with("\n# EOF\n"), format == Format::OpenMetrics);
         let samples = check(&text, format);
         for (name, label) in PROMISED {
@@ -86,7 +95,7 @@ fn both_forms_are_well_formed_and_complete_from_the_start() {
 
 #[test]
 fn histograms_are_cumulative_over_shards_and_end_in_their_count() {
-    let samples = check(&render(&metrics(), Format::OpenMetrics), Format::OpenMetrics);
+    let samples = check(&render(&metrics(), None, Format::OpenMetrics), Format::OpenMetrics);
     let labels = "exchange=\"binance\",contract_type=\"spot\"";
     let bucket = |le: &str| {
         samples[&format!("connector_quote_latency_seconds_bucket{{{labels},le=\"{le}\"}}")]
@@ -110,7 +119,7 @@ fn each_hop_of_the_way_is_a_histogram_and_finer_bounds_do_not_show_where_they_ar
     metrics.fanout.taken_to_written.record_ns(9_000);
     metrics.fanout.received_to_written.record_ns(400);
     metrics.fanout.received_to_written.record_ns(2_000_000_000);
-    let samples = check(&render(&metrics, Format::Prometheus), Format::Prometheus);
+    let samples = check(&render(&metrics, None, Format::Prometheus), Format::Prometheus);
     let hop = |name: &str, hop: &str, le: &str| {
         samples.get(&format!("{name}_bucket{{hop=\"{hop}\",le=\"{le}\"}}")).copied()
     };
@@ -127,7 +136,7 @@ fn each_hop_of_the_way_is_a_histogram_and_finer_bounds_do_not_show_where_they_ar
 fn the_lag_of_an_exchange_is_that_of_all_its_contract_types() {
     let metrics = metrics();
     metrics.shards[1].markets[1].receive_lag.record_ns(14_000_000);
-    let samples = check(&render(&metrics, Format::Prometheus), Format::Prometheus);
+    let samples = check(&render(&metrics, None, Format::Prometheus), Format::Prometheus);
     let bucket = |le: &str| {
         let name = "connector_receive_lag_seconds_bucket";
         samples[&format!("{name}{{exchange=\"binance\",le=\"{le}\"}}")]
@@ -138,10 +147,10 @@ fn the_lag_of_an_exchange_is_that_of_all_its_contract_types() {
 
 #[test]
 fn counters_add_up_over_shards_and_the_worst_breaker_shows() {
-    let samples = check(&render(&metrics(), Format::Prometheus), Format::Prometheus);
+    let samples = check(&render(&metrics(), None, Format::Prometheus), Format::Prometheus);
     let labels = "exchange=\"binance\",contract_type=\"spot\"";
     let value = |name: &str, more: &str| samples[&format!("{name}{{{labels}{more}}}")];
-    assert_eq!(value("connector_quotes_processed_total", ",is_closed=\"true\""), 4.0);
+    assert_eq!(value("connector_quotes_processed_total", ",is_closed=\"True\""), 4.0);
     assert_eq!(value("connector_circuit_breaker_state", ""), 1.0);
     assert_eq!(value("connector_closed_by_total", ",by=\"successor\""), 3.0);
     assert_eq!(value("connector_closed_by_total", ",by=\"flag\""), 0.0);
@@ -171,6 +180,44 @@ fn a_scrape_of_every_market_and_the_most_shards_fits_its_bound() {
     }
     let core = |index| (format!("shard{index}"), Arc::new(CoreMetrics::default()));
     let cores = (0..SHARDS_MAX).map(core).collect();
-    let text = render(&Metrics { shards, fanout: Arc::default(), cores }, Format::OpenMetrics);
+    let metrics = Metrics { shards, fanout: Arc::default(), cores };
+    let text = render(&metrics, Some(&PROCESS), Format::OpenMetrics);
     assert!(text.len() < OPS_OUTPUT_BYTES_MAX * 9 / 16, "{} bytes", text.len());
+}
+
+#[test]
+fn the_process_shows_what_the_standard_clients_show() {
+    let text = render(&metrics(), Some(&PROCESS), Format::Prometheus);
+    let samples = check(&text, Format::Prometheus);
+    for (name, value) in [
+        ("process_cpu_seconds_total", 12.34),
+        ("process_virtual_memory_bytes", (1_u64 << 40) as f64),
+        ("process_resident_memory_bytes", 345_678_848.0),
+        ("process_start_time_seconds", 1_700_000_000.25),
+        ("process_open_fds", 11_280.0),
+        ("process_max_fds", f64::INFINITY),
+    ] {
+        assert_eq!(samples[name], value, "{name}");
+    }
+    let without = render(&metrics(), None, Format::Prometheus);
+    assert!(!without.contains("process_"), "what is not known is not shown");
+}
+
+#[test]
+fn errors_have_the_types_of_the_python_connector_and_our_cause() {
+    let metrics = metrics();
+    let part = &metrics.shards[1].markets[0];
+    part.connection_errors[ConnectionErrorKind::Dns as usize].increment();
+    part.connection_errors[ConnectionErrorKind::Silent as usize].add(2);
+    part.backfills_failed.add(3);
+    let samples = check(&render(&metrics, None, Format::Prometheus), Format::Prometheus);
+    let value = |name: &str, more: &str| {
+        samples[&format!("{name}{{exchange=\"binance\",contract_type=\"spot\",{more}}}")]
+    };
+    let errors = |more| value("connector_connection_errors_total", more);
+    assert_eq!(errors("error_type=\"connection_error\",cause=\"dns\""), 1.0);
+    assert_eq!(errors("error_type=\"receive_error\",cause=\"silent\""), 2.0);
+    assert_eq!(errors("error_type=\"backfill_error\",cause=\"rest\""), 3.0);
+    assert_eq!(value("connector_rest_backfills_total", "status=\"failure\""), 3.0);
+    assert_eq!(value("connector_rest_backfills_total", "status=\"success\""), 0.0);
 }
