@@ -364,7 +364,8 @@ mod tests {
         }
         let expected = serde_json::json!({
             "for": "budget", "until": "2024-02-29T12:24:05.123+00:00",
-            "why": "what the exchange allows one address in new sessions is used up",
+            "why": "what the exchange allows one address in new sessions is used up, or kept for \
+                    series that have delivered",
         });
         let body = json(&ready(&metrics, at(1), Phase::Serving));
         assert_eq!(body["exchanges"][0]["waiting"], expected);

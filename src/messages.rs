@@ -135,6 +135,8 @@ pub enum FeedEvent {
         message: String,
         /// The exchange's own words, empty if it said nothing.
         exchange_message: String,
+        /// Whether it is about the name itself: to ask again soon is in vain.
+        is_lasting: bool,
     },
     /// What the next session of a market waits for: the longest of backoff, breaker, ban and budget.
     /// Comes before [`Self::SessionLost`], and whenever the wait is another one.

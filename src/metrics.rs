@@ -562,7 +562,10 @@ impl WaitReason {
             Self::Backoff => "the last attempt failed",
             Self::Breaker => "many attempts in a row failed",
             Self::Ban => "the exchange denies new sessions to this address",
-            Self::Budget => "what the exchange allows one address in new sessions is used up",
+            Self::Budget => {
+                "what the exchange allows one address in new sessions is used up, or kept for \
+                 series that have delivered"
+            }
         }
     }
 }
@@ -660,6 +663,14 @@ pub struct FanoutMetrics {
     /// `connector_instrument_ids_unconfirmed`: those of them that no list and no candle has
     /// confirmed, at most [`crate::limits::UNCONFIRMED_MAX`].
     pub unconfirmed: Gauge,
+    /// `connector_refused_names`: names refused lately, at most
+    /// [`crate::limits::REFUSED_NAMES_MAX`].
+    pub refused_names: Gauge,
+    /// `connector_refused_from_memory_total`: names answered from memory.
+    pub refused_again: Counter,
+    /// `connector_new_names_refused_total`: names new to their exchange, refused since their client
+    /// had brought too many.
+    pub new_names_refused: Counter,
     /// `connector_client_errors_total`: requests answered with an `error`.
     pub client_errors: Counter,
     /// `connector_client_protocol_errors_total`: clients closed for breaking WebSocket.
@@ -695,6 +706,9 @@ impl Default for FanoutMetrics {
             send_failures: Counter::default(),
             instruments: Gauge::default(),
             unconfirmed: Gauge::default(),
+            refused_names: Gauge::default(),
+            refused_again: Counter::default(),
+            new_names_refused: Counter::default(),
             client_errors: Counter::default(),
             protocol_errors: Counter::default(),
             received_to_published: Histogram::new(&HOP_BOUNDS_NS),

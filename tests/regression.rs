@@ -6,6 +6,8 @@
 
 #[path = "regression/bounds.rs"]
 mod bounds;
+#[path = "regression/budgets.rs"]
+mod budgets;
 #[path = "regression/cases.rs"]
 mod cases;
 #[path = "regression/clients.rs"]

@@ -13,7 +13,7 @@ use crate::wire::Connection;
 use super::access::TokenDigest;
 use super::marks::Together;
 use super::outbox::{Class, FrameMeta, Outbox};
-use super::pace::Allowance;
+use super::pace::{Allowance, NewNames};
 use super::request::Origin;
 use super::run::{Outgoing, Part, Run, Share};
 use super::stream::Interest;
@@ -153,6 +153,7 @@ pub(super) struct Client {
     /// Messages of it wait until then, for it has said too many.
     pub(super) paused_until: Option<MonoNs>,
     pub(super) allowance: Allowance,
+    pub(super) new_names: NewNames,
     /// When it last said something.
     pub(super) spoke_at: MonoNs,
     /// The deadline for its first subscription; `None` once it has one.
@@ -194,6 +195,7 @@ impl Client {
             is_read: true,
             paused_until: None,
             allowance: Allowance::new(now),
+            new_names: NewNames::new(now),
             spoke_at: now.mono,
             newest_closed: None,
             is_timed: false,

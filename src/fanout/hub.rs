@@ -105,6 +105,12 @@ impl Hub {
             || self.is_listed(instrument.market, &instrument.symbol)
     }
 
+    /// Whether the exchange is asked for this now.
+    pub(super) fn is_streamed(&self, instrument: &Instrument) -> bool {
+        let stream = self.table.find(instrument).and_then(|id| self.peek(id));
+        stream.is_some_and(Stream::is_on)
+    }
+
     fn is_listed(&self, market: Market, symbol: &str) -> bool {
         let list = self.lists[market.index()].as_deref();
         list.is_some_and(|list| list.find(symbol).is_some())

@@ -24,6 +24,7 @@ mod outbox;
 mod pace;
 mod protocol;
 mod publish;
+mod refused;
 mod request;
 mod run;
 mod serve;
@@ -37,7 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now};
-use crate::limits::{SLOW_CUT_MAX, TURN_BYTES_MAX};
+use crate::limits::{CLIENTS_MAX, SLOW_CUT_MAX, TURN_BYTES_MAX};
 use crate::market::{Folded, Instrument, InstrumentId, Market, Settled};
 use crate::messages::{About, Command, EventName, FeedEvent, MarketEvent, Notice};
 use crate::metrics::FanoutMetrics;
@@ -48,6 +49,7 @@ use hub::Hub;
 use leaving::Moves;
 use marks::Marks;
 use outbox::FramePool;
+use refused::RefusedNames;
 use run::Run;
 use slowest::Slowest;
 
@@ -183,6 +185,8 @@ pub struct Fanout {
     /// What the next session of each market waits for, and until when, as a shard said it last; by
     /// [`Market::index`].
     waits: [Option<(MonoNs, Arc<str>)>; Market::COUNT],
+    /// What exchanges have just refused.
+    refused: RefusedNames,
     /// Reused: one message's JSON, and the same as a frame.
     payload: Vec<u8>,
     frame: Vec<u8>,
@@ -226,6 +230,7 @@ impl Fanout {
             slow: VecDeque::new(),
             lost: BTreeMap::new(),
             waits: Default::default(),
+            refused: RefusedNames::default(),
             payload: Vec::new(),
             frame: Vec::new(),
             folded: Vec::new(),
@@ -326,7 +331,11 @@ impl Fanout {
     /// A shard's word about a subscription.
     pub fn handle_feed(&mut self, event: FeedEvent, now: Now) {
         match event {
-            FeedEvent::Rejected { instrument, message, exchange_message } => {
+            FeedEvent::Rejected { instrument, message, exchange_message, is_lasting } => {
+                let named = self.hub.find_instrument(instrument).filter(|_| is_lasting).cloned();
+                if let Some(named) = named {
+                    self.remember_refused(named, &message, &exchange_message, now);
+                }
                 self.reject(instrument, &message, &exchange_message, now);
             }
             FeedEvent::Waits { market, until, why } => {
@@ -372,6 +381,7 @@ impl Fanout {
             }
         }
         self.end_rests(now);
+        self.forget_refused(now);
         self.move_clients(now);
         for _ in 0..SLOW_CUT_MAX {
             let Some(id) = self.slow.pop_front() else { break };
@@ -392,7 +402,8 @@ impl Fanout {
             return Some(MonoNs(0));
         }
         let timer = self.timers.peek().map(|Reverse((at, _))| *at);
-        let others = [self.moves.next_deadline(), self.hub.rest_deadline()];
+        let others =
+            [self.moves.next_deadline(), self.hub.rest_deadline(), self.refused.deadline()];
         timer.into_iter().chain(others.into_iter().flatten()).min()
     }
 
@@ -407,6 +418,9 @@ impl Fanout {
         (self.turn_bytes, self.is_one_full) = (0, false);
         loop {
             let Some(output) = self.outputs.pop_front() else {
+                if self.outputs.capacity() > OUTPUTS_KEPT {
+                    self.outputs = VecDeque::new();
+                }
                 self.end_run();
                 return None;
             };
@@ -494,3 +508,7 @@ impl Fanout {
         }
     }
 }
+
+/// Storage for outputs that is kept while there are none; what a flood of names took beyond it is given
+/// back. Source: all clients are written to, and some leave.
+const OUTPUTS_KEPT: usize = 2 * CLIENTS_MAX;

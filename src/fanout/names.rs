@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::clock::{MonoNs, Now};
 use crate::limits::{
     CLIENT_UNCONFIRMED_MAX, CLIENT_UNLISTED_MAX, INSTRUMENTS_MAX, TABLE_CALM_PERCENT,
-    TABLE_WARNING_PERCENT, UNCONFIRMED_MAX,
+    TABLE_WARNING_PERCENT, UNCONFIRMED_MAX, UNLISTED_NAME_COST,
 };
 use crate::market::table::TableFull;
 use crate::market::{Instrument, InstrumentId, Interval, Market, SymbolList};
@@ -20,10 +20,78 @@ use super::request::{Origin, Wanted};
 use super::stream::LetGo;
 use super::{ClientId, Fanout, Timer};
 
+/// The names of a request, sorted.
+pub(super) struct Sorted {
+    /// Those that the client may bring.
+    pub(super) names: Vec<String>,
+    /// What it is told of those for which there is no room, or which come too fast.
+    pub(super) surplus: Vec<Refusal>,
+    /// What it is told of those that were refused lately.
+    pub(super) refused: Vec<Refusal>,
+}
+
 impl Fanout {
+    /// Sorts the names of a request.
+    pub(super) fn sort_names(
+        &mut self,
+        id: ClientId,
+        wanted: &Wanted,
+        names: Vec<String>,
+        now: Now,
+    ) -> Sorted {
+        let (names, refused) = self.split_refused(wanted, names, now);
+        let (names, unconfirmed) = self.split_names(id, wanted, names);
+        let (names, too_fast) = self.split_new(id, wanted, names, now);
+        let mut surplus = Vec::from_iter(too_fast.map(|refusal| *refusal));
+        if !unconfirmed.is_empty() {
+            surplus.push(*self.too_many_unconfirmed(wanted.market, unconfirmed));
+        }
+        Sorted { names, surplus, refused }
+    }
+
+    /// Splits off the names that are new to the exchange and beyond what the client may bring now.
+    fn split_new(
+        &mut self,
+        id: ClientId,
+        wanted: &Wanted,
+        names: Vec<String>,
+        now: Now,
+    ) -> (Vec<String>, Option<Box<Refusal>>) {
+        let (market, interval) = (wanted.market, wanted.asked());
+        let has_list = self.hub.has_list(market);
+        let Some(client) = self.clients.find(id) else { return (names, None) };
+        client.new_names.earn(now);
+        let mut costs_beyond: u32 = 0;
+        let (names, beyond): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| {
+            let instrument = Instrument { market, symbol: name.as_str().into(), interval };
+            let cost = match self.hub.is_streamed(&instrument) {
+                true => 0,
+                false if has_list && !self.hub.is_confirmed(&instrument) => UNLISTED_NAME_COST,
+                false => 1,
+            };
+            let is_taken = client.new_names.spend(cost);
+            costs_beyond += if is_taken { 0 } else { cost };
+            is_taken
+        });
+        if beyond.is_empty() {
+            return (names, None);
+        }
+        self.metrics.new_names_refused.add(beyond.len() as u64);
+        let wait = client.new_names.wait(costs_beyond);
+        let message = format!(
+            "\"symbols\": {} are new to {market}, and this client has brought many such names \
+             lately: ask again in {:.1} s",
+            shown(&beyond),
+            wait.as_secs_f64()
+        );
+        let refusal = Refusal::field("too_many_new_symbols", "symbols", message).about(market);
+        let retry_after_ms = u64::try_from(wait.as_millis()).ok();
+        (names, Some(Box::new(Refusal { symbols: beyond, retry_after_ms, ..*refusal })))
+    }
+
     /// Splits the names of a request: those that the client may bring, and those for which there is
     /// no room, since nobody has confirmed them.
-    pub(super) fn split_names(
+    fn split_names(
         &self,
         id: ClientId,
         wanted: &Wanted,
@@ -41,10 +109,7 @@ impl Fanout {
         };
         let room = allowed.saturating_sub(self.hub.unconfirmed_of(id.index, is_listed));
         let mut room = room.min(free / ids_each);
-        let interval = match wanted.origin {
-            Origin::Exchange => wanted.interval,
-            Origin::Derived => Interval::M1,
-        };
+        let interval = wanted.asked();
         names.into_iter().partition(|name| {
             let (market, symbol) = (wanted.market, name.as_str().into());
             let is_confirmed = self.hub.is_confirmed(&Instrument { market, symbol, interval });
@@ -191,6 +256,7 @@ impl Fanout {
     /// A market's list has come: what it names is confirmed, and of the other names each client
     /// keeps as many as it may have.
     pub(super) fn take_list(&mut self, market: Market, list: Arc<SymbolList>, now: Now) {
+        self.forget_listed(market, &list);
         let unlisted = self.hub.take_list(market, list);
         let mut surplus = BTreeMap::<u32, Vec<InstrumentId>>::new();
         for (index, ids) in self.hub.interested(&unlisted) {

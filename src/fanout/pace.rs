@@ -1,13 +1,15 @@
 //! How fast a client may talk. Owns its allowance of messages and the order of consequences: who says
 //! more is read later, and only who keeps at it is refused. Meanwhile nothing more is read from its
-//! socket, so what waits is bounded here and the client's own kernel makes it wait.
+//! socket, so what waits is bounded here and the client's own kernel makes it wait. Owns, too, how many
+//! names new to an exchange it may bring.
 
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now};
 use crate::limits::{
-    CLIENT_MESSAGES_BURST, CLIENT_MESSAGES_PER_SECOND, CLIENT_MESSAGES_PER_TURN, CLIENT_PAUSE,
-    CLIENT_PAUSES_MAX, SYMBOLS_PER_MESSAGE,
+    CLIENT_MESSAGES_BURST, CLIENT_MESSAGES_PER_SECOND, CLIENT_MESSAGES_PER_TURN,
+    CLIENT_NEW_NAMES_BURST, CLIENT_NEW_NAMES_PER_SECOND, CLIENT_PAUSE, CLIENT_PAUSES_MAX,
+    SYMBOLS_PER_MESSAGE,
 };
 
 use super::protocol::Refusal;
@@ -88,6 +90,44 @@ impl Allowance {
             self.left = self.left.saturating_add(earned).min(CLIENT_MESSAGES_BURST);
             self.counted_at = now.mono;
         }
+    }
+}
+
+/// What is left of a client's allowance of names that are new to an exchange.
+#[derive(Debug)]
+pub(super) struct NewNames {
+    left: u32,
+    counted_at: MonoNs,
+}
+
+impl NewNames {
+    /// A full allowance.
+    pub(super) fn new(now: Now) -> Self {
+        Self { left: CLIENT_NEW_NAMES_BURST, counted_at: now.mono }
+    }
+
+    /// Adds what was earned.
+    pub(super) fn earn(&mut self, now: Now) {
+        let elapsed_ms = now.mono.since(self.counted_at).as_millis();
+        let earned = elapsed_ms.saturating_mul(u128::from(CLIENT_NEW_NAMES_PER_SECOND)) / 1000;
+        if earned > 0 {
+            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
+            self.left = self.left.saturating_add(earned).min(CLIENT_NEW_NAMES_BURST);
+            self.counted_at = now.mono;
+        }
+    }
+
+    /// Returns whether there was as much left; then it is spent.
+    pub(super) fn spend(&mut self, cost: u32) -> bool {
+        let left = self.left.checked_sub(cost);
+        self.left = left.unwrap_or(self.left);
+        left.is_some()
+    }
+
+    /// How long it takes to earn `cost`, of which no more than all of it is ever needed at once.
+    pub(super) fn wait(&self, cost: u32) -> Duration {
+        let missing = cost.min(CLIENT_NEW_NAMES_BURST).saturating_sub(self.left);
+        Duration::from_millis(u64::from(missing) * 1000 / u64::from(CLIENT_NEW_NAMES_PER_SECOND))
     }
 }
 

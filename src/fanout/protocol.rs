@@ -30,6 +30,8 @@ pub(super) struct Refusal {
     pub(super) exchange_message: Option<String>,
     /// Windows that cannot be given.
     pub(super) missing: Vec<Span>,
+    /// When it makes sense to ask again, in ms, where that is known.
+    pub(super) retry_after_ms: Option<u64>,
     /// The request's `id`, as JSON.
     pub(super) id: Option<String>,
     /// Whether the request names an `op`; not shown.
@@ -92,6 +94,9 @@ pub(super) fn write_error(out: &mut Vec<u8>, refusal: &Refusal) {
     write_field(out, "exchange_message", refusal.exchange_message.as_deref().map(cut));
     write_field(out, "field", refusal.field);
     write_missing(out, &refusal.missing);
+    if let Some(ms) = refusal.retry_after_ms {
+        write_unsigned(out, b",\"retry_after_ms\":", ms);
+    }
     write_end(out, refusal.id.as_deref());
 }
 
@@ -325,7 +330,8 @@ fn write_current_time(out: &mut Vec<u8>, now: Now) {
     out.extend_from_slice(&text[..length]);
 }
 
-fn cut(text: &str) -> &str {
+/// As much of a sentence as a message may have.
+pub(super) fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(MESSAGE_BYTES_MAX)]
 }
 

@@ -73,6 +73,16 @@ pub(super) struct Wanted {
     pub(super) past: Option<Past>,
 }
 
+impl Wanted {
+    /// The length of the candles that the exchange is asked for.
+    pub(super) fn asked(&self) -> Interval {
+        match self.origin {
+            Origin::Exchange => self.interval,
+            Origin::Derived => Interval::M1,
+        }
+    }
+}
+
 /// Who makes the candles of a series, as `source` of a request names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {

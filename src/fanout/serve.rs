@@ -5,17 +5,19 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::clock::Now;
 use crate::limits::{CLIENT_SAME_SERIES_MAX, CLIENT_SERIES_MAX};
-use crate::market::{Instrument, InstrumentId, Interval, Market};
+use crate::market::{InstrumentId, Interval, Market};
 use crate::wire::write_text_frame;
 
 use super::client::{Phase, Subscription};
 use super::derive::derived_windows_max;
 use super::hub::Hub;
 use super::join::Join;
+use super::names::Sorted;
 use super::protocol::{
     ListWriter, Refusal, Shown, write_error, write_notice, write_pong, write_subscribed,
     write_unsubscribed,
 };
+use super::refused::rejection;
 use super::request::{self, Op, Origin, Past, Request, Wanted};
 use super::stream::{ANY_WINDOW, Interest};
 use super::{ClientId, Fanout};
@@ -82,9 +84,11 @@ impl Fanout {
         echo: Option<String>,
         now: Now,
     ) -> Result<(), Box<Refusal>> {
-        let (names, surplus) = self.split_names(id, &wanted, self.names(&wanted)?);
+        let names = self.names(&wanted)?;
         let Some(client) = self.clients.find(id) else { return Ok(()) };
-        client.allowance.spend_on(names.len() + surplus.len());
+        client.allowance.spend_on(names.len());
+        let Sorted { names, mut surplus, refused } = self.sort_names(id, &wanted, names, now);
+        let Some(client) = self.clients.find(id) else { return Ok(()) };
         let series: usize = client.subscriptions.iter().map(|one| one.instruments.len()).sum();
         let series_max = self.config.access.client_series_max.min(CLIENT_SERIES_MAX);
         if series + names.len() > series_max {
@@ -96,7 +100,13 @@ impl Fanout {
         self.check_past(&wanted, &names, now)?;
         let market = wanted.market;
         if names.is_empty() {
-            return Err(self.too_many_unconfirmed(wanted.market, surplus));
+            let Some(last) = surplus.pop() else {
+                self.tell_refused(id, refused, echo.as_ref(), now);
+                return Ok(());
+            };
+            surplus.extend(refused);
+            self.tell_surplus(id, surplus, echo.as_ref());
+            return Err(Box::new(last));
         }
         let instruments = self.intern_all(&wanted, &names, now)?;
         self.check_repeated(id, &wanted, &instruments, now)?;
@@ -119,14 +129,12 @@ impl Fanout {
         let shown = Shown { remaining: None, ..shown };
         write_subscribed(&mut self.payload, &shown, subscription.id.as_deref());
         self.send_payload(id);
-        if !surplus.is_empty() {
-            let refusal = self.too_many_unconfirmed(wanted.market, surplus);
-            self.send_error(id, &Refusal { id: subscription.id.clone(), ..*refusal });
-        }
-        let past = wanted.past;
+        let (past, echo) = (wanted.past, subscription.id.clone());
+        self.tell_surplus(id, surplus, echo.as_ref());
         let Some(key) = self.add_subscription(id, subscription, past.is_some(), now) else {
             return Ok(());
         };
+        self.tell_refused(id, refused, echo.as_ref(), now);
         self.send_lost(id, market, &instruments, now);
         for instrument in instruments {
             if let Some(past) = past {
@@ -138,6 +146,12 @@ impl Fanout {
             self.end_exhausted(id, now);
         }
         Ok(())
+    }
+
+    fn tell_surplus(&mut self, id: ClientId, surplus: Vec<Refusal>, echo: Option<&String>) {
+        for refusal in surplus {
+            self.send_error(id, &Refusal { id: echo.cloned(), ..refusal });
+        }
     }
 
     /// Tells a client that comes later what the others were told when a session was lost.
@@ -388,14 +402,7 @@ impl Fanout {
         }
         let clients = self.hub.reject(of);
         let Some(instrument) = self.hub.find_instrument(of) else { return };
-        let Instrument { market, symbol, interval } = instrument.clone();
-        let exchange_message = (!exchange.is_empty()).then(|| exchange.to_owned());
-        let refusal = Refusal {
-            symbols: vec![symbol.to_string()],
-            interval: Some(interval),
-            exchange_message,
-            ..*Refusal::new("symbol_rejected", message.to_owned()).about(market)
-        };
+        let refusal = rejection(instrument, message, exchange);
         for index in clients {
             let id = self.clients.at(index).id;
             self.reject_for(id, of, &refusal, now);
@@ -448,7 +455,7 @@ impl Fanout {
     }
 
     /// Says why a symbol has ended. A client that has nothing else is closed.
-    fn end_symbol(&mut self, id: ClientId, refusal: &Refusal, now: Now) {
+    pub(super) fn end_symbol(&mut self, id: ClientId, refusal: &Refusal, now: Now) {
         let Some(client) = self.clients.find(id) else { return };
         if client.subscriptions.is_empty() {
             self.metrics.client_errors.increment();

@@ -1,5 +1,5 @@
-//! How often something may be done: at most so many times in any window. Owns the instants of the
-//! last times; the limits are the venue's.
+//! How often something may be done: at most so many times in any window, and what is new at most
+//! two thirds of that. Owns the instants of the last times; the limits are the venue's.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,20 +13,45 @@ pub(super) struct Budget {
     window: Duration,
     /// When each of the last times leaves the window, oldest first, never more than `count_max`.
     free_at: VecDeque<MonoNs>,
+    /// The same of those times that were for what is new, never more than are allowed of them.
+    new_free_at: VecDeque<MonoNs>,
+}
+
+/// For whom something is done that an exchange limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// A series that has delivered: all of the budget is there for it.
+    Served,
+    /// What is new to the exchange, or may wait: a third of the budget is kept from it.
+    New,
+}
+
+impl Claim {
+    /// Who comes first stands first.
+    pub(super) const ALL: [Self; 2] = [Self::Served, Self::New];
 }
 
 impl Budget {
     pub(super) fn new(count_max: usize, window: Duration) -> Self {
         assert!(count_max > 0, "a budget of nothing would wait for ever");
-        Self { count_max, window, free_at: VecDeque::with_capacity(count_max) }
+        let free_at = VecDeque::with_capacity(count_max);
+        Self { count_max, window, free_at, new_free_at: VecDeque::new() }
     }
 
-    /// When it may be done next; in the past if now.
-    pub(super) fn ready_at(&self) -> MonoNs {
-        match self.free_at.front() {
-            Some(&oldest) if self.free_at.len() == self.count_max => oldest,
-            _ => MonoNs(0),
+    /// When it may be done next for `claim`; in the past if now.
+    pub(super) fn ready_at(&self, claim: Claim) -> MonoNs {
+        let ready = |times: &VecDeque<MonoNs>, allowed: usize| {
+            times.len().checked_sub(allowed).map_or(MonoNs(0), |at| times[at])
+        };
+        let all = ready(&self.free_at, self.count_max);
+        match claim {
+            Claim::Served => all,
+            Claim::New => all.max(ready(&self.new_free_at, self.new_max())),
         }
+    }
+
+    fn new_max(&self) -> usize {
+        self.count_max - self.count_max / RESERVED_PART
     }
 
     /// Whether less than half of it was used in the window that ends now.
@@ -39,37 +64,69 @@ impl Budget {
     }
 
     /// It was done, allowed or not: what cannot wait delays what can.
-    pub(super) fn spend(&mut self, now: MonoNs) {
-        self.push(now.after(self.window));
+    pub(super) fn spend(&mut self, claim: Claim, now: MonoNs) {
+        self.push(claim, now.after(self.window));
     }
 
-    /// It was done before this process began; `at_ns` as in [`super::Spent`].
+    /// It was done before this process began, nobody knows for whom; `at_ns` as in [`super::Spent`].
     pub(super) fn spend_before(&mut self, at_ns: i64) {
         let window_ns = i64::try_from(self.window.as_nanos()).unwrap_or(i64::MAX);
         if let Ok(free_at) = u64::try_from(at_ns.saturating_add(window_ns)) {
-            self.push(MonoNs(free_at));
+            self.push(Claim::New, MonoNs(free_at));
         }
     }
 
-    fn push(&mut self, free_at: MonoNs) {
+    fn push(&mut self, claim: Claim, free_at: MonoNs) {
         if self.free_at.len() == self.count_max {
             self.free_at.pop_front();
         }
         self.free_at.push_back(free_at);
+        if claim == Claim::New {
+            if self.new_free_at.len() == self.new_max() {
+                self.new_free_at.pop_front();
+            }
+            self.new_free_at.push_back(free_at);
+        }
     }
 }
+
+/// One part of so many is kept for what is served already. Source: design, "Trust".
+const RESERVED_PART: usize = 3;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn what_is_new_leaves_a_third_to_what_is_served_and_has_the_rest() {
+        let mut budget = Budget::new(7, Duration::from_secs(1));
+        let at = |ms: u64| MonoNs(ms * 1_000_000);
+        for ms in 0..5 {
+            assert!(budget.ready_at(Claim::New) <= at(ms), "{ms}");
+            budget.spend(Claim::New, at(ms));
+        }
+        assert_eq!(budget.ready_at(Claim::New), at(1_000));
+        assert_eq!(budget.ready_at(Claim::Served), at(0));
+        (5..7).for_each(|ms| budget.spend(Claim::Served, at(ms)));
+        assert_eq!(budget.ready_at(Claim::Served), at(1_000));
+        let mut budget = Budget::new(7, Duration::from_secs(1));
+        (0..6).for_each(|ms| budget.spend(Claim::Served, at(ms)));
+        assert_eq!(budget.ready_at(Claim::New), at(0), "what is left is there for all");
+        budget.spend(Claim::New, at(6));
+        assert_eq!(budget.ready_at(Claim::New), at(1_000));
+        let mut small = Budget::new(1, Duration::from_secs(1));
+        assert_eq!(small.ready_at(Claim::New), at(0), "of one there is no third");
+        small.spend(Claim::New, at(0));
+        assert_eq!(small.ready_at(Claim::New), at(1_000));
+    }
+
+    #[test]
     fn slack_is_what_half_the_budget_leaves() {
         let mut budget = Budget::new(4, Duration::from_secs(1));
         let at = |ms: u64| MonoNs(ms * 1_000_000);
-        budget.spend(at(0));
+        budget.spend(Claim::Served, at(0));
         assert!(budget.has_slack(at(0)));
-        budget.spend(at(100));
+        budget.spend(Claim::Served, at(100));
         assert!(!budget.has_slack(at(999)));
         assert!(budget.has_slack(at(1000)), "one is forgotten");
     }
@@ -79,9 +136,9 @@ mod tests {
         let mut budget = Budget::new(2, Duration::from_secs(1));
         budget.spend_before(-1_500_000_000);
         budget.spend_before(-400_000_000);
-        assert_eq!(budget.ready_at(), MonoNs(0));
-        budget.spend(MonoNs(0));
-        assert_eq!(budget.ready_at(), MonoNs(600_000_000));
+        assert_eq!(budget.ready_at(Claim::Served), MonoNs(0));
+        budget.spend(Claim::Served, MonoNs(0));
+        assert_eq!(budget.ready_at(Claim::Served), MonoNs(600_000_000));
     }
 
     #[test]
@@ -90,8 +147,8 @@ mod tests {
         assert!(budget.has_slack(MonoNs(0)));
         let (mut now, mut done) = (MonoNs(0), Vec::new());
         for step in 0..1000 {
-            while budget.ready_at() <= now {
-                budget.spend(now);
+            while budget.ready_at(Claim::Served) <= now {
+                budget.spend(Claim::Served, now);
                 done.push(now);
             }
             now = now.after(Duration::from_millis(step % 37));

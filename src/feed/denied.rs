@@ -55,7 +55,8 @@ impl Feed {
                     self.notice_denied(market, SpentOn::Connect, denial, &words, &begun);
                     remark = begun.remark;
                     if begun.wait >= TOLD_WAIT_MIN {
-                        let wait = self.gates.wait(market, now.mono, now.mono);
+                        let claim = self.claim(&self.sessions[index]);
+                        let wait = self.gates.wait(market, claim, now.mono, now.mono);
                         self.tell_wait(market, wait);
                         self.tell_denied(market, &words);
                     }
@@ -108,7 +109,7 @@ impl Feed {
         if session.told_lost.is_some() || session.members.is_empty() {
             return;
         }
-        let wait = self.gates.wait(market, now, now);
+        let wait = self.gates.wait(market, self.claim(session), now, now);
         if wait.until.since(now) >= TOLD_WAIT_MIN {
             self.tell_wait(market, wait);
             let why = self.wait_words(market, SpentOn::Connect, wait.reason);

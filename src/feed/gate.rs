@@ -10,7 +10,7 @@ use crate::market::Market;
 use crate::venue;
 
 use super::FeedConfig;
-use super::budget::Budget;
+use super::budget::{Budget, Claim};
 use super::pauses::Pauses;
 use super::retry::Breaker;
 use super::waits::Wait;
@@ -118,26 +118,26 @@ impl Gates {
     }
 
     /// When a session of `market` may be connected; `None`: not before a trial has ended.
-    pub(super) fn connects_at(&self, market: Market) -> Option<MonoNs> {
-        Some(self.of(market).breaker.ask_again_at()?.max(self.sessions_at(market)))
+    pub(super) fn connects_at(&self, market: Market, claim: Claim) -> Option<MonoNs> {
+        Some(self.of(market).breaker.ask_again_at()?.max(self.sessions_at(market, claim)))
     }
 
     /// When the exchange lets a session be opened.
-    pub(super) fn sessions_at(&self, market: Market) -> MonoNs {
+    pub(super) fn sessions_at(&self, market: Market, claim: Claim) -> MonoNs {
         let paused = self.pauses.until(market, SpentOn::Connect);
-        self.group(market).connects.ready_at().max(paused)
+        self.group(market).connects.ready_at(claim).max(paused)
     }
 
     /// When the budget of new sessions of `market` has something left.
-    pub(super) fn budget_at(&self, market: Market) -> MonoNs {
+    pub(super) fn budget_at(&self, market: Market, claim: Claim) -> MonoNs {
         let held = self.pauses.held_until(market, SpentOn::Connect);
-        self.group(market).connects.ready_at().max(held)
+        self.group(market).connects.ready_at(claim).max(held)
     }
 
     /// When a REST request to `market` may be made.
-    pub(super) fn rest_at(&self, market: Market) -> MonoNs {
+    pub(super) fn rest_at(&self, market: Market, claim: Claim) -> MonoNs {
         let paused = self.pauses.until(market, SpentOn::Rest);
-        self.group(market).rest.ready_at().max(paused)
+        self.group(market).rest.ready_at(claim).max(paused)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::text;
 use crate::venue;
 use crate::wire::{Connection, WireError};
 
+use super::budget::Claim;
 use super::gate::SpentOn;
 use super::plan::Check;
 use super::session::{Phase, Session};
@@ -71,20 +72,31 @@ impl Feed {
         }
     }
 
+    /// For whom a session is opened.
+    pub(super) fn claim(&self, session: &Session) -> Claim {
+        let mut members = session.members.iter().filter_map(|&id| self.streams.stream(id));
+        match members.any(|stream| stream.claim() == Claim::Served) {
+            true => Claim::Served,
+            false => Claim::New,
+        }
+    }
+
     fn connect(&mut self, index: usize, now: MonoNs) {
         let market = self.sessions[index].market;
         if !self.judge_end(index, now) {
             return;
         }
         self.tell_denied_elsewhere(index, now);
-        if self.gates.sessions_at(market) > now || !self.gates.of_mut(market).breaker.admit(now) {
+        let claim = self.claim(&self.sessions[index]);
+        let is_early = self.gates.sessions_at(market, claim) > now;
+        if is_early || !self.gates.of_mut(market).breaker.admit(now) {
             return self.tell_waiting(index, now);
         }
         if !self.gates.pauses.admit(market, SpentOn::Connect, now) {
             // Another session of the group connects first.
             return self.gates.of_mut(market).breaker.forget();
         }
-        self.gates.group_mut(market).connects.spend(now);
+        self.gates.group_mut(market).connects.spend(claim, now);
         self.metrics.market(market).connects.increment();
         let session = &mut self.sessions[index];
         session.id.generation = session.id.generation.wrapping_add(1);
@@ -358,7 +370,7 @@ impl Feed {
             && socket == Socket::Open
             && session.wire.as_ref().is_some_and(|wire| !wire.outgoing().is_empty());
         let fate = if session.is_open() { "is lost" } else { "did not come up" };
-        let retry = retry_at.map_or(String::new(), |at| self.next_attempt(market, at, now));
+        let retry = retry_at.map_or(String::new(), |at| self.next_attempt(index, at, now));
         self.tell_lost(index, why);
         let session = &mut self.sessions[index];
         session.phase = Phase::Closing { since: now, retry_at };
@@ -372,8 +384,10 @@ impl Feed {
     }
 
     /// When the next attempt is made, for the log: not before breaker, budget and exchange let it.
-    fn next_attempt(&mut self, market: Market, backoff: MonoNs, now: MonoNs) -> String {
-        let wait = self.gates.wait(market, backoff, now);
+    fn next_attempt(&mut self, index: usize, backoff: MonoNs, now: MonoNs) -> String {
+        let session = &self.sessions[index];
+        let (market, claim) = (session.market, self.claim(session));
+        let wait = self.gates.wait(market, claim, backoff, now);
         self.note_wait(market, SpentOn::Connect, wait);
         let seconds = wait.until.since(now).as_secs_f64();
         let why = match wait.reason {
@@ -536,7 +550,7 @@ impl Feed {
         match session.phase {
             Phase::Free => None,
             Phase::Waiting { until } => {
-                let connects_at = self.gates.connects_at(session.market);
+                let connects_at = self.gates.connects_at(session.market, self.claim(session));
                 connects_at.map(|at| at.max(until)).into_iter().chain(left_at).min()
             }
             Phase::Connecting { since } => Some(since.after(CONNECT_PATIENCE)),
@@ -549,7 +563,7 @@ impl Feed {
                 let ping = ping_due(session, self.config.inactivity_timeout);
                 let rest = [answer.map(|at| at.after(CONNECT_PATIENCE)), pong, proof];
                 let held = self.gates.pauses.subscribes_at(session.market);
-                let speaks = session.script.speaks_at().map(|at| at.max(held));
+                let speaks = session.script.speaks_at(&self.streams).map(|at| at.max(held));
                 let rest = rest.into_iter().chain([speaks, left_at]).flatten();
                 rest.chain([fixed, ping]).min()
             }

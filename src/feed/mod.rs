@@ -28,6 +28,7 @@ mod gate;
 mod inbound;
 mod lifecycle;
 mod listings;
+mod lookups;
 mod pauses;
 mod placing;
 mod plan;
@@ -44,6 +45,7 @@ mod suspects;
 mod waits;
 mod watch;
 
+use budget::Claim;
 use gate::Gates;
 pub use gate::{Spent, SpentOn};
 use lifecycle::Socket;
@@ -280,8 +282,13 @@ impl Feed {
 
     /// Time has passed. Harmless when nothing is due.
     pub fn handle_timeout(&mut self, now: Now) {
-        for index in 0..self.sessions.len() {
-            self.tend(index, now);
+        // What was served comes before what is new.
+        for claim in Claim::ALL {
+            for index in 0..self.sessions.len() {
+                if self.claim(&self.sessions[index]) == claim {
+                    self.tend(index, now);
+                }
+            }
         }
         self.ask_lists(now.mono);
         self.watch(now);
@@ -296,7 +303,11 @@ impl Feed {
 
     /// The next thing to do; to be drained to `None` after every `handle_…`.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let next = self.outputs.pop_front();
+        if next.is_none() && self.outputs.capacity() > OUTPUTS_KEPT {
+            self.outputs = VecDeque::new();
+        }
+        next
     }
 
     /// Bytes for the session's socket; empty for a dead session.
@@ -363,3 +374,7 @@ impl Feed {
         }
     }
 }
+
+/// Storage for outputs that is kept while there are none; what a flood of names took beyond it is given
+/// back. Source: a subscription of a whole market.
+const OUTPUTS_KEPT: usize = 4_096;

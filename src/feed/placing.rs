@@ -11,6 +11,7 @@ use crate::messages::{About, EventName, FeedEvent, MarketEvent};
 use crate::text;
 use crate::venue;
 
+use super::budget::Claim;
 use super::plan::Check;
 use super::session::{Phase, Session};
 use super::{Feed, Output};
@@ -73,7 +74,8 @@ impl Feed {
         self.notice(EventName::SymbolRejected, about, line);
         let (message, exchange_message) =
             (text::visible(&message).into_owned(), text::visible(exchange_message).into_owned());
-        let event = FeedEvent::Rejected { instrument: id, message, exchange_message };
+        let is_lasting = !matches!(why, Rejection::NoRoom(_));
+        let event = FeedEvent::Rejected { instrument: id, message, exchange_message, is_lasting };
         self.outputs.push_back(Output::Event(event));
         for session in self.sessions.iter_mut().filter(|session| session.is_open()) {
             if session.members.contains(&id) {
@@ -105,13 +107,19 @@ impl Feed {
         }
     }
 
-    /// Gives an instrument to a session. One that the exchange does not list is kept apart.
+    /// Gives an instrument to a session; one that the exchange does not list, once REST knows it.
     pub(super) fn place(&mut self, id: InstrumentId, market: Market, now: MonoNs) {
         let symbol = self.streams.stream(id).map(|stream| stream.instrument.symbol.clone());
         let is_unlisted = symbol.is_some_and(|symbol| self.listings.lacks(market, &symbol));
-        if is_unlisted && self.place_apart(id, market, now) {
-            return;
+        let is_apart =
+            is_unlisted && (self.look_up(id, market) || self.place_apart(id, market, now));
+        if !is_apart {
+            self.place_among(id, market, now);
         }
+    }
+
+    /// Gives an instrument to a session like any other.
+    pub(super) fn place_among(&mut self, id: InstrumentId, market: Market, now: MonoNs) {
         match self.place_for(market, now) {
             Some(index) => {
                 self.sessions[index].add(id);
@@ -183,7 +191,7 @@ impl Feed {
             session.market == market && session.is_joinable() && is_ordinary
         };
         let with_room = self.sessions.iter().position(|session| {
-            let is_soon = session.script.ready_at() <= now.after(SPEECHLESS_MAX);
+            let is_soon = session.script.ready_at(Claim::New) <= now.after(SPEECHLESS_MAX);
             joinable(session) && session.members.len() < members_max && is_soon
         });
         if with_room.is_some() {

@@ -8,6 +8,7 @@ use crate::clock::{MonoNs, UnixMs};
 use crate::market::{Candle, CandleUpdate, Instrument, InstrumentId, Interval, Market, Series};
 
 use super::SessionId;
+use super::budget::Claim;
 use super::repair::Repair;
 use super::suspects::Suspicion;
 use super::watch::Rhythm;
@@ -111,6 +112,14 @@ impl Stream {
     pub(super) fn note_break(&mut self, now: MonoNs) {
         self.unbroken_on = None;
         self.repair.comparisons.note_break(now);
+    }
+
+    /// For whom something is done that is done for this stream.
+    pub(super) fn claim(&self) -> Claim {
+        match self.rhythm.last() {
+            Some(_) if self.is_wanted => Claim::Served,
+            _ => Claim::New,
+        }
     }
 
     /// What REST's rows are to know at least.
@@ -276,12 +285,15 @@ struct Entry {
 impl SymbolTable {
     fn insert(&mut self, symbol: Arc<str>, interval: Interval, id: InstrumentId) {
         if (self.length + 1) * 2 > self.slots.len() {
-            let larger = vec![None; (self.slots.len() * 2).max(SLOTS_MIN)];
-            let old = std::mem::replace(&mut self.slots, larger);
-            old.into_iter().flatten().for_each(|entry| self.place(entry));
+            self.resize((self.slots.len() * 2).max(SLOTS_MIN));
         }
         self.place(Entry { symbol, interval, id });
         self.length += 1;
+    }
+
+    fn resize(&mut self, count: usize) {
+        let old = std::mem::replace(&mut self.slots, vec![None; count]);
+        old.into_iter().flatten().for_each(|entry| self.place(entry));
     }
 
     /// Takes an entry out, and moves what was pushed aside by it back towards its home.
@@ -299,6 +311,10 @@ impl SymbolTable {
                 hole = at;
             }
             at = (at + 1) & last;
+        }
+        // A flood of names leaves no storage behind.
+        if self.length * SLOTS_PER_ENTRY_MAX < self.slots.len() && self.slots.len() > SLOTS_MIN {
+            self.resize(self.slots.len() / 2);
         }
     }
 
@@ -345,6 +361,9 @@ const CLOCK_ERROR_MAX: Duration = Duration::from_secs(2);
 /// Room for the symbols of a few clients without growing.
 const SLOTS_MIN: usize = 64;
 
+/// With more slots than so many for each symbol, half of them are given back.
+const SLOTS_PER_ENTRY_MAX: usize = 8;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -378,5 +397,19 @@ mod tests {
             assert_eq!(found, (number % 3 == 0).then_some(InstrumentId(number)), "{number}");
         }
         assert_eq!(table.length, 1000);
+    }
+
+    #[test]
+    fn a_flood_of_names_leaves_no_storage_behind() {
+        let mut table = SymbolTable::default();
+        let name = |number| format!("S{number}");
+        for number in 0..30_000 {
+            table.insert(name(number).into(), Interval::M1, InstrumentId(number));
+        }
+        (10..30_000).for_each(|number| table.remove(&name(number), Interval::M1));
+        assert!(table.slots.len() <= 128, "{}", table.slots.len());
+        for number in 0..10 {
+            assert_eq!(table.find(&name(number), Interval::M1), Some(InstrumentId(number)));
+        }
     }
 }

@@ -60,7 +60,7 @@ impl Repair {
             Ask::Hole | Ask::Late => self.is_asking = true,
             Ask::Recall => self.is_recalling = true,
             Ask::Compare => self.comparisons.is_asking = true,
-            Ask::Symbol | Ask::Clock => {}
+            Ask::Symbol | Ask::Doubt | Ask::Name | Ask::Clock => {}
         }
     }
 

@@ -10,9 +10,9 @@ use crate::venue::{self, Heartbeat, Limits, SubscribeOp};
 use crate::wire::Connection;
 
 use super::SessionId;
-use super::budget::Budget;
+use super::budget::{Budget, Claim};
 use super::culprits::Ends;
-use super::plan::Streams;
+use super::plan::{Stream, Streams};
 use super::retry::Backoff;
 
 /// A place for one session after another: the first connection, and those that replace it.
@@ -335,12 +335,13 @@ impl Script {
     }
 
     fn next_text(&mut self, market: Market, streams: &Streams, now: Now) -> Option<&str> {
-        if self.ready_at() > now.mono {
+        let claim = self.next_claim(streams)?;
+        if self.ready_at(claim) > now.mono {
             return None;
         }
         let limits = venue::limits(market);
         let length_max = limits.streams_per_message.min(self.batch_max);
-        let (op, mut instruments) = self.next_batch(length_max)?;
+        let (op, mut instruments) = self.next_batch(length_max, streams)?;
         let id = self.next_id;
         self.next_id += 1;
         loop {
@@ -360,20 +361,46 @@ impl Script {
         }
         self.forget_withdrawn(&instruments);
         self.unanswered.push(Unanswered { id, op, instruments, sent: now.mono });
-        self.budget.spend(now.mono);
+        self.budget.spend(claim, now.mono);
         Some(&self.text)
     }
 
-    fn next_batch(&mut self, length_max: usize) -> Option<(SubscribeOp, Vec<InstrumentId>)> {
-        let Some(&(op, _)) = self.wanted.front() else {
-            // One at a time, so that what happens then is that one's doing.
-            if !self.unanswered.is_empty() {
-                return None;
-            }
-            return self.singles.pop_front().map(|id| (SubscribeOp::Subscribe, vec![id]));
+    /// For whom the next thing is said, if there is any: what was served comes before what is new.
+    fn next_claim(&self, streams: &Streams) -> Option<Claim> {
+        let wanted = self.wanted.iter().map(|&(_, id)| id);
+        // One at a time, so that what happens then is that one's doing.
+        let may_be_alone = self.wanted.is_empty() && self.unanswered.is_empty();
+        let mut named = wanted.chain(self.singles().filter(|_| may_be_alone)).peekable();
+        named.peek()?;
+        match named.any(|id| claim_of(streams, id) == Claim::Served) {
+            true => Some(Claim::Served),
+            false => Some(Claim::New),
+        }
+    }
+
+    /// What the next message names: all for the same claim.
+    fn next_batch(
+        &mut self,
+        length_max: usize,
+        streams: &Streams,
+    ) -> Option<(SubscribeOp, Vec<InstrumentId>)> {
+        let claim = self.next_claim(streams)?;
+        let is_meant = |id: InstrumentId| claim_of(streams, id) == claim;
+        let meant = |wish: &&(SubscribeOp, InstrumentId)| is_meant(wish.1);
+        let Some(&(op, _)) = self.wanted.iter().find(meant) else {
+            let at = self.singles.iter().position(|&id| is_meant(id))?;
+            return self.singles.remove(at).map(|id| (SubscribeOp::Subscribe, vec![id]));
         };
-        let run = self.wanted.iter().take(length_max).take_while(|wish| wish.0 == op).count();
-        Some((op, self.wanted.drain(..run).map(|wish| wish.1).collect()))
+        let (mut batch, mut is_over) = (Vec::new(), false);
+        self.wanted.retain(|&(wanted, id)| {
+            is_over |= batch.len() == length_max || (is_meant(id) && wanted != op);
+            let is_taken = !is_over && is_meant(id);
+            if is_taken {
+                batch.push(id);
+            }
+            !is_taken
+        });
+        Some((op, batch))
     }
 
     /// The message that the exchange answers with `id`; without one, the only unanswered message.
@@ -497,25 +524,28 @@ impl Script {
     }
 
     /// When there will be something to say.
-    pub(super) fn speaks_at(&self) -> Option<MonoNs> {
-        let may_be_alone = !self.singles.is_empty() && self.unanswered.is_empty();
-        (!self.wanted.is_empty() || may_be_alone).then(|| self.ready_at())
+    pub(super) fn speaks_at(&self, streams: &Streams) -> Option<MonoNs> {
+        self.next_claim(streams).map(|claim| self.ready_at(claim))
     }
 
-    /// When the next subscribe message may be sent.
-    pub(super) fn ready_at(&self) -> MonoNs {
-        self.budget.ready_at().max(self.hold_until)
+    /// When the next subscribe message may be sent for `claim`.
+    pub(super) fn ready_at(&self, claim: Claim) -> MonoNs {
+        self.budget.ready_at(claim).max(self.hold_until)
     }
 
     /// When the next heartbeat may be sent.
     pub(super) fn heartbeats_at(&self) -> MonoNs {
-        if self.counts_heartbeats { self.budget.ready_at() } else { MonoNs(0) }
+        if self.counts_heartbeats { self.budget.ready_at(Claim::Served) } else { MonoNs(0) }
     }
 
     /// A ping or a pong was sent.
     pub(super) fn spend_heartbeat(&mut self, now: MonoNs) {
         if self.counts_heartbeats {
-            self.budget.spend(now);
+            self.budget.spend(Claim::Served, now);
         }
     }
+}
+
+fn claim_of(streams: &Streams, id: InstrumentId) -> Claim {
+    streams.stream(id).map_or(Claim::New, Stream::claim)
 }

@@ -14,6 +14,7 @@ use crate::messages::{RestRequest, RestResponse};
 use crate::metrics::ConnectionErrorKind;
 use crate::venue::{self, RestCandle, RestCandles, RestQuery, SymbolCheck};
 
+use super::budget::Claim;
 use super::gate::{Gates, SpentOn};
 use super::plan::Check;
 use super::recall::recall_span;
@@ -26,9 +27,13 @@ use super::{Feed, Output};
 pub(super) enum Ask {
     /// Windows that hold others back, or are over and not closed.
     Hole,
+    /// Whether there is news of a symbol that has delivered and is silent.
+    Doubt,
+    /// Whether a name exists that the exchange's list does not have.
+    Name,
     /// What a client wants of the past.
     Recall,
-    /// Whether the symbol exists and has news.
+    /// Whether a symbol that has delivered nothing exists and has news.
     Symbol,
     /// Windows that were given up.
     Late,
@@ -39,7 +44,24 @@ pub(super) enum Ask {
 }
 
 impl Ask {
-    const COUNT: usize = 6;
+    const COUNT: usize = 8;
+
+    /// What is asked first stands first; names and the past take turns.
+    const ORDERS: [[Self; Self::COUNT]; 2] = {
+        use Ask::{Clock, Compare, Doubt, Hole, Late, Name, Recall, Symbol};
+        [
+            [Clock, Hole, Doubt, Name, Recall, Symbol, Late, Compare],
+            [Clock, Hole, Doubt, Recall, Name, Symbol, Late, Compare],
+        ]
+    };
+
+    /// For whom it is asked: what was delivered is completed before anything new is looked at.
+    fn claim(self) -> Claim {
+        match self {
+            Self::Hole | Self::Doubt | Self::Late | Self::Clock => Claim::Served,
+            Self::Name | Self::Recall | Self::Symbol | Self::Compare => Claim::New,
+        }
+    }
 }
 
 /// Questions under way and waiting.
@@ -84,18 +106,28 @@ impl Questions {
         self.waiting[venue::budget_group(market).index()][ask as usize].push_back(id);
     }
 
-    /// How many more requests of the group may be under way.
-    fn room(&self, group: Market) -> usize {
+    /// Whether one more request of the group may be under way: one place is kept for what was
+    /// served.
+    fn has_room(&self, group: Market, claim: Claim) -> bool {
         let asked = self.asked.iter().filter(|asked| asked.group == group).count();
-        RESTS_ASKED_MAX.saturating_sub(asked)
+        match claim {
+            Claim::Served => asked < RESTS_ASKED_MAX,
+            Claim::New => asked < RESTS_ASKED_MAX - 1,
+        }
     }
 
     /// The next question of the group and what it is about.
-    fn pop(&mut self, group: Market, may_compare: bool) -> Option<(Ask, InstrumentId)> {
-        const ASKS: [Ask; Ask::COUNT] =
-            [Ask::Clock, Ask::Hole, Ask::Recall, Ask::Symbol, Ask::Late, Ask::Compare];
+    fn pop(
+        &mut self,
+        group: Market,
+        may_ask_new: bool,
+        may_compare: bool,
+    ) -> Option<(Ask, InstrumentId)> {
+        let order = Ask::ORDERS[usize::from(self.next_id.is_multiple_of(2))];
         let waiting = &mut self.waiting[group.index()];
-        ASKS.into_iter()
+        order
+            .into_iter()
+            .filter(|&ask| may_ask_new || ask.claim() == Claim::Served)
             .filter(|&ask| may_compare || ask != Ask::Compare)
             .find_map(|ask| Some((ask, waiting[ask as usize].pop_front()?)))
     }
@@ -108,11 +140,13 @@ impl Questions {
     /// When a waiting question may be asked or an answer is overdue, if nothing else brings it on.
     pub(super) fn deadline(&self, now: MonoNs, gates: &Gates) -> Option<MonoNs> {
         let groups = Market::all().filter(|&group| venue::budget_group(group) == group);
-        let with_questions = groups.filter(|&group| {
+        let asks = groups.filter_map(|group| {
             let waiting = &self.waiting[group.index()];
-            waiting.iter().any(|queue| !queue.is_empty()) && self.room(group) > 0
+            let asks = Ask::ORDERS[0].into_iter().filter(|&ask| !waiting[ask as usize].is_empty());
+            let claims = asks.map(Ask::claim).filter(|&claim| self.has_room(group, claim));
+            let at = claims.map(|claim| gates.rest_at(group, claim)).min()?;
+            Some(at.max(now.after(ASK_PAUSE)))
         });
-        let asks = with_questions.map(|group| gates.rest_at(group).max(now.after(ASK_PAUSE)));
         asks.chain(self.asked.iter().map(Asked::until)).min()
     }
 }
@@ -147,7 +181,11 @@ impl Feed {
                 stream.check = Check::Idle;
             } else if at <= now {
                 stream.check = Check::Asked { fingerprint };
-                self.questions.push(session.market, Ask::Symbol, id);
+                let ask = match stream.claim() {
+                    Claim::Served => Ask::Doubt,
+                    Claim::New => Ask::Symbol,
+                };
+                self.questions.push(session.market, ask, id);
             } else {
                 session.next_check = session.next_check.min(at);
             }
@@ -164,10 +202,12 @@ impl Feed {
         }
         for group in Market::all().filter(|&market| venue::budget_group(market) == market) {
             self.settle_checks_unasked(group, now);
-            while self.questions.room(group) > 0 && self.gates.rest_at(group) <= now.mono {
+            while self.may_ask(group, Claim::Served, now.mono) {
+                let may_ask_new = self.may_ask(group, Claim::New, now.mono);
                 let has_slack = self.gates.group(group).rest.has_slack(now.mono);
                 let may_compare = has_slack || self.is_comparison_overdue(group, now.mono);
-                let Some((ask, id)) = self.questions.pop(group, may_compare) else { break };
+                let next = self.questions.pop(group, may_ask_new, may_compare);
+                let Some((ask, id)) = next else { break };
                 let Some(query) = self.query(ask, id, now) else { continue };
                 if !self.gates.pauses.admit(group, SpentOn::Rest, now.mono) {
                     // Another shard asks first.
@@ -179,17 +219,25 @@ impl Feed {
         }
     }
 
-    /// While we are denied REST, checks of silent streams are settled without it: a session can be
-    /// silent for as long as a block lasts.
+    fn may_ask(&self, group: Market, claim: Claim, now: MonoNs) -> bool {
+        self.questions.has_room(group, claim) && self.gates.rest_at(group, claim) <= now
+    }
+
+    /// While we are denied REST, checks of silent streams and of names are settled without it: a
+    /// session can be silent for as long as a block lasts.
     fn settle_checks_unasked(&mut self, group: Market, now: Now) {
         let is_denied = self.gates.pauses.denied_for(group, SpentOn::Rest, now.mono).is_some();
-        if !is_denied || self.gates.rest_at(group) <= now.mono {
+        if !is_denied || self.gates.rest_at(group, Claim::Served) <= now.mono {
             return;
         }
-        let waiting = &mut self.questions.waiting[group.index()][Ask::Symbol as usize];
-        for id in std::mem::take(waiting) {
-            self.finish_check(id, &Err("we are denied REST".to_owned()), now);
+        let waiting = &mut self.questions.waiting[group.index()];
+        let [doubts, checks, names] = [Ask::Doubt, Ask::Symbol, Ask::Name]
+            .map(|ask| std::mem::take(&mut waiting[ask as usize]));
+        let denied = Err("we are denied REST".to_owned());
+        for id in doubts.into_iter().chain(checks) {
+            self.finish_check(id, &denied, now);
         }
+        names.into_iter().for_each(|id| self.learn_name(id, &denied, now));
     }
 
     /// Returns whether the comparison that has waited longest is not to wait for slack any more.
@@ -205,7 +253,7 @@ impl Feed {
         let Instrument { market, interval, .. } = stream.instrument;
         let exchange_now = self.clocks[market.index()].now(now);
         let span = match ask {
-            Ask::Symbol => {
+            Ask::Symbol | Ask::Doubt => {
                 let is_asked = matches!(stream.check, Check::Asked { .. });
                 if is_asked && stream.is_delivering {
                     stream.check = Check::Idle;
@@ -238,6 +286,7 @@ impl Feed {
                 span
             }
             Ask::Compare => self.comparison_span(id),
+            Ask::Name => return Some((None, self.name_query(id, now)?)),
         }?;
         let base = &self.config.rest_bases[market.index()];
         let symbol = &self.streams.stream(id)?.instrument.symbol;
@@ -257,7 +306,7 @@ impl Feed {
         let request = self.questions.next_id;
         self.questions.next_id += 1;
         self.questions.asked.push(Asked { request, ask, group, instrument, span, at: now });
-        self.gates.group_mut(group).rest.spend(now);
+        self.gates.group_mut(group).rest.spend(ask.claim(), now);
         self.market_metrics(group).rest_requests.increment();
         let RestQuery { url, body, headers } = query;
         let interval = self.streams.stream(instrument).map(|stream| stream.instrument.interval);
@@ -286,6 +335,7 @@ impl Feed {
                 // That it is learnt is all that is wanted of the answer.
                 let _rows = self.read_rows(id, result, now);
             }
+            (Ask::Name, _) => self.learn_name(id, &result, now),
             (_, _) => self.finish_check(id, &result, now),
         }
     }

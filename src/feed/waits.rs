@@ -10,6 +10,7 @@ use crate::market::Market;
 use crate::messages::{EventName, FeedEvent};
 use crate::metrics::WaitReason;
 
+use super::budget::Claim;
 use super::gate::{Gates, SpentOn};
 use super::session::Phase;
 use super::{Feed, Output};
@@ -23,12 +24,12 @@ pub(super) struct Wait {
 
 impl Gates {
     /// What a session of `market` waits for whose own backoff ends at `backoff`.
-    pub(super) fn wait(&self, market: Market, backoff: MonoNs, now: MonoNs) -> Wait {
+    pub(super) fn wait(&self, market: Market, claim: Claim, backoff: MonoNs, now: MonoNs) -> Wait {
         let breaker = self.of(market).breaker.ask_again_at();
         let denied = self.pauses.denied_until(market, SpentOn::Connect);
         let reasons = [
             (WaitReason::Backoff, backoff),
-            (WaitReason::Budget, self.budget_at(market)),
+            (WaitReason::Budget, self.budget_at(market, claim)),
             // A trial is under way.
             (WaitReason::Breaker, breaker.unwrap_or(now.after(CONNECT_PATIENCE))),
             (WaitReason::Ban, denied.unwrap_or(MonoNs(0))),
@@ -52,7 +53,9 @@ impl Feed {
                 status => format!("this address was denied with HTTP {status}"),
             },
             WaitReason::Budget => {
-                "what the exchange allows one address in new sessions is used up".to_owned()
+                "what the exchange allows one address in new sessions is used up, or kept for \
+                 series that have delivered"
+                    .to_owned()
             }
         }
     }
@@ -77,19 +80,21 @@ impl Feed {
 
     /// Shows what each market waits for, and logs it where that has changed.
     pub(super) fn report_waits(&mut self, now: Now) {
-        let mut backoffs = [None::<MonoNs>; Market::COUNT];
+        let mut waits = [None::<Wait>; Market::COUNT];
         for session in &self.sessions {
             let until = match session.phase {
                 Phase::Waiting { until } if !session.members.is_empty() => until,
                 Phase::Closing { retry_at: Some(at), .. } => at,
                 _ => continue,
             };
-            let first = &mut backoffs[session.market.index()];
-            *first = Some(first.map_or(until, |first| first.min(until)));
+            let wait = self.gates.wait(session.market, self.claim(session), until, now.mono);
+            let first = &mut waits[session.market.index()];
+            if first.is_none_or(|first| wait.until < first.until) {
+                *first = Some(wait);
+            }
         }
         for market in Market::all() {
-            let backoff = backoffs[market.index()];
-            let wait = backoff.map(|until| self.gates.wait(market, until, now.mono));
+            let wait = waits[market.index()];
             let shown = wait.filter(|wait| wait.until > now.mono);
             let metrics = self.market_metrics(market);
             metrics.wait_until_ms.set(shown.map_or(0, |wait| now.unix_ms_at(wait.until).0));

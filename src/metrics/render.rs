@@ -525,6 +525,9 @@ const FANOUT_ROWS: &[FanoutRow] = &[
     fanout("connector_send_failures", Kind::Counter, |f| count(&f.send_failures), "Writes to clients that the kernel refused for want of its own."),
     fanout("connector_instrument_ids", Kind::Gauge, |f| gauge(&f.instruments), "Series the server knows, of 32768."),
     fanout("connector_instrument_ids_unconfirmed", Kind::Gauge, |f| gauge(&f.unconfirmed), "Series whose symbol no exchange has confirmed, of 16384."),
+    fanout("connector_refused_names", Kind::Gauge, |f| gauge(&f.refused_names), "Names refused in the last minute, of 8192."),
+    fanout("connector_refused_from_memory", Kind::Counter, |f| count(&f.refused_again), "Names refused again without asking the exchange."),
+    fanout("connector_new_names_refused", Kind::Counter, |f| count(&f.new_names_refused), "Names new to their exchange, refused since the client brought too many."),
     fanout("connector_client_errors", Kind::Counter, |f| count(&f.client_errors), "Requests answered with an error."),
     fanout("connector_client_protocol_errors", Kind::Counter, |f| count(&f.protocol_errors), "Clients closed for breaking the WebSocket protocol."),
 ];

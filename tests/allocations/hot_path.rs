@@ -51,6 +51,7 @@ impl HotPath {
         };
         (0..clients).for_each(|_| path.accept());
         path.pair.now.mono = path.pair.now.mono.after(Duration::from_secs(1));
+        path.begin();
         path
     }
 
@@ -83,6 +84,20 @@ impl HotPath {
         self.minute += 1;
         self.pair.now.unix_us = (START_MS + self.minute * 60_000) * 1000;
         bytes
+    }
+
+    /// The first candle of each symbol, and what the feed asks of the exchange for it.
+    fn begin(&mut self) {
+        let session = self.pair.only();
+        for symbol in &self.symbols {
+            let text = pair::kline(symbol, 0, "1.000", false, START_MS);
+            self.pair.push_to(session, &text);
+        }
+        let now = self.tick();
+        while let Some(event) = self.pair.feed.next_published() {
+            self.fanout.handle_market(&event, now);
+        }
+        self.write();
     }
 
     /// Carries the bytes from the exchange's socket to every client's.

@@ -148,7 +148,7 @@ fn a_rejected_symbol_ends_for_itself_and_not_for_its_neighbours() {
     let mut world = World::new();
     let id = world.open_with(&TWO.replace('}', r#","id":"x"}"#));
     world.texts(id);
-    world.reject("ETHUSDT");
+    world.refuse("ETHUSDT", false);
     let error = world.error(id);
     assert_eq!(error["code"], "symbol_rejected");
     assert_eq!(error["exchange_message"], "Invalid symbol.");

@@ -68,6 +68,7 @@ fn an_unsubscription_may_name_the_interval_and_an_error_does() {
             instrument: five,
             message: "no such stream".to_owned(),
             exchange_message: String::new(),
+            is_lasting: true,
         },
         world.now,
     );

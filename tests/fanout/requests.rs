@@ -279,7 +279,7 @@ fn a_refusal_that_crossed_a_new_subscription_leaves_no_stream_behind() {
     world.pass(UNSUBSCRIBE_LINGER);
     world.open_with(BTC);
     world.commands.clear();
-    world.reject("BTCUSDT");
+    world.refuse("BTCUSDT", false);
     let id = world.ids["BTCUSDT"];
     assert_eq!(world.commands, [Command::Forget { id }]);
     world.open_with(BTC);

@@ -205,11 +205,17 @@ impl World {
         self.market(MarketEvent::RecallEnd { instrument, from, through });
     }
 
+    /// The exchange refuses a name, which is remembered.
     pub fn reject(&mut self, symbol: &str) {
+        self.refuse(symbol, true);
+    }
+
+    /// The exchange refuses a series; `is_lasting`: for its name.
+    pub fn refuse(&mut self, symbol: &str, is_lasting: bool) {
         let instrument = self.ids[symbol];
         let message = format!("{symbol} is not traded there");
         let exchange_message = "Invalid symbol.".to_owned();
-        let event = FeedEvent::Rejected { instrument, message, exchange_message };
+        let event = FeedEvent::Rejected { instrument, message, exchange_message, is_lasting };
         self.fanout.handle_feed(event, self.now);
         self.drive();
     }

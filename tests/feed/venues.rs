@@ -31,7 +31,7 @@ fn texts(pair: &Pair) -> Vec<String> {
 
 fn rejected(pair: &Pair) -> Vec<(InstrumentId, String, String)> {
     let rejection = |event: &FeedEvent| match event {
-        FeedEvent::Rejected { instrument, message, exchange_message } => {
+        FeedEvent::Rejected { instrument, message, exchange_message, .. } => {
             Some((*instrument, message.clone(), exchange_message.clone()))
         }
         _ => None,

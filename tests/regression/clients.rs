@@ -134,7 +134,7 @@ fn a_refused_name_kept_its_id_for_ever() {
     let id = world.open_with(TWO);
     world.open_candle("BTCUSDT", 0, "1");
     let refused = world.ids["ETHUSDT"];
-    world.reject("ETHUSDT");
+    world.refuse("ETHUSDT", false);
     assert_eq!(known(&world), (1, 0));
     assert_eq!(forgotten(&world), [refused]);
     world.texts(id);
@@ -144,7 +144,8 @@ fn a_refused_name_kept_its_id_for_ever() {
     assert_ne!(world.ids["ETHUSDT"], refused);
     world.market(MarketEvent::Candle(late));
     let (message, exchange_message) = ("late".to_owned(), String::new());
-    let event = FeedEvent::Rejected { instrument: refused, message, exchange_message };
+    let event =
+        FeedEvent::Rejected { instrument: refused, message, exchange_message, is_lasting: true };
     world.fanout.handle_feed(event, world.now);
     world.drive();
     assert_eq!(world.summary(id), ["subscribed"]);
@@ -207,7 +208,7 @@ fn derived_series_of_an_invented_name_leave_nothing_behind() {
 fn a_preloaded_symbol_that_was_refused_stayed_subscribed_without_anybody() {
     let mut world = World::with(FanoutConfig { preload: vec![spot("BTCUSDT")], ..config() });
     assert_eq!((world.subscribes(), known(&world)), (1, (1, 0)));
-    world.reject("BTCUSDT");
+    world.refuse("BTCUSDT", false);
     assert_eq!(known(&world), (0, 0), "nobody wants it");
     let id = world.open_with(BTC);
     assert_eq!(world.subscribes(), 2);

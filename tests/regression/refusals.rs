@@ -83,7 +83,7 @@ impl<F: FnMut(Told<'_>) -> Vec<Act>> StandIn<F> {
 
     pub(crate) fn rejected(&self) -> Vec<(u32, String, String)> {
         let rejection = |event: &FeedEvent| match event {
-            FeedEvent::Rejected { instrument, message, exchange_message } => {
+            FeedEvent::Rejected { instrument, message, exchange_message, .. } => {
                 Some((instrument.0, message.clone(), exchange_message.clone()))
             }
             _ => None,

@@ -95,7 +95,7 @@ fn a_session_that_waits_for_the_budget_said_nothing_or_half_a_second() {
 #[test]
 fn a_lost_session_names_the_budget_that_is_used_up_as_what_it_waits_for() {
     let linear = market(Venue::Bybit, "linear");
-    let spent = vec![Spent { market: linear, on: SpentOn::Connect, at_ns: 0, count: 449 }];
+    let spent = vec![Spent { market: linear, on: SpentOn::Connect, at_ns: 0, count: 299 }];
     let mut pair = Pair::with(FeedConfig { spent, ..config() });
     pair.manners.refuses_tcp = true;
     pair.subscribe_at(0, linear, "BTCUSDT");

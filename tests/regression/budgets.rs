@@ -1,0 +1,328 @@
+//! What one client, or one name, could take of an exchange's budgets from everybody else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use connector_wss::feed::FeedConfig;
+use connector_wss::limits::{
+    CLIENT_NEW_NAMES_BURST, CLIENT_NEW_NAMES_PER_SECOND, REFUSED_NAMES_MAX, REFUSED_PATIENCE,
+    UNLISTED_NAME_COST,
+};
+use connector_wss::market::{InstrumentId, Listed, Market, SymbolList, Venue};
+use connector_wss::messages::{Command, FeedEvent, RecallFrom};
+
+use super::pair::{Pair, START_MS, config as feed_config, kline, market};
+use super::world::*;
+
+const TYPO: &str = r#"{"exchange":"binance","contract_type":"spot","symbols":["BTCUSD"]}"#;
+
+fn listed(world: &mut World, symbols: &[&str], halted: Option<&str>) {
+    let halted = halted.map(str::to_owned);
+    let one =
+        |symbol: &&str| Listed { symbol: (*symbol).into(), halted: halted.clone(), known_as: None };
+    let list = Arc::new(SymbolList::new(symbols.iter().map(one).collect()));
+    let market = Market::find(Venue::Binance, "spot").unwrap();
+    world.fanout.handle_feed(FeedEvent::Listed { market, list }, world.now);
+    world.drive();
+}
+
+#[test]
+fn a_typo_in_a_loop_was_asked_of_the_exchange_each_time() {
+    let mut world = World::new();
+    let id = world.open_with(BTC);
+    world.say(id, TYPO);
+    world.texts(id);
+    world.reject("BTCUSD");
+    let first = world.error(id);
+    assert_eq!(world.subscribes(), 2);
+    for _ in 0..460 {
+        world.say(id, TYPO);
+        assert_eq!(world.error(id), first, "the same answer, at once");
+    }
+    let other = world.open();
+    world.say(other, &TYPO.replace('}', ",\"id\":7}"));
+    let (texts, close) = world.got(other);
+    assert_eq!((&texts[0]["message"], &texts[0]["id"]), (&first["message"], &7.into()));
+    assert_eq!((texts.len(), close.unwrap().0), (1, 1008), "it has nothing else");
+    assert_eq!(world.subscribes(), 2, "the exchange was asked once");
+    assert_eq!(world.metrics.refused_names.value(), 1);
+    assert_eq!(world.metrics.refused_again.value(), 461);
+    // Beside a good name it is told alone; and it is forgotten after a minute.
+    world.say(id, &TYPO.replace("[", "[\"ETHUSDT\","));
+    let texts = world.texts(id);
+    assert_eq!(texts[0]["symbols"], serde_json::json!(["ETHUSDT"]));
+    assert_eq!(texts[1]["symbols"], serde_json::json!(["BTCUSD"]));
+    world.send(id, &frame(0x8a, b""));
+    world.pass(REFUSED_PATIENCE);
+    assert_eq!(world.metrics.refused_names.value(), 0);
+    let third = world.open_with(TYPO);
+    assert_eq!(world.summary(third), ["subscribed"]);
+    assert_eq!(world.subscribes(), 4);
+}
+
+#[test]
+fn a_refused_name_that_is_listed_meanwhile_is_asked_for_at_once() {
+    let mut world = World::new();
+    let id = world.open_with(BTC);
+    world.say(id, TYPO);
+    world.reject("BTCUSD");
+    world.texts(id);
+    listed(&mut world, &["BTCUSDT"], None);
+    world.say(id, TYPO);
+    assert_eq!(world.error(id)["system_message"], "symbol_rejected");
+    listed(&mut world, &["BTCUSDT", "BTCUSD"], Some("BREAK"));
+    world.say(id, TYPO);
+    assert_eq!(world.error(id)["system_message"], "symbol_rejected", "it does not trade");
+    listed(&mut world, &["BTCUSDT", "BTCUSD"], None);
+    world.say(id, TYPO);
+    assert_eq!(world.summary(id), ["subscribed"]);
+}
+
+#[test]
+fn what_there_was_no_room_for_is_not_held_against_the_name() {
+    let mut world = World::new();
+    let id = world.open_with(BTC);
+    world.say(id, TYPO);
+    let (instrument, message) = (world.ids["BTCUSD"], "one too many".to_owned());
+    let exchange_message = String::new();
+    let event = FeedEvent::Rejected { instrument, message, exchange_message, is_lasting: false };
+    world.fanout.handle_feed(event, world.now);
+    world.drive();
+    world.texts(id);
+    world.say(id, TYPO);
+    assert_eq!(world.summary(id), ["subscribed"]);
+}
+
+#[test]
+fn a_flood_of_refused_names_is_remembered_up_to_a_bound_and_then_forgotten() {
+    let mut world = World::new();
+    let witness = world.open_with(BTC);
+    world.texts(witness);
+    for round in 0..9 {
+        let names: Vec<String> = (0..4_000).map(|at| format!("X{round}Y{at}")).collect();
+        let quoted: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+        let id = world.open_with(&BTC.replace("\"BTCUSDT\"", &quoted.join(",")));
+        world.socket(id).bytes.clear();
+        for name in &names {
+            world.reject(name);
+        }
+        let known = world.metrics.refused_names.value();
+        assert_eq!(known, (4_000 * (round + 1)).min(i64::try_from(REFUSED_NAMES_MAX).unwrap()));
+    }
+    assert_eq!(world.metrics.unconfirmed.value(), 1);
+    world.send(witness, &frame(0x8a, b""));
+    world.pass(REFUSED_PATIENCE);
+    assert_eq!(world.metrics.refused_names.value(), 0);
+}
+
+#[test]
+fn one_client_brought_new_names_as_fast_as_it_could_speak() {
+    let mut world = World::new();
+    listed(&mut world, &["BTCUSDT"], None);
+    let id = world.open_with(BTC);
+    world.texts(id);
+    let name = |at: usize| TYPO.replace("BTCUSD", &format!("X{at}"));
+    let burst = usize::try_from(CLIENT_NEW_NAMES_BURST / UNLISTED_NAME_COST).unwrap();
+    let mut taken = 0;
+    let error = loop {
+        world.say(id, &name(taken));
+        let texts = world.texts(id);
+        if texts[0]["type"] == "error" {
+            break texts[0].clone();
+        }
+        world.reject(&format!("X{taken}"));
+        world.texts(id);
+        taken += 1;
+    };
+    // BTCUSDT has cost one.
+    assert_eq!(taken, burst - 1);
+    assert_eq!(error["system_message"], "too_many_new_symbols");
+    let wait_ms = error["retry_after_ms"].as_u64().unwrap();
+    let each_ms = u64::from(UNLISTED_NAME_COST) * 1000 / u64::from(CLIENT_NEW_NAMES_PER_SECOND);
+    assert!(wait_ms > 0 && wait_ms <= each_ms, "{wait_ms}");
+    world.pass(Duration::from_millis(wait_ms - 1));
+    world.say(id, &name(taken));
+    assert_eq!(world.error(id)["system_message"], "too_many_new_symbols");
+    world.pass(Duration::from_millis(2 + 1000 / u64::from(CLIENT_NEW_NAMES_PER_SECOND)));
+    world.say(id, &name(taken));
+    assert_eq!(world.summary(id), ["subscribed"]);
+    assert_eq!(world.metrics.new_names_refused.value(), 2);
+    let other = world.open_with(&name(9_999));
+    assert_eq!(world.summary(other), ["subscribed"], "each client has its own rate");
+    let known = world.open_with(&name(taken));
+    assert_eq!(world.summary(known), ["subscribed"], "what is streamed costs nothing");
+}
+
+#[test]
+fn two_thousand_listed_symbols_in_seven_intervals_are_within_the_rate() {
+    let mut world = World::new();
+    let names: Vec<String> = (0..2_000).map(|at| format!("S{at}USDT")).collect();
+    let borrowed: Vec<&str> = names.iter().map(String::as_str).collect();
+    listed(&mut world, &borrowed, None);
+    let quoted: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+    let all = BTC.replace("\"BTCUSDT\"", &quoted.join(","));
+    let id = world.open();
+    for interval in ["1m", "3m", "5m", "15m", "1h", "4h", "1d"] {
+        world.say(
+            id,
+            &all.replace('}', &format!(",\"source\":\"exchange\",\"interval\":\"{interval}\"}}")),
+        );
+        world.pass(Duration::ZERO);
+        assert_eq!(world.summary(id), ["subscribed"], "{interval}");
+    }
+    assert_eq!(world.subscribes(), 14_000);
+}
+
+/// A pair with one series that has delivered, on a session of its own.
+fn served() -> Pair {
+    let mut pair = Pair::with(FeedConfig { max_symbols_per_session: 1, ..feed_config() });
+    pair.manners.is_still = true;
+    pair.subscribe(0, "spot", "BTCUSDT");
+    pair.push(&kline("BTCUSDT", 0, "2", false, START_MS + 1));
+    pair
+}
+
+fn carries(pair: &Pair, stream: &str) -> bool {
+    pair.peers.values().any(|peer| peer.streams.contains(stream))
+}
+
+#[test]
+fn new_names_took_all_new_sessions_and_a_served_stream_stayed_down_for_minutes() {
+    let mut pair = served();
+    let first = pair.only();
+    for id in 1..400 {
+        pair.subscribe(id, "spot", &format!("S{id}USDT"));
+    }
+    assert_eq!(pair.connects.len(), 180, "two thirds of 270");
+    for _ in 0..3 {
+        let session = pair.peers.iter().find(|(_, peer)| peer.streams.contains("btcusdt@kline_1m"));
+        let session = session.map_or(first, |(id, _)| *id);
+        pair.cut_one(session);
+        pair.pass(Duration::from_secs(3));
+        assert!(carries(&pair, "btcusdt@kline_1m"), "within three seconds");
+        pair.push(&kline("BTCUSDT", 0, "2", false, START_MS + 1));
+    }
+    assert_eq!(pair.connects.len(), 183, "and nobody else meanwhile");
+    let waits = &pair.metrics.market(market("spot")).wait_reason;
+    assert_eq!(waits.value(), 4, "the others wait for the budget");
+}
+
+#[test]
+fn at_one_exchange_what_is_new_in_one_contract_type_left_no_session_for_another() {
+    let mut pair = served();
+    let at = |contract_type| Market::find(Venue::Bybit, contract_type).unwrap();
+    for id in 1..600 {
+        let contract_type = if id % 2 == 0 { "spot" } else { "inverse" };
+        pair.subscribe_at(id, at(contract_type), &format!("S{id}USDT"));
+    }
+    let bybit = pair.connects.len() - 1;
+    assert_eq!(bybit, 300, "two thirds of 450");
+    pair.pass(Duration::from_secs(200));
+    assert_eq!(pair.connects.len() - 1, 300);
+}
+
+#[test]
+fn what_new_clients_want_of_the_past_left_no_question_for_a_hole_in_a_served_series() {
+    let mut pair = Pair::new();
+    pair.manners.is_still = true;
+    pair.subscribe(0, "usdm", "BTCUSDT");
+    let session = pair.only();
+    pair.push_to(session, &kline("BTCUSDT", 0, "2", false, START_MS + 1));
+    for id in 1..=500 {
+        pair.subscribe(id, "usdm", &format!("S{id}USDT"));
+        let (id, from) = (InstrumentId(id), RecallFrom::Last(2));
+        pair.feed.handle_command(Command::Recall { id, from, to: None }, pair.now);
+        pair.pump();
+    }
+    pair.pass(Duration::from_secs(5));
+    let asked = pair.rests.len();
+    assert!((267..400).contains(&asked), "{asked} of 400");
+    for minute in [0, 2] {
+        let end_ms = START_MS + (minute + 1) * 60_000 + 10;
+        pair.push_to(session, &kline("BTCUSDT", minute, "2", true, end_ms));
+    }
+    pair.pass(Duration::from_millis(200));
+    let newest = &pair.rests[asked..];
+    assert!(newest.iter().any(|url| url.contains("BTCUSDT")), "{newest:?}");
+}
+
+/// A pair whose exchange has a list, with one series that has delivered.
+fn with_list() -> Pair {
+    let mut pair = Pair::new();
+    pair.manners.is_still = true;
+    let one = |symbol: &str| Listed { symbol: symbol.into(), halted: None, known_as: None };
+    let list = SymbolList::new(vec![one("BTCUSDT"), one("ETHUSDT")]);
+    pair.lists.insert(market("spot"), Arc::new(list));
+    pair.subscribe(0, "spot", "BTCUSDT");
+    pair.push(&kline("BTCUSDT", 0, "2", false, START_MS + 1));
+    pair
+}
+
+fn rejected(pair: &Pair) -> Vec<InstrumentId> {
+    let rejected = |event: &FeedEvent| match event {
+        FeedEvent::Rejected { instrument, .. } => Some(*instrument),
+        _ => None,
+    };
+    pair.events.iter().filter_map(rejected).collect()
+}
+
+#[test]
+fn a_name_that_no_list_has_cost_a_session_before_anybody_looked_whether_it_exists() {
+    let mut pair = with_list();
+    pair.manners.unknown.insert("BTCUSD".to_owned());
+    pair.subscribe(1, "spot", "BTCUSD");
+    pair.subscribe(2, "spot", "ETHUSDT");
+    pair.pass(Duration::from_secs(1));
+    assert_eq!(rejected(&pair), [InstrumentId(1)]);
+    assert_eq!((pair.connects.len(), pair.rests.len()), (1, 1));
+    let texts = pair.peers.values().flat_map(|peer| &peer.texts).cloned().collect::<String>();
+    assert!(texts.contains("ethusdt") && !texts.contains("btcusd@"), "{texts}");
+    // One that the list does not have yet, and REST does.
+    pair.subscribe(3, "spot", "NEWUSDT");
+    pair.pass(Duration::from_secs(1));
+    assert!(carries(&pair, "newusdt@kline_1m"));
+    assert_eq!((pair.connects.len(), rejected(&pair).len()), (1, 1), "among the others");
+}
+
+#[test]
+fn where_rest_says_nothing_a_name_that_no_list_has_is_tried_apart() {
+    let mut pair = with_list();
+    pair.manners.rest_status = Some(403);
+    pair.subscribe(1, "spot", "NEWUSDT");
+    pair.pass(Duration::from_secs(1));
+    assert!(carries(&pair, "newusdt@kline_1m") && rejected(&pair).is_empty());
+    assert_eq!(pair.connects.len(), 2, "apart");
+    // From now on we are denied REST: it is not waited for.
+    pair.subscribe(2, "spot", "OTHERUSDT");
+    assert!(carries(&pair, "otherusdt@kline_1m"));
+    assert_eq!((pair.connects.len(), rejected(&pair).len()), (2, 0));
+}
+
+#[test]
+fn a_name_that_nobody_wants_any_more_is_not_subscribed_when_rest_has_answered() {
+    let mut pair = with_list();
+    pair.manners.loses_rest = true;
+    pair.subscribe(1, "spot", "NEWUSDT");
+    pair.unsubscribe(1);
+    pair.manners.loses_rest = false;
+    pair.pass(Duration::from_secs(100));
+    assert!(!carries(&pair, "newusdt@kline_1m"));
+    // Wanted again, it is looked up again.
+    pair.subscribe(1, "spot", "NEWUSDT");
+    pair.pass(Duration::from_secs(1));
+    assert!(carries(&pair, "newusdt@kline_1m"));
+}
+
+#[test]
+fn each_typo_at_a_market_without_a_session_opened_one_of_its_own() {
+    let mut pair = Pair::new();
+    for id in 0..20 {
+        let stream = format!("x{id}@kline_1m");
+        pair.manners.refused.insert(stream);
+        pair.subscribe(id, "spot", &format!("X{id}"));
+        pair.pass(Duration::from_millis(500));
+    }
+    assert_eq!((rejected(&pair).len(), pair.connects.len()), (20, 1));
+    pair.pass(Duration::from_secs(16));
+    assert!(pair.peers.is_empty(), "nobody came: it is closed as one whose last client left");
+}
