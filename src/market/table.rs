@@ -40,6 +40,11 @@ const LIVES: u32 = 1 << (u32::BITS - PLACE_BITS);
 const FREE_MIN: usize = 1_024;
 const _: () = assert!(LIVES as usize * FREE_MIN > 60 * 1_000_000, "a minute of nothing but that");
 
+/// Where the maps have room for more names than so many for each of theirs, and some, most of it is
+/// given back. Source: it is worth the work once seven in eight have gone.
+const ROOM_PER_ID_MAX: usize = 8;
+const ROOM_MIN: usize = 1_024;
+
 /// Names to ids and back. Bounded, and what is released is forgotten: a flood of made-up symbols is
 /// refused, not stored.
 #[derive(Debug)]
@@ -127,6 +132,10 @@ impl InstrumentTable {
         for ids in [&mut self.ids, &mut self.derived_ids] {
             if ids.get(&instrument) == Some(&id) {
                 ids.remove(&instrument);
+            }
+            // A flood of names leaves no storage behind.
+            if ids.capacity() > ids.len() * ROOM_PER_ID_MAX + ROOM_MIN {
+                ids.shrink_to(ids.len() * 2);
             }
         }
         self.free.push_back(id);
@@ -234,6 +243,17 @@ mod tests {
         }
         assert_eq!(table.places.len(), FREE_MIN + 1, "and no more than those");
         assert!(table.is_empty());
+    }
+
+    #[test]
+    fn a_flood_of_names_leaves_no_storage_behind() {
+        let mut table = InstrumentTable::new(INSTRUMENTS_MAX);
+        let kept = table.intern(&instrument("KEPT")).unwrap();
+        let intern = |at| table.intern(&instrument(&format!("S{at}"))).unwrap();
+        let ids: Vec<_> = (0..30_000).map(intern).collect();
+        ids.into_iter().for_each(|id| assert!(table.release(id)));
+        assert!(table.ids.capacity() <= 2 * ROOM_MIN, "{}", table.ids.capacity());
+        assert_eq!(table.find(&instrument("KEPT")), Some(kept));
     }
 
     #[test]
