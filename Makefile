@@ -1,4 +1,4 @@
-.PHONY: help run test check audit acceptance bench sim soak scale fuzz simulator tune tune-check doc
+.PHONY: help run test check audit acceptance bench sim storms soak scale fuzz simulator tune tune-check doc
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -16,6 +16,8 @@ bench: ## latency and cost beside a byte copier and a tokio relay: one table, ta
 	cargo bench --bench engines && cargo bench --bench wire -- --with-engines
 sim: ## the whole system in virtual time under every fault, SEEDS=100 runs; SEED=7 replays one
 	SERIES=2000 SEEDS=$(or $(SEEDS),100) cargo test --profile sim --test simulation -- --nocapture
+storms: ## clients that ask the exchanges for too much, beside one in production, in virtual time
+	STORM=1 cargo test --profile sim --test simulation storms -- --nocapture
 soak: ## the real server against the real simulator under faults, for MINUTES=10
 	SOAK_MINUTES=$(or $(MINUTES),10) cargo test --profile sim --test soak -- --nocapture
 scale: ## 10,000 clients of whom 2,000 do not read, in 512 MiB: memory, delays, resumes (CLIENTS=10000)

@@ -34,6 +34,8 @@ pub(crate) struct Client {
     /// Said before the connection was open.
     unsaid: Vec<String>,
     pub(crate) books: BTreeMap<Series, Book>,
+    /// When each series was last heard of, in ms.
+    pub(crate) heard: BTreeMap<Series, i64>,
     /// What it has subscribed, and wants to have again after a break.
     pub(crate) wanted: BTreeMap<Series, bool>,
     /// Books that ended, with the time of their end.
@@ -66,6 +68,7 @@ impl Client {
             is_traced: std::env::var_os("TRACE").is_some(),
             unsaid: Vec::new(),
             books: BTreeMap::new(),
+            heard: BTreeMap::new(),
             wanted: BTreeMap::new(),
             ended: Vec::new(),
             reads_at: MonoNs(0),
@@ -218,6 +221,7 @@ impl Client {
             return Ok(());
         }
         let Some(book) = self.books.get_mut(&series) else { return Ok(()) };
+        self.heard.insert(series.clone(), unix_ms);
         self.closed_candles += u64::from(json["is_closed_candle"] == true);
         let ended = json["to"].as_i64().filter(|_| json["type"] == "gap");
         let is_over = json["is_closed_candle"] == true || json["type"] == "empty";

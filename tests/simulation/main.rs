@@ -15,6 +15,7 @@ mod liar;
 mod lying;
 mod run;
 mod scenarios;
+mod storms;
 mod venues;
 mod world;
 

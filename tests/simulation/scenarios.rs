@@ -12,7 +12,7 @@ use super::dice::Dice;
 use super::run::{Report, judge};
 use super::world::World;
 
-fn world(seed: u64, push_interval: Duration, shards: usize, extra: usize) -> World {
+pub(crate) fn world(seed: u64, push_interval: Duration, shards: usize, extra: usize) -> World {
     let now = Now { mono: MonoNs(1_000_000_000_000), unix_us: 1_700_000_000_000_000 };
     World::with(seed, Dice::new(seed), now, push_interval, (shards, extra))
 }
@@ -27,12 +27,12 @@ fn subscribe(world: &mut World, series: &[Series], history: u32) {
     }
 }
 
-fn pass(world: &mut World, seconds: u64) {
+pub(crate) fn pass(world: &mut World, seconds: u64) {
     let end = world.now.mono.after(Duration::from_secs(seconds));
     world.run_until(end).unwrap();
 }
 
-fn some_of_each(world: &World, count: usize) -> Vec<Series> {
+pub(crate) fn some_of_each(world: &World, count: usize) -> Vec<Series> {
     let of = |market: Market| {
         let symbols = world.venues.symbols(market).into_iter().take(count);
         symbols.map(move |symbol| (market.index(), symbol, Interval::M1))
@@ -196,7 +196,7 @@ fn a_storm_of_subscriptions_keeps_every_limit() {
 }
 
 /// A name that no exchange has, in the spelling of this one.
-fn invented(market: Market, number: usize) -> String {
+pub(crate) fn invented(market: Market, number: usize) -> String {
     match market.venue() {
         Venue::Okx => format!("NOSUCH{number}-USDT"),
         Venue::Gateio => format!("NOSUCH{number}_USDT"),
