@@ -42,7 +42,9 @@ pub(super) enum Admission {
 impl Feed {
     /// Ends the stream of `id` for a reason that is the instrument's own.
     pub(super) fn reject(&mut self, id: InstrumentId, why: &Rejection<'_>, now: MonoNs) {
-        let Some(stream) = self.streams.stream(id) else { return };
+        let Some(stream) = self.streams.stream(id).filter(|stream| stream.is_wanted) else {
+            return;
+        };
         let about = About::from(&stream.instrument);
         let Instrument { market, symbol, .. } = stream.instrument.clone();
         let (message, exchange_message) = match why {
@@ -200,10 +202,14 @@ impl Feed {
         if self.may_open_session(market) {
             return Some(self.new_session(market, now));
         }
-        let fitting = self.sessions.iter().enumerate();
-        let fitting =
-            fitting.filter(|(_, session)| joinable(session) && session.members.len() < venue_max);
-        fitting.min_by_key(|(_, session)| session.members.len()).map(|(index, _)| index)
+        // Among suspects is better than nowhere.
+        let fitting = self.sessions.iter().enumerate().filter(|(_, session)| {
+            let is_here = session.market == market && session.is_joinable() && !session.is_full;
+            is_here && session.members.len() < venue_max
+        });
+        let emptiest =
+            fitting.min_by_key(|(_, session)| (session.is_apart(now), session.members.len()));
+        emptiest.map(|(index, _)| index)
     }
 
     /// Instruments on one session of `market` at most.
