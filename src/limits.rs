@@ -225,8 +225,8 @@ pub const TLS_BYTES_MAX: usize = 8 * 1024;
 /// User-space memory of the process without clients, for up to a thousand series in sessions of
 /// `CONNECTOR_MAX_SYMBOL_PER_WS` as it is by default; each further series costs 256 bytes for each of
 /// `CONNECTOR_HISTORY_CANDLES`, each further session [`VENUE_QUEUE_BYTES`]. Source: one ring of 2 MiB
-/// and a queue of 1 MiB before it for each of a few shards, [`RUN_BYTES_MAX`], [`SPARE_BUFFERS_MAX`],
-/// [`LONG_BUFFERS_MAX`], [`SPARE_FRAMES_MAX`], the past of the series, their sessions.
+/// and a queue of 1 MiB before it for each of a few shards, twice [`RUN_BYTES_MAX`],
+/// [`SPARE_BUFFERS_MAX`], [`LONG_BUFFERS_MAX`], [`SPARE_FRAMES_MAX`], the past of the series, their sessions.
 pub const FIXED_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// Connections being told that there is no room, beyond [`CLIENTS_MAX`]. Reached: closed unanswered.

@@ -51,7 +51,7 @@ fn main() {
 /// As `tests/allocations` has it; here with the optimised build and more series.
 fn allocations() -> Row {
     const PUSHES: usize = 10;
-    let mut path = HotPath::new(100, 10);
+    let mut path = HotPath::new(100, 10, 0);
     for _ in 0..150 {
         let bytes = path.next_minute(PUSHES);
         path.carry(&bytes);

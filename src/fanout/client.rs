@@ -86,6 +86,8 @@ pub(super) struct Subscription {
     pub(super) closed_only: bool,
     /// The ends of intervals are told.
     pub(super) mark: bool,
+    /// Quotes have the fields of the Python connector only.
+    pub(super) basic: bool,
     /// Instruments without a quote so far.
     pub(super) unquoted: usize,
 }

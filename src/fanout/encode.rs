@@ -54,7 +54,8 @@ impl Labels {
     }
 
     /// Appends `update` as `candle_type`, its fields in the order of the client protocol; at last
-    /// the candle that it replaces, if there is one.
+    /// the candle that it replaces, if there is one. Returns where in `out` the fields end that the
+    /// Python connector has too: they come first.
     pub(super) fn write_candle(
         &self,
         out: &mut Vec<u8>,
@@ -62,7 +63,7 @@ impl Labels {
         update: &CandleUpdate,
         replaced: Option<&Candle>,
         now: Now,
-    ) {
+    ) -> usize {
         let candle = &update.candle;
         out.extend_from_slice(match candle_type {
             CandleType::Quote => b"{\"type\":\"quote\",\"current_time\":\"",
@@ -75,6 +76,11 @@ impl Labels {
         out.push(b'"');
         out.extend_from_slice(&self.names);
         write_values(out, candle);
+        out.extend_from_slice(match update.is_closed() {
+            true => b",\"is_closed_candle\":true",
+            false => b",\"is_closed_candle\":false",
+        });
+        let basic_end = out.len();
         self.write_identity(out, update);
         out.extend_from_slice(b",\"volume_unit\":\"");
         out.extend_from_slice(self.volume_unit.as_bytes());
@@ -93,6 +99,7 @@ impl Labels {
             out.push(b'}');
         }
         out.push(b'}');
+        basic_end
     }
 
     /// Appends an `empty`: a window in which nothing was traded.
@@ -141,13 +148,10 @@ impl Labels {
         out.push(b'"');
     }
 
-    /// From `is_closed_candle` to `final_by`.
+    /// From `interval` to `final_by`.
     fn write_identity(&self, out: &mut Vec<u8>, update: &CandleUpdate) {
         let open_time = update.candle.open_time;
-        out.extend_from_slice(match update.is_closed() {
-            true => b",\"is_closed_candle\":true,\"interval\":\"",
-            false => b",\"is_closed_candle\":false,\"interval\":\"",
-        });
+        out.extend_from_slice(b",\"interval\":\"");
         out.extend_from_slice(self.interval.name().as_bytes());
         write_signed(out, b"\",\"open_time\":", open_time.0);
         write_signed(out, b",\"close_time\":", self.interval.close_time(open_time).0);

@@ -301,6 +301,7 @@ impl Hub {
         let at = stream.position(interest.client, interest.key);
         let at = at.expect_err("a subscription names each of its instruments once");
         stream.interests.insert(at, interest);
+        stream.basic_count += usize::from(interest.is_basic);
         let (is_new, is_confirmed) = (stream.switch_on(), stream.is_confirmed);
         if !is_confirmed {
             self.unconfirmed_of.entry(interest.client).or_default()[market.index()] += 1;
@@ -313,6 +314,7 @@ impl Hub {
         let market = self.find_instrument(id)?.market;
         let stream = self.stream(id)?;
         let interest = stream.interests.remove(stream.position(client, key).ok()?);
+        stream.basic_count -= usize::from(interest.is_basic);
         if interest.is_joining {
             stream.joins.retain(|join| (join.client.index, join.key) != (client, key));
             stream.history.unpin();
@@ -418,6 +420,7 @@ mod tests {
             client,
             key,
             closed_only: false,
+            is_basic: false,
             is_limited: false,
             is_quoted: false,
             is_joining: false,

@@ -7,6 +7,7 @@
 //! its requests in `serve`, the way of an update in `publish`.
 
 mod access;
+mod basic;
 mod client;
 mod clients;
 mod derive;
@@ -44,6 +45,7 @@ use crate::messages::{About, Command, EventName, FeedEvent, MarketEvent, Notice}
 use crate::metrics::FanoutMetrics;
 
 use access::Addresses;
+use basic::BasicFrame;
 use clients::Clients;
 use hub::Hub;
 use leaving::Moves;
@@ -190,6 +192,8 @@ pub struct Fanout {
     /// Reused: one message's JSON, and the same as a frame.
     payload: Vec<u8>,
     frame: Vec<u8>,
+    /// The same of the basic fields of a quote.
+    basic: BasicFrame,
     /// Reused: what one event of minutes makes of a derived series.
     folded: Vec<Folded>,
     /// Whether it was logged that little room is left for instruments.
@@ -233,6 +237,7 @@ impl Fanout {
             refused: RefusedNames::default(),
             payload: Vec::new(),
             frame: Vec::new(),
+            basic: BasicFrame::default(),
             folded: Vec::new(),
             is_table_filling: false,
             is_draining: false,

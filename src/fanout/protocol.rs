@@ -76,6 +76,8 @@ pub(super) struct Shown<'a> {
     pub(super) closed_only: bool,
     /// Whether the ends of intervals are told.
     pub(super) mark: bool,
+    /// Whether quotes have the fields of the Python connector only.
+    pub(super) basic: bool,
 }
 
 /// Appends an `error`.
@@ -270,6 +272,7 @@ fn write_shown(out: &mut Vec<u8>, shown: &Shown<'_>, symbols_bytes_max: usize) {
     if shown.mark {
         out.extend_from_slice(b",\"mark\":true");
     }
+    write_field(out, "fields", Some("basic").filter(|_| shown.basic));
 }
 
 /// As many of `symbols` as fit into `bytes_max`; the others are counted in `symbols_omitted`.
@@ -373,8 +376,17 @@ mod tests {
 
     fn shown<'a>(symbols: &'a [&'a str]) -> Shown<'a> {
         let (interval, origin) = (Interval::M5, Origin::Exchange);
-        let (market, remaining, mark) = (spot(), None, false);
-        Shown { market, interval, origin, symbols, limit: 3, remaining, closed_only: false, mark }
+        Shown {
+            market: spot(),
+            interval,
+            origin,
+            symbols,
+            limit: 3,
+            remaining: None,
+            closed_only: false,
+            mark: false,
+            basic: false,
+        }
     }
 
     #[test]

@@ -7,11 +7,13 @@ use crate::market::{Candle, CandleUpdate, InstrumentId, Settled, Source};
 use crate::messages::EventName;
 use crate::wire::{text_frame_payload, write_text_frame};
 
+use super::basic::Form;
 use super::client::Phase;
 use super::encode::{CandleType, write_unsigned};
 use super::history::{Restated, settled};
 use super::outbox::{Class, FrameMeta, Owed};
 use super::slowest::Hops;
+use super::stream::Interest;
 use super::{ClientId, Fanout, Output};
 
 impl Fanout {
@@ -59,7 +61,9 @@ impl Fanout {
             Class::Open | Class::Closed | Class::Empty | Class::Gap => CandleType::Quote,
         };
         self.payload.clear();
-        stream.labels.write_candle(&mut self.payload, candle_type, update, replaced, now);
+        let end = stream.labels.write_candle(&mut self.payload, candle_type, update, replaced, now);
+        let is_wanted = stream.basic_count > 0 && candle_type == CandleType::Quote;
+        self.basic.set(&self.payload[..end], is_wanted);
     }
 
     /// Publishes a window without trades.
@@ -115,7 +119,8 @@ impl Fanout {
         }
     }
 
-    /// Publishes the message in `payload`: one frame, the same bytes for everybody.
+    /// Publishes the message in `payload`: one frame, the same bytes for everybody, but that those
+    /// who want a quote's basic fields only share another one.
     pub(super) fn publish(&mut self, meta: FrameMeta, now: Now) {
         if self.is_draining {
             return;
@@ -123,12 +128,12 @@ impl Fanout {
         self.frame.clear();
         write_text_frame(&mut self.frame, &self.payload);
         self.publications += 1;
-        let Self { hub, clients, frames, frame, metrics, outputs, config, follow_up, slow, .. } =
-            self;
+        let Self { hub, clients, frames, metrics, outputs, config, follow_up, slow, .. } = self;
         let (run, turn_bytes, is_full) =
             (&mut self.run, &mut self.turn_bytes, &mut self.is_one_full);
         let Some(stream) = hub.stream(meta.instrument) else { return };
-        let (mut owed, mut part, mut sent) = (None, None, 0usize);
+        let has_basic = meta.is_quote() && stream.basic_count > 0;
+        let mut forms = Form::both(&self.frame, self.basic.bytes());
         let groups = stream.interests_mut().chunk_by_mut(|a, b| a.client == b.client);
         for group in groups {
             let client = clients.at(group[0].client);
@@ -139,9 +144,9 @@ impl Fanout {
                 if !interest.wants(&meta) {
                     continue;
                 }
-                let part = *part.get_or_insert_with(|| run.push(frame));
-                if let Some(ready) = part.and_then(|part| client.flow(part, &meta)) {
-                    sent += 1;
+                let form = &mut forms[usize::from(has_basic && interest.is_basic)];
+                if let Some(ready) = form.part(run).and_then(|part| client.flow(part, &meta)) {
+                    form.sent += 1;
                     *is_full |= ready >= SHARE_BYTES_MAX;
                     continue;
                 }
@@ -149,8 +154,9 @@ impl Fanout {
             if client.is_deaf() || !group.iter().any(|interest| interest.wants(&meta)) {
                 continue;
             }
+            let form = &mut forms[usize::from(has_basic && is_basic(group, &meta))];
             if client.is_behind() {
-                let id = *owed.get_or_insert_with(|| frames.insert(frame, Some(meta)));
+                let id = form.owed(frames, meta);
                 if client.outbox.owe(frames, id) {
                     metrics.conflated.increment();
                 }
@@ -161,11 +167,11 @@ impl Fanout {
                 }
                 continue;
             }
-            match *part.get_or_insert_with(|| run.push(frame)) {
+            match form.part(run) {
                 Some(part) => client.append_part(run, part),
-                None => client.append_frames(run, frame),
+                None => client.append_frames(run, form.bytes),
             }
-            sent += 1;
+            form.sent += 1;
             *is_full |= client.is_full();
             if client.count(group, &meta) {
                 follow_up.push(client.id);
@@ -174,8 +180,10 @@ impl Fanout {
                 outputs.push_back(Output::Transmit { client: client.id });
             }
         }
-        metrics.sent_messages.add(sent as u64);
-        *turn_bytes += frame.len() * sent;
+        for form in forms {
+            metrics.sent_messages.add(form.sent as u64);
+            *turn_bytes += form.bytes.len() * form.sent;
+        }
         self.follow_up(now);
     }
 
@@ -211,19 +219,27 @@ impl Fanout {
         let is_known = interests
             .iter()
             .any(|other| other.key != key && other.wants(&meta) && (other.is_quoted || is_behind));
+        let is_basic = interests[at].is_basic;
         if !interests[at].wants(&meta) || (class == Class::Closed && is_known) {
             return;
         }
         self.payload.clear();
         self.frame.clear();
-        stream.labels.write_candle(&mut self.payload, CandleType::Quote, &update, None, now);
-        write_text_frame(&mut self.frame, &self.payload);
+        let (out, kind) = (&mut self.payload, CandleType::Quote);
+        let end = stream.labels.write_candle(out, kind, &update, None, now);
+        let bytes = if is_basic {
+            self.basic.set(&self.payload[..end], true);
+            self.basic.bytes()
+        } else {
+            write_text_frame(&mut self.frame, &self.payload);
+            &self.frame
+        };
         if is_behind {
-            let frame = self.frames.insert(&self.frame, Some(meta));
+            let frame = self.frames.insert(bytes, Some(meta));
             client.outbox.owe(&mut self.frames, frame);
             return;
         }
-        client.append_frames(&mut self.run, &self.frame);
+        client.append_frames(&mut self.run, bytes);
         client.count(&mut stream.of_client(id.index)[at..=at], &meta);
         self.metrics.sent_messages.increment();
     }
@@ -258,7 +274,7 @@ impl Fanout {
         if !interests.iter().any(|interest| interest.wants(&meta)) {
             return false;
         }
-        if conflated > 0 {
+        if conflated > 0 && !is_basic(interests, &meta) {
             mark_conflated(&mut self.payload, text_frame_payload(bytes), conflated);
             self.frame.clear();
             write_text_frame(&mut self.frame, &self.payload);
@@ -345,6 +361,12 @@ impl Fanout {
             self.close(id, CLOSE_GOING_AWAY, self.departure.reason(), now);
         }
     }
+}
+
+/// Whether a quote is wanted with its basic fields only. A client that wants all of them by another
+/// subscription gets all, once.
+fn is_basic(interests: &[Interest], meta: &FrameMeta) -> bool {
+    interests.iter().filter(|interest| interest.wants(meta)).all(|interest| interest.is_basic)
 }
 
 fn candle_class(update: &CandleUpdate) -> Class {

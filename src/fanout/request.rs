@@ -69,6 +69,8 @@ pub(super) struct Wanted {
     pub(super) closed_only: bool,
     /// The ends of intervals are to be told.
     pub(super) mark: bool,
+    /// Quotes have the fields of the Python connector only.
+    pub(super) basic: bool,
     /// What is wanted of the time before.
     pub(super) past: Option<Past>,
 }
@@ -163,6 +165,7 @@ struct Fields<'tape, 'text> {
     since: Option<Value<'tape, 'text>>,
     closed_only: Option<Value<'tape, 'text>>,
     mark: Option<Value<'tape, 'text>>,
+    fields: Option<Value<'tape, 'text>>,
     token: Option<Value<'tape, 'text>>,
 }
 
@@ -181,6 +184,7 @@ impl<'tape, 'text> Fields<'tape, 'text> {
             "since" => &mut self.since,
             "closed_only" => &mut self.closed_only,
             "mark" => &mut self.mark,
+            "fields" => &mut self.fields,
             "token" => &mut self.token,
             _ => return,
         };
@@ -219,7 +223,14 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         let limit = self.limit.as_ref().map_or(Ok(0), read_limit)?;
         let closed_only = read_bool("closed_only", self.closed_only.as_ref())?;
         let mark = read_bool("mark", self.mark.as_ref())?;
-        let wanted = Wanted { market, interval, origin, symbols, limit, closed_only, mark, past };
+        let basic = self.fields.as_ref().map_or(Ok(false), read_fields)?;
+        if basic && past.is_some() {
+            let message = "\"fields\": \"basic\" has no open time, which \"history\" and \"since\" \
+                           need; leave one of them out";
+            return Err(Refusal::field("basic_without_past", "fields", message.to_owned()));
+        }
+        let wanted =
+            Wanted { market, interval, origin, symbols, limit, closed_only, mark, basic, past };
         Ok(Op::Subscribe(wanted))
     }
 
@@ -429,6 +440,19 @@ fn read_origin(value: &Value<'_, '_>) -> Result<Origin, Box<Refusal>> {
         let message = format!("unknown \"source\" {}; allowed: {names}", quoted(name));
         Refusal::field("unknown_source", "source", message)
     })
+}
+
+/// Whether only the fields of the Python connector are wanted.
+fn read_fields(value: &Value<'_, '_>) -> Result<bool, Box<Refusal>> {
+    match value.as_str() {
+        Some("basic") => Ok(true),
+        Some("all") => Ok(false),
+        Some(other) => {
+            let message = format!("unknown \"fields\" {}; allowed: all, basic", quoted(other));
+            Err(Refusal::field("unknown_fields", "fields", message))
+        }
+        None => Err(wrong_type("fields", "a string, one of: all, basic")),
+    }
 }
 
 fn read_limit(value: &Value<'_, '_>) -> Result<u64, Box<Refusal>> {

@@ -26,12 +26,27 @@ impl Part {
     fn range(self) -> Range<usize> {
         self.start as usize..self.end as usize
     }
+
+    /// Its bytes: those of the first or the second store.
+    fn of(self, stores: [&[u8]; 2]) -> &[u8] {
+        let Range { start, end } = self.range();
+        match start.checked_sub(SECOND) {
+            Some(start) => &stores[1][start..end - SECOND],
+            None => &stores[0][start..end],
+        }
+    }
 }
+
+/// Where the places in the second store begin: never next to one in the first.
+const SECOND: usize = RUN_BYTES_MAX + 1;
 
 /// The frames of this turn, one after the other.
 #[derive(Debug)]
 pub(super) struct Run {
     bytes: Vec<u8>,
+    /// The basic forms of quotes, apart, so that they do not stand between the others: a client's
+    /// neighbours stay one piece. Nothing before the first.
+    basic: Vec<u8>,
     /// Who has had a share of them. May name clients that are gone, or one twice.
     sharers: Vec<ClientId>,
     spares: Spares,
@@ -42,25 +57,33 @@ impl Default for Run {
     fn default() -> Self {
         let mut bytes = touched(RUN_BYTES_MAX);
         bytes.clear();
-        Self { bytes, sharers: Vec::new(), spares: Spares::default() }
+        let basic = Vec::new();
+        Self { bytes, basic, sharers: Vec::new(), spares: Spares::default() }
     }
 }
 
 impl Run {
     /// Adds a frame; `None` if there is no room for it in this turn.
     pub(super) fn push(&mut self, frame: &[u8]) -> Option<Part> {
-        if self.bytes.len() + frame.len() > RUN_BYTES_MAX {
-            return None;
+        push(&mut self.bytes, frame, 0)
+    }
+
+    /// As [`Self::push`], of a frame that is the basic form of another one.
+    pub(super) fn push_basic(&mut self, frame: &[u8]) -> Option<Part> {
+        if self.basic.capacity() == 0 {
+            self.basic = touched(RUN_BYTES_MAX);
+            self.basic.clear();
         }
-        let bound = |at: usize| u32::try_from(at).expect("a run is far shorter than 4 GiB");
-        let start = bound(self.bytes.len());
-        self.bytes.extend_from_slice(frame);
-        Some(Part { start, end: bound(self.bytes.len()) })
+        push(&mut self.basic, frame, SECOND)
+    }
+
+    fn stores(&self) -> [&[u8]; 2] {
+        [&self.bytes, &self.basic]
     }
 
     /// Whether it should be written before more is added.
     pub(super) fn is_full(&self) -> bool {
-        self.bytes.len() >= RUN_BYTES_MAX / 2
+        self.bytes.len().max(self.basic.len()) >= RUN_BYTES_MAX / 2
     }
 
     /// Somebody has a share.
@@ -77,19 +100,20 @@ impl Run {
     pub(super) fn clear(&mut self) {
         assert!(self.sharers.is_empty(), "every share was written or copied");
         self.bytes.clear();
+        self.basic.clear();
     }
 
     /// Gives a client a copy of its share.
     pub(super) fn copy(&mut self, share: &mut Share, connection: &mut Connection) {
         for part in share.parts.drain(..) {
-            self.spares.append(connection, &self.bytes[part.range()]);
+            self.spares.append(connection, part.of([&self.bytes, &self.basic]));
         }
         share.bytes = 0;
     }
 
     /// Gives a client a copy of one frame.
     pub(super) fn copy_part(&mut self, part: Part, connection: &mut Connection) {
-        self.spares.append(connection, &self.bytes[part.range()]);
+        self.spares.append(connection, part.of([&self.bytes, &self.basic]));
     }
 
     /// Gives a client frames that are its own.
@@ -101,6 +125,17 @@ impl Run {
     pub(super) fn reclaim(&mut self, connection: &mut Connection) {
         self.spares.reclaim(connection);
     }
+}
+
+/// Adds a frame to a store whose places begin at `base`; `None` if there is no room.
+fn push(store: &mut Vec<u8>, frame: &[u8], base: usize) -> Option<Part> {
+    if store.len() + frame.len() > RUN_BYTES_MAX {
+        return None;
+    }
+    let bound = |at: usize| u32::try_from(at).expect("a run is far shorter than 4 GiB");
+    let start = bound(base + store.len());
+    store.extend_from_slice(frame);
+    Some(Part { start, end: bound(base + store.len()) })
 }
 
 /// What of the run one client is to get. Empty between turns.
@@ -171,17 +206,17 @@ impl Share {
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing<'a> {
     own: &'a [u8],
-    run: &'a [u8],
+    run: [&'a [u8]; 2],
     parts: &'a [Part],
     len: usize,
 }
 
 impl<'a> Outgoing<'a> {
     /// No bytes.
-    pub(super) const NONE: Self = Self { own: &[], run: &[], parts: &[], len: 0 };
+    pub(super) const NONE: Self = Self { own: &[], run: [&[], &[]], parts: &[], len: 0 };
 
     pub(super) fn new(own: &'a [u8], share: &'a Share, run: &'a Run) -> Self {
-        Self { own, run: &run.bytes, parts: &share.parts, len: own.len() + share.bytes }
+        Self { own, run: run.stores(), parts: &share.parts, len: own.len() + share.bytes }
     }
 
     /// How many there are.
@@ -197,7 +232,7 @@ impl<'a> Outgoing<'a> {
     /// Them in order, in pieces, none of which is empty; at most [`OUTGOING_PIECES_MAX`].
     pub fn pieces(self) -> impl Iterator<Item = &'a [u8]> {
         let own = Some(self.own).filter(|own| !own.is_empty());
-        own.into_iter().chain(self.parts.iter().map(move |part| &self.run[part.range()]))
+        own.into_iter().chain(self.parts.iter().map(move |part| part.of(self.run)))
     }
 
     /// A copy.
@@ -223,6 +258,33 @@ mod tests {
         let outgoing = Outgoing::new(b"own", &share, &run);
         assert_eq!(outgoing.pieces().collect::<Vec<_>>(), [&b"own"[..], b"aabbb", b"dd"]);
         assert_eq!((outgoing.len(), outgoing.to_vec()), (10, b"ownaabbbdd".to_vec()));
+    }
+
+    #[test]
+    fn basic_forms_do_not_stand_between_the_others() {
+        let mut run = Run::default();
+        let (mut whole, mut basic, mut both) = <(Share, Share, Share)>::default();
+        for (long, short) in [("aaaa", "a"), ("bbbb", "b"), ("cccc", "c")] {
+            let part = run.push(long.as_bytes()).unwrap();
+            assert!(whole.add(part) && both.add(part));
+            let part = run.push_basic(short.as_bytes()).unwrap();
+            assert!(basic.add(part) && both.add(part));
+        }
+        let pieces = |share: &Share| {
+            let outgoing = Outgoing::new(b"", share, &run);
+            outgoing.pieces().map(|piece| String::from_utf8_lossy(piece).into()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (pieces(&whole), pieces(&basic)),
+            (vec!["aaaabbbbcccc".to_owned()], vec!["abc".to_owned()])
+        );
+        assert_eq!(pieces(&both), ["aaaa", "a", "bbbb", "b", "cccc", "c"]);
+        run.clear();
+        assert!(!run.is_full() && run.push_basic(&vec![0; RUN_BYTES_MAX / 2]).is_some());
+        assert!(run.is_full());
+        let end = run.push(&vec![0; RUN_BYTES_MAX]).unwrap();
+        let mut share = Share::default();
+        assert!(share.add(end) && basic.add(end), "the last place of the first is no neighbour");
     }
 
     #[test]

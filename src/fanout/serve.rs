@@ -122,6 +122,7 @@ impl Fanout {
             remaining: wanted.limit,
             closed_only: wanted.closed_only,
             mark: wanted.mark,
+            basic: wanted.basic,
         };
         self.payload.clear();
         let symbols: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -266,6 +267,7 @@ impl Fanout {
             client: id.index,
             key,
             closed_only: subscription.closed_only,
+            is_basic: subscription.basic,
             is_limited: subscription.limit > 0,
             is_quoted: false,
             is_joining,
@@ -563,6 +565,7 @@ fn show<'a>(subscription: &Subscription, symbols: &'a [&'a str]) -> Shown<'a> {
         remaining: (subscription.limit > 0).then_some(subscription.remaining),
         closed_only: subscription.closed_only,
         mark: subscription.mark,
+        basic: subscription.basic,
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Interest {
     pub(super) key: u32,
     /// Open candles are not wanted.
     pub(super) closed_only: bool,
+    /// Its quotes have the fields of the Python connector only.
+    pub(super) is_basic: bool,
     /// The subscription ends after a number of quotes.
     pub(super) is_limited: bool,
     /// The subscription has had a quote of this instrument.
@@ -138,6 +140,8 @@ pub(super) struct Stream {
     pub(super) labels: Labels,
     /// Sorted by client and key, so one client's interests are neighbours.
     pub(super) interests: Vec<Interest>,
+    /// How many of them want quotes with the basic fields only.
+    pub(super) basic_count: usize,
     /// The newest candle while the stream is live.
     pub(super) latest: Option<CandleUpdate>,
     /// The first window with a candle since it is live.
@@ -181,6 +185,7 @@ impl Stream {
             is_confirmed,
             labels: Labels::new(instrument, origin),
             interests: Vec::new(),
+            basic_count: 0,
             latest: None,
             began: None,
             history: History::default(),

@@ -32,7 +32,8 @@ pub(crate) struct HotPath {
 }
 
 impl HotPath {
-    pub(crate) fn new(symbols: usize, clients: usize) -> Self {
+    /// The first `basic` clients want the basic fields only.
+    pub(crate) fn new(symbols: usize, clients: usize, basic: usize) -> Self {
         let mut feed_config = pair::config();
         feed_config.max_symbols_per_session = symbols;
         let mut pair = Pair::with(feed_config);
@@ -49,16 +50,16 @@ impl HotPath {
             written_bytes: 0,
             updates: 0,
         };
-        (0..clients).for_each(|_| path.accept());
+        (0..clients).for_each(|at| path.accept(if at < basic { "basic" } else { "all" }));
         path.pair.now.mono = path.pair.now.mono.after(Duration::from_secs(1));
         path.begin();
         path
     }
 
-    fn accept(&mut self) {
+    fn accept(&mut self, fields: &str) {
         let id = self.fanout.handle_accepted("127.0.0.1:9".parse().unwrap(), self.pair.now);
         let request = format!(
-            r#"{{"exchange":"binance","contract_type":"spot","symbols":{:?}}}"#,
+            r#"{{"exchange":"binance","contract_type":"spot","symbols":{:?},"fields":"{fields}"}}"#,
             self.symbols
         );
         for bytes in [HANDSHAKE.as_bytes().to_vec(), frame(0x81, request.as_bytes())] {

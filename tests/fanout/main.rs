@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod basic;
 mod closing;
 mod derived;
 mod door;

@@ -25,6 +25,7 @@ pub(crate) const SEEDS: &[(u8, u8, &[u8])] = &[
     (2, 1, b"GET /?a=b HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"),
     (3, 0, br#"{"exchange":"binance","contract_type":"spot","symbols":["BTCUSDT"],"limit":3,"id":1}"#),
     (3, 0, br#"{"exchange":"hyperliquid","symbols":["kPEPE"],"history":5,"closed_only":true}"#),
+    (3, 0, br#"{"exchange":"bybit","symbols":["BTCUSDT"],"fields":"basic","mark":true}"#),
     (3, 0, br#"{"exchange":"okx","symbols":["BTC-USDT-SWAP"],"since":1699999980000,"interval":"1m"}"#),
     (3, 0, br#"{"op":"unsubscribe","exchange":"gateio","contract_type":"um","symbols":["BTC_USDT"],"id":"a"}"#),
     (3, 0, br#"{"op":"list"}"#),

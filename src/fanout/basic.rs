@@ -1,0 +1,69 @@
+//! A quote with the fields of the Python connector only, and what one publication is in each of its
+//! two forms. Owns that both are made once for all clients; knows no client.
+
+use crate::wire::write_text_frame;
+
+use super::outbox::{FrameId, FrameMeta, FramePool};
+use super::run::{Part, Run};
+
+/// The basic form of the latest quote; empty where nobody wants it.
+#[derive(Debug, Default)]
+pub(super) struct BasicFrame {
+    payload: Vec<u8>,
+    frame: Vec<u8>,
+}
+
+impl BasicFrame {
+    /// Takes the basic fields of a quote, which is an object without its end.
+    pub(super) fn set(&mut self, fields: &[u8], is_wanted: bool) {
+        self.frame.clear();
+        if is_wanted {
+            self.payload.clear();
+            self.payload.extend_from_slice(fields);
+            self.payload.push(b'}');
+            write_text_frame(&mut self.frame, &self.payload);
+        }
+    }
+
+    /// The frame.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.frame
+    }
+}
+
+/// One publication in one form: the same bytes for all who want that form.
+#[derive(Debug)]
+pub(super) struct Form<'a> {
+    pub(super) bytes: &'a [u8],
+    is_basic: bool,
+    /// Clients that were sent it.
+    pub(super) sent: usize,
+    /// Where it stands in the run; the inner `None`: there was no room.
+    part: Option<Option<Part>>,
+    owed: Option<FrameId>,
+}
+
+impl<'a> Form<'a> {
+    /// A form that nobody was sent yet.
+    fn new(bytes: &'a [u8], is_basic: bool) -> Self {
+        Self { bytes, is_basic, sent: 0, part: None, owed: None }
+    }
+
+    /// The whole form, and the basic one.
+    pub(super) fn both(whole: &'a [u8], basic: &'a [u8]) -> [Self; 2] {
+        [Self::new(whole, false), Self::new(basic, true)]
+    }
+
+    /// Its place in the run, if there is room; put there for the first client.
+    pub(super) fn part(&mut self, run: &mut Run) -> Option<Part> {
+        *self.part.get_or_insert_with(|| match self.is_basic {
+            false => run.push(self.bytes),
+            true => run.push_basic(self.bytes),
+        })
+    }
+
+    /// Its place among the frames owed; put there for the first client.
+    pub(super) fn owed(&mut self, frames: &mut FramePool, meta: FrameMeta) -> FrameId {
+        *self.owed.get_or_insert_with(|| frames.insert(self.bytes, Some(meta)))
+    }
+}
