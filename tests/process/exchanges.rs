@@ -92,7 +92,8 @@ fn every_market_delivers_the_truth_of_five_minutes() {
     for name in ["gaps", "decode_errors"] {
         assert_eq!(server.metric(&format!("connector_{name}_total"), &[]), 0.0, "{name}");
     }
-    assert!(server.metric("connector_closed_by_total", &["successor"]) >= 30.0, "Hyperliquid's");
+    // Hyperliquid's: two symbols of three markets, but for the minute in which each began.
+    assert!(server.metric("connector_closed_by_total", &["successor"]) >= 24.0);
 }
 
 #[test]
