@@ -139,7 +139,7 @@ fn everything_that_is_listed_in_seven_intervals_costs_production_nothing() {
         Interval::H4,
         Interval::D1,
     ];
-    let extra = if is_full() { 130 } else { 20 };
+    let extra = if is_full() { 130 } else { 2 };
     weather(23, extra, |world, second| {
         let Some(interval) = intervals.get(usize::try_from(second).unwrap()) else { return };
         let at = if second == 0 { hostile(world) } else { 1 };
