@@ -26,11 +26,6 @@ pub(super) enum Claim {
     New,
 }
 
-impl Claim {
-    /// Who comes first stands first.
-    pub(super) const ALL: [Self; 2] = [Self::Served, Self::New];
-}
-
 impl Budget {
     pub(super) fn new(count_max: usize, window: Duration) -> Self {
         assert!(count_max > 0, "a budget of nothing would wait for ever");

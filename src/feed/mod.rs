@@ -282,13 +282,16 @@ impl Feed {
 
     /// Time has passed. Harmless when nothing is due.
     pub fn handle_timeout(&mut self, now: Now) {
-        // What was served comes before what is new.
-        for claim in Claim::ALL {
-            for index in 0..self.sessions.len() {
-                if self.claim(&self.sessions[index]) == claim {
-                    self.tend(index, now);
-                }
+        // What was served is connected before what is new.
+        for index in 0..self.sessions.len() {
+            let session = &self.sessions[index];
+            let is_waiting = matches!(session.phase, Phase::Waiting { .. });
+            if is_waiting && self.claim(session) == Claim::Served {
+                self.tend(index, now);
             }
+        }
+        for index in 0..self.sessions.len() {
+            self.tend(index, now);
         }
         self.ask_lists(now.mono);
         self.watch(now);
