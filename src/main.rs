@@ -14,8 +14,7 @@ use connector_wss::cores::log::{self, LogGuard};
 use connector_wss::cores::server::{Server, Stopper};
 use connector_wss::cores::supervisor;
 use connector_wss::cores::{memory, open_files};
-use connector_wss::sim::{self, SimOptions, Simulator};
-use connector_wss::wire::Endpoint;
+use connector_wss::sim;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -72,7 +71,8 @@ fn run(mut config: Config, clock: Clock, inherited: Inherited) -> Result<(), Str
     if let Some(news) = memory::lock() {
         tracing::info!("{news}");
     }
-    let simulator = config.simulate.then(|| simulate(&mut config)).transpose()?;
+    let simulator = config.simulate.then(|| sim::simulate(&mut config)).transpose();
+    let simulator = simulator.map_err(|error| text(&error))?;
     let server = Server::start_on(inherited, &config, clock).map_err(|error| text(&error))?;
     announce(&server, &config);
     let (stopper, reloader) = (server.stopper(), server.reloader(&config));
@@ -80,17 +80,6 @@ fn run(mut config: Config, clock: Clock, inherited: Inherited) -> Result<(), Str
     server.join();
     drop(simulator);
     Ok(())
-}
-
-/// Starts the simulated exchanges and points `config` at them.
-fn simulate(config: &mut Config) -> Result<Simulator, String> {
-    let simulator = sim::start(SimOptions::default()).map_err(|error| error.to_string())?;
-    for (market, endpoints) in connector_wss::market::Market::all().zip(&mut config.endpoints) {
-        endpoints.ws_url =
-            Endpoint::parse(&simulator.ws_url(market)).map_err(|error| error.to_string())?;
-        endpoints.rest_url = simulator.rest_url(market);
-    }
-    Ok(simulator)
 }
 
 fn announce(server: &Server, config: &Config) {
@@ -105,7 +94,8 @@ fn announce(server: &Server, config: &Config) {
     // A supervisor may have closed stdout; the log says the same.
     text += &format!("try:      echo '{EXAMPLE}' | websocat {scheme}://{clients}");
     let _written = writeln!(std::io::stdout(), "{text}");
-    tracing::info!("listening on {}; {}", server.client_address, server.topology);
+    let ops = server.ops_address.map_or("none".to_owned(), |address| address.to_string());
+    tracing::info!("listening on {clients} for clients, ops port {ops}; {}", server.topology);
     supervisor::ready(&format!("serving clients on {scheme}://{clients}{simulated}"));
 }
 

@@ -26,7 +26,8 @@ fn lines_are_filtered_by_origin_and_all_written_when_flushed() {
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines.len(), 1003);
     assert_eq!(&lines[0][10..11], "T");
-    assert_eq!(&lines[0][23..], "+00:00 WARNING binance spot: session lost");
+    let pid = std::process::id();
+    assert_eq!(&lines[0][23..], format!("+00:00 [{pid}] WARNING binance spot: session lost"));
     assert!(lines[1].ends_with(" DEBUG seen"), "{}", lines[1]);
     assert!(lines[2].ends_with(" INFO client left\\nforged"), "{}", lines[2]);
     assert!(lines[1002].ends_with(" INFO Server shutdown complete"), "{}", lines[1002]);

@@ -10,15 +10,21 @@ use connector_wss::cli::arguments::{Arguments, Command};
 use connector_wss::cli::{doctor, stream};
 use connector_wss::config::Config;
 use connector_wss::cores::healthcheck;
+use connector_wss::sim;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let config = match arguments.config() {
+    let mut config = match arguments.config() {
         Ok(config) => config,
         Err(error) => return complain(&error.to_string(), USAGE_ERROR_CODE),
     };
+    // Served until the end of this function.
+    let simulator = config.simulate.then(|| sim::simulate(&mut config)).transpose();
+    if let Err(error) = &simulator {
+        return complain(&error.to_string(), FAILURE_CODE);
+    }
     match &arguments.command {
         None => stream(&arguments, &config),
         Some(Command::Doctor { exchanges, json }) => match doctor::markets(exchanges) {

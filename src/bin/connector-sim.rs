@@ -25,7 +25,7 @@ use signal_hook::iterator::Signals;
 /// clock_skew_ms, rate_limit, slow_rest, rest_error, rest_garbage, rest_stale, rest_lags; with &value= seconds, or
 /// ms where the name ends so.
 #[derive(Debug, Parser)]
-#[command(version, verbatim_doc_comment)]
+#[command(name = "connector-sim", version, verbatim_doc_comment)]
 struct Arguments {
     /// Seed of the market: the same seed gives the same candles
     #[arg(long, default_value_t = 1)]
@@ -119,7 +119,8 @@ fn run(options: SimOptions, print_env: bool) -> Result<(), SimError> {
 fn announce(simulator: &Simulator, print_env: bool) {
     let mut out = std::io::stdout().lock();
     if !print_env {
-        writeln!(out, "# Simulated Binance is listening; point a connector at it with:").ok();
+        writeln!(out, "# The simulated exchanges are listening; point a connector at them with:")
+            .ok();
     }
     for (name, value) in simulator.env() {
         writeln!(out, "{name}={value}").ok();

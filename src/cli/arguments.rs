@@ -12,6 +12,8 @@ use crate::config::{Action, Config, ConfigError};
 use crate::limits::{HISTORY_CANDLES_MAX, PAST_PATIENCE};
 use crate::market::{Interval, Market, Venue};
 
+use super::hints::{did_you_mean, no_single_symbol, no_symbol, same_length, symbol_example};
+
 /// Candles of a crypto exchange, straight from the exchange: a table on a terminal, JSON lines in a
 /// pipe. Endpoints and limits come from the same CONNECTOR_… variables and .env as the server's.
 #[derive(Debug, Parser)]
@@ -20,9 +22,10 @@ use crate::market::{Interval, Market, Venue};
     version,
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
-    disable_help_subcommand = true,
-    after_help = "Examples:\n  connector-cli binance BTCUSDT ETHUSDT --market spot --limit 10\n  \
-                  connector-cli okx BTC-USDT --interval 5m --history 12 --closed-only --format csv\n  \
+    arg_required_else_help = true,
+    after_help = "Examples:\n  connector-cli --simulate binance BTCUSDT --market spot    # needs no internet\n  \
+                  connector-cli binance BTCUSDT ETHUSDT --market spot --limit 10\n  \
+                  connector-cli okx BTC-USDT --interval 5m --history 12 --limit 12 --format csv\n  \
                   connector-cli doctor"
 )]
 pub struct Arguments {
@@ -35,6 +38,9 @@ pub struct Arguments {
     /// Read variables from FILE [default: .env, if it is there]
     #[arg(long, value_name = "FILE", global = true)]
     pub env_file: Option<PathBuf>,
+    /// On the simulated exchanges, inside this process, instead of the real ones
+    #[arg(long, global = true)]
+    pub simulate: bool,
 }
 
 /// What else there is to do.
@@ -58,23 +64,24 @@ pub struct StreamArguments {
     /// binance, okx, bybit, gateio or hyperliquid
     #[arg(required = true)]
     exchange: Option<String>,
-    /// As the exchange spells them: BTCUSDT, BTC-USDT, BTC_USDT, …
+    /// Separated by spaces, as the exchange spells them: BTCUSDT, BTC-USDT, BTC_USDT, …
     #[arg(value_name = "SYMBOL")]
     symbols: Vec<String>,
     /// Contract type: spot, usdm, swap, … [default: the exchange's usual one; binance has none]
     #[arg(long, short, value_name = "TYPE", alias = "contract-type")]
     market: Option<String>,
-    /// End after so many updates, those of the past included; 0: without end. Where none comes for
-    /// CONNECTOR_STREAM_IDLE_TIMEOUT it ends with an error
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 0)]
+    /// End after N updates, those of the past included; 0: without end (the Python connector ends
+    /// after 10). Where none comes for CONNECTOR_STREAM_IDLE_TIMEOUT it ends with an error
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 0, value_parser = limit,
+          allow_negative_numbers = true)]
     pub limit: u64,
     /// With --limit: wait for as long as it takes
     #[arg(long)]
     pub wait: bool,
-    /// The last N closed candles of each symbol first
-    #[arg(long, value_name = "N")]
-    history: Option<u32>,
-    /// Length of the candles
+    /// The last N closed candles of each symbol first; a day of minutes at most
+    #[arg(long, value_name = "N", value_parser = history, allow_negative_numbers = true)]
+    history: Option<usize>,
+    /// Length of the candles: 1m, 3m, 5m, 15m, 30m, 1h, 2h, 4h, 6h, 8h, 12h or 1d
     #[arg(long, short, default_value = "1m")]
     interval: String,
     /// Closed candles only
@@ -120,6 +127,9 @@ impl Arguments {
         if let Some(file) = &self.env_file {
             flags.extend(["--env-file".into(), file.into()]);
         }
+        if self.simulate {
+            flags.push("--simulate".into());
+        }
         match Config::load(flags.into_iter())? {
             Action::Run(config) => Ok(*config),
             other => Err(ConfigError::Arguments(format!("no configuration: {other:?}"))),
@@ -130,14 +140,26 @@ impl Arguments {
 impl StreamArguments {
     /// What is wanted; an error says what would be right.
     pub fn wanted(&self) -> Result<Wanted, String> {
-        let venue = find_venue(self.exchange.as_deref().unwrap_or_default())?;
+        let venue = find_venue(self.exchange.as_deref().unwrap_or_default());
+        let venue = venue.map_err(|why| match why.ends_with('?') {
+            true => why,
+            false => format!("{why}; the exchange comes first: connector-cli {EXAMPLE}"),
+        })?;
         if self.symbols.is_empty() {
             return Err(format!(
-                "name at least one symbol of {}, as the exchange spells it",
-                venue.name()
+                "name at least one symbol of {}, as the exchange spells it: connector-cli {} {}",
+                venue.name(),
+                venue.name(),
+                symbol_example(venue)
             ));
         }
+        if let Some(why) = self.symbols.iter().find_map(|word| no_single_symbol(venue, word)) {
+            return Err(why);
+        }
         let market = self.market(venue)?;
+        if let Some(why) = self.symbols.iter().find_map(|symbol| no_symbol(market, symbol)) {
+            return Err(why);
+        }
         let mut fields = Map::new();
         let mut put = |name: &str, value: Value| drop(fields.insert(name.to_owned(), value));
         put("exchange", json!(venue.name()));
@@ -146,9 +168,11 @@ impl StreamArguments {
         let interval = find_interval(&self.interval)?;
         put("interval", json!(interval.name()));
         put("closed_only", json!(self.closed_only));
-        let history = usize::try_from(self.history.unwrap_or(0)).unwrap_or(usize::MAX);
-        if history > HISTORY_CANDLES_MAX {
-            return Err(format!("--history {history}: at most {HISTORY_CANDLES_MAX}"));
+        let history = self.history.unwrap_or(0);
+        let most = HISTORY_CANDLES_MAX / interval.minutes();
+        if history > most {
+            let name = interval.name();
+            return Err(format!("--history {history}: at most {most} windows of {name}, a day"));
         }
         let mut pause = Duration::ZERO;
         if history > 0 {
@@ -175,10 +199,18 @@ impl StreamArguments {
         }
         let mut found = self.symbols.iter().map(|symbol| Market::default_of(venue, symbol));
         let first = found.next().flatten();
-        match first.filter(|&market| found.all(|other| other == Some(market))) {
-            Some(market) => Ok(market),
-            None => Err(format!("say which market of {}: --market {allowed}", venue.name())),
+        if let Some(market) = first.filter(|&market| found.all(|other| other == Some(market))) {
+            return Ok(market);
         }
+        let spot = Market::of(venue).next().expect("every exchange has a market");
+        let strange = |symbol: &&String| Market::default_of(venue, symbol).is_none();
+        let strange = self.symbols.iter().filter(|_| venue != Venue::Binance).find(strange);
+        Err(match strange.and_then(|symbol| no_symbol(spot, symbol)) {
+            Some(why) => why,
+            None => {
+                format!("say which market of {}: --market {}", venue.name(), names.join(" or "))
+            }
+        })
     }
 }
 
@@ -195,23 +227,22 @@ fn find_interval(name: &str) -> Result<Interval, String> {
     let served = |interval: &Interval| Interval::SERVED.contains(interval);
     Interval::from_name(name).filter(served).ok_or_else(|| {
         let names: Vec<&str> = Interval::SERVED.iter().map(|interval| interval.name()).collect();
-        format!("unknown interval {name:?}; allowed: {}", names.join(", "))
+        let near = same_length(name);
+        let near = near.map_or(String::new(), |it| format!("; did you mean {}?", it.name()));
+        format!("unknown interval {name:?}; allowed: {}{near}", names.join(", "))
     })
 }
 
-/// `; did you mean binance?`, or nothing where nothing is near.
-fn did_you_mean(wanted: &str, names: &[&str]) -> String {
-    let wanted = wanted.to_ascii_lowercase();
-    let mistakes = |name: &&str| strsim::osa_distance(&wanted, name);
-    let nearest = names.iter().min_by_key(|name| mistakes(name));
-    match nearest.filter(|name| mistakes(name) <= MISTAKES_MAX) {
-        Some(name) => format!("; did you mean {name}?"),
-        None => String::new(),
-    }
+fn limit(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "give a whole number of updates; 0: without end".to_owned())
 }
 
-/// More than these, and another word was meant.
-const MISTAKES_MAX: usize = 2;
+fn history(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "give a whole number of closed candles, such as 12".to_owned())
+}
+
+/// What is typed to see candles.
+const EXAMPLE: &str = "binance BTCUSDT --market spot";
 
 #[cfg(test)]
 mod tests {
@@ -242,14 +273,38 @@ mod tests {
             ("binanse BTCUSDT", "did you mean binance?"),
             ("docter", "did you mean doctor?"),
             ("nasdaq AAPL", "allowed: binance, okx, bybit, gateio, hyperliquid"),
-            ("binance BTCUSDT", "--market spot, usdm, coinm"),
+            ("BTCUSDT", "the exchange comes first: connector-cli binance BTCUSDT --market spot"),
+            ("binance BTCUSDT", "--market spot or usdm or coinm"),
             ("binance BTCUSDT --market spto", "did you mean spot?"),
-            ("okx BTC-USDT BTC-USDT-SWAP", "--market spot, swap, futures"),
-            ("bybit", "at least one symbol"),
+            ("okx BTC-USDT BTC-USDT-SWAP", "--market spot or swap or futures"),
+            (
+                "bybit",
+                "at least one symbol of bybit, as the exchange spells it: connector-cli bybit",
+            ),
             ("bybit BTCUSDT --interval 7m", "allowed: 1m, 3m, 5m"),
-            ("bybit BTCUSDT --history 1441", "at most 1440"),
+            ("bybit BTCUSDT --interval 60min", "did you mean 1h?"),
+            ("bybit BTCUSDT --history 1441", "at most 1440 windows of 1m"),
+            ("bybit BTCUSDT --history 289 --interval 5m", "at most 288 windows of 5m"),
+            ("bybit BTCUSDT,ETHUSDT", "separate symbols by spaces: BTCUSDT ETHUSDT"),
+            ("okx btc/usdt", "did you mean BTC-USDT?"),
+            ("okx BTCUSDT", "did you mean BTC-USDT?"),
+            ("okx BTC-USDT-SWAP --market spot", "is of okx swap: --market swap"),
+            ("binance BTCUSDT spot", "a contract type: --market spot"),
         ] {
             let error = wanted(line).unwrap_err();
+            assert!(error.contains(words), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_count_that_is_none_is_refused_in_words() {
+        for (line, words) in [
+            ("bybit BTCUSDT --limit abc", "a whole number of updates; 0: without end"),
+            ("bybit BTCUSDT --limit -1", "a whole number of updates; 0: without end"),
+            ("bybit BTCUSDT --history 1.5", "a whole number of closed candles"),
+        ] {
+            let words_of_line = std::iter::once("connector-cli").chain(line.split(' '));
+            let error = Arguments::try_parse_from(words_of_line).unwrap_err().to_string();
             assert!(error.contains(words), "{line}: {error}");
         }
     }

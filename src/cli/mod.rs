@@ -3,6 +3,7 @@
 
 pub mod arguments;
 pub mod doctor;
+mod hints;
 mod message;
 mod printer;
 mod progress;

@@ -42,17 +42,8 @@ impl Printer {
                 let (bold, end) = (Style::new().bold(), anstyle::Reset);
                 writeln!(
                     self.out,
-                    "{bold}{:<12}  {:<14} {:>3} {:<5} {:>12} {:>12} {:>12} {:>12} {:>14} {:>7}  state{end}",
-                    "time",
-                    "symbol",
-                    "",
-                    "open",
-                    "open",
-                    "high",
-                    "low",
-                    "close",
-                    "volume",
-                    "trades",
+                    "{bold}{:<12}  {:<14} {:>9} {:>12} {:>12} {:>12} {:>12} {:>14} {:>7}  state{end}",
+                    "time", "symbol", "window", "open", "high", "low", "close", "volume", "trades",
                 )
             }
         }

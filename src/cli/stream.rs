@@ -43,13 +43,17 @@ pub fn run(
         has_refusals: false,
     };
     let outcome = reader.follow(&mut solo, stop);
-    reader.progress.finish();
+    // Where nothing was served, the refusals have said all there is.
+    if reader.progress.updates() > 0 || !reader.has_refusals {
+        reader.progress.finish();
+    }
     solo.stop();
+    let is_served = !reader.has_refusals;
     match outcome {
-        Ok(End::Over) => Ok(!reader.has_refusals),
+        Ok(End::Over) => Ok(is_served),
         Ok(End::Silence(patience)) => Err(reader.silence(wanted, patience)),
         // Whoever wanted only the first lines has them.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(!reader.has_refusals),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(is_served),
         Err(error) => Err(format!("stdout: {error}")),
     }
 }
@@ -177,7 +181,7 @@ impl Reader {
         Ok(false)
     }
 
-    /// What the server would log. Rejections are told as errors too.
+    /// What the server would log. Rejections are errors too.
     fn note(&mut self, notice: &Notice) -> bool {
         let is_told = notice.event == EventName::SymbolRejected;
         if notice.severity() >= Severity::Warning && !is_told {

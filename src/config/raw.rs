@@ -35,7 +35,13 @@ pub(super) fn parse_flags(args: impl Iterator<Item = OsString>) -> Result<Flags,
         Err(error) if error.exit_code() == 0 => {
             return Ok(Flags::Print(error.render().to_string()));
         }
-        Err(error) => return Err(ConfigError::Arguments(error.render().to_string())),
+        Err(error) => {
+            let mut text = error.render().to_string();
+            if error.kind() == clap::error::ErrorKind::InvalidSubcommand {
+                text += "\nThe server needs no command. Candles on a terminal, and `doctor`, are with connector-cli.";
+            }
+            return Err(ConfigError::Arguments(text));
+        }
     };
     let text = |variable: &'static Variable| {
         let text = matches.get_one::<String>(&variable.name)?;

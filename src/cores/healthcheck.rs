@@ -1,6 +1,7 @@
 //! `connector-wss healthcheck`: asks the running server's ops port once, as container runtimes do.
 //! Knows the port from the same configuration as the server.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -15,13 +16,23 @@ pub fn ask(config: &Config) -> Result<String, String> {
         .timeout_global(Some(PATIENCE))
         .build();
     let answer = ureq::Agent::new_with_config(settings).get(&url).call();
-    let mut answer = answer.map_err(|error| format!("{url}: {error}"))?;
+    let mut answer = answer.map_err(|error| no_answer(&url, &error))?;
     let status = answer.status().as_u16();
     if status == 200 {
         return Ok(format!("{url} answers 200: healthy"));
     }
     let body = answer.body_mut().with_config().limit(BODY_BYTES_MAX).read_to_string();
     Err(format!("{url} answers {status}: {}", body.unwrap_or_default().trim_end()))
+}
+
+fn no_answer(url: &str, error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused => format!(
+            "no server listens at {url} (connection refused): start it, or give this command the \
+             CONNECTOR_WSS_HOST and CONNECTOR_WSS_HEALTH_CHECK_PORT that it runs with"
+        ),
+        error => format!("{url} does not answer: {error}"),
+    }
 }
 
 /// Where the ops port is reached from this host.

@@ -6,6 +6,7 @@ mod line;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -122,12 +123,13 @@ fn filter(level: LogLevel) -> LevelFilter {
 }
 
 /// `connector.log`, which becomes `connector.log.1` when full, that one `.2`, and so on; the
-/// oldest is removed.
+/// oldest is removed. Two servers may write to one folder, as they do while one takes over from the
+/// other: each line has its writer's process id, and each server goes on in the file that the other
+/// has begun.
 #[derive(Debug)]
 struct RotatingFile {
     path: PathBuf,
     file: File,
-    bytes: u64,
     bytes_max: u64,
     kept: usize,
     form: Form,
@@ -140,8 +142,7 @@ impl RotatingFile {
         fs::create_dir_all(folder)?;
         let path = folder.join("connector.log");
         let file = OpenOptions::new().create(true).append(true).open(&path)?;
-        let bytes = file.metadata()?.len();
-        Ok(Self { path, file, bytes, bytes_max, kept, form, lines_lost: 0 })
+        Ok(Self { path, file, bytes_max, kept, form, lines_lost: 0 })
     }
 
     fn numbered(&self, number: usize) -> PathBuf {
@@ -150,14 +151,25 @@ impl RotatingFile {
         path.into()
     }
 
+    /// Returns whether the path names another file than the one that is open, or none: somebody else
+    /// has rotated it.
+    fn is_replaced(&self) -> io::Result<bool> {
+        let open = self.file.metadata()?;
+        let is_open = |named: fs::Metadata| (named.dev(), named.ino()) == (open.dev(), open.ino());
+        Ok(!fs::metadata(&self.path).is_ok_and(is_open))
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        self.file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+        Ok(())
+    }
+
     /// May be tried again after a failure: what was moved already is not moved further.
     fn rotate(&mut self) -> io::Result<()> {
         if self.path.exists() {
             self.shift()?;
         }
-        self.file = OpenOptions::new().create(true).append(true).open(&self.path)?;
-        self.bytes = 0;
-        Ok(())
+        self.reopen()
     }
 
     fn shift(&self) -> io::Result<()> {
@@ -172,11 +184,14 @@ impl RotatingFile {
 
     /// Writes a line whole or not at all: the next one must not stand behind half of it.
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.is_replaced()? {
+            self.reopen()?;
+        }
         let length = u64::try_from(line.len()).unwrap_or(u64::MAX);
-        if self.bytes > 0 && self.bytes.saturating_add(length) > self.bytes_max {
+        let bytes = self.file.metadata()?.len();
+        if bytes > 0 && bytes.saturating_add(length) > self.bytes_max {
             self.rotate()?;
         }
-        self.bytes = self.bytes.saturating_add(length);
         let mut rest = line;
         while !rest.is_empty() {
             match self.file.write(rest) {
@@ -237,6 +252,7 @@ impl Write for RotatingFile {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     use super::*;
@@ -258,8 +274,23 @@ mod tests {
         assert_eq!(read("connector.log.1"), "three th\n");
         assert_eq!(read("connector.log.2"), "two two\n");
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 3);
-        let again = RotatingFile::open(&folder, 10, 2, form()).unwrap();
-        assert_eq!(again.bytes, 10);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn two_servers_in_one_folder_write_to_the_same_file_and_rotate_it_once() {
+        let folder = std::env::temp_dir().join(format!("connector-two-{}", std::process::id()));
+        let open = || RotatingFile::open(&folder, 20, 3, form()).unwrap();
+        let mut servers = [open(), open()];
+        for number in 0..8 {
+            servers[number % 2].write_all(format!("line {number}...\n").as_bytes()).unwrap();
+        }
+        let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+        let files = ["connector.log.3", "connector.log.2", "connector.log.1", "connector.log"];
+        let lines = files.map(read);
+        assert!(lines.iter().all(|text| text.len() == 20), "{lines:?}");
+        let expected: String = (0..8).map(|number| format!("line {number}...\n")).collect();
+        assert_eq!(lines.concat(), expected);
         fs::remove_dir_all(&folder).unwrap();
     }
 
@@ -267,7 +298,8 @@ mod tests {
     fn a_full_disk_is_told_once_and_so_is_its_end() {
         let folder = std::env::temp_dir().join(format!("connector-full-{}", std::process::id()));
         let mut file = RotatingFile::open(&folder, 1000, 2, form()).unwrap();
-        file.file = OpenOptions::new().append(true).open("/dev/full").unwrap();
+        fs::remove_file(&file.path).unwrap();
+        symlink("/dev/full", &file.path).unwrap();
         let mut say = |line: &[u8]| {
             let result = file.append(line);
             (file.follow_up(result), file.lines_lost)
@@ -275,7 +307,7 @@ mod tests {
         let (text, lost) = say(b"one\n");
         assert!(text.is_some_and(|text| text.contains("No space left")) && lost == 1);
         assert_eq!(say(b"two\n"), (None, 2));
-        file.file = OpenOptions::new().append(true).open(&file.path).unwrap();
+        fs::remove_file(&file.path).unwrap();
         let result = file.append(b"three\n");
         assert!(file.follow_up(result).is_some_and(|text| text.contains("misses 2 lines")));
         let result = file.append(b"four\n");

@@ -201,8 +201,10 @@ impl Solo {
                 assert!(sent.is_ok(), "there is room for every instrument, on and off");
             }
             Output::Notice(notice) => self.heard.push_back(Heard::Notice(*notice)),
-            // Memory has no other direction, and no room that could be missing.
-            Output::ShutdownWrite { .. } | Output::Read { .. } => {}
+            // The reader has nothing more to say: what it was closed with is the end.
+            Output::ShutdownWrite { client } => self.fanout.handle_half_closed(client, now),
+            // Memory has no room that could be missing.
+            Output::Read { .. } => {}
         }
     }
 

@@ -49,7 +49,9 @@ use mio::Waker;
 use mio::net::TcpListener;
 
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::market::{ContractType, Market, Venue};
+use crate::wire::Endpoint;
 
 use self::exchange::{Address, Exchange};
 use self::market::SimMarket;
@@ -123,6 +125,19 @@ pub fn start(options: SimOptions) -> Result<Simulator, SimError> {
         .spawn(|| server.run())
         .map_err(SimError::Thread)?;
     Ok(Simulator { addresses, ca_pem, ca_file, stop, waker, thread: Some(thread) })
+}
+
+/// Starts the simulated exchanges inside this process and points `config` at them.
+///
+/// # Errors
+/// As [`start`].
+pub fn simulate(config: &mut Config) -> Result<Simulator, SimError> {
+    let simulator = start(SimOptions::default())?;
+    for (market, endpoints) in Market::all().zip(&mut config.endpoints) {
+        endpoints.ws_url = Endpoint::parse(&simulator.ws_url(market)).expect("an URL of our own");
+        endpoints.rest_url = simulator.rest_url(market);
+    }
+    Ok(simulator)
 }
 
 fn addresses(listeners: Vec<TcpListener>) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), SimError> {

@@ -95,5 +95,5 @@ fn healthcheck_is_that_of_the_server() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (code, _, stderr) = run("healthcheck", &port(closed));
     assert_eq!(code, Some(1));
-    assert!(stderr.contains("refused"), "{stderr}");
+    assert!(stderr.contains("refused") && stderr.contains("start it"), "{stderr}");
 }

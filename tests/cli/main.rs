@@ -40,6 +40,19 @@ pub(crate) fn cli(words: &str, env: &Env, folder: &Scratch) -> Command {
     command
 }
 
+#[test]
+fn each_program_says_its_own_name() {
+    for (path, name) in [
+        (env!("CARGO_BIN_EXE_connector-cli"), "connector-cli"),
+        (env!("CARGO_BIN_EXE_connector-sim"), "connector-sim"),
+        (env!("CARGO_BIN_EXE_connector-wss"), "connector-wss"),
+    ] {
+        let output = Command::new(path).arg("--version").output().unwrap();
+        let expected = format!("{name} {}\n", env!("CARGO_PKG_VERSION"));
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+    }
+}
+
 /// What it says until it ends by itself.
 pub(crate) fn run(words: &str, env: &Env) -> (Option<i32>, String, String) {
     let folder = Scratch::new();

@@ -3,6 +3,8 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
+use connector_wss::clock::Clock;
+use connector_wss::limits::CLOSE_DRAIN;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -103,7 +105,10 @@ fn what_is_wrong_is_said_in_words() {
     for (words, code, said) in [
         ("binanse BTCUSDT", 2, "did you mean binance?"),
         ("okx BTC-USDT --market spto", 2, "did you mean spot?"),
-        ("binance BTCUSDT", 2, "--market spot, usdm, coinm"),
+        ("binance BTCUSDT", 2, "--market spot or usdm or coinm"),
+        ("binance BTCUSDT,ETHUSDT --market spot", 2, "by spaces: BTCUSDT ETHUSDT"),
+        ("binance btc/usdt --market spot", 2, "did you mean BTCUSDT?"),
+        ("bybit BTCUSDT --limit abc", 2, "a whole number"),
         ("binance NOSUCH --market spot", 1, "Invalid symbol."),
         ("binance BTCUSTD --market spot", 1, "did you mean BTCUSDT"),
         ("binance LUNAUSDT --market spot", 1, "LUNAUSDT"),
@@ -111,11 +116,52 @@ fn what_is_wrong_is_said_in_words() {
         let (found, stdout, stderr) = run(words, &env);
         assert_eq!(found, Some(code), "{words}: {stderr}");
         assert!(stderr.contains(said) && stdout.is_empty(), "{words}: {stderr}");
+        for jargon in ["\"symbols\"", "0 updates", "invalid digit"] {
+            assert!(!stderr.contains(jargon), "{words}: {stderr}");
+        }
     }
     let wrong = vec![("CONNECTOR_REST_TIMEOUT".to_owned(), "soon".to_owned())];
     let (code, _, stderr) = run("bybit BTCUSDT", &wrong);
     assert_eq!(code, Some(2));
     assert!(stderr.contains("CONNECTOR_REST_TIMEOUT"), "{stderr}");
+}
+
+#[test]
+fn a_refused_symbol_ends_it_at_once() {
+    let clock = Clock::new();
+    let (_simulator, env) = simulator(&[]);
+    for words in ["bybit NOSUCH --limit 3", "okx NOSUCH-USDT"] {
+        let took = (0..3).map(|_| {
+            let start = clock.mono();
+            let (code, stdout, stderr) = run(words, &env);
+            assert_eq!((code, &*stdout, stderr.lines().count()), (Some(1), "", 1), "{stderr}");
+            clock.mono().since(start)
+        });
+        // The best of three: the machine may be busy.
+        assert!(took.min().unwrap() < CLOSE_DRAIN, "{words} waits for nobody's farewell");
+    }
+}
+
+#[test]
+fn the_simulated_exchanges_come_with_it() {
+    let env = vec![];
+    let (code, stdout, stderr) = run("--simulate binance BTCUSDT -m spot -n 2", &env);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(quotes(&stdout).len(), 2);
+    let (code, text, stderr) = run("doctor okx --simulate", &env);
+    assert!(text.contains("subscription") && code.is_some(), "{text}{stderr}");
+    assert!(!text.contains("WRONG         subscription"), "{text}");
+}
+
+#[test]
+fn no_two_columns_of_the_table_have_one_name() {
+    let (_simulator, env) = simulator(&[]);
+    let (_, stdout, _) = run("bybit BTCUSDT -n 1 --format table", &env);
+    let mut columns: Vec<&str> = stdout.lines().next().unwrap().split_whitespace().collect();
+    let count = columns.len();
+    columns.sort_unstable();
+    columns.dedup();
+    assert_eq!(columns.len(), count, "{stdout}");
 }
 
 #[test]

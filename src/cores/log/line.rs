@@ -31,7 +31,7 @@ impl Form {
     }
 
     fn compose(&self, level: Level, target: &str, said: &Said) -> String {
-        let now = self.clock.now().unix_ms();
+        let (now, pid) = (self.clock.now().unix_ms(), std::process::id());
         let level = match level {
             Level::ERROR => "ERROR",
             Level::WARN => "WARNING",
@@ -39,13 +39,16 @@ impl Form {
             _ => "DEBUG",
         };
         match self.format {
-            LogFormat::Text => format!("{now} {level} {}\n", text::visible(&said.sentence())),
+            LogFormat::Text => {
+                format!("{now} [{pid}] {level} {}\n", text::visible(&said.sentence()))
+            }
             LogFormat::Json => {
                 let component = if target == ENGINE_TARGET { "engine" } else { "server" };
                 let head = [
                     ("timestamp", now.to_string().into()),
                     ("level", level.into()),
                     ("component", component.into()),
+                    ("pid", pid.into()),
                     ("message", said.message.as_str().into()),
                 ];
                 object(head.into_iter().chain(said.fields.iter().cloned())) + "\n"
@@ -179,16 +182,21 @@ mod tests {
         ];
         let said = said("session 3 is lost", &fields);
         let text = line(LogFormat::Text, &said);
-        let expected = "+00:00 WARNING binance spot: session 3 is lost (repeated 2 times)\n";
+        let pid = std::process::id();
+        let expected =
+            format!("+00:00 [{pid}] WARNING binance spot: session 3 is lost (repeated 2 times)\n");
         assert_eq!(&text[23..], expected);
         let json = line(LogFormat::Json, &said);
         let (head, rest) = json.split_at(json.find(",\"level\"").unwrap());
         assert!(head.starts_with("{\"timestamp\":\"2") && head.ends_with("+00:00\""), "{head}");
         assert_eq!(
             rest,
-            ",\"level\":\"WARNING\",\"component\":\"engine\",\"message\":\"session 3 is lost\",\
-             \"event\":\"session_lost\",\"exchange\":\"binance\",\"contract_type\":\"spot\",\
-             \"session\":3,\"repeated\":2}\n"
+            format!(
+                ",\"level\":\"WARNING\",\"component\":\"engine\",\"pid\":{pid},\
+                 \"message\":\"session 3 is lost\",\"event\":\"session_lost\",\
+                 \"exchange\":\"binance\",\"contract_type\":\"spot\",\
+                 \"session\":3,\"repeated\":2}}\n"
+            )
         );
     }
 }
