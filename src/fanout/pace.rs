@@ -45,7 +45,8 @@ impl Allowance {
 
     /// What becomes of the next message.
     pub(super) fn pace(&mut self, now: Now) -> Pace {
-        self.earn(now);
+        let earned = earned(&mut self.counted_at, CLIENT_MESSAGES_PER_SECOND, now);
+        self.left = self.left.saturating_add(earned).min(CLIENT_MESSAGES_BURST);
         if self.left >= CLIENT_MESSAGES_PER_SECOND {
             self.pauses = 0;
         }
@@ -81,16 +82,6 @@ impl Allowance {
     pub(super) fn is_turn_over(&self) -> bool {
         self.spent >= CLIENT_MESSAGES_PER_TURN
     }
-
-    fn earn(&mut self, now: Now) {
-        let elapsed_ms = now.mono.since(self.counted_at).as_millis();
-        let earned = elapsed_ms.saturating_mul(u128::from(CLIENT_MESSAGES_PER_SECOND)) / 1000;
-        if earned > 0 {
-            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-            self.left = self.left.saturating_add(earned).min(CLIENT_MESSAGES_BURST);
-            self.counted_at = now.mono;
-        }
-    }
 }
 
 /// What is left of a client's allowance of names that are new to an exchange.
@@ -108,13 +99,8 @@ impl NewNames {
 
     /// Adds what was earned.
     pub(super) fn earn(&mut self, now: Now) {
-        let elapsed_ms = now.mono.since(self.counted_at).as_millis();
-        let earned = elapsed_ms.saturating_mul(u128::from(CLIENT_NEW_NAMES_PER_SECOND)) / 1000;
-        if earned > 0 {
-            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-            self.left = self.left.saturating_add(earned).min(CLIENT_NEW_NAMES_BURST);
-            self.counted_at = now.mono;
-        }
+        let earned = earned(&mut self.counted_at, CLIENT_NEW_NAMES_PER_SECOND, now);
+        self.left = self.left.saturating_add(earned).min(CLIENT_NEW_NAMES_BURST);
     }
 
     /// Returns whether there was as much left; then it is spent.
@@ -130,6 +116,19 @@ impl NewNames {
         Duration::from_millis(u64::from(missing) * 1000 / u64::from(CLIENT_NEW_NAMES_PER_SECOND))
     }
 }
+
+/// What was earned since `counted_at`, at so much a second. The time of a part that is not whole yet
+/// counts the next time.
+fn earned(counted_at: &mut MonoNs, per_second: u32, now: Now) -> u32 {
+    let elapsed_ns = now.mono.since(*counted_at).as_nanos();
+    let earned = elapsed_ns.saturating_mul(u128::from(per_second)) / NS_PER_SECOND;
+    let counted_ns = earned * NS_PER_SECOND / u128::from(per_second);
+    *counted_at =
+        MonoNs(counted_at.0.saturating_add(u64::try_from(counted_ns).unwrap_or(u64::MAX)));
+    u32::try_from(earned).unwrap_or(u32::MAX)
+}
+
+const NS_PER_SECOND: u128 = 1_000_000_000;
 
 impl Fanout {
     /// The client's messages wait until then.
@@ -196,6 +195,15 @@ mod tests {
         assert_eq!(exhaust(&mut allowance, at(0)), CLIENT_MESSAGES_BURST);
         let handled: u32 = (1..=100).map(|pause| exhaust(&mut allowance, at(pause * 50))).sum();
         assert_eq!(handled, 5 * CLIENT_MESSAGES_PER_SECOND);
+    }
+
+    #[test]
+    fn what_is_earned_does_not_depend_on_how_often_it_is_looked_at() {
+        let mut names = NewNames::new(at(0));
+        assert!(names.spend(CLIENT_NEW_NAMES_BURST));
+        (1..=1_000).for_each(|look| names.earn(at(look * 39)));
+        let earned = 39 * CLIENT_NEW_NAMES_PER_SECOND;
+        assert!(names.spend(earned) && !names.spend(1));
     }
 
     #[test]

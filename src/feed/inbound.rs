@@ -59,9 +59,9 @@ fn read_any(
     read.unwrap_or(Err(DecodeErrorKind::Json))
 }
 
-/// A message was not understood that may have been the last word about a window: no successor
-/// proves the end of those that it names, or, where it names none, of any of its session.
-fn break_named(streams: &mut Streams, members: &[InstrumentId], text: &str) {
+/// A message was not taken that may have been the last word about a window: no successor proves the
+/// end of those that it names. Where it names none, `may_be_any` of its session was meant.
+fn break_named(streams: &mut Streams, members: &[InstrumentId], text: &str, may_be_any: bool) {
     let names = |stream: &Stream| {
         let symbol = &*stream.instrument.symbol;
         let is_whole = |(at, _)| text.as_bytes().get(at + symbol.len()) == Some(&b'"');
@@ -69,7 +69,7 @@ fn break_named(streams: &mut Streams, members: &[InstrumentId], text: &str) {
     };
     let is_named = |id: &InstrumentId| streams.stream(*id).is_some_and(names);
     let named: Vec<_> = members.iter().copied().filter(is_named).collect();
-    let broken = if named.is_empty() { members } else { &named };
+    let broken = if named.is_empty() && may_be_any { members } else { &named };
     for &id in broken {
         if let Some(stream) = streams.stream_mut(id) {
             stream.unbroken_on = None;
@@ -77,8 +77,8 @@ fn break_named(streams: &mut Streams, members: &[InstrumentId], text: &str) {
     }
 }
 
-/// No push of one candle is longer. Source: 560 bytes are the longest that was captured.
-const PUSH_BYTES_MAX: usize = 4096;
+/// A longer message is not searched for names. Source: pushes of one candle have up to 560 bytes.
+const PUSH_BYTES_MAX: usize = 1024;
 
 impl Feed {
     /// How long the bytes of the next [`Self::handle_bytes`] had lain in the kernel. To be said
@@ -200,8 +200,8 @@ impl Feed {
             Ok(Consequence::Nothing) => return Some(false),
             _ => {}
         }
-        if outcome.as_ref().is_err_and(|kind| kind.is_of_push()) {
-            break_named(streams, members, text);
+        if let Err(kind) = &outcome {
+            break_named(streams, members, text, kind.is_of_push());
         }
         let text_bytes = text.len();
         let excerpt = text[..text.floor_char_boundary(EXCERPT_BYTES)].to_owned();

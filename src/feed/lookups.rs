@@ -5,11 +5,10 @@
 use crate::clock::Now;
 use crate::market::{InstrumentId, Market};
 use crate::messages::RestResponse;
-use crate::venue::{self, RestQuery, SymbolCheck};
+use crate::venue::{self, SymbolCheck};
 
 use super::Feed;
 use super::gate::SpentOn;
-use super::plan::Stream;
 use super::silence::Ask;
 
 impl Feed {
@@ -23,16 +22,6 @@ impl Feed {
         !is_denied
     }
 
-    /// The question, unless nobody waits for its answer any longer.
-    pub(super) fn name_query(&self, id: InstrumentId, now: Now) -> Option<RestQuery> {
-        let stream = self.unplaced(id)?;
-        let market = stream.instrument.market;
-        let exchange_now = self.clocks[market.index()].now(now);
-        let base = &self.config.rest_bases[market.index()];
-        let (symbol, interval) = (&stream.instrument.symbol, stream.instrument.interval);
-        Some(venue::symbol_check_query(market, base, symbol, interval, exchange_now))
-    }
-
     /// REST has answered, or does not: rejects the name, or gives it to a session.
     pub(super) fn learn_name(
         &mut self,
@@ -40,8 +29,12 @@ impl Feed {
         result: &Result<RestResponse, String>,
         now: Now,
     ) {
-        let Some(stream) = self.unplaced(id) else { return };
-        let instrument = stream.instrument.clone();
+        if !self.is_unplaced(id) {
+            return;
+        }
+        let Some(instrument) = self.streams.stream(id).map(|one| one.instrument.clone()) else {
+            return;
+        };
         let (market, asked) = (instrument.market, (&*instrument.symbol, instrument.interval));
         let verdict = match result {
             Ok(response) => venue::read_symbol_check(market, &mut self.json, response, asked),
@@ -56,9 +49,8 @@ impl Feed {
         }
     }
 
-    /// A wanted stream that no session carries.
-    fn unplaced(&self, id: InstrumentId) -> Option<&Stream> {
-        let stream = self.streams.stream(id).filter(|stream| stream.is_wanted)?;
-        self.carrier(id).is_none().then_some(stream)
+    /// Whether `id` is wanted and no session carries it: then the answer is waited for.
+    pub(super) fn is_unplaced(&self, id: InstrumentId) -> bool {
+        self.streams.stream(id).is_some_and(|stream| stream.is_wanted) && self.carrier(id).is_none()
     }
 }

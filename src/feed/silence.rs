@@ -261,16 +261,11 @@ impl Feed {
                 if !is_asked || stream.is_delivering {
                     return None;
                 }
-                let base = &self.config.rest_bases[market.index()];
-                let symbol = &stream.instrument.symbol;
-                let query = venue::symbol_check_query(market, base, symbol, interval, exchange_now);
-                return Some((None, query));
+                return Some((None, self.symbol_query(id, now)?));
             }
-            Ask::Clock => {
-                let base = &self.config.rest_bases[market.index()];
-                let symbol = &stream.instrument.symbol;
-                let query = venue::symbol_check_query(market, base, symbol, interval, exchange_now);
-                return Some((None, query));
+            Ask::Clock => return Some((None, self.symbol_query(id, now)?)),
+            Ask::Name => {
+                return self.is_unplaced(id).then_some((None, self.symbol_query(id, now)?));
             }
             Ask::Hole | Ask::Late => {
                 let span = missing_span(stream, exchange_now).filter(|_| stream.is_wanted);
@@ -286,13 +281,20 @@ impl Feed {
                 span
             }
             Ask::Compare => self.comparison_span(id),
-            Ask::Name => return Some((None, self.name_query(id, now)?)),
         }?;
         let base = &self.config.rest_bases[market.index()];
         let symbol = &self.streams.stream(id)?.instrument.symbol;
         let (from, to) = rows_asked(market, interval, span, exchange_now);
         let query = venue::candles_query(market, base, symbol, interval, from, to);
         Some((Some(span), query))
+    }
+
+    /// A question that shows whether a symbol exists, what is its newest row, and what time it is.
+    fn symbol_query(&self, id: InstrumentId, now: Now) -> Option<RestQuery> {
+        let Instrument { market, symbol, interval } = &self.streams.stream(id)?.instrument;
+        let exchange_now = self.clocks[market.index()].now(now);
+        let base = &self.config.rest_bases[market.index()];
+        Some(venue::symbol_check_query(*market, base, symbol, *interval, exchange_now))
     }
 
     fn ask(

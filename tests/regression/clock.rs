@@ -294,6 +294,25 @@ fn what_was_not_understood_may_have_been_the_last_word_about_a_minute() {
 }
 
 #[test]
+fn a_candle_refused_for_a_stranger_beside_it_may_have_been_the_last_word_about_a_minute() {
+    let mut scene = Scene::new(MARKETS[3], 2, 0);
+    let [symbol, other] = scene.symbols;
+    scene.push_running(START_MS);
+    scene.pair.pass(SECOND * 58);
+    let text = Push::of(symbol, 0, START_MS + 58_000).text(Venue::Gateio);
+    let (before, rest) = text.split_once('[').unwrap();
+    let (candle, after) = rest.split_once(']').unwrap();
+    let stranger = candle.replace(symbol, "NOSUCH_USDT");
+    scene.pair.push(&format!("{before}[{candle},{stranger}]{after}"));
+    assert_eq!(scene.errors(DecodeErrorKind::Unknown), 1);
+    scene.pair.pass(SECOND * 2);
+    for name in [symbol, other] {
+        scene.push(Push::of(name, 1, START_MS + 60_010));
+    }
+    assert_eq!(scene.closes(), [(1, 0)], "the other one is closed by its successor");
+}
+
+#[test]
 fn a_node_that_was_behind_for_a_while_does_not_end_the_window_it_left_out() {
     let mut scene = Scene::new(MARKETS[4], 2, 0);
     let symbol = scene.symbols[0];
