@@ -27,6 +27,8 @@ mod proof;
 mod refusals;
 #[path = "regression/rest.rs"]
 mod rest;
+#[path = "regression/volumes.rs"]
+mod volumes;
 #[path = "regression/waits.rs"]
 mod waits;
 #[allow(dead_code, reason = "shared with the tests of the fan-out")]

@@ -61,7 +61,7 @@ mod tests {
             low: price,
             close: price,
             volume: price,
-            quote_volume: None,
+            other_volume: None,
             trades: 0,
         };
         CandleUpdate {

@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use crate::clock::{Now, RFC3339_BYTES, UnixMs, write_rfc3339};
-use crate::market::{Candle, CandleUpdate, Instrument, Interval};
+use crate::market::{Candle, CandleUpdate, Decimal, Instrument, Interval, Market, VolumeUnit};
 use crate::text;
 
 use super::request::Origin;
@@ -17,7 +17,52 @@ pub(super) struct Labels {
     interval: Interval,
     /// What tells that a window was empty.
     empty_source: &'static str,
-    volume_unit: &'static str,
+    market: Market,
+}
+
+/// What was traded in a candle, as clients get it.
+struct Volumes<'candle> {
+    volume: &'candle Decimal,
+    unit: VolumeUnit,
+    /// The same in another unit: the field, with the comma before it, and the value.
+    beside: Option<(&'static [u8], &'candle Decimal)>,
+}
+
+impl<'candle> Volumes<'candle> {
+    /// `volume` is the exchange's own, but the base amount where the exchange gives that beside it.
+    fn new(market: Market, candle: &'candle Candle) -> Self {
+        let Candle { volume: own, other_volume, .. } = candle;
+        let (own_unit, other_unit) = (market.volume_unit(), market.other_unit());
+        let field = |unit| match unit {
+            VolumeUnit::Contracts => &b",\"contract_volume\":"[..],
+            VolumeUnit::Quote | VolumeUnit::Base => b",\"quote_volume\":",
+        };
+        match (other_volume, other_unit) {
+            (Some(base), VolumeUnit::Base) => {
+                Self { volume: base, unit: other_unit, beside: Some((field(own_unit), own)) }
+            }
+            (None, VolumeUnit::Base) => {
+                Self { volume: own, unit: own_unit, beside: Some((field(own_unit), own)) }
+            }
+            (other, _) => {
+                let beside = other.as_ref().map(|other| (field(other_unit), other));
+                Self { volume: own, unit: own_unit, beside }
+            }
+        }
+    }
+
+    fn write_unit(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b",\"volume_unit\":\"");
+        out.extend_from_slice(self.unit.name().as_bytes());
+        out.push(b'"');
+    }
+
+    fn write_beside(&self, out: &mut Vec<u8>) {
+        if let Some((field, value)) = self.beside {
+            out.extend_from_slice(field);
+            out.extend_from_slice(value.as_bytes());
+        }
+    }
 }
 
 /// The `type` of a candle's message.
@@ -44,8 +89,8 @@ impl Labels {
             Origin::Exchange => "rest",
             Origin::Derived => "derived",
         };
-        let (interval, volume_unit) = (instrument.interval, row.volume_unit.name());
-        Self { names, interval, empty_source, volume_unit }
+        let Instrument { market, interval, .. } = *instrument;
+        Self { names, interval, empty_source, market }
     }
 
     /// The length of the instrument's candles.
@@ -75,25 +120,28 @@ impl Labels {
         write_time(out, timestamp.0.saturating_mul(1000), 3);
         out.push(b'"');
         out.extend_from_slice(&self.names);
-        write_values(out, candle);
+        let volumes = Volumes::new(self.market, candle);
+        write_values(out, candle, &volumes);
         out.extend_from_slice(match update.is_closed() {
             true => b",\"is_closed_candle\":true",
             false => b",\"is_closed_candle\":false",
         });
         let basic_end = out.len();
         self.write_identity(out, update);
-        out.extend_from_slice(b",\"volume_unit\":\"");
-        out.extend_from_slice(self.volume_unit.as_bytes());
-        out.push(b'"');
+        volumes.write_unit(out);
         if update.source.missing() > 0 {
             write_unsigned(out, b",\"missing_minutes\":", u64::from(update.source.missing()));
         }
-        write_quote_volume(out, candle);
+        volumes.write_beside(out);
         if let Some(replaced) = replaced {
             out.extend_from_slice(b",\"previous\":{");
             let start = out.len();
-            write_values(out, replaced);
-            write_quote_volume(out, replaced);
+            let before = Volumes::new(self.market, replaced);
+            write_values(out, replaced, &before);
+            if before.unit != volumes.unit {
+                before.write_unit(out);
+            }
+            before.write_beside(out);
             // The comma that every field begins with.
             out.remove(start);
             out.push(b'}');
@@ -192,25 +240,18 @@ impl Labels {
 }
 
 /// From `open` to `trade_num`, each with a comma before it.
-fn write_values(out: &mut Vec<u8>, candle: &Candle) {
+fn write_values(out: &mut Vec<u8>, candle: &Candle, volumes: &Volumes<'_>) {
     for (name, value) in [
         (&b",\"open\":"[..], &candle.open),
         (b",\"high\":", &candle.high),
         (b",\"low\":", &candle.low),
         (b",\"close\":", &candle.close),
-        (b",\"volume\":", &candle.volume),
+        (b",\"volume\":", volumes.volume),
     ] {
         out.extend_from_slice(name);
         out.extend_from_slice(value.as_bytes());
     }
     write_unsigned(out, b",\"trade_num\":", candle.trades);
-}
-
-fn write_quote_volume(out: &mut Vec<u8>, candle: &Candle) {
-    if let Some(quote_volume) = &candle.quote_volume {
-        out.extend_from_slice(b",\"quote_volume\":");
-        out.extend_from_slice(quote_volume.as_bytes());
-    }
 }
 
 /// Appends `text` as a JSON string. No hidden character survives unescaped, so a message never has
@@ -305,7 +346,7 @@ mod tests {
                 low: "0.00000001".parse().unwrap(),
                 close: "29039".parse().unwrap(),
                 volume: "3495670.8399999999".parse().unwrap(),
-                quote_volume: Some("9.49653573".parse().unwrap()),
+                other_volume: Some("9.49653573".parse().unwrap()),
                 trades: 17,
             },
             event_time: Some(UnixMs(1_700_000_100_005)),
@@ -344,7 +385,7 @@ mod tests {
     #[test]
     fn an_open_candle_says_so_and_falls_back_on_its_open_time() {
         let mut open = update();
-        (open.final_by, open.event_time, open.candle.quote_volume) = (None, None, None);
+        (open.final_by, open.event_time, open.candle.other_volume) = (None, None, None);
         let text = candle_text(&labels("X"), &open, CandleType::Quote);
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(json["is_closed_candle"], false);

@@ -515,7 +515,7 @@ mod tests {
             hub.add(id, interest(3, 0));
         }
         assert_eq!((hub.counts(), hub.unconfirmed_of(3, false)), ((3, 3), 3));
-        let listed = Listed { symbol: "A".into(), halted: None, known_as: None };
+        let listed = Listed::new("A");
         let market = instrument("A").market;
         assert_eq!(hub.take_list(market, Arc::new(SymbolList::new(vec![listed]))), [other]);
         assert_eq!((hub.counts(), hub.unconfirmed_of(3, false)), ((3, 1), 0));

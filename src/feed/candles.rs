@@ -227,6 +227,7 @@ fn take_kline(
     if finality != Finality::Flag && is_unbroken && clock.has_begun(kline.candle.open_time, now) {
         close_predecessor(stream, way, kline, now);
     }
+    let kline = &Kline { candle: stream.contract_size.complete(&kline.candle), ..*kline };
     let update = CandleUpdate {
         instrument: stream.id,
         candle: kline.candle,

@@ -207,7 +207,8 @@ impl Feed {
                 }
                 Judged::Different(theirs) => {
                     metrics.comparisons_different.increment();
-                    settle(stream, &mut way, &closed_by_rest(id, theirs, now.mono));
+                    let settled = closed_by_rest(stream, &theirs, now.mono);
+                    settle(stream, &mut way, &settled);
                 }
             }
         }
@@ -279,7 +280,7 @@ mod tests {
             low: one,
             close: one,
             volume: one,
-            quote_volume: None,
+            other_volume: None,
             trades: 1,
         };
         for (final_by, patience) in [(FinalBy::Rest, 30), (FinalBy::Successor, 300)] {

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use crate::clock::MonoNs;
 use crate::limits::{INSTRUMENTS_MAX, LIST_PARTS_MAX, LIST_PATIENCE};
-use crate::market::{InstrumentId, Market, SymbolList};
+use crate::market::{Instrument, InstrumentId, Listed, Market, SymbolList};
 use crate::messages::{About, EventName, FeedEvent};
 use crate::text;
 use crate::venue;
 
 use super::placing::{Admission, Rejection};
-use super::plan::{Check, Stream};
+use super::plan::{Check, ContractSize, Stream};
 use super::{Feed, Output};
 
 /// The lists of all markets.
@@ -67,6 +67,23 @@ impl Listing {
                 true
             }
         }
+    }
+}
+
+impl Listing {
+    /// Says how much a contract of `stream` is, as far as that is needed and known.
+    fn size(&self, stream: &mut Stream) {
+        let Instrument { market, ref symbol, .. } = stream.instrument;
+        if !venue::needs_contract_size(market) {
+            return;
+        }
+        let listed = self.list.as_deref().map(|list| list.find(symbol));
+        stream.contract_size = match (listed, stream.contract_size) {
+            (Some(Some(Listed { contract_size: Some(size), .. })), _) => ContractSize::Known(*size),
+            (_, known @ ContractSize::Known(_)) => known,
+            (None, _) if !self.has_failed => ContractSize::Awaited,
+            _ => ContractSize::Unknown,
+        };
     }
 }
 
@@ -152,6 +169,13 @@ impl Feed {
                 }
             }
         }
+        let listing = &self.listings.markets[market.index()];
+        for stream in self.streams.wanted().filter(|stream| stream.instrument.market == market) {
+            if stream.contract_size == ContractSize::Awaited {
+                self.urgent.push(stream.id);
+            }
+            listing.size(stream);
+        }
         for (id, words) in refused {
             if self.streams.stream(id).is_some_and(|stream| stream.is_wanted) {
                 self.reject(id, &Rejection::Unknown(&words), now);
@@ -181,6 +205,7 @@ impl Feed {
         if listing.next_at == MonoNs(u64::MAX) {
             listing.next_at = now;
         }
+        self.streams.stream_mut(id).into_iter().for_each(|stream| listing.size(stream));
         let part = venue::list_part(market, symbol);
         let is_first_ask = part.is_some_and(|part| listing.want_part(part));
         let Some(list) = listing.list.clone() else {

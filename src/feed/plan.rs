@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{MonoNs, UnixMs};
-use crate::market::{Candle, CandleUpdate, Instrument, InstrumentId, Interval, Market, Series};
+use crate::market::{
+    Candle, CandleUpdate, Decimal, Instrument, InstrumentId, Interval, Market, Series,
+};
 
 use super::SessionId;
 use super::budget::Claim;
@@ -26,6 +28,8 @@ pub(super) struct Stream {
     pub(super) wanted_since: MonoNs,
     /// What the newest list says of it, if not that it trades.
     pub(super) unlisted_as: Option<String>,
+    /// For exchanges that count contracts.
+    pub(super) contract_size: ContractSize,
     /// What it is suspected of.
     pub(super) suspicion: Suspicion,
     /// When the exchange last accepted the subscription.
@@ -76,6 +80,32 @@ pub(super) enum Check {
     Asked { fingerprint: Option<u64> },
 }
 
+/// How much of the base asset one contract of a stream is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ContractSize {
+    /// The exchange gives every unit that clients get.
+    NotNeeded,
+    /// The list that says it is still to come. REST is not asked before.
+    Awaited,
+    /// The list does not say it, or cannot be had.
+    Unknown,
+    /// It is this much.
+    Known(Decimal),
+}
+
+impl ContractSize {
+    /// `candle` with the base amount that its contracts are, where the exchange left it out.
+    pub(super) fn complete(self, candle: &Candle) -> Candle {
+        let other_volume = candle.other_volume.or_else(|| match self {
+            Self::NotNeeded => None,
+            _ if candle.volume.is_zero() => Some(Decimal::ZERO),
+            Self::Known(size) => candle.volume.checked_mul(&size),
+            Self::Awaited | Self::Unknown => None,
+        });
+        Candle { other_volume, ..*candle }
+    }
+}
+
 impl Stream {
     fn new(id: InstrumentId, instrument: Instrument, now: MonoNs) -> Self {
         Self {
@@ -85,6 +115,7 @@ impl Stream {
             is_wanted: true,
             wanted_since: now,
             unlisted_as: None,
+            contract_size: ContractSize::NotNeeded,
             suspicion: Suspicion::default(),
             accepted_at: None,
             was_served: false,

@@ -239,7 +239,7 @@ fn tell_recalled(
             // A row that lags is no news about a candle that was published.
             let published = stream.series.published(open_time);
             let candle = published.filter(|ours| knows_less(&row, ours)).copied();
-            closed_by_rest(instrument, candle.unwrap_or(row), now)
+            closed_by_rest(stream, &candle.unwrap_or(row), now)
         }
         Proof::Empty => Settled::Empty { open_time },
         Proof::Unreadable => {

@@ -332,7 +332,7 @@ impl Feed {
                 false => Proof::Nothing,
             };
             let settled = match proof {
-                Proof::Closed(candle) => Some(closed_by_rest(id, candle, now.mono)),
+                Proof::Closed(candle) => Some(closed_by_rest(stream, &candle, now.mono)),
                 Proof::Empty => Some(Settled::Empty { open_time }),
                 Proof::Likely(_) | Proof::Unreadable | Proof::Gone | Proof::Nothing => None,
             };

@@ -11,9 +11,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::clock::{Lapse, MonoNs, RoughLapse, UnixMs};
 use crate::limits::REST_ROWS_MAX;
-use crate::market::{Candle, CandleUpdate, FinalBy, InstrumentId, Interval, Settled, Source, Span};
+use crate::market::{Candle, CandleUpdate, FinalBy, Interval, Settled, Source, Span};
 use crate::messages::RestResponse;
 use crate::venue::{RestCandle, RestCandles};
+
+use super::plan::Stream;
 
 /// What is known about a window from one answer.
 // Nearly all are candles.
@@ -228,11 +230,15 @@ impl FirstAnswers {
     }
 }
 
-/// A window that closed with an exchange's row.
-pub(super) fn closed_by_rest(instrument: InstrumentId, row: Candle, received: MonoNs) -> Settled {
+/// A window of `stream` that closed with an exchange's row. What the row leaves out is taken from the
+/// candle that was pushed last, if that one says as much was traded.
+pub(super) fn closed_by_rest(stream: &Stream, row: &Candle, received: MonoNs) -> Settled {
+    let is_same = |ran: &Candle| (ran.open_time, ran.volume) == (row.open_time, row.volume);
+    let ran = stream.ran().into_iter().flatten().find(is_same).and_then(|ran| ran.other_volume);
+    let row = &Candle { other_volume: row.other_volume.or(ran), ..*row };
     Settled::Candle(CandleUpdate {
-        instrument,
-        candle: row,
+        instrument: stream.id,
+        candle: stream.contract_size.complete(row),
         event_time: None,
         received,
         until_ring: Lapse::default(),
@@ -244,13 +250,15 @@ pub(super) fn closed_by_rest(instrument: InstrumentId, row: Candle, received: Mo
 }
 
 /// `row` as far as it says something else than `candle`, which was published: what the exchange's
-/// rows leave out is taken from the candle, and what pushes leave out is left out.
+/// rows leave out is taken from the candle, and what pushes leave out is left out. Nothing is taken
+/// from a candle of which another amount was traded.
 pub(super) fn restated(candle: &Candle, row: &Candle) -> Option<Candle> {
     let is_counted = candle.trades > 0 || candle.volume.is_zero();
     let has_count = row.trades > 0 && is_counted || row.volume.is_zero();
+    let ours = candle.other_volume.filter(|_| row.volume == candle.volume);
     let row = Candle {
         trades: if has_count { row.trades } else { candle.trades },
-        quote_volume: candle.quote_volume.map(|ours| row.quote_volume.unwrap_or(ours)),
+        other_volume: candle.other_volume.and(row.other_volume.or(ours)),
         ..*row
     };
     (row != *candle).then_some(row)
@@ -312,7 +320,7 @@ mod tests {
             low: price,
             close: price,
             volume: volume.parse().unwrap(),
-            quote_volume: None,
+            other_volume: None,
             trades,
         }
     }
@@ -483,12 +491,14 @@ mod tests {
 
     #[test]
     fn what_rows_leave_out_is_no_restatement() {
-        let ours = Candle { quote_volume: Some(Decimal::ZERO), ..candle(2, "9", 9) };
+        let ours = Candle { other_volume: Some(Decimal::ZERO), ..candle(2, "9", 9) };
         assert_eq!(restated(&ours, &candle(2, "9", 0)), None);
         assert_eq!(restated(&candle(2, "9", 0), &Candle { trades: 5, ..ours }), None);
         let flat = candle(2, "0", 0);
         assert_eq!(restated(&flat, &candle(2, "9", 9)), Some(candle(2, "9", 9)));
         let theirs = candle(2, "10", 0);
-        assert_eq!(restated(&ours, &theirs), Some(Candle { volume: theirs.volume, ..ours }));
+        let other_volume = None;
+        let restated = restated(&ours, &theirs);
+        assert_eq!(restated, Some(Candle { volume: theirs.volume, other_volume, ..ours }));
     }
 }

@@ -491,7 +491,7 @@ mod tests {
             low: price,
             close: price,
             volume: Decimal::ZERO,
-            quote_volume: None,
+            other_volume: None,
             trades: 0,
         };
         let event_time = event_ms.map(UnixMs);

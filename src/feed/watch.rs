@@ -10,7 +10,7 @@ use crate::messages::EventName;
 
 use super::Feed;
 use super::candles::{Way, release_given_up};
-use super::plan::Stream;
+use super::plan::{ContractSize, Stream};
 use super::silence::Ask;
 
 /// How often a stream delivers: the mean pause between its messages, the latest counting most.
@@ -51,6 +51,9 @@ impl Rhythm {
 /// What is to be asked about a stream, if anything.
 fn due(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> [Option<Ask>; 3] {
     let repair = &stream.repair;
+    if stream.contract_size == ContractSize::Awaited {
+        return [None; 3];
+    }
     let may_repair = !repair.is_asking && repair.ask_at <= now;
     let may_recall = !repair.is_recalling && repair.recall_at <= now;
     let has_recall = may_recall && !repair.recalls.is_empty();

@@ -20,10 +20,11 @@ pub struct Candle {
     pub low: Decimal,
     /// Last price.
     pub close: Decimal,
-    /// The exchange's own volume field, in the market's [`super::instrument::VolumeUnit`].
+    /// The exchange's own volume field, in the unit of [`super::Market::volume_unit`].
     pub volume: Decimal,
-    /// Turnover in the quote currency, where the exchange gives it.
-    pub quote_volume: Option<Decimal>,
+    /// The same trades in the unit of [`super::Market::other_unit`], where the exchange gives it
+    /// or it follows from the size of a contract.
+    pub other_volume: Option<Decimal>,
     /// Number of trades; 0 where the exchange gives none.
     pub trades: u64,
 }

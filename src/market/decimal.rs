@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::num::NonZeroU8;
 
+use arrayvec::ArrayVec;
 use wide::u8x32;
 
 /// Most bytes a number may have once trimmed, sign and point included.
@@ -206,6 +207,34 @@ impl Decimal {
         Self::parse(&sum[at - 1..]).ok()
     }
 
+    /// The exact product of two numbers that are not below zero; `None` if one is, or if the product
+    /// has more than [`DECIMAL_DIGITS_MAX`] bytes.
+    pub fn checked_mul(&self, other: &Self) -> Option<Self> {
+        if self.is_negative() || other.is_negative() {
+            return None;
+        }
+        let (left, right) = (self.parts(), other.parts());
+        let digits = |(whole, fraction): (&'_ [u8], &'_ [u8])| {
+            let mut digits = ArrayVec::<u8, DECIMAL_DIGITS_MAX>::new();
+            digits.extend(whole.iter().chain(fraction).rev().map(|byte| byte - b'0'));
+            digits
+        };
+        let (one, two) = (digits(left), digits(right));
+        // The lowest place first.
+        let mut product = [0u8; 2 * DECIMAL_DIGITS_MAX];
+        for (at, &digit) in one.iter().enumerate() {
+            let mut carry = 0;
+            for (place, sum) in product[at..].iter_mut().enumerate() {
+                let total = *sum + digit * two.get(place).copied().unwrap_or(0) + carry;
+                (*sum, carry) = (total % 10, total / 10);
+            }
+        }
+        product.reverse();
+        product.iter_mut().for_each(|digit| *digit += b'0');
+        let places = i64::try_from(left.1.len() + right.1.len()).ok()?;
+        Self::shifted(false, (&product, &[]), -places).ok()
+    }
+
     /// Digits before and after the point, of a number that is not below zero.
     fn parts(&self) -> (&[u8], &[u8]) {
         let digits = self.as_bytes();
@@ -374,6 +403,26 @@ mod tests {
     fn whole_numbers_are_their_digits() {
         for number in [0, 7, 10, 27_525_555, u64::MAX] {
             assert_eq!(Decimal::from_natural(number).as_str(), number.to_string());
+        }
+    }
+
+    #[test]
+    fn products_are_exact() {
+        let product = |left: &str, right: &str| {
+            let [left, right]: [Decimal; 2] = [left, right].map(|one| one.parse().unwrap());
+            assert_eq!(left.checked_mul(&right), right.checked_mul(&left));
+            left.checked_mul(&right).map(|product| product.to_string())
+        };
+        for (left, right, expected) in [
+            ("541352", "0.0001", Some("54.1352")),
+            ("80.5", "100", Some("8050")),
+            ("0", "0.01", Some("0")),
+            ("0.00000025", "0.0004", Some("0.0000000001")),
+            ("999999999999999", "999999999999999", Some("999999999999998000000000000001")),
+            ("9999999999999999", "9999999999999999", None),
+            ("-1", "2", None),
+        ] {
+            assert_eq!(product(left, right).as_deref(), expected, "{left} * {right}");
         }
     }
 

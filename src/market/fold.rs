@@ -111,7 +111,7 @@ impl Sum {
 
 /// A candle and the minute that follows it; `None` if a sum has too many digits.
 fn joined(before: &Candle, minute: &Candle) -> Option<Candle> {
-    let quote_volume = match (&before.quote_volume, &minute.quote_volume) {
+    let other_volume = match (&before.other_volume, &minute.other_volume) {
         (Some(before), Some(minute)) => Some(before.checked_add(minute)?),
         _ => None,
     };
@@ -120,7 +120,7 @@ fn joined(before: &Candle, minute: &Candle) -> Option<Candle> {
         low: before.low.min(minute.low),
         close: minute.close,
         volume: before.volume.checked_add(&minute.volume)?,
-        quote_volume,
+        other_volume,
         trades: before.trades + minute.trades,
         ..*before
     })

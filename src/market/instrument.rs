@@ -121,7 +121,7 @@ pub struct MarketRow {
     pub contract_type: ContractType,
     /// Other spellings of the contract type that clients may use at this venue.
     pub aliases: &'static [&'static str],
-    /// The unit of `volume`.
+    /// The unit of the exchange's own volume field.
     pub volume_unit: VolumeUnit,
     /// Those of [`Interval::SERVED`] of which the exchange makes candles itself, pushed and over REST,
     /// with windows that begin with the UTC day.
@@ -273,6 +273,19 @@ impl Market {
     /// The contract type.
     pub fn contract_type(self) -> ContractType {
         self.row().contract_type
+    }
+
+    /// The unit of [`super::Candle::volume`].
+    pub fn volume_unit(self) -> VolumeUnit {
+        self.row().volume_unit
+    }
+
+    /// The unit of [`super::Candle::other_volume`]: what the exchange gives beside its volume.
+    pub fn other_unit(self) -> VolumeUnit {
+        match self.venue() {
+            Venue::Gateio => VolumeUnit::Base,
+            Venue::Binance | Venue::Okx | Venue::Bybit | Venue::Hyperliquid => VolumeUnit::Quote,
+        }
     }
 
     /// Whether the exchange makes candles of `interval` itself.

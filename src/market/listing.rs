@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use super::decimal::Decimal;
+
 /// One symbol of an exchange's instrument list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
@@ -12,6 +14,16 @@ pub struct Listed {
     pub halted: Option<String>,
     /// The name that people use, where it is another one (Hyperliquid: `HYPE/USDC` for `@107`).
     pub known_as: Option<String>,
+    /// How much of the base asset one contract is, where candles count contracts and clients get the
+    /// base amount (Gate).
+    pub contract_size: Option<Decimal>,
+}
+
+impl Listed {
+    /// A symbol that trades.
+    pub fn new(symbol: impl Into<String>) -> Self {
+        Self { symbol: symbol.into(), halted: None, known_as: None, contract_size: None }
+    }
 }
 
 /// Every symbol of one market at one time, as far as it was read. Never changes; a newer one takes
@@ -157,6 +169,7 @@ mod tests {
             symbol: (*symbol).to_owned(),
             halted: symbol.starts_with("LUNA").then(|| "BREAK".to_owned()),
             known_as: (*symbol == "@107").then(|| "HYPE/USDC".to_owned()),
+            contract_size: None,
         };
         SymbolList::new(symbols.iter().map(listed).collect())
     }

@@ -12,7 +12,7 @@ pub mod table;
 pub use candle::{Candle, CandleUpdate, FinalBy, Interval, Source};
 pub use decimal::Decimal;
 pub use fold::{Fold, Folded};
-pub use instrument::{ContractType, Instrument, Market, Venue};
+pub use instrument::{ContractType, Instrument, Market, Venue, VolumeUnit};
 pub use listing::{Listed, SymbolList};
 pub use series::{Series, Settled, Span, Verdict};
 pub use table::{InstrumentId, InstrumentTable};

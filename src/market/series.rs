@@ -392,7 +392,7 @@ mod tests {
             low: price,
             close: price,
             volume: Decimal::ZERO,
-            quote_volume: None,
+            other_volume: None,
             trades: 0,
         }
     }

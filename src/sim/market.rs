@@ -246,6 +246,21 @@ struct Path<'a> {
     total: u64,
 }
 
+impl Listing {
+    /// How much of the base asset one contract is; `None`: it is counted in the quote asset.
+    pub fn contract_amount(&self) -> Option<String> {
+        (self.contract_size == 0).then(|| unit(self.quantity_decimals))
+    }
+}
+
+/// `10^-decimals`.
+pub fn unit(decimals: u32) -> String {
+    match decimals {
+        0 => "1".to_owned(),
+        _ => format!("0.{}1", "0".repeat(decimals as usize - 1)),
+    }
+}
+
 impl Path<'_> {
     /// Adds the trades of `slot` to `candle`, which holds those of the slots before.
     fn trade(&self, slot: i64, close: i64, candle: &mut TrueCandle) {

@@ -407,7 +407,13 @@ fn truth_row(market: Market, listing: &Listing, candle: &TrueCandle) -> String {
         digits.turnover(&mut out, candle.turnover);
         out.push('"');
     } else {
-        out.push_str(&format!(",\"volume\":\"{}\"", amounts.volume()));
+        // At Gate clients get the base amount, which its REST rows of contracts do not have.
+        let is_gate = market.venue() == Venue::Gateio;
+        let volume = if is_gate { amounts.base() } else { amounts.volume() };
+        out.push_str(&format!(",\"volume\":\"{volume}\""));
+        if is_gate && market.contract_type() != ContractType::Spot {
+            out.push_str(&format!(",\"contract_volume\":\"{}\"", amounts.volume()));
+        }
         if let Some(quote) = amounts.quote_volume() {
             out.push_str(&format!(",\"quote_volume\":\"{quote}\""));
         }

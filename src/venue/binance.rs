@@ -394,7 +394,7 @@ struct Inner<'text> {
     close: Option<Decimal>,
     volume: Option<Decimal>,
     /// Where the market has it.
-    quote_volume: Option<Decimal>,
+    other_volume: Option<Decimal>,
     trades: Option<i64>,
     is_closed: Option<bool>,
 }
@@ -422,7 +422,7 @@ fn read_kline<'text>(
             key::LOW => inner.low = Some(source.decimal()?),
             key::CLOSE => inner.close = Some(source.decimal()?),
             key::VOLUME => inner.volume = Some(source.decimal()?),
-            key::QUOTE_VOLUME if has_quote_volume => inner.quote_volume = Some(source.decimal()?),
+            key::QUOTE_VOLUME if has_quote_volume => inner.other_volume = Some(source.decimal()?),
             key::TRADES => inner.trades = Some(source.natural()?),
             key::IS_CLOSED => inner.is_closed = Some(source.boolean()?),
             // `f`, `L`, `V`, `Q`, `B`, and whatever the exchange adds.
@@ -439,7 +439,7 @@ fn read_kline<'text>(
         return Err(DecodeErrorKind::BadField);
     }
     if has_quote_volume {
-        required(inner.quote_volume)?;
+        required(inner.other_volume)?;
     }
     let candle = Candle {
         open_time,
@@ -448,7 +448,7 @@ fn read_kline<'text>(
         low: required(inner.low)?,
         close: required(inner.close)?,
         volume: required(inner.volume)?,
-        quote_volume: inner.quote_volume,
+        other_volume: inner.other_volume,
         trades: required(inner.trades)?.unsigned_abs(),
     };
     let (symbol, is_closed) = (required(inner.symbol)?, Some(required(inner.is_closed)?));
@@ -549,10 +549,10 @@ fn read_row(
     if natural(cells.next())? != interval.close_time(open_time).0 {
         return Err(DecodeErrorKind::BadField);
     }
-    let quote_volume = decimal(cells.next())?;
-    let quote_volume = row(contract_type).has_quote_volume.then_some(quote_volume);
+    let other_volume = decimal(cells.next())?;
+    let other_volume = row(contract_type).has_quote_volume.then_some(other_volume);
     let trades = natural(cells.next())?.unsigned_abs();
-    let candle = Candle { open_time, open, high, low, close, volume, quote_volume, trades };
+    let candle = Candle { open_time, open, high, low, close, volume, other_volume, trades };
     Ok(RestCandle { candle, is_closed: None })
 }
 
@@ -585,6 +585,7 @@ pub(super) fn read_instruments(body: impl Read) -> Result<InstrumentPage, String
         symbol: one.symbol,
         halted: Some(one.status).filter(|it| !matches!(it.as_str(), "TRADING" | "CANCEL_ONLY")),
         known_as: None,
+        contract_size: None,
     });
     Ok(InstrumentPage { listed: listed.collect(), ..InstrumentPage::default() })
 }
@@ -664,7 +665,7 @@ mod tests {
             digits.map(|one| one.to_string()),
             ["0.001", "0.0025", "0.0015", "0.002", "1000"]
         );
-        assert_eq!(candle.quote_volume.map(|one| one.to_string()).as_deref(), Some("1"));
+        assert_eq!(candle.other_volume.map(|one| one.to_string()).as_deref(), Some("1"));
         assert!(read(200, &row.replace("1672515780000", "1672515780001")).is_err());
         assert!(read(200, &row.replace("\"1000\"", "-1")).is_err());
     }

@@ -402,7 +402,7 @@ fn read_entry<'text>(
         low: required(entry.low)?,
         close: required(entry.close)?,
         volume: required(entry.volume)?,
-        quote_volume: entry.turnover,
+        other_volume: entry.turnover,
         trades: 0,
     };
     let is_closed = Some(required(entry.confirm)?);
@@ -453,7 +453,7 @@ mod key {
     pub(super) const CONFIRM: Key = Key::of("confirm");
 }
 
-fn quote_volume(
+fn other_volume(
     contract_type: ContractType,
     turnover: Option<Value<'_, '_>>,
 ) -> Result<Option<Decimal>, DecodeErrorKind> {
@@ -584,8 +584,8 @@ fn read_row(
     let (low, close) = (decimal(cells.next())?, decimal(cells.next())?);
     let volume = decimal(cells.next())?;
     let turnover = cells.next().ok_or(DecodeErrorKind::MissingField)?;
-    let quote_volume = quote_volume(contract_type, Some(turnover))?;
-    let candle = Candle { open_time, open, high, low, close, volume, quote_volume, trades: 0 };
+    let other_volume = other_volume(contract_type, Some(turnover))?;
+    let candle = Candle { open_time, open, high, low, close, volume, other_volume, trades: 0 };
     Ok(RestCandle { candle, is_closed: None })
 }
 
@@ -666,6 +666,7 @@ pub(super) fn read_instruments(
         symbol: one.symbol,
         halted: Some(one.status).filter(|it| !matches!(it.as_str(), "Trading" | "PreLaunch")),
         known_as: None,
+        contract_size: None,
     });
     Ok(InstrumentPage { listed: listed.collect(), next, ..InstrumentPage::default() })
 }

@@ -204,10 +204,10 @@ fn ascending(mut candles: Vec<RestCandle>, bad: &mut BadRows) -> Vec<RestCandle>
 pub(super) fn fingerprint(candles: &[RestCandle]) -> u64 {
     let traded = |row: &&RestCandle| row.candle.volume != Decimal::ZERO;
     let Some(newest) = candles.iter().rev().find(traded) else { return 0 };
-    let Candle { open_time, open, high, low, close, volume, quote_volume, trades } = &newest.candle;
+    let Candle { open_time, open, high, low, close, volume, other_volume, trades } = &newest.candle;
     let times = [open_time.0.to_le_bytes(), trades.to_le_bytes()];
     let digits = [open, high, low, close, volume].map(Decimal::as_bytes);
-    let quote = quote_volume.as_ref().map_or(&b""[..], Decimal::as_bytes);
+    let quote = other_volume.as_ref().map_or(&b""[..], Decimal::as_bytes);
     let texts = digits.into_iter().chain([quote]).flat_map(|digits| digits.iter().chain(b","));
     let bytes = times.iter().flatten().chain(texts);
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {

@@ -154,8 +154,8 @@ pub(super) fn write_subscribe<'a>(
 /// ```
 ///
 /// Futures: `result` is an array, `t` a number, `v` contracts, as a number or as text; in 2026 it
-/// comes last, behind `"a":"…","n":"…","w":…`. `w` may be missing, and so may `time_ms`. `a`, the
-/// amount in the base asset, is not read.
+/// comes last, behind `"a":"…","n":"…","w":…`. `w` may be missing, and so may `time_ms`, and in
+/// older pushes `a`, the amount in the base asset.
 ///
 /// Acknowledgement: `"event":"subscribe","result":{"status":"success"}`; refusal: an `error` object
 /// whose words name the symbol last.
@@ -379,6 +379,8 @@ struct Entry<'text> {
     /// In s.
     open_time: Option<i64>,
     volume: Option<Decimal>,
+    /// In the base asset.
+    amount: Option<Decimal>,
     open: Option<Decimal>,
     high: Option<Decimal>,
     low: Option<Decimal>,
@@ -406,13 +408,14 @@ fn read_entry<'text>(
             key::VOLUME if is_spot => entry.volume = Some(source.decimal()?),
             // Contracts.
             key::VOLUME => entry.volume = Some(source.decimal_or_number()?),
+            key::AMOUNT => entry.amount = Some(source.decimal()?),
             key::OPEN => entry.open = Some(source.decimal()?),
             key::HIGH => entry.high = Some(source.decimal()?),
             key::LOW => entry.low = Some(source.decimal()?),
             key::CLOSE => entry.close = Some(source.decimal()?),
             key::NAME => entry.name = Some(source.text()?),
             key::IS_CLOSED => entry.is_closed = Some(source.boolean()?),
-            // `a`, and whatever the exchange adds.
+            // Whatever the exchange adds.
             _ => source.skip()?,
         }
     }
@@ -426,15 +429,14 @@ fn read_entry<'text>(
     if symbol.is_empty() {
         return Err(DecodeErrorKind::BadField);
     }
-    let volume = required(entry.volume)?;
     let candle = Candle {
         open_time,
         open: required(entry.open)?,
         high: required(entry.high)?,
         low: required(entry.low)?,
         close: required(entry.close)?,
-        volume,
-        quote_volume: is_spot.then_some(volume),
+        volume: required(entry.volume)?,
+        other_volume: entry.amount,
         trades: 0,
     };
     let is_closed = entry.is_closed;
@@ -460,6 +462,7 @@ mod key {
     pub(super) const RESULT: Key = Key::of("result");
     pub(super) const OPEN_TIME: Key = Key::of("t");
     pub(super) const VOLUME: Key = Key::of("v");
+    pub(super) const AMOUNT: Key = Key::of("a");
     pub(super) const OPEN: Key = Key::of("o");
     pub(super) const HIGH: Key = Key::of("h");
     pub(super) const LOW: Key = Key::of("l");
@@ -500,8 +503,8 @@ pub(super) fn candles_query(
 }
 
 /// Spot: rows `["t","quote volume","c","h","l","o","base volume","closed"]`, the last one missing
-/// before 2023. Futures: objects as pushed, without a flag; their `sum` is turnover that pushes do
-/// not have, so it is not read. Errors: HTTP 4xx with `{"label":"…","message":"…"}`.
+/// before 2023. Futures: objects as pushed, without flag and amount; their `sum` is turnover that
+/// pushes do not have, so it is not read. Errors: HTTP 4xx with `{"label":"…","message":"…"}`.
 pub(super) fn read_candles(
     contract_type: ContractType,
     json: &mut JsonReader,
@@ -547,7 +550,7 @@ fn read_spot_row(cells: Value<'_, '_>, interval: Interval) -> Result<RestCandle,
     let volume = decimal(cells.next())?;
     let (close, high) = (decimal(cells.next())?, decimal(cells.next())?);
     let (low, open) = (decimal(cells.next())?, decimal(cells.next())?);
-    let _base = decimal(cells.next())?;
+    let other_volume = Some(decimal(cells.next())?);
     let is_closed = match cells.next() {
         Some(flag) => match text(Some(flag))? {
             "true" => Some(true),
@@ -556,8 +559,7 @@ fn read_spot_row(cells: Value<'_, '_>, interval: Interval) -> Result<RestCandle,
         },
         None => None,
     };
-    let quote_volume = Some(volume);
-    let candle = Candle { open_time, open, high, low, close, volume, quote_volume, trades: 0 };
+    let candle = Candle { open_time, open, high, low, close, volume, other_volume, trades: 0 };
     Ok(RestCandle { candle, is_closed })
 }
 
@@ -566,6 +568,7 @@ fn read_futures_row(
     interval: Interval,
 ) -> Result<RestCandle, DecodeErrorKind> {
     let (mut t, mut v, mut o, mut h, mut l, mut c) = (None, None, None, None, None, None);
+    let mut a = None;
     for (key, value) in object.fields().ok_or(DecodeErrorKind::BadField)? {
         let field = match key {
             "t" => &mut t,
@@ -574,6 +577,7 @@ fn read_futures_row(
             "h" => &mut h,
             "l" => &mut l,
             "c" => &mut c,
+            "a" => &mut a,
             _ => continue,
         };
         *field = Some(value);
@@ -585,7 +589,7 @@ fn read_futures_row(
         low: decimal(l)?,
         close: decimal(c)?,
         volume: decimal_or_number(v)?,
-        quote_volume: None,
+        other_volume: a.map(|amount| decimal(Some(amount))).transpose()?,
         trades: 0,
     };
     Ok(RestCandle { candle, is_closed: None })
@@ -610,6 +614,8 @@ struct Instrument {
     id: Option<String>,
     /// A contract's name.
     name: Option<String>,
+    /// How much of the base asset one contract is; 0 of one that is counted in the quote asset.
+    quanto_multiplier: Option<serde_json::Value>,
     trade_status: Option<String>,
     /// Newer contracts have it.
     status: Option<String>,
@@ -630,7 +636,10 @@ pub(super) fn read_instruments(
         let symbol = if is_spot { one.id } else { one.name }?;
         let state = if is_spot { one.trade_status } else { one.status };
         let halted = state.filter(|state| !MAY_TRADE.contains(&state.as_str()));
-        Some(Listed { symbol, halted, known_as: None })
+        let contract_size =
+            one.quanto_multiplier.and_then(|size| size.as_str()?.parse::<Decimal>().ok());
+        let contract_size = contract_size.filter(|size| !size.is_zero() && !size.is_negative());
+        Some(Listed { contract_size, halted, ..Listed::new(symbol) })
     });
     Ok(InstrumentPage { listed: listed.collect(), ..InstrumentPage::default() })
 }

@@ -230,7 +230,7 @@ fn read_entry<'text>(source: &mut impl Source<'text>, klines: &mut Klines<'text>
         low: required(entry.low)?,
         close: required(entry.close)?,
         volume: required(entry.volume)?,
-        quote_volume: None,
+        other_volume: None,
         trades: required(entry.trades)?.unsigned_abs(),
     };
     let symbol = required(entry.symbol)?;
@@ -440,6 +440,7 @@ pub(super) fn read_instruments(
                 symbol: one.name,
                 halted: one.is_delisted.filter(|&is| is).map(|_| "delisted".to_owned()),
                 known_as: None,
+                contract_size: None,
             });
             let parts_page = page.is_none().then(|| DEXS.to_owned());
             let listed = listed.collect();
@@ -460,6 +461,7 @@ fn spot_page(meta: &SpotMeta) -> InstrumentPage {
             symbol: pair.name.clone(),
             halted: None,
             known_as: Some(known_as).filter(|name| *name != pair.name),
+            contract_size: None,
         }
     });
     InstrumentPage { listed: listed.collect(), ..InstrumentPage::default() }

@@ -10,7 +10,7 @@ use arrayvec::ArrayVec;
 
 use crate::clock::UnixMs;
 use crate::limits::KLINES_PER_MESSAGE_MAX;
-use crate::market::{Candle, ContractType, Interval, Listed, Market, Venue};
+use crate::market::{Candle, ContractType, Interval, Listed, Market, Venue, VolumeUnit};
 use crate::messages::RestResponse;
 use crate::metrics::DecodeErrorKind;
 use crate::wire::Endpoint;
@@ -460,6 +460,12 @@ pub fn drops_unknown(market: Market) -> bool {
         Venue::Binance | Venue::Okx | Venue::Bybit | Venue::Gateio => false,
         Venue::Hyperliquid => true,
     }
+}
+
+/// Returns whether candles may count contracts alone, so that the base amount follows from the size
+/// of a contract in the instrument list.
+pub fn needs_contract_size(market: Market) -> bool {
+    market.other_unit() == VolumeUnit::Base && market.volume_unit() == VolumeUnit::Contracts
 }
 
 /// Returns whether `text` is no JSON and asks nothing of us: an answer to a heartbeat, at any

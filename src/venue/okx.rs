@@ -231,7 +231,7 @@ fn read_cells<'text>(scan: &mut Scanner<'text>) -> Decoded<Kline<'text>> {
     let (open, high) = (scan.next_decimal()?, scan.next_decimal()?);
     let (low, close) = (scan.next_decimal()?, scan.next_decimal()?);
     let volume = scan.next_decimal()?;
-    let (_, quote_volume) = (scan.next_decimal()?, Some(scan.next_decimal()?));
+    let (_, other_volume) = (scan.next_decimal()?, Some(scan.next_decimal()?));
     scan.expect(b',')?;
     let is_closed = match scan.text()? {
         "0" => Some(false),
@@ -239,7 +239,7 @@ fn read_cells<'text>(scan: &mut Scanner<'text>) -> Decoded<Kline<'text>> {
         _ => return Err(DecodeErrorKind::BadField),
     };
     scan.expect(b']')?;
-    let candle = Candle { open_time, open, high, low, close, volume, quote_volume, trades: 0 };
+    let candle = Candle { open_time, open, high, low, close, volume, other_volume, trades: 0 };
     Ok(Kline { symbol: "", interval: Interval::M1, candle, is_closed, event_time: None })
 }
 
@@ -359,7 +359,7 @@ fn read_row(
     }
     let cell = |index: usize| row_cells.get(index).copied();
     let ccy = || row(contract_type).is_ccy_quote.then(|| decimal(cell(6))).transpose();
-    let (is_closed, quote_volume) = match row_cells.len() {
+    let (is_closed, other_volume) = match row_cells.len() {
         7 => (None, ccy()?),
         8 => (Some(flag(cell(7))?), ccy()?),
         9 => (Some(flag(cell(8))?), Some(decimal(cell(7))?)),
@@ -376,7 +376,7 @@ fn read_row(
         low: decimal(cell(3))?,
         close: decimal(cell(4))?,
         volume: decimal(cell(5))?,
-        quote_volume,
+        other_volume,
         trades: 0,
     };
     Ok(RestCandle { candle, is_closed })
@@ -469,6 +469,7 @@ pub(super) fn read_instruments(body: impl Read) -> Result<InstrumentPage, String
         symbol: one.inst_id,
         halted: Some(one.state).filter(|state| state != "live"),
         known_as: None,
+        contract_size: None,
     });
     Ok(InstrumentPage { listed: listed.collect(), ..InstrumentPage::default() })
 }

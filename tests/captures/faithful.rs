@@ -178,7 +178,11 @@ fn the_dialects_read_what_the_simulator_pushes() {
                 [candle.open, candle.high, candle.low, candle.close].map(price);
             let expected = [open, high, low, close, trimmed(amounts.volume())];
             assert_eq!(kline.digits, expected, "{market}: {text}");
-            assert_eq!(kline.quote_volume, amounts.quote_volume().map(trimmed), "{market}");
+            let other = match market.venue() {
+                Venue::Gateio => Some(amounts.base()),
+                _ => amounts.quote_volume(),
+            };
+            assert_eq!(kline.other_volume, other.map(trimmed), "{market}");
             assert_eq!((kline.symbol.as_str(), kline.trades), (&*listing.name, amounts.trades()));
             assert_eq!((kline.open_time, kline.interval_ms), (candle.open_time_ms, 60_000));
             let has_flag = market.venue() != Venue::Hyperliquid;

@@ -143,7 +143,7 @@ fn expected_binance(market: Market, root: &Value) -> Said {
         interval_ms,
         open_time: k["t"].as_i64().unwrap(),
         digits: ["o", "h", "l", "c", "v"].map(|key| digits(&k[key])),
-        quote_volume: (market.contract_type().name() != "coinm").then(|| digits(&k["q"])),
+        other_volume: (market.contract_type().name() != "coinm").then(|| digits(&k["q"])),
         trades: k["n"].as_u64().unwrap(),
         is_closed: Some(k["x"].as_bool().unwrap()),
         event_time: Some(push["E"].as_i64().unwrap()),
@@ -193,7 +193,7 @@ fn okx_row(market: Market, symbol: &str, interval_ms: i64, row: &Value) -> Plain
         interval_ms,
         open_time: string(&row[0]).parse().unwrap(),
         digits: [1, 2, 3, 4, 5].map(|index| digits(&row[index])),
-        quote_volume: match (is_old, is_spot) {
+        other_volume: match (is_old, is_spot) {
             (false, _) => Some(digits(&row[7])),
             (true, true) => Some(digits(&row[6])),
             (true, false) => None,
@@ -229,7 +229,7 @@ fn expected_bybit(market: Market, root: &Value) -> Said {
         interval_ms: topic[1].parse::<i64>().unwrap() * 60_000,
         open_time: entry["start"].as_i64().unwrap(),
         digits: ["open", "high", "low", "close", "volume"].map(|key| digits(&entry[key])),
-        quote_volume: (market.contract_type().name() != "inverse")
+        other_volume: (market.contract_type().name() != "inverse")
             .then(|| digits(&entry["turnover"])),
         trades: 0,
         is_closed: Some(entry["confirm"].as_bool().unwrap()),
@@ -427,7 +427,7 @@ fn rest_rows(market: Market, root: &Value) -> (i64, Vec<Plain>) {
             interval_ms,
             open_time: open_time(row),
             digits: [1, 2, 3, 4, 5].map(|index| digits(&row[index])),
-            quote_volume: match (venue, contract_type) {
+            other_volume: match (venue, contract_type) {
                 (Venue::Binance, "coinm") | (Venue::Bybit, "inverse") => None,
                 (Venue::Binance, _) => Some(digits(&row[7])),
                 _ => Some(digits(&row[6])),

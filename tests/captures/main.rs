@@ -65,7 +65,7 @@ pub struct Plain {
     pub open_time: i64,
     /// Open, high, low, close, volume.
     pub digits: [String; 5],
-    pub quote_volume: Option<String>,
+    pub other_volume: Option<String>,
     pub trades: u64,
     pub is_closed: Option<bool>,
     pub event_time: Option<i64>,
@@ -152,7 +152,7 @@ pub fn plain(symbol: &str, interval_ms: i64, read: RestCandle) -> Plain {
         open_time: candle.open_time.0,
         digits: [candle.open, candle.high, candle.low, candle.close, candle.volume]
             .map(|digits| digits.to_string()),
-        quote_volume: candle.quote_volume.as_ref().map(Decimal::to_string),
+        other_volume: candle.other_volume.as_ref().map(Decimal::to_string),
         trades: candle.trades,
         is_closed: read.is_closed,
         event_time: None,

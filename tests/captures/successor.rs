@@ -34,7 +34,7 @@ fn message_of(sample: &Sample, text: &str) -> String {
     }
 }
 
-fn gateio(market: Market, root: &Value) -> Said {
+fn gateio(root: &Value) -> Said {
     let channel = root["channel"].as_str().unwrap();
     if channel.ends_with(".pong") {
         return said("Nothing".to_owned());
@@ -68,7 +68,6 @@ fn gateio(market: Market, root: &Value) -> Said {
             "Refused(Refusal {{ scope: {scope}, kind: {kind}, code: {code:?}, message: {words:?} }})"
         ));
     }
-    let is_spot = market.contract_type().name() == "spot";
     let time_ms = root["time_ms"].as_i64().filter(|&time| time > 0);
     let event_time = time_ms.unwrap_or_else(|| root["time"].as_i64().unwrap() * 1000);
     let result = &root["result"];
@@ -89,7 +88,7 @@ fn gateio(market: Market, root: &Value) -> Said {
             symbol: symbol.to_owned(),
             interval_ms,
             open_time: seconds * 1000,
-            quote_volume: is_spot.then(|| volume.clone()),
+            other_volume: row.get("a").map(digits),
             digits: [o, h, l, c, volume],
             trades: 0,
             is_closed: row["w"].as_bool(),
@@ -127,7 +126,7 @@ fn hyperliquid_candle(row: &Value) -> Option<Plain> {
         interval_ms: window_ms(row["i"].as_str().unwrap())?,
         open_time: row["t"].as_i64().unwrap(),
         digits: ["o", "h", "l", "c", "v"].map(|key| digits(&row[key])),
-        quote_volume: None,
+        other_volume: None,
         trades: row["n"].as_u64().unwrap(),
         is_closed: None,
         event_time: None,
@@ -178,7 +177,7 @@ fn messages(venue: Venue) -> Vec<(Market, String, Said)> {
             let text = message_of(&sample, text);
             let root = serde_json::from_str(&text).unwrap();
             let expected = match venue {
-                Venue::Gateio => gateio(market, &root),
+                Venue::Gateio => gateio(&root),
                 _ => hyperliquid(&root),
             };
             messages.push((market, text, expected));
@@ -206,9 +205,11 @@ fn every_message_of_hyperliquid_is_read() {
     assert_read_as_expected(Venue::Hyperliquid, 20);
 }
 
-/// Fields that are not read, in spot's and in the futures' pushes; `w` and `time_ms` may be missing.
-const GATE_UNREAD: [&str; 5] = ["/result/a", "/result/*/a", "/id", "/error", "either /result/*/v"];
-const GATE_OPTIONAL: [&str; 3] = ["/result/w", "/result/*/w", "/time_ms"];
+/// Fields that are not read, in spot's and in the futures' pushes; `a`, `w` and
+/// `time_ms` may be missing.
+const GATE_UNREAD: [&str; 3] = ["/id", "/error", "either /result/*/v"];
+const GATE_OPTIONAL: [&str; 5] =
+    ["/result/a", "/result/*/a", "/result/w", "/result/*/w", "/time_ms"];
 
 /// An array of candles is documented, and numbers where the wire has texts.
 const HYPERLIQUID_EITHER: [&str; 6] = [
@@ -320,12 +321,12 @@ fn assert_rows(market: Market, body: &str, root: &Value) {
         .iter()
         .map(|row| match (market.venue(), market.contract_type().name()) {
             (Venue::Gateio, "spot") => {
-                let [v, c, h, l, o] = [1, 2, 3, 4, 5].map(|cell| digits(&row[cell]));
+                let [v, c, h, l, o, a] = [1, 2, 3, 4, 5, 6].map(|cell| digits(&row[cell]));
                 Plain {
                     symbol: String::new(),
                     interval_ms: 0,
                     open_time: row[0].as_str().unwrap().parse::<i64>().unwrap() * 1000,
-                    quote_volume: Some(v.clone()),
+                    other_volume: Some(a),
                     digits: [o, h, l, c, v],
                     trades: 0,
                     is_closed: row.get(7).map(|flag| flag == "true"),
@@ -338,7 +339,7 @@ fn assert_rows(market: Market, body: &str, root: &Value) {
                     symbol: String::new(),
                     interval_ms: 0,
                     open_time: row["t"].as_i64().unwrap() * 1000,
-                    quote_volume: None,
+                    other_volume: None,
                     digits: [o, h, l, c, row["v"].to_string().replace('"', "")],
                     trades: 0,
                     is_closed: None,

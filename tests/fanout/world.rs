@@ -165,7 +165,7 @@ impl World {
                 low: price,
                 close: price,
                 volume: Decimal::ZERO,
-                quote_volume: None,
+                other_volume: None,
                 trades: 1,
             },
             event_time: None,

@@ -62,8 +62,8 @@ fn assert_equal(update: &CandleUpdate, push: &Value, contract_type: &str) {
     for (decimal, key) in prices.into_iter().zip(["o", "h", "l", "c", "v"]) {
         assert_eq!(decimal.as_str(), digits(&k[key]), "{key} of {push}");
     }
-    let quote_volume = candle.quote_volume.map(|decimal| decimal.to_string());
-    assert_eq!(quote_volume, (contract_type != "coinm").then(|| digits(&k["q"])));
+    let other_volume = candle.other_volume.map(|decimal| decimal.to_string());
+    assert_eq!(other_volume, (contract_type != "coinm").then(|| digits(&k["q"])));
     assert_eq!(candle.trades, k["n"].as_u64().unwrap());
     assert_eq!(update.is_closed(), k["x"].as_bool().unwrap());
 }

@@ -33,7 +33,7 @@ fn a_push_becomes_a_candle_with_the_exchange_s_digits_and_times() {
     assert_eq!(update.instrument, InstrumentId(0));
     assert_eq!(update.candle.close.as_str(), "2.34");
     assert_eq!(update.candle.volume.as_str(), "12.5");
-    assert_eq!(update.candle.quote_volume.unwrap().as_str(), "20");
+    assert_eq!(update.candle.other_volume.unwrap().as_str(), "20");
     assert_eq!((update.candle.trades, update.revision), (7, 0));
     assert_eq!(update.event_time, Some(UnixMs(START_MS + 200)));
     assert_eq!((update.received, update.source), (pair.now.mono, Source::Ws));

@@ -154,7 +154,7 @@ fn a_session_that_acknowledges_and_stays_silent_is_lost() {
     let paths: Vec<_> = pair.connects.iter().map(|connect| connect.1.path.as_str()).collect();
     assert_eq!(paths, ["/market/ws", "/ws"]);
     pair.push(&kline("BTCUSD_PERP", 0, "2", false, START_MS));
-    assert_eq!(pair.candles()[0].candle.quote_volume, None);
+    assert_eq!(pair.candles()[0].candle.other_volume, None);
     pair.cut();
     pair.pass(SECOND * 2);
     assert_eq!(pair.connects[2].1.path, "/ws");

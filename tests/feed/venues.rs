@@ -44,6 +44,7 @@ fn list(symbols: &[(&str, Option<&str>)]) -> Arc<SymbolList> {
         symbol: (*symbol).to_owned(),
         halted: halted.map(str::to_owned),
         known_as: None,
+        contract_size: None,
     });
     Arc::new(SymbolList::new(listed.collect()))
 }

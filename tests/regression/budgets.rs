@@ -18,8 +18,7 @@ const TYPO: &str = r#"{"exchange":"binance","contract_type":"spot","symbols":["B
 
 fn listed(world: &mut World, symbols: &[&str], halted: Option<&str>) {
     let halted = halted.map(str::to_owned);
-    let one =
-        |symbol: &&str| Listed { symbol: (*symbol).into(), halted: halted.clone(), known_as: None };
+    let one = |symbol: &&str| Listed { halted: halted.clone(), ..Listed::new(*symbol) };
     let list = Arc::new(SymbolList::new(symbols.iter().map(one).collect()));
     let market = Market::find(Venue::Binance, "spot").unwrap();
     world.fanout.handle_feed(FeedEvent::Listed { market, list }, world.now);
@@ -250,7 +249,7 @@ fn what_new_clients_want_of_the_past_left_no_question_for_a_hole_in_a_served_ser
 fn with_list() -> Pair {
     let mut pair = Pair::new();
     pair.manners.is_still = true;
-    let one = |symbol: &str| Listed { symbol: symbol.into(), halted: None, known_as: None };
+    let one = |symbol: &str| Listed::new(symbol);
     let list = SymbolList::new(vec![one("BTCUSDT"), one("ETHUSDT")]);
     pair.lists.insert(market("spot"), Arc::new(list));
     pair.subscribe(0, "spot", "BTCUSDT");

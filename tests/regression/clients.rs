@@ -37,7 +37,7 @@ fn forgotten(world: &World) -> Vec<InstrumentId> {
 }
 
 fn listed(world: &mut World, symbols: &[&str]) {
-    let one = |symbol: &&str| Listed { symbol: (*symbol).into(), halted: None, known_as: None };
+    let one = |symbol: &&str| Listed::new(*symbol);
     let list = Arc::new(SymbolList::new(symbols.iter().map(one).collect()));
     let market = Market::find(Venue::Binance, "spot").unwrap();
     world.fanout.handle_feed(FeedEvent::Listed { market, list }, world.now);

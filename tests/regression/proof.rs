@@ -49,7 +49,7 @@ fn answer(pair: &Pair, rows: &[Row]) -> RestResponse {
 fn hyperliquid() -> Pair {
     let config = FeedConfig { stream_idle_timeout: SECOND * 10_000, ..config() };
     let mut pair = Pair::with(config);
-    let listed = Listed { symbol: "BTC".to_owned(), halted: None, known_as: None };
+    let listed = Listed::new("BTC");
     pair.lists.insert(perp(), SymbolList::new(vec![listed]).into());
     pair.subscribe_at(0, perp(), "BTC");
     accept(&mut pair);

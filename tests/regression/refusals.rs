@@ -789,6 +789,7 @@ fn a_stream_that_delivers_while_it_is_listed_as_halted_goes_on_and_its_clients_a
             symbol: symbol.to_owned(),
             halted: halted.map(str::to_owned),
             known_as: None,
+            contract_size: None,
         };
         let listed = vec![one("BTCUSDT", halted), one("ETHUSDT", None)];
         Arc::new(SymbolList::new(listed))

@@ -271,12 +271,20 @@ pub(crate) fn is_true(text: &str, row: &Value) -> Result<(), String> {
     let is_rest =
         ["rest", "derived"].iter().any(|it| text.contains(&format!("\"source\":\"{it}\"")));
     let is_coinm = text.contains("\"exchange\":\"binance\"") && text.contains("\"coinm\"");
-    for name in ["open", "high", "low", "close", "volume", "quote_volume"] {
+    // Gate's rows of inverse contracts have no base amount, and none follows from them.
+    let is_inverse_row = is_rest
+        && text.contains("\"exchange\":\"gateio\"")
+        && text.contains("\"contract_type\":\"cm\"")
+        && text.contains("\"volume_unit\":\"contracts\"");
+    for name in ["open", "high", "low", "close", "volume", "quote_volume", "contract_volume"] {
         // Binance's coinm has turnover in the base, which is no quote volume.
         if name == "quote_volume" && is_coinm {
             continue;
         }
-        let Some(truth) = row[name].as_str() else { continue };
+        let is_counted = name == "volume" && is_inverse_row;
+        let Some(truth) = row[if is_counted { "contract_volume" } else { name }].as_str() else {
+            continue;
+        };
         let truth = match truth.contains('.') {
             true => truth.trim_end_matches('0').trim_end_matches('.'),
             false => truth,

@@ -141,6 +141,10 @@ impl Venues {
             symbol: one.name.to_string(),
             halted: (!one.trading || halted == Some(&*one.name)).then(|| "halted".to_owned()),
             known_as: None,
+            contract_size: (market.venue() == Venue::Gateio)
+                .then(|| one.contract_amount())
+                .flatten()
+                .map(|size| size.parse().unwrap()),
         });
         Arc::new(SymbolList::new(listed.collect()))
     }

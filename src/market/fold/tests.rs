@@ -16,7 +16,7 @@ fn minute(minute: i64, open: u32, close: u32, volume: &str) -> CandleUpdate {
             low: price(open.min(close) - 1),
             close: price(close),
             volume: volume.parse().unwrap(),
-            quote_volume: Some(volume.parse().unwrap()),
+            other_volume: Some(volume.parse().unwrap()),
             trades: 2,
         },
         event_time: Some(UnixMs(minute * STEP_MS + 60_001)),
@@ -77,7 +77,7 @@ fn a_window_begins_with_its_first_trade() {
     let flat = |at, price| {
         let mut flat = minute(at, price, price, "0");
         (flat.candle.high, flat.candle.low) = (flat.candle.open, flat.candle.open);
-        CandleUpdate { candle: Candle { trades: 0, quote_volume: None, ..flat.candle }, ..flat }
+        CandleUpdate { candle: Candle { trades: 0, other_volume: None, ..flat.candle }, ..flat }
     };
     fold.closed(&flat(10, 50), &mut out);
     fold.closed(&minute(11, 60, 61, "2"), &mut out);
@@ -271,5 +271,24 @@ proptest! {
             let last = closed.last().unwrap();
             prop_assert_eq!((last.candle, last.source.missing()), (whole.candle, 0));
         }
+    }
+}
+
+#[test]
+fn the_other_volume_is_that_of_all_minutes_or_none() {
+    for (others, expected) in
+        [([Some("0.1"), Some("0.25")], Some("0.35")), ([Some("0.1"), None], None)]
+    {
+        let (mut fold, mut out) = (five(), Vec::new());
+        fold.begin(UnixMs(4 * STEP_MS));
+        for (at, other) in (5..).zip(others) {
+            let mut update = minute(at, 10, 11, "10");
+            update.candle.other_volume = other.map(|other| other.parse().unwrap());
+            fold.closed(&update, &mut out);
+        }
+        let Some(Folded::Candle(last)) = out.last() else { panic!("{out:?}") };
+        assert_eq!(last.candle.volume.as_str(), "20");
+        let other = last.candle.other_volume.map(|other| other.to_string());
+        assert_eq!(other.as_deref(), expected);
     }
 }

@@ -7,7 +7,7 @@ use simd_json::prelude::*;
 use crate::clock::MonoNs;
 use crate::market::{ContractType, Market, Venue};
 use crate::sim::exchange::Exchange;
-use crate::sim::market::{Listing, TrueCandle};
+use crate::sim::market::{Listing, TrueCandle, unit};
 use crate::sim::pushes::{self, Amounts};
 use crate::sim::stream::Track;
 use crate::sim::windows;
@@ -170,13 +170,6 @@ fn okx(exchanges: &[Exchange], (path, query, _): Asked<'_>, now_ms: i64) -> Resp
             done(join(rows))
         }
         _ => plain(404, "{\"msg\":\"Not Found\",\"code\":\"404\",\"data\":{}}".to_owned()),
-    }
-}
-
-fn unit(decimals: u32) -> String {
-    match decimals {
-        0 => "1".to_owned(),
-        _ => format!("0.{}1", "0".repeat(decimals as usize - 1)),
     }
 }
 
@@ -424,7 +417,7 @@ fn gateio_instrument(market: Market, one: &Listing) -> String {
     }
     let is_inverse = one.contract_size > 0;
     let kind = if is_inverse { "inverse" } else { "direct" };
-    let multiplier = if is_inverse { "0".to_owned() } else { unit(one.quantity_decimals) };
+    let multiplier = one.contract_amount().unwrap_or_else(|| "0".to_owned());
     format!(
         "{{\"name\":\"{}\",\"type\":\"{kind}\",\"quanto_multiplier\":\"{multiplier}\",\"leverage_min\":\"1\",\"leverage_max\":\"100\",\"mark_type\":\"index\",\"maintenance_rate\":\"0.005\",\"maker_fee_rate\":\"-0.00025\",\"taker_fee_rate\":\"0.00075\",\"order_price_round\":\"{}\",\"order_price_deviate\":\"0.5\",\"order_size_min\":1,\"order_size_max\":1000000,\"mark_price\":\"1\",\"index_price\":\"1\",\"last_price\":\"1\",\"funding_rate\":\"0.0001\",\"funding_interval\":28800,\"in_delisting\":{},\"create_time\":1546905600}}",
         one.name,

@@ -91,7 +91,7 @@ fn rows_come_newest_first_and_inverse_turnover_is_not_in_the_quote_coin() {
     let read_two = read(200, body).unwrap();
     assert_eq!(read_two.server_time, Some(UnixMs(130_000)));
     let candles = read_two.candles.iter().map(|row| row.candle);
-    let rows: Vec<_> = candles.map(|one| (one.open_time.0, one.quote_volume)).collect();
+    let rows: Vec<_> = candles.map(|one| (one.open_time.0, one.other_volume)).collect();
     assert_eq!(rows, [(60_000, None), (120_000, None)]);
     let bad = read(200, &body.replace("[\"120000\"", "[\"120001\"")).unwrap();
     assert_eq!((bad.candles.len(), bad.bad.windows), (1, vec![UnixMs(120_000)]));

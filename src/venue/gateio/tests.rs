@@ -55,7 +55,8 @@ fn a_roll_over_is_two_candles_in_order_whatever_order_they_come_in() {
         assert_eq!(flags, [Some(true), None]);
         assert_eq!(klines[0].candle.volume.as_str(), "80.5");
         assert_eq!(klines[0].event_time, Some(UnixMs(1_700_000_100_000)));
-        assert_eq!((klines[0].symbol, klines[0].candle.quote_volume), ("BTC_USD", None));
+        let amount = klines[0].candle.other_volume.map(|amount| amount.to_string());
+        assert_eq!((klines[0].symbol, amount.as_deref()), ("BTC_USD", Some("9")));
     });
     decoded(ContractType::Spot, &text, |message, _| {
         assert_eq!(message, Err(DecodeErrorKind::Unknown));
@@ -111,6 +112,7 @@ fn rows_of_seven_and_eight_columns_are_read() {
     assert_eq!(eight.candles[0].is_closed, Some(false));
     assert_eq!(eight.candles[0].candle.open.as_str(), "1.5");
     assert_eq!(eight.candles[0].candle.volume.as_str(), "100.5");
+    assert_eq!(eight.candles[0].candle.other_volume.unwrap().as_str(), "7");
     let seven = spot(r#"[["60","100.50","2","3","1","1.5","7"]]"#).unwrap();
     assert_eq!(seven.candles[0].is_closed, None);
     assert!(spot(r#"[["61","100.50","2","3","1","1.5","7"]]"#).is_err());
@@ -132,11 +134,13 @@ fn instruments_say_whether_they_trade() {
     let page = read_instruments(ContractType::Spot, spot.as_bytes()).unwrap();
     let halted: Vec<_> = page.listed.iter().map(|one| one.halted.as_deref()).collect();
     assert_eq!(halted, [None, Some("untradable"), None, None]);
-    let um = r#"[{"name":"BTC_USDT","in_delisting":true,"status":"delisting"},{"name":"A_USDT"},
-        {"name":"B_USDT","status":"delisted"},{"name":"C_USDT","status":"prelaunch"}]"#;
+    let um = r#"[{"name":"BTC_USDT","quanto_multiplier":"0.0001","in_delisting":true,"status":"delisting"},
+        {"name":"A_USDT","quanto_multiplier":"0"},{"name":"B_USDT","quanto_multiplier":1,"status":"delisted"},{"name":"C_USDT","status":"prelaunch"}]"#;
     let page = read_instruments(ContractType::Um, um.as_bytes()).unwrap();
     let halted: Vec<_> = page.listed.iter().map(|one| one.halted.as_deref()).collect();
     assert_eq!(halted, [None, None, Some("delisted"), Some("prelaunch")]);
+    let sizes: Vec<_> = page.listed.iter().map(|one| one.contract_size).collect();
+    assert_eq!(sizes, ["0.0001".parse().ok(), None, None, None]);
 }
 
 #[test]
