@@ -262,7 +262,8 @@ pub(crate) fn digits<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 /// become more.
 fn is_less(text: &str, than: &str) -> bool {
     let is_derived = |text: &str| text.contains("\"source\":\"derived\"");
-    let volume = |text| digits(text, "volume").unwrap().parse::<f64>().unwrap();
+    let counted = |text| digits(text, "contract_volume").or_else(|| digits(text, "volume"));
+    let volume = |text| counted(text).unwrap().parse::<f64>().unwrap();
     !is_derived(text) && !is_derived(than) && volume(text) < volume(than)
 }
 
