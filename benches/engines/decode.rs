@@ -414,8 +414,8 @@ struct HyperliquidKline<'a> {
 
 fn candle(start: i64, prices: [&str; 4], volume: &str, quote: Option<&str>, trades: u64) -> Candle {
     let [open, high, low, close] = prices.map(digits);
-    let (volume, quote_volume) = (digits(volume), quote.map(digits));
-    Candle { open_time: UnixMs(start), open, high, low, close, volume, quote_volume, trades }
+    let (volume, other_volume) = (digits(volume), quote.map(digits));
+    Candle { open_time: UnixMs(start), open, high, low, close, volume, other_volume, trades }
 }
 
 fn digits(text: &str) -> Decimal {

@@ -1,10 +1,15 @@
 //! A quote with the fields of the Python connector only, and what one publication is in each of its
 //! two forms. Owns that both are made once for all clients; knows no client.
 
+use arrayvec::ArrayVec;
+
+use crate::limits::SERIES_SPELLINGS_MAX;
 use crate::wire::write_text_frame;
 
 use super::outbox::{FrameId, FrameMeta, FramePool};
 use super::run::{Part, Run};
+#[cfg(doc)]
+use super::stream::Interest;
 
 /// The basic form of the latest quote; empty where nobody wants it.
 #[derive(Debug, Default)]
@@ -31,11 +36,15 @@ impl BasicFrame {
     }
 }
 
+/// One publication in all its forms: the number of a form is [`Interest::form`].
+pub(super) type Forms<'a> = ArrayVec<Form<'a>, { 2 + 2 * SERIES_SPELLINGS_MAX }>;
+
 /// One publication in one form: the same bytes for all who want that form.
 #[derive(Debug)]
 pub(super) struct Form<'a> {
     pub(super) bytes: &'a [u8],
-    is_basic: bool,
+    /// Whether few want it.
+    is_apart: bool,
     /// Clients that were sent it.
     pub(super) sent: usize,
     /// Where it stands in the run; the inner `None`: there was no room.
@@ -45,18 +54,25 @@ pub(super) struct Form<'a> {
 
 impl<'a> Form<'a> {
     /// A form that nobody was sent yet.
-    fn new(bytes: &'a [u8], is_basic: bool) -> Self {
-        Self { bytes, is_basic, sent: 0, part: None, owed: None }
+    fn new(bytes: &'a [u8], is_apart: bool) -> Self {
+        Self { bytes, is_apart, sent: 0, part: None, owed: None }
     }
 
-    /// The whole form, and the basic one.
-    pub(super) fn both(whole: &'a [u8], basic: &'a [u8]) -> [Self; 2] {
-        [Self::new(whole, false), Self::new(basic, true)]
+    /// The whole form and the basic one, and both under each other name of the series.
+    pub(super) fn all(
+        whole: &'a [u8],
+        basic: &'a [u8],
+        respelled: impl Iterator<Item = &'a [Vec<u8>; 2]>,
+    ) -> Forms<'a> {
+        let mut forms = Forms::new();
+        forms.extend([Self::new(whole, false), Self::new(basic, true)]);
+        forms.extend(respelled.flatten().map(|frame| Self::new(frame, true)));
+        forms
     }
 
     /// Its place in the run, if there is room; put there for the first client.
     pub(super) fn part(&mut self, run: &mut Run) -> Option<Part> {
-        *self.part.get_or_insert_with(|| match self.is_basic {
+        *self.part.get_or_insert_with(|| match self.is_apart {
             false => run.push(self.bytes),
             true => run.push_basic(self.bytes),
         })

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::clock::{MonoNs, Now, UnixMs};
 use crate::limits::{READY_BYTES_MAX, SHARE_BYTES_MAX};
@@ -72,6 +73,8 @@ pub(super) struct Subscription {
     pub(super) id: Option<String>,
     /// Where.
     pub(super) market: Market,
+    /// The contract type in the client's own words, where these are others.
+    pub(super) word: Option<Arc<str>>,
     /// The length of the candles.
     pub(super) interval: Interval,
     /// Who makes them.

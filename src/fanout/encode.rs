@@ -8,12 +8,15 @@ use crate::market::{Candle, CandleUpdate, Decimal, Instrument, Interval, Market,
 use crate::text;
 
 use super::request::Origin;
+use super::spelling::Spelling;
 
 /// What is the same in every message about one instrument, rendered once.
 #[derive(Debug)]
 pub(super) struct Labels {
     /// `,"exchange":"binance","symbol":"BTCUSDT","contract_type":"spot"`.
     names: Vec<u8>,
+    /// How many of its last bytes are symbol and contract type.
+    named_bytes: usize,
     interval: Interval,
     /// What tells that a window was empty.
     empty_source: &'static str,
@@ -81,16 +84,27 @@ impl Labels {
         let mut names = Vec::new();
         names.extend_from_slice(b",\"exchange\":");
         write_string(&mut names, row.venue.name());
-        names.extend_from_slice(b",\"symbol\":");
-        write_string(&mut names, &instrument.symbol);
-        names.extend_from_slice(b",\"contract_type\":");
-        write_string(&mut names, row.contract_type.name());
+        let named_from = names.len();
+        write_names(&mut names, &instrument.symbol, row.contract_type.name());
+        let named_bytes = names.len() - named_from;
         let empty_source = match origin {
             Origin::Exchange => "rest",
             Origin::Derived => "derived",
         };
         let Instrument { market, interval, .. } = *instrument;
-        Self { names, interval, empty_source, market }
+        Self { names, named_bytes, interval, empty_source, market }
+    }
+
+    /// Puts another name of the instrument into a message about it.
+    pub(super) fn respell(&self, payload: &mut Vec<u8>, spelling: &Spelling) {
+        let names = &self.names[..];
+        let Some(at) = payload.windows(names.len()).position(|bytes| bytes == names) else {
+            return;
+        };
+        let symbol_at = names.len() - self.named_bytes;
+        let mut named = Vec::with_capacity(NAMES_BYTES);
+        write_names(&mut named, &spelling.symbol, &spelling.contract_type);
+        payload.splice(at + symbol_at..at + names.len(), named);
     }
 
     /// The length of the instrument's candles.
@@ -239,6 +253,13 @@ impl Labels {
     }
 }
 
+fn write_names(out: &mut Vec<u8>, symbol: &str, contract_type: &str) {
+    out.extend_from_slice(b",\"symbol\":");
+    write_string(out, symbol);
+    out.extend_from_slice(b",\"contract_type\":");
+    write_string(out, contract_type);
+}
+
 /// From `open` to `trade_num`, each with a comma before it.
 fn write_values(out: &mut Vec<u8>, candle: &Candle, volumes: &Volumes<'_>) {
     for (name, value) in [
@@ -318,6 +339,9 @@ fn write_time(out: &mut Vec<u8>, unix_us: i64, fraction: usize) {
     let length = write_rfc3339(unix_us, fraction, &mut text);
     out.extend_from_slice(&text[..length]);
 }
+
+/// Room for symbol and contract type.
+const NAMES_BYTES: usize = 128;
 
 /// `u64::MAX` has 20 digits.
 const DIGITS_MAX: usize = 20;

@@ -11,6 +11,7 @@ use crate::market::{Instrument, InstrumentId, InstrumentTable, Interval, Market,
 
 use super::derive::Derivation;
 use super::marks::Together;
+use super::request::Name;
 use super::stream::{Interest, Stream};
 
 /// Every instrument that is wanted, or was until a while ago.
@@ -114,6 +115,18 @@ impl Hub {
     fn is_listed(&self, market: Market, symbol: &str) -> bool {
         let list = self.lists[market.index()].as_deref();
         list.is_some_and(|list| list.find(symbol).is_some())
+    }
+
+    /// The symbol that is meant by a client's `name`, as far as the market's list tells more than its
+    /// spelling.
+    pub(super) fn listed_for(&self, name: &Name) -> Option<String> {
+        let spelling = name.spelling.as_ref()?;
+        let list = self.lists[name.market.index()].as_deref()?;
+        if list.find(&name.symbol).is_some() {
+            return None;
+        }
+        let found = list.find(&spelling.symbol).map(|_| &*spelling.symbol);
+        found.or_else(|| list.find_any_case(&name.symbol)).map(str::to_owned)
     }
 
     /// Whether it is known what the market lists.
@@ -265,6 +278,12 @@ impl Hub {
         self.find_instrument(id).expect("what has a stream has its place in the table")
     }
 
+    /// The symbol of `id` as a client (by index) names it.
+    pub(super) fn symbol_for(&self, client: u32, id: InstrumentId) -> &str {
+        let spelling = self.peek(id).and_then(|stream| stream.spelling_of(client));
+        spelling.map_or(&*self.instrument(id).symbol, |spelling| &*spelling.symbol)
+    }
+
     /// The instrument with `id`; `None` if it was forgotten.
     pub(super) fn find_instrument(&self, id: InstrumentId) -> Option<&Instrument> {
         self.table.instrument(id)
@@ -302,6 +321,7 @@ impl Hub {
         let at = at.expect_err("a subscription names each of its instruments once");
         stream.interests.insert(at, interest);
         stream.basic_count += usize::from(interest.is_basic);
+        stream.count_spelling(interest.spelling, true);
         let (is_new, is_confirmed) = (stream.switch_on(), stream.is_confirmed);
         if !is_confirmed {
             self.unconfirmed_of.entry(interest.client).or_default()[market.index()] += 1;
@@ -315,6 +335,7 @@ impl Hub {
         let stream = self.stream(id)?;
         let interest = stream.interests.remove(stream.position(client, key).ok()?);
         stream.basic_count -= usize::from(interest.is_basic);
+        stream.count_spelling(interest.spelling, false);
         if interest.is_joining {
             stream.joins.retain(|join| (join.client.index, join.key) != (client, key));
             stream.history.unpin();
@@ -421,6 +442,7 @@ mod tests {
             key,
             closed_only: false,
             is_basic: false,
+            spelling: 0,
             is_limited: false,
             is_quoted: false,
             is_joining: false,

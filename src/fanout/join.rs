@@ -291,6 +291,7 @@ impl Fanout {
             let counts = (known.len() as u64, absent);
             let windows = Some((first, newest));
             stream.labels.write_history(&mut self.payload, windows, counts, now);
+            stream.respell_for(id.index, &mut self.payload);
         }
         self.send_payload(id);
         self.send_running(id, key, of, now);
@@ -317,6 +318,7 @@ impl Fanout {
         }
         self.payload.clear();
         stream.labels.write_history(&mut self.payload, None, (0, count), now);
+        stream.respell_for(id.index, &mut self.payload);
         self.send_payload(id);
         self.settle(id, now);
     }
@@ -358,6 +360,7 @@ impl Fanout {
             let (kind, previous) = (CandleType::Correction, restated.previous.as_ref());
             self.payload.clear();
             stream.labels.write_candle(&mut self.payload, kind, &update, previous, now);
+            stream.respell_for(id.index, &mut self.payload);
             self.send_past(id, join.key, of, (Class::Correction, restated.open_time));
         }
     }
@@ -380,6 +383,7 @@ impl Fanout {
                 stream.labels.write_empty(&mut self.payload, *open_time, now);
             }
         }
+        stream.respell_for(id.index, &mut self.payload);
         if matches!(settled, Settled::Candle(_))
             && let Some(interest) =
                 stream.of_client(id.index).iter_mut().find(|interest| interest.key == key)
@@ -397,6 +401,7 @@ impl Fanout {
         self.payload.clear();
         let missing = gap.count(interval);
         stream.labels.write_gap(&mut self.payload, gap.first, missing, "unavailable", now);
+        stream.respell_for(id.index, &mut self.payload);
         self.send_past(id, key, of, (Class::Gap, gap.first));
     }
 

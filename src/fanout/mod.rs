@@ -31,6 +31,7 @@ mod run;
 mod serve;
 mod slowest;
 mod spares;
+mod spelling;
 mod stream;
 
 use std::cmp::Reverse;
@@ -54,6 +55,7 @@ use outbox::FramePool;
 use refused::RefusedNames;
 use run::Run;
 use slowest::Slowest;
+use spelling::Respelled;
 
 pub use access::{ANY_ORIGIN, Access, Tokens, TokensError};
 pub use door::HOST_REFUSED;
@@ -194,6 +196,8 @@ pub struct Fanout {
     frame: Vec<u8>,
     /// The same of the basic fields of a quote.
     basic: BasicFrame,
+    /// The same under the other names of a series.
+    respelled: Respelled,
     /// Reused: what one event of minutes makes of a derived series.
     folded: Vec<Folded>,
     /// Whether it was logged that little room is left for instruments.
@@ -238,6 +242,7 @@ impl Fanout {
             payload: Vec::new(),
             frame: Vec::new(),
             basic: BasicFrame::default(),
+            respelled: Respelled::default(),
             folded: Vec::new(),
             is_table_filling: false,
             is_draining: false,

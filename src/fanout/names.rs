@@ -16,14 +16,14 @@ use crate::market::{Instrument, InstrumentId, Interval, Market, SymbolList};
 use crate::messages::{Command, EventName};
 
 use super::protocol::Refusal;
-use super::request::{Origin, Wanted};
+use super::request::{Name, Origin, Wanted};
 use super::stream::LetGo;
 use super::{ClientId, Fanout, Timer};
 
 /// The names of a request, sorted.
 pub(super) struct Sorted {
     /// Those that the client may bring.
-    pub(super) names: Vec<String>,
+    pub(super) names: Vec<Name>,
     /// What it is told of those for which there is no room, or which come too fast.
     pub(super) surplus: Vec<Refusal>,
     /// What it is told of those that were refused lately.
@@ -36,15 +36,18 @@ impl Fanout {
         &mut self,
         id: ClientId,
         wanted: &Wanted,
-        names: Vec<String>,
+        names: Vec<Name>,
         now: Now,
     ) -> Sorted {
         let (names, refused) = self.split_refused(wanted, names, now);
         let (names, unconfirmed) = self.split_names(id, wanted, names);
         let (names, too_fast) = self.split_new(id, wanted, names, now);
         let mut surplus = Vec::from_iter(too_fast.map(|refusal| *refusal));
-        if !unconfirmed.is_empty() {
-            surplus.push(*self.too_many_unconfirmed(wanted.market, unconfirmed));
+        let mut unconfirmed = unconfirmed.into_iter().peekable();
+        while let Some(market) = unconfirmed.peek().map(|name| name.market) {
+            let of_market = std::iter::from_fn(|| unconfirmed.next_if(|one| one.market == market));
+            let symbols = shown_of(of_market);
+            surplus.push(*self.too_many_unconfirmed(market, symbols));
         }
         Sorted { names, surplus, refused }
     }
@@ -54,19 +57,20 @@ impl Fanout {
         &mut self,
         id: ClientId,
         wanted: &Wanted,
-        names: Vec<String>,
+        names: Vec<Name>,
         now: Now,
-    ) -> (Vec<String>, Option<Box<Refusal>>) {
+    ) -> (Vec<Name>, Option<Box<Refusal>>) {
         let (market, interval) = (wanted.market, wanted.asked());
-        let has_list = self.hub.has_list(market);
         let Some(client) = self.clients.find(id) else { return (names, None) };
         client.new_names.earn(now);
         let mut costs_beyond: u32 = 0;
         let (names, beyond): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| {
-            let instrument = Instrument { market, symbol: name.as_str().into(), interval };
+            let instrument = name.instrument(interval);
             let cost = match self.hub.is_streamed(&instrument) {
                 true => 0,
-                false if has_list && !self.hub.is_confirmed(&instrument) => UNLISTED_NAME_COST,
+                false if self.hub.has_list(name.market) && !self.hub.is_confirmed(&instrument) => {
+                    UNLISTED_NAME_COST
+                }
                 false => 1,
             };
             let is_taken = client.new_names.spend(cost);
@@ -77,6 +81,7 @@ impl Fanout {
             return (names, None);
         }
         self.metrics.new_names_refused.add(beyond.len() as u64);
+        let beyond = shown_of(beyond.into_iter());
         let wait = client.new_names.wait(costs_beyond);
         let message = format!(
             "\"symbols\": {} are new to {market}, and this client has brought many such names \
@@ -95,8 +100,8 @@ impl Fanout {
         &self,
         id: ClientId,
         wanted: &Wanted,
-        names: Vec<String>,
-    ) -> (Vec<String>, Vec<String>) {
+        names: Vec<Name>,
+    ) -> (Vec<Name>, Vec<Name>) {
         let ids_each = match wanted.origin {
             Origin::Exchange => 1,
             Origin::Derived => 2,
@@ -111,8 +116,7 @@ impl Fanout {
         let mut room = room.min(free / ids_each);
         let interval = wanted.asked();
         names.into_iter().partition(|name| {
-            let (market, symbol) = (wanted.market, name.as_str().into());
-            let is_confirmed = self.hub.is_confirmed(&Instrument { market, symbol, interval });
+            let is_confirmed = self.hub.is_confirmed(&name.instrument(interval));
             let is_taken = is_confirmed || room > 0;
             room -= usize::from(is_taken && !is_confirmed);
             is_taken
@@ -146,13 +150,12 @@ impl Fanout {
     pub(super) fn intern_all(
         &mut self,
         wanted: &Wanted,
-        names: &[String],
+        names: &[Name],
         now: Now,
     ) -> Result<Vec<InstrumentId>, Box<Refusal>> {
-        let (market, interval) = (wanted.market, wanted.interval);
         let mut ids = Vec::with_capacity(names.len());
         for name in names {
-            let instrument = Instrument { market, symbol: name.as_str().into(), interval };
+            let instrument = name.instrument(wanted.interval);
             let Ok(id) = self.intern(&instrument, wanted.origin, now) else {
                 ids.into_iter().for_each(|id| self.let_go(id, now));
                 let message = format!(
@@ -160,7 +163,7 @@ impl Fanout {
                      new one"
                 );
                 let refusal = Refusal::field("too_many_instruments", "symbols", message);
-                return Err(refusal.about(market));
+                return Err(refusal.about(name.market));
             };
             ids.push(id);
         }
@@ -267,7 +270,7 @@ impl Fanout {
             }
         }
         for (index, ids) in surplus {
-            let symbols = super::serve::symbols_of(&self.hub, &ids);
+            let symbols = super::serve::symbols_of(&self.hub, index, &ids);
             let symbols = symbols.into_iter().map(str::to_owned).collect();
             let refusal = self.too_many_unconfirmed(market, symbols);
             let id = self.clients.at(index).id;
@@ -296,6 +299,11 @@ impl Fanout {
             self.notice(EventName::TableFilling, text);
         }
     }
+}
+
+/// The names as the client gave them.
+fn shown_of(names: impl Iterator<Item = Name>) -> Vec<String> {
+    names.map(|name| name.shown().to_owned()).collect()
 }
 
 /// The first few of them, for a sentence.

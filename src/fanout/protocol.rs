@@ -1,6 +1,8 @@
 //! Answers to clients as JSON: `subscribed`, `unsubscribed`, `list`, `pong`, `notice`, `error`.
 //! Owns their fields and that none exceeds what one message may have; sends nothing.
 
+use std::sync::Arc;
+
 use crate::clock::{Now, RFC3339_BYTES, UnixMs, write_rfc3339};
 use crate::limits::{CLIENT_MESSAGE_BYTES_MAX, SERVER_MESSAGE_BYTES_MAX, SYMBOL_BYTES_MAX};
 use crate::market::{Interval, Market, Span};
@@ -58,10 +60,12 @@ impl Refusal {
 }
 
 /// One subscription, as `subscribed` and `list` show it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Shown<'a> {
     /// Where.
     pub(super) market: Market,
+    /// The contract type in the client's own words, where these are others.
+    pub(super) word: Option<Arc<str>>,
     /// The length of the candles.
     pub(super) interval: Interval,
     /// Who makes them.
@@ -254,7 +258,8 @@ pub(super) fn write_mark(out: &mut Vec<u8>, of: Together, mark: &Mark<'_>, now: 
 /// Begins with a comma.
 fn write_shown(out: &mut Vec<u8>, shown: &Shown<'_>, symbols_bytes_max: usize) {
     write_field(out, "exchange", Some(shown.market.venue().name()));
-    write_field(out, "contract_type", Some(shown.market.contract_type().name()));
+    let contract_type = shown.market.contract_type().name();
+    write_field(out, "contract_type", Some(shown.word.as_deref().unwrap_or(contract_type)));
     write_symbols(out, shown.symbols, symbols_bytes_max);
     write_unsigned(out, b",\"limit\":", shown.limit);
     if let Some(remaining) = shown.remaining {
@@ -377,6 +382,7 @@ mod tests {
     fn shown<'a>(symbols: &'a [&'a str]) -> Shown<'a> {
         let (interval, origin) = (Interval::M5, Origin::Exchange);
         Shown {
+            word: None,
             market: spot(),
             interval,
             origin,

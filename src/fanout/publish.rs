@@ -133,7 +133,9 @@ impl Fanout {
             (&mut self.run, &mut self.turn_bytes, &mut self.is_one_full);
         let Some(stream) = hub.stream(meta.instrument) else { return };
         let has_basic = meta.is_quote() && stream.basic_count > 0;
-        let mut forms = Form::both(&self.frame, self.basic.bytes());
+        let basic = if has_basic { self.basic.bytes() } else { &[] };
+        self.respelled.set(&stream.labels, stream.spellings(), (&self.payload, basic));
+        let mut forms = Form::all(&self.frame, basic, self.respelled.frames());
         let groups = stream.interests_mut().chunk_by_mut(|a, b| a.client == b.client);
         for group in groups {
             let client = clients.at(group[0].client);
@@ -144,7 +146,7 @@ impl Fanout {
                 if !interest.wants(&meta) {
                     continue;
                 }
-                let form = &mut forms[usize::from(has_basic && interest.is_basic)];
+                let form = &mut forms[interest.form(has_basic && interest.is_basic)];
                 if let Some(ready) = form.part(run).and_then(|part| client.flow(part, &meta)) {
                     form.sent += 1;
                     *is_full |= ready >= SHARE_BYTES_MAX;
@@ -154,7 +156,7 @@ impl Fanout {
             if client.is_deaf() || !group.iter().any(|interest| interest.wants(&meta)) {
                 continue;
             }
-            let form = &mut forms[usize::from(has_basic && is_basic(group, &meta))];
+            let form = &mut forms[group[0].form(has_basic && is_basic(group, &meta))];
             if client.is_behind() {
                 let id = form.owed(frames, meta);
                 if client.outbox.owe(frames, id) {
@@ -227,6 +229,9 @@ impl Fanout {
         self.frame.clear();
         let (out, kind) = (&mut self.payload, CandleType::Quote);
         let end = stream.labels.write_candle(out, kind, &update, None, now);
+        let behind = out.len() - end;
+        stream.respell_for(id.index, out);
+        let end = out.len() - behind;
         let bytes = if is_basic {
             self.basic.set(&self.payload[..end], true);
             self.basic.bytes()

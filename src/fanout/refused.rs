@@ -8,7 +8,7 @@ use crate::limits::{REFUSED_NAMES_MAX, REFUSED_PATIENCE};
 use crate::market::{Instrument, Market, SymbolList};
 
 use super::protocol::{Refusal, cut};
-use super::request::Wanted;
+use super::request::{Name, Wanted};
 use super::{ClientId, Fanout};
 
 /// The newest refusals.
@@ -129,16 +129,19 @@ impl Fanout {
     pub(super) fn split_refused(
         &self,
         wanted: &Wanted,
-        names: Vec<String>,
+        names: Vec<Name>,
         now: Now,
-    ) -> (Vec<String>, Vec<Refusal>) {
+    ) -> (Vec<Name>, Vec<Refusal>) {
         let asked = wanted.asked();
         let mut refusals = Vec::new();
         let names = names.into_iter().filter(|name| {
-            let (market, symbol) = (wanted.market, name.as_str().into());
-            let found = self.refused.find(&Instrument { market, symbol, interval: asked }, now);
+            let found = self.refused.find(&name.instrument(asked), now);
             let is_refused = found.is_some();
-            refusals.extend(found.map(|one| Refusal { interval: Some(wanted.interval), ..one }));
+            refusals.extend(found.map(|one| Refusal {
+                interval: Some(wanted.interval),
+                symbols: vec![name.shown().to_owned()],
+                ..one
+            }));
             !is_refused
         });
         let names = names.collect();

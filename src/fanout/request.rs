@@ -3,18 +3,21 @@
 
 mod words;
 
+use std::sync::Arc;
+
 use simd_json::prelude::*;
 use simd_json::tape::Value;
 
 use crate::clock::UnixMs;
-use crate::limits::{REQUEST_ID_BYTES_MAX, REQUEST_SYMBOLS_MAX};
-use crate::market::{Interval, Market, Venue};
+use crate::limits::{REQUEST_ID_BYTES_MAX, REQUEST_SYMBOLS_MAX, SYMBOL_BYTES_MAX};
+use crate::market::{Instrument, Interval, Market, Venue};
 
 use super::access::TokenDigest;
 use super::protocol::Refusal;
+use super::spelling::Spelling;
 use words::{
     contract_types, interval_names, invalid_symbol, missing, not_offered, quoted, quoted_whole,
-    shown, strange, venue_names, wrong_type,
+    shown, strange, symbols_right, venue_names, wrong_type,
 };
 
 /// A request that can be served.
@@ -37,8 +40,8 @@ pub(super) enum Op {
     Unsubscribe {
         /// `None`: everything the client has subscribed.
         market: Option<Market>,
-        /// Canonical; `None`: every symbol of the market.
-        symbols: Option<Vec<String>>,
+        /// `None`: every symbol of the market.
+        names: Option<Vec<Name>>,
         /// `None`: of any length.
         interval: Option<Interval>,
         /// `None`: of any origin.
@@ -52,17 +55,51 @@ pub(super) enum Op {
     Auth(TokenDigest),
 }
 
+/// A symbol as asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Name {
+    /// Where: at OKX the symbol says it.
+    pub(super) market: Market,
+    /// Canonical.
+    pub(super) symbol: String,
+    /// The client's own words for both, where they are others that it is to hear again.
+    pub(super) spelling: Option<Spelling>,
+}
+
+impl Name {
+    /// The symbol as the client named it.
+    pub(super) fn shown(&self) -> &str {
+        self.spelling.as_ref().map_or(&self.symbol, |spelling| &spelling.symbol)
+    }
+
+    /// The series of its candles of `interval`.
+    pub(super) fn instrument(&self, interval: Interval) -> Instrument {
+        Instrument { market: self.market, symbol: self.symbol.as_str().into(), interval }
+    }
+
+    /// The same, without a spelling that is ours.
+    pub(super) fn settled(mut self) -> Self {
+        let contract_type = self.market.contract_type().name();
+        self.spelling = self.spelling.filter(|spelling| {
+            *spelling.symbol != *self.symbol || &*spelling.contract_type != contract_type
+        });
+        self
+    }
+}
+
 /// A subscription as asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
-    /// Where.
+    /// Where: of several markets that of the first symbol.
     pub(super) market: Market,
+    /// The contract type in the client's own words, where they are others that it is to hear again.
+    pub(super) word: Option<Arc<str>>,
     /// The length of the candles.
     pub(super) interval: Interval,
     /// Who makes them.
     pub(super) origin: Origin,
-    /// Canonical, each once, in the order given, at least one; `None`: all that are streamed.
-    pub(super) symbols: Option<Vec<String>>,
+    /// Each once, in the order given, at least one; `None`: all that are streamed.
+    pub(super) names: Option<Vec<Name>>,
     /// Quotes until the subscription ends; 0: without end.
     pub(super) limit: u64,
     /// Open candles are not wanted.
@@ -76,6 +113,10 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
+    fn has_several_markets(&self) -> bool {
+        self.names.iter().flatten().any(|name| name.market != self.market)
+    }
+
     /// The length of the candles that the exchange is asked for.
     pub(super) fn asked(&self) -> Interval {
         match self.origin {
@@ -210,13 +251,15 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         let Some(exchange) = &self.exchange else {
             return Err(missing("exchange", &format!("allowed: {}", venue_names())));
         };
-        let market = self.market(read_venue(exchange)?)?;
+        let venue = read_venue(exchange)?;
+        let market = self.market(venue)?;
+        let word = self.word(market)?;
         let Some(symbols) = &self.symbols else {
-            return Err(missing("symbols", "an array of strings such as [\"BTCUSDT\"]"));
+            return Err(missing("symbols", symbols_right(venue)));
         };
-        let symbols = match is_all(symbols) {
+        let names = match is_all(symbols) {
             true => None,
-            false => Some(read_symbols(market, symbols)?),
+            false => Some(read_names(market, word.as_ref(), symbols)?),
         };
         let (interval, origin) = self.candles(market)?;
         let past = self.past()?;
@@ -230,7 +273,12 @@ impl<'tape, 'text> Fields<'tape, 'text> {
             return Err(Refusal::field("basic_without_past", "fields", message.to_owned()));
         }
         let wanted =
-            Wanted { market, interval, origin, symbols, limit, closed_only, mark, basic, past };
+            Wanted { market, word, interval, origin, names, limit, closed_only, mark, basic, past };
+        if wanted.mark && wanted.has_several_markets() {
+            let message = "\"mark\": \"symbols\" are of several contract types, which end each by \
+                           itself; send one request for each";
+            return Err(Refusal::field("mixed_contract_types", "mark", message.to_owned()));
+        }
         Ok(Op::Subscribe(wanted))
     }
 
@@ -255,14 +303,15 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         let origin = self.source.as_ref().map(read_origin).transpose()?;
         let Some(exchange) = &self.exchange else {
             if self.contract_type.is_none() && self.symbols.is_none() {
-                return Ok(Op::Unsubscribe { market: None, symbols: None, interval, origin });
+                return Ok(Op::Unsubscribe { market: None, names: None, interval, origin });
             }
             return Err(missing("exchange", &format!("allowed: {}", venue_names())));
         };
         let market = self.market(read_venue(exchange)?)?;
         let named = self.symbols.as_ref().filter(|value| !is_all(value));
-        let symbols = named.map(|value| read_symbols(market, value)).transpose()?;
-        Ok(Op::Unsubscribe { market: Some(market), symbols, interval, origin })
+        let word = self.word(market)?;
+        let names = named.map(|value| read_names(market, word.as_ref(), value)).transpose()?;
+        Ok(Op::Unsubscribe { market: Some(market), names, interval, origin })
     }
 
     /// The token itself goes no further than here.
@@ -273,9 +322,13 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         Ok(Op::Auth(TokenDigest::of(token.as_bytes())))
     }
 
-    /// The market named, else the venue's default, which at OKX the symbols' spelling tells.
+    /// The market named, else the venue's default. At OKX it is the symbols' spelling that tells, and
+    /// the first symbol counts.
     fn market(&self, venue: Venue) -> Result<Market, Box<Refusal>> {
-        if let Some(contract_type) = &self.contract_type {
+        let names_all = self.symbols.as_ref().is_none_or(is_all);
+        if let Some(contract_type) = &self.contract_type
+            && (venue != Venue::Okx || names_all)
+        {
             return read_market(venue, contract_type);
         }
         let missing = || missing("contract_type", &format!("allowed: {}", contract_types(venue)));
@@ -283,32 +336,23 @@ impl<'tape, 'text> Fields<'tape, 'text> {
             Some(symbols) if !is_all(symbols) => texts(symbols)?,
             _ => Vec::new(),
         };
-        let mut found: Option<(Market, &str)> = None;
-        for symbol in &symbols {
-            let Some(market) = Market::default_of(venue, symbol) else {
-                return Err(if venue == Venue::Binance {
-                    missing()
-                } else {
-                    strange(venue, symbol)
-                });
-            };
-            match found {
-                Some((first, other)) if first != market => {
-                    let message = format!(
-                        "{} is {first} and {} is {market}; send one request for each \
-                         \"contract_type\"",
-                        quoted(other),
-                        quoted(symbol)
-                    );
-                    return Err(Refusal::field("mixed_contract_types", "symbols", message));
-                }
-                _ => found = Some((market, symbol)),
-            }
+        match symbols.first() {
+            None => Market::default_of(venue, "").ok_or_else(missing),
+            Some(_) if venue == Venue::Binance => Err(missing()),
+            Some(first) => Market::default_of(venue, first).ok_or_else(|| strange(venue, first)),
         }
-        found
-            .map(|(market, _)| market)
-            .or_else(|| Market::default_of(venue, ""))
-            .ok_or_else(missing)
+    }
+
+    /// The contract type in the client's own words, where it is to hear them again: at OKX, as the
+    /// Python connector did it.
+    fn word(&self, market: Market) -> Result<Option<Arc<str>>, Box<Refusal>> {
+        let Some(value) = self.contract_type.as_ref().filter(|_| market.venue() == Venue::Okx)
+        else {
+            return Ok(None);
+        };
+        let right = format!("a string of at most {SYMBOL_BYTES_MAX} bytes such as swap");
+        let word = value.as_str().filter(|word| word.len() <= SYMBOL_BYTES_MAX);
+        word.map(|word| Some(word.into())).ok_or_else(|| wrong_type("contract_type", &right))
     }
 
     fn past(&self) -> Result<Option<Past>, Box<Refusal>> {
@@ -394,8 +438,12 @@ fn read_bool(field: &'static str, value: Option<&Value<'_, '_>>) -> Result<bool,
     value.as_bool().ok_or_else(|| wrong_type(field, "true or false"))
 }
 
-/// The canonical symbols, each once.
-fn read_symbols(market: Market, value: &Value<'_, '_>) -> Result<Vec<String>, Box<Refusal>> {
+/// The symbols with their markets, each once under its name.
+fn read_names(
+    market: Market,
+    word: Option<&Arc<str>>,
+    value: &Value<'_, '_>,
+) -> Result<Vec<Name>, Box<Refusal>> {
     let given = texts(value)?;
     if given.is_empty() {
         let message = "\"symbols\" is empty; name at least one, such as [\"BTCUSDT\"]";
@@ -409,14 +457,32 @@ fn read_symbols(market: Market, value: &Value<'_, '_>) -> Result<Vec<String>, Bo
         return Err(Refusal::field("too_many_symbols", "symbols", message));
     }
     let mut seen = std::collections::HashSet::new();
-    let mut symbols = Vec::with_capacity(given.len());
+    let mut names = Vec::with_capacity(given.len());
     for text in given {
-        let symbol = market.canonical_symbol(text).ok_or_else(|| invalid_symbol(market, text))?;
-        if seen.insert(symbol.clone()) {
-            symbols.push(symbol);
+        let name = read_name(market, word, text)?;
+        if seen.insert((name.symbol.clone(), name.spelling.as_ref().map(|own| own.symbol.clone())))
+        {
+            names.push(name);
         }
     }
-    Ok(symbols)
+    Ok(names)
+}
+
+fn read_name(market: Market, word: Option<&Arc<str>>, text: &str) -> Result<Name, Box<Refusal>> {
+    let market = match market.venue() {
+        Venue::Okx => {
+            Market::default_of(Venue::Okx, text).ok_or_else(|| strange(Venue::Okx, text))?
+        }
+        _ => market,
+    };
+    let symbol = market.canonical_symbol(text).ok_or_else(|| invalid_symbol(market, text))?;
+    let (own, contract_type) = (market.meant_by(&symbol), market.contract_type().name());
+    let spelling = Spelling {
+        symbol: symbol.as_str().into(),
+        contract_type: word.cloned().unwrap_or_else(|| contract_type.into()),
+    };
+    let symbol = own.unwrap_or(symbol);
+    Ok(Name { market, symbol, spelling: Some(spelling) }.settled())
 }
 
 fn read_interval(value: &Value<'_, '_>) -> Result<Interval, Box<Refusal>> {

@@ -1,11 +1,11 @@
 //! Requests served: subscribe, unsubscribe, list, ping, and how subscriptions end. Owns the rule
 //! that `subscribed` and the newest candles leave in the turn of the request.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::clock::Now;
-use crate::limits::{CLIENT_SAME_SERIES_MAX, CLIENT_SERIES_MAX};
-use crate::market::{InstrumentId, Interval, Market};
+use crate::limits::{CLIENT_SAME_SERIES_MAX, CLIENT_SERIES_MAX, SERIES_SPELLINGS_MAX};
+use crate::market::{Instrument, InstrumentId, Interval, Market};
 use crate::wire::write_text_frame;
 
 use super::client::{Phase, Subscription};
@@ -18,7 +18,8 @@ use super::protocol::{
     write_unsubscribed,
 };
 use super::refused::rejection;
-use super::request::{self, Op, Origin, Past, Request, Wanted};
+use super::request::{self, Name, Op, Origin, Past, Request, Wanted};
+use super::spelling::Spelling;
 use super::stream::{ANY_WINDOW, Interest};
 use super::{ClientId, Fanout};
 
@@ -40,8 +41,8 @@ impl Fanout {
         }
         let result = match op {
             Op::Subscribe(wanted) => self.subscribe(id, wanted, echo.clone(), now),
-            Op::Unsubscribe { market, symbols, interval, origin } => {
-                let unwanted = Unwanted { market, symbols, interval, origin };
+            Op::Unsubscribe { market, names, interval, origin } => {
+                let unwanted = Unwanted { market, names, interval, origin };
                 self.unsubscribe(id, &unwanted, echo.as_deref(), now)
             }
             Op::Auth(token) => {
@@ -88,6 +89,7 @@ impl Fanout {
         let Some(client) = self.clients.find(id) else { return Ok(()) };
         client.allowance.spend_on(names.len());
         let Sorted { names, mut surplus, refused } = self.sort_names(id, &wanted, names, now);
+        let spelled = names.iter().map(|name| name.spelling.clone()).collect::<Vec<_>>();
         let Some(client) = self.clients.find(id) else { return Ok(()) };
         let series: usize = client.subscriptions.iter().map(|one| one.instruments.len()).sum();
         let series_max = self.config.access.client_series_max.min(CLIENT_SERIES_MAX);
@@ -98,7 +100,6 @@ impl Fanout {
             return Err(refusal.about(wanted.market));
         }
         self.check_past(&wanted, &names, now)?;
-        let market = wanted.market;
         if names.is_empty() {
             let Some(last) = surplus.pop() else {
                 self.tell_refused(id, refused, echo.as_ref(), now);
@@ -110,10 +111,12 @@ impl Fanout {
         }
         let instruments = self.intern_all(&wanted, &names, now)?;
         self.check_repeated(id, &wanted, &instruments, now)?;
+        self.check_spelled(id, &wanted, (&instruments, &spelled), now)?;
         let subscription = Subscription {
             key: 0,
             id: echo,
             market: wanted.market,
+            word: wanted.word.clone(),
             interval: wanted.interval,
             origin: wanted.origin,
             unquoted: instruments.len(),
@@ -125,18 +128,19 @@ impl Fanout {
             basic: wanted.basic,
         };
         self.payload.clear();
-        let symbols: Vec<&str> = names.iter().map(String::as_str).collect();
+        let symbols: Vec<&str> = names.iter().map(Name::shown).collect();
         let shown = show(&subscription, &symbols);
         let shown = Shown { remaining: None, ..shown };
         write_subscribed(&mut self.payload, &shown, subscription.id.as_deref());
         self.send_payload(id);
         let (past, echo) = (wanted.past, subscription.id.clone());
         self.tell_surplus(id, surplus, echo.as_ref());
-        let Some(key) = self.add_subscription(id, subscription, past.is_some(), now) else {
+        let added = self.add_subscription(id, subscription, &spelled, past.is_some(), now);
+        let Some(key) = added else {
             return Ok(());
         };
         self.tell_refused(id, refused, echo.as_ref(), now);
-        self.send_lost(id, market, &instruments, now);
+        self.send_lost(id, &instruments, now);
         for instrument in instruments {
             if let Some(past) = past {
                 let join = Join::new(id, key, past, self.publications, now);
@@ -156,27 +160,28 @@ impl Fanout {
     }
 
     /// Tells a client that comes later what the others were told when a session was lost.
-    fn send_lost(&mut self, id: ClientId, market: Market, wanted: &[InstrumentId], now: Now) {
+    fn send_lost(&mut self, id: ClientId, wanted: &[InstrumentId], now: Now) {
         let mut notices = BTreeMap::<_, Vec<InstrumentId>>::new();
         for &instrument in wanted {
             let base = self.hub.lost_base(instrument);
-            if let Some(notice) = base.and_then(|base| self.lost.get(&base)) {
-                notices.entry(notice.clone()).or_default().push(instrument);
+            if let Some((code, why)) = base.and_then(|base| self.lost.get(&base)) {
+                let market = self.hub.instrument(instrument).market;
+                notices.entry((*code, why.clone(), market)).or_default().push(instrument);
             }
         }
-        for ((code, why), instruments) in notices {
+        for ((code, why, market), instruments) in notices {
             let message = self.with_wait(&why, market, now);
-            let symbols = symbols_of(&self.hub, &instruments);
+            let symbols = symbols_of(&self.hub, id.index, &instruments);
             self.payload.clear();
             write_notice(&mut self.payload, code, &message, Some((market, &symbols[..])), now);
             self.send_payload(id);
         }
     }
 
-    /// The symbols asked for, or all that are streamed.
-    fn names(&self, wanted: &Wanted) -> Result<Vec<String>, Box<Refusal>> {
-        if let Some(symbols) = &wanted.symbols {
-            return Ok(symbols.clone());
+    /// The symbols asked for, each series once, or all that are streamed.
+    fn names(&self, wanted: &Wanted) -> Result<Vec<Name>, Box<Refusal>> {
+        if let Some(names) = &wanted.names {
+            return self.once_each(names.iter().map(|name| self.as_listed(name)).collect());
         }
         let streamed = match wanted.origin {
             Origin::Exchange => wanted.interval,
@@ -192,11 +197,31 @@ impl Fanout {
             let refusal = Refusal::field("nothing_streamed", "symbols", message);
             return Err(refusal.about(wanted.market));
         }
+        let name = |symbol| Name { market: wanted.market, symbol, spelling: None };
+        Ok(names.into_iter().map(name).collect())
+    }
+
+    /// The name with the symbol that the market's list has for it.
+    fn as_listed(&self, name: &Name) -> Name {
+        match self.hub.listed_for(name) {
+            Some(symbol) => Name { symbol, ..name.clone() }.settled(),
+            None => name.clone(),
+        }
+    }
+
+    /// Refuses one series under two names: its messages have room for one.
+    fn once_each(&self, names: Vec<Name>) -> Result<Vec<Name>, Box<Refusal>> {
+        let mut seen = HashMap::with_capacity(names.len());
+        for name in &names {
+            if let Some(other) = seen.insert((name.market, &*name.symbol), name) {
+                return Err(named_twice(name, other.shown()));
+            }
+        }
         Ok(names)
     }
 
     /// Refuses more than is kept.
-    fn check_past(&self, wanted: &Wanted, names: &[String], now: Now) -> Result<(), Box<Refusal>> {
+    fn check_past(&self, wanted: &Wanted, names: &[Name], now: Now) -> Result<(), Box<Refusal>> {
         let kept = self.config.history_candles;
         let derived_max = derived_windows_max(wanted.interval);
         let refusal = match wanted.past {
@@ -225,7 +250,8 @@ impl Fanout {
             _ => return Ok(()),
         };
         let refusal = refusal.about(wanted.market);
-        Err(Box::new(Refusal { symbols: names.to_vec(), ..*refusal }))
+        let symbols = names.iter().map(|name| name.shown().to_owned()).collect();
+        Err(Box::new(Refusal { symbols, ..*refusal }))
     }
 
     /// Refuses one subscription too many of the same series.
@@ -251,11 +277,51 @@ impl Fanout {
         Err(Box::new(Refusal { symbols: vec![symbol], ..*refusal.about(wanted.market) }))
     }
 
+    /// Refuses a series under another name than the client has it already, and one name too many.
+    fn check_spelled(
+        &mut self,
+        id: ClientId,
+        wanted: &Wanted,
+        (instruments, spelled): (&[InstrumentId], &[Option<Spelling>]),
+        now: Now,
+    ) -> Result<(), Box<Refusal>> {
+        let refusal = instruments.iter().zip(spelled).find_map(|(&of, spelling)| {
+            let instrument = self.hub.instrument(of).clone();
+            let known = self.hub.symbol_for(id.index, of).to_owned();
+            let stream = self.hub.stream(of)?;
+            let name = Name {
+                market: instrument.market,
+                symbol: instrument.symbol.to_string(),
+                spelling: spelling.clone(),
+            };
+            if !stream.of_client(id.index).is_empty()
+                && stream.spelling_of(id.index) != spelling.as_ref()
+            {
+                return Some(named_twice(&name, &known));
+            }
+            if stream.has_room_for(spelling.as_ref()) {
+                return None;
+            }
+            let shown = name.shown();
+            let message = format!(
+                "\"symbols\": {shown} is streamed under {SERIES_SPELLINGS_MAX} other names already; \
+                 ask for {}",
+                instrument.symbol
+            );
+            let refusal = Refusal::field("too_many_spellings", "symbols", message);
+            Some(Box::new(Refusal { symbols: vec![shown.to_owned()], ..*refusal }))
+        });
+        let Some(refusal) = refusal else { return Ok(()) };
+        instruments.iter().for_each(|&of| self.let_go(of, now));
+        Err(refusal.about(wanted.market))
+    }
+
     /// Gives the subscription its key and its interests; the exchange is subscribed where need be.
     fn add_subscription(
         &mut self,
         id: ClientId,
         mut subscription: Subscription,
+        spelled: &[Option<Spelling>],
         is_joining: bool,
         now: Now,
     ) -> Option<u32> {
@@ -268,6 +334,7 @@ impl Fanout {
             key,
             closed_only: subscription.closed_only,
             is_basic: subscription.basic,
+            spelling: 0,
             is_limited: subscription.limit > 0,
             is_quoted: false,
             is_joining,
@@ -282,9 +349,11 @@ impl Fanout {
         client.subscriptions.push(subscription);
         client.subscribe_by = None;
         self.metrics.subscriptions.add(1);
-        for instrument in instruments {
-            let newest = self.hub.stream(instrument).and_then(|stream| stream.history.newest());
-            let interest = Interest { first: newest.unwrap_or(ANY_WINDOW), ..interest };
+        for (instrument, own) in instruments.into_iter().zip(spelled) {
+            let Some(stream) = self.hub.stream(instrument) else { continue };
+            let spelling = stream.number_of(own.as_ref()).unwrap_or(0);
+            let first = stream.history.newest().unwrap_or(ANY_WINDOW);
+            let interest = Interest { first, spelling, ..interest };
             if self.hub.add(instrument, interest) {
                 self.command_subscribe(instrument, now);
             }
@@ -301,18 +370,25 @@ impl Fanout {
     ) -> Result<(), Box<Refusal>> {
         let Some(client) = self.clients.find(id) else { return Ok(()) };
         let market = unwanted.market;
-        let symbols = unwanted.symbols.as_ref().map(|symbols| symbols.iter().map(String::as_str));
-        let symbols: Option<HashSet<&str>> = symbols.map(Iterator::collect);
+        let names = unwanted.names.as_ref();
+        let hub = &self.hub;
+        let names = names.map(|names| {
+            let meant = |name: &Name| hub.listed_for(name).unwrap_or_else(|| name.symbol.clone());
+            names.iter().map(|name| (name.market, meant(name))).collect::<HashSet<_>>()
+        });
         let mut leaving = Vec::new();
         for subscription in client.subscriptions.iter().filter(|one| unwanted.covers(one)) {
             let named = subscription.instruments.iter().filter(|&&instrument| {
-                let symbol = &*self.hub.instrument(instrument).symbol;
-                symbols.as_ref().is_none_or(|symbols| symbols.contains(symbol))
+                let Instrument { market: of, symbol, .. } = self.hub.instrument(instrument);
+                match &names {
+                    Some(names) => names.contains(&(*of, symbol.to_string())),
+                    None => market.is_none_or(|market| market == *of),
+                }
             });
             leaving.extend(named.map(|&instrument| (subscription.key, instrument)));
         }
         if leaving.is_empty() {
-            let what = symbols.map_or("nothing", |_| "none of \"symbols\"");
+            let what = names.map_or("nothing", |_| "none of \"symbols\"");
             let message =
                 format!("{what} is subscribed here; send {{\"op\":\"list\"}} to see what is");
             let refusal = Refusal::new("not_subscribed", message);
@@ -327,7 +403,7 @@ impl Fanout {
         left.sort_unstable();
         left.dedup();
         // What is left may be forgotten at once, with its name.
-        let names = symbols_of(&self.hub, &left);
+        let names = symbols_of(&self.hub, id.index, &left);
         self.payload.clear();
         write_unsubscribed(&mut self.payload, market, &names, echo);
         for &(key, instrument) in &leaving {
@@ -343,7 +419,7 @@ impl Fanout {
         let mut list = ListWriter::new(&mut self.payload);
         for subscription in &client.subscriptions {
             let ids = subscription.instruments.iter();
-            let symbols: Vec<&str> = ids.map(|&one| &*self.hub.instrument(one).symbol).collect();
+            let symbols: Vec<&str> = ids.map(|&one| self.hub.symbol_for(id.index, one)).collect();
             list.push(&show(subscription, &symbols));
         }
         list.finish(echo);
@@ -418,10 +494,11 @@ impl Fanout {
         let keys: Vec<u32> = stream.of_client(id.index).iter().map(|one| one.key).collect();
         let Some(client) = self.clients.find(id) else { return };
         let echo = keys.first().and_then(|&key| client.subscription(key).id.clone());
+        let refusal = self.respelled(id, of, refusal);
         for key in keys {
             self.leave(id, key, of, now);
         }
-        self.end_symbol(id, &Refusal { id: echo, ..refusal.clone() }, now);
+        self.end_symbol(id, &Refusal { id: echo, ..refusal }, now);
     }
 
     /// Ends some instruments of all subscriptions of a client with one error.
@@ -452,8 +529,20 @@ impl Fanout {
         let Some(client) = self.clients.find(id) else { return };
         let echo = client.subscription(key).id.clone();
         let interval = Some(self.hub.instrument(of).interval);
+        let refusal = self.respelled(id, of, refusal);
         self.leave(id, key, of, now);
-        self.end_symbol(id, &Refusal { id: echo, interval, ..refusal.clone() }, now);
+        self.end_symbol(id, &Refusal { id: echo, interval, ..refusal }, now);
+    }
+
+    /// The refusal of one series with the client's own names for it.
+    fn respelled(&mut self, id: ClientId, of: InstrumentId, refusal: &Refusal) -> Refusal {
+        let mut refusal = refusal.clone();
+        let spelling = self.hub.stream(of).and_then(|stream| stream.spelling_of(id.index));
+        if let Some(Spelling { symbol, contract_type }) = spelling {
+            refusal.symbols = vec![symbol.to_string()];
+            refusal.contract_type = Some(contract_type.to_string());
+        }
+        refusal
     }
 
     /// Says why a symbol has ended. A client that has nothing else is closed.
@@ -484,7 +573,7 @@ impl Fanout {
         }
         for (index, wanted) in self.hub.interested(instruments) {
             let id = self.clients.at(index).id;
-            let symbols = symbols_of(&self.hub, &wanted);
+            let symbols = symbols_of(&self.hub, index, &wanted);
             self.payload.clear();
             let about = Some((market, &symbols[..]));
             write_notice(&mut self.payload, code, message, about, now);
@@ -531,17 +620,34 @@ impl Fanout {
     }
 }
 
-/// The symbols of these instruments, each once though it may have several intervals.
-pub(super) fn symbols_of<'a>(hub: &'a Hub, instruments: &[InstrumentId]) -> Vec<&'a str> {
+/// One series under two names.
+fn named_twice(name: &Name, other: &str) -> Box<Refusal> {
+    let shown = name.shown();
+    let message = format!(
+        "\"symbols\": {shown} is the series that you have as {other} already, and a connection has \
+         one name for a series (\"symbol\" and \"contract_type\"): leave one of them out, or use \
+         another connection"
+    );
+    let refusal = Refusal::field("named_twice", "symbols", message).about(name.market);
+    Box::new(Refusal { symbols: vec![shown.to_owned()], ..*refusal })
+}
+
+/// The symbols of these instruments as a client (by index) names them, each once though it may have
+/// several intervals.
+pub(super) fn symbols_of<'a>(
+    hub: &'a Hub,
+    client: u32,
+    instruments: &[InstrumentId],
+) -> Vec<&'a str> {
     let mut seen = HashSet::with_capacity(instruments.len());
-    let symbols = instruments.iter().map(|&one| &*hub.instrument(one).symbol);
+    let symbols = instruments.iter().map(|&one| hub.symbol_for(client, one));
     symbols.filter(|&symbol| seen.insert(symbol)).collect()
 }
 
 /// What a client wants no longer: what is left out means any.
 struct Unwanted {
     market: Option<Market>,
-    symbols: Option<Vec<String>>,
+    names: Option<Vec<Name>>,
     interval: Option<Interval>,
     origin: Option<Origin>,
 }
@@ -549,7 +655,8 @@ struct Unwanted {
 impl Unwanted {
     /// Whether some of the subscription's symbols may be meant.
     fn covers(&self, subscription: &Subscription) -> bool {
-        self.market.is_none_or(|market| market == subscription.market)
+        let venue = self.market.map(Market::venue);
+        venue.is_none_or(|venue| venue == subscription.market.venue())
             && self.interval.is_none_or(|interval| interval == subscription.interval)
             && self.origin.is_none_or(|origin| origin == subscription.origin)
     }
@@ -558,6 +665,7 @@ impl Unwanted {
 fn show<'a>(subscription: &Subscription, symbols: &'a [&'a str]) -> Shown<'a> {
     Shown {
         market: subscription.market,
+        word: subscription.word.clone(),
         interval: subscription.interval,
         origin: subscription.origin,
         symbols,

@@ -4,8 +4,10 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use arrayvec::ArrayVec;
+
 use crate::clock::{MonoNs, Now, UnixMs};
-use crate::limits::UNSUBSCRIBE_LINGER;
+use crate::limits::{SERIES_SPELLINGS_MAX, UNSUBSCRIBE_LINGER};
 use crate::market::{CandleUpdate, Instrument, InstrumentId, Span};
 
 use super::derive::Derivation;
@@ -14,6 +16,7 @@ use super::history::History;
 use super::join::Join;
 use super::outbox::{Class, FrameMeta};
 use super::request::Origin;
+use super::spelling::Spelling;
 
 /// One client's interest in one instrument, by one of its subscriptions.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +29,9 @@ pub(super) struct Interest {
     pub(super) closed_only: bool,
     /// Its quotes have the fields of the Python connector only.
     pub(super) is_basic: bool,
+    /// Under which name its client asked for the series: 0 for ours, else one more than the place
+    /// among [`Stream::spellings`].
+    pub(super) spelling: u8,
     /// The subscription ends after a number of quotes.
     pub(super) is_limited: bool,
     /// The subscription has had a quote of this instrument.
@@ -57,6 +63,12 @@ impl Interest {
     pub(super) fn is_settled(&self, meta: &FrameMeta) -> bool {
         let is_begun = self.is_begun || meta.class == Class::Open;
         self.is_quoted && !self.is_limited && is_begun
+    }
+
+    /// In which of the forms of a publication it is served. `is_basic`: without the fields that only
+    /// we have.
+    pub(super) fn form(&self, is_basic: bool) -> usize {
+        2 * usize::from(self.spelling) + usize::from(is_basic)
     }
 
     /// Whether the subscription covers such a frame.
@@ -142,6 +154,9 @@ pub(super) struct Stream {
     pub(super) interests: Vec<Interest>,
     /// How many of them want quotes with the basic fields only.
     pub(super) basic_count: usize,
+    /// The other names under which clients have asked for it; a place stays while one of them is
+    /// here.
+    spellings: ArrayVec<Option<(Spelling, usize)>, SERIES_SPELLINGS_MAX>,
     /// The newest candle while the stream is live.
     pub(super) latest: Option<CandleUpdate>,
     /// The first window with a candle since it is live.
@@ -186,6 +201,7 @@ impl Stream {
             labels: Labels::new(instrument, origin),
             interests: Vec::new(),
             basic_count: 0,
+            spellings: ArrayVec::new(),
             latest: None,
             began: None,
             history: History::default(),
@@ -206,6 +222,66 @@ impl Stream {
     /// Everybody's interest; one client's are neighbours.
     pub(super) fn interests_mut(&mut self) -> &mut [Interest] {
         &mut self.interests
+    }
+
+    /// The number of a name for [`Interest::spelling`]; `None`: too many others are in use.
+    pub(super) fn number_of(&mut self, spelling: Option<&Spelling>) -> Option<u8> {
+        let Some(spelling) = spelling else { return Some(0) };
+        let is_it = |place: &Option<(Spelling, usize)>| {
+            place.as_ref().is_some_and(|(known, _)| known == spelling)
+        };
+        let known = self.spellings.iter().position(is_it);
+        let at = known.or_else(|| self.spellings.iter().position(Option::is_none));
+        let at = match at {
+            Some(at) => at,
+            None => {
+                self.spellings.try_push(None).ok()?;
+                self.spellings.len() - 1
+            }
+        };
+        self.spellings[at].get_or_insert_with(|| (spelling.clone(), 0));
+        u8::try_from(at + 1).ok()
+    }
+
+    /// Whether [`Self::number_of`] has one for this name.
+    pub(super) fn has_room_for(&self, spelling: Option<&Spelling>) -> bool {
+        let is_free = |place: &Option<(Spelling, usize)>| match place {
+            Some((known, _)) => Some(known) == spelling,
+            None => true,
+        };
+        spelling.is_none() || !self.spellings.is_full() || self.spellings.iter().any(is_free)
+    }
+
+    /// One interest more, or less, uses this name.
+    pub(super) fn count_spelling(&mut self, number: u8, is_new: bool) {
+        let Some(at) = usize::from(number).checked_sub(1) else { return };
+        let Some((_, count)) = &mut self.spellings[at] else { return };
+        *count = if is_new { *count + 1 } else { count.saturating_sub(1) };
+        if *count == 0 {
+            self.spellings[at] = None;
+        }
+        while self.spellings.last().is_some_and(Option::is_none) {
+            self.spellings.pop();
+        }
+    }
+
+    /// The names with the numbers from 1.
+    pub(super) fn spellings(&self) -> impl Iterator<Item = Option<&Spelling>> {
+        self.spellings.iter().map(|place| place.as_ref().map(|(spelling, _)| spelling))
+    }
+
+    /// The name that a client uses, if it is not ours.
+    pub(super) fn spelling_of(&self, client: u32) -> Option<&Spelling> {
+        let number = self.interests[self.range(client)].first()?.spelling;
+        let at = usize::from(number).checked_sub(1)?;
+        self.spellings.get(at)?.as_ref().map(|(spelling, _)| spelling)
+    }
+
+    /// Puts a client's name for it into a message about it.
+    pub(super) fn respell_for(&self, client: u32, payload: &mut Vec<u8>) {
+        if let Some(spelling) = self.spelling_of(client) {
+            self.labels.respell(payload, spelling);
+        }
     }
 
     /// Returns whether any subscription wants it.

@@ -235,6 +235,30 @@ impl Market {
         }
     }
 
+    /// The coin that is meant by one of the other spellings that the Python connector took at
+    /// Hyperliquid: `BTC` by `BTC-USDC-SWAP`, `BTC-USD-SWAP`, `BTC-PERP`, `BTCUSDT` or `btc`, and on
+    /// spot `PURR/USDC` by `PURR-USDC`. `None`: it is no such spelling. A coin with capitals and
+    /// small letters (`kPEPE`) keeps them.
+    pub fn meant_by(self, symbol: &str) -> Option<String> {
+        if self.venue() != Venue::Hyperliquid || symbol.contains([':', '@', '#', '/']) {
+            return None;
+        }
+        let upper = symbol.to_ascii_uppercase();
+        let cased = |length: usize| {
+            let text = &symbol[..length];
+            let is_small = !text.contains(|c: char| c.is_ascii_uppercase());
+            if is_small { text.to_ascii_uppercase() } else { text.to_owned() }
+        };
+        if self.contract_type() == ContractType::Spot {
+            let (base, quote) = upper.split_once(['-', '_'])?;
+            return (!base.is_empty() && !quote.is_empty())
+                .then(|| format!("{}/{quote}", cased(base.len())));
+        }
+        let base = HYPERLIQUID_ENDINGS.iter().find_map(|ending| upper.strip_suffix(ending));
+        let base = base.filter(|base| !base.is_empty()).unwrap_or(&upper);
+        Some(cased(base.len())).filter(|coin| coin != symbol)
+    }
+
     /// Returns whether a symbol may contain `c` here: a letter or a digit of any script, or one of
     /// [`Self::symbol_signs`].
     pub fn is_symbol_char(self, c: char) -> bool {
@@ -300,6 +324,22 @@ impl fmt::Display for Market {
         write!(f, "{} {}", self.venue().name(), self.contract_type().name())
     }
 }
+
+/// What stands behind the coin in the other spellings of a perpetual, the longest first.
+const HYPERLIQUID_ENDINGS: [&str; 12] = [
+    "-USDC-SWAP",
+    "-USDT-SWAP",
+    "-USD-SWAP",
+    "-USDC",
+    "-USDT",
+    "-USD",
+    "-SWAP",
+    "-PERP",
+    "_USDC",
+    "_USDT",
+    "USDC",
+    "USDT",
+];
 
 /// `BTC-USDT` is spot, `BTC-USDT-SWAP` a swap, `BTC-USDT-250926` a future; `None`: no instrument
 /// with candles of ours (an option has five parts), or no instrument at all.

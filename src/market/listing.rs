@@ -78,6 +78,13 @@ impl SymbolList {
         self.by_symbol.get(symbol).map(|&index| &self.listed[index])
     }
 
+    /// The symbol with these letters, whatever their case, if there is just one.
+    pub fn find_any_case(&self, symbol: &str) -> Option<&str> {
+        let mut found = self.listed.iter().filter(|one| one.symbol.eq_ignore_ascii_case(symbol));
+        let first = found.next()?;
+        found.next().is_none().then_some(&*first.symbol)
+    }
+
     /// Number of symbols.
     pub fn len(&self) -> usize {
         self.listed.len()

@@ -13,4 +13,5 @@ mod marks;
 mod past;
 mod requests;
 mod slow;
+mod spellings;
 mod world;

@@ -11,13 +11,17 @@ fn wanted(text: &str) -> Wanted {
     }
 }
 
+fn symbols(names: Option<&Vec<Name>>) -> Vec<&str> {
+    names.unwrap().iter().map(|name| &*name.symbol).collect()
+}
+
 #[test]
 fn a_request_of_the_python_server_is_understood() {
     let line = "{\"exchange\":\"binance\",\"contract_type\":\"UM\",\
                 \"symbols\":[\"btcusdt\",\"ETHUSDT\",\"BTCUSDT\"],\"limit\":3,\"x\":[{}]}\n";
     let wanted = wanted(line);
     assert_eq!(wanted.market.to_string(), "binance usdm");
-    assert_eq!(wanted.symbols.unwrap(), ["BTCUSDT", "ETHUSDT"]);
+    assert_eq!(symbols(wanted.names.as_ref()), ["BTCUSDT", "ETHUSDT"]);
     assert_eq!((wanted.limit, wanted.closed_only), (3, false));
 }
 
@@ -28,7 +32,7 @@ fn nulls_are_absent_and_one_symbol_may_be_a_string() {
             "op":null,"id":null,"interval":"1m","history":0,"since":null,"closed_only":true}"#,
     );
     assert_eq!((wanted.limit, wanted.closed_only, wanted.past), (0, true, None));
-    assert_eq!(wanted.symbols.unwrap(), ["BTCUSDT"]);
+    assert_eq!(symbols(wanted.names.as_ref()), ["BTCUSDT"]);
 }
 
 #[test]
@@ -135,22 +139,66 @@ fn the_contract_type_may_be_left_out_where_the_exchange_has_a_default() {
         assert_eq!(wanted(&format!("{{{text}}}")).market.to_string(), market);
     }
     for (text, code, says) in [
-        (
-            r#""exchange":"okx","symbols":["BTC-USDT","BTC-USDT-SWAP"]"#,
-            "mixed_contract_types",
-            "one request",
-        ),
         (r#""exchange":"okx","symbols":["BTCUSDT"]"#, "invalid_symbol", "such as BTC-USDT"),
         (r#""exchange":"okx"}"#, "missing_field", "contract_type"),
         (
-            r#""exchange":"okx","contract_type":"spot","symbols":["BTC-USDT-SWAP"]"#,
-            "invalid_symbol",
-            "\"contract_type\":\"swap\"",
+            r#""exchange":"okx","symbols":["BTC-USDT","BTC-USDT-SWAP"],"mark":true"#,
+            "mixed_contract_types",
+            "one request for each",
+        ),
+        (
+            r#""exchange":"okx","contract_type":"linear","symbols":["*"]"#,
+            "unknown_contract_type",
+            "spot, swap, futures",
         ),
     ] {
         let refusal = read(&format!("{{{}}}", text.trim_end_matches('}'))).unwrap_err();
         assert_eq!(refusal.code, code, "{text}: {}", refusal.message);
         assert!(refusal.message.contains(says), "{text}: {}", refusal.message);
+    }
+}
+
+#[test]
+fn at_okx_the_symbol_alone_decides_and_the_word_is_echoed() {
+    for word in ["um", "perp", "linear", "swap_coinm", "SPOT", "swap"] {
+        let wanted = wanted(&format!(
+            r#"{{"exchange":"okx","contract_type":"{word}",
+                "symbols":["BTC-USDT-SWAP","btc-usdt","ETH-USD-261225"]}}"#
+        ));
+        let names = wanted.names.unwrap();
+        let markets: Vec<_> = names.iter().map(|name| name.market.to_string()).collect();
+        assert_eq!(markets, ["okx swap", "okx spot", "okx futures"]);
+        let own = |name: &Name| name.spelling.as_ref().map(|own| own.contract_type.to_string());
+        let expected = Some(word.to_owned());
+        assert_eq!(own(&names[0]), expected.clone().filter(|word| word != "swap"));
+        assert_eq!(own(&names[1]), expected);
+    }
+}
+
+#[test]
+fn hyperliquid_s_coins_are_taken_as_the_python_connector_took_them() {
+    for (contract_type, asked, coin) in [
+        ("usdm", "BTC-USDC-SWAP", "BTC"),
+        ("usdm", "btc-usd-swap", "BTC"),
+        ("coinm", "BTC-PERP", "BTC"),
+        ("usdm", "BTCUSDT", "BTC"),
+        ("usdm", "BTC-USDC", "BTC"),
+        ("usdm", "btc", "BTC"),
+        ("usdm", "kPEPE-PERP", "kPEPE"),
+        ("usdm", "kPEPE", "kPEPE"),
+        ("usdm", "xyz:XYZ100", "xyz:XYZ100"),
+        ("usdm", "USDT", "USDT"),
+        ("spot", "PURR-USDC", "PURR/USDC"),
+        ("spot", "purr_usdc", "PURR/USDC"),
+        ("spot", "PURR/USDC", "PURR/USDC"),
+        ("spot", "@107", "@107"),
+    ] {
+        let wanted = wanted(&format!(
+            r#"{{"exchange":"hyperliquid","contract_type":"{contract_type}","symbols":["{asked}"]}}"#
+        ));
+        let [name] = &wanted.names.unwrap()[..] else { panic!("{asked}") };
+        assert_eq!((&*name.symbol, name.shown()), (coin, asked));
+        assert_eq!(name.spelling.is_some(), coin != asked);
     }
 }
 

@@ -88,6 +88,16 @@ fn spelling(venue: Venue) -> &'static str {
     }
 }
 
+/// What `symbols` must be.
+pub(super) fn symbols_right(venue: Venue) -> &'static str {
+    match venue {
+        Venue::Binance | Venue::Bybit => "an array of strings such as [\"BTCUSDT\"]",
+        Venue::Okx => "an array of strings such as [\"BTC-USDT\"]",
+        Venue::Gateio => "an array of strings such as [\"BTC_USDT\"]",
+        Venue::Hyperliquid => "an array of strings such as [\"BTC\"]",
+    }
+}
+
 pub(super) fn missing(field: &'static str, right: &str) -> Box<Refusal> {
     Refusal::field("missing_field", field, format!("\"{field}\" is missing; {right}"))
 }
