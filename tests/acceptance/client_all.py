@@ -30,7 +30,7 @@ MARKETS = {
 }
 CLOSED_EACH = 3
 PATIENCE_S = 90
-FIELDS = ["open", "high", "low", "close", "volume", "quote_volume"]
+FIELDS = ["open", "high", "low", "close", "volume", "quote_volume", "contract_volume"]
 
 
 async def collect(url):
@@ -91,6 +91,9 @@ def main(url, env_path):
         for row in rows:
             true = told.get(int(row["open_time"]))
             for field in FIELDS if true else []:
+                # A row of Gate's inverse contracts has no base amount.
+                if field == "volume" and key[:2] == ("gateio", "cm") and row["volume_unit"] == "contracts":
+                    continue
                 # quote_volume is there where the exchange pushes it (Binance coinm does not).
                 if field in true and field in row and Decimal(true[field]) != row[field]:
                     problems.append(f"{name}: {field} {row[field]} is not {true[field]}: {row}")
