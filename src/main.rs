@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use connector_wss::clock::Clock;
-use connector_wss::config::{Action, Config};
+use connector_wss::config::{Action, Config, Preload};
 use connector_wss::cores::credentials::Reloader;
 use connector_wss::cores::healthcheck;
 use connector_wss::cores::listeners::Inherited;
@@ -14,6 +14,7 @@ use connector_wss::cores::log::{self, LogGuard};
 use connector_wss::cores::server::{Server, Stopper};
 use connector_wss::cores::supervisor;
 use connector_wss::cores::{memory, open_files};
+use connector_wss::market::{Market, Venue};
 use connector_wss::sim;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -73,6 +74,9 @@ fn run(mut config: Config, clock: Clock, inherited: Inherited) -> Result<(), Str
     }
     let simulator = config.simulate.then(|| sim::simulate(&mut config)).transpose();
     let simulator = simulator.map_err(|error| text(&error))?;
+    if config.simulate && config.preload.is_empty() {
+        config.preload.push(first_sight());
+    }
     let server = Server::start_on(inherited, &config, clock).map_err(|error| text(&error))?;
     announce(&server, &config);
     let (stopper, reloader) = (server.stopper(), server.reloader(&config));
@@ -80,6 +84,13 @@ fn run(mut config: Config, clock: Clock, inherited: Inherited) -> Result<(), Str
     server.join();
     drop(simulator);
     Ok(())
+}
+
+/// What is streamed on the simulated exchanges where nobody has named anything, so that whoever tries
+/// the server for the first time sees candles at once.
+fn first_sight() -> Preload {
+    let market = Market::find(Venue::Binance, "spot").expect("Binance has a spot market");
+    Preload { market, symbols: vec!["BTCUSDT".to_owned()] }
 }
 
 fn announce(server: &Server, config: &Config) {

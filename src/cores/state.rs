@@ -73,6 +73,8 @@ struct ClientsPort<'a> {
     token: bool,
     /// Empty: any.
     origins: &'a [String],
+    /// The most that `history` may ask for.
+    history_candles: usize,
 }
 
 impl<'a> ClientsPort<'a> {
@@ -82,6 +84,7 @@ impl<'a> ClientsPort<'a> {
             tls: config.wss_tls_cert_file.is_some(),
             token: config.wss_tokens_file.is_some(),
             origins: &config.wss_origins,
+            history_candles: config.history_candles,
         }
     }
 }

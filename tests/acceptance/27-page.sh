@@ -21,7 +21,7 @@ start_watched() {
   rm -rf "$dir" && mkdir -p "$dir"
   spot=$(free_port)
   start_exchange page-others
-  start_exchange page-binance --spot-port "$spot"
+  start_exchange page-binance --spot-port "$spot" --symbols-extra 400
   grep -v BINANCE_SPOT "$work/page-others.env" >"$dir/sim.env"
   grep BINANCE_SPOT "$work/page-binance.env" >>"$dir/sim.env"
   port=$(free_port) ops=$(free_port)
@@ -53,6 +53,12 @@ if [ -n "$chromium" ] && [ -d "$work/node_modules/playwright-core" ]; then
   kill "$server_pid"
   start_watched page-origin CONNECTOR_WSS_ORIGINS=https://elsewhere.example
   watch origin
+  kill "$server_pid"
+  start_watched page-empty CONNECTOR_PRELOAD=
+  watch empty
+  kill "$server_pid"
+  start_watched page-crowd CONNECTOR_PRELOAD="binance:spot:$(printf 'SIM%04dUSDT,' $(seq 399))BTCUSDT"
+  watch crowd
   kill "$server_pid"
 else
   skip "the page in Chromium" "chromium or playwright-core is not there and could not be installed"

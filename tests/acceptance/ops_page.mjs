@@ -13,12 +13,19 @@ page.setDefaultTimeout(30_000);
 const holds = (claim) => console.log(`holds: ${claim}`);
 const refused = [];
 const foreign = [];
+/** While the server is there, a page that works has nothing to complain of. */
+let isServed = true;
+let sockets = 0;
+let requests = 0;
+page.on("websocket", () => (sockets += 1));
 page.on("console", (message) => {
-  console.error(message.text());
-  if (/content security policy/i.test(message.text())) refused.push(message.text());
+  if (!/readback/.test(message.text())) console.error(message.text());
+  const isError = isServed && message.type() === "error";
+  if (isError || /content security policy/i.test(message.text())) refused.push(message.text());
 });
 page.on("pageerror", (error) => refused.push(String(error)));
 page.on("request", (request) => {
+  requests += 1;
   if (!request.url().startsWith(url) && !request.url().startsWith("data:")) foreign.push(request.url());
 });
 
@@ -54,28 +61,104 @@ async function showsCandles() {
   holds("candles are drawn");
 }
 
-async function takesPictures() {
-  for (const [name, colorScheme, width] of [["light", "light", 1280], ["dark", "dark", 1280], ["phone", "light", 390], ["phone-dark", "dark", 390]]) {
-    await page.setViewportSize({ width, height: 844 });
+/** Whether anything is wider than the place it has: the page, or one of its tables. */
+const cutOff = () =>
+  page.evaluate(() => {
+    const places = [document.documentElement, ...document.querySelectorAll(".scroll")];
+    const isCut = (one) => one.scrollWidth > one.clientWidth;
+    return places.filter(isCut).map((one) => `${one.firstElementChild.id || "page"}: ${one.scrollWidth} > ${one.clientWidth}`);
+  });
+
+async function takesPictures(name) {
+  await page.locator("#candles-title ~ details summary").click();
+  for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme });
-    await page.waitForTimeout(500);
-    await picture(name);
-    const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-    if (overflow > 0) throw new Error(`${name}: ${overflow} px wider than the screen`);
+    for (const width of [400, 1280, 1400, 1920]) {
+      await page.setViewportSize({ width, height: 900 });
+      await page.waitForTimeout(500);
+      await picture(`${name}-${width}-${colorScheme}`);
+      const cut = await cutOff();
+      if (cut.length) throw new Error(`${name} ${width} ${colorScheme}: ${cut}`);
+    }
   }
-  holds("light, dark and on a phone it is no wider than the screen");
+  await page.locator("#candles-title ~ details summary").click();
+  holds(`at 400, 1280, 1400 and 1920 px, light and dark, no table is cut off (${name})`);
   await page.setViewportSize({ width: 1280, height: 900 });
   await page.emulateMedia({ colorScheme: "light" });
 }
 
-async function takesKeys() {
-  await page.locator("#symbol").fill("ETHUSDT");
+async function choosesSymbol(symbol) {
+  await page.locator("#symbol").fill(symbol);
   await page.keyboard.press("Enter");
+}
+
+async function takesTypo() {
+  await choosesSymbol("BTCUSTD");
+  await page.locator("#feed.bad", { hasText: "did you mean BTCUSDT" }).waitFor();
+  await picture("typo");
+  const before = [sockets, requests];
+  await page.waitForTimeout(5000);
+  if (sockets > before[0]) throw new Error(`a rejected symbol is asked for again: ${sockets - before[0]} connections`);
+  if (requests > before[1] + 7) throw new Error(`${requests - before[1]} requests in five seconds`);
+  if (await drawn()) throw new Error("candles of another symbol are left");
+  await choosesSymbol("BTCUSDT");
+  await showsCandles();
+  holds("a rejected symbol is said with the reason, and not asked for again");
+}
+
+async function takesIntervals() {
+  const intervals = await page.locator("#interval option").evaluateAll((all) => all.map((one) => one.value));
+  for (const interval of intervals) {
+    await page.locator("#interval").selectOption(interval);
+    await page.locator("#legend", { hasText: `BTCUSDT ${interval} ` }).waitFor();
+    await live();
+    // A day of minutes is 48 candles of 30m; longer ones are the exchange's own.
+    await page.waitForFunction(() => candles.size >= 48);
+  }
+  await picture("interval-1d");
+  await page.locator("#interval").selectOption("1m");
+  await page.locator("#legend", { hasText: "BTCUSDT 1m " }).waitFor();
+  holds(`every interval has its candles: ${intervals.join(" ")}`);
+}
+
+async function hasHovers() {
+  const bare = await page.evaluate(() =>
+    [...document.querySelectorAll(".scroll td, .scroll th, #clients > div")].filter((one) => !one.title).map((one) => one.textContent));
+  if (bare.length) throw new Error(`no hover text: ${bare}`);
+  const meanings = await page.locator("#meanings dt").count();
+  if (meanings < 40) throw new Error(`${meanings} meanings`);
+  holds("every figure says what it means");
+}
+
+async function takesKeys() {
+  await choosesSymbol("ETHUSDT");
   await page.locator("#legend", { hasText: "ETHUSDT" }).waitFor();
   holds("another symbol is chosen by keyboard");
   await page.locator("#chart").focus();
   for (const key of ["ArrowLeft", "+", "-", "Home", "End"]) await page.keyboard.press(key);
   await live();
+  await choosesSymbol("BTCUSDT");
+  await page.locator("#legend", { hasText: "BTCUSDT" }).waitFor();
+}
+
+/** Nothing is streamed: the page says so, asks for nothing, and offers a symbol. */
+async function isEmpty() {
+  await page.locator("#feed", { hasText: "is streamed yet" }).waitFor();
+  const before = sockets;
+  await page.waitForTimeout(5000);
+  if (sockets > before) throw new Error("an empty page asks again and again");
+  await takesPictures("empty");
+  await page.locator("#known").click();
+  await showsCandles();
+  holds("an empty page offers a symbol, and shows it");
+}
+
+async function isCrowded() {
+  await row("binance spot", "400").waitFor();
+  await showsCandles();
+  const offered = await page.locator("#symbols option").count();
+  if (offered !== 400) throw new Error(`${offered} symbols are offered`);
+  await takesPictures("crowd");
 }
 
 async function exchanges(simulatorPid, simulator, spot, serverPid) {
@@ -85,8 +168,11 @@ async function exchanges(simulatorPid, simulator, spot, serverPid) {
   await page.locator("#hops tbody tr", { hasText: "total" }).filter({ hasText: "≤" }).waitFor();
   holds("hops have percentiles");
   await showsCandles();
-  await takesPictures();
+  await takesPictures("usual");
   await takesKeys();
+  await takesTypo();
+  await takesIntervals();
+  await hasHovers();
 
   const killed = Date.now();
   process.kill(Number(simulatorPid), "SIGKILL");
@@ -105,6 +191,7 @@ async function exchanges(simulatorPid, simulator, spot, serverPid) {
     again.kill();
   }
 
+  isServed = false;
   process.kill(Number(serverPid), "SIGKILL");
   await page.locator("body.stale #status.bad", { hasText: "does not answer" }).waitFor();
   await page.locator("#age", { hasText: "what is below is old" }).waitFor();
@@ -141,10 +228,10 @@ async function isOfAnotherOrigin() {
 
 try {
   await page.goto(url);
-  await { exchanges, token: demandsToken, origin: isOfAnotherOrigin }[mode](...rest);
+  await { exchanges, token: demandsToken, origin: isOfAnotherOrigin, empty: isEmpty, crowd: isCrowded }[mode](...rest);
   if (refused.length || foreign.length) throw new Error(`${refused} ${foreign}`);
-  holds(`nothing was refused by the policy, or asked of anybody else (${mode})`);
-  console.log("done");
+  holds(`no error on the console, nothing refused by the policy or asked of anybody else (${mode})`);
 } finally {
   await browser.close();
 }
+console.log("done");

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use connector_wss::config::{Config, VARIABLES};
 use serde_json::Value;
 
-use harness::Server;
+use harness::{Server, wait_until};
 use queries::{Exposition, breaches};
 
 const DASHBOARD: &str = include_str!("../../tuning/grafana/connector-wss.json");
@@ -166,6 +166,7 @@ fn ports_and_paths_are_the_programs() {
     }
     assert!(SCRAPE.contains(&format!("127.0.0.1:{ops}")));
     let server = Server::simulated();
+    wait_until("the preloaded symbol is live", || server.is_ready());
     for part in DEPLOYMENT.split("httpGet: {path: ").skip(1) {
         let path = part.split(',').next().unwrap();
         assert_eq!(server.get(path).0, 200, "{path}");

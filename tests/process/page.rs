@@ -135,12 +135,22 @@ fn the_state_tells_an_exchange_that_is_lost_and_one_that_is_back() {
 }
 
 #[test]
+fn on_the_simulated_exchanges_a_symbol_is_streamed_before_anybody_asks() {
+    let server = Server::simulated();
+    wait_until("its session is live", || server.is_ready());
+    assert_eq!(state(&server)["exchanges"][0]["instruments"], 1);
+    let named = Server::simulated_with(&[("CONNECTOR_PRELOAD", "okx:spot:BTC-USDT")]);
+    wait_until("its session is live", || named.is_ready());
+    assert_eq!(state(&named)["exchanges"][0]["instruments"], 0, "what is named is all there is");
+}
+
+#[test]
 fn the_state_tells_a_browser_how_to_get_in_and_no_secret() {
     let server = Server::simulated_with(&[("CONNECTOR_WSS_ORIGINS", "http://localhost:1")]);
     let state = state(&server);
     let expected = serde_json::json!({
         "port": server.clients.port(), "tls": false, "token": false,
-        "origins": ["http://localhost:1"],
+        "origins": ["http://localhost:1"], "history_candles": 120,
     });
     assert_eq!(state["clients_port"], expected);
     assert_eq!(state["exchanges"].as_array().unwrap().len(), 15);

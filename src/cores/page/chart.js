@@ -6,9 +6,24 @@ const CANDLES_MAX = 1000;
 const HISTORY = 120;
 const TABLE_ROWS = 10;
 const RETRY_MS = [1000, 2000, 5000, 10000];
-/** The same after a symbol was refused: most are mistyped, and each attempt asks the exchange. */
-const REFUSED_RETRY_MS = [30_000, 60_000, 300_000];
-const INTERVAL_MS = { m: 60_000, h: 3_600_000 };
+const UNIT_MINUTES = { m: 1, h: 60, d: 1440 };
+/** The server makes longer candles of its minutes, of a day at most. */
+const DERIVED_MINUTES = 1440;
+/** Candles this long or longer are asked of the exchange: those of one day are too few for a chart. */
+const OWN_MINUTES = 60;
+/** A symbol that everybody knows, of every market that has one. */
+const KNOWN = {
+  "binance spot": "BTCUSDT", "binance usdm": "BTCUSDT", "binance coinm": "BTCUSD_PERP",
+  "okx spot": "BTC-USDT", "okx swap": "BTC-USDT-SWAP",
+  "bybit spot": "BTCUSDT", "bybit linear": "BTCUSDT", "bybit inverse": "BTCUSD",
+  "gateio spot": "BTC_USDT", "gateio um": "BTC_USDT", "gateio cm": "BTC_USD",
+  "hyperliquid spot": "PURR/USDC", "hyperliquid usdm": "BTC", "hyperliquid coinm": "BTC",
+};
+/** What a close means that gives no reason. Source: RFC 6455, 7.4.1, and the README's close codes. */
+const CLOSED_BECAUSE = {
+  1000: "the server has ended it", 1001: "the server is going down", 1006: "it broke, or nobody answers",
+  1008: "the server does not allow it", 1011: "the server failed", 1013: "this page read too slowly",
+};
 
 const library = window.LightweightCharts;
 const drawing = library.createChart(byId("chart"), {
@@ -19,6 +34,10 @@ const drawing = library.createChart(byId("chart"), {
   localization: { locale: "en" },
 });
 const series = drawing.addSeries(library.CandlestickSeries, {});
+const volumes = drawing.addSeries(library.HistogramSeries, {
+  priceFormat: { type: "volume" }, priceLineVisible: false, lastValueVisible: false,
+}, 1);
+drawing.panes()[1].setStretchFactor(0.3);
 
 /** What is shown: its candles by open time in ms, as the last message about each had them. */
 let candles = new Map();
@@ -31,21 +50,27 @@ let socket = null;
 /** Lives in this variable only. */
 let token = "";
 let retries = 0;
-/** Refusals of what is chosen, in a row. */
-let refusals = 0;
 let retryTimer = 0;
+/** Nothing is asked until something else is chosen: what was chosen is refused, or nothing is. */
+let isHalted = false;
+/** A market was chosen by hand. */
+let isChosen = false;
+/** What the server said last that was wrong. */
+let complaint = "";
 
 function paint() {
   const style = getComputedStyle(document.documentElement);
   const color = (name) => style.getPropertyValue(`--${name}`).trim();
   const [up, down, line] = ["up", "down", "line"].map(color);
   drawing.applyOptions({
-    layout: { background: { color: color("card") }, textColor: color("text") },
+    layout: { background: { color: color("card") }, textColor: color("text"), panes: { separatorColor: line } },
     grid: { vertLines: { color: line }, horzLines: { color: line } },
     timeScale: { borderColor: line },
     rightPriceScale: { borderColor: line },
   });
   series.applyOptions({ upColor: up, downColor: down, wickUpColor: up, wickDownColor: down, borderVisible: false });
+  volumeColors = [`${up}80`, `${down}80`];
+  drawAll();
 }
 
 function say(text, kind = "") {
@@ -56,7 +81,16 @@ function say(text, kind = "") {
 const bar = (quote) => ({
   time: quote.open_time / 1000, open: quote.open, high: quote.high, low: quote.low, close: quote.close,
 });
+let volumeColors = [];
+const volume = (quote) => ({
+  time: quote.open_time / 1000, value: quote.volume, color: volumeColors[quote.close < quote.open ? 1 : 0],
+});
 const inOrder = () => [...candles.values()].sort((a, b) => a.open_time - b.open_time);
+
+function drawAll() {
+  series.setData(inOrder().map(bar));
+  volumes.setData(inOrder().map(volume));
+}
 
 /** A candle new or restated. Only the newest can be drawn by itself. */
 function put(quote) {
@@ -64,9 +98,10 @@ function put(quote) {
   candles.set(quote.open_time, quote);
   if (quote.open_time >= newest && candles.size <= CANDLES_MAX) {
     series.update(bar(quote));
+    volumes.update(volume(quote));
   } else {
     candles = new Map(inOrder().slice(-CANDLES_MAX / 2).map((one) => [one.open_time, one]));
-    series.setData(inOrder().map(bar));
+    drawAll();
   }
 }
 
@@ -79,30 +114,33 @@ function fitDigits(quote) {
   }
 }
 
-const hour = (ms) => new Date(ms).toISOString().slice(11, 16);
+const minutes = (interval) => parseInt(interval, 10) * UNIT_MINUTES[interval.at(-1)];
+/** When its window began, with the day where a chart has several. */
+const opened = (quote) =>
+  new Date(quote.open_time).toISOString().slice(minutes(quote.interval) < OWN_MINUTES ? 11 : 5, 16).replace("T", " ");
 const words = (quote) =>
-  `${hour(quote.open_time)} open ${quote.open}, high ${quote.high}, low ${quote.low}, close ${quote.close}, volume ${quote.volume}`;
+  `${opened(quote)} open ${quote.open}, high ${quote.high}, low ${quote.low}, close ${quote.close}, volume ${quote.volume} (${quote.volume_unit})`;
 
 function describe(quote) {
   write(byId("legend"), `${quote.symbol} ${quote.interval} ${words(quote)}`);
   const name = `Candles of ${quote.symbol} at ${quote.exchange} ${quote.contract_type}, ${quote.interval}`;
   // Once a candle: whoever listens is not told every tick.
-  const label = `${name}; newest begun at ${hour(quote.open_time)}`;
+  const label = `${name}; newest begun at ${opened(quote)}`;
   if (byId("chart").getAttribute("aria-label") !== label) byId("chart").setAttribute("aria-label", label);
   fill("newest", inOrder().slice(-TABLE_ROWS).reverse().map((one) => ({ cells: tableRow(one) })));
 }
 
 function tableRow(one) {
-  const length = parseInt(one.interval, 10) * INTERVAL_MS[one.interval.at(-1)];
+  const length = minutes(one.interval) * 60_000;
   const lag = Date.parse(one.current_time) - one.open_time - length;
-  const told = one.is_closed_candle && one.source === "ws" && lag < length ? `${lag} ms` : "–";
-  const state = one.is_closed_candle ? `closed by ${one.final_by}` : "running";
-  return [hour(one.open_time), ...[one.open, one.high, one.low, one.close, one.volume].map(String), state, told];
+  const sent = one.is_closed_candle && one.source !== "rest" && lag < length ? `${lag} ms` : "–";
+  const state = one.is_closed_candle ? `closed by ${one.final_by}` : "open";
+  return [opened(one), ...[one.open, one.high, one.low, one.close, one.volume].map(String), state, sent];
 }
 
 function clear() {
   candles.clear();
-  series.setData([]);
+  drawAll();
   fill("newest", []);
   write(byId("legend"), "\u00a0");
   byId("chart").setAttribute("aria-label", "No candles yet");
@@ -118,18 +156,44 @@ function obstacle() {
 
 const scheme = () => (port.tls ? "wss" : "ws");
 
-/** Asks anew for what is chosen. What is drawn of it stays until then. */
-function connect() {
+function leave() {
   clearTimeout(retryTimer);
   if (socket) socket.onclose = socket.onmessage = null;
   socket?.close();
   socket = null;
+  complaint = "";
+}
+
+/** Asks no more until something else is chosen, and shows nothing that was not asked for. */
+function halt(why, kind) {
+  leave();
+  isHalted = true;
+  say(why, kind);
+  clear();
+  showEmpty();
+}
+
+function showEmpty() {
+  const known = KNOWN[byId("market").value];
+  byId("empty").hidden = !isHalted;
+  byId("symbol").placeholder = known ?? "";
+  byId("known").hidden = !known || byId("symbol").value === known;
+  write(byId("known"), `Show ${known}`);
+}
+
+/** Asks anew for what is chosen. What is drawn of it stays until then. */
+function connect() {
+  leave();
   const why = obstacle();
-  if (why) return say(why, "warn");
+  if (why) return halt(why, "warn");
+  isHalted = false;
+  showEmpty();
   const url = `${scheme()}://${location.hostname}:${port.port}/`;
   say(`connecting to ${url}`);
   const [exchange, contract_type] = byId("market").value.split(" ");
-  const asked = { exchange, contract_type, symbol: byId("symbol").value.trim(), interval: byId("interval").value };
+  const interval = byId("interval").value;
+  const asked = { exchange, contract_type, symbol: byId("symbol").value.trim(), interval };
+  if (minutes(interval) >= OWN_MINUTES) asked.source = "exchange";
   const opened = (socket = new WebSocket(url));
   const send = (request) => opened.send(JSON.stringify(request));
   opened.onopen = () => {
@@ -141,61 +205,74 @@ function connect() {
   opened.onclose = ({ code, reason }) => lost(code, reason);
 }
 
+const nameOf = (asked) => `${asked.symbol} at ${asked.exchange} ${asked.contract_type}`;
+
 function takeMessage(message, asked, send) {
   const { type, id } = message;
   if (id === "names") return takeNames(type === "subscribed" ? message.symbols : [], asked, send);
   if (type === "subscribed" && id === "candles") {
     [asked.symbol] = message.symbols;
-    const now = Object.values(asked).join(" ");
+    const now = `${nameOf(asked)} ${asked.interval}`;
     if (shown !== now) clear();
     shown = now;
-    return say(`${asked.symbol} at ${asked.exchange} ${asked.contract_type}: waiting for its first candle`);
+    return say(`${nameOf(asked)}: waiting for its first candle`);
   }
-  if (type === "error") {
-    refusals += 1;
-    return say([message.message, message.exchange_message].filter(Boolean).join(": "), "bad");
-  }
+  if (type === "error") return takeError(message, asked, send);
   if (message.symbol !== asked.symbol || message.interval !== asked.interval) return;
+  if (type === "history") return drawing.timeScale().fitContent();
   if (type === "quote" || type === "correction") {
-    retries = refusals = 0;
+    retries = 0;
     fitDigits(message);
     put(message);
     if (message.open_time === Math.max(...candles.keys())) {
       describe(message);
-      if (isFed) say(`${asked.symbol} at ${asked.exchange} ${asked.contract_type}: live`, "good");
+      if (isFed) say(`${nameOf(asked)}: live`, "good");
     }
   }
 }
 
-const retryMs = () => {
-  const [waits, count] = refusals ? [REFUSED_RETRY_MS, refusals - 1] : [RETRY_MS, retries];
-  return waits[Math.min(count, waits.length - 1)];
-};
+/** What the server will refuse again is not asked again; of other errors a close follows. */
+function takeError({ id, code, message, exchange_message }, asked, send) {
+  if (code === "interval_not_offered" && asked.source) {
+    delete asked.source;
+    return askCandles(asked, send);
+  }
+  complaint = exchange_message ? `${message} (the exchange says: ${exchange_message})` : message;
+  if (code === "unauthorized" || code === "token_revoked") {
+    token = "";
+    halt(`the clients' port does not take this token: ${message}`, "bad");
+  } else if (id === "candles" || code === "symbol_rejected") {
+    halt(complaint, "bad");
+  }
+}
 
 /** The list is had; its stream was of no other use. */
 function takeNames(symbols, asked, send) {
-  const { exchange, contract_type, interval } = asked;
+  const { exchange, contract_type } = asked;
   byId("symbols").replaceChildren(...symbols.map((name) => new Option(name, name)));
   if (symbols.length) send({ op: "unsubscribe", exchange, contract_type, symbols: ["*"] });
   if (!asked.symbol && symbols.length) byId("symbol").value = asked.symbol = symbols[0];
-  if (!asked.symbol) return say("nothing is streamed here: enter a symbol", "warn");
-  send({ op: "subscribe", id: "candles", exchange, contract_type, symbols: [asked.symbol], interval, history: HISTORY });
+  if (!asked.symbol) return halt(`nothing of ${exchange} ${contract_type} is streamed yet`, "warn");
+  askCandles(asked, send);
+}
+
+/** With as much of the past as the server gives of this interval. */
+function askCandles({ symbol, ...asked }, send) {
+  const derived = asked.source ? HISTORY : DERIVED_MINUTES / minutes(asked.interval);
+  const history = Math.floor(Math.min(HISTORY, port.history_candles, derived));
+  send({ op: "subscribe", id: "candles", ...asked, symbols: [symbol], history });
 }
 
 function lost(code, reason) {
-  const seconds = retryMs() / 1000;
+  const seconds = RETRY_MS[Math.min(retries, RETRY_MS.length - 1)] / 1000;
   retries += 1;
-  if (code === 1008 && port.token && /token|unauthorized/i.test(reason)) {
-    token = "";
-    return say(`the clients' port does not take this token: ${reason}`, "bad");
-  }
+  const why = complaint || reason || CLOSED_BECAUSE[code] || "it was closed";
   const certificate = port.tls && retries > 1 ? `; if this browser does not know its certificate, open https://${location.hostname}:${port.port}/health once` : "";
-  // What was refused is shown still.
-  if (!refusals) say(`no connection to the clients' port (${reason || code}); next try in ${seconds} s${certificate}`, "bad");
+  say(`no connection to the clients' port: ${why}; next try in ${seconds} s${certificate}`, "bad");
   retryTimer = setTimeout(connect, seconds * 1000);
 }
 
-/** Markets with streams first. What is chosen stays chosen. */
+/** Markets with streams first. What is chosen stays chosen. Returns whether they have changed. */
 function offerMarkets(exchanges) {
   const group = (label, ones) => {
     const group = document.createElement("optgroup");
@@ -207,20 +284,21 @@ function offerMarkets(exchanges) {
   const streamed = exchanges.filter(isStreamed);
   const select = byId("market");
   const key = streamed.map(marketName).join();
-  if (select.options.length && select.dataset.streamed === key) return;
-  const chosen = select.value;
+  if (select.options.length && select.dataset.streamed === key) return false;
+  const chosen = isChosen || !isHalted ? select.value : "";
   select.dataset.streamed = key;
   const groups = [["streamed", streamed], ["not subscribed", exchanges.filter((one) => !isStreamed(one))]];
   select.replaceChildren(...groups.filter(([, ones]) => ones.length).map(([label, ones]) => group(label, ones)));
   if (chosen) select.value = chosen;
+  return true;
 }
 
 document.addEventListener("state", ({ detail: state }) => {
-  offerMarkets(state.exchanges);
+  const isOffer = offerMarkets(state.exchanges);
   const isNew = JSON.stringify(port) !== JSON.stringify(state.clients_port);
   port = state.clients_port;
   byId("entry").hidden = !port.token;
-  if (isNew) connect();
+  if (isNew || (isOffer && isHalted && !byId("symbol").value)) connect();
   const market = state.exchanges.find((one) => marketName(one) === byId("market").value);
   isFed = market.healthy;
   if (!isFed && socket?.readyState === WebSocket.OPEN) {
@@ -230,7 +308,7 @@ document.addEventListener("state", ({ detail: state }) => {
 
 /** Something else is chosen: it is asked for at once. */
 function choose() {
-  refusals = 0;
+  retries = 0;
   if (port) connect();
 }
 
@@ -239,7 +317,12 @@ byId("choice").addEventListener("submit", (event) => {
   choose();
 });
 byId("market").addEventListener("change", () => {
+  isChosen = true;
   byId("symbol").value = "";
+  choose();
+});
+byId("known").addEventListener("click", () => {
+  byId("symbol").value = KNOWN[byId("market").value];
   choose();
 });
 byId("interval").addEventListener("change", choose);

@@ -66,23 +66,30 @@ function write(element, text, className = "") {
   if (element.className !== className) element.className = className;
 }
 
-/** One row a key; a cell is a text, or a text and a class. */
+/** One row a key; a cell is a text, or a text and a class. Its column says what it means. */
 function fill(id, rows) {
   const body = byId(id).tBodies[0];
+  const columns = byId(id).tHead.rows[0].cells;
   while (body.rows.length > rows.length) body.deleteRow(-1);
   rows.forEach(({ cells, className = "" }, at) => {
     const row = body.rows[at] ?? body.insertRow();
     if (row.className !== className) row.className = className;
-    cells.forEach((cell, column) => {
+    row.role = "row";
+    while (row.cells.length > cells.length) row.deleteCell(-1);
+    cells.forEach((cell, at) => {
       const [text, kind = ""] = [cell].flat();
-      write(row.cells[column] ?? row.appendChild(newCell(column)), text, kind);
+      write(row.cells[at] ?? row.appendChild(newCell(columns[at], at)), text, kind);
     });
   });
 }
 
-function newCell(column) {
-  const cell = document.createElement(column === 0 ? "th" : "td");
-  if (column === 0) cell.scope = "row";
+/** Its roles are said because a narrow screen shows tables as blocks. */
+function newCell({ title, textContent }, at) {
+  const cell = document.createElement(at === 0 ? "th" : "td");
+  if (at === 0) cell.scope = "row";
+  cell.role = at === 0 ? "rowheader" : "cell";
+  cell.dataset.label = textContent;
+  cell.title = title;
   return cell;
 }
 
@@ -93,13 +100,18 @@ function showExchanges(state) {
   const isUsed = (one) => one.instruments > 0 || one.active_connections > 0 || !one.healthy;
   const rows = state.exchanges.flatMap((one, at) => (isUsed(one) ? [exchangeRow(one, at, now)] : []));
   fill("exchanges", rows.length ? rows : [{ cells: ["nothing is subscribed"] }]);
+  const obstacles = state.exchanges.filter((one) => one.denied || one.waiting).map((one) => {
+    const until = one.waiting && `a new session waits until ${one.waiting.until.slice(11, 19)} UTC: ${one.waiting.why}`;
+    return `${marketName(one)}: ${[one.denied, until].filter(Boolean).join("; ")}`;
+  });
+  write(byId("obstacles"), obstacles.join(". "));
   const unused = state.exchanges.filter((one) => !isUsed(one)).map(marketName);
   write(byId("unused"), unused.length ? `Not subscribed: ${unused.join(", ")}.` : "");
 }
 
 function exchangeRow(one, at, now) {
   const heard = one.last_message_time ? `${age(now - Date.parse(one.last_message_time))} ago` : "never";
-  const state = one.healthy ? ["live", "state good"] : ["lost", "state bad"];
+  const state = one.healthy ? ["● live", "good"] : ["✖ lost", "bad"];
   const breaker = { closed: ["closed", ""], open: ["open", "bad"], half_open: ["half-open", "warn"] };
   return {
     className: one.healthy ? "" : "bad",
@@ -122,25 +134,14 @@ function exchangeRow(one, at, now) {
   };
 }
 
+/** In the order of the page. */
 function showClients({ clients }) {
   const figures = [
-    ["Connected", count(clients.connected)],
-    ["Subscriptions", count(clients.subscriptions)],
-    ["Messages/s", count(rate((s) => s.clients.sent_messages))],
-    ["kB/s", count(rate((s) => s.clients.sent_bytes) / 1000)],
-    ["Accepted", count(clients.accepted)],
-    ["Refused", count(clients.refused)],
-    ["Conflated", count(clients.conflated)],
-    ["Closed as slow", count(clients.slow_disconnects)],
+    clients.connected, clients.subscriptions, rate((s) => s.clients.sent_messages),
+    rate((s) => s.clients.sent_bytes) / 1000, clients.accepted, clients.refused, clients.conflated,
+    clients.slow_disconnects,
   ];
-  const list = byId("clients");
-  figures.forEach(([name, value], at) => {
-    if (!list.children[at]) {
-      list.appendChild(document.createElement("div")).append(document.createElement("dt"), document.createElement("dd"));
-    }
-    write(list.children[at].firstChild, name);
-    write(list.children[at].lastChild, value);
-  });
+  figures.forEach((figure, at) => write(byId("clients").children[at].lastElementChild, count(figure)));
 }
 
 function showLatencies(state) {
@@ -153,8 +154,8 @@ function showLatencies(state) {
   const lags = state.receive_lags.map(({ name }, at) => {
     const closes = row("", measured("close_lags", at, CLOSES_S), [0.5, 0.99]).slice(1);
     return { cells: [...row(name, measured("receive_lags", at, MINUTE_S), [0.5, 0.9, 0.99]), ...closes] };
-  });
-  fill("lags", lags);
+  }).filter(({ cells }) => cells[4] !== "0" || cells[7] !== "0");
+  fill("lags", lags.length ? lags : [{ cells: ["nothing was measured"] }]);
 }
 
 function showCores(state) {
@@ -169,7 +170,7 @@ function showCores(state) {
     className: core.healthy ? "" : "bad",
     cells: [
       core.name,
-      core.healthy ? ["alive", "state good"] : ["stuck", "state bad"],
+      core.healthy ? ["● alive", "good"] : ["✖ stuck", "bad"],
       `${age(core.heartbeat_age_seconds * 1000)} ago`,
       `${(rate((s) => s.cores[at].busy_ns) / 1e7).toFixed(1)} %`,
       count(rate((s) => s.cores[at].turns)),
@@ -240,5 +241,17 @@ async function ask() {
   setTimeout(ask, Math.max(100, PERIOD_MS - (performance.now() - asked)));
 }
 
+/** What a hover says, for those who cannot hover. */
+function listMeanings() {
+  const list = byId("meanings");
+  for (const figure of document.querySelectorAll("main [title]")) {
+    const [term, meaning] = [document.createElement("dt"), document.createElement("dd")];
+    term.textContent = (figure.querySelector("dt") ?? figure).textContent.trim();
+    meaning.textContent = figure.title;
+    list.append(term, meaning);
+  }
+}
+
+listMeanings();
 setInterval(showAge, 500);
 ask();
