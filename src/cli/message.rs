@@ -81,5 +81,7 @@ pub(super) struct Candle<'a> {
     pub(super) volume_unit: Cow<'a, str>,
     #[serde(borrow)]
     pub(super) quote_volume: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) contract_volume: Option<&'a RawValue>,
     pub(super) missing_minutes: Option<u64>,
 }

@@ -155,7 +155,7 @@ fn part(text: &str, range: std::ops::Range<usize>) -> &str {
     text.get(range).unwrap_or(text)
 }
 
-const CSV_COLUMNS: [&str; 23] = [
+const CSV_COLUMNS: [&str; 24] = [
     "type",
     "current_time",
     "timestamp",
@@ -179,6 +179,7 @@ const CSV_COLUMNS: [&str; 23] = [
     "volume_unit",
     "quote_volume",
     "missing_minutes",
+    "contract_volume",
 ];
 
 /// As [`CSV_COLUMNS`] names them.
@@ -208,6 +209,7 @@ fn csv_fields(candle: &Candle<'_>) -> [String; CSV_COLUMNS.len()] {
         text(&candle.volume_unit),
         text(candle.quote_volume.map_or("", |raw| raw.get())),
         candle.missing_minutes.map_or(String::new(), |missing| missing.to_string()),
+        text(candle.contract_volume.map_or("", |raw| raw.get())),
     ]
 }
 
@@ -226,7 +228,7 @@ mod tests {
         let mut line = csv::Writer::from_writer(Vec::new());
         line.write_record(&fields).unwrap();
         let line = String::from_utf8(line.into_inner().unwrap()).unwrap();
-        assert!(line.contains("\"A,B\"") && line.ends_with(",1.5,\n"), "{line}");
+        assert!(line.contains("\"A,B\"") && line.ends_with(",1.5,,\n"), "{line}");
     }
 
     #[test]

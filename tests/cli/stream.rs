@@ -59,6 +59,16 @@ fn csv_has_a_header_and_the_digits_of_the_json() {
 }
 
 #[test]
+fn csv_has_the_contracts_of_an_exchange_that_counts_both() {
+    let (_simulator, env) = simulator(&[]);
+    let (code, csv, stderr) = run("gateio BTC_USDT -m um --history 2 -n 2 --format csv", &env);
+    assert_eq!(code, Some(0), "{stderr}");
+    let mut rows = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let at = rows.next().unwrap().iter().position(|name| *name == "contract_volume").unwrap();
+    assert!(rows.all(|row| row[at].parse::<f64>().unwrap() > 0.0), "{csv}");
+}
+
+#[test]
 fn closed_only_leaves_open_candles_out() {
     let (_simulator, env) = simulator(&["--time-scale", "60"]);
     let (code, stdout, stderr) = run("bybit BTCUSDT --closed-only -n 3", &env);

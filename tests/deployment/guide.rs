@@ -185,7 +185,7 @@ fn anchor(heading: &str) -> String {
 #[test]
 fn its_links_and_files_are_there() {
     let mut links = 0;
-    for file in ["README.md", "tuning/README.md", "tuning/deployment.md"] {
+    for file in ["README.md", "benches/README.md", "tuning/README.md", "tuning/deployment.md"] {
         let path = Path::new(ROOT).join(file);
         let text = std::fs::read_to_string(&path).unwrap();
         let targets = text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
