@@ -41,6 +41,7 @@ pub fn run(
         patience: (limit.updates > 0 && !limit.waits).then_some(patience),
         last_words: None,
         has_refusals: false,
+        is_advised: false,
     };
     let outcome = reader.follow(&mut solo, stop);
     // Where nothing was served, the refusals have said all there is.
@@ -89,6 +90,8 @@ struct Reader {
     last_words: Option<String>,
     /// Something was refused.
     has_refusals: bool,
+    /// It was said how to find out why nothing comes.
+    is_advised: bool,
 }
 
 impl Reader {
@@ -189,8 +192,21 @@ impl Reader {
                 Some(market) => self.say(&format!("{market}: {}", notice.text)),
                 None => self.say(&notice.text),
             }
+            self.advise(notice);
         }
         false
+    }
+
+    /// Says once what to do where no session comes up at the start.
+    fn advise(&mut self, notice: &Notice) {
+        let is_lost = notice.event == EventName::SessionLost && self.progress.updates() == 0;
+        let Some(market) = notice.about.market.filter(|_| is_lost && !self.is_advised) else {
+            return;
+        };
+        self.is_advised = true;
+        let venue = market.venue().name();
+        let words = format!("`doctor {venue}` looks for the cause; --simulate needs no internet");
+        let _written = writeln!(io::stderr(), "connector-cli: {words}");
     }
 
     fn say(&mut self, words: &str) {

@@ -31,7 +31,7 @@ if command -v prometheus >/dev/null; then
   pids+=("$prometheus_pid")
   answers() { python3 tests/acceptance/dashboard.py tuning/grafana/connector-wss.json "http://127.0.0.1:$prom"; }
   until_true 60 answers || true
-  check "a real Prometheus answers every query of the dashboard" answers
+  check "a real Prometheus answers every query of the dashboard, and has the series of every alert" answers
   evaluated() { curl -fs "http://127.0.0.1:$prom/api/v1/rules" | python3 -c '
 import json, sys
 rules = json.load(sys.stdin)["data"]["groups"][0]["rules"]

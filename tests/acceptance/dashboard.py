@@ -1,9 +1,11 @@
-"""Asks a Prometheus each of the dashboard's queries, as Grafana would, and says which it cannot answer.
+"""Asks a Prometheus each of the dashboard's queries, as Grafana would, and for the series that each of
+its alerts looks at; says which it cannot answer.
 
 dashboard.py DASHBOARD.json http://127.0.0.1:PORT
 """
 
 import json
+import re
 import sys
 import time
 import urllib.error
@@ -22,7 +24,7 @@ def ask(path, **parameters):
         answer = json.load(error)
     assert answer["status"] == "success", f"{answer.get('error')}: {parameters}"
     assert not answer.get("warnings"), f"{answer['warnings']}: {parameters}"
-    return answer["data"]["result"]
+    return answer["data"]
 
 
 with open(sys.argv[1]) as file:
@@ -35,10 +37,16 @@ for query in queries:
         query = query.replace(variable, value)
     assert "$" not in query, query
     now = time.time()
-    found = ask("query", query=query, time=now)
+    found = ask("query", query=query, time=now)["result"]
     ask("query_range", query=query, start=now - 60, end=now, step=5)
     # What compares may hold for nothing; no minute may have ended yet.
     if not found and "> 0" not in query:
         empty.append(query)
-assert not empty, f"nothing is shown by {empty}"
-print(f"{len(queries)} queries answered")
+# An alert that looks at no series never fires.
+rules = [rule for group in ask("rules")["groups"] for rule in group["rules"]]
+for rule in rules:
+    for selector in re.findall(r"\b(?:up|(?:connector|process)_\w+)\b(?:\{[^}]*\})?", rule["query"]):
+        if not ask("query", query=selector)["result"]:
+            empty.append(f"{rule['name']}: {selector}")
+assert rules and not empty, f"nothing is shown by {empty}"
+print(f"{len(queries)} queries and {len(rules)} alerts have their series")

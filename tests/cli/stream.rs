@@ -237,6 +237,7 @@ fn nowhere() -> Env {
 fn a_limit_that_no_candle_serves_ends_with_an_error_that_says_what_was_waited_for() {
     let (code, stdout, stderr) = run("binance BTCUSDT --market spot --limit 3", &nowhere());
     assert_eq!((code, &*stdout), (Some(1), ""), "{stderr}");
+    assert_eq!(stderr.matches("`doctor binance` looks for the cause").count(), 1, "{stderr}");
     let words = stderr.lines().find(|line| line.contains("no candle")).unwrap();
     for part in ["1.5 s", "0 of 3 updates", "refused", "--wait", "CONNECTOR_STREAM_IDLE_TIMEOUT"] {
         assert!(words.contains(part), "{part}: {stderr}");
