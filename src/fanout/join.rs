@@ -263,6 +263,12 @@ impl Fanout {
             return self.join_unheard(&join, of, now);
         };
         let first = join.first.unwrap_or_else(|| join.first_of(newest, interval));
+        if let Past::Since(since) = join.past
+            && since.0 > newest.0 + 2 * interval.ms()
+            && since.0 > now.unix_ms().0 + CLOCKS_APART_MS
+        {
+            return self.refuse_future(&join, of, (since, newest), now);
+        }
         let Some(stream) = self.hub.stream(of) else { return };
         let span = Span::new(first, newest);
         let absent = span.map_or_else(Vec::new, |span| stream.history.absent(span, interval));
@@ -321,6 +327,25 @@ impl Fanout {
         stream.respell_for(id.index, &mut self.payload);
         self.send_payload(id);
         self.settle(id, now);
+    }
+
+    /// A client resumes behind a candle that nobody can have sent it: by the exchange's candles and
+    /// by our clock.
+    fn refuse_future(
+        &mut self,
+        join: &Join,
+        of: InstrumentId,
+        (since, newest): (UnixMs, UnixMs),
+        now: Now,
+    ) {
+        let Instrument { market, symbol, .. } = self.hub.instrument(of).clone();
+        let message = format!(
+            "\"since\": {} lies in the future; the newest closed candle of {symbol} opened at {}",
+            since.0, newest.0
+        );
+        let refusal = Refusal::field("since_in_future", "since", message).about(market);
+        let refusal = Refusal { symbols: vec![symbol.to_string()], ..*refusal };
+        self.refuse_symbol(join.client, join.key, of, &refusal, now);
     }
 
     /// A client resumes, and these windows are missing.
@@ -430,3 +455,6 @@ impl Fanout {
         }
     }
 }
+
+/// Clocks of two hosts differ by less. Source: both are set over the network.
+const CLOCKS_APART_MS: i64 = 60_000;

@@ -107,11 +107,9 @@ impl Fanout {
                 self.echo(id, MessageKind::Text, text.as_bytes())
             }
             Event::Binary(bytes) if self.is_echo() => self.echo(id, MessageKind::Binary, &bytes),
-            Event::Text(text) => self.serve(id, text.as_str(), now),
-            Event::Binary(_) => {
-                let message = "binary messages are not understood; send JSON as a text message";
-                self.refuse(id, &Refusal::new("binary_message", message.to_owned()), now);
-            }
+            Event::Text(text) => self.serve(id, text.as_bytes(), now),
+            // Libraries that encode JSON as bytes send it so.
+            Event::Binary(bytes) => self.serve(id, &bytes, now),
             Event::Open { .. } | Event::Ping | Event::Pong(_) => {}
             Event::Close { code, .. } => self.say_goodbye(id, code, now),
         }

@@ -1,9 +1,13 @@
 //! What a client asks. Owns the fields of a request, their defaults, and what is refused of them;
 //! serves nothing.
 
+mod meant;
 mod words;
 
+use std::fmt::Write;
 use std::sync::Arc;
+
+use arrayvec::ArrayVec;
 
 use simd_json::prelude::*;
 use simd_json::tape::Value;
@@ -15,9 +19,10 @@ use crate::market::{Instrument, Interval, Market, Venue};
 use super::access::TokenDigest;
 use super::protocol::Refusal;
 use super::spelling::Spelling;
+use meant::did_you_mean;
 use words::{
-    contract_types, interval_names, invalid_symbol, missing, not_offered, quoted, quoted_whole,
-    shown, strange, symbols_right, venue_names, wrong_type,
+    contract_types, cut, interval_names, invalid_symbol, missing, not_json, not_offered, quoted,
+    quoted_whole, shown, strange, symbols_right, venue_names, wrong_type,
 };
 
 /// A request that can be served.
@@ -162,11 +167,19 @@ pub(super) enum Past {
     Since(UnixMs),
 }
 
-/// Reads one text message. `text` is used up by the parser.
+/// Reads one message: JSON in UTF-8, with or without a byte order mark, or the bare word `ping`.
+/// `text` is used up by the parser.
 pub(super) fn parse(text: &mut [u8]) -> Result<Request, Box<Refusal>> {
-    let tape = simd_json::to_tape(text).map_err(|_| {
-        Refusal::new("invalid_json", format!("the message is not valid JSON; send {EXAMPLE}"))
-    })?;
+    let text = match text {
+        [0xef, 0xbb, 0xbf, text @ ..] => text,
+        text => text,
+    };
+    if text.trim_ascii().eq_ignore_ascii_case(b"ping") {
+        return Ok(Request { id: None, names_op: true, op: Op::Ping });
+    }
+    // The parser uses it up.
+    let message = not_json(text);
+    let tape = simd_json::to_tape(text).map_err(|_| Refusal::new("invalid_json", message))?;
     let value = tape.as_value();
     let Some(object) = value.as_object() else {
         let message = format!("the message is not a JSON object; send {EXAMPLE}");
@@ -208,10 +221,12 @@ struct Fields<'tape, 'text> {
     mark: Option<Value<'tape, 'text>>,
     fields: Option<Value<'tape, 'text>>,
     token: Option<Value<'tape, 'text>>,
+    /// The first of the others.
+    unknown: ArrayVec<&'text str, UNKNOWN_FIELDS_MAX>,
 }
 
 impl<'tape, 'text> Fields<'tape, 'text> {
-    fn put(&mut self, name: &str, value: Value<'tape, 'text>) {
+    fn put(&mut self, name: &'text str, value: Value<'tape, 'text>) {
         let field = match name {
             "op" => &mut self.op,
             "id" => &mut self.id,
@@ -227,35 +242,42 @@ impl<'tape, 'text> Fields<'tape, 'text> {
             "mark" => &mut self.mark,
             "fields" => &mut self.fields,
             "token" => &mut self.token,
-            _ => return,
+            unknown => {
+                let _too_many = self.unknown.try_push(unknown);
+                return;
+            }
         };
         *field = if value.is_null() { None } else { Some(value) };
     }
 
     fn op(&self) -> Result<Op, Box<Refusal>> {
         let Some(value) = &self.op else { return self.subscribe() };
-        match value.as_str() {
-            Some("subscribe") => self.subscribe(),
-            Some("unsubscribe") => self.unsubscribe(),
-            Some("list") => Ok(Op::List),
-            Some("ping") => Ok(Op::Ping),
-            Some("auth") => self.auth(),
-            Some(other) => Err(Refusal::field("unknown_op", "op", {
-                format!("unknown \"op\" {}; allowed: {OPS}", quoted(other))
+        let ops = OP_NAMES.join(", ");
+        let Some(asked) = value.as_str() else {
+            return Err(wrong_type("op", &format!("a string, one of: {ops}")));
+        };
+        match &*asked.trim().to_ascii_lowercase() {
+            "subscribe" => self.subscribe(),
+            "unsubscribe" => self.unsubscribe(),
+            "list" => Ok(Op::List),
+            "ping" => Ok(Op::Ping),
+            "auth" => self.auth(),
+            _ => Err(Refusal::field("unknown_op", "op", {
+                let meant = did_you_mean(asked, meant::op(asked).map(str::to_owned));
+                format!("unknown \"op\" {}; allowed: {ops}{meant}", quoted(asked))
             })),
-            None => Err(wrong_type("op", &format!("a string, one of: {OPS}"))),
         }
     }
 
     fn subscribe(&self) -> Result<Op, Box<Refusal>> {
         let Some(exchange) = &self.exchange else {
-            return Err(missing("exchange", &format!("allowed: {}", venue_names())));
+            return Err(self.missing("exchange", &format!("allowed: {}", venue_names())));
         };
         let venue = read_venue(exchange)?;
         let market = self.market(venue)?;
         let word = self.word(market)?;
         let Some(symbols) = &self.symbols else {
-            return Err(missing("symbols", symbols_right(venue)));
+            return Err(self.missing("symbols", symbols_right(venue)));
         };
         let names = match is_all(symbols) {
             true => None,
@@ -305,7 +327,7 @@ impl<'tape, 'text> Fields<'tape, 'text> {
             if self.contract_type.is_none() && self.symbols.is_none() {
                 return Ok(Op::Unsubscribe { market: None, names: None, interval, origin });
             }
-            return Err(missing("exchange", &format!("allowed: {}", venue_names())));
+            return Err(self.missing("exchange", &format!("allowed: {}", venue_names())));
         };
         let market = self.market(read_venue(exchange)?)?;
         let named = self.symbols.as_ref().filter(|value| !is_all(value));
@@ -317,7 +339,7 @@ impl<'tape, 'text> Fields<'tape, 'text> {
     /// The token itself goes no further than here.
     fn auth(&self) -> Result<Op, Box<Refusal>> {
         let right = "a string, the token";
-        let Some(value) = &self.token else { return Err(missing("token", right)) };
+        let Some(value) = &self.token else { return Err(self.missing("token", right)) };
         let token = value.as_str().ok_or_else(|| wrong_type("token", right))?;
         Ok(Op::Auth(TokenDigest::of(token.as_bytes())))
     }
@@ -331,7 +353,8 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         {
             return read_market(venue, contract_type);
         }
-        let missing = || missing("contract_type", &format!("allowed: {}", contract_types(venue)));
+        let missing =
+            || self.missing("contract_type", &format!("allowed: {}", contract_types(venue)));
         let symbols = match &self.symbols {
             Some(symbols) if !is_all(symbols) => texts(symbols)?,
             _ => Vec::new(),
@@ -355,21 +378,25 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         word.map(|word| Some(word.into())).ok_or_else(|| wrong_type("contract_type", &right))
     }
 
+    /// A field that is not there, and which of the others may be meant for it.
+    fn missing(&self, field: &'static str, right: &str) -> Box<Refusal> {
+        let mut refusal = missing(field, right);
+        if let Some(other) = self.unknown.iter().find(|name| meant::is_field(name, field)) {
+            write!(refusal.message, "; {} is no field, \"{field}\" is", quoted(other))
+                .expect("a String takes every write");
+        }
+        refusal
+    }
+
     fn past(&self) -> Result<Option<Past>, Box<Refusal>> {
-        let number = |name: &'static str, value: &Option<Value<'_, '_>>, what: &str| {
-            let Some(value) = value else { return Ok(None) };
-            let number = value.as_u64().and_then(|number| i64::try_from(number).ok());
-            number.map(Some).ok_or_else(|| wrong_type(name, what))
-        };
-        let history =
-            number("history", &self.history, "an integer, 0 or more: how many closed candles")?;
-        let since = number("since", &self.since, "an open time in ms since 1970")?;
+        let history = self.history.as_ref().map(|value| {
+            read_natural("history", value, "an integer, 0 or more: how many closed candles")
+        });
+        let history = history.transpose()?.map(|count| i64::try_from(count).unwrap_or(i64::MAX));
+        let since = self.since.as_ref().map(read_since).transpose()?;
         match (history.filter(|&count| count > 0), since) {
             (None, None) => Ok(None),
             (Some(count), None) => Ok(Some(Past::Last(u32::try_from(count).unwrap_or(u32::MAX)))),
-            (None, Some(since)) if since > SINCE_MAX => {
-                Err(wrong_type("since", "an open time in ms since 1970"))
-            }
             (None, Some(since)) => Ok(Some(Past::Since(UnixMs(since)))),
             (Some(_), Some(_)) => {
                 let message = "\"history\" and \"since\" exclude each other; send one of them";
@@ -385,7 +412,7 @@ impl<'tape, 'text> Fields<'tape, 'text> {
             return Ok(Some(quoted_whole(text)));
         }
         let number = value.as_i64().map(|number| number.to_string());
-        let number = number.or_else(|| value.as_u64().map(|number| number.to_string()));
+        let number = number.or_else(|| natural(value).map(|number| number.to_string()));
         number.map(Some).ok_or_else(|| {
             let right = format!("an integer or a string of at most {REQUEST_ID_BYTES_MAX} bytes");
             wrong_type("id", &right)
@@ -397,8 +424,17 @@ fn read_venue(value: &Value<'_, '_>) -> Result<Venue, Box<Refusal>> {
     let Some(name) = value.as_str() else {
         return Err(wrong_type("exchange", &format!("a string, one of: {}", venue_names())));
     };
-    Venue::from_name(name).ok_or_else(|| {
-        let message = format!("unknown exchange {}; allowed: {}", quoted(name), venue_names());
+    Venue::from_name(name.trim()).ok_or_else(|| {
+        let meant = match meant::exchange(name) {
+            Some((venue, Some(market))) => format!(
+                "; did you mean \"{}\" with \"contract_type\":\"{}\"?",
+                venue.name(),
+                market.contract_type().name()
+            ),
+            meant => did_you_mean(name, meant.map(|(venue, _)| venue.name().to_owned())),
+        };
+        let allowed = venue_names();
+        let message = format!("unknown exchange {}; allowed: {allowed}{meant}", quoted(name));
         Refusal::field("unknown_exchange", "exchange", message)
     })
 }
@@ -408,24 +444,77 @@ fn read_market(venue: Venue, value: &Value<'_, '_>) -> Result<Market, Box<Refusa
     let Some(name) = value.as_str() else {
         return Err(wrong_type("contract_type", &format!("a string, one of: {allowed}")));
     };
-    Market::find(venue, name).ok_or_else(|| {
+    Market::find(venue, name.trim()).ok_or_else(|| {
+        let meant = meant::contract_types(venue, name).into_iter();
+        let meant =
+            did_you_mean(name, meant.map(|market| market.contract_type().name().to_owned()));
         let (name, venue) = (quoted(name), venue.name());
-        let message = format!("unknown contract_type {name} for {venue}; allowed: {allowed}");
+        let message =
+            format!("unknown contract_type {name} for {venue}; allowed: {allowed}{meant}");
         Refusal::field("unknown_contract_type", "contract_type", message)
     })
 }
 
-/// The symbols as they were given: one string, or an array of strings.
+/// The symbols as they were given: one string, or an array of strings, in each of which several may
+/// stand with commas between them.
 fn texts<'text>(value: &Value<'_, 'text>) -> Result<Vec<&'text str>, Box<Refusal>> {
     let is_wrong = || wrong_type("symbols", "an array of strings such as [\"BTCUSDT\"]");
-    match (value.into_string(), value.as_array()) {
-        (Some(one), _) => Ok(vec![one]),
+    let given = match (value.into_string(), value.as_array()) {
+        (Some(one), _) => vec![one],
         (None, Some(many)) => {
             let texts = many.iter().map(|symbol| symbol.into_string());
-            texts.collect::<Option<_>>().ok_or_else(is_wrong)
+            texts.collect::<Option<_>>().ok_or_else(is_wrong)?
         }
-        (None, None) => Err(is_wrong()),
+        (None, None) => return Err(is_wrong()),
+    };
+    let split = |text: &'text str| {
+        let parts = text.split([',', ';']).map(str::trim).filter(|part| !part.is_empty());
+        let is_blank = parts.clone().next().is_none();
+        parts.chain(is_blank.then_some(text))
+    };
+    Ok(given.into_iter().flat_map(split).collect())
+}
+
+/// A number without a fraction, be it written as `3.0` or `1.7e12`.
+fn natural(value: &Value<'_, '_>) -> Option<u64> {
+    let whole = || {
+        let number = value.as_f64().filter(|number| (0.0..=EXACT_MAX).contains(number))?;
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        (number.fract() == 0.0).then_some(number as u64)
+    };
+    value.as_u64().or_else(whole)
+}
+
+fn read_natural(
+    field: &'static str,
+    value: &Value<'_, '_>,
+    right: &str,
+) -> Result<u64, Box<Refusal>> {
+    natural(value).ok_or_else(|| {
+        let text = value.as_str().map(str::trim);
+        match text.filter(|text| text.parse::<u64>().is_ok()) {
+            Some(text) => {
+                let text = cut(text);
+                let right = format!("{right}; send it without quotes: \"{field}\":{text}");
+                wrong_type(field, &right)
+            }
+            None => wrong_type(field, right),
+        }
+    })
+}
+
+fn read_since(value: &Value<'_, '_>) -> Result<i64, Box<Refusal>> {
+    let right = "an open time in ms since 1970";
+    if value.as_str().is_some_and(|text| text.contains(['-', ':', 'T'])) {
+        let right = format!("{right} and no date; in Python: int(time.timestamp() * 1000)");
+        return Err(wrong_type("since", &right));
     }
+    let since = i64::try_from(read_natural("since", value, right)?).unwrap_or(i64::MAX);
+    if let Some((ms, unit)) = meant::since_ms(since) {
+        let right = format!("{right}; {since} looks like {unit}: send \"since\":{ms}");
+        return Err(wrong_type("since", &right));
+    }
+    Ok(since)
 }
 
 /// Whether everything that is streamed is meant: `["*"]`.
@@ -487,12 +576,22 @@ fn read_name(market: Market, word: Option<&Arc<str>>, text: &str) -> Result<Name
 
 fn read_interval(value: &Value<'_, '_>) -> Result<Interval, Box<Refusal>> {
     let names = interval_names(Interval::SERVED);
-    let Some(name) = value.as_str() else {
-        return Err(wrong_type("interval", &format!("a string, one of: {names}")));
+    let meant = |asked: &str| {
+        let meant = meant::intervals(asked).into_iter().map(|one| one.name().to_owned());
+        did_you_mean(asked, meant)
     };
-    let served = Interval::from_name(name).filter(|interval| Interval::SERVED.contains(interval));
+    let Some(name) = value.as_str() else {
+        let meant = natural(value).map_or(String::new(), |number| meant(&number.to_string()));
+        return Err(wrong_type("interval", &format!("a string, one of: {names}{meant}")));
+    };
+    let served = Interval::from_name(name.trim());
+    let served = served.filter(|interval| Interval::SERVED.contains(interval));
     served.ok_or_else(|| {
-        let message = format!("unknown interval {}; allowed: {names}", quoted(name));
+        let meant = match meant::is_month(name) {
+            true => "; M is a month, a minute is \"1m\"".to_owned(),
+            false => meant(name),
+        };
+        let message = format!("unknown interval {}; allowed: {names}{meant}", quoted(name));
         Refusal::field("unknown_interval", "interval", message)
     })
 }
@@ -522,15 +621,20 @@ fn read_fields(value: &Value<'_, '_>) -> Result<bool, Box<Refusal>> {
 }
 
 fn read_limit(value: &Value<'_, '_>) -> Result<u64, Box<Refusal>> {
-    value.as_u64().ok_or_else(|| wrong_type("limit", "an integer, 0 or more (0: without end)"))
+    read_natural("limit", value, "an integer, 0 or more (0: without end)")
 }
 
-const OPS: &str = "subscribe, unsubscribe, list, ping, auth";
+/// What `op` may be.
+const OP_NAMES: [&str; 5] = ["subscribe", "unsubscribe", "list", "ping", "auth"];
+
+/// Unknown fields that a hint may be about.
+const UNKNOWN_FIELDS_MAX: usize = 8;
+
+/// Up to here every whole number is exact as a float: 2^53.
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
 const EXAMPLE: &str =
     r#"one object such as {"exchange":"binance","contract_type":"spot","symbols":["BTCUSDT"]}"#;
-
-/// The year 5138: later is no time in ms.
-const SINCE_MAX: i64 = 100_000_000_000_000;
 
 #[cfg(test)]
 mod tests;

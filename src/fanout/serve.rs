@@ -24,9 +24,9 @@ use super::stream::{ANY_WINDOW, Interest};
 use super::{ClientId, Fanout};
 
 impl Fanout {
-    /// One text message of a client.
-    pub(super) fn serve(&mut self, id: ClientId, text: &str, now: Now) {
-        let request = match request::parse(&mut text.as_bytes().to_vec()) {
+    /// One message of a client, text or binary.
+    pub(super) fn serve(&mut self, id: ClientId, text: &[u8], now: Now) {
+        let request = match request::parse(&mut text.to_vec()) {
             Ok(request) => request,
             Err(refusal) => {
                 return match self.locked_out(id, None) {
@@ -244,7 +244,11 @@ impl Fanout {
             }
             // The machine's clock may be wrong by hours; how far back is too far is seen later.
             Some(Past::Since(since)) if since.0 > now.unix_ms().0 + CLOCK_ERROR_MAX_MS => {
-                let message = format!("\"since\": {} lies in the future", since.0);
+                let message = format!(
+                    "\"since\": {} lies in the future; it is {} here",
+                    since.0,
+                    now.unix_ms().0
+                );
                 Refusal::field("since_in_future", "since", message)
             }
             _ => return Ok(()),

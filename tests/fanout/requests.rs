@@ -192,7 +192,7 @@ fn a_bad_request_that_names_an_op_or_comes_later_leaves_the_connection_open() {
     world.say(id, BTC);
     assert_eq!(world.summary(id), ["subscribed"]);
     world.send(id, &frame(0x82, b"\x01\x02"));
-    assert_eq!(world.error(id)["code"], "binary_message");
+    assert_eq!(world.error(id)["code"], "invalid_json");
     assert_eq!(world.metrics.client_errors.value(), 2);
 }
 

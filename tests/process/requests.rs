@@ -62,7 +62,7 @@ fn each_bad_request_has_its_own_error_and_the_connection_stays_if_it_has_a_subsc
         assert!(field.is_none_or(|field| message.contains(field)), "{request}: {message}");
     }
     client.0.send(Message::binary(vec![1, 2])).unwrap();
-    assert_eq!(client.next_of("error").json["code"], "binary_message");
+    assert_eq!(client.next_of("error").json["code"], "invalid_json");
     assert_eq!(server.metric("connector_client_errors_total", &[]), (cases.len() + 1) as f64);
     client.next_of("quote");
 }

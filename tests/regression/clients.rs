@@ -395,3 +395,47 @@ fn any_frame_of_a_pinged_client_is_a_sign_of_life() {
     world.pass(seconds(19));
     assert_eq!(world.close_of(id), None);
 }
+
+#[test]
+fn json_in_a_binary_frame_was_refused_and_its_bom_was_no_json() {
+    let mut world = World::new();
+    let id = world.open();
+    let request = r#"{"exchange":"binance","contract_type":"spot","symbols":["BTCUSDT"]}"#;
+    world.send(id, &frame(0x82, request.as_bytes()));
+    assert_eq!(world.summary(id), ["subscribed"]);
+    let bytes = |text: &str| -> Vec<u8> {
+        text.split(' ').map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
+    };
+    let ping = "EF BB BF 7B 22 6F 70 22 3A 22 70 69 6E 67 22 7D".to_owned();
+    let ping = case("client-bom").map_or(ping, |case| case["client"][0].as_str().unwrap().into());
+    for first in [0x81, 0x82] {
+        world.send(id, &frame(first, &bytes(&ping)));
+        assert_eq!(world.texts(id)[0]["type"], "pong");
+        world.send(id, &frame(first, b"ping"));
+        assert_eq!(world.texts(id)[0]["type"], "pong");
+    }
+    world.send(id, &frame(0x81, b"{\"op\":\"ping\"}\0"));
+    let error = world.error(id);
+    assert!(error["message"].as_str().unwrap().contains("NUL"), "{error}");
+}
+
+#[test]
+fn a_since_in_the_future_was_served_with_nothing() {
+    let mut world = World::new();
+    world.open_with(BTC);
+    for minute in 1..4 {
+        world.closed_candle("BTCUSDT", minute, "1");
+    }
+    let since = open_time(3).0 + 3_600_000;
+    let id = world.open_with(&asking(&format!("\"since\":{since}")));
+    let error = world.texts(id).pop().unwrap();
+    assert_eq!(
+        (&error["code"], &error["symbols"]),
+        (&"since_in_future".into(), &["BTCUSDT"].into())
+    );
+    let newest = open_time(3).0.to_string();
+    assert!(error["message"].as_str().unwrap().contains(&newest), "{error}");
+    // A window or two ahead is another host that closed it first.
+    let ahead = world.open_with(&asking(&format!("\"since\":{}", open_time(4).0)));
+    assert_eq!(world.summary(ahead), ["subscribed", "history"]);
+}

@@ -80,7 +80,7 @@ fn each_bad_request_has_its_own_error_that_names_the_field_and_what_is_right() {
         (format!("{{{head},\"symbols\":[]}}"), "empty_symbols", Some("symbols"), "one"),
         (format!("{{{head},\"symbols\":[\"A B\"]}}"), "invalid_symbol", Some("symbols"), "A B"),
         (format!("{{{full},\"limit\":-1}}"), "wrong_type", Some("limit"), "0 or more"),
-        (format!("{{{full},\"limit\":\"3\"}}"), "wrong_type", Some("limit"), "integer"),
+        (format!("{{{full},\"limit\":\"3\"}}"), "wrong_type", Some("limit"), "quotes: \"limit\":3"),
         (format!("{{{full},\"limit\":1.5}}"), "wrong_type", Some("limit"), "integer"),
         (format!("{{{full},\"limit\":true}}"), "wrong_type", Some("limit"), "integer"),
         (format!("{{{full},\"interval\":\"7m\"}}"), "unknown_interval", Some("interval"), "5m"),
@@ -155,6 +155,119 @@ fn the_contract_type_may_be_left_out_where_the_exchange_has_a_default() {
         let refusal = read(&format!("{{{}}}", text.trim_end_matches('}'))).unwrap_err();
         assert_eq!(refusal.code, code, "{text}: {}", refusal.message);
         assert!(refusal.message.contains(says), "{text}: {}", refusal.message);
+    }
+}
+
+#[test]
+fn what_can_be_meant_in_one_way_is_taken_so() {
+    let full = r#""exchange":"binance","contract_type":"spot","symbols":["BTCUSDT"]"#;
+    let marked = format!("\u{feff}{{{full}}}\n");
+    assert_eq!(wanted(&marked).market.to_string(), "binance spot");
+    for ping in ["ping", " PING\n", r#"{"op":"Ping"}"#, r#"{"op":" PING "}"#] {
+        assert!(matches!(read(ping).unwrap().op, Op::Ping), "{ping}");
+    }
+    let end = format!(r#"{{"op":"UNSUBSCRIBE",{full}}}"#);
+    assert!(matches!(read(&end).unwrap().op, Op::Unsubscribe { .. }));
+    for (field, limit, past) in [
+        (r#""limit":3.0"#, 3, None),
+        (r#""limit":3e0"#, 3, None),
+        (r#""history":2.0"#, 0, Some(Past::Last(2))),
+        (r#""since":1.7e12"#, 0, Some(Past::Since(UnixMs(1_700_000_000_000)))),
+    ] {
+        let wanted = wanted(&format!("{{{full},{field}}}"));
+        assert_eq!((wanted.limit, wanted.past), (limit, past), "{field}");
+    }
+    assert_eq!(read(&format!("{{{full},\"id\":7.0}}")).unwrap().id.as_deref(), Some("7"));
+    for given in [
+        r#""BTCUSDT,ETHUSDT""#,
+        r#"["BTCUSDT, ETHUSDT"]"#,
+        r#"["BTCUSDT;ETHUSDT"]"#,
+        r#"" BTCUSDT ,\n ETHUSDT,""#,
+        r#"[" BTCUSDT","ETHUSDT "]"#,
+    ] {
+        let text = full.replace(r#"["BTCUSDT"]"#, given);
+        let wanted = wanted(&format!("{{{text}}}"));
+        assert_eq!(symbols(wanted.names.as_ref()), ["BTCUSDT", "ETHUSDT"], "{given}");
+    }
+    for (field, of) in [("binance", " Binance "), ("spot", "SPOT ")] {
+        let text = full.replace(&format!("\"{field}\""), &format!("\"{of}\""));
+        assert_eq!(wanted(&format!("{{{text}}}")).market.to_string(), "binance spot", "{of}");
+    }
+}
+
+#[test]
+fn a_mistake_is_answered_with_what_was_meant_and_never_with_itself() {
+    let full = r#""exchange":"binance","contract_type":"spot","symbols":["BTCUSDT"]"#;
+    let with = |from: &str, to: &str| {
+        assert!(full.contains(from));
+        format!("{{{}}}", full.replace(from, to))
+    };
+    let exchange = |name: &str| with("binance", name);
+    let contract_type = |exchange: &str, name: &str| {
+        format!(r#"{{"exchange":"{exchange}","contract_type":"{name}","symbols":["X"]}}"#)
+    };
+    let symbol = |exchange: &str, name: &str| {
+        format!(r#"{{"exchange":"{exchange}","contract_type":"spot","symbols":["{name}"]}}"#)
+    };
+    let more = |field: &str| format!("{{{full},{field}}}");
+    for (text, says) in [
+        (exchange("gate"), "did you mean \"gateio\"?"),
+        (exchange("GATE.IO"), "did you mean \"gateio\"?"),
+        (exchange("okex"), "did you mean \"okx\"?"),
+        (exchange("hyper"), "did you mean \"hyperliquid\"?"),
+        (exchange("binace"), "did you mean \"binance\"?"),
+        (exchange("binance-futures"), "did you mean \"binance\" with \"contract_type\":\"usdm\"?"),
+        (exchange("bybit_linear"), "did you mean \"bybit\" with \"contract_type\":\"linear\"?"),
+        (contract_type("binance", "futures"), "did you mean \"usdm\" or \"coinm\"?"),
+        (contract_type("binance", "USDT-M"), "did you mean \"usdm\"?"),
+        (contract_type("bybit", "perpetual"), "did you mean \"linear\" or \"inverse\"?"),
+        (contract_type("gateio", "coinm"), "did you mean \"cm\"?"),
+        (contract_type("hyperliquid", "um"), "did you mean \"usdm\"?"),
+        (contract_type("binance", "spto"), "did you mean \"spot\"?"),
+        (symbol("binance", "btc/usdt"), "did you mean \"BTCUSDT\"?"),
+        (symbol("bybit", "BTC/USDT:USDT"), "did you mean \"BTCUSDT\"?"),
+        (symbol("binance", "BTC USDT"), "did you mean \"BTCUSDT\"?"),
+        (symbol("binance", "binance:BTCUSDT"), "did you mean \"BTCUSDT\"?"),
+        (symbol("binance", "BTCUSDT ETHUSDT"), "several have commas between them"),
+        (symbol("gateio", "btc/usdt"), "did you mean \"BTC_USDT\"?"),
+        (symbol("okx", "BTCUSDT"), "did you mean \"BTC-USDT\"?"),
+        (symbol("okx", "BTC/USDT:USDT"), "did you mean \"BTC-USDT-SWAP\"?"),
+        (more(r#""interval":"1M""#), "a minute is \"1m\""),
+        (more(r#""interval":"60""#), "did you mean \"1h\" or \"1m\"?"),
+        (more(r#""interval":"1min""#), "did you mean \"1m\"?"),
+        (more(r#""interval":"1H""#), "did you mean \"1h\"?"),
+        (more(r#""interval":"24h""#), "did you mean \"1d\"?"),
+        (more(r#""interval":5"#), "did you mean \"5m\"?"),
+        (more(r#""since":1700000000"#), "looks like seconds: send \"since\":1700000000000"),
+        (more(r#""since":1.7e9"#), "looks like seconds"),
+        (more(r#""since":1700000000000000"#), "microseconds: send \"since\":1700000000000"),
+        (more(r#""since":1700000000000000000"#), "nanoseconds: send \"since\":1700000000000"),
+        (more(r#""since":"2023-11-14T22:13:20Z""#), "no date"),
+        (more(r#""since":"1700000000000""#), "without quotes: \"since\":1700000000000"),
+        (more(r#""op":"unsub""#), "did you mean \"unsubscribe\"?"),
+        (more(r#""op":"subscibe""#), "did you mean \"subscribe\"?"),
+        (with("symbols", "symbol"), "\"symbol\" is no field, \"symbols\" is"),
+        (with("contract_type", "contractType"), "\"contractType\" is no field"),
+        (with("exchange", "venue"), "\"venue\" is no field, \"exchange\" is"),
+        ("{'exchange':'binance'}".to_owned(), "double quotes"),
+        ("{}\0".to_owned(), "NUL"),
+        ("{\0\"\0o\0p\0\"\0:\0".to_owned(), "UTF-16"),
+        (" ".to_owned(), "it is empty"),
+    ] {
+        let refusal = read(&text).unwrap_err();
+        assert!(refusal.message.contains(says), "{text}: {}", refusal.message);
+    }
+    let silent = [
+        exchange("kraken"),
+        exchange("binanceus"),
+        exchange(""),
+        contract_type("binance", "option"),
+        symbol("binance", "$BTC"),
+        more(r#""interval":"7m""#),
+    ];
+    for text in silent {
+        let refusal = read(&text).unwrap_err();
+        assert!(!refusal.message.contains("did you mean"), "{text}: {}", refusal.message);
     }
 }
 

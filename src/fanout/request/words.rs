@@ -9,6 +9,7 @@ use crate::market::{Interval, Market, Venue};
 
 use super::super::encode::write_string;
 use super::super::protocol::Refusal;
+use super::meant::{self, did_you_mean};
 
 pub(super) fn interval_names(intervals: &[Interval]) -> String {
     let names: Vec<&str> = intervals.iter().copied().map(Interval::name).collect();
@@ -37,11 +38,12 @@ pub(super) fn invalid_symbol(market: Market, text: &str) -> Box<Refusal> {
         ),
         _ => format!(
             "{} in \"symbols\" can be no symbol of {market}: {}right are 1 to {SYMBOL_BYTES_MAX} bytes, \
-             letters, digits and {}, {}",
+             letters, digits and {}, {}{}",
             quoted(text),
             foreign(market, text),
             spaced(market.symbol_signs()),
-            spelling(market.venue())
+            spelling(market.venue()),
+            did_you_mean(text, meant::symbol(market, text))
         ),
     };
     symbol_refusal(text, message)
@@ -52,7 +54,8 @@ fn foreign(market: Market, text: &str) -> String {
     let foreign = text.chars().find(|&c| !market.is_symbol_char(c));
     foreign.map_or(String::new(), |c| {
         let shown = c.to_string();
-        format!("none has {} in it; ", quoted(&shown))
+        let several = if c.is_whitespace() { ", and several have commas between them" } else { "" };
+        format!("none has {} in it{several}; ", quoted(&shown))
     })
 }
 
@@ -64,10 +67,11 @@ fn spaced(signs: &str) -> String {
 /// A symbol whose spelling tells no contract type.
 pub(super) fn strange(venue: Venue, text: &str) -> Box<Refusal> {
     let message = format!(
-        "{} in \"symbols\" can be no symbol of {}: {}",
+        "{} in \"symbols\" can be no symbol of {}: right are some {}{}",
         quoted(text),
         venue.name(),
-        spelling(venue)
+        spelling(venue),
+        did_you_mean(text, Market::of(venue).next().and_then(|any| meant::symbol(any, text)))
     );
     symbol_refusal(text, message)
 }
@@ -98,6 +102,22 @@ pub(super) fn symbols_right(venue: Venue) -> &'static str {
     }
 }
 
+/// Why a message is no JSON, if it is none.
+pub(super) fn not_json(text: &[u8]) -> String {
+    let send = format!("; send {}", super::EXAMPLE);
+    let zeros = text.iter().filter(|byte| **byte == 0).count();
+    let why = match text {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "it begins with the byte order mark of UTF-16",
+        _ if zeros > 0 && zeros * 3 > text.len() => "it is UTF-16",
+        _ if zeros > 0 => "a NUL byte is in it",
+        _ if text.trim_ascii().is_empty() => "it is empty",
+        _ if text.trim_ascii().starts_with(b"{'") => "JSON has double quotes, not single ones",
+        _ => return format!("the message is not valid JSON{send}"),
+    };
+    let encoding = if why.contains("UTF-16") { ", which is not read, only UTF-8" } else { "" };
+    format!("the message is not valid JSON: {why}{encoding}{send}")
+}
+
 pub(super) fn missing(field: &'static str, right: &str) -> Box<Refusal> {
     Refusal::field("missing_field", field, format!("\"{field}\" is missing; {right}"))
 }
@@ -123,7 +143,7 @@ pub(super) fn contract_types(venue: Venue) -> String {
 }
 
 /// The client's own text as far as it is repeated in an answer.
-fn cut(text: &str) -> &str {
+pub(super) fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(SHOWN_BYTES_MAX)]
 }
 

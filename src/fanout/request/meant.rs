@@ -1,0 +1,278 @@
+//! What was probably meant by a word that is none of ours, as a hint behind an error. Guesses
+//! nothing on the client's behalf: whoever meant something else reads what would be right.
+
+use crate::market::{ContractType, Interval, Market, Venue};
+
+/// ` (did you mean "a" or "b"?)`, to follow a sentence; empty if there is nothing to say. Never what
+/// was asked for itself.
+pub(super) fn did_you_mean(asked: &str, meant: impl IntoIterator<Item = String>) -> String {
+    let quoted = |word: String| format!("\"{word}\"");
+    let words: Vec<String> = meant.into_iter().filter(|word| word != asked).map(quoted).collect();
+    match &words[..] {
+        [] => String::new(),
+        [only] => format!("; did you mean {only}?"),
+        [first @ .., last] => format!("; did you mean {} or {last}?", first.join(", ")),
+    }
+}
+
+/// The letters and digits of a word, in small letters.
+fn squashed(word: &str) -> String {
+    word.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+/// Whether two words differ by a slip of the keyboard: one for short ones, else two.
+fn is_slip(word: &str, right: &str) -> bool {
+    let mistakes_max = if right.len() <= SHORT_BYTES { 1 } else { 2 };
+    word.len() > mistakes_max && strsim::osa_distance(word, right) <= mistakes_max
+}
+
+/// The exchange meant by `asked`, and the contract type, where the word names one, too.
+pub(super) fn exchange(asked: &str) -> Option<(Venue, Option<Market>)> {
+    let word = squashed(asked);
+    if NOT_SERVED.contains(&&*word) {
+        return None;
+    }
+    let names = Venue::ALL.into_iter().map(|venue| (venue.name(), venue));
+    let names: Vec<_> = names.chain(EXCHANGE_NAMES).collect();
+    let whole = names.iter().find(|(name, _)| *name == word);
+    if let Some(&(_, venue)) = whole {
+        return Some((venue, None));
+    }
+    // `binance-futures`: a name and a contract type. The longer name counts.
+    let parts = names.iter().filter_map(|(name, venue)| {
+        let kind = word.strip_prefix(name)?;
+        Some((name.len(), *venue, *contract_types(*venue, kind).first()?))
+    });
+    if let Some((_, venue, market)) = parts.max_by_key(|(length, ..)| *length) {
+        return Some((venue, Some(market)));
+    }
+    let near = names.iter().find(|(name, _)| is_slip(&word, name));
+    near.map(|&(_, venue)| (venue, None))
+}
+
+/// The markets of `venue` that may be meant by `asked` as a contract type, the likeliest first.
+pub(super) fn contract_types(venue: Venue, asked: &str) -> Vec<Market> {
+    use ContractType::{Cm, Coinm, Futures, Inverse, Linear, Spot, Swap, Um, Usdm};
+    let word = squashed(asked);
+    let of = |kinds: &[ContractType]| -> Vec<Market> {
+        let kinds = kinds.iter().filter_map(|kind| Market::find(venue, kind.name()));
+        kinds.collect()
+    };
+    let (stable, coin): (&[_], &[_]) = match venue {
+        Venue::Binance | Venue::Hyperliquid => (&[Usdm], &[Coinm]),
+        Venue::Okx => (&[Swap, Futures], &[Swap, Futures]),
+        Venue::Bybit => (&[Linear], &[Inverse]),
+        Venue::Gateio => (&[Um], &[Cm]),
+    };
+    if SPOT_WORDS.contains(&&*word) {
+        return of(&[Spot]);
+    }
+    if STABLE_WORDS.contains(&&*word) {
+        return of(stable);
+    }
+    if COIN_WORDS.contains(&&*word) {
+        return of(coin);
+    }
+    if FUTURES_WORDS.contains(&&*word) {
+        // Margined in either.
+        let mut both = of(stable);
+        both.extend(of(coin));
+        both.dedup();
+        return both;
+    }
+    Market::of(venue).filter(|market| is_slip(&word, market.contract_type().name())).collect()
+}
+
+/// The intervals that may be meant by `asked`: `1min`, `60`, `1H`.
+pub(super) fn intervals(asked: &str) -> Vec<Interval> {
+    let asked = asked.trim();
+    let end = asked.find(|c: char| !c.is_ascii_digit()).unwrap_or(asked.len());
+    let (Ok(count), unit) = (asked[..end].parse::<i64>(), asked[end..].trim()) else {
+        return Vec::new();
+    };
+    let units: &[i64] = match (unit, &*unit.to_lowercase()) {
+        ("M", _) => &[],
+        // Minutes at Bybit, seconds elsewhere.
+        (_, "") => &[MINUTE_MS, SECOND_MS],
+        (_, "s" | "sec" | "second" | "seconds") => &[SECOND_MS],
+        (_, "m" | "min" | "mins" | "minute" | "minutes" | "t") => &[MINUTE_MS],
+        (_, "h" | "hr" | "hour" | "hours") => &[HOUR_MS],
+        (_, "d" | "day" | "days" | "dutc") => &[24 * HOUR_MS],
+        (_, "hutc") => &[HOUR_MS],
+        _ => &[],
+    };
+    let lengths = units.iter().map(|unit| unit.saturating_mul(count));
+    let served = |ms| Interval::SERVED.iter().copied().find(|interval| interval.ms() == ms);
+    lengths.filter_map(served).collect()
+}
+
+/// Whether `asked` is a month, `1M`, as exchanges spell it.
+pub(super) fn is_month(asked: &str) -> bool {
+    asked.trim().strip_suffix('M').is_some_and(|count| count.parse::<u32>().is_ok())
+}
+
+/// The symbol that `asked` would be at `market`, where it is one of another place: `BTC/USDT`,
+/// `BTC-USDT`, `binance:BTCUSDT`, `BTC/USDT:USDT`. `None` unless it has a base and a quote asset.
+pub(super) fn symbol(market: Market, asked: &str) -> Option<String> {
+    let upper = asked.trim().trim_matches(['$', '#', '\'', '"']).to_ascii_uppercase();
+    let (pair, is_settled) = match upper.split_once(':') {
+        Some((pair, settle)) if QUOTES.contains(&settle) => (pair, true),
+        Some((_, symbol)) => (symbol, false),
+        None => (&*upper, false),
+    };
+    let parts: Vec<&str> = pair.split(['/', '-', '_', ' ', '.', '\\', '|']).collect();
+    let (base, quote) = match parts[..] {
+        [base, quote] | [base, quote, _] if QUOTES.contains(&quote) => (base, quote),
+        [whole] => QUOTES.iter().find_map(|quote| Some((whole.strip_suffix(quote)?, *quote)))?,
+        _ => return None,
+    };
+    let is_swap = is_settled || matches!(parts[..], [_, _, "SWAP" | "PERP"]);
+    let is_plain = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric());
+    let meant = match market.venue() {
+        _ if !is_plain(base) => return None,
+        Venue::Binance | Venue::Bybit => format!("{base}{quote}"),
+        Venue::Gateio => format!("{base}_{quote}"),
+        Venue::Okx if is_swap => format!("{base}-{quote}-SWAP"),
+        Venue::Okx => format!("{base}-{quote}"),
+        Venue::Hyperliquid if market.contract_type() == ContractType::Spot => {
+            format!("{base}/{quote}")
+        }
+        Venue::Hyperliquid => base.to_owned(),
+    };
+    Some(meant).filter(|meant| meant != asked)
+}
+
+/// The field of a request that is meant by the unknown field `name`.
+pub(super) fn is_field(name: &str, right: &str) -> bool {
+    let (word, field) = (squashed(name), squashed(right));
+    let is_known = FIELD_WORDS.iter().any(|(known, of)| *known == word && *of == right);
+    is_known || word == field || is_slip(&word, &field)
+}
+
+/// The `op` that is meant by `asked`.
+pub(super) fn op(asked: &str) -> Option<&'static str> {
+    let word = squashed(asked);
+    let known = OP_WORDS.iter().find(|(known, _)| *known == word).map(|(_, right)| *right);
+    known.or_else(|| super::OP_NAMES.into_iter().find(|right| is_slip(&word, right)))
+}
+
+/// The ms since 1970 that `number` is, if it was given in another unit; and that unit. Source: ms of
+/// the years 1973 to 5138 have 12 to 14 digits, seconds of these years 9 to 11.
+pub(super) fn since_ms(number: i64) -> Option<(i64, &'static str)> {
+    match number {
+        100_000_000..100_000_000_000 => Some((number * 1_000, "seconds")),
+        100_000_000_000_001..100_000_000_000_000_000 => Some((number / 1_000, "microseconds")),
+        100_000_000_000_000_000.. => Some((number / 1_000_000, "nanoseconds")),
+        _ => None,
+    }
+}
+
+/// Other names of the exchanges, squashed.
+const EXCHANGE_NAMES: [(&str, Venue); 10] = [
+    ("gate", Venue::Gateio),
+    ("okex", Venue::Okx),
+    ("ok", Venue::Okx),
+    ("hyper", Venue::Hyperliquid),
+    ("hl", Venue::Hyperliquid),
+    ("hyperliq", Venue::Hyperliquid),
+    ("bnb", Venue::Binance),
+    ("bn", Venue::Binance),
+    ("binancecom", Venue::Binance),
+    ("bybitcom", Venue::Bybit),
+];
+
+/// Other exchanges whose names are like those of ours.
+const NOT_SERVED: [&str; 5] = ["binanceus", "binancetr", "bitget", "okcoin", "bit"];
+
+const SPOT_WORDS: [&str; 5] = ["spot", "spots", "cash", "margin", "s"];
+
+const STABLE_WORDS: [&str; 20] = [
+    "um",
+    "umfutures",
+    "usdm",
+    "usdtm",
+    "usdt",
+    "usdc",
+    "usdcm",
+    "usdmfutures",
+    "usdtmfutures",
+    "usdtfutures",
+    "usdsm",
+    "linear",
+    "linearperpetual",
+    "linearperp",
+    "usdtperp",
+    "usdtperpetual",
+    "usdtswap",
+    "swapusdtm",
+    "fapi",
+    "swapusdt",
+];
+
+const COIN_WORDS: [&str; 13] = [
+    "cm",
+    "cmfutures",
+    "coinm",
+    "coin",
+    "coinmfutures",
+    "coinmargined",
+    "inverse",
+    "inverseperpetual",
+    "usd",
+    "btc",
+    "dapi",
+    "swapcoinm",
+    "inverseswap",
+];
+
+const FUTURES_WORDS: [&str; 11] = [
+    "futures",
+    "future",
+    "perpetual",
+    "perpetuals",
+    "perp",
+    "perps",
+    "swap",
+    "swaps",
+    "delivery",
+    "contract",
+    "derivatives",
+];
+
+/// Quote assets that symbols written in one piece end with, the longer first.
+const QUOTES: [&str; 8] = ["FDUSD", "USDT", "USDC", "TUSD", "USD", "EUR", "BTC", "ETH"];
+
+/// Fields under other names, squashed.
+const FIELD_WORDS: [(&str, &str); 13] = [
+    ("symbol", "symbols"),
+    ("pair", "symbols"),
+    ("pairs", "symbols"),
+    ("instrument", "symbols"),
+    ("instruments", "symbols"),
+    ("coin", "symbols"),
+    ("coins", "symbols"),
+    ("market", "contract_type"),
+    ("type", "contract_type"),
+    ("contract", "contract_type"),
+    ("category", "contract_type"),
+    ("venue", "exchange"),
+    ("provider", "exchange"),
+];
+
+const OP_WORDS: [(&str, &str); 8] = [
+    ("sub", "subscribe"),
+    ("unsub", "unsubscribe"),
+    ("stop", "unsubscribe"),
+    ("ls", "list"),
+    ("subscriptions", "list"),
+    ("listsubscriptions", "list"),
+    ("login", "auth"),
+    ("heartbeat", "ping"),
+];
+
+const SECOND_MS: i64 = 1_000;
+const MINUTE_MS: i64 = 60_000;
+const HOUR_MS: i64 = 3_600_000;
+
+/// Words up to this length have many neighbours at two mistakes.
+const SHORT_BYTES: usize = 4;
