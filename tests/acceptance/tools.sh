@@ -14,6 +14,11 @@ install_tools() {
   fi
   "$python" -c 'import websockets, prometheus_client' 2>/dev/null ||
     timeout 180 "$work/venv/bin/pip" install --quiet --disable-pip-version-check 'websockets==15.0.1' 'prometheus_client==0.23.1' || python=
+  # What the Python connector's clients were written for.
+  python12=$work/venv12/bin/python
+  [ -x "$python12" ] || python3 -m venv "$work/venv12"
+  "$python12" -c 'import websockets, orjson; assert websockets.__version__ == "12.0"' 2>/dev/null ||
+    timeout 180 "$work/venv12/bin/pip" install --quiet --disable-pip-version-check 'websockets==12.0' 'orjson==3.11.4' || python12=
   if command -v npm >/dev/null; then
     [ -d "$work/node_modules/ws" ] ||
       timeout 120 npm install --silent --no-audit --no-fund --prefix "$work" ws@8 >/dev/null </dev/null || true
