@@ -1,6 +1,7 @@
 //! Requests served: subscribe, unsubscribe, list, ping, and how subscriptions end. Owns the rule
 //! that `subscribed` and the newest candles leave in the turn of the request.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::clock::Now;
@@ -85,10 +86,11 @@ impl Fanout {
         echo: Option<String>,
         now: Now,
     ) -> Result<(), Box<Refusal>> {
-        let names = self.names(&wanted)?;
+        let (names, repeated) = once_each(self.names(&wanted)?);
         let Some(client) = self.clients.find(id) else { return Ok(()) };
         client.allowance.spend_on(names.len());
         let Sorted { names, mut surplus, refused } = self.sort_names(id, &wanted, names, now);
+        surplus.extend(repeated);
         let spelled = names.iter().map(|name| name.spelling.clone()).collect::<Vec<_>>();
         let Some(client) = self.clients.find(id) else { return Ok(()) };
         let series: usize = client.subscriptions.iter().map(|one| one.instruments.len()).sum();
@@ -178,10 +180,10 @@ impl Fanout {
         }
     }
 
-    /// The symbols asked for, each series once, or all that are streamed.
+    /// The symbols asked for, or all that are streamed.
     fn names(&self, wanted: &Wanted) -> Result<Vec<Name>, Box<Refusal>> {
         if let Some(names) = &wanted.names {
-            return self.once_each(names.iter().map(|name| self.as_listed(name)).collect());
+            return Ok(names.iter().map(|name| self.as_listed(name)).collect());
         }
         let streamed = match wanted.origin {
             Origin::Exchange => wanted.interval,
@@ -207,17 +209,6 @@ impl Fanout {
             Some(symbol) => Name { symbol, ..name.clone() }.settled(),
             None => name.clone(),
         }
-    }
-
-    /// Refuses one series under two names: its messages have room for one.
-    fn once_each(&self, names: Vec<Name>) -> Result<Vec<Name>, Box<Refusal>> {
-        let mut seen = HashMap::with_capacity(names.len());
-        for name in &names {
-            if let Some(other) = seen.insert((name.market, &*name.symbol), name) {
-                return Err(named_twice(name, other.shown()));
-            }
-        }
-        Ok(names)
     }
 
     /// Refuses more than is kept.
@@ -622,6 +613,24 @@ impl Fanout {
             self.metrics.sent_messages.increment();
         }
     }
+}
+
+/// Each series under the first of its names, and what the client is told of the others: its messages
+/// have room for one.
+fn once_each(names: Vec<Name>) -> (Vec<Name>, Vec<Refusal>) {
+    let mut seen = HashMap::with_capacity(names.len());
+    let mut repeated = Vec::new();
+    for name in &names {
+        match seen.entry((name.market, name.symbol.clone())) {
+            Entry::Vacant(place) => drop(place.insert(name.shown().to_owned())),
+            Entry::Occupied(first) => repeated.push(*named_twice(name, first.get())),
+        }
+    }
+    let names = names.into_iter().filter(|name| {
+        let first = seen.remove(&(name.market, name.symbol.clone()));
+        first.is_some()
+    });
+    (names.collect(), repeated)
 }
 
 /// One series under two names.
