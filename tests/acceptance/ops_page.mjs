@@ -113,7 +113,10 @@ async function takesIntervals() {
     await page.locator("#legend", { hasText: `BTCUSDT ${interval} ` }).waitFor();
     await live();
     // A day of minutes is 48 candles of 30m; longer ones are the exchange's own.
-    await page.waitForFunction(() => candles.size >= 48);
+    await page.waitForFunction(() => candles.size >= 48).catch(async () => {
+      const count = await page.evaluate(() => candles.size);
+      throw new Error(`${interval}: ${count} candles; ${await page.locator("#feed").innerText()}`);
+    });
   }
   await picture("interval-1d");
   await page.locator("#interval").selectOption("1m");

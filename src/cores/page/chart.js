@@ -219,14 +219,18 @@ function takeMessage(message, asked, send) {
   }
   if (type === "error") return takeError(message, asked, send);
   if (message.symbol !== asked.symbol || message.interval !== asked.interval) return;
-  if (type === "history") return drawing.timeScale().fitContent();
+  if (type === "history") {
+    asked.missing = message.missing;
+    return drawing.timeScale().fitContent();
+  }
   if (type === "quote" || type === "correction") {
     retries = 0;
     fitDigits(message);
     put(message);
     if (message.open_time === Math.max(...candles.keys())) {
       describe(message);
-      if (isFed) say(`${nameOf(asked)}: live`, "good");
+      const missing = asked.missing ? `; ${asked.missing} older candles could not be had` : "";
+      if (isFed) say(`${nameOf(asked)}: live${missing}`, "good");
     }
   }
 }

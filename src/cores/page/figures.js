@@ -246,7 +246,8 @@ function listMeanings() {
   const list = byId("meanings");
   for (const figure of document.querySelectorAll("main [title]")) {
     const [term, meaning] = [document.createElement("dt"), document.createElement("dd")];
-    term.textContent = (figure.querySelector("dt") ?? figure).textContent.trim();
+    const place = figure.closest("section").querySelector("h2").textContent;
+    term.textContent = `${place}: ${(figure.querySelector("dt") ?? figure).textContent.trim()}`;
     meaning.textContent = figure.title;
     list.append(term, meaning);
   }
