@@ -34,6 +34,9 @@ struct Listing {
     has_failed: bool,
     /// Instruments that are not to be subscribed before the list is there, or their part of it.
     waiting: Vec<InstrumentId>,
+    /// When they are tried unseen, though the answer is still to come. The end of time where none
+    /// waits, or where the exchange drops a session that names what it does not know.
+    unseen_at: MonoNs,
     /// The parts of the list that are wanted, and how many of them, the first, were asked for last.
     parts: Vec<String>,
     parts_asked: usize,
@@ -49,6 +52,7 @@ impl Default for Listing {
             is_asked: false,
             has_failed: false,
             waiting: Vec::new(),
+            unseen_at: MonoNs(u64::MAX),
             parts: Vec::new(),
             parts_asked: 0,
             refused: Vec::new(),
@@ -90,7 +94,7 @@ impl Listing {
 impl Listings {
     /// When [`Feed::ask_lists`] has something to do.
     pub(super) fn deadline(&self) -> Option<MonoNs> {
-        let due = self.markets.iter().map(|listing| listing.next_at).min();
+        let due = self.markets.iter().map(|listing| listing.next_at.min(listing.unseen_at)).min();
         due.filter(|&due| due < MonoNs(u64::MAX))
     }
 
@@ -128,6 +132,10 @@ impl Feed {
         }
         for market in Market::all() {
             let listing = &mut self.listings.markets[market.index()];
+            if listing.unseen_at <= now {
+                self.place_waiting(market, now);
+            }
+            let listing = &mut self.listings.markets[market.index()];
             if listing.next_at > now {
                 continue;
             }
@@ -150,7 +158,6 @@ impl Feed {
     ) {
         let listing = &mut self.listings.markets[market.index()];
         listing.is_asked = false;
-        let waiting = std::mem::take(&mut listing.waiting);
         let refused = std::mem::take(&mut listing.refused);
         match result {
             Ok(list) if !list.is_empty() => {
@@ -181,12 +188,21 @@ impl Feed {
                 self.reject(id, &Rejection::Unknown(&words), now);
             }
         }
-        for id in waiting {
+        self.place_waiting(market, now);
+    }
+
+    /// What waited for the list goes on with it, or without it.
+    fn place_waiting(&mut self, market: Market, now: MonoNs) {
+        let listing = &mut self.listings.markets[market.index()];
+        let is_unseen = listing.unseen_at <= now;
+        listing.unseen_at = MonoNs(u64::MAX);
+        for id in std::mem::take(&mut listing.waiting) {
             let Some(stream) = self.streams.stream(id).filter(|stream| stream.is_wanted) else {
                 continue;
             };
             let symbol = stream.instrument.symbol.clone();
-            let is_admitted = matches!(self.admit_listed(id, market, &symbol, now), Admission::Now);
+            let is_admitted =
+                is_unseen || matches!(self.admit_listed(id, market, &symbol, now), Admission::Now);
             if is_admitted && self.carrier(id).is_none() {
                 self.place(id, market, now);
             }
@@ -201,6 +217,9 @@ impl Feed {
         symbol: &str,
         now: MonoNs,
     ) -> Admission {
+        let is_unseen = self.listings.markets[market.index()].list.is_none();
+        let may_wait =
+            is_unseen && (venue::drops_unknown(market) || !self.has_place_unseen(market, now));
         let listing = &mut self.listings.markets[market.index()];
         if listing.next_at == MonoNs(u64::MAX) {
             listing.next_at = now;
@@ -209,8 +228,11 @@ impl Feed {
         let part = venue::list_part(market, symbol);
         let is_first_ask = part.is_some_and(|part| listing.want_part(part));
         let Some(list) = listing.list.clone() else {
-            if venue::drops_unknown(market) && !listing.has_failed {
+            if may_wait && !listing.has_failed {
                 let streams = &self.streams;
+                if !venue::drops_unknown(market) {
+                    listing.unseen_at = listing.unseen_at.min(now.after(UNSEEN_PATIENCE));
+                }
                 if listing.waiting.len() >= INSTRUMENTS_MAX {
                     // Those that left meanwhile make room.
                     listing
@@ -324,6 +346,10 @@ const LATELY: Duration = Duration::from_secs(600);
 
 /// A list is asked for anew after this long. Source: exchanges announce listings a day ahead.
 const FRESH: Duration = Duration::from_secs(3600);
+
+/// So long the names that do not fit on a market's first session wait for its list. Source: the
+/// longest list, 17 MB, at 30 Mbit/s.
+const UNSEEN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A list that was not to be had is asked for again after this long.
 const RETRY: Duration = Duration::from_secs(60);

@@ -187,15 +187,7 @@ impl Feed {
             return None;
         }
         let venue_max = venue::limits(market).streams_per_session;
-        let members_max = self.members_max(market);
-        let joinable = |session: &Session| {
-            let is_ordinary = !session.is_full && !session.is_apart(now);
-            session.market == market && session.is_joinable() && is_ordinary
-        };
-        let with_room = self.sessions.iter().position(|session| {
-            let is_soon = session.script.ready_at(Claim::New) <= now.after(SPEECHLESS_MAX);
-            joinable(session) && session.members.len() < members_max && is_soon
-        });
+        let with_room = self.session_with_room(market, now);
         if with_room.is_some() {
             return with_room;
         }
@@ -210,6 +202,25 @@ impl Feed {
         let emptiest =
             fitting.min_by_key(|(_, session)| (session.is_apart(now), session.members.len()));
         emptiest.map(|(index, _)| index)
+    }
+
+    /// The first session that one more instrument may join.
+    fn session_with_room(&self, market: Market, now: MonoNs) -> Option<usize> {
+        let members_max = self.members_max(market);
+        self.sessions.iter().position(|session| {
+            let is_ordinary = !session.is_full && !session.is_apart(now);
+            let has_room = is_ordinary && session.members.len() < members_max;
+            let is_soon = session.script.ready_at(Claim::New) <= now.after(SPEECHLESS_MAX);
+            session.market == market && session.is_joinable() && has_room && is_soon
+        })
+    }
+
+    /// Whether a name that may not exist has a place without a further session for it: on one with
+    /// room, or on the market's first.
+    pub(super) fn has_place_unseen(&self, market: Market, now: MonoNs) -> bool {
+        let mut sessions = self.sessions.iter().filter(|session| session.phase != Phase::Free);
+        self.session_with_room(market, now).is_some()
+            || !sessions.any(|session| session.market == market)
     }
 
     /// Instruments on one session of `market` at most.

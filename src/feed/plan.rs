@@ -1,6 +1,7 @@
 //! Which instruments there are and where each one's stream runs. Owns the streams, their series and
 //! the way from a pushed symbol to its stream; opens no session.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -178,17 +179,17 @@ pub(super) struct Streams {
     /// By [`InstrumentId::index`]; ids are dense over all shards, so there are holes. Only the id
     /// that a stream has finds it: an older one means nothing here.
     by_id: Vec<Option<Box<Stream>>>,
-    /// Forgotten, and still named by what is to be sent or published.
-    forgotten: Vec<Stream>,
+    /// Forgotten, and still named by what is to be sent or published: thousands after a storm of
+    /// names, each looked up whenever a session that names it may speak.
+    forgotten: HashMap<InstrumentId, Stream>,
     by_symbol: [SymbolTable; Market::COUNT],
 }
 
 impl Streams {
     pub(super) fn new() -> Self {
-        let forgotten = Vec::new();
         Self {
             by_id: Vec::new(),
-            forgotten,
+            forgotten: HashMap::new(),
             by_symbol: std::array::from_fn(|_| SymbolTable::default()),
         }
     }
@@ -237,7 +238,7 @@ impl Streams {
         assert!(!stream.is_wanted, "what is forgotten has ended");
         let Instrument { market, symbol, interval } = &stream.instrument;
         self.by_symbol[market.index()].remove(symbol, *interval);
-        self.forgotten.push(*stream);
+        self.forgotten.insert(id, *stream);
     }
 
     /// Whether streams wait to be dropped.
@@ -247,9 +248,9 @@ impl Streams {
 
     /// Drops the forgotten streams that are named nowhere.
     pub(super) fn drop_forgotten(&mut self, is_named: impl Fn(InstrumentId) -> bool) {
-        self.forgotten.retain(|stream| is_named(stream.id));
+        self.forgotten.retain(|&id, _| is_named(id));
         if self.forgotten.is_empty() {
-            self.forgotten = Vec::new();
+            self.forgotten = HashMap::new();
         }
     }
 
@@ -271,14 +272,12 @@ impl Streams {
 
     pub(super) fn stream(&self, id: InstrumentId) -> Option<&Stream> {
         let kept = self.by_id.get(id.index()).and_then(|place| place.as_deref());
-        kept.filter(|stream| stream.id == id)
-            .or_else(|| self.forgotten.iter().find(|stream| stream.id == id))
+        kept.filter(|stream| stream.id == id).or_else(|| self.forgotten.get(&id))
     }
 
     pub(super) fn stream_mut(&mut self, id: InstrumentId) -> Option<&mut Stream> {
         let kept = self.by_id.get_mut(id.index()).and_then(|place| place.as_deref_mut());
-        kept.filter(|stream| stream.id == id)
-            .or_else(|| self.forgotten.iter_mut().find(|stream| stream.id == id))
+        kept.filter(|stream| stream.id == id).or_else(|| self.forgotten.get_mut(&id))
     }
 
     /// The stream of what `market` calls `symbol`.

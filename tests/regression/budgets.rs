@@ -325,3 +325,46 @@ fn each_typo_at_a_market_without_a_session_opened_one_of_its_own() {
     pair.pass(Duration::from_secs(16));
     assert!(pair.peers.is_empty(), "nobody came: it is closed as one whose last client left");
 }
+
+/// 4,000 names before the list is there, which then names every tenth.
+fn names_before_the_list(market: Market) -> (Pair, Vec<String>) {
+    let mut pair = Pair::new();
+    pair.holds_lists = true;
+    let names = Vec::from_iter((0..4_000).map(|number| format!("X{number}USDT")));
+    let one = |symbol: &String| Listed { symbol: symbol.clone(), halted: None, known_as: None };
+    let listed = names.iter().step_by(10).map(one).collect();
+    pair.lists.insert(market, Arc::new(SymbolList::new(listed)));
+    let unlisted = names.iter().enumerate().filter(|(number, _)| number % 10 > 0);
+    pair.manners.unknown = unlisted.map(|(_, name)| name.clone()).collect();
+    for (id, name) in names.iter().enumerate() {
+        pair.subscribe_at(u32::try_from(id).unwrap(), market, name);
+    }
+    pair.pass(Duration::from_secs(1));
+    assert_eq!((pair.connects.len(), pair.peers.len()), (1, 1), "the names opened sessions");
+    (pair, names)
+}
+
+#[test]
+fn names_that_no_list_vouches_for_yet_opened_a_session_for_each_fifty_of_them() {
+    let spot = Market::find(Venue::Binance, "spot").unwrap();
+    let (mut pair, names) = names_before_the_list(spot);
+    pair.answer_lists();
+    pair.pass(Duration::from_secs(30));
+    // Those of the first session, and of the others what is listed.
+    let streams = || pair.peers.values().flat_map(|peer| &peer.streams);
+    let is_streamed = |name: &&String| {
+        let wanted = format!("{}@kline_1m", name.to_lowercase());
+        streams().any(|stream| *stream == wanted)
+    };
+    assert_eq!(names.iter().step_by(10).filter(is_streamed).count(), 400);
+    assert!(pair.connects.len() <= 2 + 400 / 50, "{} sessions", pair.connects.len());
+}
+
+#[test]
+fn a_list_that_does_not_come_keeps_no_name_waiting() {
+    let spot = Market::find(Venue::Binance, "spot").unwrap();
+    let (mut pair, _) = names_before_the_list(spot);
+    pair.pass(Duration::from_secs(60));
+    let streams: usize = pair.peers.values().map(|peer| peer.streams.len()).sum();
+    assert!(streams > 2_000, "{streams} streams");
+}
