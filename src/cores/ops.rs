@@ -17,6 +17,7 @@ use rustls::ClientConfig;
 
 use super::denials::Denials;
 use super::figures;
+use super::memory::Slack;
 use super::ops_http::{HttpConnection, Response};
 use super::page;
 use super::repeats::{Repeats, write_line};
@@ -224,6 +225,7 @@ struct Server {
     /// Nobody counts what simulated exchanges inside the process are asked.
     spent: Option<SpentFile>,
     watchdog: Option<Watchdog>,
+    slack: Slack,
     setup: OpsSetup,
     scratch: Vec<u8>,
 }
@@ -255,6 +257,7 @@ impl Server {
             spent: (!setup.config.simulate)
                 .then(|| SpentFile::new(&setup.config.log_dir, setup.clock.now())),
             watchdog: Watchdog::asked_for(),
+            slack: Slack::new(setup.clock.now()),
             setup,
             scratch: vec![0; 16 * 1024],
         })
@@ -293,6 +296,7 @@ impl Server {
             if let Some(watchdog) = &mut self.watchdog {
                 watchdog.look(&self.setup.metrics, now);
             }
+            self.slack.look(now);
         }
         let now = self.setup.clock.now();
         self.log_notices(now);
