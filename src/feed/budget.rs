@@ -13,6 +13,8 @@ pub(super) struct Budget {
     window: Duration,
     /// When each of the last times leaves the window, oldest first, never more than `count_max`.
     free_at: VecDeque<MonoNs>,
+    /// Times that have begun, and whose window begins when they are over.
+    under_way: usize,
     /// The same of those times that were for what is new, never more than are allowed of them.
     new_free_at: VecDeque<MonoNs>,
 }
@@ -30,15 +32,18 @@ impl Budget {
     pub(super) fn new(count_max: usize, window: Duration) -> Self {
         assert!(count_max > 0, "a budget of nothing would wait for ever");
         let free_at = VecDeque::with_capacity(count_max);
-        Self { count_max, window, free_at, new_free_at: VecDeque::new() }
+        Self { count_max, window, free_at, under_way: 0, new_free_at: VecDeque::new() }
     }
 
-    /// When it may be done next for `claim`; in the past if now.
+    /// When it may be done next for `claim`; in the past if now, never while so much is under way.
     pub(super) fn ready_at(&self, claim: Claim) -> MonoNs {
         let ready = |times: &VecDeque<MonoNs>, allowed: usize| {
             times.len().checked_sub(allowed).map_or(MonoNs(0), |at| times[at])
         };
-        let all = ready(&self.free_at, self.count_max);
+        if self.is_under_way() {
+            return MonoNs(u64::MAX);
+        }
+        let all = ready(&self.free_at, self.count_max - self.under_way);
         match claim {
             Claim::Served => all,
             Claim::New => all.max(ready(&self.new_free_at, self.new_max())),
@@ -63,6 +68,25 @@ impl Budget {
         self.push(claim, now.after(self.window));
     }
 
+    /// It begins, and is over when the other side has it, whenever that is: see [`Self::end`].
+    pub(super) fn begin(&mut self, claim: Claim, now: MonoNs) {
+        self.under_way += 1;
+        self.note_new(claim, now.after(self.window));
+    }
+
+    /// Of what has begun, all but `left` is over, by now at the latest.
+    pub(super) fn end(&mut self, left: usize, now: MonoNs) {
+        for _ in left..self.under_way {
+            self.note(now.after(self.window));
+        }
+        self.under_way = self.under_way.min(left);
+    }
+
+    /// Whether all that is allowed is under way.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.under_way >= self.count_max
+    }
+
     /// It was done before this process began, nobody knows for whom; `at_ns` as in [`super::Spent`].
     pub(super) fn spend_before(&mut self, at_ns: i64) {
         let window_ns = i64::try_from(self.window.as_nanos()).unwrap_or(i64::MAX);
@@ -72,10 +96,18 @@ impl Budget {
     }
 
     fn push(&mut self, claim: Claim, free_at: MonoNs) {
+        self.note(free_at);
+        self.note_new(claim, free_at);
+    }
+
+    fn note(&mut self, free_at: MonoNs) {
         if self.free_at.len() == self.count_max {
             self.free_at.pop_front();
         }
         self.free_at.push_back(free_at);
+    }
+
+    fn note_new(&mut self, claim: Claim, free_at: MonoNs) {
         if claim == Claim::New {
             if self.new_free_at.len() == self.new_max() {
                 self.new_free_at.pop_front();
@@ -113,6 +145,22 @@ mod tests {
         assert_eq!(small.ready_at(Claim::New), at(0), "of one there is no third");
         small.spend(Claim::New, at(0));
         assert_eq!(small.ready_at(Claim::New), at(1_000));
+    }
+
+    #[test]
+    fn what_is_under_way_counts_until_it_has_arrived_and_a_window_longer() {
+        let mut budget = Budget::new(3, Duration::from_secs(1));
+        let at = |ms: u64| MonoNs(ms * 1_000_000);
+        (0..2).for_each(|ms| budget.begin(Claim::Served, at(ms)));
+        assert_eq!(budget.ready_at(Claim::Served), at(0));
+        budget.begin(Claim::Served, at(2));
+        assert_eq!(budget.ready_at(Claim::Served), MonoNs(u64::MAX), "also ten seconds later");
+        budget.end(1, at(10_000));
+        assert_eq!(budget.ready_at(Claim::Served), at(11_000));
+        budget.begin(Claim::Served, at(11_000));
+        assert_eq!(budget.ready_at(Claim::Served), at(11_000), "the second of the two");
+        budget.spend(Claim::Served, at(11_000));
+        assert_eq!(budget.ready_at(Claim::Served), at(12_000));
     }
 
     #[test]

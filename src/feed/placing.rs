@@ -11,7 +11,6 @@ use crate::messages::{About, EventName, FeedEvent, MarketEvent};
 use crate::text;
 use crate::venue;
 
-use super::budget::Claim;
 use super::plan::Check;
 use super::session::{Phase, Session};
 use super::{Feed, Output};
@@ -210,7 +209,7 @@ impl Feed {
         self.sessions.iter().position(|session| {
             let is_ordinary = !session.is_full && !session.is_apart(now);
             let has_room = is_ordinary && session.members.len() < members_max;
-            let is_soon = session.script.ready_at(Claim::New) <= now.after(SPEECHLESS_MAX);
+            let is_soon = session.script.may_speak_within(SPEECHLESS_MAX, now);
             session.market == market && session.is_joinable() && has_room && is_soon
         })
     }

@@ -13,7 +13,6 @@ use crate::text;
 use crate::venue::{self, NotNow, RefusalKind, RefusalScope, SubscribeOp};
 
 use super::Feed;
-use super::budget::Claim;
 use super::placing::Rejection;
 use super::session::{Again, Session, Unanswered};
 
@@ -160,7 +159,7 @@ impl Feed {
         };
         let largest = messages.iter().map(|message| message.instruments.len()).max();
         let until = now.after(LIMIT_PAUSE);
-        let mut is_news = script.ready_at(Claim::Served) < now.after(SETTLE);
+        let mut is_news = !script.is_held_beyond(now.after(SETTLE));
         match limit {
             NotNow::SmallerMessage if script.shrink_batches(largest.unwrap_or(0)) => {}
             NotNow::OtherSession if moves_elsewhere => {

@@ -335,6 +335,9 @@ impl Script {
     }
 
     fn next_text(&mut self, market: Market, streams: &Streams, now: Now) -> Option<&str> {
+        // What an answer has come to has reached the exchange, however long it was under way: so no
+        // messages that a slow network brings together are too many.
+        self.budget.end(self.unanswered.len(), now.mono);
         let claim = self.next_claim(streams)?;
         if self.ready_at(claim) > now.mono {
             return None;
@@ -361,7 +364,7 @@ impl Script {
         }
         self.forget_withdrawn(&instruments);
         self.unanswered.push(Unanswered { id, op, instruments, sent: now.mono });
-        self.budget.spend(claim, now.mono);
+        self.budget.begin(claim, now.mono);
         Some(&self.text)
     }
 
@@ -531,6 +534,16 @@ impl Script {
     /// When the next subscribe message may be sent for `claim`.
     pub(super) fn ready_at(&self, claim: Claim) -> MonoNs {
         self.budget.ready_at(claim).max(self.hold_until)
+    }
+
+    /// Whether nothing may be said before `until`, by the exchange's word.
+    pub(super) fn is_held_beyond(&self, until: MonoNs) -> bool {
+        self.hold_until > until
+    }
+
+    /// Whether something may be said within `patience`: an answer that is due allows it.
+    pub(super) fn may_speak_within(&self, patience: Duration, now: MonoNs) -> bool {
+        self.budget.is_under_way() || self.ready_at(Claim::New) <= now.after(patience)
     }
 
     /// When the next heartbeat may be sent.
