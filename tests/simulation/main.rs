@@ -2,8 +2,9 @@
 //! and in virtual time, everything by chance from a seed, faults of every kind; and the simulated
 //! market's truth as the judge.
 //!
-//! `SEEDS=n` runs n seeds, `SEED=n` one, and prints what happened in it. `LIARS=n` runs n in which one exchange
-//! lies, `LIAR=n` one of those, and `LIE=name` has only lies of that name.
+//! `SEEDS=n` runs n seeds, and a quarter as many in which one exchange lies; `SEED=n` runs one, and prints
+//! what happened in it. `LIARS=n` says how many lie, `LIAR=n` runs one of those, and `LIE=name` has only
+//! lies of that name.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_possible_truncation)]
 
@@ -11,6 +12,7 @@ mod book;
 mod client;
 mod dice;
 mod faults;
+mod hostile;
 mod liar;
 mod lying;
 mod run;
@@ -73,7 +75,7 @@ fn whatever_happens_every_closed_candle_is_told_once_and_true() {
 #[test]
 fn a_lying_exchange_costs_only_itself() {
     if number("SEED").is_none() {
-        let seeds = number("LIARS").unwrap_or(0);
+        let seeds = number("LIARS").or(number("SEEDS").map(|seeds| seeds / 4)).unwrap_or(4);
         run_seeds(number("LIAR"), seeds, lying::run);
     }
 }

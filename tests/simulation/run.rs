@@ -10,6 +10,7 @@ use connector_wss::metrics::DecodeErrorKind;
 use super::book::{Book, MINUTE, Window, is_true};
 use super::client::{Client, Series, is_derived};
 use super::faults;
+use super::hostile;
 use super::world::World;
 
 /// What happened in runs, added up.
@@ -129,6 +130,7 @@ fn live(world: &mut World, report: &mut Report) -> Result<(), String> {
         let acts_at = world.now.mono.after(world.dice.ms(0, 90_000));
         world.clients.push(Client::new(acts_at));
     }
+    hostile::join(world);
     let peace = world.now.mono.after(world.dice.ms(8 * 60_000, 20 * 60_000));
     let mut strikes_at = world.now.mono.after(world.dice.ms(20_000, 80_000));
     let mut restarts_at =
@@ -150,12 +152,16 @@ fn live(world: &mut World, report: &mut Report) -> Result<(), String> {
             strikes_at = world.now.mono.after(world.dice.ms(1_000, 45_000));
         }
         for at in 0..world.clients.len() {
-            if world.clients[at].acts_at <= world.now.mono {
-                act(world, at, &series, report);
+            let client = &world.clients[at];
+            match (client.acts_at <= world.now.mono, client.is_hostile) {
+                (false, _) => {}
+                (true, false) => act(world, at, &series, report),
+                (true, true) => hostile::act(world, at, report),
             }
         }
     }
     faults::stop(world);
+    hostile::leave(world);
     // Everybody who is away comes back, and stays.
     for at in 0..world.clients.len() {
         come_back(world, at, &series);
@@ -240,6 +246,9 @@ fn subscribe_new(world: &mut World, at: usize, one: &Series) {
 
 /// Connects if it is not, and resumes what it had.
 pub(crate) fn come_back(world: &mut World, at: usize, series: &[Series]) {
+    if world.clients[at].is_hostile {
+        return;
+    }
     if world.clients[at].id.is_some() {
         for one in std::mem::take(&mut world.clients[at].lost) {
             if world.clients[at].wanted.contains_key(&one) {
