@@ -331,7 +331,12 @@ fn names_before_the_list(market: Market) -> (Pair, Vec<String>) {
     let mut pair = Pair::new();
     pair.holds_lists = true;
     let names = Vec::from_iter((0..4_000).map(|number| format!("X{number}USDT")));
-    let one = |symbol: &String| Listed { symbol: symbol.clone(), halted: None, known_as: None };
+    let one = |symbol: &String| Listed {
+        symbol: symbol.clone(),
+        halted: None,
+        known_as: None,
+        contract_size: None,
+    };
     let listed = names.iter().step_by(10).map(one).collect();
     pair.lists.insert(market, Arc::new(SymbolList::new(listed)));
     let unlisted = names.iter().enumerate().filter(|(number, _)| number % 10 > 0);
