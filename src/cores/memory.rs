@@ -33,7 +33,7 @@ pub(super) struct Slack {
 
 impl Slack {
     pub(super) fn new(now: Now) -> Self {
-        Self { look_at: now.mono.after(SLACK_LOOK), kept: None }
+        Self { look_at: now.mono, kept: None }
     }
 
     /// To be called in each turn of the ops core.
