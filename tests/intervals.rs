@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_wss::clock::{MonoNs, Now, UnixMs};
-use connector_wss::market::{Candle, Interval, Market, Venue};
+use connector_wss::market::{Candle, Interval, Market, Venue, VolumeUnit};
 use connector_wss::messages::RestResponse;
 use connector_wss::sim::exchange::{ConnectionId, Exchange, Output, Settings};
 use connector_wss::sim::http::Request;
@@ -116,11 +116,19 @@ fn truth(all: &mut [Exchange], market: Market, symbol: &str, of: (Interval, i64)
     rows[0].clone()
 }
 
-fn assert_true(what: &str, candle: &Candle, row: &Value) {
+fn assert_true(what: &str, market: Market, candle: &Candle, row: &Value) {
     assert_eq!(row["open_time"], candle.open_time.0, "{what}: {row}");
-    let Candle { open, high, low, close, volume, .. } = candle;
-    let names = ["open", "high", "low", "close", "volume"];
-    for (name, told) in names.into_iter().zip([open, high, low, close, volume]) {
+    let Candle { open, high, low, close, volume, other_volume, .. } = candle;
+    // The truth has as `volume` what clients are sent as that.
+    let own_volume = match (market.venue(), market.volume_unit()) {
+        (Venue::Gateio, VolumeUnit::Quote) => "quote_volume",
+        (Venue::Gateio, VolumeUnit::Contracts) => "contract_volume",
+        _ => "volume",
+    };
+    let base = other_volume.as_ref().filter(|_| own_volume != "volume");
+    let told = [("open", open), ("high", high), ("low", low), ("close", close)];
+    let volumes = std::iter::once((own_volume, volume)).chain(base.map(|base| ("volume", base)));
+    for (name, told) in told.into_iter().chain(volumes) {
         let digits = row[name].as_str().unwrap();
         let digits = match digits.contains('.') {
             true => digits.trim_end_matches('0').trim_end_matches('.'),
@@ -178,7 +186,7 @@ fn every_market_pushes_the_true_candle_of_each_of_its_intervals() {
                 _ => assert_eq!((flags, *flag), (1, Some(true)), "{what}"),
             }
             let row = truth(&mut all, market, &symbol, (interval, open_time.0));
-            assert_true(&what, candle, &row);
+            assert_true(&what, market, candle, &row);
         }
     }
 }
@@ -211,7 +219,7 @@ fn every_market_s_rest_side_has_the_rows_of_each_of_its_intervals() {
             for row in &rows[..2] {
                 let of = (interval, row.candle.open_time.0);
                 let truth = truth(&mut all, market, &symbol, of);
-                assert_true(&what, &row.candle, &truth);
+                assert_true(&what, market, &row.candle, &truth);
             }
         }
     }
