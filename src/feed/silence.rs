@@ -363,7 +363,9 @@ impl Feed {
         let (idle, now) = (self.config.stream_idle_timeout, now.mono);
         match verdict {
             SymbolCheck::Unknown { message } => self.reject_unknown(id, &message, now),
-            SymbolCheck::Undecided if self.is_long_silent(id, now) => self.lose_silent(id, now),
+            SymbolCheck::Undecided if self.is_long_silent(id, now) => {
+                self.lose_silent(id, fingerprint, "nothing is delivered for minutes", now);
+            }
             SymbolCheck::Undecided => self.recheck(id, fingerprint, idle, now),
             SymbolCheck::Known { fingerprint: new } => match fingerprint {
                 Some(old) if old != new && new != 0 => {
@@ -447,7 +449,7 @@ impl Feed {
         if !std::mem::replace(&mut session.is_suspect, true) {
             return self.recheck(id, old, self.config.stream_idle_timeout / 2, now);
         }
-        self.lose_silent(id, now);
+        self.lose_silent(id, old, "nothing is delivered, though the exchange has news", now);
     }
 
     /// `rows` closed windows of `span`. One with trades that began after a silent stream was asked
@@ -490,14 +492,18 @@ impl Feed {
         })
     }
 
-    fn lose_silent(&mut self, id: InstrumentId, now: MonoNs) {
+    /// Gives up a session that delivers nothing, unless the exchange lets no new one be opened: one
+    /// that may come back is better than none.
+    fn lose_silent(&mut self, id: InstrumentId, old: Option<u64>, why: &str, now: MonoNs) {
         let Some(index) = self.carrier(id) else { return };
         let session = &mut self.sessions[index];
+        if self.gates.sessions_at(session.market, Claim::Served) > now {
+            return self.recheck(id, old, self.config.stream_idle_timeout, now);
+        }
         session.is_alternate = !session.is_alternate;
         if let Some(wire) = &mut session.wire {
             wire.send_close(1000, "");
         }
-        let why = "nothing is delivered, though the exchange has news";
         self.lose_to(index, ConnectionErrorKind::Silent, why, now);
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use connector_wss::feed::{FeedConfig, Spent, SpentOn};
 use connector_wss::market::{InstrumentId, Market, Venue};
 use connector_wss::messages::{Command, EventName, FeedEvent, Notice, RecallFrom};
-use connector_wss::metrics::WaitReason;
+use connector_wss::metrics::{ConnectionErrorKind, WaitReason};
 
 use super::pair::{Pair, START_MS, config, kline};
 use super::world::{BTC, World};
@@ -67,6 +67,29 @@ fn a_market_held_back_by_an_answer_to_its_sibling_said_that_it_tries_again_in_ha
             assert_eq!(pair.connects.len(), connects, "{sibling} {status}");
         }
     }
+}
+
+#[test]
+fn a_quiet_session_was_given_up_while_no_new_one_could_be_opened() {
+    let mut pair = Pair::with(FeedConfig { ping_timeout: SECOND * 100_000, ..config() });
+    let (here, sibling) = (market(Venue::Gateio, "spot"), market(Venue::Gateio, "um"));
+    pair.manners.rest_status = Some(503);
+    pair.subscribe_at(0, here, "BTC_USDT");
+    pair.push(
+        r#"{"time":1,"id":1,"channel":"spot.candlesticks","event":"subscribe","result":{"status":"success"}}"#,
+    );
+    let headers = "Retry-After: 600\r\n".to_owned();
+    pair.manners.upgrade_answer = Some((429, headers, "no".to_owned()));
+    pair.subscribe_at(1, sibling, "BTC_USDT");
+    let silent = |pair: &Pair| {
+        let errors = &pair.metrics.market(here).connection_errors;
+        errors[ConnectionErrorKind::Silent as usize].value()
+    };
+    pair.pass(SECOND * 590);
+    assert_eq!((silent(&pair), pair.peers.len()), (0, 1), "it may yet deliver");
+    pair.manners.upgrade_answer = None;
+    pair.pass(SECOND * 120);
+    assert_eq!(silent(&pair), 1, "then it is tried anew");
 }
 
 #[test]
