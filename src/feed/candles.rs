@@ -181,7 +181,10 @@ fn is_out_of_time(
     if !is_odd {
         return false;
     }
-    let Some(agreed) = clock.agreed_now(stream.id, now) else { return false };
+    let agreed = clock.agreed_now(stream.id, now);
+    // Where nothing agrees yet, a push is at least not older than the window that a series begins with.
+    let begun = agreed.or(kline.event_time.filter(|_| next.is_none()));
+    let Some(agreed) = begun else { return false };
     if next.is_none() {
         let is_over = interval.close_time(candle.open_time).0 + interval.ms() + AHEAD_MS < agreed.0;
         if is_over {

@@ -679,6 +679,23 @@ fn a_first_push_of_long_ago_begins_no_series() {
 }
 
 #[test]
+fn a_first_push_that_is_dated_a_month_after_its_own_minute_begins_no_series() {
+    // Binance, Bybit and Gate.io date their pushes; nothing else is known yet.
+    for at in [MARKETS[0], MARKETS[2], MARKETS[3]] {
+        let mut scene = Scene::new(at, 1, 0);
+        let symbol = scene.symbols[0];
+        let old = Push { is_closed: true, ..Push::of(symbol, -30 * 1440, START_MS + 1_000) };
+        scene.push(old);
+        assert_eq!(scene.closes(), [], "{at:?}");
+        scene.push(Push::of(symbol, 0, START_MS + 58_000));
+        scene.pair.pass(SECOND * 60);
+        scene.end_minute(symbol, 0);
+        assert_eq!(scene.closes(), [(0, 0)], "{at:?}");
+        assert_eq!(scene.metrics().gaps.value(), 0, "{at:?}");
+    }
+}
+
+#[test]
 fn a_series_that_began_in_another_age_reports_no_gap_of_millions_of_windows() {
     for at in MARKETS {
         let mut scene = Scene::new(at, 2, 0);
