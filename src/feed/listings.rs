@@ -161,7 +161,8 @@ impl Feed {
         let refused = std::mem::take(&mut listing.refused);
         match result {
             Ok(list) if !list.is_empty() => {
-                let life = if list.is_cut() { RETRY } else { FRESH };
+                let is_unread = listing.parts.iter().any(|part| list.is_unread(part));
+                let life = if list.is_cut() || is_unread { RETRY } else { FRESH };
                 (listing.list, listing.next_at) = (Some(list), now.after(life));
                 self.judge_silent_by_list(market, now);
                 self.note_listings(market, now);

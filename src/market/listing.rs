@@ -73,6 +73,11 @@ impl SymbolList {
         was_read && self.find(symbol).is_none()
     }
 
+    /// Returns whether the list has a `part` that could not be read.
+    pub fn is_unread(&self, part: &str) -> bool {
+        self.parts.as_ref().is_some_and(|parts| parts.get(part) == Some(&false))
+    }
+
     /// The entry of `symbol`, in the canonical spelling.
     pub fn find(&self, symbol: &str) -> Option<&Listed> {
         self.by_symbol.get(symbol).map(|&index| &self.listed[index])

@@ -869,3 +869,23 @@ fn a_name_that_comes_back_under_another_id_before_its_answer_is_not_ended_by_the
     let errors = &exchange.pair.metrics.market(market(Venue::Okx, "spot")).decode_errors;
     assert_eq!(errors.iter().map(|count| count.value()).sum::<u64>(), 0);
 }
+
+#[test]
+fn a_part_of_the_list_that_could_not_be_read_was_asked_for_again_after_an_hour() {
+    let perp = market(Venue::Hyperliquid, "usdm");
+    let list = |is_read| {
+        let parts = [("dex".to_owned(), is_read)].into();
+        Arc::new(SymbolList::new(vec![Listed::new("BTC")]).with_parts(false, Some(parts)))
+    };
+    let mut pair = Pair::new();
+    pair.lists.insert(perp, list(false));
+    pair.subscribe_at(0, perp, "BTC");
+    pair.subscribe_at(1, perp, "dex:T0");
+    pair.pass(Duration::from_secs(1));
+    let asked = pair.lists_asked.len();
+    pair.pass(Duration::from_secs(61));
+    assert_eq!(pair.lists_asked.len(), asked + 1);
+    pair.lists.insert(perp, list(true));
+    pair.pass(Duration::from_secs(1800));
+    assert_eq!(pair.lists_asked.len(), asked + 2, "what is whole is good for an hour");
+}
