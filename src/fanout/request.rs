@@ -203,8 +203,8 @@ pub(super) fn parse(text: &mut [u8]) -> Result<Request, Box<Refusal>> {
     }
 }
 
-/// The fields a request may have; a `null` is as good as absent. Unknown ones are ignored, and of
-/// two with one name the last counts.
+/// The fields a request may have; a `null` is as good as absent. Unknown ones are ignored, unless
+/// they are slips of known ones, and of two with one name the last counts.
 #[derive(Default)]
 struct Fields<'tape, 'text> {
     op: Option<Value<'tape, 'text>>,
@@ -251,6 +251,7 @@ impl<'tape, 'text> Fields<'tape, 'text> {
     }
 
     fn op(&self) -> Result<Op, Box<Refusal>> {
+        self.no_slips()?;
         let Some(value) = &self.op else { return self.subscribe() };
         let ops = OP_NAMES.join(", ");
         let Some(asked) = value.as_str() else {
@@ -376,6 +377,29 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         let right = format!("a string of at most {SYMBOL_BYTES_MAX} bytes such as swap");
         let word = value.as_str().filter(|word| word.len() <= SYMBOL_BYTES_MAX);
         word.map(|word| Some(word.into())).ok_or_else(|| wrong_type("contract_type", &right))
+    }
+
+    /// Refuses a request in which a field that need not be there is misspelt: without it the request
+    /// would do something else, and nobody would be told.
+    fn no_slips(&self) -> Result<(), Box<Refusal>> {
+        let may_lack: [(&'static str, bool); 9] = [
+            ("op", self.op.is_some()),
+            ("limit", self.limit.is_some()),
+            ("interval", self.interval.is_some()),
+            ("source", self.source.is_some()),
+            ("history", self.history.is_some()),
+            ("since", self.since.is_some()),
+            ("closed_only", self.closed_only.is_some()),
+            ("mark", self.mark.is_some()),
+            ("fields", self.fields.is_some()),
+        ];
+        for (field, _) in may_lack.into_iter().filter(|(_, is_there)| !is_there) {
+            if let Some(other) = self.unknown.iter().find(|name| meant::is_field(name, field)) {
+                let message = format!("{} is no field, \"{field}\" is", quoted(other));
+                return Err(Refusal::field("unknown_field", field, message));
+            }
+        }
+        Ok(())
     }
 
     /// A field that is not there, and which of the others may be meant for it.

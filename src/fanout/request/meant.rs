@@ -91,7 +91,7 @@ pub(super) fn intervals(asked: &str) -> Vec<Interval> {
         return Vec::new();
     };
     let units: &[i64] = match (unit, &*unit.to_lowercase()) {
-        ("M", _) => &[],
+        ("M", _) if is_month(asked) => &[],
         // Minutes at Bybit, seconds elsewhere.
         (_, "") => &[MINUTE_MS, SECOND_MS],
         (_, "s" | "sec" | "second" | "seconds") => &[SECOND_MS],
@@ -106,9 +106,9 @@ pub(super) fn intervals(asked: &str) -> Vec<Interval> {
     lengths.filter_map(served).collect()
 }
 
-/// Whether `asked` is a month, `1M`, as exchanges spell it.
+/// Whether `asked` is one month or three, `1M`, `3M`, as exchanges spell them.
 pub(super) fn is_month(asked: &str) -> bool {
-    asked.trim().strip_suffix('M').is_some_and(|count| count.parse::<u32>().is_ok())
+    matches!(asked.trim().strip_suffix('M'), Some("1" | "3"))
 }
 
 /// The symbol that `asked` would be at `market`, where it is one of another place: `BTC/USDT`,
@@ -243,7 +243,7 @@ const FUTURES_WORDS: [&str; 11] = [
 const QUOTES: [&str; 8] = ["FDUSD", "USDT", "USDC", "TUSD", "USD", "EUR", "BTC", "ETH"];
 
 /// Fields under other names, squashed.
-const FIELD_WORDS: [(&str, &str); 13] = [
+const FIELD_WORDS: [(&str, &str); 27] = [
     ("symbol", "symbols"),
     ("pair", "symbols"),
     ("pairs", "symbols"),
@@ -257,6 +257,20 @@ const FIELD_WORDS: [(&str, &str); 13] = [
     ("category", "contract_type"),
     ("venue", "exchange"),
     ("provider", "exchange"),
+    ("action", "op"),
+    ("method", "op"),
+    ("command", "op"),
+    ("cmd", "op"),
+    ("timeframe", "interval"),
+    ("tf", "interval"),
+    ("period", "interval"),
+    ("granularity", "interval"),
+    ("resolution", "interval"),
+    ("bar", "interval"),
+    ("start", "since"),
+    ("starttime", "since"),
+    ("from", "since"),
+    ("onlyclosed", "closed_only"),
 ];
 
 const OP_WORDS: [(&str, &str); 8] = [
