@@ -126,7 +126,8 @@ pub(super) fn symbol(market: Market, asked: &str) -> Option<String> {
         [whole] => QUOTES.iter().find_map(|quote| Some((whole.strip_suffix(quote)?, *quote)))?,
         _ => return None,
     };
-    let is_swap = is_settled || matches!(parts[..], [_, _, "SWAP" | "PERP"]);
+    let is_spot = market.contract_type() == ContractType::Spot;
+    let is_swap = is_settled || !is_spot || matches!(parts[..], [_, _, "SWAP" | "PERP"]);
     let is_plain = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric());
     let meant = match market.venue() {
         _ if !is_plain(base) => return None,
@@ -134,9 +135,7 @@ pub(super) fn symbol(market: Market, asked: &str) -> Option<String> {
         Venue::Gateio => format!("{base}_{quote}"),
         Venue::Okx if is_swap => format!("{base}-{quote}-SWAP"),
         Venue::Okx => format!("{base}-{quote}"),
-        Venue::Hyperliquid if market.contract_type() == ContractType::Spot => {
-            format!("{base}/{quote}")
-        }
+        Venue::Hyperliquid if is_spot => format!("{base}/{quote}"),
         Venue::Hyperliquid => base.to_owned(),
     };
     Some(meant).filter(|meant| meant != asked)

@@ -230,7 +230,7 @@ fn a_mistake_is_answered_with_what_was_meant_and_never_with_itself() {
         (symbol("binance", "binance:BTCUSDT"), "did you mean \"BTCUSDT\"?"),
         (symbol("binance", "BTCUSDT ETHUSDT"), "several have commas between them"),
         (symbol("gateio", "btc/usdt"), "did you mean \"BTC_USDT\"?"),
-        (symbol("okx", "BTCUSDT"), "did you mean \"BTC-USDT\"?"),
+        (symbol("okx", "BTCUSDT"), "did you mean \"BTC-USDT\" or \"BTC-USDT-SWAP\"?"),
         (symbol("okx", "BTC/USDT:USDT"), "did you mean \"BTC-USDT-SWAP\"?"),
         (more(r#""interval":"1M""#), "a minute is \"1m\""),
         (more(r#""interval":"60""#), "did you mean \"1h\" or \"1m\"?"),

@@ -66,12 +66,18 @@ fn spaced(signs: &str) -> String {
 
 /// A symbol whose spelling tells no contract type.
 pub(super) fn strange(venue: Venue, text: &str) -> Box<Refusal> {
+    let mut meant = Vec::new();
+    for symbol in Market::of(venue).filter_map(|market| meant::symbol(market, text)) {
+        if !meant.contains(&symbol) {
+            meant.push(symbol);
+        }
+    }
     let message = format!(
         "{} in \"symbols\" can be no symbol of {}: right are some {}{}",
         quoted(text),
         venue.name(),
         spelling(venue),
-        did_you_mean(text, Market::of(venue).next().and_then(|any| meant::symbol(any, text)))
+        did_you_mean(text, meant)
     );
     symbol_refusal(text, message)
 }
