@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 work=$PWD/target/audit
 deny=$(command -v cargo-deny || echo "$work/bin/cargo-deny")
-if [ ! -x "$deny" ] && ! cargo install --quiet --locked --root "$work" --version 0.20.2 cargo-deny; then
+if [ ! -x "$deny" ] && ! cargo install --debug --quiet --locked --root "$work" --version 0.20.2 cargo-deny; then
   echo "NOTHING was checked: cargo-deny could not be installed"
   exit 0
 fi
