@@ -101,21 +101,26 @@ impl SymbolList {
     }
 
     /// Trading symbols that may have been meant by `symbol`, the nearest first, at most
-    /// [`NEAREST_MAX`]: the same letters and digits whatever their case and signs (`BTC/USDT` for
-    /// `BTCUSDT`), and only without such a one those that only go on (`BTC-USDT-SWAP` for `BTC-USDT`), then those at most
-    /// two mistakes away, one for short ones.
+    /// [`NEAREST_MAX`]: the same letters and digits whatever their case and signs, or without the word
+    /// for a perpetual at the end (`BTC/USDT` or `BTCUSDT_PERP` for `BTCUSDT`), and only without such a
+    /// one those that only go on (`BTC-USDT-SWAP` for `BTC-USDT`), then those at most two mistakes away,
+    /// one for short ones.
     pub fn nearest(&self, symbol: &str) -> Vec<&str> {
         let wanted = squashed(symbol);
         if wanted.is_empty() {
             return Vec::new();
         }
+        let bare = bare(symbol);
         let mistakes_max = if wanted.len() <= SHORT_BYTES { 1 } else { 2 };
         let trading = self.listed.iter().filter(|one| one.halted.is_none());
         let mut near: Vec<(usize, usize, &str)> = trading
             .filter_map(|one| {
                 let names = [Some(&one.symbol), one.known_as.as_ref()].into_iter().flatten();
-                let distance =
-                    names.filter_map(|name| distance(&wanted, name, mistakes_max)).min()?;
+                let distance = |name: &String| match bare.as_ref() == Some(&squashed(name)) {
+                    true => Some(0),
+                    false => distance(&wanted, name, mistakes_max),
+                };
+                let distance = names.filter_map(distance).min()?;
                 Some((distance, one.symbol.len(), one.symbol.as_str()))
             })
             .collect();
@@ -162,6 +167,16 @@ fn distance(wanted: &str, name: &str, mistakes_max: usize) -> Option<usize> {
     (mistakes <= mistakes_max).then_some(mistakes + 1)
 }
 
+/// The letters and digits of a symbol without the word for a perpetual at its end, if it has one.
+fn bare(symbol: &str) -> Option<String> {
+    let upper = symbol.to_ascii_uppercase();
+    let pair = PERPETUAL_WORDS.iter().find_map(|word| upper.strip_suffix(word))?;
+    Some(squashed(pair))
+}
+
+/// As other exchanges and chart programs spell a perpetual.
+const PERPETUAL_WORDS: [&str; 7] = ["-SWAP", "_SWAP", "-PERP", "_PERP", "PERP", ".P", "/PERP"];
+
 fn squashed(symbol: &str) -> String {
     symbol.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_uppercase).collect()
 }
@@ -192,6 +207,9 @@ mod tests {
         assert_eq!(binance.nearest("BTC-USDT"), ["BTCUSDT"]);
         assert_eq!(binance.nearest("BTCUSTD")[0], "BTCUSDT");
         assert_eq!(binance.did_you_mean("ETHUSD"), "; did you mean ETHUSDT?");
+        for perpetual in ["BTCUSDT_PERP", "BTC-USDT-SWAP", "btcusdt.p", "BTCUSDTPERP"] {
+            assert_eq!(binance.nearest(perpetual), ["BTCUSDT"], "{perpetual}");
+        }
         assert_eq!(binance.did_you_mean("NOSUCHTHING"), "");
         assert_eq!(binance.did_you_mean(""), "");
         assert_eq!(binance.did_you_mean("BTCUSDT"), "");
