@@ -6,14 +6,14 @@ use std::time::Duration;
 use crate::clock::{Lapse, MonoNs, Now, RoughLapse, UnixMs};
 use crate::limits::REPAIR_WINDOWS_MAX;
 use crate::market::{
-    Candle, CandleUpdate, FinalBy, InstrumentId, Market, Settled, Source, Verdict,
+    Candle, CandleUpdate, FinalBy, Instrument, InstrumentId, Market, Settled, Source, Verdict,
 };
 use crate::messages::MarketEvent;
 use crate::metrics::{DecodeErrorKind, FeedMetrics};
 use crate::venue::{self, Finality, Kline, Klines};
 
 use super::SessionId;
-use super::plan::{Check, Stream, Streams, begin_of};
+use super::plan::{Check, ContractSize, Stream, Streams, begin_of};
 use super::publish::PublishQueue;
 use super::rows::knows_less;
 use super::session::Script;
@@ -67,9 +67,31 @@ impl Origin<'_> {
         stream.unbroken_on == Some(self.session) || self.members.contains(&stream.id)
     }
 
-    /// Returns whether the session may still push `id`, which another one carries now.
-    fn is_leaving(&self, id: InstrumentId) -> bool {
-        self.is_closing || self.script.is_leaving(id)
+    /// Returns whether the session may still push this series, though another one carries it now.
+    /// The name counts: asked for anew, a series may have another id.
+    fn may_push_still(&self, streams: &Streams, kline: &Kline<'_>) -> bool {
+        let is_it = |id| {
+            streams.stream(id).is_some_and(|left| {
+                let Instrument { market, symbol, interval } = &left.instrument;
+                let asked = (*market, &**symbol, *interval);
+                asked == (self.market, kline.symbol, kline.interval)
+            })
+        };
+        self.is_closing || self.script.leaving().any(is_it)
+    }
+
+    /// A candle of a stream that another session carries is an error only where this session has no
+    /// reason to push it.
+    fn excuse(
+        &self,
+        streams: &Streams,
+        kline: &Kline<'_>,
+        error: DecodeErrorKind,
+    ) -> Result<(), DecodeErrorKind> {
+        match error == DecodeErrorKind::Foreign && self.may_push_still(streams, kline) {
+            true => Ok(()),
+            false => Err(error),
+        }
     }
 }
 
@@ -86,11 +108,15 @@ pub(super) fn take_klines(
     // Nearly all messages have one.
     if let [kline] = &klines[..] {
         let stream = find(streams, origin.market, kline)?;
-        judge(stream, clock, way, origin, (kline, now))?;
-        return Ok(take_wanted(stream, clock, way, origin, (kline, now)));
+        return match judge(stream, clock, way, origin, (kline, now)) {
+            Ok(()) => Ok(take_wanted(stream, clock, way, origin, (kline, now))),
+            Err(error) => origin.excuse(streams, kline, error).map(|()| false),
+        };
     }
     for kline in klines {
-        judge(find(streams, origin.market, kline)?, clock, way, origin, (kline, now))?;
+        let stream = find(streams, origin.market, kline)?;
+        let judged = judge(stream, clock, way, origin, (kline, now));
+        judged.or_else(|error| origin.excuse(streams, kline, error))?;
     }
     let mut is_delivered = false;
     for kline in klines {
@@ -123,8 +149,7 @@ fn judge(
         return Ok(());
     }
     if !origin.carries(stream) {
-        let is_leaving = origin.is_leaving(stream.id);
-        return if is_leaving { Ok(()) } else { Err(DecodeErrorKind::Foreign) };
+        return Err(DecodeErrorKind::Foreign);
     }
     let error = if !kline.candle.is_possible(venue::counts_trades(origin.market)) {
         DecodeErrorKind::Impossible
@@ -182,7 +207,8 @@ fn is_out_of_time(
         return false;
     }
     let agreed = clock.agreed_now(stream.id, now);
-    // Where nothing agrees yet, a push is at least not older than the window that a series begins with.
+    // Where nothing agrees yet, a push is at least not older than the window that a series begins
+    // with.
     let begun = agreed.or(kline.event_time.filter(|_| next.is_none()));
     let Some(agreed) = begun else { return false };
     if next.is_none() {
@@ -230,7 +256,14 @@ fn take_kline(
     if finality != Finality::Flag && is_unbroken && clock.has_begun(kline.candle.open_time, now) {
         close_predecessor(stream, way, kline, now);
     }
-    let kline = &Kline { candle: stream.contract_size.complete(&kline.candle), ..*kline };
+    let completed;
+    let kline = match stream.contract_size {
+        ContractSize::NotNeeded => kline,
+        size => {
+            completed = Kline { candle: size.complete(&kline.candle), ..*kline };
+            &completed
+        }
+    };
     let update = CandleUpdate {
         instrument: stream.id,
         candle: kline.candle,

@@ -459,14 +459,14 @@ impl Script {
         (1..self.next_id).contains(&id)
     }
 
-    /// Returns whether the end of the stream of `id` is asked for, or to be asked for: until the
-    /// exchange has answered, it may still push.
-    pub(super) fn is_leaving(&self, id: InstrumentId) -> bool {
-        let ends = |message: &Unanswered| {
-            message.op == SubscribeOp::Unsubscribe && message.instruments.contains(&id)
-        };
-        self.wanted.contains(&(SubscribeOp::Unsubscribe, id))
-            || self.unanswered.iter().chain(&self.withdrawn).any(ends)
+    /// The streams whose end is asked for, or to be asked for: until the exchange has answered, it
+    /// may still push them.
+    pub(super) fn leaving(&self) -> impl Iterator<Item = InstrumentId> {
+        let is_end = |op: SubscribeOp| op == SubscribeOp::Unsubscribe;
+        let wanted = self.wanted.iter().filter(move |wish| is_end(wish.0)).map(|wish| wish.1);
+        let asked = self.unanswered.iter().chain(&self.withdrawn);
+        let asked = asked.filter(move |message| is_end(message.op));
+        wanted.chain(asked.flat_map(|message| message.instruments.iter().copied()))
     }
 
     /// The unanswered messages.
