@@ -24,6 +24,7 @@ mod world;
 use std::alloc::System;
 use std::time::Instant;
 
+use connector_wss::market::Venue;
 use hot_path::HotPath;
 use results::{Cell, Results, Row};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -51,7 +52,7 @@ fn main() {
 /// As `tests/allocations` has it; here with the optimised build and more series.
 fn allocations() -> Row {
     const PUSHES: usize = 10;
-    let mut path = HotPath::new(100, 10, 0);
+    let mut path = HotPath::new(Venue::Binance, 100, 10, 0);
     for _ in 0..150 {
         let bytes = path.next_minute(PUSHES);
         path.carry(&bytes);

@@ -102,9 +102,7 @@ impl Labels {
             return;
         };
         let symbol_at = names.len() - self.named_bytes;
-        let mut named = Vec::with_capacity(NAMES_BYTES);
-        write_names(&mut named, &spelling.symbol, &spelling.contract_type);
-        payload.splice(at + symbol_at..at + names.len(), named);
+        payload.splice(at + symbol_at..at + names.len(), spelling.names.iter().copied());
     }
 
     /// The length of the instrument's candles.
@@ -253,7 +251,8 @@ impl Labels {
     }
 }
 
-fn write_names(out: &mut Vec<u8>, symbol: &str, contract_type: &str) {
+/// Symbol and contract type, each with a comma before it.
+pub(super) fn write_names(out: &mut Vec<u8>, symbol: &str, contract_type: &str) {
     out.extend_from_slice(b",\"symbol\":");
     write_string(out, symbol);
     out.extend_from_slice(b",\"contract_type\":");
@@ -339,9 +338,6 @@ fn write_time(out: &mut Vec<u8>, unix_us: i64, fraction: usize) {
     let length = write_rfc3339(unix_us, fraction, &mut text);
     out.extend_from_slice(&text[..length]);
 }
-
-/// Room for symbol and contract type.
-const NAMES_BYTES: usize = 128;
 
 /// `u64::MAX` has 20 digits.
 const DIGITS_MAX: usize = 20;

@@ -14,15 +14,15 @@ use simd_json::tape::Value;
 
 use crate::clock::UnixMs;
 use crate::limits::{REQUEST_ID_BYTES_MAX, REQUEST_SYMBOLS_MAX, SYMBOL_BYTES_MAX};
-use crate::market::{Instrument, Interval, Market, Venue};
+use crate::market::{Instrument, Interval, Market, Venue, spelled};
 
 use super::access::TokenDigest;
 use super::protocol::Refusal;
 use super::spelling::Spelling;
 use meant::did_you_mean;
 use words::{
-    contract_types, cut, interval_names, invalid_symbol, missing, not_json, not_offered, quoted,
-    quoted_whole, shown, strange, symbols_right, venue_names, wrong_type,
+    contract_types, cut, interval_names, invalid_symbol, missing, not_offered, quoted,
+    quoted_whole, shown, strange, symbols_right, venue_names, why_no_json, wrong_type,
 };
 
 /// A request that can be served.
@@ -177,9 +177,12 @@ pub(super) fn parse(text: &mut [u8]) -> Result<Request, Box<Refusal>> {
     if text.trim_ascii().eq_ignore_ascii_case(b"ping") {
         return Ok(Request { id: None, names_op: true, op: Op::Ping });
     }
-    // The parser uses it up.
-    let message = not_json(text);
-    let tape = simd_json::to_tape(text).map_err(|_| Refusal::new("invalid_json", message))?;
+    // Before the parser uses the text up.
+    let why = why_no_json(text);
+    let tape = simd_json::to_tape(text).map_err(|_| {
+        let message = format!("the message is not valid JSON{why}; send {EXAMPLE}");
+        Refusal::new("invalid_json", message)
+    })?;
     let value = tape.as_value();
     let Some(object) = value.as_object() else {
         let message = format!("the message is not a JSON object; send {EXAMPLE}");
@@ -345,8 +348,8 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         Ok(Op::Auth(TokenDigest::of(token.as_bytes())))
     }
 
-    /// The market named, else the venue's default. At OKX it is the symbols' spelling that tells, and
-    /// the first symbol counts.
+    /// The market named, else the venue's default. At OKX it is the symbols' spelling that tells,
+    /// and the first symbol counts.
     fn market(&self, venue: Venue) -> Result<Market, Box<Refusal>> {
         let names_all = self.symbols.as_ref().is_none_or(is_all);
         if let Some(contract_type) = &self.contract_type
@@ -379,8 +382,8 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         word.map(|word| Some(word.into())).ok_or_else(|| wrong_type("contract_type", &right))
     }
 
-    /// Refuses a request in which a field that need not be there is misspelt: without it the request
-    /// would do something else, and nobody would be told.
+    /// Refuses a request with a misspelt optional field: without that field the request would do
+    /// something else, without a word.
     fn no_slips(&self) -> Result<(), Box<Refusal>> {
         let may_lack: [(&'static str, bool); 9] = [
             ("op", self.op.is_some()),
@@ -479,7 +482,7 @@ fn read_market(venue: Venue, value: &Value<'_, '_>) -> Result<Market, Box<Refusa
     })
 }
 
-/// The symbols as they were given: one string, or an array of strings, in each of which several may
+/// The symbols as they were given: a string or an array of strings. In each string several may
 /// stand with commas between them.
 fn texts<'text>(value: &Value<'_, 'text>) -> Result<Vec<&'text str>, Box<Refusal>> {
     let is_wrong = || wrong_type("symbols", "an array of strings such as [\"BTCUSDT\"]");
@@ -590,10 +593,8 @@ fn read_name(market: Market, word: Option<&Arc<str>>, text: &str) -> Result<Name
     };
     let symbol = market.canonical_symbol(text).ok_or_else(|| invalid_symbol(market, text))?;
     let (own, contract_type) = (market.meant_by(&symbol), market.contract_type().name());
-    let spelling = Spelling {
-        symbol: symbol.as_str().into(),
-        contract_type: word.cloned().unwrap_or_else(|| contract_type.into()),
-    };
+    let contract_type = word.cloned().unwrap_or_else(|| contract_type.into());
+    let spelling = Spelling::new(&symbol, contract_type);
     let symbol = own.unwrap_or(symbol);
     Ok(Name { market, symbol, spelling: Some(spelling) }.settled())
 }
@@ -601,7 +602,7 @@ fn read_name(market: Market, word: Option<&Arc<str>>, text: &str) -> Result<Name
 fn read_interval(value: &Value<'_, '_>) -> Result<Interval, Box<Refusal>> {
     let names = interval_names(Interval::SERVED);
     let meant = |asked: &str| {
-        let meant = meant::intervals(asked).into_iter().map(|one| one.name().to_owned());
+        let meant = spelled::intervals(asked).into_iter().map(|one| one.name().to_owned());
         did_you_mean(asked, meant)
     };
     let Some(name) = value.as_str() else {
@@ -611,7 +612,7 @@ fn read_interval(value: &Value<'_, '_>) -> Result<Interval, Box<Refusal>> {
     let served = Interval::from_name(name.trim());
     let served = served.filter(|interval| Interval::SERVED.contains(interval));
     served.ok_or_else(|| {
-        let meant = match meant::is_month(name) {
+        let meant = match spelled::is_month(name) {
             true => "; M is a month, a minute is \"1m\"".to_owned(),
             false => meant(name),
         };

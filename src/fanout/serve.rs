@@ -281,21 +281,17 @@ impl Fanout {
         now: Now,
     ) -> Result<(), Box<Refusal>> {
         let refusal = instruments.iter().zip(spelled).find_map(|(&of, spelling)| {
-            let instrument = self.hub.instrument(of).clone();
-            let known = self.hub.symbol_for(id.index, of).to_owned();
             let stream = self.hub.stream(of)?;
-            let name = Name {
-                market: instrument.market,
-                symbol: instrument.symbol.to_string(),
-                spelling: spelling.clone(),
-            };
-            if !stream.of_client(id.index).is_empty()
-                && stream.spelling_of(id.index) != spelling.as_ref()
-            {
-                return Some(named_twice(&name, &known));
-            }
-            if stream.has_room_for(spelling.as_ref()) {
+            let is_here = !stream.of_client(id.index).is_empty();
+            let is_other = is_here && stream.spelling_of(id.index) != spelling.as_ref();
+            if !is_other && stream.has_room_for(spelling.as_ref()) {
                 return None;
+            }
+            let instrument = self.hub.instrument(of);
+            let (market, symbol) = (instrument.market, instrument.symbol.to_string());
+            let name = Name { market, symbol, spelling: spelling.clone() };
+            if is_other {
+                return Some(named_twice(&name, self.hub.symbol_for(id.index, of)));
             }
             let shown = name.shown();
             let message = format!(
@@ -369,21 +365,24 @@ impl Fanout {
         let hub = &self.hub;
         let names = names.map(|names| {
             let meant = |name: &Name| hub.listed_for(name).unwrap_or_else(|| name.symbol.clone());
-            names.iter().map(|name| (name.market, meant(name))).collect::<HashSet<_>>()
+            names.iter().map(|name| (name.market, meant(name))).collect::<Vec<_>>()
+        });
+        let named = names.as_ref().map(|names| {
+            names.iter().map(|(market, symbol)| (*market, &**symbol)).collect::<HashSet<_>>()
         });
         let mut leaving = Vec::new();
         for subscription in client.subscriptions.iter().filter(|one| unwanted.covers(one)) {
-            let named = subscription.instruments.iter().filter(|&&instrument| {
+            let unwanted = subscription.instruments.iter().filter(|&&instrument| {
                 let Instrument { market: of, symbol, .. } = self.hub.instrument(instrument);
-                match &names {
-                    Some(names) => names.contains(&(*of, symbol.to_string())),
+                match &named {
+                    Some(named) => named.contains(&(*of, &**symbol)),
                     None => market.is_none_or(|market| market == *of),
                 }
             });
-            leaving.extend(named.map(|&instrument| (subscription.key, instrument)));
+            leaving.extend(unwanted.map(|&instrument| (subscription.key, instrument)));
         }
         if leaving.is_empty() {
-            let what = names.map_or("nothing", |_| "none of \"symbols\"");
+            let what = named.map_or("nothing", |_| "none of \"symbols\"");
             let message =
                 format!("{what} is subscribed here; send {{\"op\":\"list\"}} to see what is");
             let refusal = Refusal::new("not_subscribed", message);
@@ -533,7 +532,7 @@ impl Fanout {
     fn respelled(&mut self, id: ClientId, of: InstrumentId, refusal: &Refusal) -> Refusal {
         let mut refusal = refusal.clone();
         let spelling = self.hub.stream(of).and_then(|stream| stream.spelling_of(id.index));
-        if let Some(Spelling { symbol, contract_type }) = spelling {
+        if let Some(Spelling { symbol, contract_type, .. }) = spelling {
             refusal.symbols = vec![symbol.to_string()];
             refusal.contract_type = Some(contract_type.to_string());
         }
@@ -615,8 +614,8 @@ impl Fanout {
     }
 }
 
-/// Each series under the first of its names, and what the client is told of the others: its messages
-/// have room for one.
+/// Keeps each series under the first of its names. The second value refuses the other names: a
+/// message has room for one.
 fn once_each(names: Vec<Name>) -> (Vec<Name>, Vec<Refusal>) {
     let mut seen = HashMap::with_capacity(names.len());
     let mut repeated = Vec::new();

@@ -9,6 +9,8 @@ use crate::wire::Connection;
 /// Buffers used again and again: after the first burst of a size no further one allocates.
 #[derive(Debug, Default)]
 pub(super) struct Spares {
+    /// Of [`IDLE_BUFFER_BYTES`]: outgrown by a client that has more to send.
+    small: Vec<Vec<u8>>,
     /// Of [`SPARE_BUFFER_BYTES`].
     buffers: Vec<Vec<u8>>,
     /// Of [`LONG_BUFFER_BYTES`].
@@ -21,30 +23,40 @@ impl Spares {
     pub(super) fn append(&mut self, connection: &mut Connection, frames: &[u8]) {
         if connection.is_cramped(frames.len()) {
             let needed = connection.outgoing().len() + frames.len();
-            if needed <= IDLE_BUFFER_BYTES {
-                connection.lend(Vec::with_capacity(IDLE_BUFFER_BYTES));
-            } else if needed <= SPARE_BUFFER_BYTES {
-                let spare = self.buffers.pop();
-                connection.lend(spare.unwrap_or_else(|| Vec::with_capacity(SPARE_BUFFER_BYTES)));
-            } else if needed <= LONG_BUFFER_BYTES {
-                let spare = self.long.pop();
-                connection.lend(spare.unwrap_or_else(|| Vec::with_capacity(LONG_BUFFER_BYTES)));
-            }
             // Else a long answer on top of much: the connection's own buffer grows.
+            let lengths = [IDLE_BUFFER_BYTES, SPARE_BUFFER_BYTES, LONG_BUFFER_BYTES];
+            if let Some(length) = lengths.into_iter().find(|&length| needed <= length) {
+                let spare = self.spares(length).and_then(|(spares, _)| spares.pop());
+                let spare = spare.unwrap_or_else(|| Vec::with_capacity(length));
+                let outgrown = connection.lend(spare);
+                self.keep(outgrown);
+            }
         }
         connection.append_frames(frames);
     }
 
     /// Takes back what a connection, all of whose bytes are written, needs no more.
     pub(super) fn reclaim(&mut self, connection: &mut Connection) {
-        let Some(buffer) = connection.give_back(IDLE_BUFFER_BYTES) else { return };
-        let (buffers, buffers_max) = match buffer.capacity() {
-            SPARE_BUFFER_BYTES => (&mut self.buffers, SPARE_BUFFERS_MAX),
-            LONG_BUFFER_BYTES => (&mut self.long, LONG_BUFFERS_MAX),
-            _ => return,
-        };
-        if buffers.len() < buffers_max {
-            buffers.push(buffer);
+        if let Some(buffer) = connection.give_back(IDLE_BUFFER_BYTES) {
+            self.keep(buffer);
+        }
+    }
+
+    fn keep(&mut self, buffer: Vec<u8>) {
+        if let Some((spares, most)) = self.spares(buffer.capacity())
+            && spares.len() < most
+        {
+            spares.push(buffer);
+        }
+    }
+
+    /// The buffers of a length, and how many are kept; `None`: it is none of ours.
+    fn spares(&mut self, length: usize) -> Option<(&mut Vec<Vec<u8>>, usize)> {
+        match length {
+            IDLE_BUFFER_BYTES => Some((&mut self.small, SPARE_BUFFERS_MAX)),
+            SPARE_BUFFER_BYTES => Some((&mut self.buffers, SPARE_BUFFERS_MAX)),
+            LONG_BUFFER_BYTES => Some((&mut self.long, LONG_BUFFERS_MAX)),
+            _ => None,
         }
     }
 }

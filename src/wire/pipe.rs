@@ -65,15 +65,16 @@ impl ByteQueue {
 
     /// From here on it has storage for `capacity` bytes, and keeps it.
     pub(super) fn prepare(&mut self, capacity: usize) {
-        self.move_into(touched(capacity));
+        drop(self.move_into(touched(capacity)));
         self.kept_max = capacity;
     }
 
-    /// Goes on in `storage`; what that held is dropped.
-    pub(super) fn move_into(&mut self, mut storage: Vec<u8>) {
+    /// Goes on in `storage`; what that held is dropped. Returns the storage until now.
+    pub(super) fn move_into(&mut self, mut storage: Vec<u8>) -> Vec<u8> {
         storage.clear();
         storage.extend_from_slice(self.as_slice());
-        (self.bytes, self.start) = (storage, 0);
+        self.start = 0;
+        std::mem::replace(&mut self.bytes, storage)
     }
 
     /// Gives away the storage of an empty queue if it is more than `kept` bytes.

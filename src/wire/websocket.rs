@@ -424,9 +424,10 @@ impl Connection {
         }
     }
 
-    /// Lends the connection `buffer` for its outgoing bytes; whatever that held is dropped.
-    pub fn lend(&mut self, buffer: Vec<u8>) {
-        self.for_socket().move_into(buffer);
+    /// Lends the connection `buffer` for its outgoing bytes; whatever that held is dropped. Returns
+    /// the one that it had before.
+    pub fn lend(&mut self, buffer: Vec<u8>) -> Vec<u8> {
+        self.for_socket().move_into(buffer)
     }
 
     /// What the connection needs no more, once everything outgoing is written: the buffer it was

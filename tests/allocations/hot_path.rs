@@ -8,6 +8,7 @@ use std::time::Duration;
 use connector_wss::clock::Now;
 use connector_wss::fanout::{ClientId, Fanout, FanoutConfig, Output};
 use connector_wss::limits::RING_SLOTS;
+use connector_wss::market::Venue;
 use connector_wss::messages::MarketEvent;
 use connector_wss::wire::write_text_frame;
 
@@ -24,6 +25,8 @@ pub(crate) struct HotPath {
     ring: (rtrb::Producer<MarketEvent>, rtrb::Consumer<MarketEvent>),
     clients: Vec<ClientId>,
     symbols: Vec<String>,
+    /// The exchange's spot market.
+    venue: Venue,
     minute: i64,
     /// Bytes that clients' sockets have taken.
     pub(crate) written_bytes: usize,
@@ -32,34 +35,43 @@ pub(crate) struct HotPath {
 }
 
 impl HotPath {
-    /// The first `basic` clients want the basic fields only.
-    pub(crate) fn new(symbols: usize, clients: usize, basic: usize) -> Self {
+    /// The first `basic` clients want the basic fields only. At OKX each has a word of its own for
+    /// the contract type, and hears it in each message.
+    pub(crate) fn new(venue: Venue, symbols: usize, clients: usize, basic: usize) -> Self {
         let mut feed_config = pair::config();
         feed_config.max_symbols_per_session = symbols;
         let mut pair = Pair::with(feed_config);
         // What is published goes to the fan-out.
         pair.is_draining = false;
+        // It answers as Binance does; and nobody waits here for as long as answers may take.
+        pair.manners.is_mute = venue != Venue::Binance;
+        let quote = if venue == Venue::Okx { "-USDT" } else { "USDT" };
         let config = FanoutConfig { shards: 1, carriers: [1; _], ..world::config() };
         let mut path = Self {
             fanout: Fanout::new(config, Default::default(), pair.now),
             pair,
             ring: rtrb::RingBuffer::new(RING_SLOTS),
             clients: Vec::new(),
-            symbols: (0..symbols).map(|at| format!("SYM{at}USDT")).collect(),
+            symbols: (0..symbols).map(|at| format!("SYM{at}{quote}")).collect(),
+            venue,
             minute: 0,
             written_bytes: 0,
             updates: 0,
         };
-        (0..clients).for_each(|at| path.accept(if at < basic { "basic" } else { "all" }));
+        for at in 0..clients {
+            let word = ["spot", "um", "perp"][if venue == Venue::Okx { at % 3 } else { 0 }];
+            path.accept(word, if at < basic { "basic" } else { "all" });
+        }
         path.pair.now.mono = path.pair.now.mono.after(Duration::from_secs(1));
         path.begin();
         path
     }
 
-    fn accept(&mut self, fields: &str) {
+    fn accept(&mut self, word: &str, fields: &str) {
         let id = self.fanout.handle_accepted("127.0.0.1:9".parse().unwrap(), self.pair.now);
         let request = format!(
-            r#"{{"exchange":"binance","contract_type":"spot","symbols":{:?},"fields":"{fields}"}}"#,
+            r#"{{"exchange":"{}","contract_type":"{word}","symbols":{:?},"fields":"{fields}"}}"#,
+            self.venue.name(),
             self.symbols
         );
         for bytes in [HANDSHAKE.as_bytes().to_vec(), frame(0x81, request.as_bytes())] {
@@ -78,7 +90,7 @@ impl HotPath {
                 let (close, is_closed) = (format!("1.{push:03}"), push + 1 == pushes);
                 let since_open_ms = if is_closed { 60_000 } else { push as i64 * 100 };
                 let event_ms = START_MS + self.minute * 60_000 + since_open_ms;
-                let text = pair::kline(symbol, self.minute, &close, is_closed, event_ms);
+                let text = self.push(symbol, &close, is_closed, event_ms);
                 write_text_frame(&mut bytes, text.as_bytes());
             }
         }
@@ -87,11 +99,21 @@ impl HotPath {
         bytes
     }
 
+    fn push(&self, symbol: &str, close: &str, is_closed: bool, event_ms: i64) -> String {
+        if self.venue == Venue::Binance {
+            return pair::kline(symbol, self.minute, close, is_closed, event_ms);
+        }
+        let (open_time, flag) = (START_MS + self.minute * 60_000, u8::from(is_closed));
+        format!(
+            r#"{{"arg":{{"channel":"candle1m","instId":"{symbol}"}},"data":[["{open_time}","1.1","9000","0.5","{close}","12.5","20","20","{flag}"]]}}"#
+        )
+    }
+
     /// The first candle of each symbol, and what the feed asks of the exchange for it.
     fn begin(&mut self) {
         let session = self.pair.only();
         for symbol in &self.symbols {
-            let text = pair::kline(symbol, 0, "1.000", false, START_MS);
+            let text = self.push(symbol, "1.000", false, START_MS);
             self.pair.push_to(session, &text);
         }
         let now = self.tick();

@@ -13,6 +13,7 @@ mod world;
 
 use std::alloc::System;
 
+use connector_wss::market::Venue;
 use hot_path::HotPath;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -29,8 +30,10 @@ const WARM_UP_MINUTES: usize = 40;
 /// be counted too.
 #[test]
 fn an_update_allocates_nothing_after_warm_up() {
-    for basic in [0, CLIENTS / 2] {
-        assert_nothing_is_allocated(HotPath::new(SYMBOLS, CLIENTS, basic));
+    for venue in [Venue::Binance, Venue::Okx] {
+        for basic in [0, CLIENTS / 2] {
+            assert_nothing_is_allocated(HotPath::new(venue, SYMBOLS, CLIENTS, basic));
+        }
     }
 }
 

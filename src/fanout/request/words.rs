@@ -5,11 +5,11 @@ use simd_json::prelude::*;
 use simd_json::tape::Value;
 
 use crate::limits::SYMBOL_BYTES_MAX;
-use crate::market::{Interval, Market, Venue};
+use crate::market::{Interval, Market, Venue, spelled};
 
 use super::super::encode::write_string;
 use super::super::protocol::Refusal;
-use super::meant::{self, did_you_mean};
+use super::meant::did_you_mean;
 
 pub(super) fn interval_names(intervals: &[Interval]) -> String {
     let names: Vec<&str> = intervals.iter().copied().map(Interval::name).collect();
@@ -43,7 +43,7 @@ pub(super) fn invalid_symbol(market: Market, text: &str) -> Box<Refusal> {
             foreign(market, text),
             spaced(market.symbol_signs()),
             spelling(market.venue()),
-            did_you_mean(text, meant::symbol(market, text))
+            did_you_mean(text, spelled::symbol(market, text))
         ),
     };
     symbol_refusal(text, message)
@@ -67,7 +67,7 @@ fn spaced(signs: &str) -> String {
 /// A symbol whose spelling tells no contract type.
 pub(super) fn strange(venue: Venue, text: &str) -> Box<Refusal> {
     let mut meant = Vec::new();
-    for symbol in Market::of(venue).filter_map(|market| meant::symbol(market, text)) {
+    for symbol in Market::of(venue).filter_map(|market| spelled::symbol(market, text)) {
         if !meant.contains(&symbol) {
             meant.push(symbol);
         }
@@ -109,19 +109,18 @@ pub(super) fn symbols_right(venue: Venue) -> &'static str {
 }
 
 /// Why a message is no JSON, if it is none.
-pub(super) fn not_json(text: &[u8]) -> String {
-    let send = format!("; send {}", super::EXAMPLE);
+pub(super) fn why_no_json(text: &[u8]) -> &'static str {
     let zeros = text.iter().filter(|byte| **byte == 0).count();
-    let why = match text {
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "it begins with the byte order mark of UTF-16",
-        _ if zeros > 0 && zeros * 3 > text.len() => "it is UTF-16",
-        _ if zeros > 0 => "a NUL byte is in it",
-        _ if text.trim_ascii().is_empty() => "it is empty",
-        _ if text.trim_ascii().starts_with(b"{'") => "JSON has double quotes, not single ones",
-        _ => return format!("the message is not valid JSON{send}"),
-    };
-    let encoding = if why.contains("UTF-16") { ", which is not read, only UTF-8" } else { "" };
-    format!("the message is not valid JSON: {why}{encoding}{send}")
+    match text {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
+            ": it begins with the byte order mark of UTF-16, which is not read, only UTF-8"
+        }
+        _ if zeros > 0 && zeros * 3 > text.len() => ": it is UTF-16, which is not read, only UTF-8",
+        _ if zeros > 0 => ": a NUL byte is in it",
+        _ if text.trim_ascii().is_empty() => ": it is empty",
+        _ if text.trim_ascii().starts_with(b"{'") => ": JSON has double quotes, not single ones",
+        _ => "",
+    }
 }
 
 pub(super) fn missing(field: &'static str, right: &str) -> Box<Refusal> {
