@@ -216,6 +216,11 @@ impl Feed {
                 self.notice(EventName::BreakerClosed, market, text);
             }
             self.wake_siblings(index, now);
+            if self.gates.pauses.status(market, SpentOn::Rest) == 0 {
+                // No answer came from REST, either: what was out of order may have been the
+                // network.
+                self.gates.pauses.release(market, SpentOn::Rest, now);
+            }
         }
     }
 

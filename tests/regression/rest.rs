@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use connector_wss::clock::UnixMs;
-use connector_wss::feed::{FeedConfig, Pauses, SpentOn};
+use connector_wss::feed::{Denied, FeedConfig, Pauses, SpentOn};
 use connector_wss::limits::PAST_PATIENCE_MAX;
 use connector_wss::market::{InstrumentId, Interval, Market, Venue};
 use connector_wss::messages::{
     Command, EventName, FeedEvent, MarketEvent, RecallFrom, RestResponse,
 };
-use connector_wss::venue::{self, RestCandles};
+use connector_wss::venue::{self, Denial, RestCandles};
 use connector_wss::wire::json::JsonReader;
 use serde_json::Value;
 
@@ -530,5 +530,35 @@ fn whoever_subscribes_while_a_session_is_lost_or_not_let_in_is_told_at_once() {
             _ => None,
         });
         assert_eq!(back, Some(vec![InstrumentId(0), InstrumentId(1)]));
+    }
+}
+
+#[test]
+fn after_an_outage_rest_was_asked_two_minutes_later_than_candles_came() {
+    // No answer came, or one that says that REST itself is out of order.
+    for (status, is_asked) in [(0, true), (503, false)] {
+        let config = config();
+        let pauses = config.pauses.clone();
+        let mut pair = Pair::with(config);
+        let spot = Market::find(Venue::Binance, "spot").unwrap();
+        pair.subscribe(0, "spot", "BTCUSDT");
+        pair.push(&kline("BTCUSDT", 0, "2", false, START_MS));
+        for _ in 0..5 {
+            let (denial, now) = (Denial::Outage, pair.now);
+            let (asked_at, exchange_now) = (now.mono, now.unix_ms());
+            let denied =
+                Denied { denial, status, retry_after: None, asked_at, exchange_now, chance: 0 };
+            pauses.deny(spot, SpentOn::Rest, &denied, now.mono);
+        }
+        pair.manners.refuses_tcp = true;
+        pair.cut();
+        pair.pass(SECOND * 90);
+        pair.manners.refuses_tcp = false;
+        pair.pass(SECOND * 60);
+        let before = pair.rests.len();
+        assert!(denied_for(&pair, &pauses, spot, SpentOn::Rest) > SECOND * 60, "{status}");
+        pair.push(&kline("BTCUSDT", 2, "2", false, START_MS + 150_000));
+        pair.pass(SECOND * 6);
+        assert_eq!(pair.rests.len() > before, is_asked, "{status}");
     }
 }
