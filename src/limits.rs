@@ -416,9 +416,9 @@ pub const BACKOFF_MAX: Duration = Duration::from_secs(300);
 /// 2026, the largest of all.
 pub const LIST_BODY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// Names under which clients may ask for one series at the same time, beside ours. Reached: a request
-/// with another one is refused for that series. Source: a handful at Hyperliquid, a dozen words for
-/// contract types at OKX.
+/// Names under which clients may ask for one series at the same time, beside ours. Reached: a
+/// request with another one is refused for that series. Source: a handful at Hyperliquid, a dozen
+/// words for contract types at OKX.
 pub const SERIES_SPELLINGS_MAX: usize = 24;
 
 /// Time for all main pages of an instrument list; each read of its bytes may take

@@ -86,8 +86,8 @@ fn run(mut config: Config, clock: Clock, inherited: Inherited) -> Result<(), Str
     Ok(())
 }
 
-/// What is streamed on the simulated exchanges where nobody has named anything, so that whoever tries
-/// the server for the first time sees candles at once.
+/// Streamed on the simulated exchanges if `CONNECTOR_PRELOAD` names nothing: a first try of the server
+/// shows candles at once.
 fn first_sight() -> Preload {
     let market = Market::find(Venue::Binance, "spot").expect("Binance has a spot market");
     Preload { market, symbols: vec!["BTCUSDT".to_owned()] }

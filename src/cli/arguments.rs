@@ -10,9 +10,9 @@ use serde_json::{Map, Value, json};
 
 use crate::config::{Action, Config, ConfigError};
 use crate::limits::{HISTORY_CANDLES_MAX, PAST_PATIENCE};
-use crate::market::{Interval, Market, Venue};
+use crate::market::{Interval, Market, Venue, spelled};
 
-use super::hints::{did_you_mean, no_single_symbol, no_symbol, same_length, symbol_example};
+use super::hints::{did_you_mean, no_single_symbol, no_symbol, symbol_example};
 
 /// Candles of a crypto exchange, straight from the exchange: a table on a terminal, JSON lines in a
 /// pipe. Endpoints and limits come from the same CONNECTOR_… variables and .env as the server's.
@@ -227,7 +227,7 @@ fn find_interval(name: &str) -> Result<Interval, String> {
     let served = |interval: &Interval| Interval::SERVED.contains(interval);
     Interval::from_name(name).filter(served).ok_or_else(|| {
         let names: Vec<&str> = Interval::SERVED.iter().map(|interval| interval.name()).collect();
-        let near = same_length(name);
+        let near = spelled::intervals(name).into_iter().next();
         let near = near.map_or(String::new(), |it| format!("; did you mean {}?", it.name()));
         format!("unknown interval {name:?}; allowed: {}{near}", names.join(", "))
     })

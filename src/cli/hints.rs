@@ -1,6 +1,6 @@
 //! What was probably meant by a word of the command line that is wrong. Decides nothing.
 
-use crate::market::{Interval, Market, Venue};
+use crate::market::{Market, Venue, spelled};
 
 /// `; did you mean binance?`, or nothing where nothing is near.
 pub(super) fn did_you_mean(wanted: &str, names: &[&str]) -> String {
@@ -15,21 +15,6 @@ pub(super) fn did_you_mean(wanted: &str, names: &[&str]) -> String {
 
 /// More than these, and another word was meant.
 const MISTAKES_MAX: usize = 2;
-
-/// The interval as long as `60min`, `1H`, `1day` or `15` (minutes) says.
-pub(super) fn same_length(name: &str) -> Option<Interval> {
-    let unit_at = name.find(|c: char| !c.is_ascii_digit()).unwrap_or(name.len());
-    let (count, unit) = name.split_at(unit_at);
-    let minutes: usize = match unit.trim().chars().next() {
-        None => 1,
-        Some('m' | 'M') => 1,
-        Some('h' | 'H') => 60,
-        Some('d' | 'D') => 1_440,
-        Some(_) => return None,
-    };
-    let minutes = minutes.checked_mul(count.parse().ok()?)?;
-    Interval::SERVED.iter().copied().find(|interval| interval.minutes() == minutes)
-}
 
 /// Why `word` stands where a symbol of `venue` should, if it is several or a contract type.
 pub(super) fn no_single_symbol(venue: Venue, word: &str) -> Option<String> {
@@ -49,7 +34,8 @@ pub(super) fn no_symbol(market: Market, symbol: &str) -> Option<String> {
     if market.canonical_symbol(symbol).is_some() {
         return None;
     }
-    let right = match (Market::default_of(venue, symbol), respelled(market, symbol)) {
+    let right = spelled::symbol(market, symbol).and_then(|it| market.canonical_symbol(&it));
+    let right = match (Market::default_of(venue, symbol), right) {
         (Some(other), _) if venue == Venue::Okx && other != market => {
             let name = other.contract_type().name();
             return Some(format!("{symbol:?} is of {other}: --market {name}"));
@@ -59,27 +45,6 @@ pub(super) fn no_symbol(market: Market, symbol: &str) -> Option<String> {
     };
     Some(format!("{symbol:?} can be no symbol of {}; {right}", venue.name()))
 }
-
-/// The symbol as the exchange of `market` would spell it.
-fn respelled(market: Market, symbol: &str) -> Option<String> {
-    let symbol = symbol.to_ascii_uppercase();
-    let mut parts: Vec<&str> =
-        symbol.split(|c: char| !c.is_alphanumeric()).filter(|part| !part.is_empty()).collect();
-    if let [pair] = parts[..] {
-        let quote = QUOTES.iter().find(|quote| pair.len() > quote.len() && pair.ends_with(*quote));
-        parts = quote.map_or(parts, |quote| vec![&pair[..pair.len() - quote.len()], quote]);
-    }
-    let right = match market.venue() {
-        Venue::Binance | Venue::Bybit => parts.concat(),
-        Venue::Okx => parts.join("-"),
-        Venue::Gateio => parts.join("_"),
-        Venue::Hyperliquid => return None,
-    };
-    market.canonical_symbol(&right)
-}
-
-/// What most symbols are quoted in. Source: the exchanges' own lists.
-const QUOTES: [&str; 5] = ["USDT", "USDC", "USD", "EUR", "BTC"];
 
 /// A symbol that everybody knows, as the exchange spells it.
 pub(super) fn symbol_example(venue: Venue) -> &'static str {
@@ -94,24 +59,6 @@ pub(super) fn symbol_example(venue: Venue) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_length_is_found_in_whatever_words() {
-        for (name, interval) in [
-            ("1min", Some(Interval::M1)),
-            ("5", Some(Interval::M5)),
-            ("60m", Some(Interval::H1)),
-            ("1H", Some(Interval::H1)),
-            ("24h", Some(Interval::D1)),
-            ("1day", Some(Interval::D1)),
-            ("7m", None),
-            ("1w", None),
-            ("m", None),
-            ("99999999999999999999h", None),
-        ] {
-            assert_eq!(same_length(name), interval, "{name}");
-        }
-    }
 
     #[test]
     fn a_symbol_spelled_as_elsewhere_is_spelled_right() {

@@ -151,8 +151,8 @@ impl RotatingFile {
         path.into()
     }
 
-    /// Returns whether the path names another file than the one that is open, or none: somebody else
-    /// has rotated it.
+    /// Returns whether the path names another file than the one that is open, or none: somebody
+    /// else has rotated it.
     fn is_replaced(&self) -> io::Result<bool> {
         let open = self.file.metadata()?;
         let is_open = |named: fs::Metadata| (named.dev(), named.ino()) == (open.dev(), open.ino());

@@ -1,6 +1,6 @@
-//! Memory that stays, and memory that goes: where the host lets this process lock as much as it likes,
-//! nothing that it has once touched is ever paged out, so that no candle waits for a disk; and what a
-//! storm of names or a crowd of clients took is given back to the host.
+//! Memory that stays, and memory that goes: where the host lets this process lock as much as it
+//! likes, nothing that it has once touched is ever paged out, so that no candle waits for a disk;
+//! and what a storm of names or a crowd of clients took is given back to the host.
 
 use std::time::Duration;
 
@@ -22,8 +22,8 @@ pub fn lock() -> Option<&'static str> {
     mlockall(flags).ok().map(|()| "memory is locked: nothing of it is paged out")
 }
 
-/// Gives what is free back to the host when the process has grown. The allocator keeps what was freed
-/// below something that is still in use, which after a storm of names is most of it.
+/// Gives what is free back to the host when the process has grown. The allocator keeps what was
+/// freed below something that is still in use, which after a storm of names is most of it.
 #[derive(Debug)]
 pub(super) struct Slack {
     look_at: MonoNs,
@@ -55,7 +55,8 @@ impl Slack {
     }
 }
 
-/// A process that has grown by less is left alone. Source: what a storm of names may leave is 10 MB.
+/// A process that has grown by less is left alone. Source: what a storm of names may leave is 10
+/// MB.
 const SLACK: u64 = 4 * 1024 * 1024;
 
 /// Time between two looks. Source: what is given back too soon is asked for again, page by page.

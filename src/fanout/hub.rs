@@ -117,8 +117,8 @@ impl Hub {
         list.is_some_and(|list| list.find(symbol).is_some())
     }
 
-    /// The symbol that is meant by a client's `name`, as far as the market's list tells more than its
-    /// spelling.
+    /// The symbol that is meant by a client's `name`, as far as the market's list tells more than
+    /// its spelling.
     pub(super) fn listed_for(&self, name: &Name) -> Option<String> {
         let spelling = name.spelling.as_ref()?;
         let list = self.lists[name.market.index()].as_deref()?;

@@ -117,8 +117,8 @@ impl NewNames {
     }
 }
 
-/// What was earned since `counted_at`, at so much a second. The time of a part that is not whole yet
-/// counts the next time.
+/// What was earned since `counted_at`, at so much a second. The time of a part that is not whole
+/// yet counts the next time.
 fn earned(counted_at: &mut MonoNs, per_second: u32, now: Now) -> u32 {
     let elapsed_ns = now.mono.since(*counted_at).as_nanos();
     let earned = elapsed_ns.saturating_mul(u128::from(per_second)) / NS_PER_SECOND;

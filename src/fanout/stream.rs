@@ -65,8 +65,8 @@ impl Interest {
         self.is_quoted && !self.is_limited && is_begun
     }
 
-    /// In which of the forms of a publication it is served. `is_basic`: without the fields that only
-    /// we have.
+    /// In which of the forms of a publication it is served. `is_basic`: without the fields that
+    /// only we have.
     pub(super) fn form(&self, is_basic: bool) -> usize {
         2 * usize::from(self.spelling) + usize::from(is_basic)
     }

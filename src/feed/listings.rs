@@ -348,7 +348,7 @@ const LATELY: Duration = Duration::from_secs(600);
 /// A list is asked for anew after this long. Source: exchanges announce listings a day ahead.
 const FRESH: Duration = Duration::from_secs(3600);
 
-/// So long the names that do not fit on a market's first session wait for its list. Source: the
+/// Names that do not fit on a market's first session wait for its list for this long. Source: the
 /// longest list, 17 MB, at 30 Mbit/s.
 const UNSEEN_PATIENCE: Duration = Duration::from_secs(5);
 

@@ -230,8 +230,8 @@ impl FirstAnswers {
     }
 }
 
-/// A window of `stream` that closed with an exchange's row. What the row leaves out is taken from the
-/// candle that was pushed last, if that one says as much was traded.
+/// A window of `stream` that closed with an exchange's row. What the row leaves out is taken from
+/// the candle that was pushed last, if that one says as much was traded.
 pub(super) fn closed_by_rest(stream: &Stream, row: &Candle, received: MonoNs) -> Settled {
     let is_same = |ran: &Candle| (ran.open_time, ran.volume) == (row.open_time, row.volume);
     let ran = stream.ran().into_iter().flatten().find(is_same).and_then(|ran| ran.other_volume);
@@ -249,9 +249,9 @@ pub(super) fn closed_by_rest(stream: &Stream, row: &Candle, received: MonoNs) ->
     })
 }
 
-/// `row` as far as it says something else than `candle`, which was published: what the exchange's
-/// rows leave out is taken from the candle, and what pushes leave out is left out. Nothing is taken
-/// from a candle of which another amount was traded.
+/// `row` as far as it says something else than `candle`, which was published. What the exchange's
+/// rows leave out is taken from the candle, if its volume is the same; what pushes leave out is left
+/// out.
 pub(super) fn restated(candle: &Candle, row: &Candle) -> Option<Candle> {
     let is_counted = candle.trades > 0 || candle.volume.is_zero();
     let has_count = row.trades > 0 && is_counted || row.volume.is_zero();

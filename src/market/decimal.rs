@@ -207,8 +207,8 @@ impl Decimal {
         Self::parse(&sum[at - 1..]).ok()
     }
 
-    /// The exact product of two numbers that are not below zero; `None` if one is, or if the product
-    /// has more than [`DECIMAL_DIGITS_MAX`] bytes.
+    /// The exact product of two numbers that are not below zero; `None` if one is, or if the
+    /// product has more than [`DECIMAL_DIGITS_MAX`] bytes.
     pub fn checked_mul(&self, other: &Self) -> Option<Self> {
         if self.is_negative() || other.is_negative() {
             return None;

@@ -236,8 +236,8 @@ impl Market {
     }
 
     /// The coin that is meant by one of the other spellings that the Python connector took at
-    /// Hyperliquid: `BTC` by `BTC-USDC-SWAP`, `BTC-USD-SWAP`, `BTC-PERP`, `BTCUSDT` or `btc`, and on
-    /// spot `PURR/USDC` by `PURR-USDC`. `None`: it is no such spelling. A coin with capitals and
+    /// Hyperliquid: `BTC` by `BTC-USDC-SWAP`, `BTC-USD-SWAP`, `BTC-PERP`, `BTCUSDT` or `btc`, and
+    /// on spot `PURR/USDC` by `PURR-USDC`. `None`: it is no such spelling. A coin with capitals and
     /// small letters (`kPEPE`) keeps them.
     pub fn meant_by(self, symbol: &str) -> Option<String> {
         if self.venue() != Venue::Hyperliquid || symbol.contains([':', '@', '#', '/']) {

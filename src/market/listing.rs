@@ -14,8 +14,8 @@ pub struct Listed {
     pub halted: Option<String>,
     /// The name that people use, where it is another one (Hyperliquid: `HYPE/USDC` for `@107`).
     pub known_as: Option<String>,
-    /// How much of the base asset one contract is, where candles count contracts and clients get the
-    /// base amount (Gate).
+    /// How much of the base asset one contract is, where candles count contracts and clients get
+    /// the base amount (Gate).
     pub contract_size: Option<Decimal>,
 }
 
@@ -101,10 +101,10 @@ impl SymbolList {
     }
 
     /// Trading symbols that may have been meant by `symbol`, the nearest first, at most
-    /// [`NEAREST_MAX`]: the same letters and digits whatever their case and signs, or without the word
-    /// for a perpetual at the end (`BTC/USDT` or `BTCUSDT_PERP` for `BTCUSDT`), and only without such a
-    /// one those that only go on (`BTC-USDT-SWAP` for `BTC-USDT`), then those at most two mistakes away,
-    /// one for short ones.
+    /// [`NEAREST_MAX`]: the same letters and digits whatever their case and signs, or without the
+    /// word for a perpetual at the end (`BTC/USDT` or `BTCUSDT_PERP` for `BTCUSDT`), and only
+    /// without such a one those that only go on (`BTC-USDT-SWAP` for `BTC-USDT`), then those at
+    /// most two mistakes away, one for short ones.
     pub fn nearest(&self, symbol: &str) -> Vec<&str> {
         let wanted = squashed(symbol);
         if wanted.is_empty() {

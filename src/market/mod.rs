@@ -7,6 +7,7 @@ pub mod fold;
 pub mod instrument;
 pub mod listing;
 pub mod series;
+pub(crate) mod spelled;
 pub mod table;
 
 pub use candle::{Candle, CandleUpdate, FinalBy, Interval, Source};

@@ -91,8 +91,8 @@ pub enum RefusedBy {
     /// A browser's page that is neither of the request's own host nor in `CONNECTOR_WSS_ORIGINS`:
     /// HTTP 403.
     Origin,
-    /// A token that is none of `CONNECTOR_WSS_TOKENS_FILE`: HTTP 401, or Close 1008 where it came in
-    /// a message.
+    /// A token that is none of `CONNECTOR_WSS_TOKENS_FILE`: HTTP 401, or Close 1008 where it came
+    /// in a message.
     Token,
 }
 

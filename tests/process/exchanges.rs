@@ -104,7 +104,8 @@ fn one_wrong_symbol_among_good_ones_gets_one_error_and_costs_no_neighbour() {
     for market in Market::all() {
         let mut symbols: Vec<String> = (1..=99).map(|number| synthetic(market, number)).collect();
         let wrong = synthetic(market, 7).replace("SIM0007", "NOSUCH").replace("@1007", "@77");
-        // Among those that the first session carries: the others wait for the list, which would tell.
+        // Among those that the first session carries: the others wait for the list, which would
+        // tell.
         symbols.insert(30, wrong.clone());
         let mut client = server.ask(&request(market, &symbols, false));
         let (mut errors, mut heard) = (Vec::new(), BTreeSet::new());

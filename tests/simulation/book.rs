@@ -272,8 +272,9 @@ pub(crate) fn is_true(text: &str, row: &Value) -> Result<(), String> {
     let is_rest =
         ["rest", "derived"].iter().any(|it| text.contains(&format!("\"source\":\"{it}\"")));
     let is_coinm = text.contains("\"exchange\":\"binance\"") && text.contains("\"coinm\"");
-    // Gate's rows of contracts have no base amount. None follows from those of inverse contracts, nor
-    // where no list said how much a contract is (tests/regression/volumes.rs has what must follow).
+    // Gate's rows of contracts have no base amount. None follows from those of inverse contracts,
+    // nor where no list said how much a contract is (tests/regression/volumes.rs has what must
+    // follow).
     let is_counted_row = is_rest
         && text.contains("\"exchange\":\"gateio\"")
         && text.contains("\"volume_unit\":\"contracts\"");

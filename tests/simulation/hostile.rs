@@ -1,7 +1,7 @@
-//! Clients that ask for what nobody should, among honest ones: names that do not exist, everything that
-//! does, in every interval, the past again and again, floods, rubbish, and leaving in the middle of it.
-//! Nobody judges what they hear; the honest ones may lose nothing by them, and no exchange's limit may
-//! be exceeded for them.
+//! Clients that ask for what nobody should, among honest ones: names that do not exist, everything
+//! that does, in every interval, the past again and again, floods, rubbish, and leaving in the
+//! middle of it. Nobody judges what they hear; the honest ones may lose nothing by them, and no
+//! exchange's limit may be exceeded for them.
 
 use std::time::Duration;
 

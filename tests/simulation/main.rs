@@ -2,9 +2,9 @@
 //! and in virtual time, everything by chance from a seed, faults of every kind; and the simulated
 //! market's truth as the judge.
 //!
-//! `SEEDS=n` runs n seeds, and a quarter as many in which one exchange lies; `SEED=n` runs one, and prints
-//! what happened in it. `LIARS=n` says how many lie, `LIAR=n` runs one of those, and `LIE=name` has only
-//! lies of that name.
+//! `SEEDS=n` runs n seeds, and a quarter as many in which one exchange lies; `SEED=n` runs one, and
+//! prints what happened in it. `LIARS=n` says how many lie, `LIAR=n` runs one of those, and
+//! `LIE=name` has only lies of that name.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_possible_truncation)]
 

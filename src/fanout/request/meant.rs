@@ -1,10 +1,10 @@
-//! What was probably meant by a word that is none of ours, as a hint behind an error. Guesses
-//! nothing on the client's behalf: whoever meant something else reads what would be right.
+//! Hints behind errors: which of our words a client probably meant by one that is not ours. Never
+//! acts on a guess.
 
-use crate::market::{ContractType, Interval, Market, Venue};
+use crate::market::{ContractType, Market, Venue};
 
-/// ` (did you mean "a" or "b"?)`, to follow a sentence; empty if there is nothing to say. Never what
-/// was asked for itself.
+/// ` (did you mean "a" or "b"?)`, to follow a sentence; empty if there is nothing to say. Never
+/// what was asked for itself.
 pub(super) fn did_you_mean(asked: &str, meant: impl IntoIterator<Item = String>) -> String {
     let quoted = |word: String| format!("\"{word}\"");
     let words: Vec<String> = meant.into_iter().filter(|word| word != asked).map(quoted).collect();
@@ -83,64 +83,6 @@ pub(super) fn contract_types(venue: Venue, asked: &str) -> Vec<Market> {
     Market::of(venue).filter(|market| is_slip(&word, market.contract_type().name())).collect()
 }
 
-/// The intervals that may be meant by `asked`: `1min`, `60`, `1H`.
-pub(super) fn intervals(asked: &str) -> Vec<Interval> {
-    let asked = asked.trim();
-    let end = asked.find(|c: char| !c.is_ascii_digit()).unwrap_or(asked.len());
-    let (Ok(count), unit) = (asked[..end].parse::<i64>(), asked[end..].trim()) else {
-        return Vec::new();
-    };
-    let units: &[i64] = match (unit, &*unit.to_lowercase()) {
-        ("M", _) if is_month(asked) => &[],
-        // Minutes at Bybit, seconds elsewhere.
-        (_, "") => &[MINUTE_MS, SECOND_MS],
-        (_, "s" | "sec" | "second" | "seconds") => &[SECOND_MS],
-        (_, "m" | "min" | "mins" | "minute" | "minutes" | "t") => &[MINUTE_MS],
-        (_, "h" | "hr" | "hour" | "hours") => &[HOUR_MS],
-        (_, "d" | "day" | "days" | "dutc") => &[24 * HOUR_MS],
-        (_, "hutc") => &[HOUR_MS],
-        _ => &[],
-    };
-    let lengths = units.iter().map(|unit| unit.saturating_mul(count));
-    let served = |ms| Interval::SERVED.iter().copied().find(|interval| interval.ms() == ms);
-    lengths.filter_map(served).collect()
-}
-
-/// Whether `asked` is one month or three, `1M`, `3M`, as exchanges spell them.
-pub(super) fn is_month(asked: &str) -> bool {
-    matches!(asked.trim().strip_suffix('M'), Some("1" | "3"))
-}
-
-/// The symbol that `asked` would be at `market`, where it is one of another place: `BTC/USDT`,
-/// `BTC-USDT`, `binance:BTCUSDT`, `BTC/USDT:USDT`. `None` unless it has a base and a quote asset.
-pub(super) fn symbol(market: Market, asked: &str) -> Option<String> {
-    let upper = asked.trim().trim_matches(['$', '#', '\'', '"']).to_ascii_uppercase();
-    let (pair, is_settled) = match upper.split_once(':') {
-        Some((pair, settle)) if QUOTES.contains(&settle) => (pair, true),
-        Some((_, symbol)) => (symbol, false),
-        None => (&*upper, false),
-    };
-    let parts: Vec<&str> = pair.split(['/', '-', '_', ' ', '.', '\\', '|']).collect();
-    let (base, quote) = match parts[..] {
-        [base, quote] | [base, quote, _] if QUOTES.contains(&quote) => (base, quote),
-        [whole] => QUOTES.iter().find_map(|quote| Some((whole.strip_suffix(quote)?, *quote)))?,
-        _ => return None,
-    };
-    let is_spot = market.contract_type() == ContractType::Spot;
-    let is_swap = is_settled || !is_spot || matches!(parts[..], [_, _, "SWAP" | "PERP"]);
-    let is_plain = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric());
-    let meant = match market.venue() {
-        _ if !is_plain(base) => return None,
-        Venue::Binance | Venue::Bybit => format!("{base}{quote}"),
-        Venue::Gateio => format!("{base}_{quote}"),
-        Venue::Okx if is_swap => format!("{base}-{quote}-SWAP"),
-        Venue::Okx => format!("{base}-{quote}"),
-        Venue::Hyperliquid if is_spot => format!("{base}/{quote}"),
-        Venue::Hyperliquid => base.to_owned(),
-    };
-    Some(meant).filter(|meant| meant != asked)
-}
-
 /// The field of a request that is meant by the unknown field `name`.
 pub(super) fn is_field(name: &str, right: &str) -> bool {
     let (word, field) = (squashed(name), squashed(right));
@@ -155,8 +97,8 @@ pub(super) fn op(asked: &str) -> Option<&'static str> {
     known.or_else(|| super::OP_NAMES.into_iter().find(|right| is_slip(&word, right)))
 }
 
-/// The ms since 1970 that `number` is, if it was given in another unit; and that unit. Source: ms of
-/// the years 1973 to 5138 have 12 to 14 digits, seconds of these years 9 to 11.
+/// The ms since 1970 that `number` is, if it was given in another unit; and that unit. Source: ms
+/// of the years 1973 to 5138 have 12 to 14 digits, seconds of these years 9 to 11.
 pub(super) fn since_ms(number: i64) -> Option<(i64, &'static str)> {
     match number {
         100_000_000..100_000_000_000 => Some((number * 1_000, "seconds")),
@@ -238,9 +180,6 @@ const FUTURES_WORDS: [&str; 11] = [
     "derivatives",
 ];
 
-/// Quote assets that symbols written in one piece end with, the longer first.
-const QUOTES: [&str; 8] = ["FDUSD", "USDT", "USDC", "TUSD", "USD", "EUR", "BTC", "ETH"];
-
 /// Fields under other names, squashed.
 const FIELD_WORDS: [(&str, &str); 27] = [
     ("symbol", "symbols"),
@@ -282,10 +221,6 @@ const OP_WORDS: [(&str, &str); 8] = [
     ("login", "auth"),
     ("heartbeat", "ping"),
 ];
-
-const SECOND_MS: i64 = 1_000;
-const MINUTE_MS: i64 = 60_000;
-const HOUR_MS: i64 = 3_600_000;
 
 /// Words up to this length have many neighbours at two mistakes.
 const SHORT_BYTES: usize = 4;

@@ -1,0 +1,119 @@
+//! Intervals and symbols as other places spell them, and what they are here: for hints behind
+//! errors. Never acts on a guess.
+
+use super::{ContractType, Interval, Market, Venue};
+
+/// The intervals that may be meant by `asked`: `1min`, `60`, `1H`.
+pub(crate) fn intervals(asked: &str) -> Vec<Interval> {
+    let asked = asked.trim();
+    let end = asked.find(|c: char| !c.is_ascii_digit()).unwrap_or(asked.len());
+    let (Ok(count), unit) = (asked[..end].parse::<i64>(), asked[end..].trim()) else {
+        return Vec::new();
+    };
+    let units: &[i64] = match (unit, &*unit.to_lowercase()) {
+        ("M", _) if is_month(asked) => &[],
+        // Minutes at Bybit, seconds elsewhere.
+        (_, "") => &[MINUTE_MS, SECOND_MS],
+        (_, "s" | "sec" | "second" | "seconds") => &[SECOND_MS],
+        (_, "m" | "min" | "mins" | "minute" | "minutes" | "t") => &[MINUTE_MS],
+        (_, "h" | "hr" | "hour" | "hours") => &[HOUR_MS],
+        (_, "d" | "day" | "days" | "dutc") => &[24 * HOUR_MS],
+        (_, "hutc") => &[HOUR_MS],
+        _ => &[],
+    };
+    let lengths = units.iter().map(|unit| unit.saturating_mul(count));
+    let served = |ms| Interval::SERVED.iter().copied().find(|interval| interval.ms() == ms);
+    lengths.filter_map(served).collect()
+}
+
+/// Whether `asked` is one month or three, `1M`, `3M`, as exchanges spell them.
+pub(crate) fn is_month(asked: &str) -> bool {
+    matches!(asked.trim().strip_suffix('M'), Some("1" | "3"))
+}
+
+/// The symbol that `asked` would be at `market`, where it is one of another place: `BTC/USDT`,
+/// `BTC-USDT`, `binance:BTCUSDT`, `BTC/USDT:USDT`. `None` unless it has a base and a quote asset.
+pub(crate) fn symbol(market: Market, asked: &str) -> Option<String> {
+    let upper = asked.trim().trim_matches(['$', '#', '\'', '"']).to_ascii_uppercase();
+    let (pair, is_settled) = match upper.split_once(':') {
+        Some((base, quote)) if QUOTES.contains(&quote) && is_asset(base) => (&*upper, false),
+        Some((pair, settle)) if QUOTES.contains(&settle) => (pair, true),
+        Some((_, symbol)) => (symbol, false),
+        None => (&*upper, false),
+    };
+    let parts: Vec<&str> = pair.split(SIGNS).collect();
+    let (base, quote) = match parts[..] {
+        [base, quote] | [base, quote, _] if QUOTES.contains(&quote) => (base, quote),
+        [whole] => QUOTES.iter().find_map(|quote| Some((whole.strip_suffix(quote)?, *quote)))?,
+        _ => return None,
+    };
+    let is_spot = market.contract_type() == ContractType::Spot;
+    let is_swap = is_settled || !is_spot || matches!(parts[..], [_, _, "SWAP" | "PERP"]);
+    let is_plain = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric());
+    let meant = match market.venue() {
+        _ if !is_plain(base) => return None,
+        Venue::Binance | Venue::Bybit => format!("{base}{quote}"),
+        Venue::Gateio => format!("{base}_{quote}"),
+        Venue::Okx if is_swap => format!("{base}-{quote}-SWAP"),
+        Venue::Okx => format!("{base}-{quote}"),
+        Venue::Hyperliquid if is_spot => format!("{base}/{quote}"),
+        Venue::Hyperliquid => base.to_owned(),
+    };
+    Some(meant).filter(|meant| meant != asked)
+}
+
+/// Whether `part` is one asset, and no pair of them.
+fn is_asset(part: &str) -> bool {
+    let is_pair = |quote: &&str| part.len() > quote.len() && part.ends_with(*quote);
+    !part.contains(SIGNS) && !QUOTES.iter().any(is_pair)
+}
+
+/// What stands between two assets somewhere.
+const SIGNS: [char; 8] = ['/', '-', '_', ' ', '.', '\\', '|', ':'];
+
+/// Quote assets that symbols written in one piece end with, the longer first.
+const QUOTES: [&str; 8] = ["FDUSD", "USDT", "USDC", "TUSD", "USD", "EUR", "BTC", "ETH"];
+
+const SECOND_MS: i64 = 1_000;
+const MINUTE_MS: i64 = 60_000;
+const HOUR_MS: i64 = 3_600_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_is_found_in_whatever_words() {
+        for (name, lengths) in [
+            ("1min", &[Interval::M1][..]),
+            ("5", &[Interval::M5]),
+            ("60m", &[Interval::H1]),
+            ("60", &[Interval::H1, Interval::M1]),
+            ("1H", &[Interval::H1]),
+            ("24h", &[Interval::D1]),
+            ("1day", &[Interval::D1]),
+            ("7m", &[]),
+            ("1w", &[]),
+            ("m", &[]),
+            ("99999999999999999999h", &[]),
+        ] {
+            assert_eq!(intervals(name), lengths, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_pair_is_found_in_whatever_signs() {
+        let gate = Market::find(Venue::Gateio, "um").unwrap();
+        let okx = Market::find(Venue::Okx, "spot").unwrap();
+        for (market, asked, right) in [
+            (gate, "BTC:USDT", Some("BTC_USDT")),
+            (gate, "ETHBTC", Some("ETH_BTC")),
+            (gate, "BTC", None),
+            (okx, "BTC/USDT:USDT", Some("BTC-USDT-SWAP")),
+            (okx, "BTCUSDT:USDT", Some("BTC-USDT-SWAP")),
+            (okx, "binance:BTCUSDT", Some("BTC-USDT")),
+        ] {
+            assert_eq!(symbol(market, asked).as_deref(), right, "{asked}");
+        }
+    }
+}
