@@ -21,7 +21,7 @@ cleanup() {
 trap cleanup EXIT
 
 ok() { passed=$((passed + 1)); echo "ok      $1"; }
-bad() { failed=$((failed + 1)); echo "FAILED  $1"; [ -n "${2:-}" ] && printf '%s\n' "$2" | head -20 | sed 's/^/        /'; return 0; }
+bad() { failed=$((failed + 1)); echo "FAILED  $1"; [ -n "${2:-}" ] && printf '%s\n' "$2" | tail -n 20 | sed 's/^/        /'; return 0; }
 skip() { skipped=$((skipped + 1)); echo "skipped $1: $2"; }
 
 # check NAME COMMAND…: the command must succeed.
