@@ -18,6 +18,8 @@ mod clock;
 mod culprits;
 #[path = "regression/decode.rs"]
 mod decode;
+#[path = "regression/derived.rs"]
+mod derived;
 #[allow(dead_code, reason = "shared with the tests of the feed")]
 #[path = "feed/pair.rs"]
 mod pair;

@@ -83,7 +83,7 @@ impl Fanout {
             let window = fold.running_window().unwrap_or(newest);
             let span = Span::new(window, newest);
             for settled in span.into_iter().flat_map(|span| minutes.history.known(span)) {
-                fold.recalled(settled, now.mono, &mut out);
+                fold.recalled(settled);
             }
             let absent = span.map_or_else(Vec::new, |it| minutes.history.absent(it, Interval::M1));
             match (absent.first(), absent.last()) {
@@ -300,7 +300,8 @@ impl Derivation {
                 return fold.missing(*first_missing, *missing, now.mono, out);
             }
             MarketEvent::RecallEnd { .. } => {
-                return newest.into_iter().for_each(|newest| fold.begin(newest));
+                newest.into_iter().for_each(|newest| fold.begin(newest));
+                return fold.tell_recalled(now.mono, out);
             }
             MarketEvent::Begin { .. } | MarketEvent::RecallGap { .. } => return,
             MarketEvent::Candle(update) => {
@@ -317,7 +318,7 @@ impl Derivation {
             }
         };
         if is_recalled {
-            fold.recalled(&settled, now.mono, out);
+            fold.recalled(&settled);
         }
         self.recalls.iter_mut().for_each(|recall| recall.keep(&settled, is_recalled));
     }

@@ -82,6 +82,8 @@ struct Window {
     /// The evidence of the newest closed minute.
     final_by: Option<FinalBy>,
     told: Option<Told>,
+    /// Whether minutes of the past were put into it since it was told last.
+    has_recalled: bool,
 }
 
 /// Minutes added up. A window begins with its first trade: a flat minute counts where all are flat.
@@ -130,8 +132,16 @@ impl Window {
     fn new(open_time: UnixMs, mut minutes: Vec<Minute>, length: usize) -> Self {
         minutes.clear();
         minutes.resize(length, Minute::Unknown);
-        let prefix = Sum::default();
-        Self { open_time, minutes, folded: 0, prefix, running: None, final_by: None, told: None }
+        Self {
+            open_time,
+            minutes,
+            folded: 0,
+            prefix: Sum::default(),
+            running: None,
+            final_by: None,
+            told: None,
+            has_recalled: false,
+        }
     }
 
     fn last_minute(&self) -> UnixMs {
@@ -274,20 +284,30 @@ impl Fold {
         }
     }
 
-    /// A minute of the past, of which nothing better may be known.
-    pub fn recalled(&mut self, settled: &Settled, received: MonoNs, out: &mut Vec<Folded>) {
+    /// A minute of the past, of which nothing better may be known. It is told with the others that
+    /// come with it, see [`Self::tell_recalled`].
+    pub fn recalled(&mut self, settled: &Settled) {
         let minute = settled.open_time();
         let Some(window) = self.window(minute) else { return };
         let at = window.at(minute);
-        if matches!(window.minutes[at], Minute::Closed(_) | Minute::Empty) {
-            return;
+        if !matches!(window.minutes[at], Minute::Closed(_) | Minute::Empty) {
+            window.put(at, known(settled));
+            window.has_recalled = true;
         }
-        window.put(at, known(settled));
-        let running = window.running;
-        match window.told {
-            Some(_) => self.revise(minute, received, out),
-            None if running.is_some() => self.tell_running(minute, running.as_ref(), out),
-            None => {}
+    }
+
+    /// All minutes of the past that were asked for have come: one candle of each window that they
+    /// change, not one for each of them.
+    pub fn tell_recalled(&mut self, received: MonoNs, out: &mut Vec<Folded>) {
+        for at in 0..self.windows.len() {
+            let window = &mut self.windows[at];
+            if std::mem::take(&mut window.has_recalled) {
+                let (open_time, running) = (window.open_time, window.running);
+                self.revise(open_time, received, out);
+                if running.is_some() {
+                    self.tell_running(open_time, running.as_ref(), out);
+                }
+            }
         }
     }
 

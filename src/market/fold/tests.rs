@@ -165,17 +165,20 @@ fn an_outage_of_days_is_told_in_one_gap_and_costs_no_memory() {
 #[test]
 fn what_is_recalled_fills_what_is_not_known() {
     let (mut fold, mut out) = (five(), Vec::new());
-    fold.recalled(&Settled::Candle(minute(8, 1, 2, "9")), MonoNs(6), &mut out);
+    fold.recalled(&Settled::Candle(minute(8, 1, 2, "9")));
     fold.open(&open(minute(13, 103, 104, "1")), &mut out);
     assert_eq!(said(&mut out), ["10 open: 103 105 102 104 1 2, lacks 3"]);
     fold.begin(UnixMs(12 * STEP_MS));
     assert_eq!(fold.running_window(), Some(UnixMs(10 * STEP_MS)));
     for at in 10..13 {
-        fold.recalled(&Settled::Candle(minute(at, 100, 101, "1")), MonoNs(6), &mut out);
+        fold.recalled(&Settled::Candle(minute(at, 100, 101, "1")));
     }
-    assert_eq!(said(&mut out).last().unwrap(), "10 open: 100 105 99 104 4 8, lacks 0");
+    fold.tell_recalled(MonoNs(6), &mut out);
+    assert_eq!(said(&mut out), ["10 open: 100 105 99 104 4 8, lacks 0"], "once");
+    fold.tell_recalled(MonoNs(6), &mut out);
+    assert_eq!(said(&mut out), [""; 0]);
     fold.closed(&minute(13, 103, 104, "1"), &mut out);
-    fold.recalled(&Settled::Candle(minute(13, 1, 1, "1")), MonoNs(6), &mut out);
+    fold.recalled(&Settled::Candle(minute(13, 1, 1, "1")));
     fold.closed(&minute(14, 104, 105, "1"), &mut out);
     assert_eq!(said(&mut out), ["10 closed: 100 106 99 105 5 10, lacks 0"]);
 }
@@ -195,9 +198,8 @@ fn a_window_that_waits_for_its_end_does_not_run_after_the_next_one() {
 #[test]
 fn windows_before_the_first_that_is_told_are_no_news() {
     let (mut fold, mut out) = (five(), Vec::new());
-    (5..14).for_each(|at| {
-        fold.recalled(&Settled::Candle(minute(at, 100, 101, "1")), MonoNs(6), &mut out);
-    });
+    (5..14).for_each(|at| fold.recalled(&Settled::Candle(minute(at, 100, 101, "1"))));
+    fold.tell_recalled(MonoNs(6), &mut out);
     fold.closed(&minute(14, 104, 105, "1"), &mut out);
     assert_eq!(said(&mut out), ["10 closed: 100 106 99 105 5 10, lacks 0"]);
 }
