@@ -1,6 +1,7 @@
 //! The command line: what may be said, and what it means. A mistake is answered with what would be
 //! right.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -183,7 +184,9 @@ impl StreamArguments {
             pause += Duration::from_millis(interval.ms().unsigned_abs());
         }
         let request = Value::Object(fields).to_string();
-        Ok(Wanted { market, symbols: self.symbols.len(), request, history, pause })
+        let symbols = self.symbols.iter().map(|symbol| symbol.to_uppercase());
+        let symbols = symbols.collect::<HashSet<_>>().len();
+        Ok(Wanted { market, symbols, request, history, pause })
     }
 
     /// The market named, else the one that the exchange or its symbols tell.

@@ -24,6 +24,9 @@ pub(super) struct Message<'a> {
     /// Whose candles.
     #[serde(borrow)]
     pub(super) symbol: Option<Cow<'a, str>>,
+    /// Which symbols an `error` is about.
+    #[serde(borrow, default)]
+    pub(super) symbols: Vec<Cow<'a, str>>,
     /// The length of them.
     #[serde(borrow)]
     pub(super) interval: Option<Cow<'a, str>>,

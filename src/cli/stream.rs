@@ -36,6 +36,7 @@ pub fn run(
         printer: Printer::stdout(format),
         progress: Progress::new(clock),
         limit: limit.updates,
+        unanswered: if wanted.history > 0 { wanted.symbols } else { 0 },
         clock,
         heard_at: clock.mono(),
         patience: (limit.updates > 0 && !limit.waits).then_some(patience),
@@ -81,6 +82,9 @@ struct Reader {
     progress: Progress,
     /// Updates after which it is enough; 0: never.
     limit: u64,
+    /// Symbols whose past was asked for, and that were neither refused nor have it. Until there are
+    /// none the limit ends nothing: a refusal may come later than the updates.
+    unanswered: usize,
     clock: Clock,
     /// When a candle, or a word about one, came last.
     heard_at: MonoNs,
@@ -116,7 +120,8 @@ impl Reader {
             let patience = self.patience;
             let over = patience.filter(|&it| self.heard_at.after(it) <= self.clock.mono());
             if let Some(patience) = over {
-                return Ok(End::Silence(patience));
+                let is_enough = self.is_enough();
+                return Ok(if is_enough { End::Over } else { End::Silence(patience) });
             }
         }
         Ok(End::Over)
@@ -146,11 +151,11 @@ impl Reader {
             self.heard();
         }
         match message.kind.as_ref() {
+            "quote" if self.is_enough() => {}
             "quote" => {
                 self.progress.hide();
                 self.printer.candle(text)?;
                 self.progress.count(text.contains("\"is_closed_candle\":true"));
-                return Ok(self.progress.updates() == self.limit);
             }
             "correction" => {
                 self.progress.hide();
@@ -162,13 +167,19 @@ impl Reader {
                     self.say(&hole_words(&message));
                 }
             }
-            "history" if message.missing.is_some_and(|missing| missing > 0) => {
-                let symbol = message.symbol.as_deref().unwrap_or("?");
-                let missing = message.missing.unwrap_or(0);
-                self.say(&format!("{missing} closed candles of {symbol} could not be had"));
+            "history" => {
+                self.unanswered = self.unanswered.saturating_sub(1);
+                if let Some(missing) = message.missing.filter(|&missing| missing > 0) {
+                    let symbol = message.symbol.as_deref().unwrap_or("?");
+                    self.say(&format!("{missing} closed candles of {symbol} could not be had"));
+                }
             }
             "error" => {
                 self.has_refusals = true;
+                self.unanswered = match message.symbols.len() {
+                    0 => 0,
+                    count => self.unanswered.saturating_sub(count),
+                };
                 let words = message.message.as_deref().unwrap_or("refused");
                 match &message.exchange_message {
                     Some(theirs) => self.say(&format!("{words} (the exchange says: {theirs})")),
@@ -181,7 +192,12 @@ impl Reader {
             }
             _ => {}
         }
-        Ok(false)
+        Ok(self.is_enough() && self.unanswered == 0)
+    }
+
+    /// Whether as many updates as are wanted were written.
+    fn is_enough(&self) -> bool {
+        self.limit > 0 && self.progress.updates() >= self.limit
     }
 
     /// What the server would log. Rejections are errors too.

@@ -189,6 +189,25 @@ fn a_refused_symbol_does_not_end_its_neighbour() {
 }
 
 #[test]
+fn a_refusal_that_comes_after_the_last_update_is_still_said() {
+    let (_simulator, env) = simulator(&[]);
+    for (words, refused) in [
+        ("binance BTCUSDT NOSUCH -m spot --history 3 -n 3", "NOSUCH"),
+        ("binance NOSUCH BTCUSDT btcusdt -m spot --history 3 -n 1", "NOSUCH"),
+        ("bybit BTCUSDT NOSUCHUSDT --history 3 -n 3", "NOSUCHUSDT"),
+        ("okx BTC-USDT NOSUCH-USDT --history 3 -n 3", "NOSUCH-USDT"),
+        ("gateio BTC_USDT NOSUCH_USDT --history 3 -n 3", "NOSUCH_USDT"),
+        ("hyperliquid BTC NOSUCH --history 3 -n 3", "NOSUCH"),
+    ] {
+        let (code, stdout, stderr) = run(words, &env);
+        assert_eq!(code, Some(1), "{words}: {stderr}");
+        assert!(stderr.contains(refused), "{words}: {stderr}");
+        let wanted: usize = words.rsplit(' ').next().unwrap().parse().unwrap();
+        assert_eq!(quotes(&stdout).len(), wanted, "{words}: {stdout}");
+    }
+}
+
+#[test]
 fn a_signal_and_a_closed_pipe_end_it_cleanly() {
     let (_simulator, env) = simulator(&[]);
     for signal in [Some(Signal::INT), Some(Signal::TERM), None] {
