@@ -52,6 +52,8 @@ pub enum MarketEvent {
         from: UnixMs,
         /// Open time of the last; before `from` if there were none.
         through: UnixMs,
+        /// As in the [`Wish`].
+        ticket: u64,
     },
     /// Closed windows that are known to be missing, before the closed candle that follows them.
     Gap {
@@ -110,9 +112,22 @@ pub enum Command {
         from: RecallFrom,
         /// Open time of the last; `None`: up to where the stream's own candles begin.
         to: Option<UnixMs>,
+        /// Whose wish it is.
+        wish: Wish,
     },
     /// The server is going down: close every session politely and open none.
     Stop,
+}
+
+/// Who wants closed candles of the past.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// The place of the client: clients take turns, and no place has all of an exchange's limit.
+    pub client: u32,
+    /// The number of the wish among those of its instrument: the end of it says it again.
+    pub ticket: u64,
+    /// The client resumes where it was cut off: that comes before what others look back on.
+    pub resumes: bool,
 }
 
 /// Where closed candles are wanted from.

@@ -8,7 +8,7 @@ use crate::clock::{Now, UnixMs};
 use crate::limits::FOLD_MINUTES_MAX;
 use crate::market::fold::fold_whole;
 use crate::market::{CandleUpdate, Fold, Folded, InstrumentId, Interval, Settled, Span};
-use crate::messages::{Command, MarketEvent, RecallFrom};
+use crate::messages::{Command, MarketEvent, RecallFrom, Wish};
 
 use super::Fanout;
 
@@ -26,8 +26,10 @@ pub(super) struct Derivation {
 struct Recall {
     from: RecallFrom,
     to: Option<UnixMs>,
-    /// The recall of minutes that it waits for, counted in its series.
+    /// The recall of minutes that it waits for, counted in its series; 0: none.
     ticket: u64,
+    /// Its own number.
+    wish: Wish,
     minutes: BTreeMap<i64, Settled>,
 }
 
@@ -58,8 +60,8 @@ impl Fanout {
         match command {
             Command::Subscribe { .. } => self.attach(id, base, now),
             Command::Unsubscribe { .. } | Command::Forget { .. } => self.detach(id, base),
-            Command::Recall { from, to, .. } => {
-                self.recall_minutes(id, base, (*from, *to), now);
+            Command::Recall { from, to, wish, .. } => {
+                self.recall_minutes(id, base, (*from, *to), *wish, now);
                 self.end_derived_recalls(id, base, now);
             }
             Command::Stop => {}
@@ -103,7 +105,10 @@ impl Fanout {
         });
         self.folded = out;
         if is_asked {
-            self.ask_minutes(base, wanted, now);
+            // It is for the client that came first, if one did.
+            let first = self.hub.stream(id).and_then(|stream| stream.interests.first());
+            let client = first.map_or(u32::MAX, |interest| interest.client);
+            self.ask_minutes(base, wanted, Wish { client, ..Wish::default() }, now);
         }
         let Some(stream) = self.hub.stream(id) else { return };
         stream.start();
@@ -126,6 +131,7 @@ impl Fanout {
         &mut self,
         base: InstrumentId,
         (from, to): (RecallFrom, Option<UnixMs>),
+        wish: Wish,
         now: Now,
     ) -> u64 {
         let span = match (from, to) {
@@ -133,7 +139,8 @@ impl Fanout {
             _ => None,
         };
         let ticket = self.hub.stream(base).map_or(0, |minutes| minutes.recalls.ask(span));
-        self.command(base, Command::Recall { id: base, from, to }, now);
+        let wish = Wish { ticket, ..wish };
+        self.command(base, Command::Recall { id: base, from, to, wish }, now);
         ticket
     }
 
@@ -142,11 +149,12 @@ impl Fanout {
         id: InstrumentId,
         base: InstrumentId,
         (from, to): (RecallFrom, Option<UnixMs>),
+        wish: Wish,
         now: Now,
     ) {
         let interval = self.hub.instrument(id).interval;
         let Some(minutes) = self.hub.stream(base) else { return };
-        let mut recall = Recall { from, to, ticket: 0, minutes: BTreeMap::new() };
+        let mut recall = Recall { from, to, ticket: 0, wish, minutes: BTreeMap::new() };
         recall.ticket = match minutes.history.newest() {
             None => {
                 let from = match from {
@@ -155,7 +163,7 @@ impl Fanout {
                     }
                     RecallFrom::Window(first) => RecallFrom::Window(first),
                 };
-                self.ask_minutes(base, (from, None), now)
+                self.ask_minutes(base, (from, None), wish, now)
             }
             Some(newest) => {
                 let windows = past_windows(&recall, interval, newest);
@@ -168,7 +176,7 @@ impl Fanout {
                 match (absent.first(), absent.last()) {
                     (Some(first), Some(last)) => {
                         let wanted = (RecallFrom::Window(first.first), Some(last.last));
-                        self.ask_minutes(base, wanted, now)
+                        self.ask_minutes(base, wanted, wish, now)
                     }
                     _ => 0,
                 }
@@ -182,17 +190,19 @@ impl Fanout {
     /// Hands out the windows whose minutes have come.
     fn end_derived_recalls(&mut self, id: InstrumentId, base: InstrumentId, now: Now) {
         loop {
-            let Some(minutes) = self.hub.stream(base) else { return };
-            let (ended, newest) = (minutes.recalls.ended(), minutes.history.newest());
             let Some(derivation) = self.hub.derivation(id) else { return };
-            let is_due = derivation.recalls.front().is_some_and(|recall| recall.ticket <= ended);
-            let (true, Some(newest)) = (is_due, newest) else { return };
             let interval = derivation.interval;
-            let Some(recall) = derivation.recalls.pop_front() else { return };
+            let tickets: Vec<u64> = derivation.recalls.iter().map(|recall| recall.ticket).collect();
+            let Some(minutes) = self.hub.stream(base) else { return };
+            let due = tickets.iter().position(|&ticket| minutes.recalls.is_ended(ticket));
+            let (Some(at), Some(newest)) = (due, minutes.history.newest()) else { return };
+            let recall = self.hub.derivation(id).and_then(|one| one.recalls.remove(at));
+            let Some(recall) = recall else { return };
+            let ticket = recall.wish.ticket;
             let (first, last) = past_windows(&recall, interval, newest);
             self.fold_recalled(id, &recall, (first, last), now);
             let through = last.max(UnixMs(first.0 - interval.ms()));
-            let end = MarketEvent::RecallEnd { instrument: id, from: first, through };
+            let end = MarketEvent::RecallEnd { instrument: id, from: first, through, ticket };
             self.handle_market(&end, now);
         }
     }

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use crate::clock::{MonoNs, Now, UnixMs};
 use crate::limits::{PAST_PATIENCE, PAST_PATIENCE_MAX, READY_BYTES_MAX};
 use crate::market::{Instrument, InstrumentId, Interval, Settled, Span};
-use crate::messages::{Command, RecallFrom};
+use crate::messages::{Command, RecallFrom, Wish};
 use crate::wire::write_text_frame;
 
 use super::derive::derived_windows_max;
@@ -52,6 +52,12 @@ impl Join {
         Self { client, key, past, serial, begun, first, ticket, asked_to }
     }
 
+    /// What the shard is to know of who asks.
+    fn wish(&self) -> Wish {
+        let resumes = matches!(self.past, Past::Since(_));
+        Wish { client: self.client.index, ticket: self.ticket, resumes }
+    }
+
     /// When REST has had its time. `progress`: when REST last gave a window of the past of any
     /// series of the market: then this one waits for its turn.
     fn deadline(&self, progress: MonoNs) -> MonoNs {
@@ -80,7 +86,7 @@ impl Join {
         if is_new && span.count(interval) > kept {
             return Step::TooOld(span);
         }
-        let is_answered = self.ticket <= stream.recalls.ended();
+        let is_answered = stream.recalls.is_ended(self.ticket);
         // What an answer did not bring of the windows that it was about, the next would not either.
         let settled_to = self.asked_to.filter(|_| is_answered);
         let open = settled_to.map_or(first, |last| UnixMs(last.0 + interval.ms()).max(first));
@@ -151,7 +157,10 @@ impl Fanout {
             let is_over = is_over(join);
             match join.step(stream, kept, is_over) {
                 Step::Wait => {}
-                Step::Ask(from, to) => commands.push(Command::Recall { id: of, from, to }),
+                Step::Ask(from, to) => {
+                    let wish = join.wish();
+                    commands.push(Command::Recall { id: of, from, to, wish });
+                }
                 Step::Ready => ready.push((id, key)),
                 Step::TooOld(span) => too_old.push((id, key, span)),
             }

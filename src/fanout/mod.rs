@@ -290,10 +290,10 @@ impl Fanout {
                 }
                 self.note_past_progress(*instrument, now);
             }
-            MarketEvent::RecallEnd { instrument, through, .. } => {
+            MarketEvent::RecallEnd { instrument, through, ticket, .. } => {
                 let Some(stream) = self.hub.stream(*instrument) else { return };
                 if stream.is_live() {
-                    stream.recalls.end();
+                    stream.recalls.end(*ticket);
                     stream.history.told(*through);
                     self.further_joins(*instrument, now);
                 }

@@ -95,12 +95,12 @@ enum Upstream {
     Lingering(MonoNs),
 }
 
-/// Windows of the past that a shard was asked for. It answers in the order in which it was asked.
+/// Windows of the past that a shard was asked for.
 #[derive(Debug, Default)]
 pub(super) struct Recalls {
-    /// Not answered yet, the oldest first: first and last window; `None`: up to where the stream
-    /// begins.
-    waiting: VecDeque<Option<Span>>,
+    /// Not answered yet, the oldest first: the number, and the first and last window; `None`: up to
+    /// where the stream begins.
+    waiting: VecDeque<(u64, Option<Span>)>,
     /// How many there were, ever.
     asked: u64,
 }
@@ -108,25 +108,25 @@ pub(super) struct Recalls {
 impl Recalls {
     /// The shard is asked. Returns the recall's number, from 1.
     pub(super) fn ask(&mut self, span: Option<Span>) -> u64 {
-        self.waiting.push_back(span);
         self.asked += 1;
+        self.waiting.push_back((self.asked, span));
         self.asked
     }
 
-    /// The oldest was answered.
-    pub(super) fn end(&mut self) {
-        self.waiting.pop_front();
+    /// One of them was answered.
+    pub(super) fn end(&mut self, ticket: u64) {
+        self.waiting.retain(|(asked, _)| *asked != ticket);
     }
 
-    /// The number of the newest that was answered; 0 if none was.
-    pub(super) fn ended(&self) -> u64 {
-        self.asked - self.waiting.len() as u64
+    /// Whether the recall of this number was answered; there is none of the number 0.
+    pub(super) fn is_ended(&self, ticket: u64) -> bool {
+        self.waiting.iter().all(|(asked, _)| *asked != ticket)
     }
 
     /// The number of the first that is not answered yet and is `like` that.
     pub(super) fn find(&self, like: impl Fn(Option<Span>) -> bool) -> Option<u64> {
-        let at = self.waiting.iter().position(|&asked| like(asked))?;
-        Some(self.ended() + 1 + at as u64)
+        let found = self.waiting.iter().find(|&&(_, asked)| like(asked))?;
+        Some(found.0)
     }
 }
 

@@ -50,7 +50,8 @@ impl Budget {
         }
     }
 
-    fn new_max(&self) -> usize {
+    /// How many of what is new are allowed in any window.
+    pub(super) fn new_max(&self) -> usize {
         self.count_max - self.count_max / RESERVED_PART
     }
 
@@ -66,6 +67,11 @@ impl Budget {
     /// It was done, allowed or not: what cannot wait delays what can.
     pub(super) fn spend(&mut self, claim: Claim, now: MonoNs) {
         self.push(claim, now.after(self.window));
+    }
+
+    /// When what is done now leaves the window.
+    pub(super) fn free_at(&self, now: MonoNs) -> MonoNs {
+        now.after(self.window)
     }
 
     /// It begins, and is over when the other side has it, whenever that is: see [`Self::end`].
@@ -117,8 +123,9 @@ impl Budget {
     }
 }
 
-/// One part of so many is kept for what is served already. Source: design, "Trust".
-const RESERVED_PART: usize = 3;
+/// One part of so many is kept for what is served already, and by each client for the others.
+/// Source: design, "Trust".
+pub(super) const RESERVED_PART: usize = 3;
 
 #[cfg(test)]
 mod tests {

@@ -42,6 +42,7 @@ mod session;
 mod silence;
 mod skew;
 mod suspects;
+mod turns;
 mod waits;
 mod watch;
 
@@ -221,7 +222,7 @@ impl Feed {
             }
             Command::Unsubscribe { id } => self.unsubscribe(id, now.mono),
             Command::Forget { id } => self.forget(id, now.mono),
-            Command::Recall { id, from, to } => self.recall(id, from, to, now.mono),
+            Command::Recall { id, from, to, wish } => self.recall(id, (from, to), wish, now.mono),
             Command::Stop => self.stop(now.mono),
         }
         self.handle_timeout(now);

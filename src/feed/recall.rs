@@ -5,18 +5,20 @@
 use crate::clock::{MonoNs, Now, UnixMs};
 use crate::limits::PAST_PATIENCE_MAX;
 use crate::market::{Instrument, InstrumentId, Interval, Settled, Span, Verdict};
-use crate::messages::{MarketEvent, RecallFrom, RestResponse};
+use crate::messages::{MarketEvent, RecallFrom, RestResponse, Wish};
 use crate::venue::RestCandles;
 
 use super::Feed;
 use super::candles::{Way, settle_to};
-use super::plan::{Stream, begin_of};
+use super::plan::{ContractSize, Stream, begin_of};
 use super::repair::{oldest_row, pause, rows_max};
 use super::rows::{Proof, closed_by_rest, knows_less};
+use super::turns::Turn;
 
 /// One wish.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Recall {
+    wish: Wish,
     from: RecallFrom,
     to: Option<UnixMs>,
     /// The first window and the next to be told, once anything was told: before, "the last so many"
@@ -25,6 +27,10 @@ pub(super) struct Recall {
     /// Then what is known has to do.
     pub(super) until: MonoNs,
     failures: u32,
+    /// Whether a question for it waits or is asked.
+    is_asking: bool,
+    /// It is not asked before.
+    ask_at: MonoNs,
 }
 
 /// The windows that are to be asked for, or that all is told.
@@ -78,12 +84,35 @@ fn bounds_of(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> (UnixMs, Uni
     (begin_of(stream, exchange_now, now), oldest_row(market, interval, exchange_now))
 }
 
+/// Hands out the wishes for which a question is to wait from now on.
+pub(super) fn due_wishes(stream: &mut Stream, now: MonoNs, mut ask: impl FnMut(Wish)) {
+    if stream.contract_size != ContractSize::Awaited {
+        let recalls = stream.repair.recalls.iter_mut();
+        for recall in recalls.filter(|recall| !recall.is_asking && recall.ask_at <= now) {
+            recall.is_asking = true;
+            ask(recall.wish);
+        }
+    }
+}
+
+/// The wish of this number, if it has not ended.
+fn recall_of(stream: &mut Stream, ticket: u64) -> Option<&mut Recall> {
+    stream.repair.recalls.iter_mut().find(|recall| recall.wish.ticket == ticket)
+}
+
 /// The windows to be asked for now, if any are.
-pub(super) fn recall_span(stream: &mut Stream, exchange_now: UnixMs, now: MonoNs) -> Option<Span> {
+pub(super) fn recall_span(
+    stream: &mut Stream,
+    ticket: u64,
+    exchange_now: UnixMs,
+    now: MonoNs,
+) -> Option<Span> {
     let Instrument { market, interval, .. } = stream.instrument;
     let (next, bounds) = (stream.series.next(), bounds_of(stream, exchange_now, now));
-    let recall = stream.repair.recalls.front_mut()?;
-    match recall.step(next, bounds, interval) {
+    let recall = recall_of(stream, ticket)?;
+    let step = recall.step(next, bounds, interval);
+    recall.is_asking = matches!(step, RecallStep::Ask { .. });
+    match step {
         RecallStep::Ask { first, span } => {
             if span.first == bounds.1 {
                 recall.told = Some((first, span.first));
@@ -99,15 +128,15 @@ impl Feed {
     pub(super) fn recall(
         &mut self,
         id: InstrumentId,
-        from: RecallFrom,
-        to: Option<UnixMs>,
+        (from, to): (RecallFrom, Option<UnixMs>),
+        wish: Wish,
         now: MonoNs,
     ) {
         let Some(stream) = self.streams.stream_mut(id).filter(|one| one.is_wanted) else { return };
         let until = now.after(PAST_PATIENCE_MAX);
-        let recall = Recall { from, to, told: None, until, failures: 0 };
-        stream.repair.recalls.push_back(recall);
-        stream.repair.recall_at = now;
+        let (told, failures, is_asking, ask_at) = (None, 0, false, now);
+        let recall = Recall { wish, from, to, told, until, failures, is_asking, ask_at };
+        stream.repair.recalls.push(recall);
         self.urgent.push(id);
     }
 
@@ -117,7 +146,8 @@ impl Feed {
         let Some(stream) = streams.stream_mut(id) else { return };
         let Instrument { market, interval, .. } = stream.instrument;
         let bounds = bounds_of(stream, clocks[market.index()].now(now), now.mono);
-        while let Some(recall) = stream.repair.recalls.front_mut() {
+        let mut at = 0;
+        while let Some(recall) = stream.repair.recalls.get(at) {
             let (first, through) = match recall.step(stream.series.next(), bounds, interval) {
                 RecallStep::Done { first, through } => {
                     // What follows is owed from here on, if nothing was before.
@@ -133,24 +163,27 @@ impl Feed {
                 {
                     (first, span.last)
                 }
-                RecallStep::Ask { .. } => return,
+                RecallStep::Ask { .. } => {
+                    at += 1;
+                    continue;
+                }
             };
-            stream.repair.recalls.pop_front();
+            let ticket = stream.repair.recalls.remove(at).wish.ticket;
             metrics.market(market).closed_queue_depth.add(1);
-            queue.push_closed(MarketEvent::RecallEnd { instrument: id, from: first, through });
+            let end = MarketEvent::RecallEnd { instrument: id, from: first, through, ticket };
+            queue.push_closed(end);
         }
     }
 
     /// The rows of recalled windows.
     pub(super) fn learn_recalled(
         &mut self,
-        id: InstrumentId,
+        (id, wish): Turn,
         span: Span,
         result: Result<RestResponse, String>,
         now: Now,
     ) {
         let Some(stream) = self.streams.stream_mut(id) else { return };
-        stream.repair.is_recalling = false;
         let Instrument { market, interval, .. } = stream.instrument;
         let read = match self.read_rows(id, result, now) {
             Ok((read, time)) => Some((read, time)),
@@ -170,21 +203,21 @@ impl Feed {
         };
         let Some(stream) = self.streams.stream_mut(id) else { return };
         let (next, bounds) = (stream.series.next(), bounds_of(stream, exchange_now, now.mono));
-        let repair = &mut stream.repair;
-        // An answer may have been asked for by a wish that has ended meanwhile.
+        let again = stream.repair.first_answers.again_at(Span { first: told, ..span });
+        // What was told meanwhile is not awaited any more.
         let awaited = |recall: &Recall| match recall.step(next, bounds, interval) {
             RecallStep::Ask { first, span: awaited } if awaited.first == span.first => Some(first),
             _ => None,
         };
-        if let Some(recall) = repair.recalls.front_mut()
-            && let Some(first) = awaited(recall)
-        {
+        // It may have ended meanwhile.
+        if let Some(recall) = recall_of(stream, wish.ticket) {
+            recall.is_asking = false;
+            let Some(first) = awaited(recall) else { return self.urgent.push(id) };
             recall.failures = if told > span.first { 0 } else { recall.failures + 1 };
             if told > span.first {
                 recall.told = Some((first, told));
             }
-            let again = repair.first_answers.again_at(Span { first: told, ..span });
-            repair.recall_at = match told > span.last {
+            recall.ask_at = match told > span.last {
                 true => now.mono,
                 false => again.unwrap_or(now.mono.after(pause(recall.failures.saturating_sub(1)))),
             };

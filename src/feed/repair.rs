@@ -2,7 +2,6 @@
 //! first, and what is done with the rows; what a row proves is in `rows`, what a window is to its
 //! series is the series' own decision.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now, UnixMs};
@@ -34,11 +33,7 @@ pub(super) struct Repair {
     /// Answers in a row that brought nothing.
     failures: u32,
     /// What clients want of the past, the oldest wish first.
-    pub(super) recalls: VecDeque<Recall>,
-    /// Whether a question for `recalls` waits or is asked.
-    pub(super) is_recalling: bool,
-    /// It is not asked before.
-    pub(super) recall_at: MonoNs,
+    pub(super) recalls: Vec<Recall>,
     /// Closed candles that are to be compared with the exchange's rows.
     pub(super) comparisons: Comparisons,
     /// What is believed when another answer says it too.
@@ -48,9 +43,8 @@ pub(super) struct Repair {
 impl Repair {
     /// Nobody wants the stream any longer. What was asked is still answered, and then dropped.
     pub(super) fn reset(&mut self) {
-        let (is_asking, is_recalling) = (self.is_asking, self.is_recalling);
-        let is_comparing = self.comparisons.is_asking;
-        *self = Self { is_asking, is_recalling, ..Self::default() };
+        let (is_asking, is_comparing) = (self.is_asking, self.comparisons.is_asking);
+        *self = Self { is_asking, ..Self::default() };
         self.comparisons.is_asking = is_comparing;
     }
 
@@ -58,9 +52,8 @@ impl Repair {
     pub(super) fn mark(&mut self, ask: Ask) {
         match ask {
             Ask::Hole | Ask::Late => self.is_asking = true,
-            Ask::Recall => self.is_recalling = true,
             Ask::Compare => self.comparisons.is_asking = true,
-            Ask::Symbol | Ask::Doubt | Ask::Name | Ask::Clock => {}
+            Ask::Recall | Ask::Symbol | Ask::Doubt | Ask::Name | Ask::Clock => {}
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::clock::{MonoNs, Now};
 use crate::limits::{REST_BODY_BYTES, REST_ROW_BYTES, REST_ROWS_MAX, RESTS_ASKED_MAX};
 use crate::market::{Candle, Instrument, InstrumentId, Market, Span};
-use crate::messages::{RestRequest, RestResponse};
+use crate::messages::{RestRequest, RestResponse, Wish};
 use crate::metrics::ConnectionErrorKind;
 use crate::venue::{self, RestCandle, RestCandles, RestQuery, SymbolCheck};
 
@@ -20,6 +20,7 @@ use super::plan::Check;
 use super::recall::recall_span;
 use super::repair::{missing_span, rows_asked};
 use super::session::{Phase, Session};
+use super::turns::{Turn, Turns};
 use super::{Feed, Output};
 
 /// What an exchange's REST interface is asked about an instrument: the urgent first.
@@ -70,9 +71,20 @@ pub(super) struct Questions {
     /// By [`Market::index`] of the [`venue::budget_group`]; by [`Ask`]. Each instrument is in each
     /// at most once.
     waiting: Vec<[VecDeque<InstrumentId>; Ask::COUNT]>,
+    /// The wishes of the past that wait, by the same index: [`Ask::Recall`].
+    turns: Vec<Turns>,
     /// Requests under way, at most [`RESTS_ASKED_MAX`] of a group.
     asked: Vec<Asked>,
     next_id: u64,
+}
+
+/// One of those that wait.
+#[derive(Clone, Copy, Debug)]
+struct Question {
+    ask: Ask,
+    instrument: InstrumentId,
+    /// Whose wish it is, for [`Ask::Recall`].
+    wish: Option<Wish>,
 }
 
 #[derive(Debug)]
@@ -81,6 +93,8 @@ struct Asked {
     ask: Ask,
     group: Market,
     instrument: InstrumentId,
+    /// Whose wish it is, for [`Ask::Recall`].
+    wish: Option<Wish>,
     /// The windows asked for.
     span: Option<Span>,
     /// When it was asked.
@@ -97,13 +111,19 @@ impl Asked {
 impl Default for Questions {
     fn default() -> Self {
         let waiting = Market::all().map(|_| Default::default()).collect();
-        Self { waiting, asked: Vec::new(), next_id: 0 }
+        let turns = Market::all().map(|_| Turns::default()).collect();
+        Self { waiting, turns, asked: Vec::new(), next_id: 0 }
     }
 }
 
 impl Questions {
     pub(super) fn push(&mut self, market: Market, ask: Ask, id: InstrumentId) {
         self.waiting[venue::budget_group(market).index()][ask as usize].push_back(id);
+    }
+
+    /// A wish of the past waits for its turn.
+    pub(super) fn push_wish(&mut self, market: Market, turn: Turn) {
+        self.turns[venue::budget_group(market).index()].push(turn);
     }
 
     /// Whether one more request of the group may be under way: one place is kept for what was
@@ -116,25 +136,41 @@ impl Questions {
         }
     }
 
-    /// The next question of the group and what it is about.
+    /// The next question of the group and what it is about. `new_max`: requests of a window for all
+    /// that is new.
     fn pop(
         &mut self,
         group: Market,
-        may_ask_new: bool,
-        may_compare: bool,
-    ) -> Option<(Ask, InstrumentId)> {
+        (may_ask_new, may_compare): (bool, bool),
+        new_max: usize,
+        now: MonoNs,
+    ) -> Option<Question> {
         let order = Ask::ORDERS[usize::from(self.next_id.is_multiple_of(2))];
         let waiting = &mut self.waiting[group.index()];
+        let turns = &mut self.turns[group.index()];
         order
             .into_iter()
             .filter(|&ask| may_ask_new || ask.claim() == Claim::Served)
             .filter(|&ask| may_compare || ask != Ask::Compare)
-            .find_map(|ask| Some((ask, waiting[ask as usize].pop_front()?)))
+            .find_map(|ask| match ask {
+                Ask::Recall => {
+                    let (instrument, wish) = turns.pop(new_max, now)?;
+                    Some(Question { ask, instrument, wish: Some(wish) })
+                }
+                _ => {
+                    let instrument = waiting[ask as usize].pop_front()?;
+                    Some(Question { ask, instrument, wish: None })
+                }
+            })
     }
 
     /// A question that may not be asked now, though it was its turn.
-    fn put_back(&mut self, group: Market, ask: Ask, id: InstrumentId) {
-        self.waiting[group.index()][ask as usize].push_front(id);
+    fn put_back(&mut self, group: Market, question: Question) {
+        let Question { ask, instrument, wish } = question;
+        match wish {
+            Some(wish) => self.turns[group.index()].put_back((instrument, wish)),
+            None => self.waiting[group.index()][ask as usize].push_front(instrument),
+        }
     }
 
     /// When a waiting question may be asked or an answer is overdue, if nothing else brings it on.
@@ -144,7 +180,11 @@ impl Questions {
             let waiting = &self.waiting[group.index()];
             let asks = Ask::ORDERS[0].into_iter().filter(|&ask| !waiting[ask as usize].is_empty());
             let claims = asks.map(Ask::claim).filter(|&claim| self.has_room(group, claim));
-            let at = claims.map(|claim| gates.rest_at(group, claim)).min()?;
+            let at = claims.map(|claim| gates.rest_at(group, claim)).min();
+            let has_room = self.has_room(group, Ask::Recall.claim());
+            let turn = self.turns[group.index()].next_at().filter(|_| has_room);
+            let turn = turn.map(|at| at.max(gates.rest_at(group, Ask::Recall.claim())));
+            let at = at.into_iter().chain(turn).min()?;
             Some(at.max(now.after(ASK_PAUSE)))
         });
         asks.chain(self.asked.iter().map(Asked::until)).min()
@@ -206,15 +246,16 @@ impl Feed {
                 let may_ask_new = self.may_ask(group, Claim::New, now.mono);
                 let has_slack = self.gates.group(group).rest.has_slack(now.mono);
                 let may_compare = has_slack || self.is_comparison_overdue(group, now.mono);
-                let next = self.questions.pop(group, may_ask_new, may_compare);
-                let Some((ask, id)) = next else { break };
-                let Some(query) = self.query(ask, id, now) else { continue };
+                let new_max = self.gates.group(group).rest.new_max();
+                let may = (may_ask_new, may_compare);
+                let Some(next) = self.questions.pop(group, may, new_max, now.mono) else { break };
+                let Some(query) = self.query(next, now) else { continue };
                 if !self.gates.pauses.admit(group, SpentOn::Rest, now.mono) {
                     // Another shard asks first.
-                    self.questions.put_back(group, ask, id);
+                    self.questions.put_back(group, next);
                     break;
                 }
-                self.ask(group, ask, id, query, now.mono);
+                self.ask(group, next, query, now.mono);
             }
         }
     }
@@ -248,7 +289,8 @@ impl Feed {
     }
 
     /// The question, unless it is settled already.
-    fn query(&mut self, ask: Ask, id: InstrumentId, now: Now) -> Option<(Option<Span>, RestQuery)> {
+    fn query(&mut self, question: Question, now: Now) -> Option<(Option<Span>, RestQuery)> {
+        let Question { ask, instrument: id, wish } = question;
         let stream = self.streams.stream_mut(id)?;
         let Instrument { market, interval, .. } = stream.instrument;
         let exchange_now = self.clocks[market.index()].now(now);
@@ -273,8 +315,8 @@ impl Feed {
                 span
             }
             Ask::Recall => {
-                let span = recall_span(stream, exchange_now, now.mono).filter(|_| stream.is_wanted);
-                stream.repair.is_recalling = span.is_some();
+                let ticket = wish.filter(|_| stream.is_wanted)?.ticket;
+                let span = recall_span(stream, ticket, exchange_now, now.mono);
                 if span.is_none() {
                     self.urgent.push(id);
                 }
@@ -300,15 +342,18 @@ impl Feed {
     fn ask(
         &mut self,
         group: Market,
-        ask: Ask,
-        instrument: InstrumentId,
+        Question { ask, instrument, wish }: Question,
         (span, query): (Option<Span>, RestQuery),
         now: MonoNs,
     ) {
         let request = self.questions.next_id;
         self.questions.next_id += 1;
-        self.questions.asked.push(Asked { request, ask, group, instrument, span, at: now });
-        self.gates.group_mut(group).rest.spend(ask.claim(), now);
+        self.questions.asked.push(Asked { request, ask, group, instrument, wish, span, at: now });
+        let rest = &mut self.gates.group_mut(group).rest;
+        rest.spend(ask.claim(), now);
+        if let Some(wish) = wish {
+            self.questions.turns[group.index()].spend(wish.client, rest.free_at(now));
+        }
         self.market_metrics(group).rest_requests.increment();
         let RestQuery { url, body, headers } = query;
         let interval = self.streams.stream(instrument).map(|stream| stream.instrument.interval);
@@ -327,11 +372,13 @@ impl Feed {
     ) {
         let asked = &mut self.questions.asked;
         let Some(at) = asked.iter().position(|asked| asked.request == request) else { return };
-        let Asked { ask, instrument: id, span, at, .. } = asked.swap_remove(at);
+        let Asked { ask, instrument: id, wish, span, at, .. } = asked.swap_remove(at);
         self.note_limits(id, at, &result, now);
+        if let (Some(wish), Some(span)) = (wish, span) {
+            return self.learn_recalled((id, wish), span, result, now);
+        }
         match (ask, span) {
             (Ask::Hole | Ask::Late, Some(span)) => self.learn_missing(id, span, result, now),
-            (Ask::Recall, Some(span)) => self.learn_recalled(id, span, result, now),
             (Ask::Compare, Some(span)) => self.learn_comparison(id, span, result, now),
             (Ask::Clock, _) => {
                 // That it is learnt is all that is wanted of the answer.

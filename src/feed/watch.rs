@@ -11,6 +11,7 @@ use crate::messages::EventName;
 use super::Feed;
 use super::candles::{Way, release_given_up};
 use super::plan::{ContractSize, Stream};
+use super::recall::due_wishes;
 use super::silence::Ask;
 
 /// How often a stream delivers: the mean pause between its messages, the latest counting most.
@@ -49,17 +50,14 @@ impl Rhythm {
 }
 
 /// What is to be asked about a stream, if anything.
-fn due(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> [Option<Ask>; 3] {
+fn due(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> [Option<Ask>; 2] {
     let repair = &stream.repair;
     if stream.contract_size == ContractSize::Awaited {
-        return [None; 3];
+        return [None; 2];
     }
     let may_repair = !repair.is_asking && repair.ask_at <= now;
-    let may_recall = !repair.is_recalling && repair.recall_at <= now;
-    let has_recall = may_recall && !repair.recalls.is_empty();
     [
         repair.urgency(stream, exchange_now, now).filter(|_| may_repair),
-        has_recall.then_some(Ask::Recall),
         repair.comparisons.is_due(now).then_some(Ask::Compare),
     ]
 }
@@ -84,13 +82,14 @@ impl Feed {
         }
         let (mut silent, mut impatient) = (Vec::new(), Vec::new());
         for stream in streams.wanted_slice(part, PARTS) {
-            let market = stream.instrument.market;
+            let (market, stream_id) = (stream.instrument.market, stream.id);
             let exchange_now = clocks[market.index()].now(now);
             for ask in due(stream, exchange_now, now.mono).into_iter().flatten() {
                 stream.repair.mark(ask);
                 questions.push(market, ask, stream.id);
             }
-            if stream.repair.recalls.front().is_some_and(|recall| recall.until <= now.mono) {
+            due_wishes(stream, now.mono, |wish| questions.push_wish(market, (stream_id, wish)));
+            if stream.repair.recalls.iter().any(|recall| recall.until <= now.mono) {
                 impatient.push(stream.id);
             }
             if stream.is_delivering && stream.rhythm.is_broken(now.mono) {
@@ -142,6 +141,8 @@ impl Feed {
                 stream.repair.mark(ask);
                 self.questions.push(market, ask, id);
             }
+            let questions = &mut self.questions;
+            due_wishes(stream, now.mono, |wish| questions.push_wish(market, (id, wish)));
         }
     }
 

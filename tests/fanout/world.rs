@@ -2,7 +2,7 @@
 
 #![allow(unreachable_pub, clippy::cast_possible_truncation)]
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ pub struct World {
     pub metrics: Arc<FanoutMetrics>,
     pub sockets: HashMap<ClientId, Socket>,
     pub commands: Vec<Command>,
+    /// The numbers of the recalls that a shard has not answered.
+    pub tickets: VecDeque<u64>,
     pub ids: HashMap<String, InstrumentId>,
     pub notices: Vec<String>,
     pub now: Now,
@@ -79,8 +81,8 @@ impl World {
         let now = Now { mono: MonoNs(1), unix_us: (MINUTE_0 * 60_000 + 5_000) * 1000 };
         let metrics = Arc::new(FanoutMetrics::default());
         let fanout = Fanout::new(config, metrics.clone(), now);
-        let (sockets, commands, ids, notices) = Default::default();
-        let mut world = Self { fanout, metrics, sockets, commands, ids, notices, now };
+        let (sockets, commands, tickets, ids, notices) = Default::default();
+        let mut world = Self { fanout, metrics, sockets, commands, tickets, ids, notices, now };
         world.drive();
         world
     }
@@ -202,7 +204,8 @@ impl World {
     pub fn recall_end(&mut self, from: i64, through: i64) {
         let instrument = self.ids["BTCUSDT"];
         let (from, through) = (open_time(from), open_time(through));
-        self.market(MarketEvent::RecallEnd { instrument, from, through });
+        let ticket = self.tickets.pop_front().unwrap_or(0);
+        self.market(MarketEvent::RecallEnd { instrument, from, through, ticket });
     }
 
     /// The exchange refuses a name, which is remembered.
@@ -285,6 +288,9 @@ impl World {
                         self.ids.insert(instrument.symbol.to_string(), *id);
                         let begin = MarketEvent::Begin { instrument: *id };
                         self.fanout.handle_market(&begin, self.now);
+                    }
+                    if let Command::Recall { wish, .. } = &command {
+                        self.tickets.push_back(wish.ticket);
                     }
                     self.commands.push(command);
                 }

@@ -291,7 +291,7 @@ impl Pair {
                         Some(response) => response,
                         None => self.answer(&request.url),
                     };
-                    self.rests.push(request.url);
+                    self.rests.push(request.url + request.body.as_deref().unwrap_or_default());
                     if !self.manners.loses_rest {
                         self.feed.handle_rest(request.id, Ok(response), self.now);
                     }

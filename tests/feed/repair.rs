@@ -5,7 +5,7 @@ use std::time::Duration;
 use connector_wss::clock::UnixMs;
 use connector_wss::feed::FeedConfig;
 use connector_wss::market::{FinalBy, InstrumentId, Source};
-use connector_wss::messages::{Command, MarketEvent, RecallFrom, RestResponse};
+use connector_wss::messages::{Command, MarketEvent, RecallFrom, RestResponse, Wish};
 
 use super::pair::{Pair, START_MS, config, kline};
 
@@ -173,7 +173,8 @@ fn the_past_is_recalled_up_to_where_the_stream_begins() {
     pair.published.clear();
     pair.rest_answers.push_back(rows(&[(-2, "1.8"), (-1, "1.9"), (0, "2")]));
     let (id, from) = (InstrumentId(0), RecallFrom::Last(2));
-    pair.feed.handle_command(Command::Recall { id, from, to: None }, pair.now);
+    pair.feed
+        .handle_command(Command::Recall { id, from, to: None, wish: Wish::default() }, pair.now);
     pair.pump();
     let recalled = |event: &MarketEvent| match event {
         MarketEvent::Recalled(update) => update.candle.close.to_string(),
@@ -193,7 +194,8 @@ fn a_row_that_was_recalled_right_after_its_end_is_compared() {
     pair.push(&kline("BTCUSDT", 0, "2", false, at(0, 500)));
     pair.rest_answers.push_back(rows(&[(-3, "1.7"), (-2, "1.8"), (-1, "1.9"), (0, "2")]));
     let (id, from) = (InstrumentId(0), RecallFrom::Last(3));
-    pair.feed.handle_command(Command::Recall { id, from, to: None }, pair.now);
+    pair.feed
+        .handle_command(Command::Recall { id, from, to: None, wish: Wish::default() }, pair.now);
     pair.pump();
     let later = rows(&[(-3, "1.75"), (-2, "1.85"), (-1, "1.95"), (0, "2")]);
     pair.rest_answers = (0..20).map(|_| later.clone()).collect();

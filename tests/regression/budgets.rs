@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use connector_wss::feed::FeedConfig;
 use connector_wss::limits::{
-    CLIENT_NEW_NAMES_BURST, CLIENT_NEW_NAMES_PER_SECOND, REFUSED_NAMES_MAX, REFUSED_PATIENCE,
-    UNLISTED_NAME_COST,
+    CLIENT_NEW_NAMES_BURST, CLIENT_NEW_NAMES_PER_SECOND, PAST_PATIENCE, REFUSED_NAMES_MAX,
+    REFUSED_PATIENCE, UNLISTED_NAME_COST,
 };
 use connector_wss::market::{InstrumentId, Listed, Market, SymbolList, Venue};
-use connector_wss::messages::{Command, FeedEvent, RecallFrom};
+use connector_wss::messages::{Command, FeedEvent, RecallFrom, RestResponse, Wish};
 
 use super::pair::{Pair, START_MS, config as feed_config, kline, market};
 use super::world::*;
@@ -229,9 +229,7 @@ fn what_new_clients_want_of_the_past_left_no_question_for_a_hole_in_a_served_ser
     pair.push_to(session, &kline("BTCUSDT", 0, "2", false, START_MS + 1));
     for id in 1..=500 {
         pair.subscribe(id, "usdm", &format!("S{id}USDT"));
-        let (id, from) = (InstrumentId(id), RecallFrom::Last(2));
-        pair.feed.handle_command(Command::Recall { id, from, to: None }, pair.now);
-        pair.pump();
+        wish(&mut pair, id, 2, Wish { client: id, ..Wish::default() });
     }
     pair.pass(Duration::from_secs(5));
     let asked = pair.rests.len();
@@ -243,6 +241,63 @@ fn what_new_clients_want_of_the_past_left_no_question_for_a_hole_in_a_served_ser
     pair.pass(Duration::from_millis(200));
     let newest = &pair.rests[asked..];
     assert!(newest.iter().any(|url| url.contains("BTCUSDT")), "{newest:?}");
+}
+
+/// A client wants the last windows of a series.
+fn wish(pair: &mut Pair, id: u32, windows: u32, wish: Wish) {
+    let (id, from) = (InstrumentId(id), RecallFrom::Last(windows));
+    pair.feed.handle_command(Command::Recall { id, from, to: None, wish }, pair.now);
+    pair.pump();
+}
+
+/// A market of each exchange, a symbol of it with a number, and an answer of REST without rows.
+fn without_rows() -> [(Market, fn(u32) -> String, &'static str); 5] {
+    let at = |venue, contract_type| Market::find(venue, contract_type).unwrap();
+    [
+        (at(Venue::Binance, "usdm"), |number| format!("S{number}USDT"), "[]"),
+        (
+            at(Venue::Okx, "swap"),
+            |number| format!("S{number}-USDT-SWAP"),
+            r#"{"code":"0","data":[]}"#,
+        ),
+        (
+            at(Venue::Bybit, "linear"),
+            |number| format!("S{number}USDT"),
+            r#"{"retCode":0,"retMsg":"OK","result":{"list":[]}}"#,
+        ),
+        (at(Venue::Gateio, "um"), |number| format!("S{number}_USDT"), "[]"),
+        (at(Venue::Hyperliquid, "usdm"), |number| format!("S{number}"), "[]"),
+    ]
+}
+
+#[test]
+fn one_client_s_wishes_of_the_past_left_nothing_of_the_minute_to_another_client() {
+    for (market, symbol, answer) in without_rows() {
+        let mut pair = Pair::new();
+        let (retry_after, limit_headers, body) = (None, Vec::new(), answer.as_bytes().to_vec());
+        pair.manners.rest_answer =
+            Some(RestResponse { status: 200, retry_after, limit_headers, body });
+        for id in 0..400 {
+            pair.subscribe_at(id, market, &symbol(id));
+        }
+        // A client with many symbols, and long windows of each.
+        for id in 0..399 {
+            let greedy = Wish { client: 1, ticket: 1, resumes: true };
+            wish(&mut pair, id, 1_440, greedy);
+        }
+        pair.pass(Duration::from_secs(3));
+        let asked = pair.rests.len();
+        // Others want a little: of a series of their own, and of one that the first has, too.
+        for (client, id) in [(2, 399), (3, 0)] {
+            let modest = Wish { client, ticket: 2, resumes: false };
+            wish(&mut pair, id, 1, modest);
+            pair.pass(PAST_PATIENCE / 2);
+            let name = symbol(id);
+            let about = |url: &&String| url.contains(&name);
+            let newest = &pair.rests[asked..];
+            assert!(newest.iter().any(|url| about(&url)), "{market}: {name} of {newest:?}");
+        }
+    }
 }
 
 /// A pair whose exchange has a list, with one series that has delivered.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use connector_wss::clock::UnixMs;
 use connector_wss::feed::FeedConfig;
 use connector_wss::market::{FinalBy, InstrumentId, Listed, Market, SymbolList, Venue};
-use connector_wss::messages::{Command, MarketEvent, RecallFrom, RestResponse};
+use connector_wss::messages::{Command, MarketEvent, RecallFrom, RestResponse, Wish};
 
 use super::cases::case;
 use super::pair::{Pair, START_MS, config, kline};
@@ -175,7 +175,8 @@ fn windows_from_before_the_oldest_rows_are_not_called_empty() {
     push(&mut pair, (0, 10, 1));
     pair.published.clear();
     let (id, from) = (InstrumentId(0), RecallFrom::Last(9_000));
-    pair.feed.handle_command(Command::Recall { id, from, to: None }, pair.now);
+    pair.feed
+        .handle_command(Command::Recall { id, from, to: None, wish: Wish::default() }, pair.now);
     // Its rows end 5,000 back.
     for _ in 0..400 {
         let url = pair.rests.len();
@@ -232,7 +233,8 @@ fn a_lagging_row_that_a_client_recalls_is_corrected() {
     pair.pass(SECOND * 49);
     pair.rest_answers.push_back(rows("1.8"));
     let (id, from) = (InstrumentId(0), RecallFrom::Last(1));
-    pair.feed.handle_command(Command::Recall { id, from, to: None }, pair.now);
+    pair.feed
+        .handle_command(Command::Recall { id, from, to: None, wish: Wish::default() }, pair.now);
     pair.pump();
     pair.rest_answers = (0..20).map(|_| rows("1.9")).collect();
     pair.pass(SECOND * 45);
@@ -248,7 +250,8 @@ fn windows_before_the_first_row_of_a_young_listing_are_missing_and_not_empty() {
     push(&mut pair, (0, 10, 1));
     pair.published.clear();
     let (id, from) = (InstrumentId(0), RecallFrom::Last(100));
-    pair.feed.handle_command(Command::Recall { id, from, to: None }, pair.now);
+    pair.feed
+        .handle_command(Command::Recall { id, from, to: None, wish: Wish::default() }, pair.now);
     let rows: Vec<Row> = (-50..=0).map(|minute| (minute, 10, 1)).collect();
     for _ in 0..60 {
         let next = answer(&pair, &rows);

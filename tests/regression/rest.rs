@@ -7,7 +7,7 @@ use connector_wss::feed::{Denied, FeedConfig, Pauses, SpentOn};
 use connector_wss::limits::PAST_PATIENCE_MAX;
 use connector_wss::market::{InstrumentId, Interval, Market, Venue};
 use connector_wss::messages::{
-    Command, EventName, FeedEvent, MarketEvent, RecallFrom, RestResponse,
+    Command, EventName, FeedEvent, MarketEvent, RecallFrom, RestResponse, Wish,
 };
 use connector_wss::venue::{self, Denial, RestCandles};
 use connector_wss::wire::json::JsonReader;
@@ -223,7 +223,10 @@ fn one_absurd_retry_after_does_not_hold_a_market_until_restart() {
                 pair.manners.rest_answer = Some(answer(200, None, "[]"));
                 pair.pass(SECOND * 901);
                 let (id, from) = (InstrumentId(0), RecallFrom::Last(5));
-                pair.feed.handle_command(Command::Recall { id, from, to: None }, pair.now);
+                pair.feed.handle_command(
+                    Command::Recall { id, from, to: None, wish: Wish::default() },
+                    pair.now,
+                );
                 pair.pump();
                 assert!(pair.rests.len() > 1, "{venue:?} {raw:?}: asked again");
             }
@@ -422,7 +425,8 @@ fn history_with_one_bad_row_gives_the_other_windows_and_live_candles_follow_at_o
     pair.rest_answers.push_back(part(&rows[..100]));
     pair.rest_answers.push_back(part(&rows[99..]));
     let (id, from) = (InstrumentId(0), RecallFrom::Last(100));
-    pair.feed.handle_command(Command::Recall { id, from, to: None }, pair.now);
+    pair.feed
+        .handle_command(Command::Recall { id, from, to: None, wish: Wish::default() }, pair.now);
     pair.pump();
     pair.push(&kline("BTCUSDT", 0, "2.5", false, at(0, 900)));
     let kinds: Vec<&str> = pair.published.iter().map(kind).collect();
@@ -486,7 +490,8 @@ fn history_that_rest_cannot_give_does_not_silence_the_live_candles() {
     pair.manners.rest_answer = Some(answer(400, None, r#"{"code":-1000,"msg":"Unknown error."}"#));
     pair.published.clear();
     let (id, from) = (InstrumentId(0), RecallFrom::Last(6));
-    pair.feed.handle_command(Command::Recall { id, from, to: None }, pair.now);
+    pair.feed
+        .handle_command(Command::Recall { id, from, to: None, wish: Wish::default() }, pair.now);
     pair.pump();
     pair.push(&kline("BTCUSDT", 0, "2.5", false, at(0, 900)));
     assert_eq!(pair.published.last().map(kind), Some("candle"));

@@ -8,7 +8,7 @@ use connector_wss::clock::UnixMs;
 use connector_wss::market::{
     Candle, CandleUpdate, FinalBy, InstrumentId, Listed, Market, SymbolList, Venue,
 };
-use connector_wss::messages::{Command, MarketEvent, RecallFrom, RestResponse};
+use connector_wss::messages::{Command, MarketEvent, RecallFrom, RestResponse, Wish};
 use serde_json::Value;
 
 use super::pair::{Pair, START_MS};
@@ -112,7 +112,8 @@ fn rest_was_asked_for_rows_whose_contracts_nobody_could_convert() {
     pair.manners.rest_answer = Some(rows(&pair, &[(-3, 5), (-2, 0), (-1, 70), (0, 1)]));
     pair.subscribe_at(0, um, "ETH_USDT");
     let (id, from) = (InstrumentId(0), RecallFrom::Window(UnixMs(START_MS - 180_000)));
-    pair.feed.handle_command(Command::Recall { id, from, to: None }, pair.now);
+    pair.feed
+        .handle_command(Command::Recall { id, from, to: None, wish: Wish::default() }, pair.now);
     pair.pump();
     pair.pass(SECOND * 5);
     assert!(pair.rests.is_empty(), "the list is not there: {:?}", pair.rests);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use connector_wss::feed::{FeedConfig, Spent, SpentOn};
 use connector_wss::market::{InstrumentId, Market, Venue};
-use connector_wss::messages::{Command, EventName, FeedEvent, Notice, RecallFrom};
+use connector_wss::messages::{Command, EventName, FeedEvent, Notice, RecallFrom, Wish};
 use connector_wss::metrics::{ConnectionErrorKind, WaitReason};
 
 use super::pair::{Pair, START_MS, config, kline};
@@ -153,7 +153,8 @@ fn a_pause_of_rest_by_an_answer_to_a_sibling_has_its_line_too() {
     pair.subscribe_at(0, swap, "BTC-USDT-SWAP");
     pair.subscribe_at(1, spot, "BTC-USDT");
     for id in [InstrumentId(0), InstrumentId(1)] {
-        let past = Command::Recall { id, from: RecallFrom::Last(3), to: None };
+        let past =
+            Command::Recall { id, from: RecallFrom::Last(3), to: None, wish: Wish::default() };
         pair.feed.handle_command(past, pair.now);
     }
     pair.pass(SECOND * 2);
