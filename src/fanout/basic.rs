@@ -8,7 +8,6 @@ use crate::wire::write_text_frame;
 
 use super::outbox::{FrameId, FrameMeta, FramePool};
 use super::run::{Part, Run};
-#[cfg(doc)]
 use super::stream::Interest;
 
 /// The basic form of the latest quote; empty where nobody wants it.
@@ -82,4 +81,10 @@ impl<'a> Form<'a> {
     pub(super) fn owed(&mut self, frames: &mut FramePool, meta: FrameMeta) -> FrameId {
         *self.owed.get_or_insert_with(|| frames.insert(self.bytes, Some(meta)))
     }
+}
+
+/// Whether a quote is wanted with its basic fields only. A client that wants all of them by another
+/// subscription gets all, once.
+pub(super) fn is_basic(interests: &[Interest], meta: &FrameMeta) -> bool {
+    interests.iter().filter(|interest| interest.wants(meta)).all(|interest| interest.is_basic)
 }

@@ -68,6 +68,11 @@ impl<'candle> Volumes<'candle> {
     }
 }
 
+/// Whether the volume of `update` counts contracts where the market's others count the base asset.
+pub(super) fn counts_contracts(market: Market, update: &CandleUpdate) -> bool {
+    market.other_unit() == VolumeUnit::Base && update.candle.other_volume.is_none()
+}
+
 /// The `type` of a candle's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CandleType {
@@ -103,6 +108,11 @@ impl Labels {
         };
         let symbol_at = names.len() - self.named_bytes;
         payload.splice(at + symbol_at..at + names.len(), spelling.names.iter().copied());
+    }
+
+    /// Where.
+    pub(super) fn market(&self) -> Market {
+        self.market
     }
 
     /// The length of the instrument's candles.

@@ -448,6 +448,7 @@ mod tests {
             is_joining: false,
             first: ANY_WINDOW,
             is_begun: false,
+            is_warned: false,
             since_serial: 0,
         }
     }

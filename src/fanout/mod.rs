@@ -33,6 +33,7 @@ mod slowest;
 mod spares;
 mod spelling;
 mod stream;
+mod unsaid;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};

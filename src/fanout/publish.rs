@@ -7,13 +7,12 @@ use crate::market::{Candle, CandleUpdate, InstrumentId, Settled, Source};
 use crate::messages::EventName;
 use crate::wire::{text_frame_payload, write_text_frame};
 
-use super::basic::Form;
+use super::basic::{Form, is_basic};
 use super::client::Phase;
 use super::encode::{CandleType, write_unsigned};
 use super::history::{Restated, settled};
 use super::outbox::{Class, FrameMeta, Owed};
 use super::slowest::Hops;
-use super::stream::Interest;
 use super::{ClientId, Fanout, Output};
 
 impl Fanout {
@@ -46,8 +45,10 @@ impl Fanout {
             self.metrics.ring_to_taken.record_ns(now.mono.ns_since(ring));
         }
         if self.hub.stream(update.instrument).is_some_and(|stream| stream.is_wanted()) {
+            let meta = candle_meta(update, self.publications, now);
+            self.tell_unsaid(update, &meta, now);
             self.write_update(update, replaced.as_ref(), now);
-            self.publish(candle_meta(update, self.publications, now), now);
+            self.publish(meta, now);
         }
         if is_end && !self.marks.is_empty() {
             self.note_told(update.instrument, update.candle.open_time, now);
@@ -225,6 +226,10 @@ impl Fanout {
         if !interests[at].wants(&meta) || (class == Class::Closed && is_known) {
             return;
         }
+        if is_basic {
+            self.tell_unsaid_to(id, &update, now);
+        }
+        let Some(stream) = self.hub.stream(of) else { return };
         self.payload.clear();
         self.frame.clear();
         let (out, kind) = (&mut self.payload, CandleType::Quote);
@@ -239,6 +244,7 @@ impl Fanout {
             write_text_frame(&mut self.frame, &self.payload);
             &self.frame
         };
+        let Some(client) = self.clients.find(id) else { return };
         if is_behind {
             let frame = self.frames.insert(bytes, Some(meta));
             client.outbox.owe(&mut self.frames, frame);
@@ -366,12 +372,6 @@ impl Fanout {
             self.close(id, CLOSE_GOING_AWAY, self.departure.reason(), now);
         }
     }
-}
-
-/// Whether a quote is wanted with its basic fields only. A client that wants all of them by another
-/// subscription gets all, once.
-fn is_basic(interests: &[Interest], meta: &FrameMeta) -> bool {
-    interests.iter().filter(|interest| interest.wants(meta)).all(|interest| interest.is_basic)
 }
 
 fn candle_class(update: &CandleUpdate) -> Class {

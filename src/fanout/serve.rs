@@ -331,6 +331,7 @@ impl Fanout {
             is_joining,
             first: ANY_WINDOW,
             is_begun: false,
+            is_warned: false,
             since_serial: self.publications,
         };
         let instruments = subscription.instruments.clone();

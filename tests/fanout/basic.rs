@@ -146,3 +146,81 @@ fn what_basic_cannot_mean_is_refused_with_what_is_right() {
     world.say(id, &asking("\"fields\":\"all\""));
     assert_eq!(world.summary(id), ["subscribed"]);
 }
+
+#[test]
+fn what_the_basic_fields_leave_out_is_told_once_before_the_first_such_candle() {
+    let mut world = World::new();
+    let whole = world.open_with(&asking("\"interval\":\"5m\""));
+    let id = world.open_with(&asking("\"interval\":\"5m\",\"fields\":\"basic\""));
+    world.texts(id);
+    world.open_candle("BTCUSDT", 3, "1");
+    let late = world.open_with(&asking("\"interval\":\"5m\",\"fields\":\"basic\""));
+    world.open_candle("BTCUSDT", 3, "2");
+    for (client, begin) in [(id, 0), (late, 1)] {
+        let texts = world.texts(client);
+        assert_eq!(texts[begin]["code"], "not_in_basic", "{texts:?}");
+        let (message, symbols) =
+            (texts[begin]["message"].as_str().unwrap(), &texts[begin]["symbols"]);
+        assert!(message.contains("5m") && message.contains("lacks 2 of its minutes"), "{message}");
+        assert_eq!(symbols, &serde_json::json!(["BTCUSDT"]));
+        texts[begin + 1..].iter().for_each(assert_basic);
+        assert_eq!(texts.len() - begin, 3, "a notice and two candles");
+    }
+    (3..6).for_each(|minute| world.closed_candle("BTCUSDT", minute, "3"));
+    (6..11).for_each(|minute| world.closed_candle("BTCUSDT", minute, "3"));
+    world.texts(id).iter().for_each(assert_basic);
+    // The next that lacks something is told anew.
+    world.open_candle("BTCUSDT", 13, "1");
+    assert_eq!(world.texts(id)[0]["code"], "not_in_basic");
+    let texts = world.texts(whole);
+    assert!(texts.iter().all(|text| text["type"] != "notice"), "it reads missing_minutes");
+}
+
+#[test]
+fn a_candle_that_counts_contracts_is_told_to_those_who_do_not_see_its_unit() {
+    let request = |more: &str| {
+        format!(r#"{{"exchange":"gateio","contract_type":"cm","symbols":["BTC_USD"]{more}}}"#)
+    };
+    let mut world = World::new();
+    let (id, whole) =
+        (world.open_with(&request(r#","fields":"basic""#)), world.open_with(&request("")));
+    let candle = |world: &mut World, minute: i64, base: Option<&str>| {
+        let mut update = world.update("BTC_USD", minute, "1", Some(FinalBy::Rest));
+        update.candle.other_volume = base.map(|base| base.parse().unwrap());
+        world.market(MarketEvent::Candle(update));
+    };
+    candle(&mut world, 1, Some("0.5"));
+    for minute in 2..4 {
+        candle(&mut world, minute, None);
+    }
+    candle(&mut world, 4, Some("0.5"));
+    candle(&mut world, 5, None);
+    let told = world.texts(id);
+    let kinds: Vec<&str> = told.iter().map(|text| text["type"].as_str().unwrap()).collect();
+    let expected = ["subscribed", "quote", "notice", "quote", "quote", "quote", "notice", "quote"];
+    assert_eq!(kinds, expected);
+    assert!(told[2]["message"].as_str().unwrap().contains("counts contracts"), "{}", told[2]);
+    assert!(world.texts(whole).iter().all(|text| text["type"] != "notice"));
+}
+
+#[test]
+fn the_fields_are_those_of_each_subscription_and_all_of_them_where_two_share_a_series() {
+    let mut world = World::new();
+    let id = world.open_with(&basic());
+    world.say(id, &BTC.replace("BTCUSDT", "ETHUSDT"));
+    world.say(id, &asking("\"fields\":\"basic\"").replace("BTCUSDT", "SOLUSDT"));
+    world.texts(id);
+    for symbol in ["BTCUSDT", "ETHUSDT", "SOLUSDT"] {
+        world.open_candle(symbol, 1, "1");
+    }
+    let texts = world.texts(id);
+    assert_basic(&texts[0]);
+    assert_eq!(texts[1]["interval"], "1m", "whole");
+    assert_basic(&texts[2]);
+    // In whichever order they come.
+    world.say(id, BTC);
+    world.texts(id);
+    world.open_candle("BTCUSDT", 1, "2");
+    let texts = world.texts(id);
+    assert_eq!((texts.len(), &texts[0]["interval"]), (1, &"1m".into()));
+}
