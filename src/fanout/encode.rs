@@ -68,9 +68,11 @@ impl<'candle> Volumes<'candle> {
     }
 }
 
-/// Whether the volume of `update` counts contracts where the market's others count the base asset.
-pub(super) fn counts_contracts(market: Market, update: &CandleUpdate) -> bool {
-    market.other_unit() == VolumeUnit::Base && update.candle.other_volume.is_none()
+/// What the volume of `update` counts, where the market's others count the base asset and it does
+/// not.
+pub(super) fn other_unit(market: Market, update: &CandleUpdate) -> Option<VolumeUnit> {
+    let is_other = market.other_unit() == VolumeUnit::Base && update.candle.other_volume.is_none();
+    is_other.then(|| market.volume_unit())
 }
 
 /// The `type` of a candle's message.

@@ -6,7 +6,7 @@ use crate::clock::Now;
 use crate::market::{CandleUpdate, Instrument, Market};
 
 use super::basic::is_basic;
-use super::encode::counts_contracts;
+use super::encode::other_unit;
 use super::outbox::FrameMeta;
 use super::protocol::write_notice;
 use super::serve::symbols_of;
@@ -65,8 +65,8 @@ impl Fanout {
         if update.source.missing() > 0 {
             what.push(format!("lacks {} of its minutes so far", update.source.missing()));
         }
-        if counts_contracts(market, update) {
-            what.push("counts contracts in \"volume\", not the base asset".to_owned());
+        if let Some(unit) = other_unit(market, update) {
+            what.push(format!("counts {} in \"volume\", not the base asset", unit.name()));
         }
         let message = format!(
             "the {interval} candle that opened at {open_time} {}; only quotes with \
@@ -83,5 +83,5 @@ impl Fanout {
 
 /// Whether the basic fields leave out what changes the meaning of the others.
 fn leaves_out(market: Market, update: &CandleUpdate) -> bool {
-    update.source.missing() > 0 || counts_contracts(market, update)
+    update.source.missing() > 0 || other_unit(market, update).is_some()
 }

@@ -110,7 +110,8 @@ impl Turns {
     }
 
     fn forget_old(&mut self, now: MonoNs) {
-        while let Some((_, client)) = self.spent.pop_front_if(|(free_at, _)| *free_at <= now) {
+        while let Some(&(_, client)) = self.spent.front().filter(|(free_at, _)| *free_at <= now) {
+            self.spent.pop_front();
             if let Some(count) = self.counts.get_mut(&client) {
                 *count -= 1;
                 if *count == 0 {
