@@ -250,8 +250,11 @@ fn wish(pair: &mut Pair, id: u32, windows: u32, wish: Wish) {
     pair.pump();
 }
 
-/// A market of each exchange, a symbol of it with a number, and an answer of REST without rows.
-fn without_rows() -> [(Market, fn(u32) -> String, &'static str); 5] {
+/// The symbol of a number.
+type Naming = fn(u32) -> String;
+
+/// A market of each exchange, how symbols are spelled there, and an answer of REST without rows.
+fn without_rows() -> [(Market, Naming, &'static str); 5] {
     let at = |venue, contract_type| Market::find(venue, contract_type).unwrap();
     [
         (at(Venue::Binance, "usdm"), |number| format!("S{number}USDT"), "[]"),
