@@ -3,7 +3,8 @@
 //! for the exchange and its list to say.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::clock::{MonoNs, Now};
@@ -12,7 +13,7 @@ use crate::limits::{
     TABLE_WARNING_PERCENT, UNCONFIRMED_MAX, UNLISTED_NAME_COST,
 };
 use crate::market::table::TableFull;
-use crate::market::{Instrument, InstrumentId, Interval, Market, SymbolList};
+use crate::market::{Instrument, InstrumentId, Interval, Market, SymbolList, Venue};
 use crate::messages::{Command, EventName};
 
 use super::protocol::Refusal;
@@ -299,6 +300,50 @@ impl Fanout {
             self.notice(EventName::TableFilling, text);
         }
     }
+}
+
+/// Keeps each series under the first of its names. The second value refuses the other names: a
+/// message has room for one.
+pub(super) fn once_each(names: Vec<Name>) -> (Vec<Name>, Vec<Refusal>) {
+    let mut seen = HashMap::with_capacity(names.len());
+    let mut repeated = Vec::new();
+    for name in &names {
+        match seen.entry((name.market, name.symbol.clone())) {
+            Entry::Vacant(place) => drop(place.insert(name_of(name))),
+            Entry::Occupied(first) => repeated.push(*named_twice(name, first.get())),
+        }
+    }
+    let names = names.into_iter().filter(|name| {
+        let first = seen.remove(&(name.market, name.symbol.clone()));
+        first.is_some()
+    });
+    (names.collect(), repeated)
+}
+
+/// The client's name of a series, with its contract type where the client chooses that word, too.
+fn name_of(name: &Name) -> String {
+    let word = name.spelling.as_ref().map(|own| &*own.contract_type);
+    stream_name(name.market, name.shown(), word)
+}
+
+pub(super) fn stream_name(market: Market, symbol: &str, word: Option<&str>) -> String {
+    match market.venue() {
+        Venue::Okx => format!("{symbol} ({})", word.unwrap_or(market.contract_type().name())),
+        _ => symbol.to_owned(),
+    }
+}
+
+/// One series under two names.
+pub(super) fn named_twice(name: &Name, other: &str) -> Box<Refusal> {
+    let shown = name.shown();
+    let message = format!(
+        "\"symbols\": {} is the series that you have as {other} already, and a connection has one \
+         name for a series (\"symbol\" and \"contract_type\"): leave one of them out, or use \
+         another connection",
+        name_of(name)
+    );
+    let refusal = Refusal::field("named_twice", "symbols", message).about(name.market);
+    Box::new(Refusal { symbols: vec![shown.to_owned()], ..*refusal })
 }
 
 /// The names as the client gave them.

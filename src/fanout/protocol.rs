@@ -113,16 +113,19 @@ pub(super) fn write_subscribed(out: &mut Vec<u8>, shown: &Shown<'_>, id: Option<
     write_end(out, id);
 }
 
-/// Appends the answer to an `unsubscribe` that ended something. `market`: none for "everything".
+/// Appends the answer to an `unsubscribe` that ended something. `market`: none for "everything";
+/// `word`: the contract type in the client's own words, where these are others.
 pub(super) fn write_unsubscribed(
     out: &mut Vec<u8>,
     market: Option<Market>,
+    word: Option<&str>,
     symbols: &[&str],
     id: Option<&str>,
 ) {
     out.extend_from_slice(b"{\"type\":\"unsubscribed\"");
     write_field(out, "exchange", market.map(|market| market.venue().name()));
-    write_field(out, "contract_type", market.map(|market| market.contract_type().name()));
+    let contract_type = market.map(|market| market.contract_type().name());
+    write_field(out, "contract_type", word.or(contract_type));
     write_symbols(out, symbols, SYMBOLS_BYTES_MAX);
     write_end(out, id);
 }
@@ -448,7 +451,7 @@ mod tests {
         assert_eq!(json(|out| write_pong(out, Now::default(), Some("4")))["id"], 4);
         let notice = json(|out| write_notice(out, "draining", "bye", None, Now::default()));
         assert_eq!(notice["current_time"], "1970-01-01T00:00:00.000000+00:00");
-        let none = json(|out| write_unsubscribed(out, None, &["A"], None));
+        let none = json(|out| write_unsubscribed(out, None, None, &["A"], None));
         assert_eq!(none, serde_json::json!({"type": "unsubscribed", "symbols": ["A"]}));
     }
 }

@@ -2,6 +2,7 @@
 //! serves nothing.
 
 mod meant;
+mod symbols;
 mod words;
 
 use std::fmt::Write;
@@ -13,16 +14,17 @@ use simd_json::prelude::*;
 use simd_json::tape::Value;
 
 use crate::clock::UnixMs;
-use crate::limits::{REQUEST_ID_BYTES_MAX, REQUEST_SYMBOLS_MAX, SYMBOL_BYTES_MAX};
+use crate::limits::{REQUEST_ID_BYTES_MAX, SYMBOL_BYTES_MAX};
 use crate::market::{Instrument, Interval, Market, Venue, spelled};
 
 use super::access::TokenDigest;
 use super::protocol::Refusal;
 use super::spelling::Spelling;
 use meant::did_you_mean;
+use symbols::{is_all, read_names, texts};
 use words::{
-    contract_types, cut, interval_names, invalid_symbol, missing, not_offered, quoted,
-    quoted_whole, shown, strange, symbols_right, venue_names, why_no_json, wrong_type,
+    contract_types, cut, interval_names, missing, not_offered, quoted, quoted_whole, shown,
+    strange, symbols_right, too_large_number, venue_names, why_no_json, wrong_type,
 };
 
 /// A request that can be served.
@@ -45,6 +47,8 @@ pub(super) enum Op {
     Unsubscribe {
         /// `None`: everything the client has subscribed.
         market: Option<Market>,
+        /// The contract type in the client's own words, as in [`Wanted`].
+        word: Option<Arc<str>>,
         /// `None`: every symbol of the market.
         names: Option<Vec<Name>>,
         /// `None`: of any length.
@@ -105,6 +109,8 @@ pub(super) struct Wanted {
     pub(super) origin: Origin,
     /// Each once, in the order given, at least one; `None`: all that are streamed.
     pub(super) names: Option<Vec<Name>>,
+    /// What the client is told of the symbols beside them that can be none.
+    pub(super) impossible: Option<Box<Refusal>>,
     /// Quotes until the subscription ends; 0: without end.
     pub(super) limit: u64,
     /// Open candles are not wanted.
@@ -179,9 +185,12 @@ pub(super) fn parse(text: &mut [u8]) -> Result<Request, Box<Refusal>> {
     }
     // Before the parser uses the text up.
     let why = why_no_json(text);
+    let too_large = too_large_number(text);
     let tape = simd_json::to_tape(text).map_err(|_| {
-        let message = format!("the message is not valid JSON{why}; send {EXAMPLE}");
-        Refusal::new("invalid_json", message)
+        too_large.unwrap_or_else(|| {
+            let message = format!("the message is not valid JSON{why}; send {EXAMPLE}");
+            Refusal::new("invalid_json", message)
+        })
     })?;
     let value = tape.as_value();
     let Some(object) = value.as_object() else {
@@ -283,9 +292,12 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         let Some(symbols) = &self.symbols else {
             return Err(self.missing("symbols", symbols_right(venue)));
         };
-        let names = match is_all(symbols) {
-            true => None,
-            false => Some(read_names(market, word.as_ref(), symbols)?),
+        let (names, impossible) = match is_all(symbols) {
+            true => (None, None),
+            false => {
+                let (names, impossible) = read_names(market, word.as_ref(), symbols)?;
+                (Some(names), impossible)
+            }
         };
         let (interval, origin) = self.candles(market)?;
         let past = self.past()?;
@@ -298,8 +310,19 @@ impl<'tape, 'text> Fields<'tape, 'text> {
                            need; leave one of them out";
             return Err(Refusal::field("basic_without_past", "fields", message.to_owned()));
         }
-        let wanted =
-            Wanted { market, word, interval, origin, names, limit, closed_only, mark, basic, past };
+        let wanted = Wanted {
+            market,
+            word,
+            interval,
+            origin,
+            names,
+            impossible,
+            limit,
+            closed_only,
+            mark,
+            basic,
+            past,
+        };
         if wanted.mark && wanted.has_several_markets() {
             let message = "\"mark\": \"symbols\" are of several contract types, which end each by \
                            itself; send one request for each";
@@ -329,7 +352,8 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         let origin = self.source.as_ref().map(read_origin).transpose()?;
         let Some(exchange) = &self.exchange else {
             if self.contract_type.is_none() && self.symbols.is_none() {
-                return Ok(Op::Unsubscribe { market: None, names: None, interval, origin });
+                let (market, word, names) = (None, None, None);
+                return Ok(Op::Unsubscribe { market, word, names, interval, origin });
             }
             return Err(self.missing("exchange", &format!("allowed: {}", venue_names())));
         };
@@ -337,7 +361,9 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         let named = self.symbols.as_ref().filter(|value| !is_all(value));
         let word = self.word(market)?;
         let names = named.map(|value| read_names(market, word.as_ref(), value)).transpose()?;
-        Ok(Op::Unsubscribe { market: Some(market), names, interval, origin })
+        // What can be no symbol is not subscribed.
+        let names = names.map(|(names, _)| names);
+        Ok(Op::Unsubscribe { market: Some(market), word, names, interval, origin })
     }
 
     /// The token itself goes no further than here.
@@ -349,13 +375,18 @@ impl<'tape, 'text> Fields<'tape, 'text> {
     }
 
     /// The market named, else the venue's default. At OKX it is the symbols' spelling that tells,
-    /// and the first symbol counts.
+    /// and the first that does counts.
     fn market(&self, venue: Venue) -> Result<Market, Box<Refusal>> {
         let names_all = self.symbols.as_ref().is_none_or(is_all);
         if let Some(contract_type) = &self.contract_type
             && (venue != Venue::Okx || names_all)
         {
-            return read_market(venue, contract_type);
+            return read_market(venue, contract_type).map_err(|mut refusal| {
+                if venue == Venue::Okx {
+                    refusal.message.push_str("; with symbols their spelling says it");
+                }
+                refusal
+            });
         }
         let missing =
             || self.missing("contract_type", &format!("allowed: {}", contract_types(venue)));
@@ -366,7 +397,13 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         match symbols.first() {
             None => Market::default_of(venue, "").ok_or_else(missing),
             Some(_) if venue == Venue::Binance => Err(missing()),
-            Some(first) => Market::default_of(venue, first).ok_or_else(|| strange(venue, first)),
+            Some(first) => {
+                let found = symbols.iter().find_map(|symbol| Market::default_of(venue, symbol));
+                found.ok_or_else(|| {
+                    let symbols = symbols.iter().map(|symbol| cut(symbol).to_owned()).collect();
+                    Box::new(Refusal { symbols, ..*strange(venue, first) })
+                })
+            }
         }
     }
 
@@ -482,26 +519,6 @@ fn read_market(venue: Venue, value: &Value<'_, '_>) -> Result<Market, Box<Refusa
     })
 }
 
-/// The symbols as they were given: a string or an array of strings. In each string several may
-/// stand with commas between them.
-fn texts<'text>(value: &Value<'_, 'text>) -> Result<Vec<&'text str>, Box<Refusal>> {
-    let is_wrong = || wrong_type("symbols", "an array of strings such as [\"BTCUSDT\"]");
-    let given = match (value.into_string(), value.as_array()) {
-        (Some(one), _) => vec![one],
-        (None, Some(many)) => {
-            let texts = many.iter().map(|symbol| symbol.into_string());
-            texts.collect::<Option<_>>().ok_or_else(is_wrong)?
-        }
-        (None, None) => return Err(is_wrong()),
-    };
-    let split = |text: &'text str| {
-        let parts = text.split([',', ';']).map(str::trim).filter(|part| !part.is_empty());
-        let is_blank = parts.clone().next().is_none();
-        parts.chain(is_blank.then_some(text))
-    };
-    Ok(given.into_iter().flat_map(split).collect())
-}
-
 /// A number without a fraction, be it written as `3.0` or `1.7e12`.
 fn natural(value: &Value<'_, '_>) -> Option<u64> {
     let whole = || {
@@ -544,59 +561,9 @@ fn read_since(value: &Value<'_, '_>) -> Result<i64, Box<Refusal>> {
     Ok(since)
 }
 
-/// Whether everything that is streamed is meant: `["*"]`.
-fn is_all(value: &Value<'_, '_>) -> bool {
-    texts(value).is_ok_and(|texts| texts == ["*"])
-}
-
 fn read_bool(field: &'static str, value: Option<&Value<'_, '_>>) -> Result<bool, Box<Refusal>> {
     let Some(value) = value else { return Ok(false) };
     value.as_bool().ok_or_else(|| wrong_type(field, "true or false"))
-}
-
-/// The symbols with their markets, each once under its name.
-fn read_names(
-    market: Market,
-    word: Option<&Arc<str>>,
-    value: &Value<'_, '_>,
-) -> Result<Vec<Name>, Box<Refusal>> {
-    let given = texts(value)?;
-    if given.is_empty() {
-        let message = "\"symbols\" is empty; name at least one, such as [\"BTCUSDT\"]";
-        return Err(Refusal::field("empty_symbols", "symbols", message.to_owned()));
-    }
-    if given.len() > REQUEST_SYMBOLS_MAX {
-        let message = format!(
-            "\"symbols\" has {} entries; at most {REQUEST_SYMBOLS_MAX} per request",
-            given.len()
-        );
-        return Err(Refusal::field("too_many_symbols", "symbols", message));
-    }
-    let mut seen = std::collections::HashSet::new();
-    let mut names = Vec::with_capacity(given.len());
-    for text in given {
-        let name = read_name(market, word, text)?;
-        if seen.insert((name.symbol.clone(), name.spelling.as_ref().map(|own| own.symbol.clone())))
-        {
-            names.push(name);
-        }
-    }
-    Ok(names)
-}
-
-fn read_name(market: Market, word: Option<&Arc<str>>, text: &str) -> Result<Name, Box<Refusal>> {
-    let market = match market.venue() {
-        Venue::Okx => {
-            Market::default_of(Venue::Okx, text).ok_or_else(|| strange(Venue::Okx, text))?
-        }
-        _ => market,
-    };
-    let symbol = market.canonical_symbol(text).ok_or_else(|| invalid_symbol(market, text))?;
-    let (own, contract_type) = (market.meant_by(&symbol), market.contract_type().name());
-    let contract_type = word.cloned().unwrap_or_else(|| contract_type.into());
-    let spelling = Spelling::new(&symbol, contract_type);
-    let symbol = own.unwrap_or(symbol);
-    Ok(Name { market, symbol, spelling: Some(spelling) }.settled())
 }
 
 fn read_interval(value: &Value<'_, '_>) -> Result<Interval, Box<Refusal>> {
@@ -626,7 +593,8 @@ fn read_origin(value: &Value<'_, '_>) -> Result<Origin, Box<Refusal>> {
     let Some(name) = value.as_str() else {
         return Err(wrong_type("source", &format!("a string, one of: {names}")));
     };
-    Origin::ALL.into_iter().find(|origin| origin.name() == name).ok_or_else(|| {
+    let asked = name.trim().to_ascii_lowercase();
+    Origin::ALL.into_iter().find(|origin| origin.name() == asked).ok_or_else(|| {
         let message = format!("unknown \"source\" {}; allowed: {names}", quoted(name));
         Refusal::field("unknown_source", "source", message)
     })
@@ -634,14 +602,16 @@ fn read_origin(value: &Value<'_, '_>) -> Result<Origin, Box<Refusal>> {
 
 /// Whether only the fields of the Python connector are wanted.
 fn read_fields(value: &Value<'_, '_>) -> Result<bool, Box<Refusal>> {
-    match value.as_str() {
-        Some("basic") => Ok(true),
-        Some("all") => Ok(false),
-        Some(other) => {
-            let message = format!("unknown \"fields\" {}; allowed: all, basic", quoted(other));
+    let Some(asked) = value.as_str() else {
+        return Err(wrong_type("fields", "a string, one of: all, basic"));
+    };
+    match &*asked.trim().to_ascii_lowercase() {
+        "basic" => Ok(true),
+        "all" => Ok(false),
+        _ => {
+            let message = format!("unknown \"fields\" {}; allowed: all, basic", quoted(asked));
             Err(Refusal::field("unknown_fields", "fields", message))
         }
-        None => Err(wrong_type("fields", "a string, one of: all, basic")),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Requests served: subscribe, unsubscribe, list, ping, and how subscriptions end. Owns the rule
 //! that `subscribed` and the newest candles leave in the turn of the request.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use crate::clock::Now;
 use crate::limits::{CLIENT_SAME_SERIES_MAX, CLIENT_SERIES_MAX, SERIES_SPELLINGS_MAX};
@@ -13,7 +13,7 @@ use super::client::{Phase, Subscription};
 use super::derive::derived_windows_max;
 use super::hub::Hub;
 use super::join::Join;
-use super::names::Sorted;
+use super::names::{Sorted, named_twice, once_each, stream_name};
 use super::protocol::{
     ListWriter, Refusal, Shown, write_error, write_notice, write_pong, write_subscribed,
     write_unsubscribed,
@@ -42,8 +42,8 @@ impl Fanout {
         }
         let result = match op {
             Op::Subscribe(wanted) => self.subscribe(id, wanted, echo.clone(), now),
-            Op::Unsubscribe { market, names, interval, origin } => {
-                let unwanted = Unwanted { market, names, interval, origin };
+            Op::Unsubscribe { market, word, names, interval, origin } => {
+                let unwanted = Unwanted { market, word, names, interval, origin };
                 self.unsubscribe(id, &unwanted, echo.as_deref(), now)
             }
             Op::Auth(token) => {
@@ -91,6 +91,7 @@ impl Fanout {
         client.allowance.spend_on(names.len());
         let Sorted { names, mut surplus, refused } = self.sort_names(id, &wanted, names, now);
         surplus.extend(repeated);
+        surplus.extend(wanted.impossible.as_deref().cloned());
         let spelled = names.iter().map(|name| name.spelling.clone()).collect::<Vec<_>>();
         let Some(client) = self.clients.find(id) else { return Ok(()) };
         let series: usize = client.subscriptions.iter().map(|one| one.instruments.len()).sum();
@@ -283,6 +284,7 @@ impl Fanout {
         let refusal = instruments.iter().zip(spelled).find_map(|(&of, spelling)| {
             let stream = self.hub.stream(of)?;
             let is_here = !stream.of_client(id.index).is_empty();
+            let word = stream.spelling_of(id.index).map(|own| own.contract_type.clone());
             let is_other = is_here && stream.spelling_of(id.index) != spelling.as_ref();
             if !is_other && stream.has_room_for(spelling.as_ref()) {
                 return None;
@@ -291,7 +293,8 @@ impl Fanout {
             let (market, symbol) = (instrument.market, instrument.symbol.to_string());
             let name = Name { market, symbol, spelling: spelling.clone() };
             if is_other {
-                return Some(named_twice(&name, self.hub.symbol_for(id.index, of)));
+                let other = stream_name(market, self.hub.symbol_for(id.index, of), word.as_deref());
+                return Some(named_twice(&name, &other));
             }
             let shown = name.shown();
             let message = format!(
@@ -400,7 +403,7 @@ impl Fanout {
         // What is left may be forgotten at once, with its name.
         let names = symbols_of(&self.hub, id.index, &left);
         self.payload.clear();
-        write_unsubscribed(&mut self.payload, market, &names, echo);
+        write_unsubscribed(&mut self.payload, market, unwanted.word.as_deref(), &names, echo);
         for &(key, instrument) in &leaving {
             self.leave(id, key, instrument, now);
         }
@@ -615,36 +618,6 @@ impl Fanout {
     }
 }
 
-/// Keeps each series under the first of its names. The second value refuses the other names: a
-/// message has room for one.
-fn once_each(names: Vec<Name>) -> (Vec<Name>, Vec<Refusal>) {
-    let mut seen = HashMap::with_capacity(names.len());
-    let mut repeated = Vec::new();
-    for name in &names {
-        match seen.entry((name.market, name.symbol.clone())) {
-            Entry::Vacant(place) => drop(place.insert(name.shown().to_owned())),
-            Entry::Occupied(first) => repeated.push(*named_twice(name, first.get())),
-        }
-    }
-    let names = names.into_iter().filter(|name| {
-        let first = seen.remove(&(name.market, name.symbol.clone()));
-        first.is_some()
-    });
-    (names.collect(), repeated)
-}
-
-/// One series under two names.
-fn named_twice(name: &Name, other: &str) -> Box<Refusal> {
-    let shown = name.shown();
-    let message = format!(
-        "\"symbols\": {shown} is the series that you have as {other} already, and a connection has \
-         one name for a series (\"symbol\" and \"contract_type\"): leave one of them out, or use \
-         another connection"
-    );
-    let refusal = Refusal::field("named_twice", "symbols", message).about(name.market);
-    Box::new(Refusal { symbols: vec![shown.to_owned()], ..*refusal })
-}
-
 /// The symbols of these instruments as a client (by index) names them, each once though it may have
 /// several intervals.
 pub(super) fn symbols_of<'a>(
@@ -660,6 +633,7 @@ pub(super) fn symbols_of<'a>(
 /// What a client wants no longer: what is left out means any.
 struct Unwanted {
     market: Option<Market>,
+    word: Option<Arc<str>>,
     names: Option<Vec<Name>>,
     interval: Option<Interval>,
     origin: Option<Origin>,

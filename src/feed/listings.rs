@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::clock::MonoNs;
 use crate::limits::{INSTRUMENTS_MAX, LIST_PARTS_MAX, LIST_PATIENCE};
-use crate::market::{Instrument, InstrumentId, Listed, Market, SymbolList};
+use crate::market::{Instrument, InstrumentId, Listed, Market, SymbolList, spelled};
 use crate::messages::{About, EventName, FeedEvent};
 use crate::text;
 use crate::venue;
@@ -105,10 +105,15 @@ impl Listings {
         list.is_some_and(|list| list.lacks(symbol, part))
     }
 
-    /// `; did you mean …?`, if something near `symbol` is listed.
-    pub(super) fn did_you_mean(&self, market: Market, symbol: &str) -> String {
-        let list = self.markets[market.index()].list.as_deref();
-        list.map_or(String::new(), |list| list.did_you_mean(symbol))
+    /// `; did you mean …?`, if another contract type has `symbol`, or something near it is listed.
+    pub(super) fn hint(&self, market: Market, symbol: &str) -> String {
+        let list = |of: Market| self.markets[of.index()].list.as_deref();
+        let has = |of: &Market| list(*of).is_some_and(|list| list.find(symbol).is_some());
+        let listed = Market::of(market.venue()).find(|of| *of != market && has(of));
+        if let Some(of) = listed.or_else(|| spelled::contract_type(market, symbol)) {
+            return format!("; did you mean \"contract_type\":\"{}\"?", of.contract_type().name());
+        }
+        list(market).map_or(String::new(), |list| list.did_you_mean(symbol))
     }
 }
 

@@ -48,7 +48,7 @@ impl Feed {
         let Instrument { market, symbol, .. } = stream.instrument.clone();
         let (message, exchange_message) = match why {
             Rejection::Unknown(words) => {
-                let hint = self.listings.did_you_mean(market, &symbol);
+                let hint = self.listings.hint(market, &symbol);
                 (format!("{market} has no symbol {symbol}{hint}"), *words)
             }
             Rejection::Refused(words) => (format!("{market} refuses {symbol}"), *words),

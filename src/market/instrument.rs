@@ -326,7 +326,10 @@ impl fmt::Display for Market {
 }
 
 /// What stands behind the coin in the other spellings of a perpetual, the longest first.
-const HYPERLIQUID_ENDINGS: [&str; 12] = [
+const HYPERLIQUID_ENDINGS: [&str; 16] = [
+    "-USDC-PERP",
+    "-USDT-PERP",
+    "-USD-PERP",
     "-USDC-SWAP",
     "-USDT-SWAP",
     "-USD-SWAP",
@@ -335,6 +338,7 @@ const HYPERLIQUID_ENDINGS: [&str; 12] = [
     "-USD",
     "-SWAP",
     "-PERP",
+    "PERP",
     "_USDC",
     "_USDT",
     "USDC",

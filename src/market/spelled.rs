@@ -62,6 +62,31 @@ pub(crate) fn symbol(market: Market, asked: &str) -> Option<String> {
     Some(meant).filter(|meant| meant != asked)
 }
 
+/// The contract type whose symbols are spelled like `asked`, where it is not that of `market`:
+/// `BTCUSD_PERP` at Binance's spot.
+pub(crate) fn contract_type(market: Market, asked: &str) -> Option<Market> {
+    let venue = market.venue();
+    let upper = asked.to_ascii_uppercase();
+    let name =
+        match venue {
+            Venue::Binance => match upper.split_once('_')? {
+                (pair, "PERP") if pair.ends_with("USD") => "coinm",
+                (pair, date)
+                    if date.len() == 6 && date.bytes().all(|byte| byte.is_ascii_digit()) =>
+                {
+                    if pair.ends_with("USD") { "coinm" } else { "usdm" }
+                }
+                _ => return None,
+            },
+            Venue::Bybit if upper.ends_with("PERP") => "linear",
+            Venue::Bybit if upper.len() > 3 && upper.ends_with("USD") => "inverse",
+            Venue::Gateio if upper.ends_with("_USD") => "cm",
+            Venue::Hyperliquid if upper.contains('/') || upper.starts_with('@') => "spot",
+            Venue::Bybit | Venue::Gateio | Venue::Hyperliquid | Venue::Okx => return None,
+        };
+    Market::find(venue, name).filter(|other| *other != market)
+}
+
 /// Whether `part` is one asset, and no pair of them.
 fn is_asset(part: &str) -> bool {
     let is_pair = |quote: &&str| part.len() > quote.len() && part.ends_with(*quote);
@@ -114,6 +139,26 @@ mod tests {
             (okx, "binance:BTCUSDT", Some("BTC-USDT")),
         ] {
             assert_eq!(symbol(market, asked).as_deref(), right, "{asked}");
+        }
+    }
+
+    #[test]
+    fn a_symbol_may_be_spelled_like_one_of_another_contract_type() {
+        for (venue, contract_type, asked, other) in [
+            (Venue::Binance, "spot", "BTCUSD_PERP", Some("binance coinm")),
+            (Venue::Binance, "usdm", "btcusd_261225", Some("binance coinm")),
+            (Venue::Binance, "spot", "BTCUSDT_261225", Some("binance usdm")),
+            (Venue::Binance, "coinm", "BTCUSD_PERP", None),
+            (Venue::Binance, "spot", "BTCUSDT", None),
+            (Venue::Bybit, "spot", "BTCPERP", Some("bybit linear")),
+            (Venue::Bybit, "linear", "BTCUSD", Some("bybit inverse")),
+            (Venue::Gateio, "um", "BTC_USD", Some("gateio cm")),
+            (Venue::Hyperliquid, "usdm", "PURR/USDC", Some("hyperliquid spot")),
+            (Venue::Okx, "spot", "BTC-USDT", None),
+        ] {
+            let market = Market::find(venue, contract_type).unwrap();
+            let found = super::contract_type(market, asked).map(|other| other.to_string());
+            assert_eq!(found.as_deref(), other, "{market} {asked}");
         }
     }
 }

@@ -32,7 +32,7 @@ fn told(world: &mut World, id: ClientId) -> Vec<String> {
 #[test]
 fn two_clients_with_two_spellings_of_one_series_each_hear_their_own() {
     let mut world = World::new();
-    let spellings = ["BTC-USDC-SWAP", "BTC-PERP", "BTC", "btcusdt", "BTC-USD-SWAP"];
+    let spellings = ["BTC-USDC-SWAP", "BTC-PERP", "BTC", "btcusdt", "BTC-USDC-PERP", "BTCPERP"];
     let clients = spellings.map(|one| world.open_with(&perp(&format!("[\"{one}\"]"), "")));
     let basic = world.open_with(&perp(r#"["BTC-PERP"]"#, r#","fields":"basic""#));
     assert_eq!(world.subscribes(), 1, "one stream for all");
@@ -125,6 +125,26 @@ fn a_connection_has_one_name_for_a_series() {
     let texts = world.texts(twice);
     assert_eq!(names(&texts), ["subscribed [BTC-PERP,ETH] usdm", "error [BTCUSDT] usdm"]);
     assert_eq!(texts[1]["code"], "named_twice");
+}
+
+#[test]
+fn at_okx_the_client_s_word_is_in_every_answer_and_tells_two_names_apart() {
+    let mut world = World::new();
+    let okx = |word: &str, more: &str| {
+        format!(
+            r#"{{"exchange":"okx","contract_type":"{word}","symbols":["BTC-USDT-SWAP","BTCUSDT"]{more}}}"#
+        )
+    };
+    let id = world.open_with(&okx("um", ""));
+    let expected = ["subscribed [BTC-USDT-SWAP] um", "error [BTCUSDT] um"];
+    assert_eq!(told(&mut world, id), expected);
+    world.say(id, &okx("swap", r#","op":"subscribe""#));
+    let error = world.texts(id).pop().unwrap();
+    let message = error["message"].as_str().unwrap();
+    let says = "BTC-USDT-SWAP (swap) is the series that you have as BTC-USDT-SWAP (um) already";
+    assert!(message.contains(says), "{message}");
+    world.say(id, &okx("um", r#","op":"unsubscribe""#));
+    assert_eq!(told(&mut world, id), ["unsubscribed [BTC-USDT-SWAP] um"]);
 }
 
 #[test]

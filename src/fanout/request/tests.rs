@@ -1,4 +1,5 @@
 use super::*;
+use crate::limits::REQUEST_SYMBOLS_MAX;
 
 fn read(text: &str) -> Result<Request, Box<Refusal>> {
     parse(&mut text.as_bytes().to_vec())
@@ -173,10 +174,12 @@ fn what_can_be_meant_in_one_way_is_taken_so() {
         (r#""limit":3e0"#, 3, None),
         (r#""history":2.0"#, 0, Some(Past::Last(2))),
         (r#""since":1.7e12"#, 0, Some(Past::Since(UnixMs(1_700_000_000_000)))),
+        (r#""fields":"All","source":" Exchange""#, 0, None),
     ] {
         let wanted = wanted(&format!("{{{full},{field}}}"));
         assert_eq!((wanted.limit, wanted.past), (limit, past), "{field}");
     }
+    assert!(wanted(&format!("{{{full},\"fields\":\"Basic\"}}")).basic);
     assert_eq!(read(&format!("{{{full},\"id\":7.0}}")).unwrap().id.as_deref(), Some("7"));
     for given in [
         r#""BTCUSDT,ETHUSDT""#,
@@ -260,6 +263,19 @@ fn a_mistake_is_answered_with_what_was_meant_and_never_with_itself() {
         ("{}\0".to_owned(), "NUL"),
         ("{\0\"\0o\0p\0\"\0:\0".to_owned(), "UTF-16"),
         (" ".to_owned(), "it is empty"),
+        (more(r#""limit":99999999999999999999"#), "\"limit\" is out of range; right is an integer"),
+        (more(r#""limit" : 1e400"#), "\"limit\" is out of range"),
+        (more(r#""limit":-1e400"#), "\"limit\" is out of range"),
+        (more(r#""history":1e999"#), "\"history\" is out of range"),
+        (more(r#""since":170000000000000000000000"#), "\"since\" is out of range"),
+        (more(r#""id":18446744073709551616"#), "\"id\" is out of range"),
+        (more(r#""limit":1e300"#), "\"limit\" must be an integer, 0 or more"),
+        (
+            r#"{"exchange":"okx","contract_type":"um","symbols":["*"]}"#.to_owned(),
+            "did you mean \"swap\" or \"futures\"?; with symbols their spelling says it",
+        ),
+        (r#"{"limit":99999999999999999999"#.to_owned(), "\"limit\" is out of range"),
+        (r#"{"x":99999999999999999999}"#.to_owned(), "not valid JSON"),
     ] {
         let refusal = read(&text).unwrap_err();
         assert!(refusal.message.contains(says), "{text}: {}", refusal.message);
@@ -354,4 +370,37 @@ fn deep_nesting_is_no_trouble() {
     let _either = read(&deep);
     let _unfinished = read(&"[".repeat(60_000));
     let _objects = read(&"{\"a\":".repeat(10_000));
+}
+
+#[test]
+fn what_can_be_no_symbol_is_refused_and_its_neighbours_are_served() {
+    for (head, bad, good) in [
+        (r#""exchange":"binance","contract_type":"spot""#, "BTC/USDT", "ETHUSDT"),
+        (r#""exchange":"okx","contract_type":"um""#, "BTCUSDT", "ETH-USDT-SWAP"),
+        (r#""exchange":"okx""#, "BTCUSDT", "ETH-USDT"),
+        (r#""exchange":"bybit""#, "BTC/USDT", "ETHUSDT"),
+        (r#""exchange":"gateio""#, "BTC/USDT", "ETH_USDT"),
+        (r#""exchange":"hyperliquid""#, "B$C", "ETH"),
+    ] {
+        for symbols in [format!(r#"["{bad}","{good}"]"#), format!(r#"["{good}","{bad}"]"#)] {
+            let wanted = wanted(&format!(r#"{{{head},"symbols":{symbols}}}"#));
+            assert_eq!(symbols_of(&wanted), [good], "{head}");
+            let refusal = wanted.impossible.unwrap();
+            assert_eq!(
+                (refusal.code, &refusal.symbols[..]),
+                ("invalid_symbol", &[bad.to_owned()][..])
+            );
+            assert!(refusal.exchange.is_some() && !refusal.message.contains("others"));
+        }
+        let many = format!(r#"{{{head},"symbols":["{bad}","{bad}x","{good}","?"]}}"#);
+        let refusal = wanted(&many).impossible.unwrap();
+        assert_eq!(refusal.symbols.len(), 3, "{head}");
+        assert!(refusal.message.ends_with("; nor can 2 others"), "{}", refusal.message);
+        let none = read(&format!(r#"{{{head},"symbols":["{bad}","?"]}}"#)).unwrap_err();
+        assert_eq!((none.code, none.symbols.len()), ("invalid_symbol", 2), "{head}");
+    }
+}
+
+fn symbols_of(wanted: &Wanted) -> Vec<&str> {
+    symbols(wanted.names.as_ref())
 }

@@ -108,6 +108,38 @@ pub(super) fn symbols_right(venue: Venue) -> &'static str {
     }
 }
 
+/// The refusal of the first number that no field can take: parsers give up at it. Only for messages
+/// that are no JSON to ours.
+pub(super) fn too_large_number(text: &[u8]) -> Option<Box<Refusal>> {
+    let text = str::from_utf8(text).ok()?;
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once(':') {
+        rest = behind;
+        let value = behind.trim_start();
+        let is_number = |c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.' | 'e' | 'E');
+        let number = &value[..value.find(|c| !is_number(c)).unwrap_or(value.len())];
+        let is_too_large = number.parse::<f64>().is_ok_and(|number| number.abs() >= TOO_LARGE);
+        let name = before.trim_end().strip_suffix('"').and_then(|name| name.rsplit('"').next());
+        let field = NUMBERS.into_iter().find(|(field, _)| Some(*field) == name);
+        if let (true, Some((field, range))) = (is_too_large, field) {
+            let message = format!("\"{field}\" is out of range; right is {range}");
+            return Some(Refusal::field("wrong_type", field, message));
+        }
+    }
+    None
+}
+
+/// The fields that are numbers, and their ranges.
+const NUMBERS: [(&str, &str); 4] = [
+    ("limit", "an integer from 0 (without end) to 18446744073709551615"),
+    ("history", "an integer from 0 to CONNECTOR_HISTORY_CANDLES, at most 1440"),
+    ("since", "an open time in ms since 1970, from 0 to 9223372036854775807"),
+    ("id", "an integer from -9223372036854775808 to 18446744073709551615, or a string"),
+];
+
+/// 2^64: no integer of ours is larger.
+const TOO_LARGE: f64 = 18_446_744_073_709_551_616.0;
+
 /// Why a message is no JSON, if it is none.
 pub(super) fn why_no_json(text: &[u8]) -> &'static str {
     let zeros = text.iter().filter(|byte| **byte == 0).count();
