@@ -2,7 +2,7 @@
 
 use connector_wss::limits::{PAST_PATIENCE, PAST_PATIENCE_MAX};
 use connector_wss::market::FinalBy;
-use connector_wss::messages::{MarketEvent, RecallFrom};
+use connector_wss::messages::{Command, MarketEvent, RecallFrom, Wish};
 
 use super::world::*;
 
@@ -296,4 +296,26 @@ fn a_client_that_reads_nothing_when_its_time_is_over_costs_no_turns() {
     world.unblock(id);
     let texts = told(&world.texts(id));
     assert_eq!(texts[texts.len() - 3..], ["gap -4..-1", "history -4..-1", "runs 1"]);
+}
+
+#[test]
+fn a_shard_is_told_whose_wish_it_is_and_whether_it_resumes() {
+    let mut world = World::new();
+    let symbols = ["A", "B", "C", "D"].map(|name| format!("{name}USDT"));
+    let of = |symbol: &str, more: &str| asking(more).replace("BTCUSDT", symbol);
+    let first = world.open_with(&of(&symbols[0], "\"history\":3"));
+    world.open_with(&of(&symbols[1], &format!("\"since\":{}", open_time(-3).0)));
+    // The running window of a derived series is the wish of whom it is made for first.
+    world.open_with(&of(&symbols[2], "\"interval\":\"5m\""));
+    world.say(first, &of(&symbols[3], "\"history\":2,\"interval\":\"5m\""));
+    let wish = |command: &Command| match command {
+        Command::Recall { wish, .. } => Some(*wish),
+        _ => None,
+    };
+    let wishes: Vec<Wish> = world.commands.iter().filter_map(wish).collect();
+    let places: Vec<(u32, bool)> = wishes.iter().map(|one| (one.client, one.resumes)).collect();
+    let of_first = wishes[0].client;
+    let expected = [0, 1, 2, 0, 0].map(|at| (of_first + at, at == 1));
+    assert_eq!(places, expected);
+    assert_eq!(wishes[3..].iter().map(|one| one.ticket).collect::<Vec<_>>(), [1, 2]);
 }

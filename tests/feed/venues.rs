@@ -382,6 +382,60 @@ fn a_refusal_waits_for_the_list_that_can_name_what_was_meant() {
 }
 
 #[test]
+fn a_symbol_of_another_contract_type_is_answered_with_that_one() {
+    for (venue, asked_at, symbol, right) in [
+        (Venue::Binance, "spot", "BTCUSD_PERP", "coinm"),
+        (Venue::Gateio, "um", "BTC_USD", "cm"),
+        (Venue::Bybit, "linear", "BTCUSD", "inverse"),
+        (Venue::Hyperliquid, "usdm", "PURR/USDC", "spot"),
+        (Venue::Bybit, "spot", "ONLYINLINEAR", "linear"),
+    ] {
+        let mut pair = Pair::new();
+        let (asked_at, of) = (market(venue, asked_at), market(venue, right));
+        pair.lists.insert(asked_at, list(&[("BTCUSDT", None)]));
+        pair.subscribe_at(2, asked_at, "BTCUSDT");
+        if symbol == "ONLYINLINEAR" {
+            pair.lists.insert(of, list(&[(symbol, None)]));
+            pair.subscribe_at(1, of, symbol);
+        }
+        pair.manners.unknown.insert(symbol.to_owned());
+        pair.manners.rest_answer = Some(RestResponse {
+            status: 400,
+            retry_after: None,
+            limit_headers: Vec::new(),
+            body: UNKNOWN.iter().find(|(of, _)| *of == venue).map_or("", |one| one.1).into(),
+        });
+        pair.subscribe_at(0, asked_at, symbol);
+        pair.pass(SECOND * 2);
+        let said = rejected(&pair);
+        let hint = format!("has no symbol {symbol}; did you mean \"contract_type\":\"{right}\"?");
+        assert!(said.iter().any(|(_, message, _)| message.ends_with(&hint)), "{symbol}: {said:?}");
+    }
+}
+
+/// How REST says that there is no such symbol.
+const UNKNOWN: [(Venue, &str); 3] = [
+    (Venue::Binance, r#"{"code":-1121,"msg":"Invalid symbol."}"#),
+    (Venue::Gateio, r#"{"label":"CONTRACT_NOT_FOUND","message":"contract not found"}"#),
+    (Venue::Bybit, r#"{"retCode":10001,"retMsg":"Not supported symbols","result":{}}"#),
+];
+
+#[test]
+fn a_coin_in_another_case_that_is_asked_for_before_the_list_is_there_is_answered_with_the_right_one()
+ {
+    let perp = market(Venue::Hyperliquid, "usdm");
+    let mut pair = Pair::new();
+    pair.holds_lists = true;
+    pair.lists.insert(perp, list(&[("BTC", None), ("kPEPE", None)]));
+    pair.subscribe_at(0, perp, "KPEPE");
+    assert!(rejected(&pair).is_empty(), "the list is under way");
+    pair.answer_lists();
+    let said = rejected(&pair);
+    assert_eq!(said.len(), 1);
+    assert!(said[0].1.ends_with("did you mean kPEPE?"), "{}", said[0].1);
+}
+
+#[test]
 fn minutes_without_trades_are_no_reason_to_lose_a_session() {
     let mut pair = hyperliquid();
     pair.push(&candle("BTC", 0, "2.0", 3));
