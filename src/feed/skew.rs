@@ -258,9 +258,14 @@ impl ExchangeClock {
         Some(asker)
     }
 
-    /// What is taken for the time besides pushes.
+    /// What is taken for the time besides pushes: what REST showed, unless the streams and the wall
+    /// clock agree on another.
     fn reference(&self, now: Now) -> OffsetMs {
-        self.rest.map_or_else(|| wall(now), |rest| rest.shown)
+        let wall = wall(now);
+        let Some(Dated { shown: rest, .. }) = self.rest else { return wall };
+        let is_refuted = rest.abs_diff(wall) > NEAR_MS.unsigned_abs()
+            && self.pushed(wall).is_some_and(|shown| shown.is_near(wall) && !shown.is_near(rest));
+        if is_refuted { wall } else { rest }
     }
 
     /// What the streams show: the latest time on which two of them agree, else one on which one of
@@ -336,9 +341,15 @@ impl ExchangeClock {
         let stray = self.keep_stray(source, shown, limit_ms, now.mono);
         let (supporters, opponents) = self.votes(source, shown, limit_ms, now.mono);
         // Where a window begins early by seconds, an exchange's hosts may differ.
-        let is_refuted = limit_ms > CLOCK_ERROR_MS
-            && self.rest.is_some_and(|rest| rest.at.after(DATE_FRESH) > now.mono);
-        let is_wall = limit_ms > CLOCK_ERROR_MS && opponents == 0 && shown.is_near(wall(now));
+        let wall = wall(now);
+        let is_right = |rest: Dated| {
+            rest.at.after(DATE_FRESH) > now.mono
+                || rest.shown.abs_diff(wall) <= NEAR_MS.unsigned_abs()
+        };
+        let is_refuted = limit_ms > CLOCK_ERROR_MS && self.rest.is_some_and(is_right);
+        let is_wall = limit_ms > CLOCK_ERROR_MS
+            && opponents == 0
+            && shown.agrees(Shown { low: wall, high: wall }, NEAR_MS.min(limit_ms));
         let agreeing = 1 + supporters + usize::from(is_wall);
         let is_steady = stray.count >= STEADY_COUNT && stray.since.after(STEADY) <= now.mono;
         let is_outvoted = agreeing < 2 || agreeing <= opponents;
@@ -453,7 +464,7 @@ const EXACT_MS: i64 = 3_000;
 const WITNESS_FRESH: Duration = Duration::from_secs(120);
 
 /// A `Date` that is no older contradicts what lies ahead of it. Later it may be that the monotonic
-/// clock stood still with the host, and REST is asked again.
+/// clock stood still with the host, unless the wall clock still agrees with it.
 const DATE_FRESH: Duration = Duration::from_secs(300);
 
 /// A stream without any other source is believed against the wall clock alone after so many
@@ -624,6 +635,37 @@ mod tests {
         assert!(!clock.learn(UnixMs(START_MS + 1_000 * HOUR_MS), at(3, -HOUR_MS)));
         assert!(clock.learn(UnixMs(START_MS + HOUR_MS), at(4, -HOUR_MS)), "REST agrees now");
         assert!(push(&mut clock, 0, START_MS + HOUR_MS + 3_000, at(5, -HOUR_MS)));
+    }
+
+    #[test]
+    fn the_wall_clock_is_no_second_source_for_what_lies_minutes_ahead_of_it() {
+        let mut clock = ExchangeClock::default();
+        let jump_ms = 120_000;
+        let kline = kline(Some(START_MS + 240_000), START_MS + 240_000);
+        assert!(!clock.believes(InstrumentId(0), &kline, jump_ms, at(0, 0)));
+        assert!(clock.believes(InstrumentId(0), &kline, jump_ms, at(240, 0)));
+    }
+
+    #[test]
+    fn a_date_counts_for_as_long_as_the_wall_clock_agrees_with_it() {
+        for (wall_off_ms, is_believed) in [(0, false), (2 * HOUR_MS, true)] {
+            let mut clock = ExchangeClock::default();
+            assert!(clock.learn(UnixMs(START_MS), at(0, 0)));
+            let times = (600..620).map(|second| {
+                let time_ms = at(second, 0).unix_ms().0 + HOUR_MS;
+                push(&mut clock, 0, time_ms, at(second, wall_off_ms))
+            });
+            assert_eq!(times.last(), Some(is_believed), "{wall_off_ms}");
+        }
+    }
+
+    #[test]
+    fn a_first_date_is_outvoted_by_the_streams_and_the_wall_clock() {
+        let mut clock = ExchangeClock::default();
+        assert!(clock.learn(UnixMs(START_MS + 600_000), at(0, 0)), "nothing else is known");
+        assert!(push(&mut clock, 0, START_MS + 1_000, at(1, 0)));
+        assert!(!push(&mut clock, 0, START_MS + 900_000, at(2, 0)));
+        assert_eq!(clock.now(at(2, 0)), UnixMs(START_MS + 2_000));
     }
 
     #[test]

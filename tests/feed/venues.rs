@@ -223,21 +223,21 @@ fn a_successor_on_another_connection_proves_nothing() {
     let accepted = r#"{"time":1,"channel":"futures.candlesticks","event":"subscribe","payload":["1m","BTC_USDT"],"result":{"status":"success"}}"#;
     pair.push(accepted);
     let first = pair.only();
-    pair.push(&push(0, "2.1"));
+    pair.push(&push(-3, "2.1"));
     pair.push(
         r#"{"time":1,"channel":"futures.system","event":"update","result":{"type":"upgrade"}}"#,
     );
     pair.pass(SECOND * 3);
     let second = *pair.peers.keys().find(|&&id| id != first).expect("a session in its place");
     pair.push_to(second, accepted);
-    pair.push_to(second, &push(1, "2.3"));
-    assert!(closes(&pair).is_empty(), "what ended minute 0 may be on its way on the first");
-    pair.push_to(second, &push(2, "2.4"));
-    pair.push_to(second, &push(3, "2.5"));
+    pair.push_to(second, &push(-2, "2.3"));
+    assert!(closes(&pair).is_empty(), "what ended the first minute may be on its way on the first");
+    pair.push_to(second, &push(-1, "2.4"));
+    pair.push_to(second, &push(0, "2.5"));
     pair.pass(SECOND * 6);
     let closed = closes(&pair);
-    assert_eq!(closed.last(), Some(&(2, FinalBy::Successor, 0, "2.4".to_owned())));
-    assert!(closed.iter().all(|one| one.0 != 0), "{closed:?}");
+    assert_eq!(closed.last(), Some(&(-1, FinalBy::Successor, 0, "2.4".to_owned())));
+    assert!(closed.iter().all(|one| one.0 != -3), "{closed:?}");
 }
 
 #[test]
