@@ -349,7 +349,9 @@ impl Feed {
             // A suspect's own end, or one session's failure in a market that works, is no verdict
             // about the market.
             let mut others = self.sessions.iter().enumerate().filter(|&(at, _)| at != index);
-            let works = others.any(|(_, other)| other.market == market && other.is_proven());
+            let works = others.any(|(_, other)| other.market == market && other.is_proven())
+                || matches!(self.sessions[index].phase, Phase::Open { since }
+                    if self.lives_beside(index, market, since));
             let is_ours = kind == ConnectionErrorKind::Local;
             if works || is_ours || self.ends_for_suspects(index) {
                 self.gates.of_mut(market).breaker.forget();
