@@ -57,6 +57,8 @@ pub(crate) struct World {
     /// its market were up on the shard.
     pub(crate) notice_counts: [u64; Market::COUNT],
     pub(crate) breakers_opened: [u64; Market::COUNT],
+    /// Those that opened just now, with their shard.
+    opening: Vec<(usize, Market)>,
     /// Sessions whose bytes wait for a socket that takes none, and how many bytes those were at most.
     unsent: BTreeSet<LinkKey>,
     pub(crate) unsent_max: usize,
@@ -108,6 +110,7 @@ impl World {
             notices: VecDeque::new(),
             notice_counts: [0; Market::COUNT],
             breakers_opened: [0; Market::COUNT],
+            opening: Vec::new(),
             unsent: BTreeSet::new(),
             unsent_max: 0,
             events: VecDeque::new(),
@@ -150,7 +153,11 @@ impl World {
 
     /// Shown with the server's notices.
     pub(crate) fn note(&mut self, text: &str) {
-        self.notices.push_back(format!("{:9.3} - {text}", self.seconds(self.now.mono)));
+        let text = format!("{:9.3} - {text}", self.seconds(self.now.mono));
+        if self.is_traced {
+            eprintln!("{text}");
+        }
+        self.notices.push_back(text);
     }
 
     /// Lets everything happen until `end`.
@@ -215,10 +222,20 @@ impl World {
             has_worked |= self.drain_fanout();
             has_worked |= self.serve_clients()?;
             if !has_worked {
+                self.count_breakers();
                 return Ok(());
             }
         }
         Err("the world spins".to_owned())
+    }
+
+    /// Whether others are up is known when all is done that happens at once: an exchange cuts its
+    /// sessions together, and they are lost one after the other.
+    fn count_breakers(&mut self) {
+        for (at, market) in std::mem::take(&mut self.opening) {
+            let has_others = self.shards[at].metrics.market(market).active_sessions.value() > 0;
+            self.breakers_opened[market.index()] += u64::from(has_others);
+        }
     }
 
     /// Some faults wait for a push that they can strike.
@@ -295,14 +312,17 @@ impl World {
                     let seconds = now.mono.since(self.origin.mono).as_secs_f64();
                     let market = notice.about.market;
                     if let Some(market) = market {
-                        let part = self.shards[at].metrics.market(market);
-                        let has_others = part.active_sessions.value() > 0;
-                        let opened = notice.event == EventName::BreakerOpen && has_others;
                         self.notice_counts[market.index()] += 1;
-                        self.breakers_opened[market.index()] += u64::from(opened);
+                        if notice.event == EventName::BreakerOpen {
+                            self.opening.push((at, market));
+                        }
                     }
                     let market = market.map(|market| market.to_string()).unwrap_or_default();
-                    self.notices.push_back(format!("{seconds:9.3} {at} {market}: {}", notice.text));
+                    let text = format!("{seconds:9.3} {at} {market}: {}", notice.text);
+                    if self.is_traced {
+                        eprintln!("{text}");
+                    }
+                    self.notices.push_back(text);
                     if self.notices.len() > 40 {
                         self.notices.pop_front();
                     }
