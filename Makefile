@@ -20,8 +20,8 @@ storms: ## clients that ask the exchanges for too much, beside one in production
 	STORM=1 cargo test --profile sim --test simulation storms -- --nocapture
 soak: ## the real server against the real simulator under faults, for MINUTES=10
 	SOAK_MINUTES=$(or $(MINUTES),10) cargo test --profile sim --test soak -- --nocapture
-scale: ## 10,000 clients of whom 2,000 do not read, in 512 MiB: memory, delays, resumes (CLIENTS=10000)
-	SCALE_CLIENTS=$(or $(CLIENTS),10000) cargo test --release --test scale -- --nocapture
+scale: ## 10,000 clients of whom 2,000 do not read, and 1,000 answer no ping: memory, delays, resumes (CLIENTS=10000)
+	SCALE_CLIENTS=$(or $(CLIENTS),10000) cargo test --release --test scale -- --nocapture --test-threads=1
 fuzz: ## every reader of outside input under a coverage-guided fuzzer, for SECONDS=60
 	tests/fuzz/run.sh $(or $(SECONDS),60)
 simulator: ## the simulated exchanges by themselves

@@ -1,5 +1,5 @@
-//! Thousands of clients in one thread: those who read note how old each quote is; others do not
-//! read, or a byte a second.
+//! Thousands of clients in one thread: those who read note how old each quote is, and some of them
+//! answer no ping; others do not read, or a byte a second.
 
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
@@ -80,6 +80,10 @@ pub(crate) struct Readers {
 struct Reader {
     stream: TcpStream,
     rest: Vec<u8>,
+    /// It answers no ping, and is cut off for that.
+    is_mute: bool,
+    /// The code and the reason of its Close.
+    last_words: Option<(u16, String)>,
 }
 
 impl Readers {
@@ -93,10 +97,25 @@ impl Readers {
     }
 
     pub(crate) fn add(&mut self, stream: TcpStream) {
+        self.add_one(stream, false);
+    }
+
+    /// One that reads and answers no ping.
+    pub(crate) fn add_mute(&mut self, stream: TcpStream) {
+        self.add_one(stream, true);
+    }
+
+    /// What those were told who answer no ping.
+    pub(crate) fn last_words(&self) -> Vec<Option<(u16, String)>> {
+        let mute = self.clients.iter().filter(|client| client.is_mute);
+        mute.map(|client| client.last_words.clone()).collect()
+    }
+
+    fn add_one(&mut self, stream: TcpStream, is_mute: bool) {
         stream.set_nonblocking(true).unwrap();
         let data = epoll::EventData::new_u64(self.clients.len() as u64);
         epoll::add(&self.set, &stream, data, epoll::EventFlags::IN).unwrap();
-        self.clients.push(Reader { stream, rest: Vec::new() });
+        self.clients.push(Reader { stream, rest: Vec::new(), is_mute, last_words: None });
     }
 
     /// Reads until told to stop and nothing more comes; how old the quotes were, in ns.
@@ -120,28 +139,37 @@ impl Readers {
             for event in &events {
                 let data = event.data;
                 let reader = &mut self.clients[data.u64() as usize];
-                reader.read(&mut self.chunk, |number| {
+                let goes_on = reader.read(&mut self.chunk, |number| {
                     let age = begin.elapsed().as_nanos() as u64;
                     let age = age.saturating_sub(sent.due_ns(number));
                     ages.record(age.max(1)).unwrap();
                 });
+                if !goes_on {
+                    epoll::delete(&self.set, &reader.stream).unwrap();
+                }
             }
         }
     }
 }
 
 impl Reader {
-    fn read(&mut self, chunk: &mut [u8], mut quote: impl FnMut(usize)) {
+    /// Returns whether the connection goes on.
+    fn read(&mut self, chunk: &mut [u8], mut quote: impl FnMut(usize)) -> bool {
         match self.stream.read(chunk) {
+            Ok(0) if self.is_mute => return false,
             Ok(0) => panic!("a client that reads was closed"),
             Ok(count) => self.rest.extend_from_slice(&chunk[..count]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
             Err(error) => panic!("{error}"),
         }
         let mut done = 0;
         while let Some((opcode, payload, length)) = frame(&self.rest[done..]) {
-            assert_ne!(opcode, 0x88, "a client that reads was told to go");
-            if opcode == 0x89 {
+            if opcode == 0x88 {
+                assert!(self.is_mute, "a client that reads was told to go");
+                let (code, reason) = payload.split_at(2);
+                let code = u16::from_be_bytes([code[0], code[1]]);
+                self.last_words = Some((code, String::from_utf8_lossy(reason).into_owned()));
+            } else if opcode == 0x89 && !self.is_mute {
                 self.stream.write_all(&[0x8a, 0x80, 0, 0, 0, 0]).unwrap();
             } else if payload.starts_with(b"{\"type\":\"quote\"") {
                 quote(number_after(payload, b"\"trade_num\":"));
@@ -152,6 +180,7 @@ impl Reader {
         if self.rest.is_empty() {
             self.rest = Vec::new();
         }
+        true
     }
 }
 

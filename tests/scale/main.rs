@@ -1,5 +1,6 @@
 //! Many clients of the real process, some of whom do not read: what each costs in memory, what the
-//! bad ones cost the others, what they are told, and that their resumes are complete.
+//! bad ones cost the others, what they are told, and that their resumes are complete. Then many of
+//! whom every tenth answers no ping.
 //!
 //! A short form is part of every test run; `make scale` runs ten thousand clients, of whom a
 //! thousand never read and a thousand read a byte a second, in a memory limit of 512 MiB, with
@@ -85,7 +86,7 @@ struct Stage {
 
 #[test]
 fn clients_that_do_not_read_harm_nobody_and_lose_nothing() {
-    let mut stage = Stage::start(Scale::new());
+    let mut stage = Stage::start(Scale::new(), &[]);
     stage.fill_with_idle_clients();
     let since = stage.exchange.newest_closed();
     let (mut words, mut ratios) = (Vec::new(), Vec::new());
@@ -119,8 +120,38 @@ fn clients_that_do_not_read_harm_nobody_and_lose_nothing() {
     assert_eq!(stage.server.get("/health").0, 200);
 }
 
+/// Every tenth reads all that comes and answers no ping.
+#[test]
+fn clients_that_answer_no_ping_are_told_why_and_cost_the_others_nothing() {
+    let scale = Scale { bursts: 1, ..Scale::new() };
+    let patience = if scale.is_long { "20" } else { "3" };
+    let pings =
+        ["CONNECTOR_WSS_PING_INTERVAL", "CONNECTOR_WSS_PING_TIMEOUT"].map(|name| (name, patience));
+    let mute = scale.bad;
+    let mut stage = Stage::start(scale, &pings);
+    for at in 0..stage.scale.readers {
+        if at % (stage.scale.readers / mute) == 0 {
+            stage.readers.add_mute(connect(stage.server.clients, at % SERIES, 1));
+        }
+        stage.readers.add(connect(stage.server.clients, at % SERIES, 1));
+    }
+    let start = Instant::now();
+    while stage.count("connector_ping_timeouts_total") < mute {
+        assert!(start.elapsed() < 8 * PATIENCE, "somebody who answers no ping is still there");
+        stage.traffic(&[], &mut Vec::new());
+    }
+    let (ages, _) = stage.traffic(&[], &mut Vec::new());
+    println!("quotes of the others are {} µs old at p99", ages.value_at_quantile(0.99) / 1000);
+    for words in stage.readers.last_words() {
+        let (code, reason) = words.expect("each was told");
+        assert!(code == 1008 && reason.contains("pong"), "{code} {reason}");
+    }
+    assert_eq!(stage.count("connector_ping_timeouts_total"), mute, "nobody else");
+    assert_eq!(stage.count("connector_clients"), stage.scale.readers);
+}
+
 impl Stage {
-    fn start(scale: Scale) -> Self {
+    fn start(scale: Scale, settings: &[(&str, &str)]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut env = exchange::env(listener.local_addr().unwrap());
         let buffer = CLIENT_BUFFER_BYTES_MIN.to_string();
@@ -131,7 +162,8 @@ impl Stage {
             ("CONNECTOR_WS_PING_INTERVAL", "86400"),
             ("CONNECTOR_INACTIVITY_TIMEOUT", "86400"),
         ];
-        env.extend(more.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let more = more.iter().chain(settings);
+        env.extend(more.map(|&(name, value)| (name.to_owned(), value.to_owned())));
         let server = Server::start_with(&[], &env);
         let id = server.process.id();
         let limit = if scale.is_long { MemoryLimit::put(id, LIMIT_BYTES) } else { None };
