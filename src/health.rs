@@ -76,8 +76,9 @@ pub fn health(metrics: &Metrics, now: Now) -> Report {
     report(ok, &HealthBody { status, timestamp: timestamp(now.unix_us), cores })
 }
 
-/// `/ready`: serving, and everything subscribed has a live session that delivers something else than
-/// late candles; on every shard, so that one's spare session does not hide another's missing one.
+/// `/ready`: serving, and everything subscribed that is listed or has delivered has a live session
+/// that delivers something else than late candles; on every shard, so that one's spare session does
+/// not hide another's missing one.
 pub fn ready(metrics: &Metrics, now: Now, phase: Phase) -> Report {
     ready_with(metrics, now, phase, |_| None)
 }
@@ -119,6 +120,10 @@ pub fn exchange(metrics: &Metrics, market: Market) -> ExchangeHealth {
     let max = |read: fn(&FeedMetrics) -> i64| parts.iter().map(|part| read(part)).max();
     let errors = parts.iter().flat_map(|part| &part.connection_errors);
     let quotes = parts.iter().map(|p| p.closed_quotes.value() + p.open_quotes.value());
+    // Until something is confirmed, one session somewhere is enough.
+    let is_served = sum(|part| part.active_sessions.value()) > 0;
+    let has_sessions = (is_served || sum(|part| part.instruments.value()) == 0)
+        && parts.iter().all(|part| part.active_sessions.value() >= part.wanted_sessions.value());
     let last_message = max(|part| part.last_message_ms.value()).filter(|ms| *ms > 0);
     ExchangeHealth {
         exchange: market.venue().name(),
@@ -135,16 +140,9 @@ pub fn exchange(metrics: &Metrics, market: Market) -> ExchangeHealth {
         },
         denied: None,
         waiting: Waiting::of(&parts),
-        is_late: parts.iter().any(|part| part.is_late())
-            && parts.iter().all(|part| has_sessions(part)),
-        healthy: parts.iter().all(|part| has_sessions(part) && !part.is_late()),
+        is_late: has_sessions && parts.iter().any(|part| part.is_late()),
+        healthy: has_sessions && !parts.iter().any(|part| part.is_late()),
     }
-}
-
-fn has_sessions(part: &FeedMetrics) -> bool {
-    let active = part.active_sessions.value();
-    let wanted = part.wanted_sessions.value().max(i64::from(part.instruments.value() > 0));
-    active >= wanted
 }
 
 /// RFC 3339, to the µs.
@@ -328,6 +326,8 @@ mod tests {
         metrics.shards[0].markets[1].active_sessions.set(2);
         metrics.shards[0].markets[1].wanted_sessions.set(1);
         metrics.shards[1].markets[1].instruments.set(1);
+        assert!(ready(&metrics, at(1), Phase::Serving).ok, "a name that nobody has confirmed");
+        metrics.shards[1].markets[1].wanted_sessions.set(1);
         let report = ready(&metrics, at(1), Phase::Serving);
         assert!(!report.ok);
         assert_eq!(json(&report)["exchanges"][1]["healthy"], false);
@@ -335,6 +335,8 @@ mod tests {
         metrics.shards[1].markets[1].active_sessions.set(1);
         let report = ready(&metrics, at(1), Phase::Serving);
         assert!(report.ok, "{}", report.body);
+        metrics.shards[0].markets[2].instruments.set(1);
+        assert!(!ready(&metrics, at(1), Phase::Serving).ok, "no session at all");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Clients that ask an exchange for too much, beside one in production whose sessions are cut meanwhile:
-//! it is back within seconds, and no limit of an exchange is exceeded. `STORM=1` has them in full.
+//! it is back within seconds, `/ready` says so, and no limit of an exchange is exceeded. `STORM=1` has
+//! them in full.
 
 use std::time::Duration;
 
@@ -65,9 +66,16 @@ fn weather(seed: u64, extra: usize, mut storm: impl FnMut(&mut World, u64)) -> W
         let one = cuts.next().unwrap();
         let (now, cut_ms) = (world.now.mono, world.true_ms());
         world.venues.exchanges[one.0].fault(Fault::Disconnect, now);
-        pass(&mut world, 4);
-        let heard = world.clients[0].heard.get(one).copied().unwrap_or(0);
         let market = Market::all().nth(one.0).unwrap();
+        let step = Duration::from_millis(100);
+        let mut readiness = Vec::new();
+        for _ in 0..40 {
+            world.run_until(world.now.mono.after(step)).unwrap();
+            readiness.push(world.is_ready(market));
+        }
+        assert!(readiness.contains(&false), "{market} is ready without a session, second {second}");
+        assert_eq!(readiness.last(), Some(&true), "{market} is not ready, second {second}");
+        let heard = world.clients[0].heard.get(one).copied().unwrap_or(0);
         let silent = world.true_ms() - cut_ms;
         assert!(heard > cut_ms + 200, "{market} is silent for {silent} ms, second {second}");
         assert_eq!(world.venues.limits_exceeded(), 0, "second {second}");
@@ -121,6 +129,13 @@ fn one_typo_in_a_loop_costs_production_nothing() {
         }
         for (market, name) in &typos {
             world.clients[1].say(&request(*market, std::slice::from_ref(name)));
+        }
+        // And a page that connects anew each second, since it is closed for its typo.
+        let page = hostile(world);
+        let (market, name) = &typos[0];
+        world.clients[page].say(&request(*market, std::slice::from_ref(name)));
+        if page > 4 {
+            world.vanish(page - 2);
         }
     });
     let connects = world.count(|part| part.connects.value());

@@ -8,9 +8,10 @@ use std::time::Duration;
 use connector_wss::clock::{MonoNs, Now};
 use connector_wss::fanout::{self, Access, Fanout, FanoutConfig};
 use connector_wss::feed::{self, Feed, FeedConfig, Spent};
+use connector_wss::health;
 use connector_wss::market::{Market, Venue};
 use connector_wss::messages::{EventName, FeedEvent, MarketEvent};
-use connector_wss::metrics::{ConnectionErrorKind, FanoutMetrics, ShardMetrics};
+use connector_wss::metrics::{ConnectionErrorKind, FanoutMetrics, Metrics, ShardMetrics};
 use connector_wss::venue;
 use connector_wss::wire::Endpoint;
 
@@ -436,6 +437,14 @@ impl World {
     }
 
     /// The sum of a counter over shards and markets.
+    /// Whether `/ready` calls a market healthy.
+    pub(crate) fn is_ready(&self, market: Market) -> bool {
+        let shards = self.shards.iter().map(|shard| Arc::clone(&shard.metrics)).collect();
+        let fanout = Arc::clone(&self.fanout_metrics);
+        let exchange = health::exchange(&Metrics { shards, fanout, cores: Vec::new() }, market);
+        health::unready(&[exchange], health::Phase::Serving).is_none()
+    }
+
     pub(crate) fn count(&self, read: impl Fn(&connector_wss::metrics::FeedMetrics) -> u64) -> u64 {
         let parts = self.shards.iter().flat_map(|shard| &shard.metrics.markets);
         parts.map(read).sum()
