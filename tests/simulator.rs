@@ -18,6 +18,9 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
 use tungstenite::{Message, WebSocket};
 
+#[path = "simulator/clients.rs"]
+mod clients;
+
 /// Longer than anything takes on a busy machine; reached only by a failing test.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a silent stream is listened to: many push intervals.
@@ -127,6 +130,24 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         std::fs::remove_file(&self.0).ok();
     }
+}
+
+/// A TLS session with the simulated USD-M, which trusts the authority in `file`.
+fn secure(
+    simulator: &Simulator,
+    file: &Scratch,
+    host: &'static str,
+) -> StreamOwned<ClientConnection, TcpStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(&file.0).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let session = ClientConnection::new(Arc::new(config), host.try_into().unwrap()).unwrap();
+    StreamOwned::new(session, tcp(simulator, market("usdm")))
 }
 
 #[test]
@@ -241,8 +262,9 @@ fn the_last_row_is_the_open_candle_and_ranges_are_counted_as_documented() {
         |rows: Value| rows.as_array().unwrap().iter().map(|r| r[0].clone()).collect::<Vec<_>>();
     let spot = opens(get(&simulator, "spot", &format!("/api/v3/klines?{range}")));
     assert_eq!(spot, [60_000_000, 60_060_000, 60_120_000, 60_180_000]);
-    let usdm = opens(get(&simulator, "usdm", &format!("/fapi/v1/klines?{range}")));
-    assert_eq!(usdm, [60_360_000, 60_420_000, 60_480_000, 60_540_000]);
+    let coinm = range.replace("BTCUSDT", "BTCUSD_PERP");
+    let coinm = opens(get(&simulator, "coinm", &format!("/dapi/v1/klines?{coinm}")));
+    assert_eq!(coinm, [60_360_000, 60_420_000, 60_480_000, 60_540_000]);
 }
 
 #[test]
@@ -310,23 +332,11 @@ fn both_protocols_work_over_tls_with_the_written_authority() {
     let simulator = sim::start(SimOptions { tls: true, tls_ca_out, ..fast() }).unwrap();
     assert!(simulator.ws_url(market("usdm")).starts_with("wss://127.0.0.1:"));
     assert!(simulator.env().iter().any(|(name, _)| name == "CONNECTOR_TLS_CA_FILE"));
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(&file.0).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let config = Arc::new(config);
-    let secure = |host: &'static str| {
-        let session = ClientConnection::new(config.clone(), host.try_into().unwrap()).unwrap();
-        StreamOwned::new(session, tcp(&simulator, market("usdm")))
-    };
-    let (status, _, body) = http(&mut secure("localhost"), "GET /fapi/v1/ping");
+    let mut session = secure(&simulator, &file, "localhost");
+    let (status, _, body) = http(&mut session, "GET /fapi/v1/ping");
     assert_eq!((status, body.as_str()), (200, "{}"));
     let url = "wss://127.0.0.1/market/ws";
-    let mut socket = tungstenite::client(url, secure("127.0.0.1")).unwrap().0;
+    let mut socket = tungstenite::client(url, secure(&simulator, &file, "127.0.0.1")).unwrap().0;
     subscribe(&mut socket, &["btcusdt@kline_1m"]);
     for _ in 0..20 {
         assert_eq!(json_of(&mut socket)["s"], "BTCUSDT");

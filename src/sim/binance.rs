@@ -127,14 +127,17 @@ pub fn parse_request(text: &str) -> Result<Request, String> {
 }
 
 fn request_id(value: &OwnedValue) -> Result<String, String> {
-    let plain = |text: &&str| text.len() <= 36 && text.chars().all(|c| c.is_ascii_alphanumeric());
+    let is_plain = |text: &&str| {
+        let is_known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        text.len() <= ID_BYTES_MAX && text.chars().all(is_known)
+    };
     match value.get("id") {
         None => Ok("null".to_owned()),
         Some(id) if id.is_null() => Ok("null".to_owned()),
         Some(id) => id
             .as_i64()
             .map(|number| number.to_string())
-            .or_else(|| id.as_str().filter(plain).map(|text| format!("\"{text}\"")))
+            .or_else(|| id.as_str().filter(is_plain).map(|text| format!("\"{text}\"")))
             .ok_or_else(|| {
                 let message = "Invalid request: request ID must be an unsigned integer";
                 error(2, message, "null")
@@ -264,6 +267,10 @@ impl Digits<'_> {
         self.write(out, value, if contracts { BASE_DECIMALS } else { sum });
     }
 }
+
+/// Length of a UUID. Source: "alphanumeric strings (max length 36)"; the documents' own examples and
+/// the official SDKs send UUIDs, hyphens included.
+const ID_BYTES_MAX: usize = 36;
 
 #[cfg(test)]
 mod tests {
