@@ -114,8 +114,16 @@ impl Exchange {
             };
             (open.last_sent.after(time), end)
         });
-        let client =
-            self.profile.quiet_client.map(|time| (open.last_heard.after(time), Output::Cut));
+        let client = self.profile.quiet_client.and_then(|time| {
+            let since = match self.profile.market.venue() {
+                // Only a socket without subscriptions is cut.
+                Venue::Gateio if !open.subscriptions.is_empty() => return None,
+                // Data keeps the connection as pings do.
+                Venue::Bybit => open.last_heard.max(open.last_sent),
+                _ => open.last_heard,
+            };
+            Some((since.after(time), Output::Cut))
+        });
         server.into_iter().chain(client).min_by_key(|(end, _)| *end)
     }
 
