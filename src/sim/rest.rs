@@ -287,14 +287,14 @@ fn klines(exchange: &Exchange, query: &Query, now_ms: i64) -> Result<String, Str
     let Some(interval) = windows::read(Venue::Binance, interval) else {
         return Err(error(-1120, "Invalid interval."));
     };
-    let spot = profile.market.contract_type() == ContractType::Spot;
-    if let (Some(start), Some(end), false) = (start, end, spot)
+    let is_coinm = profile.market.contract_type() == ContractType::Coinm;
+    if let (Some(start), Some(end), true) = (start, end, is_coinm)
         && end.saturating_sub(start) > SPAN_MAX_MS
     {
         return Err(error(-4088, "Maximum time interval is 200 days."));
     }
     let limit = limit.min(profile.klines_limit_max as i64);
-    let numbers = kline_windows((start, end), limit, spot, now_ms, interval.ms());
+    let numbers = kline_windows((start, end), limit, is_coinm, now_ms, interval.ms());
     let rows = numbers.map(|window| {
         let elapsed = exchange.row_elapsed_ms(interval, window, now_ms);
         let candle = windows::running(&exchange.market, index, (interval, window), elapsed);
@@ -307,18 +307,23 @@ fn klines(exchange: &Exchange, query: &Query, now_ms: i64) -> Result<String, Str
 fn kline_windows(
     (start, end): (Option<i64>, Option<i64>),
     limit: i64,
-    spot: bool,
+    is_coinm: bool,
     now_ms: i64,
     window_ms: i64,
 ) -> std::ops::RangeInclusive<i64> {
     let last = end.unwrap_or(now_ms).min(now_ms).div_euclid(window_ms);
     let Some(start) = start else { return (last - limit + 1).max(0)..=last };
-    let first = (start.max(0) + window_ms - 1).div_euclid(window_ms);
-    // Futures with both times count back from the end; all else counts on from the start.
-    if end.is_some() && !spot {
+    let first = window_from(start, window_ms);
+    // COIN-M with both times counts back from the end; all else counts on from the start.
+    if end.is_some() && is_coinm {
         return first.max(last - limit + 1)..=last;
     }
     first..=last.min(first + limit - 1)
+}
+
+/// Number of the first window that opens at `start_ms` or later.
+fn window_from(start_ms: i64, window_ms: i64) -> i64 {
+    start_ms.max(0).saturating_add(window_ms - 1).div_euclid(window_ms)
 }
 
 fn row(contract_type: ContractType, listing: &Listing, candle: &TrueCandle) -> String {
@@ -370,7 +375,7 @@ fn truth(exchanges: &[Exchange], index: usize, query: &Query, now: MonoNs) -> Re
     let window_ms = interval.ms();
     let from = number("from").unwrap_or(to - TRUTH_ROWS_USUAL * window_ms);
     let closed_before = now_ms.div_euclid(window_ms);
-    let first = (from.max(0) + window_ms - 1).div_euclid(window_ms);
+    let first = window_from(from, window_ms);
     let rows_max = TRUTH_MINUTES_MAX * MINUTE_MS / window_ms;
     let last = to.div_euclid(window_ms).min(closed_before - 1).min(first + rows_max - 1);
     let listing = &exchange.market.listings()[symbol];
@@ -500,6 +505,7 @@ const ON_THE_WAY: Duration = Duration::from_millis(100);
 const BAN: Duration = Duration::from_secs(120);
 /// Delay of a slow answer.
 const SLOW: Duration = Duration::from_secs(3);
+/// Source: COIN-M's "Kline/Candlestick Data"; USD-M has no such limit.
 const SPAN_MAX_MS: i64 = 200 * 86_400_000;
 /// Rows of a `/truth` answer to a question without a beginning.
 const TRUTH_ROWS_USUAL: i64 = 10;

@@ -12,7 +12,7 @@ use crate::sim::pushes::{self, Amounts};
 use crate::sim::stream::Track;
 use crate::sim::windows;
 
-use super::{Query, Response, Rest, TooMany, plain};
+use super::{Query, Response, Rest, TooMany, plain, window_from};
 
 type Asked<'a> = (&'a str, &'a Query, &'a str);
 
@@ -149,8 +149,8 @@ fn okx(exchanges: &[Exchange], (path, query, _): Asked<'_>, now_ms: i64) -> Resp
             let window_ms = interval.ms();
             // Cursors exclude, and `after` means older.
             let limit = number(query, "limit").unwrap_or(100).clamp(1, 300);
-            let older =
-                number(query, "after").map_or(i64::MAX, |end| (end - 1).div_euclid(window_ms));
+            let older = number(query, "after")
+                .map_or(i64::MAX, |end| end.saturating_sub(1).div_euclid(window_ms));
             let newer = number(query, "before").map(|start| start.div_euclid(window_ms) + 1);
             let (from, to) = newest(older, limit, now_ms, window_ms);
             let from = newer.map_or(from, |newer| from.max(newer));
@@ -237,11 +237,8 @@ fn bybit(exchanges: &[Exchange], (path, query, _): Asked<'_>, now_ms: i64) -> Re
                 };
                 let window_ms = interval.ms();
                 let limit = number(query, "limit").unwrap_or(200).clamp(1, 1000);
-                let end = number(query, "end").map_or(i64::MAX, |end| end.div_euclid(window_ms));
-                let (from, to) = newest(end, limit, now_ms, window_ms);
-                let start = number(query, "start")
-                    .map(|start| (start + window_ms - 1).div_euclid(window_ms));
-                let from = start.map_or(from, |start| from.max(start));
+                let times = (number(query, "start"), number(query, "end"));
+                let (from, to) = bybit_windows(times, limit, now_ms, window_ms);
                 let track = Track { index, interval };
                 let mut rows: Vec<String> = candles(exchange, track, (from, to), now_ms)
                     .iter()
@@ -285,6 +282,23 @@ fn bybit(exchanges: &[Exchange], (path, query, _): Asked<'_>, now_ms: i64) -> Re
         }
         _ => plain(404, "{}".to_owned()),
     }
+}
+
+/// First and last window asked for. A start alone counts on from the window that contains it; with an
+/// end, the newest rows up to that are meant.
+fn bybit_windows(
+    (start, end): (Option<i64>, Option<i64>),
+    limit: i64,
+    now_ms: i64,
+    window_ms: i64,
+) -> (i64, i64) {
+    if let (Some(start), None) = (start, end) {
+        let first = start.max(0).div_euclid(window_ms);
+        return (first, first.saturating_add(limit - 1));
+    }
+    let end = end.map_or(i64::MAX, |end| end.div_euclid(window_ms));
+    let (from, to) = newest(end, limit, now_ms, window_ms);
+    (start.map_or(from, |start| from.max(window_from(start, window_ms))), to)
 }
 
 fn bybit_row(market: Market, listing: &Listing, candle: &TrueCandle) -> String {
@@ -374,10 +388,10 @@ fn gateio(exchanges: &[Exchange], (path, query, _): Asked<'_>, now_ms: i64) -> R
             let window_ms = interval.ms();
             let rows_max = i64::try_from(exchange.profile.klines_limit_max).unwrap_or(1000);
             let limit = limit.unwrap_or(100).clamp(1, rows_max);
-            let last = to.map_or(i64::MAX, |to| (to * 1000).div_euclid(window_ms));
+            let last = to.map_or(i64::MAX, |to| to.saturating_mul(1000).div_euclid(window_ms));
             let (first, last) = newest(last, limit, now_ms, window_ms);
             let first =
-                from.map_or(first, |from| (from * 1000 + window_ms - 1).div_euclid(window_ms));
+                from.map_or(first, |from| window_from(from.saturating_mul(1000), window_ms));
             if now_ms.div_euclid(window_ms) - first > 10_000 {
                 let words = "Candlestick too long ago. Maximum 10000 points ago are allowed";
                 return error("INVALID_PARAM_VALUE", words);
