@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::market::{ContractType, Interval, Market, Venue};
 
+use super::delivery;
 use super::listed::{Row, rows, synthetic};
 
 /// Length of a minute, in ms.
@@ -107,9 +108,7 @@ impl SimMarket {
 
     fn list(&mut self, name: &str, row: &Row) {
         let lower: Arc<str> = name.to_lowercase().into();
-        let pair = name.split('_').next().unwrap_or(name);
-        let base = pair.strip_suffix(row.quote).unwrap_or(pair);
-        let base = base.split(['-', '/']).next().unwrap_or(base);
+        let base = delivery::base_of(name, row.quote);
         // Hyperliquid's coinm is the feed of usdm.
         let is_coinm = self.market.contract_type() == ContractType::Coinm;
         let is_shared = is_coinm && self.market.venue() == Venue::Hyperliquid;
@@ -247,6 +246,11 @@ struct Path<'a> {
 }
 
 impl Listing {
+    /// When the contract is delivered, in ms since the Unix epoch; `None`: it is not dated.
+    pub fn delivery_ms(&self) -> Option<i64> {
+        delivery::delivery_ms(&self.name)
+    }
+
     /// How much of the base asset one contract is; `None`: it is counted in the quote asset.
     pub fn contract_amount(&self) -> Option<String> {
         (self.contract_size == 0).then(|| unit(self.quantity_decimals))

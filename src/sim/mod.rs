@@ -9,6 +9,7 @@
 //!
 //! Modules in reading order:
 
+mod delivery;
 mod listed;
 pub mod market;
 pub mod time;

@@ -2,6 +2,8 @@
 //! simulator's own questions (`/truth`, `/stats`, `/fault`). Pure: request in, response out. Here
 //! are Binance's answers and what all share; the others' are in `venues`.
 
+mod gateio;
+mod hyperliquid;
 mod venues;
 
 use std::collections::HashMap;
@@ -110,6 +112,9 @@ impl Rest {
         };
         let weight = match endpoint {
             "klines" => klines_weight(contract_type, query),
+            "uiKlines" if contract_type == ContractType::Spot => 2,
+            "ticker/price" if query.contains_key("symbol") => 1,
+            "ticker/price" => 2,
             "exchangeInfo" if contract_type == ContractType::Spot => 20,
             "exchangeInfo" | "time" | "ping" => 1,
             _ => return plain(404, error(-5000, "Path is invalid")),
@@ -119,14 +124,16 @@ impl Rest {
             Err(refused) => return binance_refusal(refused, profile.rest_limit.0, now),
         };
         let now_ms = exchange.rest_ms(now);
-        let (status, body) = match endpoint {
-            "klines" => match klines(exchange, query, now_ms) {
-                Ok(body) => (200, body),
-                Err(body) => (400, body),
-            },
-            "exchangeInfo" => (200, exchange_info(exchange, now_ms)),
-            "time" => (200, format!("{{\"serverTime\":{now_ms}}}")),
-            _ => (200, "{}".to_owned()),
+        let answer = match endpoint {
+            "klines" | "uiKlines" => klines(exchange, query, now_ms),
+            "exchangeInfo" => info(exchange, query, now_ms),
+            "ticker/price" => last_prices(exchange, query, now_ms),
+            "time" => Ok(format!("{{\"serverTime\":{now_ms}}}")),
+            _ => Ok("{}".to_owned()),
+        };
+        let (status, body) = match answer {
+            Ok(body) => (200, body),
+            Err(body) => (400, body),
         };
         Response { headers: used_weight(used), ..plain(status, body) }
     }
@@ -266,6 +273,53 @@ fn klines_weight(contract_type: ContractType, query: &Query) -> u32 {
         (_, 500..=1000) => 5,
         (_, 1001..) => 10,
     }
+}
+
+/// `exchangeInfo`: the body, or the body of the error. Only spot's can be asked for some symbols.
+fn info(exchange: &Exchange, query: &Query, now_ms: i64) -> Result<String, String> {
+    let is_spot = exchange.profile.market.contract_type() == ContractType::Spot;
+    let only = match (query.get("symbol"), query.get("symbols")) {
+        _ if !is_spot => None,
+        (None, None) => None,
+        (Some(symbol), None) => Some(vec![symbol.clone()]),
+        (None, Some(list)) => {
+            let names = simd_json::from_slice::<Vec<String>>(&mut list.clone().into_bytes());
+            Some(names.map_err(|_| illegal("symbols"))?)
+        }
+        (Some(_), Some(_)) => {
+            return Err(error(-1128, "Combination of optional parameters invalid."));
+        }
+    };
+    let body = exchange_info(exchange, now_ms, only.as_deref());
+    body.ok_or_else(|| error(-1121, "Invalid symbol."))
+}
+
+/// `ticker/price`: the close of the minute that runs. COIN-M answers with a list in any case.
+fn last_prices(exchange: &Exchange, query: &Query, now_ms: i64) -> Result<String, String> {
+    let contract_type = exchange.profile.market.contract_type();
+    let row = |index: usize| {
+        let listing = &exchange.market.listings()[index];
+        let window = now_ms.div_euclid(MINUTE_MS);
+        let elapsed_ms = exchange.row_elapsed_ms(Interval::M1, window, now_ms);
+        let of = (Interval::M1, window);
+        let candle = windows::running(&exchange.market, index, of, elapsed_ms);
+        let mut price = String::new();
+        Digits { contract_type, listing }.price(&mut price, candle.close);
+        let pair = listing.name.split('_').next().unwrap_or(&listing.name);
+        let more = match contract_type {
+            ContractType::Spot => String::new(),
+            ContractType::Coinm => format!(",\"ps\":\"{pair}\",\"time\":{now_ms}"),
+            _ => format!(",\"time\":{now_ms}"),
+        };
+        format!("{{\"symbol\":\"{}\",\"price\":\"{price}\"{more}}}", listing.name)
+    };
+    let Some(symbol) = query.get("symbol") else {
+        let rows: Vec<String> = (0..exchange.market.listings().len()).map(row).collect();
+        return Ok(format!("[{}]", rows.join(",")));
+    };
+    let index = exchange.market.find(symbol).ok_or_else(|| error(-1121, "Invalid symbol."))?;
+    let is_list = contract_type == ContractType::Coinm;
+    Ok(if is_list { format!("[{}]", row(index)) } else { row(index) })
 }
 
 /// The body, or the body of the error.

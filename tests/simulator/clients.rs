@@ -170,3 +170,170 @@ fn the_certificate_names_its_authoritys_key_as_strict_clients_demand() {
     let authority_key_identifier = [0x06, 0x03, 0x55, 0x1d, 0x23];
     assert!(leaf.windows(5).any(|bytes| bytes == authority_key_identifier));
 }
+
+#[test]
+fn lists_hold_what_was_asked_for_and_unknown_symbols_are_refused() {
+    let simulator = sim::start(SimOptions::default()).unwrap();
+    let of = |venue, name| market_of(venue, name);
+    let info = "/api/v3/exchangeInfo?symbol";
+    let okx = "/api/v5/public/instruments?instType";
+    let bybit = "/v5/market/instruments-info?category";
+    let gate = "/api/v4";
+    // Market, target, status, where the rows are, how many there are.
+    for (market, target, status, rows, count) in [
+        (market("spot"), format!("{info}=BTCUSDT"), 200, "/symbols", 1),
+        (market("spot"), format!("{info}s=%5B%22BTCUSDT%22,%22ETHUSDT%22%5D"), 200, "/symbols", 2),
+        (of(Venue::Okx, "spot"), format!("{okx}=SPOT&instId=BTC-USDT"), 200, "/data", 1),
+        (of(Venue::Okx, "futures"), format!("{okx}=FUTURES&instFamily=BTC-USD"), 200, "/data", 2),
+        (of(Venue::Okx, "futures"), format!("{okx}=FUTURES&uly=SOL-USD"), 200, "/data", 1),
+        (of(Venue::Okx, "spot"), format!("{okx}=OPTION"), 200, "/data", 0),
+        (of(Venue::Bybit, "spot"), format!("{bybit}=spot&symbol=BTCUSDT"), 200, "/result/list", 1),
+        (
+            of(Venue::Bybit, "linear"),
+            format!("{bybit}=linear&baseCoin=BTC"),
+            200,
+            "/result/list",
+            3,
+        ),
+        (
+            of(Venue::Bybit, "linear"),
+            format!("{bybit}=linear&status=Closed"),
+            200,
+            "/result/list",
+            1,
+        ),
+        (of(Venue::Gateio, "um"), format!("{gate}/delivery/usdt/contracts"), 200, "", 0),
+        (of(Venue::Gateio, "spot"), format!("{gate}/spot/currencies"), 200, "", 9),
+    ] {
+        let (answered, body) = asked(&simulator, market, &target);
+        assert_eq!(answered, status, "{target}");
+        let rows = body.pointer(rows).and_then(Value::as_array).map(Vec::len);
+        assert_eq!(rows, Some(count), "{target}: {body}");
+    }
+    for (market, target, status, key, value) in [
+        (market("spot"), format!("{info}=NOSUCH"), 400, "/code", "-1121"),
+        (market("spot"), format!("{info}s=BTCUSDT"), 400, "/code", "-1100"),
+        (market("spot"), format!("{info}=BTCUSDT&symbols=%5B%5D"), 400, "/code", "-1128"),
+        (of(Venue::Okx, "spot"), format!("{okx}=SPOT&instId=NO-SUCH"), 200, "/code", "51001"),
+        (of(Venue::Okx, "spot"), format!("{okx}=NOSUCH"), 200, "/code", "51000"),
+        (of(Venue::Bybit, "spot"), format!("{bybit}=spot&symbol=NOSUCH"), 200, "/retCode", "10001"),
+        (of(Venue::Bybit, "spot"), format!("{bybit}=nosuch"), 200, "/retCode", "10001"),
+        (
+            of(Venue::Gateio, "spot"),
+            format!("{gate}/spot/currency_pairs/BTC_USDT"),
+            200,
+            "/id",
+            "BTC_USDT",
+        ),
+        (
+            of(Venue::Gateio, "um"),
+            format!("{gate}/futures/usdt/contracts/BTC_USDT"),
+            200,
+            "/name",
+            "BTC_USDT",
+        ),
+        (
+            of(Venue::Gateio, "spot"),
+            format!("{gate}/spot/currency_pairs/NO_%22"),
+            400,
+            "/label",
+            "INVALID_CURRENCY_PAIR",
+        ),
+        (
+            of(Venue::Gateio, "cm"),
+            format!("{gate}/futures/btc/contracts/NOSUCH"),
+            400,
+            "/label",
+            "CONTRACT_NOT_FOUND",
+        ),
+        (of(Venue::Gateio, "spot"), format!("{gate}/spot/nosuch"), 404, "/label", "NOT_FOUND"),
+        (
+            of(Venue::Gateio, "um"),
+            format!("{gate}/futures/nosuch/contracts"),
+            404,
+            "/label",
+            "NOT_FOUND",
+        ),
+        (of(Venue::Gateio, "spot"), "/spot/currency_pairs".to_owned(), 404, "/label", "NOT_FOUND"),
+    ] {
+        let (answered, body) = asked(&simulator, market, &target);
+        let said = body.pointer(key).map(|said| said.to_string().replace('"', ""));
+        assert_eq!((answered, said.as_deref()), (status, Some(value)), "{target}: {body}");
+    }
+}
+
+#[test]
+fn dated_contracts_are_delivered_when_their_names_say() {
+    let simulator = sim::start(SimOptions::default()).unwrap();
+    let (december, march) = (1_798_185_600_000_i64, 1_806_048_000_000_i64);
+    let futures = market_of(Venue::Okx, "futures");
+    let (_, okx) = asked(&simulator, futures, "/api/v5/public/instruments?instType=FUTURES");
+    for row in okx["data"].as_array().unwrap() {
+        let is_march = row["instId"].as_str().unwrap().ends_with("-270326");
+        let expiry = if is_march { march } else { december };
+        assert_eq!(row["expTime"], expiry.to_string(), "{row}");
+    }
+    let (_, inverse) = asked(
+        &simulator,
+        market_of(Venue::Bybit, "inverse"),
+        "/v5/market/instruments-info?category=inverse&symbol=BTCUSDZ26",
+    );
+    let row = &inverse["result"]["list"][0];
+    assert_eq!(
+        (&row["deliveryTime"], &row["baseCoin"]),
+        (&december.to_string().into(), &"BTC".into())
+    );
+    for (kind, target, margin) in
+        [("usdm", "/fapi/v1/exchangeInfo", "USDT"), ("coinm", "/dapi/v1/exchangeInfo", "BTC")]
+    {
+        let info = get(&simulator, kind, target);
+        let row = |end: &str| {
+            let rows = info["symbols"].as_array().unwrap().iter();
+            rows.clone()
+                .find(|row| {
+                    row["symbol"].as_str().unwrap().starts_with("BTC")
+                        && row["symbol"].as_str().unwrap().ends_with(end)
+                })
+                .unwrap()
+                .clone()
+        };
+        let dated = row("_261225");
+        assert_eq!(
+            (&dated["deliveryDate"], &dated["contractType"]),
+            (&december.into(), &"CURRENT_QUARTER".into())
+        );
+        let perpetual = row(if kind == "usdm" { "USDT" } else { "_PERP" });
+        assert_eq!(perpetual["deliveryDate"], 4_133_404_800_000_i64);
+        for row in [dated, perpetual] {
+            assert_eq!(row["marginAsset"], margin);
+            for key in
+                ["onboardDate", "orderTypes", "timeInForce", "underlyingType", "quotePrecision"]
+            {
+                assert!(!row[key].is_null(), "{key}: {row}");
+            }
+            let filters = row["filters"].as_array().unwrap();
+            let price = filters.iter().find(|one| one["filterType"] == "PRICE_FILTER").unwrap();
+            assert!(price["minPrice"].is_string() && price["maxPrice"].is_string());
+        }
+    }
+}
+
+#[test]
+fn ticker_price_and_ui_klines_are_those_of_the_candles() {
+    let simulator = sim::start(SimOptions::default()).unwrap();
+    let range = "symbol=BTCUSDT&interval=1m&startTime=60000000&endTime=60540000";
+    let rows = get(&simulator, "spot", &format!("/api/v3/klines?{range}"));
+    assert_eq!(get(&simulator, "spot", &format!("/api/v3/uiKlines?{range}")), rows);
+    assert_eq!(asked(&simulator, market("usdm"), &format!("/fapi/v1/uiKlines?{range}")).0, 404);
+    let spot = get(&simulator, "spot", "/api/v3/ticker/price?symbol=BTCUSDT");
+    let kline = get(&simulator, "spot", "/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=1");
+    let number = |price: &Value| price.as_str().unwrap().parse::<f64>().unwrap();
+    let (low, high) = (number(&kline[0][3]), number(&kline[0][2]));
+    assert!((low * 0.99..high * 1.01).contains(&number(&spot["price"])), "{spot} {kline}");
+    let all = get(&simulator, "usdm", "/fapi/v1/ticker/price");
+    assert!(all.as_array().unwrap().len() > 5 && all[0]["time"].is_i64());
+    let coinm = get(&simulator, "coinm", "/dapi/v1/ticker/price?symbol=BTCUSD_PERP");
+    assert_eq!((&coinm[0]["ps"], &coinm[0]["symbol"]), (&"BTCUSD".into(), &"BTCUSD_PERP".into()));
+    let (status, refused) = asked(&simulator, market("spot"), "/api/v3/ticker/price?symbol=NOSUCH");
+    assert_eq!((status, &refused["code"]), (400, &(-1121).into()));
+}

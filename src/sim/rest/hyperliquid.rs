@@ -1,0 +1,140 @@
+//! What Hyperliquid answers over REST.
+
+use simd_json::OwnedValue;
+use simd_json::prelude::*;
+
+use crate::market::{Market, Venue};
+use crate::sim::exchange::Exchange;
+use crate::sim::market::Listing;
+use crate::sim::pushes;
+use crate::sim::stream::Track;
+use crate::sim::windows;
+
+use super::venues::{Asked, candles, find, join, played};
+use super::{Response, plain};
+
+pub(super) fn hyperliquid(
+    exchanges: &[Exchange],
+    index: usize,
+    (path, _, text): Asked<'_>,
+    body: Option<&OwnedValue>,
+    now_ms: i64,
+) -> Response {
+    let malformed = || {
+        plain(
+            422,
+            format!(
+                "Failed to deserialize the JSON body into the target type ({} bytes)",
+                text.len()
+            ),
+        )
+    };
+    let (true, Some(body)) = (path == "/info", body) else { return malformed() };
+    let spot = find(Venue::Hyperliquid, "spot").map_or(index, Market::index);
+    let perp = find(Venue::Hyperliquid, "usdm").map_or(index, Market::index);
+    let is_dex = body.get("dex").and_then(|dex| dex.as_str()).is_some_and(|dex| !dex.is_empty());
+    match body.get("type").and_then(|kind| kind.as_str()) {
+        Some("meta" | "metaAndAssetCtxs") if is_dex => plain(200, "{\"universe\":[]}".to_owned()),
+        Some("meta") => plain(200, perp_meta(&exchanges[perp])),
+        Some("metaAndAssetCtxs") => {
+            let count = exchanges[perp].market.listings().len();
+            let contexts = vec![CONTEXT; count].join(",");
+            plain(200, format!("[{},[{contexts}]]", perp_meta(&exchanges[perp])))
+        }
+        Some("perpDexs") => plain(200, "[null]".to_owned()),
+        Some("spotMeta") => plain(200, spot_meta(&exchanges[spot])),
+        Some("spotMetaAndAssetCtxs") => {
+            let listings = exchanges[spot].market.listings().iter();
+            let contexts = listings
+                .map(|one| CONTEXT.replacen('{', &format!("{{\"coin\":\"{}\",", one.name), 1));
+            let contexts = join(contexts.collect());
+            plain(200, format!("[{},[{contexts}]]", spot_meta(&exchanges[spot])))
+        }
+        Some("candleSnapshot") => {
+            match snapshot([index, spot, perp].map(|one| &exchanges[one]), body, now_ms) {
+                Some(rows) => plain(200, format!("[{rows}]")),
+                None => malformed(),
+            }
+        }
+        _ => malformed(),
+    }
+}
+
+/// `None`: malformed. A coin that none of `exchanges` has does not exist, and has no candles.
+fn snapshot(exchanges: [&Exchange; 3], body: &OwnedValue, now_ms: i64) -> Option<String> {
+    let wanted = body.get("req")?;
+    let coin = wanted.get("coin")?.as_str()?;
+    let start = wanted.get("startTime")?.as_i64()?;
+    let end = wanted.get("endTime").and_then(|end| end.as_i64()).unwrap_or(i64::MAX);
+    let found = exchanges.into_iter().find_map(|one| Some((one, one.market.find(coin)?)));
+    let Some((exchange, index)) = found else { return Some(String::new()) };
+    let interval = windows::read(Venue::Hyperliquid, wanted.get("interval")?.as_str()?)?;
+    let last = end.min(now_ms).div_euclid(interval.ms());
+    let first = start.div_euclid(interval.ms()).max(last - 4999);
+    let listing = &exchange.market.listings()[index];
+    let rows = candles(exchange, Track { index, interval }, (first, last), now_ms);
+    let rows = rows.into_iter().filter(|candle| {
+        // The row of a window without trades comes late.
+        candle.trades > 0 || now_ms > candle.close_time_ms() + DEAD_ROW_DELAY_MS
+    });
+    let rows = rows.map(|candle| {
+        let mut row = String::new();
+        pushes::hyperliquid_candle(&mut row, listing, &candle);
+        row
+    });
+    Some(join(rows.collect()))
+}
+
+fn perp_meta(exchange: &Exchange) -> String {
+    let coin = |one: &Listing| {
+        let delisted = if one.trading { "" } else { ",\"isDelisted\":true" };
+        format!(
+            "{{\"szDecimals\":{},\"name\":\"{}\",\"maxLeverage\":40{delisted}}}",
+            one.quantity_decimals, one.name
+        )
+    };
+    let mut rows: Vec<String> = exchange.market.listings().iter().map(coin).collect();
+    rows.extend(
+        played(exchange).iter().map(|name| format!("{{\"name\":\"{name}\",\"szDecimals\":2}}")),
+    );
+    format!("{{\"universe\":[{}]}}", join(rows))
+}
+
+/// Token 0 is USDC; the others are named after the coin's number.
+fn spot_meta(exchange: &Exchange) -> String {
+    let (mut tokens, mut universe) = (
+        vec!["{\"name\":\"USDC\",\"szDecimals\":8,\"weiDecimals\":8,\"index\":0}".to_owned()],
+        Vec::new(),
+    );
+    let mut names: Vec<(String, u32)> = exchange
+        .market
+        .listings()
+        .iter()
+        .map(|one| (one.name.to_string(), one.quantity_decimals))
+        .collect();
+    names.extend(played(exchange).into_iter().map(|name| (name, 2)));
+    for (at, (name, decimals)) in names.iter().enumerate() {
+        let token = match &**name {
+            "PURR/USDC" => "PURR".to_owned(),
+            "@107" => "HYPE".to_owned(),
+            "@142" => "UBTC".to_owned(),
+            "@151" => "UETH".to_owned(),
+            other => format!("T{}", other.trim_start_matches('@')),
+        };
+        let number = at + 1;
+        tokens.push(format!(
+            "{{\"name\":\"{token}\",\"szDecimals\":{decimals},\"weiDecimals\":8,\"index\":{number}}}"
+        ));
+        let index = name.trim_start_matches('@').parse().unwrap_or(0);
+        universe.push(format!(
+            "{{\"tokens\":[{number},0],\"name\":\"{name}\",\"index\":{index},\"isCanonical\":{}}}",
+            index == 0
+        ));
+    }
+    format!("{{\"universe\":[{}],\"tokens\":[{}]}}", join(universe), join(tokens))
+}
+
+/// What goes with each coin, as far as clients need it to load a market.
+const CONTEXT: &str = "{\"dayNtlVlm\":\"1.0\",\"funding\":\"0.0000125\",\"markPx\":\"1.0\",\"midPx\":\"1.0\",\"openInterest\":\"1.0\",\"oraclePx\":\"1.0\",\"premium\":\"0.0\",\"prevDayPx\":\"1.0\"}";
+/// Hyperliquid's flat rows appear this late; the real delay is not known.
+const DEAD_ROW_DELAY_MS: i64 = 10_000;
