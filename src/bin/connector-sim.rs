@@ -17,13 +17,25 @@ use signal_hook::iterator::Signals;
 /// Candles depend on the seed alone, so every minute's truth is known:
 ///   curl 'http://127.0.0.1:PORT/truth?symbol=BTCUSDT&from=MS&to=MS'
 /// as is that of longer windows, the fold of their minutes, up to a day: &interval=5m
+/// One answer holds a week of minutes at most; a question for more is refused.
 /// Counters, and faults on request:
 ///   curl http://127.0.0.1:PORT/stats
 ///   curl -X POST 'http://127.0.0.1:PORT/fault?name=disconnect&exchange=okx&contract_type=swap'
 /// Faults: disconnect, half_open, silence, shutdown_notice, refuse, malformed, delay_first_ms,
 /// duplicate, lost_close, double_close, reordered, restated_close, late_close, empty_minute, muted,
-/// clock_skew_ms, rate_limit, slow_rest, rest_error, rest_garbage, rest_stale, rest_lags; with &value= seconds, or
-/// ms where the name ends so.
+/// clock_skew_ms, rate_limit, slow_rest, rest_error, rest_garbage, rest_stale, rest_lags; with
+/// &value= seconds, or ms where the name ends so.
+///
+/// Known are candles of trades from a minute to a day, instrument lists, the exchange's time, and
+/// Binance's ticker/price. Not known:
+///   accounts, orders and every signed request; trades, order books, tickers and funding;
+///   candles of mark and index prices, of seconds, of more than a day, and of days that begin at
+///   another hour than 0:00 UTC;
+///   Binance's WebSocket API, OKX's and Bybit's options, Gate's delivery contracts, Hyperliquid's
+///   builder exchanges and outcome markets;
+///   compression and binary encodings;
+///   listings that come and go: a dated contract is never delivered, and every symbol has candles
+///   back to 1970.
 #[derive(Debug, Parser)]
 #[command(name = "connector-sim", version, verbatim_doc_comment)]
 struct Arguments {
