@@ -262,6 +262,13 @@ impl Exchange {
         self.send(id, binance::ack(&result, &request.id).into(), now);
     }
 
+    /// A client's frame came that `answer` answers: it counts as a message.
+    pub fn answer(&mut self, id: ConnectionId, answer: String, now: MonoNs) {
+        if self.count_message(id, now) {
+            self.send(id, answer.into(), now);
+        }
+    }
+
     /// A ping came from a client: it counts as a message.
     pub fn ping(&mut self, id: ConnectionId, now: MonoNs) {
         self.count_message(id, now);

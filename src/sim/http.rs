@@ -6,9 +6,25 @@ use crate::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX};
 
 use super::rest::Response;
 
+/// What a request wants done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// An answer.
+    #[default]
+    Get,
+    /// An answer to its body.
+    Post,
+    /// The head of the answer to GET.
+    Head,
+    /// What a browser asks before it sends a request of another site.
+    Options,
+}
+
 /// A request whose head and body are complete.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
+    /// What is wanted.
+    pub method: Method,
     /// Path and query.
     pub target: String,
     /// The body.
@@ -32,9 +48,13 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Request>, u16> {
         Err(_) => return Err(400),
     };
     let (Some(method), Some(target)) = (head.method, head.path) else { return Err(400) };
-    if !matches!(method, "GET" | "POST") {
-        return Err(405);
-    }
+    let method = match method {
+        "GET" => Method::Get,
+        "POST" => Method::Post,
+        "HEAD" => Method::Head,
+        "OPTIONS" => Method::Options,
+        _ => return Err(405),
+    };
     let header = |name: &str| {
         let found = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
         found.and_then(|header| std::str::from_utf8(header.value).ok()).map(str::trim)
@@ -51,7 +71,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Request>, u16> {
     let websocket_key = header("sec-websocket-key").filter(|_| upgrade).map(str::to_owned);
     let close = header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
     let body = String::from_utf8_lossy(&bytes[head_bytes..length]).into_owned();
-    Ok(Some(Request { target: target.to_owned(), body, websocket_key, close, length }))
+    let target = target.to_owned();
+    Ok(Some(Request { method, target, body, websocket_key, close, length }))
 }
 
 /// The answer that makes a WebSocket of the connection.
@@ -63,14 +84,15 @@ pub(super) fn switching_protocols(key: &str) -> String {
     )
 }
 
-/// A whole response. `close` says that the connection ends after it.
-pub(super) fn response(response: &Response, close: bool) -> String {
-    let mut head = format!(
-        "HTTP/1.1 {} {}\r\nContent-Type: application/json;charset=UTF-8\r\nContent-Length: {}\r\n",
-        response.status,
-        reason(response.status),
-        response.body.len()
-    );
+/// A whole response to `method`. `close` says that the connection ends after it.
+pub(super) fn response(response: &Response, method: Method, close: bool) -> String {
+    let mut head = format!("HTTP/1.1 {} {}\r\n", response.status, reason(response.status));
+    if response.status != 204 {
+        head.push_str(&format!(
+            "Content-Type: application/json;charset=UTF-8\r\nContent-Length: {}\r\n",
+            response.body.len()
+        ));
+    }
     for (name, value) in &response.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -78,13 +100,16 @@ pub(super) fn response(response: &Response, close: bool) -> String {
         head.push_str(&format!("Retry-After: {seconds}\r\n"));
     }
     head.push_str(if close { "Connection: close\r\n\r\n" } else { "\r\n" });
-    head.push_str(&response.body);
+    if method != Method::Head {
+        head.push_str(&response.body);
+    }
     head
 }
 
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        204 => "No Content",
         400 => "Bad Request",
         403 => "Forbidden",
         422 => "Unprocessable Entity",

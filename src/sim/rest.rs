@@ -15,7 +15,7 @@ use crate::market::{ContractType, Interval, Market, Venue};
 use super::binance::{Digits, percent_decode};
 use super::exchange::{Exchange, RestFaults};
 use super::faults::Fault;
-use super::http::Request;
+use super::http::{Method, Request};
 use super::info::exchange_info;
 use super::market::{Listing, MINUTE_MS, TrueCandle};
 use super::pushes::{self, Amounts};
@@ -86,11 +86,13 @@ impl Rest {
         let target = &*request.target;
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let query = parse_query(query);
+        let venue = exchanges[index].profile.market.venue();
         let mut response = match path {
+            _ if request.method == Method::Options => plain(204, String::new()),
             "/truth" => truth(exchanges, index, &query, now),
             "/stats" => plain(200, stats(exchanges)),
             "/fault" => self.fault(exchanges, index, &query, now),
-            _ => match exchanges[index].profile.market.venue() {
+            _ => match venue {
                 Venue::Binance => self.binance(&exchanges[index], path, &query, now),
                 _ => self.other(exchanges, index, (path, &query, &request.body), now),
             },
@@ -101,6 +103,7 @@ impl Rest {
         let date = Duration::from_millis(exchanges[index].told_ms(now).unsigned_abs());
         let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + date);
         response.headers.push(("Date", date));
+        response.headers.extend(shared_with_sites(venue, request.method));
         response
     }
 
@@ -407,8 +410,9 @@ fn row(contract_type: ContractType, listing: &Listing, candle: &TrueCandle) -> S
 }
 
 /// Closed candles of `interval` (1m unless it is said, in the spelling of the connector's clients,
-/// whether or not the exchange has such candles itself) with an open time in `from..=to`, at most [`TRUTH_MINUTES_MAX`], oldest first; without
-/// `from` the last [`TRUTH_ROWS_USUAL`], without `to` up to now.
+/// whether or not the exchange has such candles itself) with an open time in `from..=to`, oldest
+/// first; without `from` the last [`TRUTH_ROWS_USUAL`], without `to` up to now. More than
+/// [`TRUTH_MINUTES_MAX`] are refused.
 fn truth(exchanges: &[Exchange], index: usize, query: &Query, now: MonoNs) -> Response {
     let number = |key: &str| query.get(key).and_then(|text| text.parse::<i64>().ok());
     let found = named_exchange(exchanges, index, query).map(|index| &exchanges[index]);
@@ -431,7 +435,11 @@ fn truth(exchanges: &[Exchange], index: usize, query: &Query, now: MonoNs) -> Re
     let closed_before = now_ms.div_euclid(window_ms);
     let first = window_from(from, window_ms);
     let rows_max = TRUTH_MINUTES_MAX * MINUTE_MS / window_ms;
-    let last = to.div_euclid(window_ms).min(closed_before - 1).min(first + rows_max - 1);
+    let last = to.div_euclid(window_ms).min(closed_before - 1);
+    if last.saturating_sub(first) >= rows_max {
+        let error = format!("from..to holds more than {rows_max} candles; ask for it in parts");
+        return plain(400, format!("{{\"error\":\"{error}\"}}"));
+    }
     let listing = &exchange.market.listings()[symbol];
     let rows = (first..=last).map(|window| {
         let candle = windows::truth(&exchange.market, symbol, (interval, window));
@@ -526,6 +534,22 @@ fn named_exchange(exchanges: &[Exchange], index: usize, query: &Query) -> Option
 fn is_played(exchange: &Exchange, symbol: &str) -> bool {
     let lower = symbol.to_lowercase();
     exchange.settings.playback.iter().any(|message| message.symbol() == lower)
+}
+
+/// Headers that let pages of other sites read the answer. OKX and Gate are not known to send any.
+///
+/// Source: ccxt's `CORS` (Bybit); Binance's and Hyperliquid's answers are read by pages.
+fn shared_with_sites(venue: Venue, method: Method) -> Vec<(&'static str, String)> {
+    if matches!(venue, Venue::Okx | Venue::Gateio) {
+        return Vec::new();
+    }
+    let mut headers = vec![("Access-Control-Allow-Origin", "*".to_owned())];
+    if method == Method::Options {
+        let methods = "GET, HEAD, POST, OPTIONS".to_owned();
+        headers.push(("Access-Control-Allow-Methods", methods));
+        headers.push(("Access-Control-Allow-Headers", "*".to_owned()));
+    }
+    headers
 }
 
 fn parse_query(query: &str) -> Query {

@@ -130,15 +130,19 @@ impl Server {
         while let Some(request) = client.next_request()? {
             self.answer(token, client, request, now)?;
         }
-        let exchange = &mut self.exchanges[client.exchange];
         let id = ConnectionId(token);
         while let Some(message) = client.next_message()? {
             match message {
-                Message::Text(text) => exchange.text(id, &text, now),
-                Message::Ping(_) => exchange.ping(id, now),
-                Message::Pong(_) => exchange.pong(id, now),
+                Message::Text(text) => {
+                    match self.rest.post(&self.exchanges, client.exchange, &text, now) {
+                        Some(answer) => self.exchanges[client.exchange].answer(id, answer, now),
+                        None => self.exchanges[client.exchange].text(id, &text, now),
+                    }
+                }
+                Message::Ping(_) => self.exchanges[client.exchange].ping(id, now),
+                Message::Pong(_) => self.exchanges[client.exchange].pong(id, now),
                 // Binary: the venue knows none; the answer is that of invalid JSON.
-                Message::Binary(_) => exchange.text(id, "", now),
+                Message::Binary(_) => self.exchanges[client.exchange].text(id, "", now),
                 Message::Close(_) | Message::Frame(_) => {}
             }
         }
@@ -165,7 +169,7 @@ impl Server {
         }
         let index = client.exchange;
         let response = self.rest.respond(&mut self.exchanges, index, &request, now);
-        let text = http::response(&response, request.close);
+        let text = http::response(&response, request.method, request.close);
         if response.delay.is_zero() {
             return client.respond(&text, request.close);
         }
@@ -210,7 +214,8 @@ impl Server {
 fn refusal(status: u16, retry_after: u64) -> String {
     let retry_after = Some(retry_after).filter(|&seconds| seconds > 0);
     let body = format!("{{\"code\":-1,\"msg\":\"HTTP {status}\"}}");
-    http::response(&Response { status, body, retry_after, ..Response::default() }, true)
+    let response = Response { status, body, retry_after, ..Response::default() };
+    http::response(&response, http::Method::Get, true)
 }
 
 /// Above every listener, below every client.

@@ -337,3 +337,77 @@ fn ticker_price_and_ui_klines_are_those_of_the_candles() {
     let (status, refused) = asked(&simulator, market("spot"), "/api/v3/ticker/price?symbol=NOSUCH");
     assert_eq!((status, &refused["code"]), (400, &(-1121).into()));
 }
+
+#[test]
+fn head_is_get_without_its_body_and_pages_of_other_sites_may_read() {
+    let simulator = sim::start(SimOptions::default()).unwrap();
+    let target = "/api/v3/klines?symbol=BTCUSDT&interval=1m&startTime=60000000&endTime=60540000";
+    let mut stream = tcp(&simulator, market("spot"));
+    let (_, head, body) = http(&mut stream, &format!("GET {target}"));
+    assert_eq!(header(&head, "access-control-allow-origin"), Some("*"));
+    stream.write_all(format!("HEAD {target} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
+    stream.write_all(b"OPTIONS /api/v3/klines HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap();
+    let mut both = String::new();
+    stream.read_to_string(&mut both).unwrap();
+    let heads: Vec<&str> = both.split_terminator("\r\n\r\n").collect();
+    let [head, options] = heads[..] else { panic!("two heads and no body: {both}") };
+    assert!(head.starts_with("HTTP/1.1 200 OK"));
+    assert_eq!(header(&head.to_lowercase(), "content-length"), Some(&*body.len().to_string()));
+    let options = options.to_lowercase();
+    assert!(options.starts_with("http/1.1 204"));
+    assert_eq!(header(&options, "content-length"), None);
+    for name in ["origin", "methods", "headers"] {
+        assert!(header(&options, &format!("access-control-allow-{name}")).is_some(), "{name}");
+    }
+}
+
+#[test]
+fn a_question_for_more_truth_than_one_answer_holds_is_refused() {
+    let simulator = sim::start(SimOptions::default()).unwrap();
+    let week = |rows: i64| format!("/truth?symbol=BTCUSDT&from=0&to={}", (rows - 1) * 60_000);
+    let all = get(&simulator, "spot", &week(10_080));
+    assert_eq!(all.as_array().unwrap().len(), 10_080);
+    let (status, refused) = asked(&simulator, market("spot"), &week(10_081));
+    assert_eq!(status, 400);
+    assert!(refused["error"].as_str().unwrap().contains("more than 10080 candles"), "{refused}");
+}
+
+#[test]
+fn hyperliquid_tells_its_status_and_answers_posts_over_websocket() {
+    let simulator = sim::start(SimOptions::default()).unwrap();
+    let perp = market_of(Venue::Hyperliquid, "usdm");
+    let url = "ws://localhost/ws";
+    let mut socket = tungstenite::client(url, tcp(&simulator, perp)).unwrap().0;
+    let mut post = |kind: &str, payload: &str| {
+        let request = format!(r#"{{"type":"{kind}","payload":{payload}}}"#);
+        let text = format!(r#"{{"method":"post","id":7,"request":{request}}}"#);
+        socket.send(Message::text(text)).unwrap();
+        let answer = json_of(&mut socket);
+        assert_eq!((&answer["channel"], &answer["data"]["id"]), (&"post".into(), &7.into()));
+        answer["data"]["response"].clone()
+    };
+    let status = post("info", r#"{"type":"exchangeStatus"}"#);
+    assert!(status["payload"]["data"]["time"].as_i64().unwrap() > START_MS, "{status}");
+    let wanted =
+        r#"{"coin":"BTC","interval":"1m","startTime":1740000000000,"endTime":1740000060000}"#;
+    let rows = post("info", &format!(r#"{{"type":"candleSnapshot","req":{wanted}}}"#));
+    assert_eq!(
+        (&rows["type"], &rows["payload"]["type"]),
+        (&"info".into(), &"candleSnapshot".into())
+    );
+    let opens: Vec<&Value> =
+        rows["payload"]["data"].as_array().unwrap().iter().map(|row| &row["t"]).collect();
+    assert_eq!(opens, [1_740_000_000_000_i64, 1_740_000_060_000]);
+    assert_eq!(post("info", r#"{"type":"nosuch"}"#)["type"], "error");
+    assert_eq!(post("action", "{}")["type"], "error");
+}
+
+#[test]
+fn the_help_says_what_the_simulated_exchanges_do_not_know() {
+    let help = Command::new(env!("CARGO_BIN_EXE_connector-sim")).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let (_, unknown) = help.split_once("Not known:").unwrap();
+    for what in ["orders", "order books", "mark and index prices", "options", "compression"] {
+        assert!(unknown.contains(what), "{what}");
+    }
+}

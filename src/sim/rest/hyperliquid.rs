@@ -3,6 +3,7 @@
 use simd_json::OwnedValue;
 use simd_json::prelude::*;
 
+use crate::clock::MonoNs;
 use crate::market::{Market, Venue};
 use crate::sim::exchange::Exchange;
 use crate::sim::market::Listing;
@@ -11,7 +12,7 @@ use crate::sim::stream::Track;
 use crate::sim::windows;
 
 use super::venues::{Asked, candles, find, join, played};
-use super::{Response, plain};
+use super::{Query, Response, Rest, plain};
 
 pub(super) fn hyperliquid(
     exchanges: &[Exchange],
@@ -41,6 +42,9 @@ pub(super) fn hyperliquid(
             let contexts = vec![CONTEXT; count].join(",");
             plain(200, format!("[{},[{contexts}]]", perp_meta(&exchanges[perp])))
         }
+        Some("exchangeStatus") => {
+            plain(200, format!("{{\"time\":{now_ms},\"specialStatuses\":null}}"))
+        }
         Some("perpDexs") => plain(200, "[null]".to_owned()),
         Some("spotMeta") => plain(200, spot_meta(&exchanges[spot])),
         Some("spotMetaAndAssetCtxs") => {
@@ -57,6 +61,51 @@ pub(super) fn hyperliquid(
             }
         }
         _ => malformed(),
+    }
+}
+
+impl Rest {
+    /// The answer to a frame that asks over WebSocket what else is asked over REST; `None`: it is no
+    /// such frame.
+    ///
+    /// Source: "Websocket", "Post requests".
+    pub fn post(
+        &mut self,
+        exchanges: &[Exchange],
+        index: usize,
+        text: &str,
+        now: MonoNs,
+    ) -> Option<String> {
+        let venue = exchanges[index].profile.market.venue();
+        if venue != Venue::Hyperliquid || !text.contains("\"post\"") {
+            return None;
+        }
+        let frame = simd_json::to_owned_value(&mut text.as_bytes().to_vec()).ok()?;
+        let is_post = frame.get("method")?.as_str()? == "post";
+        let (id, request) = (frame.get("id")?.as_u64()?, frame.get("request")?);
+        let (kind, payload) = (request.get("type")?.as_str()?, request.get("payload")?);
+        let response = match kind {
+            "info" => {
+                let body = simd_json::to_string(payload).ok()?;
+                let asked = ("/info", &Query::new(), &*body);
+                self.other(exchanges, index, asked, now)
+            }
+            "action" => plain(400, "The simulated exchange takes no actions".to_owned()),
+            _ => return None,
+        };
+        let response = match (response.status, payload.get("type").and_then(|one| one.as_str())) {
+            (200, Some(asked)) => format!(
+                "{{\"type\":\"info\",\"payload\":{{\"type\":\"{asked}\",\"data\":{}}}}}",
+                response.body
+            ),
+            _ => {
+                let words = simd_json::to_string(&response.body).ok()?;
+                format!("{{\"type\":\"error\",\"payload\":{words}}}")
+            }
+        };
+        let answer =
+            format!("{{\"channel\":\"post\",\"data\":{{\"id\":{id},\"response\":{response}}}}}");
+        is_post.then_some(answer)
     }
 }
 
