@@ -76,9 +76,9 @@ pub fn health(metrics: &Metrics, now: Now) -> Report {
     report(ok, &HealthBody { status, timestamp: timestamp(now.unix_us), cores })
 }
 
-/// `/ready`: serving, and everything subscribed that is listed or has delivered has a live session
-/// that delivers something else than late candles; on every shard, so that one's spare session does
-/// not hide another's missing one.
+/// `/ready`: serving, each subscribed market has a live session, and everything that has delivered
+/// has one that delivers something else than late candles; on every shard, so that one's spare
+/// session does not hide another's missing one.
 pub fn ready(metrics: &Metrics, now: Now, phase: Phase) -> Report {
     ready_with(metrics, now, phase, |_| None)
 }
@@ -120,7 +120,7 @@ pub fn exchange(metrics: &Metrics, market: Market) -> ExchangeHealth {
     let max = |read: fn(&FeedMetrics) -> i64| parts.iter().map(|part| read(part)).max();
     let errors = parts.iter().flat_map(|part| &part.connection_errors);
     let quotes = parts.iter().map(|p| p.closed_quotes.value() + p.open_quotes.value());
-    // Until something is confirmed, one session somewhere is enough.
+    // For what has not delivered yet, one session somewhere is enough.
     let is_served = sum(|part| part.active_sessions.value()) > 0;
     let has_sessions = (is_served || sum(|part| part.instruments.value()) == 0)
         && parts.iter().all(|part| part.active_sessions.value() >= part.wanted_sessions.value());
@@ -326,7 +326,7 @@ mod tests {
         metrics.shards[0].markets[1].active_sessions.set(2);
         metrics.shards[0].markets[1].wanted_sessions.set(1);
         metrics.shards[1].markets[1].instruments.set(1);
-        assert!(ready(&metrics, at(1), Phase::Serving).ok, "a name that nobody has confirmed");
+        assert!(ready(&metrics, at(1), Phase::Serving).ok, "it has not delivered");
         metrics.shards[1].markets[1].wanted_sessions.set(1);
         let report = ready(&metrics, at(1), Phase::Serving);
         assert!(!report.ok);

@@ -210,8 +210,8 @@ pub struct FeedMetrics {
     pub event_time_ahead: Counter,
     /// `connector_active_connections`.
     pub active_sessions: Gauge,
-    /// Sessions that should be live: those that are, and those with an instrument that is listed or
-    /// has delivered.
+    /// Sessions that should be live: those that are, and those with an instrument that has
+    /// delivered.
     pub wanted_sessions: Gauge,
     /// `connector_connection_errors_total`, by [`ConnectionErrorKind`].
     pub connection_errors: [Counter; ConnectionErrorKind::ALL.len()],

@@ -532,7 +532,9 @@ impl Feed {
             let due = self.session_due(session).filter(|&due| due < MonoNs(u64::MAX));
             deadline = deadline.into_iter().chain(due).min();
             active[session.market.index()] += i64::from(session.is_open());
-            let is_wanted = session.is_open() || session.is_joinable() && self.is_expected(session);
+            // What clients ask for anew makes nobody unready.
+            let is_wanted =
+                session.is_open() || session.is_joinable() && self.claim(session) == Claim::Served;
             wanted[session.market.index()] += i64::from(is_wanted);
         }
         self.deadline = deadline;
@@ -550,16 +552,6 @@ impl Feed {
         if !self.is_stopping {
             self.report_waits(at);
         }
-    }
-
-    /// Whether a session has to be live for all to be well: names that clients try, which nobody has
-    /// confirmed, make nothing unready.
-    fn is_expected(&self, session: &Session) -> bool {
-        let mut members = session.members.iter().filter_map(|&id| self.streams.stream(id));
-        members.any(|stream| {
-            stream.claim() == Claim::Served
-                || self.listings.may_have(session.market, &stream.instrument.symbol)
-        })
     }
 
     fn session_due(&self, session: &Session) -> Option<MonoNs> {

@@ -98,11 +98,6 @@ impl Listings {
         due.filter(|&due| due < MonoNs(u64::MAX))
     }
 
-    /// Returns whether there is a list, and nothing in it shows that there is no `symbol`.
-    pub(super) fn may_have(&self, market: Market, symbol: &str) -> bool {
-        self.markets[market.index()].list.is_some() && !self.lacks(market, symbol)
-    }
-
     /// Returns whether there is a list, and it shows that there is no `symbol`.
     pub(super) fn lacks(&self, market: Market, symbol: &str) -> bool {
         let list = self.markets[market.index()].list.as_deref();

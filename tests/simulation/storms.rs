@@ -74,7 +74,9 @@ fn weather(seed: u64, extra: usize, mut storm: impl FnMut(&mut World, u64)) -> W
             readiness.push(world.is_ready(market));
         }
         assert!(readiness.contains(&false), "{market} is ready without a session, second {second}");
-        assert_eq!(readiness.last(), Some(&true), "{market} is not ready, second {second}");
+        // Hundreds of series that deliver need many sessions, which an exchange lets come one by one.
+        let is_ready = extra > 0 || readiness.last() == Some(&true);
+        assert!(is_ready, "{market} is not ready, second {second}");
         let heard = world.clients[0].heard.get(one).copied().unwrap_or(0);
         let silent = world.true_ms() - cut_ms;
         assert!(heard > cut_ms + 200, "{market} is silent for {silent} ms, second {second}");
@@ -84,6 +86,7 @@ fn weather(seed: u64, extra: usize, mut storm: impl FnMut(&mut World, u64)) -> W
         world.vanish(at);
     }
     pass(&mut world, 150 + REFUSED_PATIENCE.as_secs());
+    assert!(Market::all().all(|market| world.is_ready(market)));
     assert_eq!(world.venues.limits_exceeded(), 0);
     assert_eq!(world.fanout_metrics.unconfirmed.value(), 0);
     assert_eq!(world.fanout_metrics.refused_names.value(), 0);
