@@ -11,6 +11,7 @@ pub mod wait;
 mod closes;
 mod denials;
 pub mod duty;
+mod executor;
 pub mod fanout;
 pub mod shard;
 mod stamps;

@@ -1,11 +1,11 @@
-//! Whether this host lets us run at all: io_uring and locked memory, asked before the executors
-//! start, so that a refusal is a sentence with a remedy and not a panic inside a library.
+//! Whether this host lets glommio's executors run: io_uring and locked memory, asked before they
+//! start. Where it does not, the same duties run on plain threads.
 
 use std::fmt;
 
 use rustix::process::{Resource, getrlimit};
 
-/// Why the executors cannot run here.
+/// Why glommio's executors cannot run here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProbeError {
     /// The kernel has no io_uring, or is too old.
@@ -38,7 +38,7 @@ impl ProbeError {
     /// What to do about it.
     pub(super) fn remedy(&self) -> &'static str {
         match self {
-            Self::NoIoUring(_) => "connector-wss needs Linux 5.8 or newer with CONFIG_IO_URING",
+            Self::NoIoUring(_) => "They need Linux 5.8 or newer with CONFIG_IO_URING",
             Self::IoUringForbidden(_) => {
                 "On the host: `sysctl -w kernel.io_uring_disabled=0`. In a container: the default \
                  seccomp profile forbids it; allow io_uring_setup, io_uring_enter and \
@@ -55,28 +55,41 @@ impl ProbeError {
 
 impl fmt::Display for ProbeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}. {}", self.problem(), self.remedy())
+        write!(f, "{}: {RUNS_ANYWAY}. {}", self.problem(), self.remedy())
     }
 }
 
 impl std::error::Error for ProbeError {}
 
+/// What happens where glommio's executors cannot run.
+pub(super) const RUNS_ANYWAY: &str = "running on plain pinned threads instead of glommio's \
+    executors, at the same speed";
+
 /// Least memory that must be lockable. Source: glommio 0.9 refuses to start an executor below it.
 const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
 /// Asks the kernel for what an executor will ask for.
-pub fn probe() -> Result<(), ProbeError> {
+pub(super) fn probe() -> Result<(), ProbeError> {
     memlock()?;
     io_uring()
 }
 
-/// Asks the kernel for a ring.
+/// Makes a ring, registers with it and enters it: each may be forbidden by itself.
 pub(super) fn io_uring() -> Result<(), ProbeError> {
-    match io_uring::IoUring::new(PROBE_RING_ENTRIES) {
-        Ok(_ring) => Ok(()),
+    let mut known = io_uring::Probe::new();
+    let tried = io_uring::IoUring::new(PROBE_RING_ENTRIES).and_then(|ring| {
+        ring.submitter().register_probe(&mut known)?;
+        ring.submitter().submit_and_wait(0)
+    });
+    match tried {
+        Ok(_) if known.is_supported(NEWEST_OPERATION) => Ok(()),
+        Ok(_) => Err(ProbeError::NoIoUring("the kernel is too old".to_owned())),
         Err(error) => Err(judge(&error)),
     }
 }
+
+/// Source: what glommio 0.9 needs came with Linux 5.8, as `tee` did.
+const NEWEST_OPERATION: u8 = io_uring::opcode::Tee::CODE;
 
 const PROBE_RING_ENTRIES: u32 = 8;
 

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use rustls::ClientConfig;
 
 use crate::clock::Clock;
@@ -30,11 +29,11 @@ use crate::wire::tls;
 use super::credentials::{self, CredentialsError, Reloader, Renewal};
 use super::doorbell::Doorbell;
 use super::duty::Duty;
+use super::executor::{Executor, Runtime};
 use super::fanout::{FanoutCore, FanoutLinks};
 use super::listeners::{Inherited, ListenError, Listeners};
 use super::open_files::{self, Division};
 use super::ops::{Ops, OpsHandle, OpsSetup, OpsThread};
-use super::probe::{self, ProbeError};
 use super::shard::{ShardCore, ShardLinks};
 use super::shutdown::Shutdown;
 use super::spent;
@@ -46,8 +45,6 @@ use super::workers::ShardLink;
 /// Why the server cannot start. Nothing is left running.
 #[derive(Debug)]
 pub enum StartError {
-    /// The kernel refuses what the executors need.
-    Probe(ProbeError),
     /// The placement that was asked for is impossible.
     Topology(TopologyError),
     /// There is nothing to listen on.
@@ -73,7 +70,6 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Probe(error) => error.fmt(f),
             Self::Topology(error) => error.fmt(f),
             Self::Listen(error) => error.fmt(f),
             Self::TlsRoots { path, why } => {
@@ -98,7 +94,7 @@ pub struct Server {
     stopper: Stopper,
     renewals: Sender<Renewal>,
     fanout_bell: Arc<Doorbell>,
-    executors: Vec<ExecutorJoinHandle<()>>,
+    executors: Vec<Executor>,
     ops: OpsThread,
 }
 
@@ -156,7 +152,6 @@ impl Server {
         inherited: Inherited,
         echo_bytes_max: Option<usize>,
     ) -> Result<Self, StartError> {
-        probe::probe().map_err(StartError::Probe)?;
         let topology =
             topology::plan(&usable_cpus(), &wishes(config)).map_err(StartError::Topology)?;
         let tls = tls_config(config)?;
@@ -191,11 +186,12 @@ impl Server {
         let shutdown = Arc::clone(&plan.shutdown);
         let stopper = Stopper { shutdown, lifecycle, departure };
         let (renewals, fanout_bell) = (plan.renewals.0.clone(), Arc::clone(&plan.fanout_bell));
+        let runtime = choose_runtime();
         let mut clients = Some(clients);
         let mut executors = Vec::new();
         for (at, executor) in topology.executors.iter().enumerate() {
             let listener = if executor.fanout { clients.take() } else { None };
-            executors.push(plan.spawn(at, executor, listener)?);
+            executors.push(plan.spawn(runtime, (at, executor), listener)?);
         }
         stopper.lifecycle.serving();
         let server = Self {
@@ -350,41 +346,39 @@ impl Wiring {
     /// Starts the executor at `at`; returns once its roles are ready.
     fn spawn(
         &mut self,
-        at: usize,
-        plan: &ExecutorPlan,
+        runtime: Runtime,
+        (at, plan): (usize, &ExecutorPlan),
         listener: Option<TcpListener>,
-    ) -> Result<ExecutorJoinHandle<()>, StartError> {
+    ) -> Result<Executor, StartError> {
         let name = plan.name();
         let shards: Vec<_> = plan.shards.iter().map(|&shard| self.shard_parts(shard)).collect();
         let fanout = listener.map(|listener| self.fanout_parts(listener));
         let (bell, metrics) = (Arc::clone(&self.bells[at]), Arc::clone(&self.cores[at]));
         let (clock, mode) = (self.clock, self.config.wait);
         let (report, started) = bounded(1);
-        let handle = LocalExecutorBuilder::new(Placement::Fixed(plan.cpu))
-            .name(&name)
-            .io_memory(IO_MEMORY_BYTES)
-            .spawn(move || async move {
-                // Made here, so that the memory is this CPU's.
-                let duty = Waiter::new(mode, bell).and_then(|waiter| {
-                    let fanout = fanout.map(|parts| parts.build(clock, &waiter)).transpose()?;
-                    let shards = shards.into_iter().map(|parts| parts.build(clock)).collect();
-                    Ok(Duty { shards, fanout, waiter, clock, metrics })
-                });
-                let (duty, result) = match duty {
-                    Ok(duty) => (Some(duty), Ok(())),
-                    Err(error) => (None, Err(error)),
-                };
-                let _heard = report.send(result);
-                if let Some(duty) = duty {
-                    duty.run().await;
-                }
-            })
-            .map_err(|error| executor_error(&name, &error))?;
+        let duty = move || async move {
+            // Made here, so that the memory is this CPU's.
+            let duty = Waiter::new(mode, bell).and_then(|waiter| {
+                let fanout = fanout.map(|parts| parts.build(clock, &waiter)).transpose()?;
+                let shards = shards.into_iter().map(|parts| parts.build(clock)).collect();
+                Ok(Duty { shards, fanout, waiter, clock, metrics })
+            });
+            let (duty, result) = match duty {
+                Ok(duty) => (Some(duty), Ok(())),
+                Err(error) => (None, Err(error)),
+            };
+            let _heard = report.send(result);
+            if let Some(duty) = duty {
+                duty.run().await;
+            }
+        };
+        let executor = runtime.spawn(&name, plan.cpu, duty);
+        let executor = executor.map_err(|error| executor_error(&name, &error))?;
         match started.recv() {
-            Ok(Ok(())) => Ok(handle),
+            Ok(Ok(())) => Ok(executor),
             Ok(Err(error)) => Err(executor_error(&name, &error)),
-            // The executor ended before its first task: joining says why.
-            Err(_) => match handle.join() {
+            // It ended before its first task: joining says why.
+            Err(_) => match executor.join() {
                 Ok(()) => Err(executor_error(&name, &"it ended at once")),
                 Err(error) => Err(executor_error(&name, &error)),
             },
@@ -497,9 +491,6 @@ impl FanoutParts {
     }
 }
 
-/// The executors do no storage I/O; this is the least that is reserved for it.
-const IO_MEMORY_BYTES: usize = 64 * 1024;
-
 pub(super) fn usable_cpus() -> Vec<usize> {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let mut cpus: Vec<_> = cores.into_iter().map(|core| core.id).collect();
@@ -523,6 +514,15 @@ pub(super) fn tls_config(config: &Config) -> Result<Arc<ClientConfig>, StartErro
     let refused = |why: String| StartError::TlsRoots { path: path.clone(), why };
     let pem = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
     tls::client_config(Some(&pem)).map_err(|error| refused(error.to_string()))
+}
+
+/// What the duties run on here; says it where that is not glommio.
+fn choose_runtime() -> Runtime {
+    let (runtime, refusal) = Runtime::choose();
+    if let Some(refusal) = refusal {
+        tracing::warn!("{refusal}");
+    }
+    runtime
 }
 
 /// Divides the files that may be open, and logs it where they are too few for all clients.

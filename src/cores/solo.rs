@@ -1,6 +1,6 @@
 //! The whole connector in one ordinary thread, for one reader in the same process: a shard, the
 //! fan-out, and one client whose socket is memory. What it says is therefore what the server's
-//! clients hear, to the letter. Needs no executor and no io_uring; opens no port, writes no file.
+//! clients hear, to the letter. Needs no executor; opens no port, writes no file.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -60,7 +60,7 @@ impl Solo {
     /// Starts with exchanges, budgets and patience as `config` has them, and sends `requests`, each
     /// a request of the client protocol.
     ///
-    /// Errors: as [`super::server::Server::start`], but for ports, CPUs and io_uring.
+    /// Errors: as [`super::server::Server::start`], but for ports and CPUs.
     pub fn start(config: &Config, clock: Clock, requests: &[String]) -> Result<Self, StartError> {
         let failed = |error: &dyn std::fmt::Display| executor_error("the connector", error);
         let bell = Doorbell::new().map(Arc::new).map_err(|error| failed(&error))?;

@@ -148,17 +148,17 @@ check "tuning: nothing is to be applied there but the files" tuned "$tuning_appl
 forbidden=$tuning/forbidden
 cp -a "$plain" "$forbidden"
 line_file "$forbidden" /proc/sys/kernel/io_uring_disabled 2
-check "tuning: io_uring disabled is exit code 2" tuned "$tuning_check" "$forbidden" 2 "blocks   kernel.io_uring_disabled: found 2" "how: sysctl -w kernel.io_uring_disabled=0"
+check "tuning: io_uring disabled is exit code 1" tuned "$tuning_check" "$forbidden" 1 "differs  kernel.io_uring_disabled: found 2" "how: sysctl -w kernel.io_uring_disabled=0"
 line_file "$forbidden" /proc/sys/kernel/io_uring_disabled 1
-check "tuning: io_uring for root only is exit code 2" tuned "$tuning_check" "$forbidden" 2 "blocks   kernel.io_uring_disabled: found 1"
+check "tuning: io_uring for root only is exit code 1" tuned "$tuning_check" "$forbidden" 1 "differs  kernel.io_uring_disabled: found 1"
 line_file "$forbidden" /proc/sys/kernel/io_uring_group 990
 check "tuning: io_uring for a group is exit code 1" tuned "$tuning_check" "$forbidden" 1 "differs  kernel.io_uring_disabled: found 1 (for root and group 990 only)"
 line_file "$forbidden" /proc/sys/kernel/io_uring_disabled 0
 limits_file_of "$forbidden" 524288 65536
-check "tuning: too little memory to lock is exit code 2" tuned "$tuning_check" "$forbidden" 2 "blocks   RLIMIT_MEMLOCK: found 64 KiB, recommended 1536 KiB"
+check "tuning: too little memory to lock is exit code 1" tuned "$tuning_check" "$forbidden" 1 "differs  RLIMIT_MEMLOCK: found 64 KiB, recommended 1536 KiB"
 limits_file_of "$forbidden" 524288 unlimited
 line_file "$forbidden" /proc/sys/kernel/osrelease 5.4.0
-check "tuning: a kernel without what glommio needs is exit code 2" tuned "$tuning_check" "$forbidden" 2 "blocks   kernel: found 5.4.0"
+check "tuning: a kernel without what glommio needs is exit code 1" tuned "$tuning_check" "$forbidden" 1 "differs  kernel: found 5.4.0"
 
 check "tuning: JSON has one object a line" python3 - "$tuning_check" "$plain" <<'PYTHON'
 import json, os, subprocess, sys
@@ -167,8 +167,8 @@ assert run.returncode == 1, run
 rows = [json.loads(line) for line in run.stdout.splitlines()]
 assert len(rows) > 20 and len({row["setting"] for row in rows}) == len(rows), rows
 for row in rows:
-    assert row["state"] in ("ok", "differs", "blocks", "unknown"), row
-    assert ("why" in row and "how" in row) == (row["state"] in ("differs", "blocks")), row
+    assert row["state"] in ("ok", "differs", "unknown"), row
+    assert ("why" in row and "how" in row) == (row["state"] == "differs"), row
 PYTHON
 
 check "tuning: cores are taken from --cores" tuned "$tuning_check" "$plain" 1 "isolcpus: found none, recommended 2" "(cores 2)" -- --cores 2

@@ -8,7 +8,7 @@ use super::super::server::{usable_cpus, wishes};
 use super::super::{open_files, probe, topology};
 use super::{Check, Outcome};
 
-/// Everything about the host, io_uring first: without it the server does not start at all.
+/// Everything about the host.
 pub(super) fn examine(config: &Config) -> Vec<Check> {
     let mut checks = vec![io_uring(), kernel(), memlock(), files(config), cpus(config)];
     let warnings = config.warnings.iter();
@@ -27,8 +27,8 @@ fn io_uring() -> Check {
     match probe::io_uring() {
         Ok(()) => check("io_uring", Outcome::Ok, "available".to_owned()),
         Err(error) => {
-            let failed = check("io_uring", Outcome::Failed, error.problem());
-            failed.remedy(error.remedy())
+            let found = format!("{}: {}", error.problem(), probe::RUNS_ANYWAY);
+            check("io_uring", Outcome::Warning, found).remedy(error.remedy())
         }
     }
 }
@@ -37,19 +37,13 @@ fn kernel() -> Check {
     let system = rustix::system::uname();
     let release = system.release().to_string_lossy().into_owned();
     let machine = system.machine().to_string_lossy();
-    let mut numbers = release.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version >= KERNEL_MIN {
-        return check("kernel", Outcome::Ok, format!("{release}, {machine}"));
-    }
-    let (major, minor) = KERNEL_MIN;
-    check("kernel", Outcome::Failed, format!("{release} is older than {major}.{minor}"))
-        .remedy(format!("run Linux {major}.{minor} or newer"))
+    check("kernel", Outcome::Ok, format!("{release}, {machine}"))
 }
 
 fn memlock() -> Check {
     if let Err(error) = probe::memlock() {
-        return check("memlock", Outcome::Failed, error.problem()).remedy(error.remedy());
+        let found = format!("{}: {}", error.problem(), probe::RUNS_ANYWAY);
+        return check("memlock", Outcome::Warning, found).remedy(error.remedy());
     }
     let limit = match getrlimit(Resource::Memlock).current {
         Some(bytes) => format!("{} KiB may be locked", bytes / 1024),
@@ -80,6 +74,3 @@ fn cpus(config: &Config) -> Check {
             .remedy("change the variable, or leave it empty to have the CPUs planned"),
     }
 }
-
-/// Source: the operations of io_uring that glommio 0.9 needs.
-const KERNEL_MIN: (u32, u32) = (5, 8);
