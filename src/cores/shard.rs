@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use rustix::io::Errno;
@@ -54,6 +55,10 @@ pub struct ShardCore {
     by_session: HashMap<SessionId, usize>,
     /// Sessions whose host is being looked up, and where they want to go.
     resolving: Vec<(SessionId, Endpoint)>,
+    /// When an address has been silent for so long that the next one is tried.
+    next_try: Option<MonoNs>,
+    /// What led nowhere lately, and when: tried last.
+    dead: Vec<(SocketAddr, MonoNs)>,
     /// Events that found the channel full.
     unsent_events: VecDeque<FeedEvent>,
     scratch: Box<[u8]>,
@@ -65,6 +70,10 @@ struct Slot {
     stream: TcpStream,
     sampling: Sampling,
     is_connected: bool,
+    address: SocketAddr,
+    dialed: MonoNs,
+    /// Tried next, the last first, if this one refuses or is silent for [`ADDRESS_PATIENCE`].
+    others: Vec<SocketAddr>,
     /// Room is being waited for.
     is_blocked: bool,
 }
@@ -90,6 +99,8 @@ impl ShardCore {
             slots: Vec::new(),
             by_session: HashMap::new(),
             resolving: Vec::new(),
+            next_try: None,
+            dead: Vec::new(),
             unsent_events: VecDeque::new(),
             scratch: touched(READ_BYTES_MAX).into_boxed_slice(),
             open_sockets: 0,
@@ -101,6 +112,10 @@ impl ShardCore {
     pub fn turn(&mut self, now: Now, ready: &[Ready], waiter: &Waiter) -> bool {
         let mut worked = self.take_mail(now, waiter);
         worked |= self.serve_sockets(now, ready, waiter);
+        if self.next_try.is_some_and(|at| at <= now.mono) {
+            self.leave_silent_addresses(now, waiter);
+            worked = true;
+        }
         if self.feed.next_deadline().is_some_and(|deadline| deadline <= now.mono) {
             self.feed.handle_timeout(now);
             worked = true;
@@ -109,9 +124,9 @@ impl ShardCore {
         worked | self.publish(now)
     }
 
-    /// When the engine wants its next turn at the latest.
+    /// When the engine, or a connection attempt, wants its next turn at the latest.
     pub fn next_deadline(&self) -> Option<MonoNs> {
-        self.feed.next_deadline()
+        self.feed.next_deadline().into_iter().chain(self.next_try).min()
     }
 
     /// Whether something waits in a queue that no socket announces.
@@ -218,8 +233,7 @@ impl ShardCore {
                 self.transmit(session, now, waiter);
             }
             Ok(Some(error)) | Err(error) => {
-                self.forget(session);
-                self.connect_failed(session, &error, now);
+                self.connect_to_another(at, &error, now, waiter);
             }
         }
     }
@@ -321,7 +335,7 @@ impl ShardCore {
     fn dial(&mut self, session: SessionId, endpoint: Endpoint, now: Now, waiter: &Waiter) {
         if let Ok(address) = endpoint.host.parse::<IpAddr>() {
             let address = SocketAddr::new(address, endpoint.port);
-            return self.connect(session, address, now, waiter);
+            return self.connect(session, vec![address], now, waiter);
         }
         let (host, port) = (endpoint.host.clone(), endpoint.port);
         self.resolving.push((session, endpoint));
@@ -345,10 +359,13 @@ impl ShardCore {
         let Some(at) = self.resolving.iter().position(is_asked) else { return };
         let (session, _) = self.resolving.swap_remove(at);
         match result {
-            // Addresses in turn, so that a dead one does not hold a session for ever.
             Ok(addresses) if !addresses.is_empty() => {
                 let turn = usize::try_from(now.mono.0 / 1_000_000).unwrap_or(0);
-                self.connect(session, addresses[turn % addresses.len()], now, waiter);
+                self.dead.retain(|&(_, at)| at.after(DEAD_FOR) > now.mono);
+                let is_dead =
+                    |address: &SocketAddr| self.dead.iter().any(|(dead, _)| dead == address);
+                let order = order(addresses, turn, is_dead);
+                self.connect(session, order, now, waiter);
             }
             Ok(_) => {
                 let why = format!("{host} has no address");
@@ -360,8 +377,16 @@ impl ShardCore {
         }
     }
 
-    fn connect(&mut self, session: SessionId, address: SocketAddr, now: Now, waiter: &Waiter) {
+    /// Tries the last of `addresses`; the others are tried if that leads nowhere.
+    fn connect(
+        &mut self,
+        session: SessionId,
+        mut addresses: Vec<SocketAddr>,
+        now: Now,
+        waiter: &Waiter,
+    ) {
         let at = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
+        let Some(address) = addresses.pop() else { return };
         let opened = open_socket(address).and_then(|stream| {
             waiter.watch(&stream, token(self.number, at), true)?;
             Ok(stream)
@@ -370,27 +395,74 @@ impl ShardCore {
             Ok(stream) => {
                 let sampling = self.stamps.ask(&stream);
                 let (is_connected, is_blocked) = (false, false);
-                let slot = Some(Slot { session, stream, sampling, is_connected, is_blocked });
+                let (others, dialed) = (addresses, now.mono);
+                let silent_at = (!others.is_empty()).then(|| dialed.after(ADDRESS_PATIENCE));
+                self.next_try = self.next_try.into_iter().chain(silent_at).min();
+                let slot = Slot {
+                    session,
+                    stream,
+                    sampling,
+                    is_connected,
+                    address,
+                    dialed,
+                    others,
+                    is_blocked,
+                };
                 if at == self.slots.len() {
-                    self.slots.push(slot);
+                    self.slots.push(Some(slot));
                 } else {
-                    self.slots[at] = slot;
+                    self.slots[at] = Some(slot);
                 }
                 self.by_session.insert(session, at);
                 self.open_sockets += 1;
             }
-            Err(error) => self.connect_failed(session, &error, now),
+            Err(error) if addresses.is_empty() || kind_of(&error) == ConnectionErrorKind::Local => {
+                self.connect_failed(session, &error, now);
+            }
+            Err(_) => {
+                self.note_dead(address, now);
+                self.connect(session, addresses, now, waiter);
+            }
         }
     }
 
-    fn connect_failed(&mut self, session: SessionId, error: &io::Error, now: Now) {
-        let kind = match (error.kind(), Errno::from_io_error(error)) {
-            (_, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
-                ConnectionErrorKind::Local
+    /// The address of the slot at `at` leads nowhere, for this reason.
+    fn connect_to_another(&mut self, at: usize, error: &io::Error, now: Now, waiter: &Waiter) {
+        let Some(Some(slot)) = self.slots.get_mut(at) else { return };
+        let (session, address) = (slot.session, slot.address);
+        let others = std::mem::take(&mut slot.others);
+        self.forget(session);
+        self.note_dead(address, now);
+        match others.is_empty() {
+            true => self.connect_failed(session, error, now),
+            false => self.connect(session, others, now, waiter),
+        }
+    }
+
+    /// Where no answer comes, not even a refusal, the next address is tried.
+    fn leave_silent_addresses(&mut self, now: Now, waiter: &Waiter) {
+        let is_silent = |slot: &&Slot| !slot.is_connected && !slot.others.is_empty();
+        for at in 0..self.slots.len() {
+            let silent = self.slots[at].as_ref().filter(is_silent);
+            if silent.is_some_and(|slot| slot.dialed.after(ADDRESS_PATIENCE) <= now.mono) {
+                let error = io::Error::from(io::ErrorKind::TimedOut);
+                self.connect_to_another(at, &error, now, waiter);
             }
-            (io::ErrorKind::TimedOut, _) => ConnectionErrorKind::Timeout,
-            _ => ConnectionErrorKind::Tcp,
-        };
+        }
+        let silent = self.slots.iter().flatten().filter(is_silent);
+        self.next_try = silent.map(|slot| slot.dialed.after(ADDRESS_PATIENCE)).min();
+    }
+
+    fn note_dead(&mut self, address: SocketAddr, now: Now) {
+        self.dead.retain(|&(dead, _)| dead != address);
+        if self.dead.len() == DEAD_MAX {
+            self.dead.remove(0);
+        }
+        self.dead.push((address, now.mono));
+    }
+
+    fn connect_failed(&mut self, session: SessionId, error: &io::Error, now: Now) {
+        let kind = kind_of(error);
         self.feed.handle_connect_failed(session, kind, &error.to_string(), now);
     }
 
@@ -445,6 +517,39 @@ fn token(number: u16, slot: usize) -> Token {
     Token::new(number, u32::try_from(slot).expect("sessions are far fewer"))
 }
 
+/// How long an address may be silent while another one could be tried. Source: a round trip around
+/// the world takes 300 ms at worst; the last address has all the patience of an attempt.
+const ADDRESS_PATIENCE: Duration = Duration::from_millis(400);
+
+/// An address that led nowhere is tried after the others for so long.
+const DEAD_FOR: Duration = Duration::from_secs(60);
+
+/// So many of them are remembered.
+const DEAD_MAX: usize = 32;
+
+/// The order in which addresses are tried, the last first: in turn, so that load is spread, and the
+/// dead ones after all others.
+fn order(
+    addresses: &[SocketAddr],
+    turn: usize,
+    is_dead: impl Fn(&SocketAddr) -> bool,
+) -> Vec<SocketAddr> {
+    let mut order = addresses.to_vec();
+    order.rotate_left(turn % addresses.len());
+    order.sort_by_key(|address| !is_dead(address));
+    order
+}
+
+fn kind_of(error: &io::Error) -> ConnectionErrorKind {
+    match (error.kind(), Errno::from_io_error(error)) {
+        (_, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
+            ConnectionErrorKind::Local
+        }
+        (io::ErrorKind::TimedOut, _) => ConnectionErrorKind::Timeout,
+        _ => ConnectionErrorKind::Tcp,
+    }
+}
+
 fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
@@ -474,5 +579,23 @@ fn touch(ring: &mut rtrb::Producer<MarketEvent>) {
     for slot in first.iter_mut().chain(second) {
         let (instrument, open_time) = (InstrumentId(0), UnixMs(0));
         slot.write(MarketEvent::Empty { instrument, open_time, is_recalled: false });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_is_tried_once_in_turn_and_the_dead_ones_last() {
+        let addresses: Vec<SocketAddr> =
+            (1..=3).map(|number| SocketAddr::from(([127, 0, 0, number], 443))).collect();
+        let firsts: Vec<_> =
+            (0..3).map(|turn| *order(&addresses, turn, |_| false).last().unwrap()).collect();
+        assert!(addresses.iter().all(|address| firsts.contains(address)));
+        for turn in 0..3 {
+            let order = order(&addresses, turn, |address| *address == addresses[1]);
+            assert_eq!((order.len(), order[0]), (3, addresses[1]), "{turn}");
+        }
     }
 }
