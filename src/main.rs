@@ -12,12 +12,12 @@ use connector_wss::cores::healthcheck;
 use connector_wss::cores::listeners::Inherited;
 use connector_wss::cores::log::{self, LogGuard};
 use connector_wss::cores::server::{Server, Stopper};
+use connector_wss::cores::signals::Signals;
 use connector_wss::cores::supervisor;
 use connector_wss::cores::{memory, open_files};
 use connector_wss::market::{Market, Venue};
 use connector_wss::sim;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 fn main() -> ExitCode {
     let inherited = Inherited::take();
@@ -64,7 +64,8 @@ fn say(news: Result<String, String>) -> ExitCode {
 fn run(mut config: Config, clock: Clock, inherited: Inherited) -> Result<(), String> {
     let text = |error: &dyn Display| error.to_string();
     // Before the first thread of the server, so that no signal is missed.
-    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|error| text(&error))?;
+    let stop = Signals::catch(&[SIGTERM, SIGINT]).map_err(|error| text(&error))?;
+    let reload = Signals::catch(&[SIGHUP]).map_err(|error| text(&error))?;
     open_files::raise_limit();
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -80,7 +81,8 @@ fn run(mut config: Config, clock: Clock, inherited: Inherited) -> Result<(), Str
     let server = Server::start_on(inherited, &config, clock).map_err(|error| text(&error))?;
     announce(&server, &config);
     let (stopper, reloader) = (server.stopper(), server.reloader(&config));
-    obey_signals(signals, stopper, reloader, config.drain_timeout).map_err(|error| text(&error))?;
+    reload_on(reload, reloader).map_err(|error| text(&error))?;
+    stop_on(stop, stopper, config.drain_timeout).map_err(|error| text(&error))?;
     server.join();
     drop(simulator);
     Ok(())
@@ -113,33 +115,27 @@ fn announce(server: &Server, config: &Config) {
 const EXAMPLE: &str =
     r#"{"exchange":"binance","contract_type":"spot","symbols":["BTCUSDT"],"limit":3}"#;
 
-/// SIGHUP reads certificate and tokens again. The first other signal begins the drain, the second
-/// ends the process at once.
-fn obey_signals(
-    mut signals: Signals,
-    stopper: Stopper,
-    reloader: Reloader,
-    drain_timeout: Duration,
-) -> std::io::Result<()> {
+/// SIGHUP reads certificate and tokens again.
+fn reload_on(mut signals: Signals, reloader: Reloader) -> std::io::Result<()> {
+    let wait = move || loop {
+        signals.wait();
+        reloader.reload();
+    };
+    std::thread::Builder::new().name("reload".to_owned()).spawn(wait)?;
+    Ok(())
+}
+
+/// The first signal begins the drain, the second ends the process at once.
+fn stop_on(mut signals: Signals, stopper: Stopper, drain_timeout: Duration) -> std::io::Result<()> {
     let wait = move || {
-        let mut is_stopping = false;
-        for signal in signals.forever() {
-            match signal {
-                SIGHUP if is_stopping => {}
-                SIGHUP => reloader.reload(),
-                _ if is_stopping => {
-                    eprintln!("connector-wss: second signal, ending at once");
-                    std::process::exit(1);
-                }
-                _ => {
-                    is_stopping = true;
-                    tracing::info!("shutting down: telling clients, writing what is owed");
-                    // First: with nobody to be told the process ends at once.
-                    supervisor::stopping(drain_timeout);
-                    stopper.stop();
-                }
-            }
-        }
+        signals.wait();
+        tracing::info!("shutting down: telling clients, writing what is owed");
+        // First: with nobody to be told the process ends at once.
+        supervisor::stopping(drain_timeout);
+        stopper.stop();
+        signals.wait();
+        eprintln!("connector-wss: second signal, ending at once");
+        std::process::exit(1);
     };
     std::thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
     Ok(())

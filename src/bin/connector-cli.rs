@@ -10,9 +10,9 @@ use connector_wss::cli::arguments::{Arguments, Command};
 use connector_wss::cli::{doctor, stream};
 use connector_wss::config::Config;
 use connector_wss::cores::healthcheck;
+use connector_wss::cores::signals::Signals;
 use connector_wss::sim;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -61,14 +61,13 @@ fn stream(arguments: &Arguments, config: &Config) -> ExitCode {
 /// What the first signal sets; the second ends the process at once, as where stdout is stuck.
 fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let mut signals = Signals::catch(&[SIGINT, SIGTERM])?;
     let flag = Arc::clone(&stop);
     let wait = move || {
-        for _ in signals.forever() {
-            if flag.swap(true, Ordering::Relaxed) {
-                std::process::exit(i32::from(FAILURE_CODE));
-            }
-        }
+        signals.wait();
+        flag.store(true, Ordering::Relaxed);
+        signals.wait();
+        std::process::exit(i32::from(FAILURE_CODE));
     };
     std::thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
     Ok(stop)

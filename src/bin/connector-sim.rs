@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
+use connector_wss::cores::signals::Signals;
 use connector_wss::market::{Market, Venue};
 use connector_wss::sim::{self, Playback, SimError, SimOptions, Simulator};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 /// Simulated exchanges on loopback (Binance, OKX, Bybit, Gate, Hyperliquid): every contract type has
 /// one port for WebSocket and REST.
@@ -119,10 +119,10 @@ fn main() -> ExitCode {
 
 fn run(options: SimOptions, print_env: bool) -> Result<(), SimError> {
     // Before the first thread and the first line, so that no signal is missed.
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(SimError::Thread)?;
+    let mut signals = Signals::catch(&[SIGTERM, SIGINT]).map_err(SimError::Thread)?;
     let simulator = sim::start(options)?;
     announce(&simulator, print_env);
-    signals.forever().next();
+    signals.wait();
     simulator.stop();
     Ok(())
 }

@@ -34,6 +34,7 @@ pub mod memory;
 pub mod open_files;
 pub mod probe;
 pub mod server;
+pub mod signals;
 pub mod solo;
 mod spent;
 pub mod supervisor;

@@ -513,6 +513,13 @@ pub(super) fn tls_config(config: &Config) -> Result<Arc<ClientConfig>, StartErro
     };
     let refused = |why: String| StartError::TlsRoots { path: path.clone(), why };
     let pem = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
+    match tls::odd_certificates(&pem) {
+        0 => {}
+        odd => tracing::warn!(
+            "CONNECTOR_TLS_CA_FILE={}: certificates that make no sense are left out: {odd}",
+            path.display()
+        ),
+    }
     tls::client_config(Some(&pem)).map_err(|error| refused(error.to_string()))
 }
 

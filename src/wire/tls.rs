@@ -36,15 +36,26 @@ impl fmt::Display for TlsError {
 
 impl std::error::Error for TlsError {}
 
-/// The public web's roots, and those in `extra_pem` if given.
+/// The public web's roots, and those in `extra_pem` if given. Certificates that make no sense are
+/// left out; errors: none makes sense, or there is none.
 pub fn root_store(extra_pem: Option<&[u8]>) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     let Some(pem) = extra_pem else { return Ok(roots) };
-    for certificate in certificates(pem)? {
-        roots.add(certificate).map_err(|error| TlsError::Certificate(error.to_string()))?;
+    let readable = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok);
+    match roots.add_parsable_certificates(readable) {
+        (0, 0) => Err(TlsError::Certificate("it holds no CERTIFICATE block".to_owned())),
+        (0, _) => Err(TlsError::Certificate("none of its certificates makes sense".to_owned())),
+        _ => Ok(roots),
     }
-    Ok(roots)
+}
+
+/// How many certificates in `pem` are left out by [`root_store`], because they make no sense.
+pub fn odd_certificates(pem: &[u8]) -> usize {
+    let blocks: Vec<_> = CertificateDer::pem_slice_iter(pem).collect();
+    let all = blocks.len();
+    let mut roots = RootCertStore::empty();
+    all - roots.add_parsable_certificates(blocks.into_iter().filter_map(Result::ok)).0
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -230,6 +241,23 @@ mod tests {
                 let why = error.to_string();
                 assert!(why.len() < 120 && why.contains("lines of their own"), "{why}");
             }
+        }
+    }
+
+    #[test]
+    fn one_odd_certificate_costs_only_itself() {
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem();
+        let block = |body: &str| {
+            format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
+        };
+        let public = root_store(None).unwrap().len();
+        for odd in [block("bm90IGEgY2VydGlmaWNhdGU="), block("!!!")] {
+            for pem in [format!("{odd}{own}"), format!("{own}{odd}")] {
+                assert_eq!(root_store(Some(pem.as_bytes())).unwrap().len(), public + 1, "{odd}");
+                assert_eq!(odd_certificates(pem.as_bytes()), 1, "{odd}");
+            }
+            let why = root_store(Some(odd.as_bytes())).unwrap_err().to_string();
+            assert!(why.contains("CERTIFICATE") || why.contains("none of its"), "{why}");
         }
     }
 

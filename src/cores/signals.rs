@@ -1,0 +1,55 @@
+//! Signals as a program waits for them: one by one, and through every error of the pipe that brings
+//! them.
+
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+/// Some signals, caught from here on.
+pub struct Signals {
+    pipe: UnixStream,
+}
+
+impl Signals {
+    /// Catches `signals`. Errors: a signal that cannot be caught, or no descriptor is left.
+    pub fn catch(signals: &[i32]) -> io::Result<Self> {
+        let (pipe, end) = UnixStream::pair()?;
+        for &signal in signals {
+            signal_hook::low_level::pipe::register(signal, end.try_clone()?)?;
+        }
+        Ok(Self { pipe })
+    }
+
+    /// Waits for one of them.
+    pub fn wait(&mut self) {
+        loop {
+            match self.pipe.read(&mut [0]) {
+                // The handler holds the other end for ever.
+                Ok(_) => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    tracing::warn!("signals cannot be read ({error}): trying again");
+                    std::thread::sleep(READ_AGAIN);
+                }
+            }
+        }
+    }
+}
+
+/// After an error of the pipe.
+const READ_AGAIN: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_signal_ends_one_wait() {
+        let signal = signal_hook::consts::SIGUSR2;
+        let mut signals = Signals::catch(&[signal]).unwrap();
+        for _ in 0..3 {
+            signal_hook::low_level::raise(signal).unwrap();
+            signals.wait();
+        }
+    }
+}
