@@ -2,6 +2,7 @@
 //! ends them in order. Owns start and stop; what runs in between is [`super::duty`]'s.
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -152,8 +153,7 @@ impl Server {
         inherited: Inherited,
         echo_bytes_max: Option<usize>,
     ) -> Result<Self, StartError> {
-        let topology =
-            topology::plan(&usable_cpus(), &wishes(config)).map_err(StartError::Topology)?;
+        let topology = plan_cpus(config).map_err(StartError::Topology)?;
         let tls = tls_config(config)?;
         let access = credentials::access(config).map_err(StartError::Credentials)?;
         let listeners = Listeners::open(config, inherited).map_err(StartError::Listen)?;
@@ -491,14 +491,26 @@ impl FanoutParts {
     }
 }
 
-pub(super) fn usable_cpus() -> Vec<usize> {
+/// Places every core on the CPUs of the affinity mask; where nothing was wished, on no more of them
+/// than the cgroup's quota pays for.
+pub(super) fn plan_cpus(config: &Config) -> Result<Topology, TopologyError> {
+    let (cpus, wishes) = (usable_cpus(), wishes(config));
+    if wishes != Wishes::default() {
+        return topology::plan(&cpus, &wishes);
+    }
+    let quota = std::thread::available_parallelism().map_or(cpus.len(), usize::from);
+    let chance = RandomState::new().hash_one(quota);
+    topology::plan(&topology::within_quota(&cpus, quota, chance), &wishes)
+}
+
+fn usable_cpus() -> Vec<usize> {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let mut cpus: Vec<_> = cores.into_iter().map(|core| core.id).collect();
     cpus.sort_unstable();
     if cpus.is_empty() { vec![0] } else { cpus }
 }
 
-pub(super) fn wishes(config: &Config) -> Wishes {
+fn wishes(config: &Config) -> Wishes {
     Wishes {
         shards: config.shards,
         shard_cpus: (!config.shard_cpus.is_empty()).then(|| config.shard_cpus.clone()),

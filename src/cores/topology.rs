@@ -162,6 +162,14 @@ pub fn plan(cpus: &[usize], wishes: &Wishes) -> Result<Topology, TopologyError> 
     Ok(Topology { executors, ops_cpu })
 }
 
+/// As many of `cpus` as `quota` pays for: more pinned cores than that would only wait for each other.
+/// Which of them is left to `chance`, so that containers on one host do not all take the first.
+pub fn within_quota(cpus: &[usize], quota: usize, chance: u64) -> Vec<usize> {
+    let count = quota.clamp(1, cpus.len());
+    let first = usize::try_from(chance).unwrap_or(0) % (cpus.len() - count + 1);
+    cpus[first..first + count].to_vec()
+}
+
 fn shard_count(cpus: &[usize], wishes: &Wishes) -> Result<usize, TopologyError> {
     let named = wishes.shard_cpus.as_ref().map(Vec::len);
     let shards = match (wishes.shards, named) {
@@ -209,6 +217,19 @@ fn fanout_cpu(cpus: &[usize], shard_cpus: &[usize], ops_cpu: Option<usize>) -> u
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn no_more_cpus_are_planned_than_the_quota_pays_for() {
+        let cpus = [2, 3, 6, 7];
+        for chance in 0..10 {
+            assert_eq!(within_quota(&cpus, 4, chance), cpus);
+            assert_eq!(within_quota(&cpus, 64, chance), cpus);
+            let two = within_quota(&cpus, 2, chance);
+            assert!(cpus.windows(2).any(|window| window == two), "{two:?}");
+        }
+        let ones: Vec<_> = (0..4).map(|chance| within_quota(&cpus, 1, chance)[0]).collect();
+        assert_eq!(ones, cpus, "each has its turn");
+    }
 
     fn text(cpus: &[usize], wishes: &Wishes) -> String {
         plan(cpus, wishes).map_or_else(|error| error.to_string(), |plan| plan.to_string())

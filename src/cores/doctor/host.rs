@@ -4,8 +4,8 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::config::Config;
 
-use super::super::server::{usable_cpus, wishes};
-use super::super::{open_files, probe, topology};
+use super::super::server::plan_cpus;
+use super::super::{open_files, probe};
 use super::{Check, Outcome};
 
 /// Everything about the host.
@@ -67,9 +67,9 @@ fn files(config: &Config) -> Check {
 }
 
 fn cpus(config: &Config) -> Check {
-    let cpus = usable_cpus();
-    match topology::plan(&cpus, &wishes(config)) {
-        Ok(plan) => check("CPUs", Outcome::Ok, format!("{} usable; {plan}", cpus.len())),
+    let usable = std::thread::available_parallelism().map_or(1, usize::from);
+    match plan_cpus(config) {
+        Ok(plan) => check("CPUs", Outcome::Ok, format!("{usable} usable; {plan}")),
         Err(error) => check("CPUs", Outcome::Failed, error.to_string())
             .remedy("change the variable, or leave it empty to have the CPUs planned"),
     }
