@@ -209,6 +209,9 @@ pub enum Action {
     Print(String),
 }
 
+/// Variables by which other programs are sent through a proxy.
+const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+
 impl Config {
     /// Reads flags (`args`, the program's name first), the process environment and `.env`.
     ///
@@ -229,6 +232,11 @@ impl Config {
             raw::Flags::Given(flags) => flags,
         };
         let mut values = raw::Values::default();
+        let mut proxies: Vec<&str> = Vec::new();
+        let environment = environment.inspect(|(name, value)| {
+            let proxy = PROXIES.iter().find(|proxy| name == **proxy && !value.is_empty());
+            proxies.extend(proxy);
+        });
         values.add_file(flags.env_file.as_deref())?;
         values.add_environment(environment)?;
         values.add_flags(flags.values);
@@ -239,6 +247,11 @@ impl Config {
         }
         config.look_host_up(addresses_of)?;
         config.warnings.extend(config.exposure());
+        if !config.simulate {
+            config.warnings.extend(proxies.into_iter().map(|proxy| {
+                format!("{proxy} is not used: sessions and REST go to the exchanges directly")
+            }));
+        }
         let config = Box::new(config);
         Ok(if flags.healthcheck { Action::Healthcheck(config) } else { Action::Run(config) })
     }

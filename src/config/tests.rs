@@ -355,3 +355,15 @@ fn the_example_file_lists_exactly_the_variables_with_their_defaults() {
         assert!(text.contains(&*variable.effect), "the effect of {} is missing", variable.name);
     }
 }
+
+#[test]
+fn a_proxy_that_is_not_used_is_named() {
+    let warnings = |flags: &[&str], value| {
+        PROXIES.map(|name| run(flags, &[(name, value)]).warnings.join("\n"))
+    };
+    for (name, said) in PROXIES.iter().zip(warnings(&[], "http://proxy:3128")) {
+        assert!(said.contains(&format!("{name} is not used")), "{said}");
+    }
+    assert_eq!(warnings(&[], ""), PROXIES.map(|_| String::new()));
+    assert_eq!(warnings(&["--simulate"], "http://proxy:3128"), PROXIES.map(|_| String::new()));
+}
