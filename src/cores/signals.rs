@@ -29,7 +29,7 @@ impl Signals {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     tracing::warn!("signals cannot be read ({error}): trying again");
-                    std::thread::sleep(READ_AGAIN);
+                    std::thread::park_timeout(READ_AGAIN);
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use connector_wss::sim::{self, SimOptions};
 use serde_json::json;
@@ -73,7 +73,6 @@ fn a_name_with_dead_addresses_opens_every_session_and_no_breaker() {
     env.push(("CONNECTOR_MAX_SYMBOL_PER_WS".to_owned(), "1".to_owned()));
     let server = Server::start_by(&mut with_hosts(PROGRAM), &env);
     let symbols: Vec<String> = (0..SESSIONS).map(|number| synthetic(spot, number)).collect();
-    let start = Instant::now();
     let request =
         json!({ "exchange": "binance", "contract_type": "spot", "symbols": symbols }).to_string();
     let _client = server.ask(&request);
@@ -81,7 +80,6 @@ fn a_name_with_dead_addresses_opens_every_session_and_no_breaker() {
     wait_until("all sessions are up", || {
         server.metric("connector_active_connections", &labels) == SESSIONS as f64
     });
-    println!("{SESSIONS} sessions were up after {:?}", start.elapsed());
     assert_eq!(server.metric("connector_connection_errors_total", &labels), 0.0);
     assert_eq!(server.metric("connector_circuit_breaker_state", &labels), 0.0);
 }
