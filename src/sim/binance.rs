@@ -7,11 +7,25 @@ use crate::market::{ContractType, Interval, Venue};
 
 use super::market::{BASE_DECIMALS, Listing, TrueCandle, push_number, write_decimal};
 use super::profile::Profile;
+use super::stream::{Form, Track};
 use super::windows;
 
 /// The stream of a listing's candles.
-pub fn stream_name(listing: &Listing, interval: Interval) -> String {
-    [&listing.lower, "@kline_", spelling(interval)].concat()
+pub fn stream_name(listing: &Listing, track: Track) -> String {
+    let length = spelling(track.interval);
+    match track.form {
+        Form::Symbol => [&listing.lower, "@kline_", length].concat(),
+        Form::Continuous => {
+            let pair = listing.lower.split('_').next().unwrap_or(&listing.lower);
+            let kind = contract_kind(listing).to_lowercase();
+            [pair, "_", &kind, "@continuousKline_", length].concat()
+        }
+    }
+}
+
+/// How Binance calls a futures contract's kind.
+pub fn contract_kind(listing: &Listing) -> &'static str {
+    if listing.delivery_ms().is_some() { "CURRENT_QUARTER" } else { "PERPETUAL" }
 }
 
 fn spelling(interval: Interval) -> &'static str {
@@ -180,21 +194,31 @@ pub fn write_kline(
     out: &mut String,
     contract_type: ContractType,
     listing: &Listing,
-    candle: &TrueCandle,
+    (candle, form): (&TrueCandle, Form),
     event_ms: i64,
     closed: bool,
 ) {
+    let is_continuous = form == Form::Continuous;
     let digits = Digits { contract_type, listing };
     let comma = if contract_type == ContractType::Usdm { ", " } else { "," };
     out.clear();
-    out.push_str("{\"e\":\"kline\",\"E\":");
+    let kind = if is_continuous { "continuous_kline" } else { "kline" };
+    push_parts(out, &["{\"e\":\"", kind, "\",\"E\":"]);
     push_number(out, event_ms.unsigned_abs());
-    push_parts(out, &[",\"s\":\"", &listing.name, "\",\"k\":{\"t\":"]);
+    if is_continuous {
+        let pair = listing.name.split('_').next().unwrap_or(&listing.name);
+        push_parts(out, &[",\"ps\":\"", pair, "\",\"ct\":\"", contract_kind(listing)]);
+    } else {
+        push_parts(out, &[",\"s\":\"", &listing.name]);
+    }
+    out.push_str("\",\"k\":{\"t\":");
     push_number(out, candle.open_time_ms.unsigned_abs());
     push_parts(out, &[comma, "\"T\":"]);
     push_number(out, candle.close_time_ms().unsigned_abs());
-    push_parts(out, &[comma, "\"s\":\"", &listing.name, "\"", comma, "\"i\":\""]);
-    push_parts(out, &[spelling(candle.interval), "\"", comma, "\"f\":"]);
+    if !is_continuous {
+        push_parts(out, &[comma, "\"s\":\"", &listing.name, "\""]);
+    }
+    push_parts(out, &[comma, "\"i\":\"", spelling(candle.interval), "\"", comma, "\"f\":"]);
     push_id(out, candle.first_trade);
     push_parts(out, &[comma, "\"L\":"]);
     push_id(out, candle.last_trade());
@@ -350,7 +374,14 @@ mod tests {
 
     fn assert_push(contract_type: ContractType, listing: &Listing, candle: &TrueCandle) {
         let mut text = String::new();
-        write_kline(&mut text, contract_type, listing, candle, 1_740_000_120_007, true);
+        write_kline(
+            &mut text,
+            contract_type,
+            listing,
+            (candle, Form::Symbol),
+            1_740_000_120_007,
+            true,
+        );
         let push: serde_json::Value = serde_json::from_str(&text).unwrap();
         let kline = &push["k"];
         assert_eq!((&push["s"], &kline["x"]), (&(*listing.name).into(), &true.into()));

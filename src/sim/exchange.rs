@@ -13,14 +13,14 @@ use std::time::Duration;
 use tungstenite::Utf8Bytes;
 
 use crate::clock::MonoNs;
-use crate::market::{Interval, Venue};
+use crate::market::{ContractType, Interval, Venue};
 
 use super::binance::{self, Method};
 use super::faults::Fault;
-use super::market::{MINUTE_MS, SimMarket};
+use super::market::{Listing, MINUTE_MS, SimMarket};
 use super::playback::Captured;
 use super::profile::Profile;
-use super::stream::{Stream, Track};
+use super::stream::{Form, Stream, Track};
 use super::time::SimTime;
 use super::windows;
 
@@ -544,10 +544,29 @@ impl Exchange {
 
     /// The candles that Binance's stream `name` carries, if it carries any.
     fn track(&self, name: &str) -> Option<Track> {
-        let (symbol, kind) = name.split_once("@kline_")?;
-        let index = self.market.find_lower(symbol)?;
-        let interval = windows::read(Venue::Binance, kind)?;
-        self.market.listings()[index].trading.then_some(Track { index, interval })
+        let (of, interval) = name.rsplit_once('_')?;
+        let (of, form) = match of.split_once('@')? {
+            (symbol, "kline") => (self.market.find_lower(symbol)?, Form::Symbol),
+            (pair, "continuousKline") => (self.contract_of(pair)?, Form::Continuous),
+            _ => return None,
+        };
+        let interval = windows::read(Venue::Binance, interval)?;
+        self.market.listings()[of].trading.then_some(Track { index: of, interval, form })
+    }
+
+    /// The contract that `<pair>_<kind>` stands for now, on futures.
+    fn contract_of(&self, name: &str) -> Option<usize> {
+        let is_future = self.profile.market.contract_type() != ContractType::Spot;
+        let (pair, kind) = name.split_once('_').filter(|_| is_future)?;
+        let is_meant = |one: &Listing| {
+            one.lower.split('_').next() == Some(pair)
+                && match kind {
+                    "perpetual" => one.delivery_ms().is_none(),
+                    "current_quarter" => one.delivery_ms().is_some(),
+                    _ => false,
+                }
+        };
+        self.market.listings().iter().position(is_meant)
     }
 
     fn join(&mut self, id: ConnectionId, track: Track, now: MonoNs) {

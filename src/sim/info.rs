@@ -3,6 +3,7 @@
 
 use crate::market::ContractType;
 
+use super::binance::contract_kind;
 use super::exchange::Exchange;
 use super::market::{Listing, write_decimal};
 
@@ -103,7 +104,7 @@ fn filters(contract_type: ContractType, listing: &Listing) -> String {
 fn contract(contract_type: ContractType, listing: &Listing) -> String {
     let pair = listing.name.split('_').next().unwrap_or(&listing.name);
     let delivery_ms = listing.delivery_ms();
-    let kind = if delivery_ms.is_some() { "CURRENT_QUARTER" } else { "PERPETUAL" };
+    let kind = contract_kind(listing);
     let is_coinm = contract_type == ContractType::Coinm;
     let own = match is_coinm {
         true => format!("\"contractSize\":{},\"equalQtyPrecision\":4,", listing.contract_size),

@@ -8,6 +8,15 @@ use super::exchange::ConnectionId;
 use super::market::{SimMarket, TrueCandle, slot};
 use super::windows::Fold;
 
+/// What a stream's messages look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Form {
+    /// They name a symbol.
+    Symbol,
+    /// Binance's futures: they name a pair and a kind of contract.
+    Continuous,
+}
+
 /// Which candles a stream has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Track {
@@ -15,6 +24,15 @@ pub struct Track {
     pub index: usize,
     /// The length of the candles.
     pub interval: Interval,
+    /// What its messages look like.
+    pub form: Form,
+}
+
+impl Track {
+    /// The candles of the symbol at `index`, in messages that name the symbol.
+    pub fn of(index: usize, interval: Interval) -> Self {
+        Self { index, interval, form: Form::Symbol }
+    }
 }
 
 /// One listener of a stream.

@@ -9,6 +9,7 @@ use connector_wss::sim::binance;
 use connector_wss::sim::frames::{self, Op};
 use connector_wss::sim::market::SimMarket;
 use connector_wss::sim::pushes::{self, Pushed};
+use connector_wss::sim::stream::Track;
 use serde_json::Value;
 
 use super::{decode, market, samples};
@@ -124,8 +125,10 @@ fn binance_push(market: Market) -> String {
     let (sim, mut text) = (SimMarket::new(1, market, 0), String::new());
     let (listing, candle) = (&sim.listings()[0], sim.truth(0, MINUTE));
     let contract_type = market.contract_type();
-    binance::write_kline(&mut text, contract_type, listing, &candle, NOW_MS, true);
-    binance::wrap(&binance::stream_name(listing, candle.interval), &text)
+    let track = Track::of(0, candle.interval);
+    let said = (&candle, track.form);
+    binance::write_kline(&mut text, contract_type, listing, said, NOW_MS, true);
+    binance::wrap(&binance::stream_name(listing, track), &text)
 }
 
 #[test]

@@ -411,3 +411,43 @@ fn the_help_says_what_the_simulated_exchanges_do_not_know() {
         assert!(unknown.contains(what), "{what}");
     }
 }
+
+#[test]
+fn continuous_klines_have_the_candles_of_their_contract() {
+    let simulator = sim::start(fast()).unwrap();
+    for (kind, name, pair, ct, symbol) in [
+        ("usdm", "btcusdt_perpetual", "BTCUSDT", "PERPETUAL", "BTCUSDT"),
+        ("usdm", "btcusdt_current_quarter", "BTCUSDT", "CURRENT_QUARTER", "BTCUSDT_261225"),
+        ("coinm", "btcusd_perpetual", "BTCUSD", "PERPETUAL", "BTCUSD_PERP"),
+    ] {
+        let stream = format!("{name}@continuousKline_1m");
+        let mut socket = connect(&simulator, kind, "/market/stream");
+        subscribe(&mut socket, &[&stream]);
+        let closed = std::iter::repeat_with(|| json_of(&mut socket))
+            .inspect(|push| assert_eq!(push["stream"], stream))
+            .find(|push| push["data"]["k"]["x"] == true)
+            .unwrap();
+        let push = &closed["data"];
+        assert_eq!((&push["e"], &push["ps"]), (&"continuous_kline".into(), &pair.into()));
+        assert_eq!(
+            (&push["ct"], &push["s"], &push["k"]["s"]),
+            (&ct.into(), &Value::Null, &Value::Null)
+        );
+        let open_time = &push["k"]["t"];
+        let truth =
+            format!("/truth?contract_type={kind}&symbol={symbol}&from={open_time}&to={open_time}");
+        let truth = &get(&simulator, kind, &truth)[0];
+        for (long, short) in [("open", "o"), ("close", "c"), ("volume", "v"), ("trade_num", "n")] {
+            assert_eq!(truth[long], push["k"][short], "{long}");
+        }
+    }
+    for (kind, path, name) in [
+        ("usdm", "/market/ws", "btcusdt_next_quarter"),
+        ("usdm", "/market/ws", "nosuch_perpetual"),
+        ("spot", "/ws", "btcusdt_perpetual"),
+    ] {
+        let mut socket = connect(&simulator, kind, path);
+        subscribe(&mut socket, &[&format!("{name}@continuousKline_1m")]);
+        assert_silent(&mut socket);
+    }
+}

@@ -41,7 +41,7 @@ impl Exchange {
     /// What `topic` is here: a traded symbol's candles, or nothing.
     fn wanted(&self, topic: &Topic) -> Option<Subscription> {
         let (symbol, interval) = topic.candles.as_ref()?;
-        let track = Track { index: self.symbol_index(symbol)?, interval: *interval };
+        let track = Track::of(self.symbol_index(symbol)?, *interval);
         Some(Subscription { name: topic.name.clone(), track: Some(track) })
     }
 
@@ -178,7 +178,7 @@ impl Exchange {
             // A delisted coin is accepted, and silent.
             let (index, interval) = listed?;
             let is_trading = self.market.listings()[index].trading;
-            let track = is_trading.then_some(Track { index, interval });
+            let track = is_trading.then_some(Track::of(index, interval));
             Some(Subscription { name: topic.name.clone(), track })
         }) {
             Some(_) if has => {

@@ -18,7 +18,7 @@ use super::{Connection, ConnectionId, Exchange, Output};
 impl Exchange {
     /// When the closing push of `window` is due, in the exchange's time: as late as that of its last
     /// minute.
-    pub(super) fn close_at_ms(&self, Track { index, interval }: Track, window: i64) -> i64 {
+    pub(super) fn close_at_ms(&self, Track { index, interval, .. }: Track, window: i64) -> i64 {
         let (least, most) = self.settings.close_delay_ms;
         let end_ms = (window + 1) * interval.ms();
         let chance = self.market.chance(index, end_ms / MINUTE_MS - 1);
@@ -197,12 +197,13 @@ impl Exchange {
         match market.venue() {
             Venue::Binance => {
                 let (kind, closed) = (market.contract_type(), last.flag == Some(true));
-                binance::write_kline(&mut self.text, kind, listing, last.candle, now_ms, closed);
+                let said = (last.candle, stream.track.form);
+                binance::write_kline(&mut self.text, kind, listing, said, now_ms, closed);
             }
             _ => pushes::write_push(market, &mut self.text, listing, candles, now_ms),
         }
         stream.pushed = Some(*last.candle);
-        let name = binance::stream_name(listing, stream.track.interval);
+        let name = binance::stream_name(listing, stream.track);
         let mut forms: [Option<Utf8Bytes>; 2] = [None, None];
         let times = 1 + usize::from(std::mem::take(&mut stream.duplicate_next));
         self.counters.spoilt += times as u64 - 1;

@@ -98,7 +98,7 @@ fn gateio_candles(exchange: &Exchange, query: &Query, now_ms: i64) -> Response {
         return error("INVALID_PARAM_VALUE", words);
     }
     let listing = &exchange.market.listings()[index];
-    let rows = candles(exchange, Track { index, interval }, (first, last), now_ms);
+    let rows = candles(exchange, Track::of(index, interval), (first, last), now_ms);
     let row = |candle: &TrueCandle| gateio_row(market, listing, candle, now_ms);
     plain(200, format!("[{}]", join(rows.iter().map(row).collect())))
 }

@@ -121,7 +121,7 @@ fn snapshot(exchanges: [&Exchange; 3], body: &OwnedValue, now_ms: i64) -> Option
     let last = end.min(now_ms).div_euclid(interval.ms());
     let first = start.div_euclid(interval.ms()).max(last - 4999);
     let listing = &exchange.market.listings()[index];
-    let rows = candles(exchange, Track { index, interval }, (first, last), now_ms);
+    let rows = candles(exchange, Track::of(index, interval), (first, last), now_ms);
     let rows = rows.into_iter().filter(|candle| {
         // The row of a window without trades comes late.
         candle.trades > 0 || now_ms > candle.close_time_ms() + DEAD_ROW_DELAY_MS

@@ -91,7 +91,7 @@ pub(super) fn played(exchange: &Exchange) -> Vec<String> {
 /// Candles of `track` that open in `from..=to` (numbers of windows), the oldest first.
 pub(super) fn candles(
     exchange: &Exchange,
-    Track { index, interval }: Track,
+    Track { index, interval, .. }: Track,
     (from, to): (i64, i64),
     now_ms: i64,
 ) -> Vec<TrueCandle> {
@@ -149,7 +149,7 @@ fn okx(exchanges: &[Exchange], (path, query, _): Asked<'_>, now_ms: i64) -> Resp
             let newer = number(query, "before").map(|start| start.div_euclid(window_ms) + 1);
             let (from, to) = newest(older, limit, now_ms, window_ms);
             let from = newer.map_or(from, |newer| from.max(newer));
-            let track = Track { index, interval };
+            let track = Track::of(index, interval);
             let mut rows: Vec<String> = candles(exchange, track, (from, to), now_ms)
                 .iter()
                 .map(|candle| {
@@ -281,7 +281,7 @@ fn bybit(exchanges: &[Exchange], (path, query, _): Asked<'_>, now_ms: i64) -> Re
                 let limit = number(query, "limit").unwrap_or(200).clamp(1, 1000);
                 let times = (number(query, "start"), number(query, "end"));
                 let (from, to) = bybit_windows(times, limit, now_ms, window_ms);
-                let track = Track { index, interval };
+                let track = Track::of(index, interval);
                 let mut rows: Vec<String> = candles(exchange, track, (from, to), now_ms)
                     .iter()
                     .map(|candle| bybit_row(market, &exchange.market.listings()[index], candle))
