@@ -38,8 +38,8 @@ pub fn exchange_info(exchange: &Exchange, now_ms: i64, only: Option<&[String]>) 
         _ => "",
     };
     Some(format!(
-        "{{\"timezone\":\"UTC\",\"serverTime\":{now_ms},{futures}\"rateLimits\":[{{\"rateLimitType\":\
-         \"REQUEST_WEIGHT\",\"interval\":\"MINUTE\",\"intervalNum\":1,\"limit\":{}}}],\
+        "{{\"timezone\":\"UTC\",\"serverTime\":{now_ms},{futures}\
+         \"rateLimits\":[{{\"rateLimitType\":\"REQUEST_WEIGHT\",\"interval\":\"MINUTE\",\"intervalNum\":1,\"limit\":{}}}],\
          \"exchangeFilters\":[],\"symbols\":[{}]}}",
         exchange.profile.rest_limit.0,
         rows.join(",")
@@ -124,7 +124,8 @@ fn contract(contract_type: ContractType, listing: &Listing) -> String {
 /// Source: `deliveryDate` of perpetual contracts, 2100-12-25T08:00:00Z.
 const NEVER_MS: i64 = 4_133_404_800_000;
 /// What is the same in every listing; values as captured in August 2025.
-const FUTURES_FIELDS: &str = "\"maintMarginPercent\":\"2.5000\",\"requiredMarginPercent\":\"5.0000\",\
+const FUTURES_FIELDS: &str = "\"maintMarginPercent\":\"2.5000\",\
+    \"requiredMarginPercent\":\"5.0000\",\
     \"liquidationFee\":\"0.012500\",\"marketTakeBound\":\"0.05\",\"triggerProtect\":\"0.0500\",\
     \"maxMoveOrderLimit\":10000,\"underlyingType\":\"COIN\",\"underlyingSubType\":[],\
     \"orderTypes\":[\"LIMIT\",\"MARKET\",\"STOP\",\"STOP_MARKET\",\"TAKE_PROFIT\",\
