@@ -403,6 +403,10 @@ pub const TAKEOVER_PAUSE: Duration = Duration::from_millis(200);
 /// serves on. Source: a start takes a second; a busy machine, and room.
 pub const TAKEOVER_PATIENCE: Duration = Duration::from_secs(30);
 
+/// A name that no name server has answered for so long has no address, but for those that were found
+/// before. Source: half of [`CONNECT_PATIENCE`], so that an attempt goes on with those.
+pub const LOOK_UP_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Time for a TCP connection and its TLS and WebSocket handshakes to an exchange.
 /// Source: intercontinental round trips are 0.3 s; six of them, five times over.
 pub const CONNECT_PATIENCE: Duration = Duration::from_secs(10);

@@ -31,6 +31,7 @@ mod state;
 pub mod workers;
 
 pub mod memory;
+mod names;
 pub mod open_files;
 pub mod probe;
 pub mod server;

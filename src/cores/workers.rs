@@ -22,11 +22,12 @@ use ureq::unversioned::transport::{
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::feed::Pauses;
-use crate::limits::{ANSWER_PATIENCE, LIST_BODY_BYTES_MAX, LIST_PATIENCE};
+use crate::limits::{ANSWER_PATIENCE, LIST_BODY_BYTES_MAX, LIST_PATIENCE, LOOK_UP_PATIENCE};
 use crate::market::Venue;
 use crate::messages::{OpsAnswer, OpsRequest, RestRequest, RestResponse};
 
 use super::lists::{Lists, PageAnswer};
+use super::names::{LookUp, Names};
 
 /// Rings a core's doorbell. Cheap, never blocks, may be called from any thread.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -65,7 +66,7 @@ pub(super) struct WorkersSetup {
     pub(super) pauses: Arc<Pauses>,
 }
 
-/// Starts one DNS worker, `CONNECTOR_REST_POOL_MAXSIZE` REST workers, at most `rest_max`, and one
+/// Starts the look-up of names, `CONNECTOR_REST_POOL_MAXSIZE` REST workers, at most `rest_max`, and one
 /// worker for the instrument lists of each exchange: a long list takes its time and is in nobody's
 /// way. They end by themselves when `stop` is disconnected and what they are doing is done; nobody
 /// waits for them.
@@ -79,9 +80,11 @@ pub(super) fn spawn(
 ) -> io::Result<()> {
     let agent = agent(config, Arc::clone(tls));
     let dns = setup.clone();
-    thread::Builder::new()
-        .name("dns".into())
-        .spawn(move || serve(&dns, &dns.resolve, |shard, it| vec![(shard, answer_dns(it))]))?;
+    thread::Builder::new().name("names".into()).spawn(move || {
+        let look_up: LookUp = Arc::new(|(host, port)| resolve(host, *port));
+        let mut names = Names::new(look_up, LOOK_UP_PATIENCE, dns.clock);
+        names.serve(&dns.resolve, &dns.stop, |shard, answer| reply(&dns, shard, answer));
+    })?;
     for index in 0..config.rest_pool_max.min(rest_max) {
         let (rest, agent) = (setup.clone(), agent.clone());
         thread::Builder::new().name(format!("rest{index}")).spawn(move || {
@@ -116,22 +119,16 @@ fn serve(
             recv(setup.stop) -> _ => return,
         };
         for (shard, answer) in answers(shard, request) {
-            let Some(link) = setup.shards.get(shard) else { continue };
-            // A shard that takes nothing for so long asks again when its own deadline passes.
-            let _ = link.answers.send_timeout(answer, ANSWER_PATIENCE);
-            (link.wake)();
+            reply(setup, shard, answer);
         }
     }
 }
 
-fn answer_dns(request: OpsRequest) -> OpsAnswer {
-    match request {
-        OpsRequest::Resolve { host, port } => {
-            let result = resolve(&host, port);
-            OpsAnswer::Resolved { host, port, result }
-        }
-        other => misled(other),
-    }
+fn reply(setup: &WorkersSetup, shard: usize, answer: OpsAnswer) {
+    let Some(link) = setup.shards.get(shard) else { return };
+    // A shard that takes nothing for so long asks again when its own deadline passes.
+    let _ = link.answers.send_timeout(answer, ANSWER_PATIENCE);
+    (link.wake)();
 }
 
 fn answer_rest(agent: &ureq::Agent, request: OpsRequest) -> OpsAnswer {
@@ -160,7 +157,7 @@ fn answer_list(
 }
 
 /// A question in another one's queue.
-fn misled(request: OpsRequest) -> OpsAnswer {
+pub(super) fn misled(request: OpsRequest) -> OpsAnswer {
     let why = "it was asked in the wrong queue".to_owned();
     match request {
         OpsRequest::Resolve { host, port } => OpsAnswer::Resolved { host, port, result: Err(why) },
