@@ -26,7 +26,7 @@ fuzz: ## every reader of outside input under a coverage-guided fuzzer, for SECON
 	tests/fuzz/run.sh $(or $(SECONDS),60)
 simulator: ## the simulated exchanges by themselves
 	cargo run --release --bin connector-sim
-tune-check: ## what of this host costs the server time, or keeps it from running (CORES=1-3)
+tune-check: ## what of this host costs the server time (CORES=1-3)
 	tuning/check.sh $(if $(CORES),--cores $(CORES))
 tune: ## sets what can be set while the host runs; needs root, taken back by tuning/apply.sh --undo
 	tuning/apply.sh $(if $(CORES),--cores $(CORES))
