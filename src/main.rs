@@ -88,8 +88,8 @@ fn run(mut config: Config, clock: Clock, inherited: Inherited) -> Result<(), Str
     Ok(())
 }
 
-/// Streamed on the simulated exchanges if `CONNECTOR_PRELOAD` names nothing: a first try of the server
-/// shows candles at once.
+/// Streamed on the simulated exchanges if `CONNECTOR_PRELOAD` names nothing: a first try of the
+/// server shows candles at once.
 fn first_sight() -> Preload {
     let market = Market::find(Venue::Binance, "spot").expect("Binance has a spot market");
     Preload { market, symbols: vec!["BTCUSDT".to_owned()] }

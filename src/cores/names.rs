@@ -1,5 +1,5 @@
-//! Name look-ups: side by side, shared by all who ask for the same name, and with a deadline of their
-//! own. A name server that is silent about one exchange keeps nobody from another.
+//! Name look-ups: side by side, shared by all who ask for the same name, and with a deadline of
+//! their own. A name server that is silent about one exchange keeps nobody from another.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

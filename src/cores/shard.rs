@@ -55,7 +55,7 @@ pub struct ShardCore {
     by_session: HashMap<SessionId, usize>,
     /// Sessions whose host is being looked up, and where they want to go.
     resolving: Vec<(SessionId, Endpoint)>,
-    /// When an address has been silent for so long that the next one is tried.
+    /// When the first silent address is given up for the next one.
     next_try: Option<MonoNs>,
     /// What led nowhere lately, and when: tried last.
     dead: Vec<(SocketAddr, MonoNs)>,
@@ -521,10 +521,10 @@ fn token(number: u16, slot: usize) -> Token {
 /// the world takes 300 ms at worst; the last address has all the patience of an attempt.
 const ADDRESS_PATIENCE: Duration = Duration::from_millis(400);
 
-/// An address that led nowhere is tried after the others for so long.
+/// How long an address that led nowhere is tried after the others.
 const DEAD_FOR: Duration = Duration::from_secs(60);
 
-/// So many of them are remembered.
+/// The most of them that are remembered; of more, the oldest is forgotten.
 const DEAD_MAX: usize = 32;
 
 /// The order in which addresses are tried, the last first: in turn, so that load is spread, and the

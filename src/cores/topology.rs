@@ -162,8 +162,9 @@ pub fn plan(cpus: &[usize], wishes: &Wishes) -> Result<Topology, TopologyError> 
     Ok(Topology { executors, ops_cpu })
 }
 
-/// As many of `cpus` as `quota` pays for: more pinned cores than that would only wait for each other.
-/// Which of them is left to `chance`, so that containers on one host do not all take the first.
+/// As many of `cpus` as `quota` pays for: more pinned cores than that would only wait for each
+/// other. Which of them is left to `chance`, so that containers on one host do not all take the
+/// first.
 pub fn within_quota(cpus: &[usize], quota: usize, chance: u64) -> Vec<usize> {
     let count = quota.clamp(1, cpus.len());
     let first = usize::try_from(chance).unwrap_or(0) % (cpus.len() - count + 1);

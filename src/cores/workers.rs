@@ -22,7 +22,9 @@ use ureq::unversioned::transport::{
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::feed::Pauses;
-use crate::limits::{ANSWER_PATIENCE, LIST_BODY_BYTES_MAX, LIST_PATIENCE, LOOK_UP_PATIENCE};
+use crate::limits::{
+    ADDRESSES_MAX, ANSWER_PATIENCE, LIST_BODY_BYTES_MAX, LIST_PATIENCE, LOOK_UP_PATIENCE,
+};
 use crate::market::Venue;
 use crate::messages::{OpsAnswer, OpsRequest, RestRequest, RestResponse};
 
@@ -66,10 +68,10 @@ pub(super) struct WorkersSetup {
     pub(super) pauses: Arc<Pauses>,
 }
 
-/// Starts the look-up of names, `CONNECTOR_REST_POOL_MAXSIZE` REST workers, at most `rest_max`, and one
-/// worker for the instrument lists of each exchange: a long list takes its time and is in nobody's
-/// way. They end by themselves when `stop` is disconnected and what they are doing is done; nobody
-/// waits for them.
+/// Starts the look-up of names, `CONNECTOR_REST_POOL_MAXSIZE` REST workers, at most `rest_max`, and
+/// one worker for the instrument lists of each exchange: a long list takes its time and is in
+/// nobody's way. They end by themselves when `stop` is disconnected and what they are doing is
+/// done; nobody waits for them.
 ///
 /// Errors: a thread cannot be started.
 pub(super) fn spawn(
@@ -126,7 +128,7 @@ fn serve(
 
 fn reply(setup: &WorkersSetup, shard: usize, answer: OpsAnswer) {
     let Some(link) = setup.shards.get(shard) else { return };
-    // A shard that takes nothing for so long asks again when its own deadline passes.
+    // A shard that does not take it in time asks again when its own deadline passes.
     let _ = link.answers.send_timeout(answer, ANSWER_PATIENCE);
     (link.wake)();
 }
@@ -166,13 +168,14 @@ pub(super) fn misled(request: OpsRequest) -> OpsAnswer {
     }
 }
 
-/// Addresses of `host`, each once. Brackets around an IPv6 address are forgiven.
+/// Addresses of `host`, each once, at most [`ADDRESSES_MAX`]. Brackets around an IPv6 address are
+/// forgiven.
 pub(super) fn resolve(host: &str, port: u16) -> Result<Vec<std::net::SocketAddr>, String> {
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     let found = (bare, port).to_socket_addrs().map_err(|error| error.to_string())?;
     let mut addresses = Vec::new();
     for address in found {
-        if !addresses.contains(&address) {
+        if addresses.len() < ADDRESSES_MAX && !addresses.contains(&address) {
             addresses.push(address);
         }
     }

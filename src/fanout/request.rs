@@ -109,7 +109,7 @@ pub(super) struct Wanted {
     pub(super) origin: Origin,
     /// Each once, in the order given, at least one; `None`: all that are streamed.
     pub(super) names: Option<Vec<Name>>,
-    /// What the client is told of the symbols beside them that can be none.
+    /// The refusal of the symbols beside them that cannot exist at this exchange.
     pub(super) impossible: Option<Box<Refusal>>,
     /// Quotes until the subscription ends; 0: without end.
     pub(super) limit: u64,

@@ -43,7 +43,7 @@ pub(super) struct Interest {
     pub(super) first: UnixMs,
     /// Whether it has received one.
     pub(super) is_begun: bool,
-    /// Its client was told what the basic fields leave out: see [`super::unsaid`].
+    /// Its client has had the notice of what the basic fields leave out: see [`super::unsaid`].
     pub(super) is_warned: bool,
     /// What was published before, and may still be owed, is not for it.
     pub(super) since_serial: u64,
@@ -156,7 +156,8 @@ pub(super) struct Stream {
     pub(super) interests: Vec<Interest>,
     /// How many of them want quotes with the basic fields only.
     pub(super) basic_count: usize,
-    /// Whether some were told what these leave out, and no candle since left nothing out.
+    /// Whether some have had the notice of what these leave out, and every candle since left
+    /// something out.
     pub(super) has_unsaid: bool,
     /// The other names under which clients have asked for it; a place stays while one of them is
     /// here.

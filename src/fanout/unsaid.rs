@@ -1,5 +1,5 @@
-//! What a quote with the basic fields leaves out though it changes what its numbers mean: it is told
-//! by a notice before the first such quote of a series. Owns when that is; a whole quote says it
+//! The notice of what quotes with the basic fields leave out though it changes what their numbers
+//! mean. Owns when it is sent: before the first such quote of a series. A whole quote says it
 //! itself.
 
 use crate::clock::Now;
@@ -13,8 +13,8 @@ use super::serve::symbols_of;
 use super::{ClientId, Fanout};
 
 impl Fanout {
-    /// Before a quote is published: tells those who get its basic form what it leaves out, once until
-    /// a closed candle of the series leaves nothing out.
+    /// Before a quote is published: tells those who get its basic form what it leaves out, once
+    /// until a closed candle of the series leaves nothing out.
     pub(super) fn tell_unsaid(&mut self, update: &CandleUpdate, meta: &FrameMeta, now: Now) {
         let Some(stream) = self.hub.stream(update.instrument) else { return };
         if stream.basic_count == 0 || !meta.is_quote() {
@@ -70,8 +70,8 @@ impl Fanout {
         }
         let message = format!(
             "the {interval} candle that opened at {open_time} {}; only quotes with \
-             \"fields\":\"all\" say so (missing_minutes, volume_unit), and this is told once for it \
-             and those that follow",
+             \"fields\":\"all\" say so (missing_minutes, volume_unit), and this notice comes once, \
+             for it and those that follow",
             what.join(", and ")
         );
         self.payload.clear();

@@ -123,8 +123,8 @@ impl Budget {
     }
 }
 
-/// One part of so many is kept for what is served already, and by each client for the others.
-/// Source: design, "Trust".
+/// A third of a budget is kept for what is served already, and a third of the rest by each client
+/// for the others. Source: design, "Trust".
 pub(super) const RESERVED_PART: usize = 3;
 
 #[cfg(test)]

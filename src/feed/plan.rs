@@ -179,8 +179,8 @@ pub(super) struct Streams {
     /// By [`InstrumentId::index`]; ids are dense over all shards, so there are holes. Only the id
     /// that a stream has finds it: an older one means nothing here.
     by_id: Vec<Option<Box<Stream>>>,
-    /// Forgotten, and still named by what is to be sent or published. After a storm of names there are
-    /// thousands, and each is looked up whenever a session that names it may speak.
+    /// Forgotten, and still named by what is to be sent or published. After a storm of names there
+    /// are thousands, and each is looked up whenever a session that names it may speak.
     forgotten: HashMap<InstrumentId, Stream>,
     by_symbol: [SymbolTable; Market::COUNT],
 }

@@ -250,8 +250,8 @@ pub(super) fn closed_by_rest(stream: &Stream, row: &Candle, received: MonoNs) ->
 }
 
 /// `row` as far as it says something else than `candle`, which was published. What the exchange's
-/// rows leave out is taken from the candle, if its volume is the same; what pushes leave out is left
-/// out.
+/// rows leave out is taken from the candle, if its volume is the same; what pushes leave out is
+/// left out.
 pub(super) fn restated(candle: &Candle, row: &Candle) -> Option<Candle> {
     let is_counted = candle.trades > 0 || candle.volume.is_zero();
     let has_count = row.trades > 0 && is_counted || row.volume.is_zero();

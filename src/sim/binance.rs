@@ -292,8 +292,8 @@ impl Digits<'_> {
     }
 }
 
-/// Length of a UUID. Source: "alphanumeric strings (max length 36)"; the documents' own examples and
-/// the official SDKs send UUIDs, hyphens included.
+/// Length of a UUID. Source: "alphanumeric strings (max length 36)"; the documents' own examples
+/// and the official SDKs send UUIDs, hyphens included.
 const ID_BYTES_MAX: usize = 36;
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::ops::Range;
 /// When the contract with this name is delivered, in ms since the Unix epoch; `None`: it is not
 /// dated.
 ///
-/// Source: names at Binance and OKX end in the date (`BTCUSD_261225`, `BTC-USD-261225`), at Bybit in
-/// `25DEC26` or, inverse, in the quarter's letter and the year (`BTCUSDZ26`: the last Friday of
+/// Source: names at Binance and OKX end in the date (`BTCUSD_261225`, `BTC-USD-261225`), at Bybit
+/// in `25DEC26` or, inverse, in the quarter's letter and the year (`BTCUSDZ26`: the last Friday of
 /// December); all are delivered at 08:00 UTC.
 pub(super) fn delivery_ms(name: &str) -> Option<i64> {
     let end = name.rsplit(['-', '_']).next()?;

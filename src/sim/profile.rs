@@ -35,8 +35,8 @@ pub struct Profile {
     pub server_ping: Option<(Duration, Duration)>,
     /// A connection to which the server has sent nothing for so long is closed.
     pub quiet_server: Option<Duration>,
-    /// A connection from which nothing has come for so long is cut; at Gate one without subscriptions
-    /// only, at Bybit one to which nothing has been sent either.
+    /// A connection from which nothing has come for so long is cut; at Gate one without
+    /// subscriptions only, at Bybit one to which nothing has been sent either.
     pub quiet_client: Option<Duration>,
     /// The closing push comes this long after the minute's last ms: least and most, in ms.
     pub close_delay_ms: (u64, u64),
@@ -147,8 +147,8 @@ fn okx(market: Market) -> Profile {
     }
 }
 
-/// Source: "Connect" (500 connects in 5 min, 1,000 connections, cut after 10 min without pings and data),
-/// "Rate limit" (600 requests in 5 s); closing pushes 5 to 1,005 ms late, as captured.
+/// Source: "Connect" (500 connects in 5 min, 1,000 connections, cut after 10 min without pings and
+/// data), "Rate limit" (600 requests in 5 s); closing pushes 5 to 1,005 ms late, as captured.
 fn bybit(market: Market) -> Profile {
     Profile {
         rest_limit: (600, SECOND * 5),

@@ -23,7 +23,8 @@ pub fn identity() -> Result<Identity, String> {
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
     let leaf = CertificateParams::new(names)
         .and_then(|mut params| {
-            // Strict clients (Python since 3.13) refuse a leaf that does not name its authority's key.
+            // Strict clients (Python since 3.13) refuse a leaf that does not name its authority's
+            // key.
             params.use_authority_key_identifier_extension = true;
             params.signed_by(&key, &ca)
         })

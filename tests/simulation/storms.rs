@@ -1,6 +1,6 @@
-//! Clients that ask an exchange for too much, beside one in production whose sessions are cut meanwhile:
-//! it is back within seconds, `/ready` says so, and no limit of an exchange is exceeded. `STORM=1` has
-//! them in full.
+//! Clients that ask an exchange for too much, beside one in production whose sessions are cut
+//! meanwhile: it is back within seconds, `/ready` says so, and no limit of an exchange is exceeded.
+//! `STORM=1` has them in full.
 
 use std::time::Duration;
 
@@ -74,7 +74,8 @@ fn weather(seed: u64, extra: usize, mut storm: impl FnMut(&mut World, u64)) -> W
             readiness.push(world.is_ready(market));
         }
         assert!(readiness.contains(&false), "{market} is ready without a session, second {second}");
-        // Hundreds of series that deliver need many sessions, which an exchange lets come one by one.
+        // Hundreds of series that deliver need many sessions, which an exchange lets come one by
+        // one.
         let is_ready = extra > 0 || readiness.last() == Some(&true);
         assert!(is_ready, "{market} is not ready, second {second}");
         let heard = world.clients[0].heard.get(one).copied().unwrap_or(0);

@@ -1,4 +1,5 @@
-//! The symbols of a request: each read, and those that can be none refused without their neighbours.
+//! The symbols of a request: each read, and those that can be none refused without their
+//! neighbours.
 
 use std::collections::HashSet;
 use std::fmt::Write;

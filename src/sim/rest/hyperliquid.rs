@@ -65,8 +65,8 @@ pub(super) fn hyperliquid(
 }
 
 impl Rest {
-    /// The answer to a frame that asks over WebSocket what else is asked over REST; `None`: it is no
-    /// such frame.
+    /// The answer to a frame that asks over WebSocket what else is asked over REST; `None`: it is
+    /// no such frame.
     ///
     /// Source: "Websocket", "Post requests".
     pub fn post(

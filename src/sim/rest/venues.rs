@@ -302,8 +302,8 @@ fn bybit(exchanges: &[Exchange], (path, query, _): Asked<'_>, now_ms: i64) -> Re
     }
 }
 
-/// The `result` of `instruments-info`; `None`: the symbol asked for is not listed. A page holds rows
-/// as they are listed, those that the question leaves out not counted.
+/// The `result` of `instruments-info`; `None`: the symbol asked for is not listed. A page holds
+/// rows as they are listed, those that the question leaves out not counted.
 fn bybit_instruments(exchange: &Exchange, query: &Query) -> Option<String> {
     let market = exchange.profile.market;
     let category = market.contract_type().name();
@@ -335,8 +335,8 @@ fn bybit_status(one: &Listing) -> &'static str {
     if one.trading { "Trading" } else { "Closed" }
 }
 
-/// First and last window asked for. A start alone counts on from the window that contains it; with an
-/// end, the newest rows up to that are meant.
+/// First and last window asked for. A start alone counts on from the window that contains it; with
+/// an end, the newest rows up to that are meant.
 fn bybit_windows(
     (start, end): (Option<i64>, Option<i64>),
     limit: i64,
