@@ -1,8 +1,9 @@
 //! `connector-wss`: reads the configuration, starts the cores, waits for a signal, stops in order.
 
-use std::fmt::Display;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use connector_wss::clock::Clock;
@@ -10,16 +11,18 @@ use connector_wss::config::{Action, Config, Preload};
 use connector_wss::cores::credentials::Reloader;
 use connector_wss::cores::healthcheck;
 use connector_wss::cores::listeners::Inherited;
-use connector_wss::cores::log::{self, LogGuard};
+use connector_wss::cores::log::{self, LogFile, LogGuard};
 use connector_wss::cores::server::{Server, Stopper};
 use connector_wss::cores::signals::Signals;
 use connector_wss::cores::supervisor;
-use connector_wss::cores::{memory, open_files};
+use connector_wss::cores::{memory, open_files, remedy};
 use connector_wss::market::{Market, Venue};
-use connector_wss::sim;
+use connector_wss::sim::{self, SimError};
+use connector_wss::text;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 fn main() -> ExitCode {
+    report_panics();
     let inherited = Inherited::take();
     let config = match Config::load(std::env::args_os()) {
         Ok(Action::Run(config)) => *config,
@@ -35,8 +38,11 @@ fn main() -> ExitCode {
         }
     };
     let clock = Clock::new();
-    let log = log::start(&config, clock);
-    let outcome = run(config, clock, inherited);
+    let log = match log::start(&config, clock) {
+        Ok(log) => log,
+        Err(error) => return say(Err(cannot_start("the log", &error))),
+    };
+    let outcome = run(config, clock, inherited, log.file());
     if let Err(why) = &outcome {
         tracing::error!("{why}");
     }
@@ -60,12 +66,54 @@ fn say(news: Result<String, String>) -> ExitCode {
     }
 }
 
+/// Whether the server serves.
+static SERVES: AtomicBool = AtomicBool::new(false);
+
+/// The last resort at start: a crate that panics where the host refuses it something ends the start
+/// in one line, as our own code does. Once the server serves a panic is a bug, and aborts.
+fn report_panics() {
+    let abort = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if SERVES.load(Ordering::Acquire) {
+            return abort(panic);
+        }
+        let why =
+            text::visible(panic.payload_as_str().unwrap_or("no reason is given")).into_owned();
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let remedy = remedy::of(&std::io::Error::other(""));
+        let _ =
+            writeln!(std::io::stderr(), "connector-wss: cannot start: {why} ({place}); {remedy}");
+        std::process::exit(1);
+    }));
+}
+
+fn cannot_start(what: &str, error: &std::io::Error) -> String {
+    format!("cannot start {what}: {}", remedy::in_words(error))
+}
+
+/// What keeps the simulated exchanges from running, and what to do.
+fn without_simulator(error: &SimError) -> String {
+    match error {
+        SimError::Bind(_, why) | SimError::Thread(why) | SimError::File(_, why) => {
+            format!("{error}; {}", remedy::of(why))
+        }
+        SimError::Tls(_) | SimError::Playback(..) => error.to_string(),
+    }
+}
+
 /// The server's whole life; an error is why it did not start.
-fn run(mut config: Config, clock: Clock, inherited: Inherited) -> Result<(), String> {
-    let text = |error: &dyn Display| error.to_string();
-    // Before the first thread of the server, so that no signal is missed.
-    let stop = Signals::catch(&[SIGTERM, SIGINT]).map_err(|error| text(&error))?;
-    let reload = Signals::catch(&[SIGHUP]).map_err(|error| text(&error))?;
+fn run(
+    mut config: Config,
+    clock: Clock,
+    inherited: Inherited,
+    log_file: LogFile,
+) -> Result<(), String> {
+    // Before the first thread of the server, so that no signal is missed; and before the ports are
+    // open, so that nothing can fail after that.
+    let stop_on = stop_on(config.drain_timeout);
+    let stop = stop_on.map_err(|error| cannot_start("the wait for signals", &error))?;
+    let reload = reload_on(log_file);
+    let reload = reload.map_err(|error| cannot_start("the wait for SIGHUP", &error))?;
     open_files::raise_limit();
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -74,15 +122,15 @@ fn run(mut config: Config, clock: Clock, inherited: Inherited) -> Result<(), Str
         tracing::info!("{news}");
     }
     let simulator = config.simulate.then(|| sim::simulate(&mut config)).transpose();
-    let simulator = simulator.map_err(|error| text(&error))?;
+    let simulator = simulator.map_err(|error| without_simulator(&error))?;
     if config.simulate && config.preload.is_empty() {
         config.preload.push(first_sight());
     }
-    let server = Server::start_on(inherited, &config, clock).map_err(|error| text(&error))?;
+    let server = Server::start_on(inherited, &config, clock).map_err(|error| error.to_string())?;
+    SERVES.store(true, Ordering::Release);
     announce(&server, &config);
-    let (stopper, reloader) = (server.stopper(), server.reloader(&config));
-    reload_on(reload, reloader).map_err(|error| text(&error))?;
-    stop_on(stop, stopper, config.drain_timeout).map_err(|error| text(&error))?;
+    let _waiting = stop.send(server.stopper());
+    let _waiting = reload.send(server.reloader(&config));
     server.join();
     drop(simulator);
     Ok(())
@@ -115,19 +163,28 @@ fn announce(server: &Server, config: &Config) {
 const EXAMPLE: &str =
     r#"{"exchange":"binance","contract_type":"spot","symbols":["BTCUSDT"],"limit":3}"#;
 
-/// SIGHUP reads certificate and tokens again.
-fn reload_on(mut signals: Signals, reloader: Reloader) -> std::io::Result<()> {
-    let wait = move || loop {
-        signals.wait();
-        reloader.reload();
+/// SIGHUP opens the log file anew, and has what is sent there read certificate and tokens again.
+fn reload_on(mut log_file: LogFile) -> std::io::Result<Sender<Reloader>> {
+    let mut signals = Signals::catch(&[SIGHUP])?;
+    let (server, reloader) = channel::<Reloader>();
+    let wait = move || {
+        let Ok(reloader) = reloader.recv() else { return };
+        loop {
+            signals.wait();
+            log_file.reopen();
+            reloader.reload();
+        }
     };
     std::thread::Builder::new().name("reload".to_owned()).spawn(wait)?;
-    Ok(())
+    Ok(server)
 }
 
-/// The first signal begins the drain, the second ends the process at once.
-fn stop_on(mut signals: Signals, stopper: Stopper, drain_timeout: Duration) -> std::io::Result<()> {
+/// The first signal begins the drain of what is sent there, the second ends the process at once.
+fn stop_on(drain_timeout: Duration) -> std::io::Result<Sender<Stopper>> {
+    let mut signals = Signals::catch(&[SIGTERM, SIGINT])?;
+    let (server, stopper) = channel::<Stopper>();
     let wait = move || {
+        let Ok(stopper) = stopper.recv() else { return };
         signals.wait();
         tracing::info!("shutting down: telling clients, writing what is owed");
         // First: with nobody to be told the process ends at once.
@@ -138,7 +195,7 @@ fn stop_on(mut signals: Signals, stopper: Stopper, drain_timeout: Duration) -> s
         std::process::exit(1);
     };
     std::thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
-    Ok(())
+    Ok(server)
 }
 
 /// Writes the last line and everything before it.

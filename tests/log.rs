@@ -12,7 +12,7 @@ fn lines_are_filtered_by_origin_and_all_written_when_flushed() {
         ("CONNECTOR_LOG_LEVEL", "WARNING"),
         ("CONNECTOR_WSS_LOG_LEVEL", "DEBUG"),
     ];
-    let guard = log::start(&Config::from_pairs(&pairs).unwrap(), Clock::new());
+    let guard = log::start(&Config::from_pairs(&pairs).unwrap(), Clock::new()).unwrap();
     tracing::info!(target: ENGINE_TARGET, "below the engine's level");
     tracing::warn!(target: ENGINE_TARGET, "binance spot: session lost");
     tracing::debug!(target: "connector_wss::cores", "seen");

@@ -89,7 +89,8 @@ impl Reloader {
     pub fn reload(&self) {
         if self.config.wss_tls_cert_file.is_none() && self.config.wss_tokens_file.is_none() {
             tracing::info!(
-                "SIGHUP: neither a certificate nor tokens are configured to be reloaded"
+                "SIGHUP: the log file is the one of its name again; neither a certificate nor tokens \
+                 are configured to be read again"
             );
         }
         match read_tls(&self.config) {

@@ -20,46 +20,66 @@ pub(super) enum Runtime {
 /// A duty that runs.
 pub(super) enum Executor {
     Glommio(ExecutorJoinHandle<()>),
-    Thread(JoinHandle<io::Result<()>>),
+    Thread(JoinHandle<()>),
 }
 
 impl Runtime {
     /// glommio's, and why not if this host refuses what they need.
     pub(super) fn choose() -> (Self, Option<ProbeError>) {
-        match probe::probe() {
+        match probe::probe().and_then(|()| Self::try_glommio()) {
             Ok(()) => (Self::Glommio, None),
             Err(error) => (Self::Threads, Some(error)),
         }
     }
 
-    /// Runs what `duty` makes on the CPU `cpu`, where it is made too.
+    /// Starts and ends an executor that has nothing to do.
+    fn try_glommio() -> Result<(), ProbeError> {
+        let executor = Self::Glommio.spawn("probe", None, || async {});
+        let tried = executor.and_then(Executor::join);
+        tried.map_err(|error| ProbeError::Refused(error.to_string()))
+    }
+
+    /// Runs what `duty` makes on the CPU `cpu`, if one is given, where it is made too. Where the thread may not be
+    /// pinned it floats, and a warning says so.
     ///
-    /// Errors: no thread can be had, or it may not be pinned; the latter where the executor is
-    /// joined.
+    /// Errors: no thread can be had; or what glommio needs is refused, the latter where the executor
+    /// is joined.
     pub(super) fn spawn<D: Future<Output = ()> + 'static>(
         self,
         name: &str,
-        cpu: usize,
+        cpu: Option<usize>,
         duty: impl FnOnce() -> D + Send + 'static,
     ) -> io::Result<Executor> {
+        let role = name.to_owned();
+        let pinned = move || async move {
+            if let Some(cpu) = cpu {
+                pin(&role, cpu);
+            }
+            duty().await;
+        };
         match self {
-            Self::Glommio => LocalExecutorBuilder::new(Placement::Fixed(cpu))
+            // Pinned by itself: glommio's own way reads the whole topology of the CPUs, and panics
+            // where a file of it cannot be read.
+            Self::Glommio => LocalExecutorBuilder::new(Placement::Unbound)
                 .name(name)
                 .io_memory(IO_MEMORY_BYTES)
-                .spawn(duty)
+                .spawn(pinned)
                 .map(Executor::Glommio)
-                .map_err(|error| io::Error::other(error.to_string())),
+                .map_err(io::Error::from),
             Self::Threads => std::thread::Builder::new()
                 .name(name.to_owned())
-                .spawn(move || {
-                    if !core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) {
-                        return Err(io::Error::other(format!("not allowed to run on CPU {cpu}")));
-                    }
-                    futures_lite::future::block_on(duty());
-                    Ok(())
-                })
+                .spawn(move || futures_lite::future::block_on(pinned()))
                 .map(Executor::Thread),
         }
+    }
+}
+
+fn pin(role: &str, cpu: usize) {
+    if !core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) {
+        tracing::warn!(
+            "{role} cannot be pinned to CPU {cpu} and floats: its latency is less even. The host \
+             forbids sched_setaffinity: a seccomp profile, or the sandbox that it runs in"
+        );
     }
 }
 
@@ -67,12 +87,8 @@ impl Executor {
     /// Waits for its end.
     pub(super) fn join(self) -> io::Result<()> {
         match self {
-            Self::Glommio(handle) => {
-                handle.join().map_err(|error| io::Error::other(error.to_string()))
-            }
-            Self::Thread(handle) => {
-                handle.join().unwrap_or_else(|_| Err(io::Error::other("it panicked")))
-            }
+            Self::Glommio(handle) => handle.join().map_err(io::Error::from),
+            Self::Thread(handle) => handle.join().map_err(|_| io::Error::other("it panicked")),
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::fs;
 
 use rustix::param::{clock_ticks_per_second, page_size};
-use rustix::process::{Resource, getrlimit};
 
 use crate::metrics::process::{ProcessFigures, Units, boot_seconds};
+
+use super::open_files;
 
 /// The figures now; `None` where `/proc` is not there or shows something else.
 pub(super) fn read() -> Option<ProcessFigures> {
@@ -18,7 +19,7 @@ pub(super) fn read() -> Option<ProcessFigures> {
     // The folder itself is open while it is counted.
     let open_files = fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1);
     let open_files = u64::try_from(open_files).ok()?;
-    ProcessFigures::parse(&stat, units, open_files, getrlimit(Resource::Nofile).current)
+    ProcessFigures::parse(&stat, units, open_files, open_files::limit())
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::fanout::Departure;
 use crate::limits::{LISTEN_BACKLOG, OPS_SEND_BUFFER_BYTES};
 
+use super::remedy;
 use super::takeover::{self, Predecessor};
 
 /// Why there is nothing to listen on.
@@ -44,12 +45,12 @@ pub enum ListenError {
 impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bind { variable, address, error } => write!(
-                f,
-                "cannot listen on {address}: {error}; another instance may run there: stop it, or \
-                 set {variable} to a free port"
-            ),
-            Self::Prepare(error) => write!(f, "the listening sockets cannot be prepared: {error}"),
+            Self::Bind { variable, address, error } => {
+                write!(f, "cannot listen on {address}: {error}; {}", bind_remedy(variable, error))
+            }
+            Self::Prepare(error) => {
+                write!(f, "the listening sockets cannot be prepared: {}", remedy::in_words(error))
+            }
             Self::Inherited(why) => write!(
                 f,
                 "the sockets that the supervisor hands over (LISTEN_FDS): {why}; let its socket unit \
@@ -64,6 +65,22 @@ impl fmt::Display for ListenError {
 }
 
 impl std::error::Error for ListenError {}
+
+fn bind_remedy(variable: &str, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("another instance may run there: stop it, or set {variable} to a free port")
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "CONNECTOR_WSS_HOST is no address of this host: give one that `ip address` shows".into()
+        }
+        io::ErrorKind::PermissionDenied if error.raw_os_error() == Some(libc::EACCES) => format!(
+            "set {variable} to a port from 1024, or allow a lower one (systemd \
+             `AmbientCapabilities=CAP_NET_BIND_SERVICE`)"
+        ),
+        _ => remedy::of(error).into(),
+    }
+}
 
 /// What the supervisor has handed over, if anything.
 pub struct Inherited(ListenFd);

@@ -1,18 +1,17 @@
-//! The log: lines to stderr and to `connector.log`, which is rotated by size. Lines are handed to
-//! one writer thread per place, so that a stuck pipe or disk stops nobody; what a place missed, it
-//! says. Owns the only tracing subscriber; hot cores never log, they send notices.
+//! The log: lines to stderr and to `connector.log`, which is rotated by size. Each place has a thread
+//! that writes to it (`log/queue.rs`). Owns the only tracing subscriber; hot cores never log, they
+//! send notices.
 
 mod line;
+mod queue;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
 
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::writer::MakeWriterExt;
 use tracing_subscriber::layer::SubscriberExt;
@@ -20,9 +19,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::clock::Clock;
 use crate::config::{Config, LogLevel};
-use crate::limits::{LOG_FILE_BYTES_MAX, LOG_FILES_KEPT, LOG_LINES_MAX};
+use crate::limits::{LOG_FILE_BYTES_MAX, LOG_FILES_KEPT};
 
 use line::Form;
+use queue::{Lines, WriterGuard};
 
 /// Target of lines about exchanges and their streams: `CONNECTOR_LOG_LEVEL`. Every other target of
 /// this program follows `CONNECTOR_WSS_LOG_LEVEL`.
@@ -32,7 +32,8 @@ pub const ENGINE_TARGET: &str = "engine";
 /// per place; what is logged later is lost. So it is the last thing that main drops.
 #[derive(Debug)]
 pub struct LogGuard {
-    _writers: Vec<WorkerGuard>,
+    _writers: Vec<WriterGuard>,
+    file: Option<Lines>,
 }
 
 impl LogGuard {
@@ -40,76 +41,53 @@ impl LogGuard {
     pub fn flush(self) {
         drop(self);
     }
+
+    /// The log's file, for who is asked to open it anew.
+    pub fn file(&self) -> LogFile {
+        LogFile(self.file.clone())
+    }
+}
+
+/// `connector.log` as others see it.
+#[derive(Clone, Debug)]
+pub struct LogFile(Option<Lines>);
+
+impl LogFile {
+    /// Begins the file anew if it was renamed or removed. The next line would do so too.
+    pub fn reopen(&mut self) {
+        if let Some(lines) = &mut self.0 {
+            let _asked = lines.flush();
+        }
+    }
 }
 
 /// Starts logging as `config` says. A folder that cannot be written leaves stderr, and a warning
 /// there. Once per process: where a subscriber is installed already, it stays.
-pub fn start(config: &Config, clock: Clock) -> LogGuard {
+///
+/// # Errors
+/// A writer's thread cannot be started.
+pub fn start(config: &Config, clock: Clock) -> io::Result<LogGuard> {
     let filter = Targets::new()
         .with_target(ENGINE_TARGET, filter(config.log_level))
         .with_target(env!("CARGO_CRATE_NAME"), filter(config.wss_log_level))
         .with_default(LevelFilter::WARN.min(filter(config.wss_log_level)));
     let form = Form { format: config.log_format, clock };
-    let (stderr, stderr_guard) = queue(io::stderr(), form);
+    let (stderr, stderr_guard) = queue::start("log-stderr", io::stderr(), form)?;
     let file = RotatingFile::open(&config.log_dir, LOG_FILE_BYTES_MAX, LOG_FILES_KEPT, form);
     let layer = tracing_subscriber::fmt::layer().event_format(form);
     let registry = tracing_subscriber::registry().with(filter);
     match file {
         Ok(file) => {
-            let (file, file_guard) = queue(file, form);
-            let _ = registry.with(layer.with_writer(stderr.and(file))).try_init();
-            LogGuard { _writers: vec![stderr_guard, file_guard] }
+            let (file, file_guard) = queue::start("log-file", file, form)?;
+            let _ = registry.with(layer.with_writer(stderr.and(file.clone()))).try_init();
+            Ok(LogGuard { _writers: vec![stderr_guard, file_guard], file: Some(file) })
         }
         Err(error) => {
             let _ = registry.with(layer.with_writer(stderr)).try_init();
             let folder = config.log_dir.display();
             tracing::warn!("{folder} cannot be written ({error}): logging to stderr only");
-            LogGuard { _writers: vec![stderr_guard] }
+            Ok(LogGuard { _writers: vec![stderr_guard], file: None })
         }
-    }
-}
-
-fn queue(writer: impl Write + Send + 'static, form: Form) -> (NonBlocking, WorkerGuard) {
-    let dropped = Arc::new(OnceLock::new());
-    let place = Place { writer, form, dropped: Arc::clone(&dropped), told: 0 };
-    let settings = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LOG_LINES_MAX);
-    let (lines, guard) = settings.finish(place);
-    let _set_once = dropped.set(lines.error_counter());
-    (lines, guard)
-}
-
-/// A place for lines, which says how many it missed because it took them too slowly.
-struct Place<W> {
-    writer: W,
-    form: Form,
-    /// Of its queue; there once that is made.
-    dropped: Arc<OnceLock<ErrorCounter>>,
-    /// How many of them it has said.
-    told: usize,
-}
-
-impl<W> Place<W> {
-    /// What is to be said before the next line.
-    fn missed(&mut self) -> Option<String> {
-        let dropped = self.dropped.get()?.dropped_lines();
-        let missed = dropped - std::mem::replace(&mut self.told, dropped);
-        let text =
-            || format!("{missed} lines were dropped: they came faster than they were written");
-        (missed > 0).then(|| self.form.line(Level::WARN, &text()))
-    }
-}
-
-impl<W: Write> Write for Place<W> {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if let Some(missed) = self.missed() {
-            self.writer.write_all(missed.as_bytes())?;
-        }
-        self.writer.write_all(line)?;
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.writer.flush()
     }
 }
 
@@ -139,9 +117,8 @@ struct RotatingFile {
 
 impl RotatingFile {
     fn open(folder: &Path, bytes_max: u64, kept: usize, form: Form) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
         let path = folder.join("connector.log");
-        let file = OpenOptions::new().create(true).append(true).open(&path)?;
+        let file = create(&path)?;
         Ok(Self { path, file, bytes_max, kept, form, lines_lost: 0 })
     }
 
@@ -160,7 +137,7 @@ impl RotatingFile {
     }
 
     fn reopen(&mut self) -> io::Result<()> {
-        self.file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+        self.file = create(&self.path)?;
         Ok(())
     }
 
@@ -245,15 +222,23 @@ impl Write for RotatingFile {
         Ok(line.len())
     }
 
+    /// Lines are not kept back; a file that was renamed or removed is begun anew.
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        if self.is_replaced()? { self.reopen() } else { Ok(()) }
     }
+}
+
+/// Opens the file for lines at its end. It and its folder are made where they are not there.
+fn create(path: &Path) -> io::Result<File> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    OpenOptions::new().create(true).append(true).open(path)
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
-    use std::sync::mpsc::{Receiver, Sender, channel};
 
     use super::*;
     use crate::config::LogFormat;
@@ -295,6 +280,25 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_was_renamed_or_removed_with_its_folder_is_begun_anew() {
+        let folder = std::env::temp_dir().join(format!("connector-anew-{}", std::process::id()));
+        let mut file = RotatingFile::open(&folder, 1000, 2, form()).unwrap();
+        file.write_all(b"one\n").unwrap();
+        let rotated = folder.join("connector.log-20260131");
+        fs::rename(&file.path, &rotated).unwrap();
+        file.write_all(b"two\n").unwrap();
+        assert_eq!(fs::read_to_string(&rotated).unwrap(), "one\n");
+        assert_eq!(fs::read_to_string(&file.path).unwrap(), "two\n");
+        fs::remove_dir_all(&folder).unwrap();
+        file.flush().unwrap();
+        assert_eq!(fs::read_to_string(&file.path).unwrap(), "", "before there is a line");
+        file.write_all(b"three\n").unwrap();
+        assert_eq!(fs::read_to_string(&file.path).unwrap(), "three\n");
+        assert_eq!(file.lines_lost, 0);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
     fn a_full_disk_is_told_once_and_so_is_its_end() {
         let folder = std::env::temp_dir().join(format!("connector-full-{}", std::process::id()));
         let mut file = RotatingFile::open(&folder, 1000, 2, form()).unwrap();
@@ -319,39 +323,5 @@ mod tests {
         file.append(b"five\n").unwrap();
         assert_eq!(fs::read_to_string(&file.path).unwrap(), "three\nfour\nfive\n");
         fs::remove_dir_all(&folder).unwrap();
-    }
-
-    /// A place that takes nothing until it is let go.
-    struct Stuck {
-        taken: Sender<String>,
-        go: Receiver<()>,
-    }
-
-    impl Write for Stuck {
-        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-            let _heard = self.taken.send(String::from_utf8_lossy(line).into_owned());
-            let _let_go = self.go.recv();
-            Ok(line.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn a_place_that_was_too_slow_says_once_how_many_lines_it_misses() {
-        let ((taken, said), (let_go, go)) = (channel(), channel());
-        let (mut lines, guard) = queue(Stuck { taken, go }, form());
-        lines.write_all(b"one\n").unwrap();
-        assert_eq!(said.recv().unwrap(), "one\n");
-        for _ in 0..LOG_LINES_MAX + 2 {
-            lines.write_all(b"more\n").unwrap();
-        }
-        drop(let_go);
-        let missed = said.recv().unwrap();
-        assert!(missed.contains(" WARNING 2 lines were dropped"), "{missed}");
-        assert!(said.iter().take(LOG_LINES_MAX).all(|line| line == "more\n"));
-        drop(guard);
     }
 }

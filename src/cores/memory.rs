@@ -5,17 +5,17 @@
 use std::time::Duration;
 
 use rustix::mm::{MlockAllFlags, mlockall};
-use rustix::process::{Resource, getrlimit};
 
 use crate::clock::{MonoNs, Now};
 
 use super::figures;
+use super::rlimits::{self, Resource};
 
 /// Locks the process' memory, also what is still to come, if the limit (`LimitMEMLOCK`, `ulimit -l`) is
 /// `infinity`. With any other a later allocation could fail for it. Pages are locked as they are
 /// touched: what is only reserved, stacks above all, takes nothing. Returns what a user should know.
 pub fn lock() -> Option<&'static str> {
-    if getrlimit(Resource::Memlock).current.is_some() {
+    if !rlimits::is_infinite(Resource::RLIMIT_MEMLOCK) {
         return None;
     }
     let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;

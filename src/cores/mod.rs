@@ -34,6 +34,8 @@ pub mod memory;
 mod names;
 pub mod open_files;
 pub mod probe;
+pub mod remedy;
+mod rlimits;
 pub mod server;
 pub mod signals;
 pub mod solo;

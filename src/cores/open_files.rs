@@ -4,19 +4,16 @@
 
 use std::fs;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 use crate::config::Config;
 use crate::limits::{
     CLIENTS_MAX, FILES_BESIDE_CLIENTS, FILES_PER_EXECUTOR, OPS_CONNECTIONS_MAX, REFUSALS_MAX,
 };
 
+use super::rlimits::{self, Resource};
+
 /// Raises the limit as far as the host allows.
 pub fn raise_limit() {
-    let hard = getrlimit(Resource::Nofile).maximum;
-    let raised = Rlimit { current: hard, maximum: hard };
-    // Refused by a sandbox: what is in force is what counts.
-    let _raised = setrlimit(Resource::Nofile, raised);
+    rlimits::raise(Resource::RLIMIT_NOFILE);
 }
 
 /// Who may open how many files at once.
@@ -45,7 +42,7 @@ impl Division {
     pub(super) fn now(executors: usize, config: &Config) -> Self {
         // The folder that is read is one of them.
         let open = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
-        let left = getrlimit(Resource::Nofile).current.map(|limit| {
+        let left = limit().map(|limit| {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
             let left = limit.saturating_sub(open + FILES_PER_EXECUTOR * executors);
             // Exchanges simulated inside this process have the other ends of what is its own.
@@ -96,7 +93,7 @@ pub(super) fn judge(
 
 /// The limit in force; `None`: there is none.
 pub(super) fn limit() -> Option<u64> {
-    getrlimit(Resource::Nofile).current
+    rlimits::of(Resource::RLIMIT_NOFILE).soft
 }
 
 /// Files that the server keeps for itself, however few there are. Source: a session to each of

@@ -143,7 +143,7 @@ impl Ops {
 
     /// Starts the thread `ops` and its workers.
     ///
-    /// Errors: no thread or no epoll instance can be had.
+    /// Errors: no thread or no epoll instance can be had, for it or for one of its workers.
     pub fn spawn(self, setup: OpsSetup) -> io::Result<OpsThread> {
         let stop = Arc::new(AtomicBool::new(false));
         let (until, workers_stop) = bounded::<()>(0);
@@ -158,17 +158,20 @@ impl Ops {
         };
         let mut server = Server::new(self.listener, self.notices, self.slowest, setup)?;
         let stopped = Arc::clone(&stop);
+        let (report, started) = bounded(1);
         let thread = thread::Builder::new().name("ops".into()).spawn(move || {
             lower_priority(server.setup.config.ops_cpu);
             // Started from here: workers inherit the priority and the CPU.
             let (config, rest_max) = (&server.setup.config, server.setup.rest_max);
-            let started = workers::spawn(&workers, config, rest_max, &server.setup.tls);
-            if let Err(error) = started {
-                tracing::error!("a worker thread cannot be started: {error}");
+            let workers = workers::spawn(&workers, config, rest_max, &server.setup.tls);
+            let is_whole = workers.is_ok();
+            let _awaited = report.send(workers);
+            if is_whole {
+                server.run(&stopped);
             }
-            server.run(&stopped);
             drop(until);
         })?;
+        started.recv().unwrap_or_else(|_| Err(io::Error::other("it ended at once")))?;
         Ok(OpsThread { stop, thread })
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use rustix::process::{Resource, getrlimit};
+use super::rlimits::{self, Resource};
 
 /// Why glommio's executors cannot run here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub enum ProbeError {
     NoIoUring(String),
     /// io_uring is there, and forbidden to this process.
     IoUringForbidden(String),
+    /// An executor was tried, and did not start.
+    Refused(String),
     /// Too little memory may be locked.
     MemlockTooLow {
         /// The limit, in bytes.
@@ -27,6 +29,7 @@ impl ProbeError {
             Self::IoUringForbidden(why) => {
                 format!("io_uring is forbidden to this process ({why})")
             }
+            Self::Refused(why) => format!("glommio's executors do not start here ({why})"),
             Self::MemlockTooLow { limit } => format!(
                 "only {} KiB of memory may be locked, {} KiB are needed",
                 limit / 1024,
@@ -44,6 +47,10 @@ impl ProbeError {
                  seccomp profile forbids it; allow io_uring_setup, io_uring_enter and \
                  io_uring_register (docker run --security-opt seccomp=PROFILE.json, or in \
                  Kubernetes securityContext.seccompProfile type Localhost)"
+            }
+            Self::Refused(_) => {
+                "They need io_uring, eventfd and getrlimit: a seccomp profile or a sandbox may forbid \
+                 one of them, or the limit of threads or open files is reached"
             }
             Self::MemlockTooLow { .. } => {
                 "Raise the limit: `ulimit -l unlimited`, systemd `LimitMEMLOCK=infinity`, docker \
@@ -95,7 +102,7 @@ const PROBE_RING_ENTRIES: u32 = 8;
 
 /// Looks at the limit of locked memory.
 pub(super) fn memlock() -> Result<(), ProbeError> {
-    judge_memlock(getrlimit(Resource::Memlock).current)
+    judge_memlock(rlimits::of(Resource::RLIMIT_MEMLOCK).soft)
 }
 
 fn judge_memlock(limit: Option<u64>) -> Result<(), ProbeError> {
@@ -109,7 +116,7 @@ fn judge(error: &std::io::Error) -> ProbeError {
     match error.kind() {
         std::io::ErrorKind::PermissionDenied => ProbeError::IoUringForbidden(error.to_string()),
         std::io::ErrorKind::OutOfMemory => {
-            let limit = getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX);
+            let limit = rlimits::of(Resource::RLIMIT_MEMLOCK).soft.unwrap_or(u64::MAX);
             ProbeError::MemlockTooLow { limit }
         }
         _ => ProbeError::NoIoUring(error.to_string()),

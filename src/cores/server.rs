@@ -35,6 +35,7 @@ use super::fanout::{FanoutCore, FanoutLinks};
 use super::listeners::{Inherited, ListenError, Listeners};
 use super::open_files::{self, Division};
 use super::ops::{Ops, OpsHandle, OpsSetup, OpsThread};
+use super::remedy;
 use super::shard::{ShardCore, ShardLinks};
 use super::shutdown::Shutdown;
 use super::spent;
@@ -63,7 +64,7 @@ pub enum StartError {
     Executor {
         /// What it was to run.
         name: String,
-        /// What went wrong.
+        /// What went wrong, and what to do.
         why: String,
     },
 }
@@ -372,14 +373,14 @@ impl Wiring {
                 duty.run().await;
             }
         };
-        let executor = runtime.spawn(&name, plan.cpu, duty);
+        let executor = runtime.spawn(&name, Some(plan.cpu), duty);
         let executor = executor.map_err(|error| executor_error(&name, &error))?;
         match started.recv() {
             Ok(Ok(())) => Ok(executor),
             Ok(Err(error)) => Err(executor_error(&name, &error)),
             // It ended before its first task: joining says why.
             Err(_) => match executor.join() {
-                Ok(()) => Err(executor_error(&name, &"it ended at once")),
+                Ok(()) => Err(executor_error(&name, &io::Error::other("it ended at once"))),
                 Err(error) => Err(executor_error(&name, &error)),
             },
         }
@@ -521,7 +522,8 @@ fn wishes(config: &Config) -> Wishes {
 
 pub(super) fn tls_config(config: &Config) -> Result<Arc<ClientConfig>, StartError> {
     let Some(path) = &config.tls_ca_file else {
-        return tls::client_config(None).map_err(|error| executor_error("TLS", &error));
+        return tls::client_config(None)
+            .map_err(|error| executor_error("TLS", &io::Error::other(error.to_string())));
     };
     let refused = |why: String| StartError::TlsRoots { path: path.clone(), why };
     let pem = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
@@ -677,6 +679,6 @@ pub(super) fn seed(clock: Clock, shard: usize) -> u64 {
     clock.now().unix_us.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ shard
 }
 
-pub(super) fn executor_error(name: &str, why: &dyn fmt::Display) -> StartError {
-    StartError::Executor { name: name.to_owned(), why: why.to_string() }
+pub(super) fn executor_error(name: &str, error: &io::Error) -> StartError {
+    StartError::Executor { name: name.to_owned(), why: remedy::in_words(error) }
 }

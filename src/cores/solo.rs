@@ -62,9 +62,9 @@ impl Solo {
     ///
     /// Errors: as [`super::server::Server::start`], but for ports and CPUs.
     pub fn start(config: &Config, clock: Clock, requests: &[String]) -> Result<Self, StartError> {
-        let failed = |error: &dyn std::fmt::Display| executor_error("the connector", error);
-        let bell = Doorbell::new().map(Arc::new).map_err(|error| failed(&error))?;
-        let waiter = Waiter::new(Wait::Park, Arc::clone(&bell)).map_err(|error| failed(&error))?;
+        let failed = |error: std::io::Error| executor_error("the connector", &error);
+        let bell = Doorbell::new().map(Arc::new).map_err(failed)?;
+        let waiter = Waiter::new(Wait::Park, Arc::clone(&bell)).map_err(failed)?;
         let config = Config { health_check_enabled: false, ..config.clone() };
         let tls = tls_config(&config)?;
         let (ops, handle) = Ops::new(None);
@@ -83,7 +83,7 @@ impl Solo {
             clock,
             pauses,
         };
-        workers::spawn(&setup, &config, usize::MAX, &tls).map_err(|error| failed(&error))?;
+        workers::spawn(&setup, &config, usize::MAX, &tls).map_err(failed)?;
 
         let (ring_in, ring) = rtrb::RingBuffer::new(RING_SLOTS);
         let (events_in, events) = bounded(FEED_EVENTS_MAX);
@@ -101,7 +101,8 @@ impl Solo {
         let shard = ShardCore::new(0, feed, links, clock, metrics);
         let mut fanout = fanout(&config, clock.now());
         let client = fanout.handle_accepted(NOWHERE, clock.now());
-        let line = Connection::client(&here(), &tls, NONCE, &[]).map_err(|error| failed(&error))?;
+        let line = Connection::client(&here(), &tls, NONCE, &[])
+            .map_err(|error| failed(std::io::Error::other(error.to_string())))?;
         let mut solo = Self {
             shard,
             fanout,

@@ -6,6 +6,15 @@ tests=(cargo test --quiet --test process)
 if cargo nextest --version >/dev/null 2>&1; then tests=(cargo nextest run --test process); fi
 check "without io_uring every test of the process passes" python3 tests/process/forbid.py 425,426,427 "${tests[@]}"
 
+# Every system call that the server makes at start fails in turn: it serves, or ends with a sentence, a
+# remedy and exit code 1 or 2.
+if command -v strace >/dev/null && strace -qq -o /dev/null true 2>/dev/null; then
+  check "a start with one failing system call is well or a sentence" \
+    timeout 90 python3 tests/acceptance/starts.py "$server"
+else
+  skip "a start with one failing system call" "strace is not there, or may not trace"
+fi
+
 folder=$work/no-io-uring
 root=$PWD
 request='{"exchange":"binance","contract_type":"spot","symbols":["BTCUSDT"],"limit":3}'

@@ -147,3 +147,19 @@ else
   skip "what the image runs" "root and setpriv are needed, and a built image"
 fi
 echo "        not tried: docker build itself: no container runtime is here, and no base image can be fetched"
+
+# --- logrotate: the file as it is shipped, but for its folder and its user.
+if command -v logrotate >/dev/null; then
+  start_simulated logrotate
+  logs=$work/logrotate/logs
+  chmod 700 "$work/logrotate" "$logs"
+  sed -e "s|/var/log/connector-wss/|$logs/|" -e "s|su .*|su $(id -un) $(id -gn)|" tuning/logrotate.d/connector-wss >"$deployment/logrotate.conf"
+  chmod 644 "$deployment/logrotate.conf"
+  check "logrotate takes the log over" logrotate --force --state "$deployment/logrotate.state" "$deployment/logrotate.conf"
+  kill -TERM "$server_pid"
+  check_ends "and the server ends in order" "$server_pid"
+  check "what came before is in the compressed file" sh -c "zcat '$logs'/connector.log-*.gz | grep -q 'listening on'"
+  check "what came after is in a new one" sh -c "tail -n 1 '$logs/connector.log' | grep -q 'Server shutdown complete'"
+else
+  skip "logrotate" "it is not there"
+fi

@@ -32,7 +32,7 @@ fn run() -> Result<(), String> {
         Action::Healthcheck(_) => return Err("there is no ops port to ask here".to_owned()),
     };
     let clock = Clock::new();
-    let _log = log::start(&config, clock);
+    let _log = log::start(&config, clock).expect("no thread for the log");
     let server = Server::start_echo(&config, clock, MESSAGE_BYTES_MAX);
     let server = server.map_err(|error| error.to_string())?;
     println!("listening on {}", server.client_address);

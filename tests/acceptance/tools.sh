@@ -27,8 +27,8 @@ install_tools() {
   if ! command -v promtool >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     (timeout 300 apt-get update -qq && DEBIAN_FRONTEND=noninteractive timeout 300 apt-get install -y -qq prometheus) >/dev/null 2>&1 || true
   fi
-  if ! { command -v slowhttptest && command -v shellcheck; } >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    (timeout 300 apt-get update -qq && DEBIAN_FRONTEND=noninteractive timeout 300 apt-get install -y -qq slowhttptest shellcheck) >/dev/null 2>&1 || true
+  if ! { command -v slowhttptest && command -v shellcheck && command -v strace && command -v logrotate; } >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    (timeout 300 apt-get update -qq && DEBIAN_FRONTEND=noninteractive timeout 300 apt-get install -y -qq slowhttptest shellcheck strace logrotate) >/dev/null 2>&1 || true
   fi
   wstest=$work/venv27/bin/wstest
   [ -x "$wstest" ] || install_wstest >/dev/null 2>&1 || wstest=

@@ -132,6 +132,55 @@ fn a_full_disk_is_said_once_on_stderr_where_every_line_goes_on() {
     }
 }
 
+#[test]
+fn a_log_that_is_renamed_and_removed_goes_on_in_a_file_of_its_name() {
+    let levels = [("CONNECTOR_LOG_LEVEL", "ERROR"), ("CONNECTOR_WSS_LOG_LEVEL", "ERROR")];
+    let mut server = Server::simulated_with(&levels);
+    let file = server.process.folder.0.join("logs/connector.log");
+    let rotated = file.with_extension("log-20260131");
+    std::fs::rename(&file, &rotated).unwrap();
+    server.process.signal(Signal::HUP);
+    wait_until("SIGHUP begins it anew, even without a line", || file.exists());
+    std::fs::remove_dir_all(file.parent().unwrap()).unwrap();
+    server.process.signal(Signal::HUP);
+    wait_until("its folder too", || file.exists());
+    assert_served_three(&mut server.ask(BTC_3));
+    server.process.signal(Signal::TERM);
+    assert!(server.process.wait().success());
+
+    let mut server = Server::simulated();
+    let file = server.process.folder.0.join("logs/connector.log");
+    let rotated = file.with_extension("log-20260131");
+    std::fs::rename(&file, &rotated).unwrap();
+    let (log, _) = finish(&mut server);
+    assert!(log.ends_with("Server shutdown complete\n"), "without a signal: {log}");
+    assert!(!log.contains("listening on"), "{log}");
+    assert!(std::fs::read_to_string(&rotated).unwrap().contains("listening on"));
+}
+
+#[test]
+fn two_servers_in_one_folder_say_in_each_line_which_of_them_it_is() {
+    let folder = Scratch::new();
+    let more = [("CONNECTOR_LOG_DIR", folder.0.to_str().unwrap())];
+    let mut servers = [Server::simulated_with(&more), Server::simulated_with(&more)];
+    for server in &mut servers {
+        server.process.signal(Signal::TERM);
+        assert!(server.process.wait().success());
+    }
+    let log = std::fs::read_to_string(folder.0.join("connector.log")).unwrap();
+    let by = |server: &Server| {
+        let mark = format!(" [{}] ", server.process.id());
+        log.lines().filter(|line| line.contains(&mark)).collect::<Vec<_>>()
+    };
+    let lines = [by(&servers[0]), by(&servers[1])];
+    assert_eq!(lines[0].len() + lines[1].len(), log.lines().count(), "{log}");
+    for (server, lines) in servers.iter().zip(&lines) {
+        let port = format!("listening on {}", server.clients);
+        assert_eq!(lines.iter().filter(|line| line.contains(&port)).count(), 1, "{log}");
+        assert!(lines.last().unwrap().ends_with("Server shutdown complete"), "{log}");
+    }
+}
+
 /// Every place where a client can put a token, and then some.
 #[test]
 fn no_log_has_a_token_whatever_a_client_does_with_it() {

@@ -7,14 +7,14 @@ use rustix::process::Signal;
 
 use super::certificates::Certificate;
 use super::client::{BTC, BTC_3, assert_served_three};
-use super::harness::{PROGRAM, Process, Server, http, market};
+use super::harness::{PROGRAM, Process, Server, http, market, wait_until};
 use super::raw::{Raw, UPGRADE};
 
 /// What is said by a start that is refused.
 fn refused(command: &mut Command, env: &[(&str, &str)]) -> String {
     let env: Vec<_> = env.iter().map(|&(name, value)| (name.into(), value.into())).collect();
     let mut process = Process::spawn(command, &env);
-    assert!(!process.wait().success());
+    assert!(matches!(process.wait().code(), Some(1 | 2)), "{}", process.stderr());
     let said = process.stderr();
     assert!(!said.contains("panicked") && !said.contains("RUST_BACKTRACE"), "{said}");
     said
@@ -147,18 +147,93 @@ fn serves_on_plain_threads(wrapper: &[&str], why: &[&str]) {
 
 #[test]
 fn where_io_uring_is_forbidden_it_serves_on_plain_threads_and_says_so_once() {
-    if !has("python3") {
+    if !has_seccomp() {
         return;
-    }
-    let tried = Command::new("python3").args(["-c", FORBID, "425", "true"]).output().unwrap();
-    if !tried.status.success() {
-        return println!("skipped: no seccomp");
     }
     let why = ["io_uring is forbidden", "seccomp", "io_uring_disabled"];
     // Setting up, entering, registering; and all of them, as the default profiles do.
     for calls in ["425", "426", "427", "425,426,427"] {
         serves_on_plain_threads(&["python3", "-c", FORBID, calls], &why);
     }
+}
+
+fn has_seccomp() -> bool {
+    if !has("python3") {
+        return false;
+    }
+    let tried = Command::new("python3").args(["-c", FORBID, "425", "true"]).output().unwrap();
+    if !tried.status.success() {
+        println!("skipped: no seccomp");
+    }
+    tried.status.success()
+}
+
+#[test]
+fn where_threads_may_not_be_pinned_and_no_limit_is_shown_it_serves_and_says_so() {
+    if !has_seccomp() {
+        return;
+    }
+    let calls = format!("{},{}", libc::SYS_sched_setaffinity, libc::SYS_prlimit64);
+    let mut server = Server::start_under(&["python3", "-c", FORBID, &calls]);
+    assert_served_three(&mut server.ask(BTC_3));
+    server.process.signal(Signal::TERM);
+    assert!(server.process.wait().success());
+    let log = server.log();
+    for part in ["cannot be pinned to CPU", "glommio's executors do not start here"] {
+        assert!(log.lines().any(|it| it.contains(" WARNING ") && it.contains(part)), "{log}");
+    }
+}
+
+#[test]
+fn a_system_call_that_is_refused_at_start_is_a_sentence_with_a_remedy_and_exit_code_1() {
+    if !has_seccomp() {
+        return;
+    }
+    for call in [
+        libc::SYS_clone3,
+        libc::SYS_eventfd2,
+        libc::SYS_epoll_create1,
+        libc::SYS_socketpair,
+        libc::SYS_listen,
+    ] {
+        let number = call.to_string();
+        let mut command = Command::new("python3");
+        command.args(["-c", FORBID, &number, PROGRAM, "--simulate"]);
+        let said = refused(&mut command, &free_ports());
+        let last = said.trim_end().lines().last().unwrap_or_default();
+        assert!(last.contains("cannot ") && last.contains("Operation not permitted"), "{said}");
+        assert!(last.contains("seccomp"), "call {call} has no remedy: {said}");
+    }
+}
+
+#[test]
+fn where_no_further_thread_can_be_had_at_some_point_of_the_start_it_says_so_or_does_without() {
+    if !has("strace") {
+        return;
+    }
+    let mut refused = 0;
+    for number in 1..=16 {
+        let mut command = Command::new("strace");
+        let inject = format!("inject=clone3:error=EAGAIN:when={number}");
+        command.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=clone3", "-e", &inject]);
+        let env = free_ports().map(|(name, value)| (name.into(), value.into()));
+        let mut server = Process::spawn(command.args([PROGRAM, "--simulate"]), &env);
+        wait_until("it serves or ends", || {
+            !server.is_running() || server.stderr().contains("listening on")
+        });
+        if server.is_running() {
+            server.signal(Signal::TERM);
+            assert!(server.wait().success());
+            assert!(server.stderr().contains("running on plain pinned threads"), "{number}");
+            continue;
+        }
+        refused += 1;
+        assert_eq!(server.wait().code(), Some(1), "{number}");
+        let said = server.stderr();
+        assert!(!said.contains("panicked") && !said.contains("listening on"), "{number}: {said}");
+        assert!(said.contains("cannot start ") && said.contains("limit of threads"), "{said}");
+    }
+    assert!(refused > 10, "{refused}");
 }
 
 #[test]

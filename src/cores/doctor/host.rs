@@ -1,9 +1,8 @@
 //! The host: io_uring, kernel, limits, CPUs, and what the configuration says of itself.
 
-use rustix::process::{Resource, getrlimit};
-
 use crate::config::Config;
 
+use super::super::rlimits::{self, Resource};
 use super::super::server::plan_cpus;
 use super::super::{open_files, probe};
 use super::{Check, Outcome};
@@ -45,7 +44,7 @@ fn memlock() -> Check {
         let found = format!("{}: {}", error.problem(), probe::RUNS_ANYWAY);
         return check("memlock", Outcome::Warning, found).remedy(error.remedy());
     }
-    let limit = match getrlimit(Resource::Memlock).current {
+    let limit = match rlimits::of(Resource::RLIMIT_MEMLOCK).soft {
         Some(bytes) => format!("{} KiB may be locked", bytes / 1024),
         None => "unlimited".to_owned(),
     };
@@ -53,7 +52,7 @@ fn memlock() -> Check {
 }
 
 fn files(config: &Config) -> Check {
-    let hard = getrlimit(Resource::Nofile).maximum;
+    let hard = rlimits::of(Resource::RLIMIT_NOFILE).hard;
     match open_files::judge(hard, config.wss_clients_max, None) {
         None => {
             let limit = hard.map_or("any number of".to_owned(), |limit| limit.to_string());
