@@ -20,15 +20,19 @@ impl Signals {
         Ok(Self { pipe })
     }
 
-    /// Waits for one of them.
+    /// Waits for one of them. An error is logged once, however often it comes again.
     pub fn wait(&mut self) {
+        let mut is_logged = false;
         loop {
             match self.pipe.read(&mut [0]) {
                 // The handler holds the other end for ever.
                 Ok(_) => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    tracing::warn!("signals cannot be read ({error}): trying again");
+                    if !is_logged {
+                        tracing::warn!("signals cannot be read ({error}): trying again");
+                        is_logged = true;
+                    }
                     std::thread::park_timeout(READ_AGAIN);
                 }
             }

@@ -20,6 +20,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use rustix::io::retry_on_intr;
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -53,7 +54,7 @@ pub(super) struct Predecessor {
 /// Asks the server at `path` for its sockets. `None`: nobody is there, or what is there was left by a
 /// server that is gone.
 pub(super) fn ask(path: &Path) -> Result<Option<(Predecessor, Handed)>, String> {
-    let stream = match UnixStream::connect(path) {
+    let stream = match uninterrupted(|| UnixStream::connect(path)) {
         Ok(stream) => stream,
         Err(error) => match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => return Ok(None),
@@ -89,13 +90,24 @@ impl Predecessor {
     }
 }
 
+/// Calls again what a signal has interrupted. A connection to a Unix socket is then not made.
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
 fn receive(stream: &UnixStream) -> io::Result<Handed> {
     stream.set_read_timeout(Some(TAKEOVER_PATIENCE))?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut word = [0];
+    let flags = RecvFlags::CMSG_CLOEXEC;
     let received =
-        recvmsg(stream, &mut [IoSliceMut::new(&mut word)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        retry_on_intr(|| recvmsg(stream, &mut [IoSliceMut::new(&mut word)], &mut control, flags))?;
     let mut listeners = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(sockets) = message {
@@ -186,7 +198,8 @@ fn hand_over(mut stream: UnixStream, sockets: &[OwnedFd]) -> io::Result<String> 
     let mut control = SendAncillaryBuffer::new(&mut space);
     let has_room = control.push(SendAncillaryMessage::ScmRights(&sockets));
     assert!(has_room, "there are at most {SOCKETS_MAX}");
-    sendmsg(&stream, &[IoSlice::new(&[HANDED])], &mut control, SendFlags::NOSIGNAL)?;
+    let handed = [IoSlice::new(&[HANDED])];
+    retry_on_intr(|| sendmsg(&stream, &handed, &mut control, SendFlags::NOSIGNAL))?;
     let mut word = [0];
     stream.read_exact(&mut word).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => io::Error::other("the successor did not come to serve"),

@@ -102,8 +102,14 @@ impl Server {
     }
 
     fn accept(&mut self, index: usize) {
-        // Errors of single connections (reset before accept, no file left) end only this batch.
-        while let Ok((mut stream, _)) = self.listeners[index].accept() {
+        loop {
+            let mut stream = match self.listeners[index].accept() {
+                Ok((stream, _)) => stream,
+                // Of one connection, or of none: others may wait, and no event tells of them again.
+                Err(error) if is_passing(&error) => continue,
+                // Nobody waits, or no file is left: the next connection brings the next event.
+                Err(_) => return,
+            };
             let token = self.next_token;
             self.next_token += 1;
             let interest = Interest::READABLE | Interest::WRITABLE;
@@ -209,6 +215,11 @@ impl Server {
             }
         }
     }
+}
+
+/// Returns whether an error of accept(2) says nothing about the connections that still wait.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted)
 }
 
 fn refusal(status: u16, retry_after: u64) -> String {

@@ -38,7 +38,7 @@ ERRORS = {
     "sigaltstack": ["ENOMEM"], "madvise": ["EINVAL"], "uname": ["EPERM"],
     "readlink": ["EACCES"], "getcwd": ["EACCES"], "accept4": ["EINTR", "EMFILE"],
     "connect": ["EINTR"], "poll": ["ENOMEM"], "sched_yield": ["ENOSYS"], "recvmsg": ["EINTR"],
-    "sendmsg": ["EINTR"], "sendto": ["ENOBUFS"], "recvfrom": ["ENOBUFS"], "getuid": ["EPERM"],
+    "sendmsg": ["EINTR"], "sendto": ["ENOBUFS"], "recvfrom": ["EINTR", "EIO", "EBADF"], "getuid": ["EPERM"],
     "unlink": ["EACCES"], "rename": ["EACCES"], "dup": ["EMFILE"], "flock": ["EWOULDBLOCK"],
     "mremap": ["ENOMEM"], "set_robust_list": ["EINVAL"], "rseq": ["EPERM"],
 }

@@ -14,6 +14,7 @@ mod handshake;
 mod harness;
 mod healthcheck;
 mod hostile;
+mod interrupted;
 mod intervals;
 mod logs;
 mod outage;
