@@ -6,6 +6,7 @@
 
 mod error;
 mod parse;
+mod proxy;
 mod raw;
 mod table;
 
@@ -19,6 +20,7 @@ use crate::market::Market;
 use crate::wire::Endpoint;
 
 pub use error::{ConfigError, Source};
+pub use proxy::{Proxies, Proxy};
 pub use table::{Kind, VARIABLES, Variable};
 
 /// How a hot core waits for work.
@@ -196,6 +198,8 @@ pub struct Config {
     pub tls_ca_file: Option<PathBuf>,
     /// Where each market is reached, by [`Market::index`].
     pub endpoints: [Endpoints; Market::COUNT],
+    /// Which proxies lead there; none does to the simulated exchanges.
+    pub proxies: Proxies,
 }
 
 /// What the command line asked for.
@@ -208,9 +212,6 @@ pub enum Action {
     /// Print this text to stdout and exit with 0.
     Print(String),
 }
-
-/// Variables by which other programs are sent through a proxy.
-const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
 impl Config {
     /// Reads flags (`args`, the program's name first), the process environment and `.env`.
@@ -232,11 +233,6 @@ impl Config {
             raw::Flags::Given(flags) => flags,
         };
         let mut values = raw::Values::default();
-        let mut proxies: Vec<&str> = Vec::new();
-        let environment = environment.inspect(|(name, value)| {
-            let proxy = PROXIES.iter().find(|proxy| name == **proxy && !value.is_empty());
-            proxies.extend(proxy);
-        });
         values.add_file(flags.env_file.as_deref())?;
         values.add_environment(environment)?;
         values.add_flags(flags.values);
@@ -248,9 +244,7 @@ impl Config {
         config.look_host_up(addresses_of)?;
         config.warnings.extend(config.exposure());
         if !config.simulate {
-            config.warnings.extend(proxies.into_iter().map(|proxy| {
-                format!("{proxy} is not used: sessions and REST go to the exchanges directly")
-            }));
+            config.proxies = Proxies::read(&values.proxies, &config.all_endpoints())?;
         }
         let config = Box::new(config);
         Ok(if flags.healthcheck { Action::Healthcheck(config) } else { Action::Run(config) })
@@ -273,6 +267,12 @@ impl Config {
     /// Where `market` is reached.
     pub fn endpoints(&self, market: Market) -> &Endpoints {
         &self.endpoints[market.index()]
+    }
+
+    /// Every WebSocket and REST endpoint.
+    fn all_endpoints(&self) -> Vec<Endpoint> {
+        let rest = self.endpoints.iter().filter_map(|one| Endpoint::parse(&one.rest_url).ok());
+        self.endpoints.iter().map(|one| one.ws_url.clone()).chain(rest).collect()
     }
 
     fn from_values(values: &raw::Values) -> Result<Self, ConfigError> {
@@ -416,6 +416,7 @@ impl Config {
             preload: Vec::new(),
             tls_ca_file: None,
             endpoints: Default::default(),
+            proxies: Proxies::default(),
         }
     }
 }

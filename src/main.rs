@@ -152,6 +152,10 @@ fn announce(server: &Server, config: &Config) {
         text += &format!("ops:      http://{address}/  /health  /ready  /metrics\n");
     }
     text += &format!("cores:    {}\n", server.topology);
+    for proxy in config.proxies.summary() {
+        text += &format!("proxy:    {proxy}\n");
+        tracing::info!("proxy {proxy}");
+    }
     // A supervisor may have closed stdout; the log says the same.
     text += &format!("try:      echo '{EXAMPLE}' | websocat {scheme}://{clients}");
     let _written = writeln!(std::io::stdout(), "{text}");

@@ -85,6 +85,9 @@ struct Arguments {
     /// Speak TLS (wss, https) with a certificate for localhost and 127.0.0.1
     #[arg(long, requires = "tls_ca_out")]
     tls: bool,
+    /// A further host name in that certificate; may be repeated
+    #[arg(long, value_name = "HOST", requires = "tls")]
+    tls_name: Vec<String>,
     /// Write the certificate authority's PEM here
     #[arg(long, value_name = "FILE")]
     tls_ca_out: Option<PathBuf>,
@@ -186,6 +189,7 @@ impl Arguments {
             enforce_limits: !self.no_limits,
             connection_life: Duration::from_secs(self.connection_life_s),
             tls: self.tls,
+            tls_names: self.tls_name,
             tls_ca_out: self.tls_ca_out,
             playback,
         })

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgAction, Command};
 
 use super::error::{ConfigError, Source};
+use super::proxy::ProxyVariables;
 use super::table::{self, VARIABLES, Variable};
 
 /// What the command line says.
@@ -105,6 +106,8 @@ fn argument(variable: &'static Variable) -> Arg {
 pub(super) struct Values {
     given: HashMap<&'static str, (String, Source)>,
     unknown: Vec<(String, Source)>,
+    /// `HTTPS_PROXY` and its kin.
+    pub(super) proxies: ProxyVariables,
 }
 
 impl Values {
@@ -135,7 +138,7 @@ impl Values {
         Ok(())
     }
 
-    /// Adds the process environment; only `CONNECTOR_…` is looked at.
+    /// Adds the process environment; only `CONNECTOR_…` and the variables of proxies are looked at.
     pub(super) fn add_environment(
         &mut self,
         environment: impl Iterator<Item = (OsString, OsString)>,
@@ -143,6 +146,7 @@ impl Values {
         for (name, value) in environment {
             let Some(name) = name.to_str() else { continue };
             if !name.starts_with("CONNECTOR_") {
+                self.proxies.add(name, &value.to_string_lossy());
                 continue;
             }
             let value = value.into_string().map_err(|value| ConfigError::Value {
@@ -170,7 +174,7 @@ impl Values {
                 self.given.insert(&variable.name, (value, source));
             }
             None if name.starts_with("CONNECTOR_") => self.unknown.push((name.into(), source)),
-            None => {}
+            None => self.proxies.add(name, &value),
         }
     }
 

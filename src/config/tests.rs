@@ -357,13 +357,21 @@ fn the_example_file_lists_exactly_the_variables_with_their_defaults() {
 }
 
 #[test]
-fn a_proxy_that_is_not_used_is_named() {
-    let warnings = |flags: &[&str], value| {
-        PROXIES.map(|name| run(flags, &[(name, value)]).warnings.join("\n"))
+fn proxies_come_from_the_environment_or_the_file_and_lead_to_no_simulated_exchange() {
+    let proxy = ("HTTPS_PROXY", "http://proxy:3128");
+    let used = |flags: &[&str], environment: &[(&str, &str)]| {
+        let config = run(flags, environment);
+        let found = config.proxies.of(true, "stream.binance.com", 9443);
+        found.map(ToString::to_string).unwrap_or_default()
     };
-    for (name, said) in PROXIES.iter().zip(warnings(&[], "http://proxy:3128")) {
-        assert!(said.contains(&format!("{name} is not used")), "{said}");
-    }
-    assert_eq!(warnings(&[], ""), PROXIES.map(|_| String::new()));
-    assert_eq!(warnings(&["--simulate"], "http://proxy:3128"), PROXIES.map(|_| String::new()));
+    assert_eq!(used(&[], &[proxy]), "http://proxy:3128");
+    assert_eq!(used(&[], &[proxy, ("NO_PROXY", "binance.com")]), "");
+    assert_eq!(used(&["--simulate"], &[proxy]), "");
+    assert_eq!(used(&["--simulate"], &[("HTTPS_PROXY", "socks5://proxy")]), "");
+    let path = std::env::temp_dir().join(format!("connector-proxy-{}.env", std::process::id()));
+    std::fs::write(&path, "HTTPS_PROXY=http://of-file:1\n").unwrap();
+    let file = ["--env-file", path.to_str().unwrap()];
+    assert_eq!(used(&file, &[]), "http://of-file:1");
+    assert_eq!(used(&file, &[proxy]), "http://proxy:3128", "the environment wins");
+    std::fs::remove_file(&path).unwrap();
 }

@@ -13,6 +13,7 @@ mod denials;
 pub mod duty;
 mod executor;
 pub mod fanout;
+mod passage;
 pub mod shard;
 mod stamps;
 

@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rustls::ClientConfig;
 
 use crate::clock::Clock;
-use crate::config::{Config, Host};
+use crate::config::{Config, Host, Proxies};
 use crate::fanout::{ANY_ORIGIN, Access, Departure, Fanout, FanoutConfig};
 use crate::feed::{Feed, FeedConfig, Pauses};
 use crate::health::{self, Lifecycle, Phase};
@@ -394,6 +394,7 @@ impl Wiring {
             config: feed_config(&self.config, &self.tls, shards, self.clock, &self.pauses),
             metrics: Arc::clone(&ends.metrics),
             seed: seed(self.clock, shard),
+            proxies: self.config.proxies.clone(),
             links: ShardLinks {
                 ring: ends.producer.take().expect("each shard is started once"),
                 fanout_bell: Arc::clone(&self.fanout_bell),
@@ -448,13 +449,14 @@ struct ShardParts {
     config: FeedConfig,
     metrics: Arc<ShardMetrics>,
     seed: u64,
+    proxies: Proxies,
     links: ShardLinks,
 }
 
 impl ShardParts {
     fn build(self, clock: Clock) -> ShardCore {
         let feed = Feed::new(self.config, Arc::clone(&self.metrics), self.seed);
-        ShardCore::new(self.number, feed, self.links, clock, self.metrics)
+        ShardCore::new(self.number, feed, self.links, clock, self.metrics, self.proxies)
     }
 }
 

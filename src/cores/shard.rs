@@ -1,29 +1,36 @@
 //! Drives one [`Feed`]: its sockets to the exchanges, its ring to the fan-out, its mail. Owns the
 //! sockets; knows nothing of what the bytes mean.
+//!
+//! | file | writes |
+//! |---|---|
+//! | here | `feed`, `links`, `stamps`, `closes`, `unsent_events`, `scratch` |
+//! | `dialing` | `slots`, `by_session`, `open_sockets` (`forget` here takes them out), `resolving`, `next_try`, `dead` |
+
+mod dialing;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
-use rustix::io::Errno;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::clock::{Clock, Lapse, MonoNs, Now, UnixMs};
+use crate::config::Proxies;
 use crate::feed::{Feed, Output, SessionId};
 use crate::limits::READ_BYTES_MAX;
 use crate::market::{InstrumentId, Source};
 use crate::messages::{Command, FeedEvent, MarketEvent, Notice, OpsAnswer, OpsRequest};
-use crate::metrics::{ConnectionErrorKind, ShardMetrics};
-use crate::wire::{Endpoint, touched};
+use crate::metrics::ShardMetrics;
+use crate::wire::touched;
 
 use super::closes::Closes;
 use super::doorbell::Doorbell;
 use super::ops::OpsHandle;
 use super::stamps::{Sampling, Stamps};
 use super::wait::{Ready, Token, Waiter};
+
+use self::dialing::{Reach, Route};
 
 /// What joins a shard to the other cores.
 pub struct ShardLinks {
@@ -53,9 +60,11 @@ pub struct ShardCore {
     closes: Closes,
     slots: Vec<Option<Slot>>,
     by_session: HashMap<SessionId, usize>,
-    /// Sessions whose host is being looked up, and where they want to go.
-    resolving: Vec<(SessionId, Endpoint)>,
-    /// When the first silent address is given up for the next one.
+    /// Which proxies lead to exchanges.
+    proxies: Proxies,
+    /// Sessions whose way begins with a look-up that is under way.
+    resolving: Vec<(SessionId, Route)>,
+    /// When the first silent address or proxy is given up.
     next_try: Option<MonoNs>,
     /// What led nowhere lately, and when: tried last.
     dead: Vec<(SocketAddr, MonoNs)>,
@@ -69,10 +78,10 @@ struct Slot {
     session: SessionId,
     stream: TcpStream,
     sampling: Sampling,
-    is_connected: bool,
+    reach: Reach,
     address: SocketAddr,
     dialed: MonoNs,
-    /// Tried next, the last first, if this one refuses or is silent for [`ADDRESS_PATIENCE`].
+    /// Tried next, the last first, if this one refuses or is silent.
     others: Vec<SocketAddr>,
     /// Room is being waited for.
     is_blocked: bool,
@@ -86,6 +95,7 @@ impl ShardCore {
         mut links: ShardLinks,
         clock: Clock,
         metrics: Arc<ShardMetrics>,
+        proxies: Proxies,
     ) -> Self {
         touch(&mut links.ring);
         Self {
@@ -98,6 +108,7 @@ impl ShardCore {
             metrics,
             slots: Vec::new(),
             by_session: HashMap::new(),
+            proxies,
             resolving: Vec::new(),
             next_try: None,
             dead: Vec::new(),
@@ -196,8 +207,11 @@ impl ShardCore {
     /// Reads one socket, once: a burst larger than the scratch is continued in the next turn.
     fn read(&mut self, at: usize, now: Now) -> bool {
         let Some(Some(slot)) = self.slots.get_mut(at) else { return false };
-        if !slot.is_connected || !self.feed.wants_bytes() {
-            return false;
+        match slot.reach {
+            Reach::Dialing(_) => return false,
+            Reach::Asking(_) => return self.read_answer(at, now),
+            Reach::Connected if !self.feed.wants_bytes() => return false,
+            Reach::Connected => {}
         }
         let session = slot.session;
         match self.stamps.read(&slot.stream, &mut slot.sampling, &mut self.scratch) {
@@ -219,22 +233,11 @@ impl ShardCore {
     }
 
     fn writable(&mut self, at: usize, now: Now, waiter: &Waiter) {
-        let Some(Some(slot)) = self.slots.get_mut(at) else { return };
-        let session = slot.session;
-        if slot.is_connected {
-            return self.transmit(session, now, waiter);
-        }
-        match slot.stream.take_error() {
-            Ok(None) => {
-                slot.is_connected = true;
-                let token = token(self.number, at);
-                let _watched = waiter.rewatch(&slot.stream, token, false);
-                self.feed.handle_connected(session, now);
-                self.transmit(session, now, waiter);
-            }
-            Ok(Some(error)) | Err(error) => {
-                self.connect_to_another(at, &error, now, waiter);
-            }
+        let Some(Some(slot)) = self.slots.get(at) else { return };
+        match slot.reach {
+            Reach::Dialing(_) => self.established(at, now, waiter),
+            Reach::Asking(_) => {}
+            Reach::Connected => self.transmit(slot.session, now, waiter),
         }
     }
 
@@ -246,7 +249,9 @@ impl ShardCore {
         while let Some(output) = self.feed.poll_output() {
             worked = true;
             match output {
-                Output::Connect { session, endpoint } => self.dial(session, endpoint, now, waiter),
+                Output::Connect { session, endpoint } => {
+                    self.dial(session, &endpoint, now, waiter);
+                }
                 Output::Transmit { session } => self.transmit(session, now, waiter),
                 Output::Disconnect { session } => self.forget(session),
                 Output::Rest(request) => {
@@ -332,145 +337,11 @@ impl ShardCore {
         published > 0
     }
 
-    fn dial(&mut self, session: SessionId, endpoint: Endpoint, now: Now, waiter: &Waiter) {
-        if let Ok(address) = endpoint.host.parse::<IpAddr>() {
-            let address = SocketAddr::new(address, endpoint.port);
-            return self.connect(session, vec![address], now, waiter);
-        }
-        let (host, port) = (endpoint.host.clone(), endpoint.port);
-        self.resolving.push((session, endpoint));
-        if self.ask(OpsRequest::Resolve { host, port }).is_err() {
-            self.resolving.retain(|(waiting, _)| *waiting != session);
-            let why = "too many look-ups are waiting already";
-            self.feed.handle_connect_failed(session, ConnectionErrorKind::Local, why, now);
-        }
-    }
-
-    fn resolved(
-        &mut self,
-        host: &str,
-        port: u16,
-        result: &Result<Vec<SocketAddr>, String>,
-        now: Now,
-        waiter: &Waiter,
-    ) {
-        let is_asked =
-            |(_, endpoint): &(_, Endpoint)| endpoint.host == host && endpoint.port == port;
-        let Some(at) = self.resolving.iter().position(is_asked) else { return };
-        let (session, _) = self.resolving.swap_remove(at);
-        match result {
-            Ok(addresses) if !addresses.is_empty() => {
-                let turn = usize::try_from(now.mono.0 / 1_000_000).unwrap_or(0);
-                self.dead.retain(|&(_, at)| at.after(DEAD_FOR) > now.mono);
-                let is_dead =
-                    |address: &SocketAddr| self.dead.iter().any(|(dead, _)| dead == address);
-                let order = order(addresses, turn, is_dead);
-                self.connect(session, order, now, waiter);
-            }
-            Ok(_) => {
-                let why = format!("{host} has no address");
-                self.feed.handle_connect_failed(session, ConnectionErrorKind::Dns, &why, now);
-            }
-            Err(why) => {
-                self.feed.handle_connect_failed(session, ConnectionErrorKind::Dns, why, now);
-            }
-        }
-    }
-
-    /// Tries the last of `addresses`; the others are tried if that leads nowhere.
-    fn connect(
-        &mut self,
-        session: SessionId,
-        mut addresses: Vec<SocketAddr>,
-        now: Now,
-        waiter: &Waiter,
-    ) {
-        let at = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
-        let Some(address) = addresses.pop() else { return };
-        let opened = open_socket(address).and_then(|stream| {
-            waiter.watch(&stream, token(self.number, at), true)?;
-            Ok(stream)
-        });
-        match opened {
-            Ok(stream) => {
-                let sampling = self.stamps.ask(&stream);
-                let (is_connected, is_blocked) = (false, false);
-                let (others, dialed) = (addresses, now.mono);
-                let silent_at = (!others.is_empty()).then(|| dialed.after(ADDRESS_PATIENCE));
-                self.next_try = self.next_try.into_iter().chain(silent_at).min();
-                let slot = Slot {
-                    session,
-                    stream,
-                    sampling,
-                    is_connected,
-                    address,
-                    dialed,
-                    others,
-                    is_blocked,
-                };
-                if at == self.slots.len() {
-                    self.slots.push(Some(slot));
-                } else {
-                    self.slots[at] = Some(slot);
-                }
-                self.by_session.insert(session, at);
-                self.open_sockets += 1;
-            }
-            Err(error) if addresses.is_empty() || kind_of(&error) == ConnectionErrorKind::Local => {
-                self.connect_failed(session, &error, now);
-            }
-            Err(_) => {
-                self.note_dead(address, now);
-                self.connect(session, addresses, now, waiter);
-            }
-        }
-    }
-
-    /// The address of the slot at `at` leads nowhere, for this reason.
-    fn connect_to_another(&mut self, at: usize, error: &io::Error, now: Now, waiter: &Waiter) {
-        let Some(Some(slot)) = self.slots.get_mut(at) else { return };
-        let (session, address) = (slot.session, slot.address);
-        let others = std::mem::take(&mut slot.others);
-        self.forget(session);
-        self.note_dead(address, now);
-        match others.is_empty() {
-            true => self.connect_failed(session, error, now),
-            false => self.connect(session, others, now, waiter),
-        }
-    }
-
-    /// Where no answer comes, not even a refusal, the next address is tried.
-    fn leave_silent_addresses(&mut self, now: Now, waiter: &Waiter) {
-        let is_silent = |slot: &&Slot| !slot.is_connected && !slot.others.is_empty();
-        for at in 0..self.slots.len() {
-            let silent = self.slots[at].as_ref().filter(is_silent);
-            if silent.is_some_and(|slot| slot.dialed.after(ADDRESS_PATIENCE) <= now.mono) {
-                let error = io::Error::from(io::ErrorKind::TimedOut);
-                self.connect_to_another(at, &error, now, waiter);
-            }
-        }
-        let silent = self.slots.iter().flatten().filter(is_silent);
-        self.next_try = silent.map(|slot| slot.dialed.after(ADDRESS_PATIENCE)).min();
-    }
-
-    fn note_dead(&mut self, address: SocketAddr, now: Now) {
-        self.dead.retain(|&(dead, _)| dead != address);
-        if self.dead.len() == DEAD_MAX {
-            self.dead.remove(0);
-        }
-        self.dead.push((address, now.mono));
-    }
-
-    fn connect_failed(&mut self, session: SessionId, error: &io::Error, now: Now) {
-        let kind = kind_of(error);
-        self.feed.handle_connect_failed(session, kind, &error.to_string(), now);
-    }
-
     /// Writes what the session has for its socket; waits for room where the kernel has none.
     fn transmit(&mut self, session: SessionId, now: Now, waiter: &Waiter) {
         let Some(&at) = self.by_session.get(&session) else { return };
         let Some(slot) = &mut self.slots[at] else { return };
-        if !slot.is_connected {
+        if !matches!(slot.reach, Reach::Connected) {
             return;
         }
         let token = token(self.number, at);
@@ -517,58 +388,9 @@ fn token(number: u16, slot: usize) -> Token {
     Token::new(number, u32::try_from(slot).expect("sessions are far fewer"))
 }
 
-/// How long an address may be silent while another one could be tried. Source: a round trip around
-/// the world takes 300 ms at worst; the last address has all the patience of an attempt.
-const ADDRESS_PATIENCE: Duration = Duration::from_millis(400);
-
-/// How long an address that led nowhere is tried after the others.
-const DEAD_FOR: Duration = Duration::from_secs(60);
-
-/// The most of them that are remembered; of more, the oldest is forgotten.
-const DEAD_MAX: usize = 32;
-
-/// The order in which addresses are tried, the last first: in turn, so that load is spread, and the
-/// dead ones after all others.
-fn order(
-    addresses: &[SocketAddr],
-    turn: usize,
-    is_dead: impl Fn(&SocketAddr) -> bool,
-) -> Vec<SocketAddr> {
-    let mut order = addresses.to_vec();
-    order.rotate_left(turn % addresses.len());
-    order.sort_by_key(|address| !is_dead(address));
-    order
-}
-
-fn kind_of(error: &io::Error) -> ConnectionErrorKind {
-    match (error.kind(), Errno::from_io_error(error)) {
-        (_, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
-            ConnectionErrorKind::Local
-        }
-        (io::ErrorKind::TimedOut, _) => ConnectionErrorKind::Timeout,
-        _ => ConnectionErrorKind::Tcp,
-    }
-}
-
 fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
-
-/// A non-blocking socket on its way to `address`. Becomes writable once it is there or has failed.
-fn open_socket(address: SocketAddr) -> io::Result<TcpStream> {
-    let domain = Domain::for_address(address);
-    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
-    socket.set_tcp_nodelay(true)?;
-    match socket.connect(&SockAddr::from(address)) {
-        Ok(()) => {}
-        Err(error) if error.raw_os_error() == Some(EINPROGRESS) => {}
-        Err(error) => return Err(error),
-    }
-    Ok(socket.into())
-}
-
-const EINPROGRESS: i32 = Errno::INPROGRESS.raw_os_error();
 
 /// Writes to every slot of an empty ring, and commits nothing: the pages are there, on this core's
 /// memory, before the first candle needs them.
@@ -579,23 +401,5 @@ fn touch(ring: &mut rtrb::Producer<MarketEvent>) {
     for slot in first.iter_mut().chain(second) {
         let (instrument, open_time) = (InstrumentId(0), UnixMs(0));
         slot.write(MarketEvent::Empty { instrument, open_time, is_recalled: false });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_address_is_tried_once_in_turn_and_the_dead_ones_last() {
-        let addresses: Vec<SocketAddr> =
-            (1..=3).map(|number| SocketAddr::from(([127, 0, 0, number], 443))).collect();
-        let firsts: Vec<_> =
-            (0..3).map(|turn| *order(&addresses, turn, |_| false).last().unwrap()).collect();
-        assert!(addresses.iter().all(|address| firsts.contains(address)));
-        for turn in 0..3 {
-            let order = order(&addresses, turn, |address| *address == addresses[1]);
-            assert_eq!((order.len(), order[0]), (3, addresses[1]), "{turn}");
-        }
     }
 }

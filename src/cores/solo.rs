@@ -98,7 +98,7 @@ impl Solo {
             ops: handle,
             answers,
         };
-        let shard = ShardCore::new(0, feed, links, clock, metrics);
+        let shard = ShardCore::new(0, feed, links, clock, metrics, config.proxies.clone());
         let mut fanout = fanout(&config, clock.now());
         let client = fanout.handle_accepted(NOWHERE, clock.now());
         let line = Connection::client(&here(), &tls, NONCE, &[])

@@ -1,23 +1,20 @@
 //! What may block: name look-ups and REST, each on threads of their own, off the hot cores. Asked
 //! through bounded queues; the answer goes to the asking shard, whose doorbell is then rung.
 
+mod transport;
+
 use std::fmt;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, select};
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls::ClientConfig;
 use ureq::http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response};
-use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, TcpConnector,
-    Transport, TransportAdapter,
-};
+use ureq::unversioned::transport::Connector;
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -30,6 +27,8 @@ use crate::messages::{OpsAnswer, OpsRequest, RestRequest, RestResponse};
 
 use super::lists::{Lists, PageAnswer};
 use super::names::{LookUp, Names};
+
+use self::transport::{RouteResolver, TlsConnector, TunnelConnector};
 
 /// Rings a core's doorbell. Cheap, never blocks, may be called from any thread.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -182,8 +181,8 @@ pub(super) fn resolve(host: &str, port: u16) -> Result<Vec<std::net::SocketAddr>
     if addresses.is_empty() { Err("the name has no address".into()) } else { Ok(addresses) }
 }
 
-/// An agent that keeps connections, follows no redirect, takes every status for an answer and uses
-/// no proxy: what the sessions cannot reach, REST shall not either.
+/// An agent that keeps connections, follows no redirect, takes every status for an answer and goes
+/// the way of the sessions, through a proxy where they do.
 pub(super) fn agent(config: &Config, tls: Arc<ClientConfig>) -> ureq::Agent {
     let settings = ureq::Agent::config_builder()
         .http_status_as_error(false)
@@ -195,8 +194,8 @@ pub(super) fn agent(config: &Config, tls: Arc<ClientConfig>) -> ureq::Agent {
         .max_idle_connections_per_host(config.rest_pool_connections)
         .user_agent(concat!("connector-wss/", env!("CARGO_PKG_VERSION")))
         .build();
-    let connector = TcpConnector::default().chain(TlsConnector { tls });
-    ureq::Agent::with_parts(settings, connector, DefaultResolver::default())
+    let connector = TunnelConnector::new(config.proxies.clone()).chain(TlsConnector::new(tls));
+    ureq::Agent::with_parts(settings, connector, RouteResolver::new(config.proxies.clone()))
 }
 
 /// One question to a REST interface; every status is an answer.
@@ -293,76 +292,6 @@ fn unknown_coding(headers: &HeaderMap) -> Option<String> {
 
 fn in_words(error: io::Error) -> String {
     error.to_string()
-}
-
-/// TLS with the program's own client configuration: ureq's cannot add a root to the public ones.
-#[derive(Debug)]
-struct TlsConnector {
-    tls: Arc<ClientConfig>,
-}
-
-impl<In: Transport> Connector<In> for TlsConnector {
-    type Out = Either<In, TlsTransport>;
-
-    fn connect(
-        &self,
-        details: &ConnectionDetails<'_>,
-        chained: Option<In>,
-    ) -> Result<Option<Self::Out>, ureq::Error> {
-        let Some(tcp) = chained else { return Ok(None) };
-        if !details.needs_tls() {
-            return Ok(Some(Either::A(tcp)));
-        }
-        let host = details.uri.host().unwrap_or("");
-        let bare = host.trim_start_matches('[').trim_end_matches(']').to_string();
-        let name = ServerName::try_from(bare).map_err(|_| ureq::Error::Tls("invalid name"))?;
-        let mut session = ClientConnection::new(Arc::clone(&self.tls), name)?;
-        let mut socket = TransportAdapter::new(tcp.boxed(), details.current_time.clone());
-        socket.set_timeout(details.timeout);
-        session.complete_io(&mut socket)?;
-        let (input, output) =
-            (details.config.input_buffer_size(), details.config.output_buffer_size());
-        let stream = StreamOwned::new(session, socket);
-        Ok(Some(Either::B(TlsTransport { buffers: LazyBuffers::new(input, output), stream })))
-    }
-}
-
-struct TlsTransport {
-    buffers: LazyBuffers,
-    stream: StreamOwned<ClientConnection, TransportAdapter>,
-}
-
-impl fmt::Debug for TlsTransport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsTransport").finish_non_exhaustive()
-    }
-}
-
-impl Transport for TlsTransport {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        &mut self.buffers
-    }
-
-    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
-        self.stream.get_mut().set_timeout(timeout);
-        self.stream.write_all(&self.buffers.output()[..amount])?;
-        Ok(())
-    }
-
-    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        self.stream.get_mut().set_timeout(timeout);
-        let amount = Read::read(&mut self.stream, self.buffers.input_append_buf())?;
-        self.buffers.input_appended(amount);
-        Ok(amount > 0)
-    }
-
-    fn is_open(&mut self) -> bool {
-        self.stream.get_mut().get_mut().is_open()
-    }
-
-    fn is_tls(&self) -> bool {
-        true
-    }
 }
 
 #[cfg(test)]

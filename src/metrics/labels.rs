@@ -10,6 +10,8 @@ pub enum ConnectionErrorKind {
     Tcp,
     /// The TLS handshake failed or the peer sent garbage.
     Tls,
+    /// The proxy that leads to the exchange was not reached, refused, or did not answer.
+    Proxy,
     /// The WebSocket upgrade was refused or malformed.
     Handshake,
     /// The peer broke the WebSocket protocol.
@@ -29,10 +31,11 @@ pub enum ConnectionErrorKind {
 
 impl ConnectionErrorKind {
     /// Every kind, in label order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Dns,
         Self::Tcp,
         Self::Tls,
+        Self::Proxy,
         Self::Handshake,
         Self::Protocol,
         Self::Closed,
@@ -46,7 +49,9 @@ impl ConnectionErrorKind {
     /// not come up, or ended while it was read.
     pub fn error_type(self) -> &'static str {
         match self {
-            Self::Dns | Self::Tcp | Self::Tls | Self::Handshake | Self::Local => "connection_error",
+            Self::Dns | Self::Tcp | Self::Tls | Self::Proxy | Self::Handshake | Self::Local => {
+                "connection_error"
+            }
             Self::Protocol | Self::Closed | Self::Timeout | Self::Silent | Self::Venue => {
                 "receive_error"
             }
@@ -59,6 +64,7 @@ impl ConnectionErrorKind {
             Self::Dns => "dns",
             Self::Tcp => "tcp",
             Self::Tls => "tls",
+            Self::Proxy => "proxy",
             Self::Handshake => "handshake",
             Self::Protocol => "protocol",
             Self::Closed => "closed",

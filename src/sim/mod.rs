@@ -108,7 +108,8 @@ pub struct Simulator {
 /// # Errors
 /// [`SimError`]; nothing is left running then.
 pub fn start(options: SimOptions) -> Result<Simulator, SimError> {
-    let identity = options.tls.then(tls::identity).transpose().map_err(SimError::Tls)?;
+    let identity = options.tls.then(|| tls::identity(&options.tls_names)).transpose();
+    let identity = identity.map_err(SimError::Tls)?;
     let (config, ca_pem) = identity.map(|made| (made.config, made.ca_pem)).unzip();
     let ca_file = options.tls_ca_out.clone().filter(|_| ca_pem.is_some());
     if let (Some(path), Some(pem)) = (&ca_file, &ca_pem) {

@@ -37,6 +37,8 @@ pub struct SimOptions {
     pub connection_life: Duration,
     /// Whether TLS is spoken, with a certificate made at the start.
     pub tls: bool,
+    /// Host names in that certificate, beside `localhost` and `127.0.0.1`.
+    pub tls_names: Vec<String>,
     /// Where the authority's certificate is written, PEM.
     pub tls_ca_out: Option<PathBuf>,
     /// A captured session to play instead of the simulated market.
@@ -68,6 +70,7 @@ impl Default for SimOptions {
             enforce_limits: true,
             connection_life: CONNECTION_LIFE,
             tls: false,
+            tls_names: Vec::new(),
             tls_ca_out: None,
             playback: None,
         }

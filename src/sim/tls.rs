@@ -1,5 +1,5 @@
-//! Certificates for the simulator: an authority of its own and one leaf for `localhost` and
-//! `127.0.0.1`. Made at the start; nothing is kept.
+//! Certificates for the simulator: an authority of its own and one leaf for `localhost`,
+//! `127.0.0.1` and the names that are asked for. Made at the start; nothing is kept.
 
 use std::sync::Arc;
 
@@ -16,11 +16,13 @@ pub struct Identity {
     pub ca_pem: String,
 }
 
-/// Makes an authority and a certificate signed by it. The error says what the library said.
-pub fn identity() -> Result<Identity, String> {
+/// Makes an authority and a certificate signed by it, also for the host names `more`. The error says
+/// what the library said.
+pub fn identity(more: &[String]) -> Result<Identity, String> {
     let (ca, ca_pem) = authority().map_err(|error| error.to_string())?;
     let key = KeyPair::generate().map_err(|error| error.to_string())?;
-    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let own = ["localhost", "127.0.0.1"].map(str::to_owned);
+    let names: Vec<String> = own.iter().chain(more).cloned().collect();
     let leaf = CertificateParams::new(names)
         .and_then(|mut params| {
             // Strict clients (Python since 3.13) refuse a leaf that does not name its authority's

@@ -209,16 +209,14 @@ pub(super) fn read_response(
     let status = response.code.unwrap_or(0);
     if status != 101 {
         let headers = &*response.headers;
-        let body = &bytes[head_bytes..];
-        if body.len() < REFUSAL_BODY_BYTES && awaits_body(headers, body) && !is_last {
-            return Ok(None);
-        }
+        let body = refused_body(headers, &bytes[head_bytes..], is_last);
+        let Some(body) = body else { return Ok(None) };
         let retry = values(headers, "retry-after").next();
         return Err(WireError::Refused {
             status,
             retry_after: retry.map(|value| String::from_utf8_lossy(value).into_owned()),
             reason: response.reason.unwrap_or("").to_owned(),
-            body: first_chunk(headers, body).to_vec(),
+            body,
         });
     }
     let headers = &*response.headers;
@@ -233,6 +231,16 @@ pub(super) fn read_response(
         return wrong("the answer names an extension that was not offered");
     }
     Ok(Some(head_bytes))
+}
+
+/// The beginning of a refusal's body; `None`: more of it may be on its way. `is_last`: nothing is.
+pub(super) fn refused_body(
+    headers: &[httparse::Header<'_>],
+    body: &[u8],
+    is_last: bool,
+) -> Option<Vec<u8>> {
+    let is_partial = body.len() < REFUSAL_BODY_BYTES && awaits_body(headers, body) && !is_last;
+    (!is_partial).then(|| first_chunk(headers, body).to_vec())
 }
 
 /// The beginning of a refusal's body, without the length of its first chunk.
@@ -260,7 +268,7 @@ fn awaits_body(headers: &[httparse::Header<'_>], body: &[u8]) -> bool {
 const CHUNKS_END: &[u8] = b"\r\n0\r\n";
 
 /// As much of a refusal's body is kept, for a person. Source: the head of a page is mostly shorter.
-const REFUSAL_BODY_BYTES: usize = 2 * 1024;
+pub(super) const REFUSAL_BODY_BYTES: usize = 2 * 1024;
 
 const TLS_HANDSHAKE_RECORD: u8 = 0x16;
 
@@ -269,7 +277,7 @@ fn refusal(status: u16, message: &str) -> Refusal {
 }
 
 /// Bytes up to and with the empty line that ends a venue's head.
-fn head_length(bytes: &[u8]) -> Option<usize> {
+pub(super) fn head_length(bytes: &[u8]) -> Option<usize> {
     let mut line_start = 0;
     for (at, _) in bytes.iter().enumerate().filter(|&(_, &byte)| byte == b'\n') {
         let line = &bytes[line_start..at];

@@ -12,10 +12,12 @@ mod lookahead;
 mod pipe;
 mod storage;
 pub mod tls;
+mod tunnel;
 pub mod websocket;
 
 pub use endpoint::{Endpoint, EndpointError};
 pub use frame::{MessageKind, text_frame_payload, write_frame, write_text_frame};
 pub use handshake::{Request, SUBPROTOCOL};
 pub use storage::touched;
+pub use tunnel::{Tunnel, TunnelError};
 pub use websocket::{Connection, Event, WireError};

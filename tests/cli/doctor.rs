@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use connector_wss::market::Market;
 use serde_json::Value;
 
+use super::connect_proxy::{ConnectProxy, Manner};
 use super::harness::Server;
 use super::{Env, run, simulator};
 
@@ -83,6 +84,33 @@ fn a_name_without_an_address_is_told_as_such() {
     let (code, text, _) = run("doctor bybit", &env);
     assert_eq!(code, Some(1));
     assert!(text.contains("nowhere.invalid cannot be looked up"), "{text}");
+}
+
+#[test]
+fn a_proxy_is_named_with_what_it_answers() {
+    let (_simulator, mut env) = simulator(&[]);
+    env.iter_mut().for_each(|(_, url)| *url = url.replace("127.0.0.1", "exchange.invalid"));
+    let outcome = |manner: Option<Manner>| {
+        let proxy = manner.map(ConnectProxy::start);
+        let closed = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = proxy.map_or_else(closed, |proxy| proxy.address);
+        let mut env = env.clone();
+        env.push(("ALL_PROXY".to_owned(), format!("http://{address}")));
+        let (code, text, _) = run("doctor binance", &env);
+        (code, text.replace(&address.to_string(), "PROXY"))
+    };
+    let (code, text) = outcome(Some(Manner::Leads));
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("http://PROXY (ALL_PROXY) leads to ws:// and http://"), "{text}");
+    assert!(text.contains("http://PROXY leads there in"), "{text}");
+    let refusal = "407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n";
+    let (code, text) = outcome(Some(Manner::Answers(refusal)));
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("proxy http://PROXY: HTTP 407"), "{text}");
+    assert!(text.contains("put user and password into ALL_PROXY"), "{text}");
+    let (code, text) = outcome(None);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("the proxy http://PROXY cannot be connected"), "{text}");
 }
 
 #[test]

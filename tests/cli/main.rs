@@ -5,6 +5,9 @@
 #[allow(dead_code, unreachable_pub)]
 #[path = "../process/client.rs"]
 mod client;
+#[allow(dead_code)]
+#[path = "../process/connect_proxy.rs"]
+mod connect_proxy;
 mod doctor;
 #[allow(dead_code)]
 #[path = "../process/harness.rs"]

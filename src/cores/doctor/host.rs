@@ -10,6 +10,8 @@ use super::{Check, Outcome};
 /// Everything about the host.
 pub(super) fn examine(config: &Config) -> Vec<Check> {
     let mut checks = vec![io_uring(), kernel(), memlock(), files(config), cpus(config)];
+    let proxies = config.proxies.summary();
+    checks.extend(proxies.into_iter().map(|text| check("proxy", Outcome::Ok, text)));
     let warnings = config.warnings.iter();
     checks.extend(warnings.map(|text| {
         check("configuration", Outcome::Warning, text.clone())

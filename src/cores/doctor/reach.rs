@@ -1,9 +1,9 @@
-//! Whether exchanges can be reached: names, TCP, TLS, REST and what time it is there. Every address
+//! Whether exchanges can be reached: names, TCP, proxies, TLS, REST and what time it is there. Every address
 //! and every REST interface has a thread of its own, which is left behind where it takes too long: a
 //! resolver cannot be interrupted.
 
 use std::collections::HashMap;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::thread;
@@ -14,7 +14,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
 use crate::clock::{Clock, UnixMs};
-use crate::config::Config;
+use crate::config::{Config, Proxy};
 use crate::limits::{REST_BODY_BYTES, REST_ROW_BYTES};
 use crate::market::{ContractType, Interval, Market, Venue};
 use crate::messages::{RestRequest, RestResponse};
@@ -22,6 +22,7 @@ use crate::venue::{self, Denial, RestError, RestQuery};
 use crate::wire::Endpoint;
 use crate::wire::json::JsonReader;
 
+use super::super::passage::Passage;
 use super::super::workers;
 use super::{Check, Outcome, REACH_PATIENCE};
 
@@ -52,7 +53,8 @@ pub(super) fn examine(
     }
     for host in hosts {
         let (says, tls) = (says.clone(), Arc::clone(tls));
-        thread::spawn(move || visit(&host, &tls, clock, &says));
+        let proxy = config.proxies.of(host.tls, &host.host, host.port).cloned();
+        thread::spawn(move || visit(&host, proxy.as_ref(), &tls, clock, &says));
     }
     // Its own patience is shorter than ours, so that it is it that says what was wrong.
     let patient = Config { rest_timeout: config.rest_timeout.min(STEP_PATIENCE), ..config.clone() };
@@ -70,10 +72,12 @@ pub(super) fn examine(
 }
 
 /// How far a host was reached. In this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Step {
     Name,
     Tcp,
+    /// The proxy that leads there, where one does: name and TCP are its own then.
+    Proxy,
     Tls,
 }
 
@@ -117,12 +121,18 @@ impl Heard {
 
     fn judge(&self, config: &Config, market: Market) -> Reached {
         let endpoint = &config.endpoints(market).ws_url;
-        let steps = [Step::Name, Step::Tcp, Step::Tls];
+        let proxy = config.proxies.of(endpoint.tls, &endpoint.host, endpoint.port);
+        let is_taken = |step: &Step| match step {
+            Step::Name | Step::Tcp => true,
+            Step::Proxy => proxy.is_some(),
+            Step::Tls => endpoint.tls,
+        };
+        let steps = [Step::Name, Step::Tcp, Step::Proxy, Step::Tls].into_iter().filter(is_taken);
         let mut checks = Vec::new();
         let mut is_reachable = true;
-        for step in steps.into_iter().filter(|step| *step != Step::Tls || endpoint.tls) {
+        for step in steps {
             let check = match is_reachable {
-                true => self.judge_step(market, endpoint, step),
+                true => self.judge_step(market, endpoint, proxy, step),
                 false => skipped(market, step.name()),
             };
             is_reachable &= check.outcome == Outcome::Ok;
@@ -139,32 +149,69 @@ impl Heard {
         Reached { market, symbol, is_reachable, checks }
     }
 
-    fn judge_step(&self, market: Market, endpoint: &Endpoint, step: Step) -> Check {
+    fn judge_step(
+        &self,
+        market: Market,
+        endpoint: &Endpoint,
+        proxy: Option<&Proxy>,
+        step: Step,
+    ) -> Check {
         let result = self.hosts.get(&(endpoint.host.clone(), endpoint.port, step));
-        let variable = variable(market, "WS");
         let problem = match result {
             Some(Ok(found)) => return check(market, step.name(), Outcome::Ok, found.clone()),
             Some(Err(why)) => why.clone(),
             None => "no answer in time".to_owned(),
         };
-        let (what, remedy) = match step {
-            Step::Name => (
-                format!("{} cannot be looked up", endpoint.host),
-                format!("check the network and /etc/resolv.conf, or {variable}"),
-            ),
-            Step::Tcp => (
-                format!("{}:{} cannot be connected", endpoint.host, endpoint.port),
-                format!("a firewall, a country's block, or a wrong {variable}"),
-            ),
-            Step::Tls => (
-                format!("TLS with {} fails", endpoint.host),
-                format!(
-                    "a proxy that reads along needs its authority in CONNECTOR_TLS_CA_FILE; a clock \
-                     that is far off makes certificates invalid; or a wrong {variable}"
-                ),
-            ),
+        let (what, remedy) = match proxy {
+            Some(proxy) if step < Step::Tls => blame_proxy(proxy, step),
+            _ => blame_host(endpoint, &variable(market, "WS"), step),
         };
         check(market, step.name(), Outcome::Failed, format!("{what}: {problem}")).remedy(remedy)
+    }
+}
+
+/// What is wrong on the way to `endpoint`, and what to do about it.
+fn blame_host(endpoint: &Endpoint, variable: &str, step: Step) -> (String, String) {
+    match step {
+        Step::Name => (
+            format!("{} cannot be looked up", endpoint.host),
+            format!("check the network and /etc/resolv.conf, or {variable}"),
+        ),
+        Step::Tcp | Step::Proxy => (
+            format!("{}:{} cannot be connected", endpoint.host, endpoint.port),
+            format!("a firewall, a country's block, or a wrong {variable}"),
+        ),
+        Step::Tls => (
+            format!("TLS with {} fails", endpoint.host),
+            format!(
+                "a proxy that reads along needs its authority in CONNECTOR_TLS_CA_FILE; a clock \
+                 that is far off makes certificates invalid; or a wrong {variable}"
+            ),
+        ),
+    }
+}
+
+/// As [`blame_host`], where a proxy leads there.
+fn blame_proxy(proxy: &Proxy, step: Step) -> (String, String) {
+    let variable = proxy.variable;
+    let direct = "what is reached without it belongs into NO_PROXY";
+    match step {
+        Step::Name => (
+            format!("the proxy {} cannot be looked up", proxy.host),
+            format!("check {variable} and /etc/resolv.conf; {direct}"),
+        ),
+        Step::Tcp => (
+            format!("the proxy {proxy} cannot be connected"),
+            format!("check that it runs, a firewall before it, and {variable}; {direct}"),
+        ),
+        Step::Proxy | Step::Tls => (
+            "the proxy does not lead there".to_owned(),
+            format!(
+                "HTTP 407: put user and password into {variable}; 403: have its owner allow \
+                 CONNECT to this host and port; 502 or 504: it cannot reach the exchange itself; \
+                 {direct}"
+            ),
+        ),
     }
 }
 
@@ -173,6 +220,7 @@ impl Step {
         match self {
             Self::Name => "DNS",
             Self::Tcp => "TCP",
+            Self::Proxy => "proxy",
             Self::Tls => "TLS",
         }
     }
@@ -223,35 +271,72 @@ fn variable(market: Market, kind: &str) -> String {
     format!("CONNECTOR_{venue}_{contract_type}_{kind}_URL").to_ascii_uppercase()
 }
 
-/// Goes as far as it gets with one host.
-fn visit(host: &Endpoint, tls: &Arc<ClientConfig>, clock: Clock, says: &Sender<Said>) {
+/// Goes as far as it gets with one host, through `proxy` where that leads there.
+fn visit(
+    host: &Endpoint,
+    proxy: Option<&Proxy>,
+    tls: &Arc<ClientConfig>,
+    clock: Clock,
+    says: &Sender<Said>,
+) {
     let say = |step, result: Result<String, String>| {
         let is_fine = result.is_ok();
         let _heard = says.send(Said::Host(host.clone(), step, result));
         is_fine
     };
-    let addresses = workers::resolve(&host.host, host.port);
-    let shown = |addresses: &Vec<SocketAddr>| {
-        let first = addresses.first().map(|one| one.ip().to_string()).unwrap_or_default();
-        match addresses.len() {
-            _ if first == host.host => format!("{first} needs no look-up"),
-            0 | 1 => format!("{} is {first}", host.host),
-            count => format!("{} is {first} and {} more", host.host, count - 1),
+    let since = |start| ms(clock.mono().since(start));
+    let (first, port) = proxy.map_or((&host.host, host.port), |proxy| (&proxy.host, proxy.port));
+    let addresses = workers::resolve(first, port);
+    if !say(Step::Name, addresses.as_ref().map(|all| shown(first, all)).map_err(Clone::clone)) {
+        return;
+    }
+    let start = clock.mono();
+    let mut stream = connect_any(&addresses.unwrap_or_default());
+    let found = |_: &TcpStream| format!("{first}:{port} in {}", since(start));
+    if !say(Step::Tcp, stream.as_ref().map(found).map_err(Clone::clone)) {
+        return;
+    }
+    if let Some(proxy) = proxy {
+        let start = clock.mono();
+        let passage = Passage::new(proxy, &host.host, host.port);
+        stream = stream.and_then(|stream| ask_for_passage(stream, passage));
+        let found = |_: &TcpStream| format!("{proxy} leads there in {}", since(start));
+        if !say(Step::Proxy, stream.as_ref().map(found).map_err(Clone::clone)) {
+            return;
         }
-    };
-    if !say(Step::Name, addresses.as_ref().map(shown).map_err(Clone::clone)) {
-        return;
     }
-    let start = clock.mono();
-    let stream = connect_any(&addresses.unwrap_or_default());
-    let took = ms(clock.mono().since(start));
-    let found = |_: &TcpStream| format!("{}:{} in {took}", host.host, host.port);
-    if !say(Step::Tcp, stream.as_ref().map(found).map_err(Clone::clone)) || !host.tls {
-        return;
+    if host.tls {
+        let start = clock.mono();
+        let result = stream.and_then(|stream| shake_hands(stream, &host.host, tls));
+        say(Step::Tls, result.map(|version| format!("{version} in {}", since(start))));
     }
-    let start = clock.mono();
-    let result = stream.and_then(|stream| shake_hands(stream, &host.host, tls));
-    say(Step::Tls, result.map(|version| format!("{version} in {}", ms(clock.mono().since(start)))));
+}
+
+fn shown(host: &str, addresses: &[SocketAddr]) -> String {
+    let first = addresses.first().map(|one| one.ip().to_string()).unwrap_or_default();
+    match addresses.len() {
+        _ if first == host => format!("{first} needs no look-up"),
+        0 | 1 => format!("{host} is {first}"),
+        count => format!("{host} is {first} and {} more", count - 1),
+    }
+}
+
+/// The connection, once the proxy at its other end has led it on.
+fn ask_for_passage(mut stream: TcpStream, mut passage: Passage) -> Result<TcpStream, String> {
+    let timeout = Some(STEP_PATIENCE);
+    let asked = stream
+        .set_read_timeout(timeout)
+        .and_then(|()| stream.set_write_timeout(timeout))
+        .and_then(|()| stream.write_all(passage.request()));
+    asked.map_err(|error| passage.failed(&error))?;
+    loop {
+        // One by one: what follows the proxy's answer is not ours to read.
+        let mut byte = [0];
+        let count = stream.read(&mut byte).map_err(|error| passage.failed(&error))?;
+        if passage.take(&byte[..count], count == 0)?.is_some() {
+            return Ok(stream);
+        }
+    }
 }
 
 /// The first address that answers; each has its share of the patience.

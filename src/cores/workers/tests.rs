@@ -1,6 +1,6 @@
 //! REST against stand-in exchanges on loopback: long, slow, compressed and absurd answers.
 
-use std::io::{BufRead, BufReader, ErrorKind};
+use std::io::{BufRead, BufReader, ErrorKind, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
 
