@@ -193,13 +193,14 @@ impl Feed {
         if self.may_open_session(market) {
             return Some(self.new_session(market, now));
         }
-        // Among suspects is better than nowhere.
+        // Among suspects is better than nowhere, and so is a session that takes no more for now.
         let fitting = self.sessions.iter().enumerate().filter(|(_, session)| {
-            let is_here = session.market == market && session.is_joinable() && !session.is_full;
+            let is_here = session.market == market && session.is_joinable();
             is_here && session.members.len() < venue_max
         });
-        let emptiest =
-            fitting.min_by_key(|(_, session)| (session.is_apart(now), session.members.len()));
+        let emptiest = fitting.min_by_key(|(_, session)| {
+            (session.is_full, session.is_apart(now), session.members.len())
+        });
         emptiest.map(|(index, _)| index)
     }
 
@@ -228,20 +229,16 @@ impl Feed {
         self.config.max_symbols_per_session.clamp(1, venue_max)
     }
 
-    /// Returns whether the exchange allows one more session of `market`, and one for each market of
-    /// its group that has none.
+    /// Returns whether the exchange allows one more session of `market`, and one for each other
+    /// market of its group that has none or whose last is ending.
     pub(super) fn may_open_session(&self, market: Market) -> bool {
         let group = venue::budget_group(market);
-        let sessions = self.sessions.iter();
-        let sessions = sessions.filter(|session| counts_for(session, group)).count();
-        let is_owed_one = |other: &Market| {
-            let has_none = !self
-                .sessions
-                .iter()
-                .any(|session| session.phase != Phase::Free && session.market == *other);
-            *other != market && venue::budget_group(*other) == group && has_none
-        };
-        let owed = Market::all().filter(is_owed_one).count();
+        let counting = || self.sessions.iter().filter(|session| counts_for(session, group));
+        let has_none = |other: &Market| !counting().any(|session| session.market == *other);
+        let others = Market::all().filter(|other| *other != market);
+        let others = others.filter(|other| venue::budget_group(*other) == group);
+        let owed = others.filter(has_none).count();
+        let sessions = counting().count();
         sessions + owed < self.gates.group(market).sessions_max
     }
 }

@@ -431,3 +431,22 @@ fn a_list_that_does_not_come_keeps_no_name_waiting() {
     let streams: usize = pair.peers.values().map(|peer| peer.streams.len()).sum();
     assert!(streams > 2_000, "{streams} streams");
 }
+
+#[test]
+fn a_market_s_last_session_was_taken_by_its_neighbour_and_its_next_symbol_was_one_too_many() {
+    let [spot, usdm, coinm] = ["spot", "usdm", "coinm"]
+        .map(|contract_type| Market::find(Venue::Hyperliquid, contract_type).unwrap());
+    // Three sessions for this shard, one for each contract type.
+    let mut pair =
+        Pair::with(FeedConfig { shards: 3, max_symbols_per_session: 1, ..feed_config() });
+    for (id, market, symbol) in [(0, spot, "@1"), (1, usdm, "BTC"), (2, coinm, "kSHIB")] {
+        pair.subscribe_at(id, market, symbol);
+    }
+    assert_eq!(pair.peers.len(), 3);
+    // The exchange does not answer our Close: the session is ending for a while.
+    pair.manners.is_dead = true;
+    pair.unsubscribe(2);
+    pair.subscribe_at(3, usdm, "ETH");
+    pair.subscribe_at(4, coinm, "kPEPE");
+    assert_eq!(rejected(&pair), []);
+}
