@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::clock::{Lapse, MonoNs, Now, RoughLapse, UnixMs};
 use crate::limits::REPAIR_WINDOWS_MAX;
 use crate::market::{
-    Candle, CandleUpdate, FinalBy, Instrument, InstrumentId, Market, Settled, Source, Verdict,
+    Candle, CandleUpdate, FinalBy, Instrument, InstrumentId, Market, Settled, Source, Span, Verdict,
 };
 use crate::messages::MarketEvent;
 use crate::metrics::{DecodeErrorKind, FeedMetrics};
@@ -224,7 +224,10 @@ fn is_out_of_time(
         (stream.newest_open, stream.ran_before) = (None, None);
     }
     let begin = begin_of(stream, agreed, now.mono);
-    stream.series.skip_before(UnixMs(begin.0 - REPAIR_WINDOWS_MAX * interval.ms()));
+    let oldest = UnixMs(begin.0 - REPAIR_WINDOWS_MAX * interval.ms());
+    if let Some(skipped) = stream.series.skip_before(oldest) {
+        publish_gap(stream, way, skipped);
+    }
     false
 }
 
@@ -436,15 +439,19 @@ fn release(stream: &mut Stream, way: &mut Way<'_>) {
 /// The hold is over: the hole is told as a gap, and what waited for it follows.
 pub(super) fn release_given_up(stream: &mut Stream, way: &mut Way<'_>) {
     if let Some(hole) = stream.series.give_up() {
-        let missing = hole.count(stream.instrument.interval);
-        way.metrics.gaps.increment();
-        way.metrics.gap_candles.add(missing);
-        way.metrics.closed_queue_depth.add(1);
-        let (instrument, first_missing) = (stream.id, hole.first);
-        way.queue.push_closed(MarketEvent::Gap { instrument, first_missing, missing });
+        publish_gap(stream, way, hole);
     }
     stream.repair.hold_until = None;
     release(stream, way);
+}
+
+fn publish_gap(stream: &Stream, way: &mut Way<'_>, gap: Span) {
+    let missing = gap.count(stream.instrument.interval);
+    way.metrics.gaps.increment();
+    way.metrics.gap_candles.add(missing);
+    way.metrics.closed_queue_depth.add(1);
+    let (instrument, first_missing) = (stream.id, gap.first);
+    way.queue.push_closed(MarketEvent::Gap { instrument, first_missing, missing });
 }
 
 /// An open candle is made ready; where there is no room it replaces the one that waits. Not if it is

@@ -173,13 +173,16 @@ impl Series {
         is_ahead
     }
 
-    /// No window before `first` is owed.
-    pub fn skip_before(&mut self, first: UnixMs) {
-        if self.next.is_some_and(|next| next < first) {
-            self.next = Some(first);
-            self.watermark = self.watermark.max(Some(UnixMs(first.0 - self.interval.ms())));
-            self.held.retain(|held| held.open_time() >= first);
-        }
+    /// No window before `first` is owed. Returns those that were, where others were published
+    /// before them.
+    pub fn skip_before(&mut self, first: UnixMs) -> Option<Span> {
+        let next = self.next.filter(|&next| next < first)?;
+        let last = UnixMs(first.0 - self.interval.ms());
+        let is_begun = self.watermark.is_some();
+        self.next = Some(first);
+        self.watermark = self.watermark.max(Some(last));
+        self.held.retain(|held| held.open_time() >= first);
+        Span::new(next, last).filter(|_| is_begun)
     }
 
     /// Returns whether so many windows are held that no more may wait.
