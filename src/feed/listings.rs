@@ -332,9 +332,9 @@ impl Feed {
             {
                 continue;
             }
-            if let Check::Due { fingerprint, .. } = check {
+            if let Check::Due { shown, .. } = check {
                 let at = now.after(self.patience_with(market, &symbol));
-                self.bring_forward(id, at, fingerprint);
+                self.bring_forward(id, at, shown);
             }
         }
     }

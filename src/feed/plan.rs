@@ -75,10 +75,32 @@ pub(super) struct Stream {
 pub(super) enum Check {
     /// Nothing to check: not acknowledged, or delivering.
     Idle,
-    /// To be asked at this time, if still silent. With the fingerprint of an earlier answer.
-    Due { at: MonoNs, fingerprint: Option<u64> },
+    /// To be asked at this time, if still silent. With what an earlier answer showed.
+    Due { at: MonoNs, shown: Option<Shown> },
     /// Asked.
-    Asked { fingerprint: Option<u64> },
+    Asked { shown: Option<Shown> },
+}
+
+/// What an answer showed of a silent symbol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shown {
+    /// Of its rows, see [`crate::venue::SymbolCheck::Known`].
+    pub(super) fingerprint: u64,
+    /// Milliseconds of the market's clock from our monotonic clock when it was asked: the windows in question
+    /// were those of that time.
+    pub(super) offset_ms: i64,
+}
+
+impl Shown {
+    /// Whether both are about the windows of their time by the same clock.
+    pub(super) fn is_comparable(self, other: Self, interval: Interval) -> bool {
+        self.offset_ms.abs_diff(other.offset_ms) < interval.ms().unsigned_abs()
+    }
+
+    /// Whether there were trades after `old`.
+    pub(super) fn is_news_after(self, old: Self) -> bool {
+        self.fingerprint != old.fingerprint && self.fingerprint != 0
+    }
 }
 
 /// How much of the base asset one contract of a stream is.

@@ -16,7 +16,7 @@ use crate::venue::{self, RestCandle, RestCandles, RestQuery, SymbolCheck};
 
 use super::budget::Claim;
 use super::gate::{Gates, SpentOn};
-use super::plan::Check;
+use super::plan::{Check, Shown};
 use super::recall::recall_span;
 use super::repair::{missing_span, rows_asked};
 use super::session::{Phase, Session};
@@ -99,6 +99,8 @@ struct Asked {
     span: Option<Span>,
     /// When it was asked.
     at: MonoNs,
+    /// Of the market's clock then, see [`Shown`].
+    offset_ms: i64,
 }
 
 impl Asked {
@@ -203,7 +205,7 @@ impl Feed {
                 && stream.check == Check::Idle
             {
                 stream.asked_at = now;
-                stream.check = Check::Due { at, fingerprint: None };
+                stream.check = Check::Due { at, shown: None };
                 let next = &mut self.sessions[index].next_check;
                 *next = at.min(*next);
             }
@@ -216,11 +218,11 @@ impl Feed {
         session.next_check = MonoNs(u64::MAX);
         for &id in &session.members {
             let Some(stream) = self.streams.stream_mut(id) else { continue };
-            let Check::Due { at, fingerprint } = stream.check else { continue };
+            let Check::Due { at, shown } = stream.check else { continue };
             if stream.is_delivering {
                 stream.check = Check::Idle;
             } else if at <= now {
-                stream.check = Check::Asked { fingerprint };
+                stream.check = Check::Asked { shown };
                 let ask = match stream.claim() {
                     Claim::Served => Ask::Doubt,
                     Claim::New => Ask::Symbol,
@@ -255,7 +257,7 @@ impl Feed {
                     self.questions.put_back(group, next);
                     break;
                 }
-                self.ask(group, next, query, now.mono);
+                self.ask(group, next, query, now);
             }
         }
     }
@@ -276,7 +278,7 @@ impl Feed {
             .map(|ask| std::mem::take(&mut waiting[ask as usize]));
         let denied = Err("we are denied REST".to_owned());
         for id in doubts.into_iter().chain(checks) {
-            self.finish_check(id, &denied, now);
+            self.finish_check(id, 0, &denied, now);
         }
         names.into_iter().for_each(|id| self.learn_name(id, &denied, now));
     }
@@ -344,11 +346,15 @@ impl Feed {
         group: Market,
         Question { ask, instrument, wish }: Question,
         (span, query): (Option<Span>, RestQuery),
-        now: MonoNs,
+        now: Now,
     ) {
         let request = self.questions.next_id;
         self.questions.next_id += 1;
-        self.questions.asked.push(Asked { request, ask, group, instrument, wish, span, at: now });
+        let market = self.streams.stream(instrument).map(|stream| stream.instrument.market);
+        let offset_ms = self.clocks[market.unwrap_or(group).index()].offset_ms(now);
+        let (now, at) = (now.mono, now.mono);
+        let asked = Asked { request, ask, group, instrument, wish, span, at, offset_ms };
+        self.questions.asked.push(asked);
         let rest = &mut self.gates.group_mut(group).rest;
         rest.spend(ask.claim(), now);
         if let Some(wish) = wish {
@@ -372,7 +378,7 @@ impl Feed {
     ) {
         let asked = &mut self.questions.asked;
         let Some(at) = asked.iter().position(|asked| asked.request == request) else { return };
-        let Asked { ask, instrument: id, wish, span, at, .. } = asked.swap_remove(at);
+        let Asked { ask, instrument: id, wish, span, at, offset_ms, .. } = asked.swap_remove(at);
         self.note_limits(id, at, &result, now);
         if let (Some(wish), Some(span)) = (wish, span) {
             return self.learn_recalled((id, wish), span, result, now);
@@ -385,18 +391,25 @@ impl Feed {
                 let _rows = self.read_rows(id, result, now);
             }
             (Ask::Name, _) => self.learn_name(id, &result, now),
-            (_, _) => self.finish_check(id, &result, now),
+            (_, _) => self.finish_check(id, offset_ms, &result, now),
         }
     }
 
-    fn finish_check(&mut self, id: InstrumentId, result: &Result<RestResponse, String>, now: Now) {
+    /// `offset_ms`: of the market's clock when it was asked.
+    fn finish_check(
+        &mut self,
+        id: InstrumentId,
+        offset_ms: i64,
+        result: &Result<RestResponse, String>,
+        now: Now,
+    ) {
         let Some(stream) = self.streams.stream_mut(id) else { return };
-        let Check::Asked { fingerprint } = stream.check else { return };
+        let Check::Asked { shown } = stream.check else { return };
         stream.check = Check::Idle;
         let Instrument { market, interval, ref symbol } = stream.instrument;
         let asked = (&**symbol, interval);
         let is_settled = stream.is_delivering || !stream.is_wanted;
-        if fingerprint.is_none() {
+        if shown.is_none() {
             stream.check_wait = Duration::ZERO;
         }
         let verdict = match result {
@@ -411,19 +424,22 @@ impl Feed {
         match verdict {
             SymbolCheck::Unknown { message } => self.reject_unknown(id, &message, now),
             SymbolCheck::Undecided if self.is_long_silent(id, now) => {
-                self.lose_silent(id, fingerprint, "nothing is delivered for minutes", now);
+                self.lose_silent(id, shown, "nothing is delivered for minutes", now);
             }
-            SymbolCheck::Undecided => self.recheck(id, fingerprint, idle, now),
-            SymbolCheck::Known { fingerprint: new } => match fingerprint {
-                Some(old) if old != new && new != 0 => {
-                    self.judge_silent(id, fingerprint, Some(new), now);
+            SymbolCheck::Undecided => self.recheck(id, shown, idle, now),
+            SymbolCheck::Known { fingerprint } => {
+                let new = Shown { fingerprint, offset_ms };
+                match shown.filter(|old| old.is_comparable(new, interval)) {
+                    Some(old) if new.is_news_after(old) => {
+                        self.judge_silent(id, shown, Some(new), now);
+                    }
+                    Some(_) => {
+                        let wait = self.next_check_wait(id, idle / 2);
+                        self.recheck(id, Some(new), wait, now);
+                    }
+                    None => self.recheck(id, Some(new), idle / 2, now),
                 }
-                Some(_) => {
-                    let wait = self.next_check_wait(id, idle / 2);
-                    self.recheck(id, Some(new), wait, now);
-                }
-                None => self.recheck(id, Some(new), idle / 2, now),
-            },
+            }
         }
     }
 
@@ -435,15 +451,15 @@ impl Feed {
         wait
     }
 
-    fn recheck(&mut self, id: InstrumentId, fingerprint: Option<u64>, wait: Duration, now: MonoNs) {
-        self.bring_forward(id, now.after(wait), fingerprint);
+    fn recheck(&mut self, id: InstrumentId, shown: Option<Shown>, wait: Duration, now: MonoNs) {
+        self.bring_forward(id, now.after(wait), shown);
     }
 
     /// Asks about `id` at this time, if it is still silent.
-    pub(super) fn bring_forward(&mut self, id: InstrumentId, at: MonoNs, fingerprint: Option<u64>) {
+    pub(super) fn bring_forward(&mut self, id: InstrumentId, at: MonoNs, shown: Option<Shown>) {
         let Some(index) = self.carrier(id) else { return };
         let Some(stream) = self.streams.stream_mut(id) else { return };
-        stream.check = Check::Due { at, fingerprint };
+        stream.check = Check::Due { at, shown };
         let next = &mut self.sessions[index].next_check;
         *next = at.min(*next);
     }
@@ -465,7 +481,7 @@ impl Feed {
         let Some(stream) = self.streams.stream_mut(id) else { return };
         stream.is_delivering = false;
         if !matches!(stream.check, Check::Asked { .. }) {
-            stream.check = Check::Due { at: now, fingerprint: None };
+            stream.check = Check::Due { at: now, shown: None };
             session.next_check = now;
         }
     }
@@ -476,8 +492,8 @@ impl Feed {
     fn judge_silent(
         &mut self,
         id: InstrumentId,
-        old: Option<u64>,
-        fingerprint: Option<u64>,
+        old: Option<Shown>,
+        shown: Option<Shown>,
         now: MonoNs,
     ) {
         let Some(index) = self.carrier(id) else { return };
@@ -491,7 +507,7 @@ impl Feed {
                 stream.asked_at = now;
                 stream.note_break(now);
             }
-            return self.recheck(id, fingerprint, RECHECK_LONE, now);
+            return self.recheck(id, shown, RECHECK_LONE, now);
         }
         if !std::mem::replace(&mut session.is_suspect, true) {
             return self.recheck(id, old, self.config.stream_idle_timeout / 2, now);
@@ -509,7 +525,7 @@ impl Feed {
         now: Now,
     ) {
         let Some(stream) = self.streams.stream(id) else { return };
-        let Check::Due { fingerprint, .. } = stream.check else { return };
+        let Check::Due { shown, .. } = stream.check else { return };
         if stream.is_delivering || !stream.is_wanted {
             return;
         }
@@ -522,7 +538,7 @@ impl Feed {
             is_closed && open_time.0 >= since && !volume.is_zero()
         };
         if rows.candles.iter().any(is_news) {
-            self.judge_silent(id, fingerprint, fingerprint, now.mono);
+            self.judge_silent(id, shown, shown, now.mono);
         }
     }
 
@@ -541,7 +557,7 @@ impl Feed {
 
     /// Gives up a session that delivers nothing, unless the exchange lets no new one be opened: one
     /// that may come back is better than none.
-    fn lose_silent(&mut self, id: InstrumentId, old: Option<u64>, why: &str, now: MonoNs) {
+    fn lose_silent(&mut self, id: InstrumentId, old: Option<Shown>, why: &str, now: MonoNs) {
         let Some(index) = self.carrier(id) else { return };
         let session = &mut self.sessions[index];
         if self.gates.sessions_at(session.market, Claim::Served) > now {

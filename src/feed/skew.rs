@@ -209,8 +209,13 @@ impl ExchangeClock {
 
     /// The exchange's time now, at most too early by a message's way.
     pub(super) fn now(&self, now: Now) -> UnixMs {
+        UnixMs(self.offset_ms(now).saturating_add(mono_ms(now.mono)))
+    }
+
+    /// Milliseconds from our monotonic clock to what time it is at the exchange.
+    pub(super) fn offset_ms(&self, now: Now) -> i64 {
         let reference = self.reference(now);
-        let offset = match self.pushed(reference) {
+        match self.pushed(reference) {
             None => reference,
             // Without a time of its own a push only shows that the window has begun.
             Some(shown) if shown.low < shown.high && shown.is_near(reference) => {
@@ -219,8 +224,7 @@ impl ExchangeClock {
             }
             Some(shown) if self.believed.len() == 1 => reference.clamp(shown.low, shown.high),
             Some(shown) => shown.low,
-        };
-        UnixMs(offset.saturating_add(mono_ms(now.mono)))
+        }
     }
 
     /// No window that opens later has begun.

@@ -219,33 +219,33 @@ fn a_quiet_symbol_is_subscribed_anew_when_rest_closes_a_trade_that_was_not_pushe
         let is_it = |text: &&String| text.contains(r#""SUBSCRIBE""#) && text.contains("btcusdt");
         texts.iter().filter(is_it).count()
     };
-    let stream = |pair: &mut Pair, from: i64, to: i64| {
-        for second in from..to {
+    let answer = |rows: &str, second: i64| RestResponse {
+        status: 200,
+        retry_after: None,
+        limit_headers: vec![("date".to_owned(), date(0, second * 1000))],
+        body: format!("[{rows}]").into_bytes(),
+    };
+    let stream = |pair: &mut Pair, rows: Option<&str>, seconds: std::ops::Range<i64>| {
+        for second in seconds {
+            pair.manners.rest_answer = rows.map(|rows| answer(rows, second));
             pair.pass(SECOND);
-            pair.push(&kline("ETHUSDT", 0, &format!("2.{second:03}"), false, at(0, second * 100)));
+            let (minute, ms) = (second / 60, second % 60 * 1000);
+            pair.push(&kline("ETHUSDT", minute, &format!("2.{second:03}"), false, at(minute, ms)));
         }
     };
-    stream(&mut pair, 0, 50);
+    stream(&mut pair, None, 0..50);
     assert_eq!(subscribed(&pair), 1, "it may be quiet");
     let flat = |minute: i64| {
         let open = START_MS + minute * 60_000;
         format!(r#"[{open},"2","2","2","2","0",{},"0",0,"0","0","0"]"#, open + 59_999)
     };
-    let answer = |rows: String| RestResponse {
-        status: 200,
-        retry_after: None,
-        limit_headers: vec![("date".to_owned(), date(2, 6_000))],
-        body: format!("[{rows}]").into_bytes(),
-    };
     let quiet = format!("{},{},{}", flat(0), flat(1), flat(2));
-    pair.rest_answers = (0..20).map(|_| answer(quiet.clone())).collect();
-    stream(&mut pair, 50, 130);
+    stream(&mut pair, Some(&quiet), 50..130);
     assert_eq!(subscribed(&pair), 1, "it is quiet");
     let open = START_MS + 120_000;
     let traded = format!(r#"[{open},"2","2","2","2","5",{},"10",1,"1","2","0"]"#, open + 59_999);
     let traded = format!("{traded},{}", flat(3));
-    pair.rest_answers = (0..20).map(|_| answer(traded.clone())).collect();
-    stream(&mut pair, 130, 200);
+    stream(&mut pair, Some(&traded), 130..200);
     assert_eq!(subscribed(&pair), 2, "a trade was not pushed");
 }
 

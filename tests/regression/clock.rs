@@ -6,7 +6,7 @@ use connector_wss::clock::UnixMs;
 use connector_wss::feed::{FeedConfig, SessionId};
 use connector_wss::market::{FinalBy, InstrumentId, Interval, Market, Venue};
 use connector_wss::messages::{Command, EventName, MarketEvent, RestResponse};
-use connector_wss::metrics::{DecodeErrorKind, FeedMetrics};
+use connector_wss::metrics::{ConnectionErrorKind, DecodeErrorKind, FeedMetrics};
 use connector_wss::venue::{self, RestError};
 use connector_wss::wire::json::JsonReader;
 
@@ -93,14 +93,21 @@ struct Scene {
 impl Scene {
     /// `wall_off`: how far the machine's clock is wrong, in ms.
     fn new(at: (Venue, &str, [&'static str; 2]), count: usize, wall_off: i64) -> Self {
+        let patience = SECOND * 100_000;
+        let config =
+            FeedConfig { stream_idle_timeout: patience, ping_timeout: patience, ..config() };
+        Self::with(config, at, count, wall_off)
+    }
+
+    fn with(
+        config: FeedConfig,
+        at: (Venue, &str, [&'static str; 2]),
+        count: usize,
+        wall_off: i64,
+    ) -> Self {
         let (venue, contract_type, symbols) = at;
         let market = Market::find(venue, contract_type).unwrap();
-        let patience = SECOND * 100_000;
-        let mut pair = Pair::with(FeedConfig {
-            stream_idle_timeout: patience,
-            ping_timeout: patience,
-            ..config()
-        });
+        let mut pair = Pair::with(config);
         pair.manners.rest_status = Some(503);
         pair.now.unix_us += wall_off * 1000;
         let mut scene = Self { pair, market, symbols };
@@ -696,7 +703,7 @@ fn a_first_push_that_is_dated_a_month_after_its_own_minute_begins_no_series() {
 }
 
 #[test]
-fn a_series_that_began_in_another_age_reports_no_gap_of_millions_of_windows() {
+fn a_series_that_began_in_another_age_goes_on_today_and_names_every_window_between() {
     for at in MARKETS {
         let mut scene = Scene::new(at, 2, 0);
         let [old, live] = scene.symbols;
@@ -713,10 +720,44 @@ fn a_series_that_began_in_another_age_reports_no_gap_of_millions_of_windows() {
         scene.pair.pass(SECOND * 40);
         scene.end_minute(old, 1);
         scene.pair.pass(SECOND * 20);
-        let missing = scene.metrics().gap_candles.value();
-        assert!(missing <= 2_000, "{at:?}: {missing} windows");
+        // Each closed window follows the one before, or a gap that names those between.
+        let mut next = None;
+        for event in &scene.pair.published {
+            let (first, windows) = match event {
+                MarketEvent::Candle(update) if update.is_closed() && update.revision == 0 => {
+                    (update.candle.open_time, 1)
+                }
+                MarketEvent::Empty { open_time, .. } => (*open_time, 1),
+                MarketEvent::Gap { first_missing, missing, .. } => (*first_missing, *missing),
+                _ => continue,
+            };
+            if event.instrument() != InstrumentId(0) {
+                continue;
+            }
+            assert!(next.is_none_or(|next| next == first.0), "{at:?}: {next:?}, {event:?}");
+            next = Some(first.0 + i64::try_from(windows).unwrap() * 60_000);
+        }
         let last = scene.closes().last().copied();
         assert!(matches!(last, Some((0, 0 | 1))), "{at:?}: it goes on: {last:?}");
+    }
+}
+
+#[test]
+fn a_wall_clock_that_is_wrong_was_news_of_a_quiet_stream() {
+    for at in MARKETS {
+        // The first look is at windows of an hour later, where nothing is; its date corrects that.
+        let mut scene = Scene::with(config(), at, 1, HOUR_MS);
+        for second in 0..50 {
+            let minutes: &[i64] = if scene.pair.rests.is_empty() { &[] } else { &[0] };
+            let date = date_of(START_MS + second * 1000).1;
+            let answer = rows_of(scene.market, scene.symbols[0], minutes, Some(&date));
+            scene.pair.manners.rest_answer = Some(answer);
+            scene.pair.pass(SECOND);
+        }
+        assert!(scene.pair.rests.len() > 1, "{at:?}: it was looked at");
+        let silent =
+            scene.metrics().connection_errors[ConnectionErrorKind::Silent as usize].value();
+        assert_eq!(silent, 0, "{at:?}: {:#?}", scene.pair.notices);
     }
 }
 
