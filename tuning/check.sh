@@ -372,7 +372,6 @@ check_sysctls() {
     case $key in
       kernel.io_uring_disabled) continue ;;
       net.core.busy_read) why="a read that finds nothing looks into the NIC's queue itself instead of waiting for its interrupt" ;;
-      net.core.busy_poll) why="epoll_wait looks into the NIC's queue for that many µs before it sleeps" ;;
       net.core.somaxconn) why="the kernel cuts the listening queue of 4,096 to this: a connect storm waits for SYNs to be sent again" ;;
       vm.swappiness) why="memory that comes back from a disk takes milliseconds" ;;
       *) why="see tuning/README.md" ;;

@@ -37,7 +37,6 @@ plain_host() {
   line_file "$host" /proc/sys/kernel/io_uring_disabled 0
   line_file "$host" /proc/sys/kernel/random/boot_id 11111111-2222
   line_file "$host" /proc/sys/net/core/busy_read 0
-  line_file "$host" /proc/sys/net/core/busy_poll 0
   line_file "$host" /proc/sys/net/core/somaxconn 65535
   line_file "$host" /proc/sys/net/ipv4/tcp_rmem $'4096\t131072\t6291456'
   line_file "$host" /proc/sys/net/ipv4/tcp_wmem $'4096\t16384\t4194304'
@@ -132,7 +131,7 @@ check "tuning: an untuned host is told line by line, with exit code 1" tuned "$t
   "differs  C-states: found C6 (133 µs)" "ok       SMT siblings" "differs  IRQ affinity: found 30 (eth0-rx-0), recommended" \
   "differs  irqbalance: found running, may use 1-3" "differs  transparent huge pages: found always" "ok       NUMA: found one node" \
   "differs  NIC rings eth0: found rx 512 of 4096, 7 packets lost" "differs  NIC coalescing eth0: found adaptive-rx on, rx-usecs 20" \
-  "differs  net.core.busy_poll: found 0" "differs  net.core.busy_read: found 0" "differs  vm.swappiness: found 60" \
+  "differs  net.core.busy_read: found 0" "differs  vm.swappiness: found 60" \
   "ok       RLIMIT_MEMLOCK: found 8192 KiB" "differs  RLIMIT_NOFILE: found 4096 (hard limit), recommended 11280" \
   "differs  clock source: found hpet" "ok       net.core.somaxconn: found 65535" "ok       kernel: found 6.1.0" \
   "ok       CPU mitigations" "ok       usable CPUs: found 0-3" "ok       net.ipv4.tcp_wmem"
@@ -190,7 +189,7 @@ check "tuning: a wrong variable is refused by its name" env CONNECTOR_SHARD_CPUS
   bash -c "$(declare -f tuned); tuning='$tuning'; tuned '$tuning_check' '$plain' 64 'CONNECTOR_SHARD_CPUS=two'"
 check "tuning: wrong usage changes nothing" same_tree "$plain" "$tuning/plain.before"
 
-check "tuning: a dry run prints each change" tuned "$tuning_apply" "$plain" 0 "net.core.busy_poll: 0 -> 50" "vm.swappiness: 60 -> 10" \
+check "tuning: a dry run prints each change" tuned "$tuning_apply" "$plain" 0 "net.core.busy_read: 0 -> 50" "vm.swappiness: 60 -> 10" \
   "governor of CPU 3: powersave -> performance" "interrupt 30 (eth0-rx-0): 0-3 -> 0" "transparent huge pages: always -> madvise" \
   "clock source: hpet -> tsc" "coalescing of eth0: adaptive-rx on, rx-usecs 20 -> adaptive-rx off, rx-usecs 0" \
   "on the kernel command line (tuning/kernel-command-line.md): isolcpus=managed_irq,domain,1-3 irqaffinity=0 nohz_full=1-3 rcu_nocbs=1-3" \
@@ -203,7 +202,7 @@ line_file "$host" /etc/security/limits.d/90-connector-wss.conf 'mine, older'
 cp -a "$host" "$tuning/applied.before"
 check "tuning: applying says what it changed" tuned "$tuning_apply" "$host" 0 "net.core.busy_read: 0 -> 50" "changes (cores 1-3); taken back by --undo"
 check "tuning: the check sees it applied" tuned "$tuning_check" "$host" 1 "ok       cpufreq governor: found performance" "ok       C-states" \
-  "ok       IRQ affinity: found none" "ok       transparent huge pages: found madvise" "ok       NIC coalescing eth0" "ok       net.core.busy_poll: found 50" \
+  "ok       IRQ affinity: found none" "ok       transparent huge pages: found madvise" "ok       NIC coalescing eth0" \
   "ok       net.core.busy_read: found 50" "ok       vm.swappiness: found 10" "ok       clock source: found tsc"
 check "tuning: what was better stays so, after the next boot too" grep -q '^# net.core.somaxconn = 4096 (the host had 65535)$' "$host/etc/sysctl.d/90-connector-wss.conf"
 check "tuning: CPU 0 is left alone" grep -qx powersave "$host/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
