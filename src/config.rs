@@ -21,7 +21,7 @@ use crate::wire::Endpoint;
 
 pub use error::{ConfigError, Source};
 pub use proxy::{Proxies, Proxy};
-pub use table::{Kind, VARIABLES, Variable};
+pub use table::{Kind, VARIABLES, Variable, is_exchange_host};
 
 /// How a hot core waits for work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -355,6 +355,13 @@ fn endpoints(market: Market) -> [Variable; 2] {
     ]
 }
 
+/// Returns whether `host` is in a public endpoint of an exchange.
+pub fn is_exchange_host(host: &str) -> bool {
+    let urls = Market::all().map(default_urls).flat_map(|(ws, rest)| [ws, rest]);
+    let mut hosts = urls.filter_map(|url| Endpoint::parse(url).ok()).map(|one| one.host);
+    hosts.any(|one| one.eq_ignore_ascii_case(host.trim_end_matches('.')))
+}
+
 /// The exchange's public endpoints, WebSocket and REST.
 /// Source: the exchanges' documentation, 2026; Binance's USD-M klines are served below `/market`
 /// only, Gate has another host for futures.

@@ -34,6 +34,7 @@ pub mod workers;
 pub mod memory;
 mod names;
 pub mod open_files;
+mod poison;
 pub mod probe;
 pub mod remedy;
 mod rlimits;

@@ -5,7 +5,7 @@ mod transport;
 
 use std::fmt;
 use std::io::{self, Read};
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -27,6 +27,7 @@ use crate::messages::{OpsAnswer, OpsRequest, RestRequest, RestResponse};
 
 use super::lists::{Lists, PageAnswer};
 use super::names::{LookUp, Names};
+use super::poison::Poisoned;
 
 use self::transport::{RouteResolver, TlsConnector, TunnelConnector};
 
@@ -79,10 +80,15 @@ pub(super) fn spawn(
     rest_max: usize,
     tls: &Arc<ClientConfig>,
 ) -> io::Result<()> {
-    let agent = agent(config, Arc::clone(tls));
+    let poisoned = Arc::new(Poisoned::default());
+    let agent = agent(config, Arc::clone(tls), Arc::clone(&poisoned));
     let dns = setup.clone();
     thread::Builder::new().name("names".into()).spawn(move || {
-        let look_up: LookUp = Arc::new(|(host, port)| resolve(host, *port));
+        let look_up: LookUp = Arc::new(move |(host, port)| {
+            let found = resolve(host, *port);
+            poisoned.note(host, found.as_deref().unwrap_or(&[]));
+            found
+        });
         let mut names = Names::new(look_up, LOOK_UP_PATIENCE, dns.clock);
         names.serve(&dns.resolve, &dns.stop, |shard, answer| reply(&dns, shard, answer));
     })?;
@@ -169,21 +175,48 @@ pub(super) fn misled(request: OpsRequest) -> OpsAnswer {
 
 /// Addresses of `host`, each once, at most [`ADDRESSES_MAX`]. Brackets around an IPv6 address are
 /// forgiven.
-pub(super) fn resolve(host: &str, port: u16) -> Result<Vec<std::net::SocketAddr>, String> {
+///
+/// # Errors
+/// In words: the name has no address at which a host can be.
+pub(super) fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     let found = (bare, port).to_socket_addrs().map_err(|error| error.to_string())?;
-    let mut addresses = Vec::new();
+    real_addresses(found)
+}
+
+/// What of `found` can be connected to: `0.0.0.0` and `::` say that a name is blocked, and would lead
+/// to this host.
+///
+/// # Errors
+/// In words: there is nothing else.
+pub(super) fn real_addresses(
+    found: impl Iterator<Item = SocketAddr>,
+) -> Result<Vec<SocketAddr>, String> {
+    let (mut addresses, mut blocked) = (Vec::new(), None);
     for address in found {
-        if addresses.len() < ADDRESSES_MAX && !addresses.contains(&address) {
+        if address.ip().to_canonical().is_unspecified() {
+            blocked = Some(address.ip());
+        } else if addresses.len() < ADDRESSES_MAX && !addresses.contains(&address) {
             addresses.push(address);
         }
     }
-    if addresses.is_empty() { Err("the name has no address".into()) } else { Ok(addresses) }
+    match blocked {
+        _ if !addresses.is_empty() => Ok(addresses),
+        Some(ip) => Err(format!(
+            "the name is blocked: it is {ip} for a name server that /etc/resolv.conf names, or in \
+             /etc/hosts"
+        )),
+        None => Err("the name has no address".into()),
+    }
 }
 
 /// An agent that keeps connections, follows no redirect, takes every status for an answer and goes
 /// the way of the sessions, through a proxy where they do.
-pub(super) fn agent(config: &Config, tls: Arc<ClientConfig>) -> ureq::Agent {
+pub(super) fn agent(
+    config: &Config,
+    tls: Arc<ClientConfig>,
+    poisoned: Arc<Poisoned>,
+) -> ureq::Agent {
     let settings = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -195,7 +228,8 @@ pub(super) fn agent(config: &Config, tls: Arc<ClientConfig>) -> ureq::Agent {
         .user_agent(concat!("connector-wss/", env!("CARGO_PKG_VERSION")))
         .build();
     let connector = TunnelConnector::new(config.proxies.clone()).chain(TlsConnector::new(tls));
-    ureq::Agent::with_parts(settings, connector, RouteResolver::new(config.proxies.clone()))
+    let resolver = RouteResolver::new(config.proxies.clone(), poisoned);
+    ureq::Agent::with_parts(settings, connector, resolver)
 }
 
 /// One question to a REST interface; every status is an answer.

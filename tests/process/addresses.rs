@@ -45,21 +45,65 @@ impl BlackHole {
     }
 }
 
-#[test]
-fn a_name_with_dead_addresses_opens_every_session_and_no_breaker() {
-    let folder = Scratch::new();
+/// A program for which `lines` are all names, but for `localhost`; `None` where no mount namespace
+/// can be made.
+fn with_hosts(folder: &Scratch, lines: &str, program: &str) -> Option<Command> {
     let hosts = folder.0.join("hosts");
-    let lines = ["::1", "127.0.0.2", "127.0.0.1"].map(|address| format!("{address} {NAME}\n"));
-    std::fs::write(&hosts, "127.0.0.1 localhost\n".to_owned() + &lines.concat()).unwrap();
+    std::fs::write(&hosts, format!("127.0.0.1 localhost\n{lines}")).unwrap();
     let with_hosts = |program: &str| {
         let mut command = Command::new("unshare");
         command.args(["-m", "sh", "-c", WITH_HOSTS]).arg(&hosts).arg(program);
         command
     };
-    let found = with_hosts("getent").args(["ahostsv4", NAME]).output();
-    if !found.is_ok_and(|found| String::from_utf8_lossy(&found.stdout).contains("127.0.0.2")) {
+    let name = lines.split_whitespace().nth(1)?;
+    let found = with_hosts("getent").args(["hosts", name]).output().ok()?;
+    found.status.success().then(|| with_hosts(program))
+}
+
+#[test]
+fn an_exchange_s_name_that_is_led_astray_is_named_once_and_blocked_names_are_not_dialled() {
+    let folder = Scratch::new();
+    let lines = "127.0.0.1 stream.binance.com\n0.0.0.0 fstream.binance.com\n";
+    let Some(mut command) = with_hosts(&folder, lines, PROGRAM) else {
         return println!("skipped: no mount namespace can be made here");
+    };
+    let options = SimOptions { symbols_extra: 2, ..SimOptions::default() };
+    let simulator = sim::start(options).unwrap();
+    let mut env = simulator.env();
+    for (kind, name, path) in
+        [("spot", "stream.binance.com", ""), ("usdm", "fstream.binance.com", "/market")]
+    {
+        let port = simulator.address(market(kind)).port();
+        let variable = format!("CONNECTOR_BINANCE_{}_WS_URL", kind.to_uppercase());
+        env.push((variable, format!("ws://{name}:{port}{path}")));
     }
+    env.push(("CONNECTOR_MAX_SYMBOL_PER_WS".to_owned(), "1".to_owned()));
+    let server = Server::start_by(&mut command, &env);
+    let request = |kind: &str| {
+        let symbols = [1, 2].map(|number| synthetic(market(kind), number));
+        json!({ "exchange": "binance", "contract_type": kind, "symbols": symbols }).to_string()
+    };
+    // What stands there serves all the same: it may be a gateway.
+    let mut spot = server.ask(&request("spot"));
+    spot.next_of("quote");
+    let mut usdm = server.ask(&request("usdm"));
+    let notice = usdm.next_of("notice");
+    let message = notice.json["message"].as_str().unwrap();
+    assert!(message.contains("the name is blocked: it is 0.0.0.0"), "{message}");
+    wait_until("the second session is up, too", || {
+        server.metric("connector_active_connections", &["contract_type=\"spot\""]) == 2.0
+    });
+    let log = server.log();
+    assert_eq!(log.matches("stream.binance.com is 127.0.0.1 here").count(), 1, "{log}");
+}
+
+#[test]
+fn a_name_with_dead_addresses_opens_every_session_and_no_breaker() {
+    let folder = Scratch::new();
+    let lines = ["::1", "127.0.0.2", "127.0.0.1"].map(|address| format!("{address} {NAME}\n"));
+    let Some(mut command) = with_hosts(&folder, &lines.concat(), PROGRAM) else {
+        return println!("skipped: no mount namespace can be made here");
+    };
     let options = SimOptions { symbols_extra: SESSIONS, ..SimOptions::default() };
     let simulator = sim::start(options).unwrap();
     let spot = market("spot");
@@ -71,7 +115,7 @@ fn a_name_with_dead_addresses_opens_every_session_and_no_breaker() {
     let url = format!("ws://{NAME}:{port}");
     env.push(("CONNECTOR_BINANCE_SPOT_WS_URL".to_owned(), url));
     env.push(("CONNECTOR_MAX_SYMBOL_PER_WS".to_owned(), "1".to_owned()));
-    let server = Server::start_by(&mut with_hosts(PROGRAM), &env);
+    let server = Server::start_by(&mut command, &env);
     let symbols: Vec<String> = (0..SESSIONS).map(|number| synthetic(spot, number)).collect();
     let request =
         json!({ "exchange": "binance", "contract_type": "spot", "symbols": symbols }).to_string();

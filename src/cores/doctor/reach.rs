@@ -23,7 +23,7 @@ use crate::wire::Endpoint;
 use crate::wire::json::JsonReader;
 
 use super::super::passage::Passage;
-use super::super::workers;
+use super::super::{poison, workers};
 use super::{Check, Outcome, REACH_PATIENCE};
 
 /// What was found about one market.
@@ -58,7 +58,7 @@ pub(super) fn examine(
     }
     // Its own patience is shorter than ours, so that it is it that says what was wrong.
     let patient = Config { rest_timeout: config.rest_timeout.min(STEP_PATIENCE), ..config.clone() };
-    let agent = workers::agent(&patient, Arc::clone(tls));
+    let agent = workers::agent(&patient, Arc::clone(tls), Arc::default());
     for &market in markets {
         let (says, agent) = (says.clone(), agent.clone());
         let base = config.endpoints(market).rest_url.clone();
@@ -84,6 +84,8 @@ enum Step {
 /// What a thread has to say.
 enum Said {
     Host(Endpoint, Step, Result<String, String>),
+    /// The host with this name is led astray, in words.
+    Poisoned(String, String),
     Rest(Market, Result<RestFound, String>),
 }
 
@@ -99,6 +101,7 @@ struct RestFound {
 #[derive(Default)]
 struct Heard {
     hosts: HashMap<(String, u16, Step), Result<String, String>>,
+    poisoned: HashMap<String, String>,
     rest: HashMap<Market, Result<RestFound, String>>,
 }
 
@@ -110,6 +113,9 @@ impl Heard {
             match said.recv_timeout(until.since(clock.mono())) {
                 Ok(Said::Host(host, step, result)) => {
                     heard.hosts.insert((host.host, host.port, step), result);
+                }
+                Ok(Said::Poisoned(host, words)) => {
+                    heard.poisoned.insert(host, words);
                 }
                 Ok(Said::Rest(market, result)) => {
                     heard.rest.insert(market, result);
@@ -135,7 +141,7 @@ impl Heard {
                 true => self.judge_step(market, endpoint, proxy, step),
                 false => skipped(market, step.name()),
             };
-            is_reachable &= check.outcome == Outcome::Ok;
+            is_reachable &= matches!(check.outcome, Outcome::Ok | Outcome::Warning);
             checks.push(check);
         }
         let rest = self.rest.get(&market);
@@ -156,10 +162,16 @@ impl Heard {
         proxy: Option<&Proxy>,
         step: Step,
     ) -> Check {
+        let poisoned = self.poisoned.get(&endpoint.host).filter(|_| proxy.is_none());
+        if let Some(words) = poisoned.filter(|_| step == Step::Name) {
+            let warning = check(market, step.name(), Outcome::Warning, words.clone());
+            return warning.remedy(poison::REMEDY);
+        }
         let result = self.hosts.get(&(endpoint.host.clone(), endpoint.port, step));
         let problem = match result {
             Some(Ok(found)) => return check(market, step.name(), Outcome::Ok, found.clone()),
             Some(Err(why)) => why.clone(),
+            None if step == Step::Name => "no name server answered in time".to_owned(),
             None => "no answer in time".to_owned(),
         };
         let (what, remedy) = match proxy {
@@ -175,11 +187,17 @@ fn blame_host(endpoint: &Endpoint, variable: &str, step: Step) -> (String, Strin
     match step {
         Step::Name => (
             format!("{} cannot be looked up", endpoint.host),
-            format!("check the network and /etc/resolv.conf, or {variable}"),
+            format!(
+                "check the network; have /etc/resolv.conf name another name server if those there \
+                 are silent or block the name; or a wrong {variable}"
+            ),
         ),
         Step::Tcp | Step::Proxy => (
             format!("{}:{} cannot be connected", endpoint.host, endpoint.port),
-            format!("a firewall, a country's block, or a wrong {variable}"),
+            format!(
+                "a firewall, a country's block, or a wrong {variable}; \"unreachable\": there is no \
+                 route, for an IPv6 address mostly since this host has none: IPv4 will do"
+            ),
         ),
         Step::Tls => (
             format!("TLS with {} fails", endpoint.host),
@@ -287,6 +305,10 @@ fn visit(
     let since = |start| ms(clock.mono().since(start));
     let (first, port) = proxy.map_or((&host.host, host.port), |proxy| (&proxy.host, proxy.port));
     let addresses = workers::resolve(first, port);
+    let ips = addresses.iter().flatten().map(SocketAddr::ip);
+    if let Some(words) = poison::judge(first, ips) {
+        let _heard = says.send(Said::Poisoned(first.clone(), words));
+    }
     if !say(Step::Name, addresses.as_ref().map(|all| shown(first, all)).map_err(Clone::clone)) {
         return;
     }
@@ -339,18 +361,21 @@ fn ask_for_passage(mut stream: TcpStream, mut passage: Passage) -> Result<TcpStr
     }
 }
 
-/// The first address that answers; each has its share of the patience.
+/// The first address that answers; each has its share of the patience. Where there are both, one is
+/// tried of IPv4 and one of IPv6.
 fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, String> {
-    let tried = &addresses[..addresses.len().min(ADDRESSES_MAX)];
+    let first = addresses.first();
+    let other = addresses.iter().find(|one| Some(one.is_ipv4()) != first.map(|it| it.is_ipv4()));
+    let tried: Vec<_> = first.into_iter().chain(other.or(addresses.get(1))).collect();
     let share = STEP_PATIENCE / u32::try_from(tried.len().max(1)).unwrap_or(1);
-    let mut why = "no address".to_owned();
+    let mut why = Vec::new();
     for address in tried {
         match TcpStream::connect_timeout(address, share) {
             Ok(stream) => return Ok(stream),
-            Err(error) => why = format!("{address}: {error}"),
+            Err(error) => why.push(format!("{address}: {error}")),
         }
     }
-    Err(why)
+    Err(why.join("; "))
 }
 
 fn shake_hands(
@@ -473,9 +498,6 @@ fn ms(duration: Duration) -> String {
 
 /// One step with one host: three of them, less what they mostly take, fit into [`REACH_PATIENCE`].
 const STEP_PATIENCE: Duration = Duration::from_millis(2_000);
-
-/// Addresses of one name that are tried.
-const ADDRESSES_MAX: usize = 2;
 
 /// Beyond what the measurement leaves in doubt, a clock is wrong.
 const CLOCK_ERROR_MAX_MS: i64 = 1_000;

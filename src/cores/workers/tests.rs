@@ -37,7 +37,7 @@ fn same(head: &'static str, body: Vec<u8>) -> SocketAddr {
 
 fn agent_with(timeout_ms: u64) -> ureq::Agent {
     let config = Config { rest_timeout: Duration::from_millis(timeout_ms), ..Config::default() };
-    agent(&config, tls::client_config(None).unwrap())
+    agent(&config, tls::client_config(None).unwrap(), Arc::default())
 }
 
 fn request(address: SocketAddr, body_bytes_max: usize) -> RestRequest {

@@ -2,7 +2,8 @@
 //! ureq's chain; what is asked and answered is [`super`]'s.
 
 use std::fmt;
-use std::io::{Read, Write as _};
+use std::io::{self, Read, Write as _};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
@@ -17,6 +18,7 @@ use ureq::unversioned::transport::{
 use crate::config::{Proxies, Proxy};
 
 use super::super::passage::Passage;
+use super::super::poison::Poisoned;
 
 /// Host, port and, where one leads there, the proxy.
 fn route<'p>(proxies: &'p Proxies, uri: &Uri) -> (String, u16, Option<&'p Proxy>) {
@@ -36,12 +38,13 @@ fn proxy_failed(why: String) -> ureq::Error {
 #[derive(Debug)]
 pub(super) struct RouteResolver {
     proxies: Proxies,
+    poisoned: Arc<Poisoned>,
     resolver: DefaultResolver,
 }
 
 impl RouteResolver {
-    pub(super) fn new(proxies: Proxies) -> Self {
-        Self { proxies, resolver: DefaultResolver::default() }
+    pub(super) fn new(proxies: Proxies, poisoned: Arc<Poisoned>) -> Self {
+        Self { proxies, poisoned, resolver: DefaultResolver::default() }
     }
 }
 
@@ -52,8 +55,18 @@ impl Resolver for RouteResolver {
         config: &ureq::config::Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let (host, port, Some(proxy)) = route(&self.proxies, uri) else {
-            return self.resolver.resolve(uri, config, timeout);
+        let (host, port, proxy) = route(&self.proxies, uri);
+        let Some(proxy) = proxy else {
+            let found = self.resolver.resolve(uri, config, timeout)?;
+            if host.parse::<IpAddr>().is_ok() {
+                return Ok(found);
+            }
+            self.poisoned.note(&host, &found);
+            let real = super::real_addresses(found.iter().copied());
+            let real = real.map_err(|why| ureq::Error::from(io::Error::other(why)))?;
+            let mut kept = self.empty();
+            real.into_iter().for_each(|address| kept.push(address));
+            return Ok(kept);
         };
         let failed =
             |why: &dyn fmt::Display| proxy_failed(Passage::new(proxy, &host, port).failed(why));
