@@ -19,6 +19,7 @@ pub(crate) fn colour(of: &str) -> &'static str {
         "sleeper" => "#b8a0c8",
         "tokio" => "#d1662b",
         "spin" => "#1f6fb4",
+        "threads" => "#6fb3e0",
         _ => "#2a8a4a",
     }
 }

@@ -20,13 +20,15 @@ pub(crate) enum Relay {
     Tokio,
     /// This server, never parking.
     Spin,
+    /// The same on plain threads, because too little memory may be locked for glommio's executors.
+    Threads,
     /// This server as it is by default.
     Adaptive,
 }
 
 impl Relay {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Copier, Self::Sleeper, Self::Tokio, Self::Spin, Self::Adaptive];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Copier, Self::Sleeper, Self::Tokio, Self::Spin, Self::Threads, Self::Adaptive];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -34,6 +36,7 @@ impl Relay {
             Self::Sleeper => "sleeper",
             Self::Tokio => "tokio",
             Self::Spin => "spin",
+            Self::Threads => "threads",
             Self::Adaptive => "adaptive",
         }
     }
@@ -44,7 +47,7 @@ impl Relay {
     }
 
     pub(crate) fn is_server(self) -> bool {
-        matches!(self, Self::Spin | Self::Adaptive)
+        matches!(self, Self::Spin | Self::Threads | Self::Adaptive)
     }
 
     /// Starts it towards the exchange at `upstream`, by TLS if there is an authority's file. Where it
@@ -79,9 +82,17 @@ fn start_server(
     authority: Option<&Path>,
 ) -> (Running, SocketAddr) {
     let scheme = if authority.is_some() { "wss" } else { "ws" };
-    let mut command = Command::new(env!("CARGO_BIN_EXE_connector-wss"));
+    let program = env!("CARGO_BIN_EXE_connector-wss");
+    let (mut command, wait) = match relay {
+        Relay::Threads => {
+            let mut command = Command::new("prlimit");
+            command.args(["--memlock=65536:65536", program]);
+            (command, Relay::Spin.name())
+        }
+        relay => (Command::new(program), relay.name()),
+    };
     command
-        .env("CONNECTOR_WAIT", relay.name())
+        .env("CONNECTOR_WAIT", wait)
         .env("CONNECTOR_WSS_PORT", "0")
         .env("CONNECTOR_WSS_HEALTH_CHECK_PORT", "0")
         .env("CONNECTOR_LOG_DIR", results::folder().join("log"))

@@ -55,7 +55,7 @@ the time at which the client had read them from its own: an open load, which goe
 back, so that nothing that waits is left out. <b>copier</b>: a thread that spins and copies the bytes. \
 <b>sleeper</b>: the same, asleep until bytes come. \
 <b>tokio</b>: tokio + tokio-tungstenite + serde_json. <b>spin</b>, <b>adaptive</b>: connector-wss in \
-these wait modes. All took turns in one run. Figures are medians over the rounds, p99.99 and max those \
+these wait modes. <b>threads</b>: spin on plain threads instead of glommio's executors. All took turns in one run. Figures are medians over the rounds, p99.99 and max those \
 of all rounds together; ratios are medians of the rounds' ratios. What was not delivered is an open \
 candle that its successor replaced, or was lost.</p>";
 

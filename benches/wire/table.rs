@@ -26,22 +26,25 @@ pub(crate) fn print(results: &Results) {
     }
 }
 
-const HEADS: [&str; 9] = [
+const HEADS: [&str; 11] = [
     "copier",
     "sleeper",
     "tokio",
     "spin",
+    "threads",
     "adaptive",
     "spin/copy",
     "spin/tok",
+    "thr/spin",
     "adap/slp",
     "adap/tok",
 ];
 
 /// What is compared with what.
-pub(crate) const RATIOS: [(Relay, Relay); 4] = [
+pub(crate) const RATIOS: [(Relay, Relay); 5] = [
     (Relay::Spin, Relay::Copier),
     (Relay::Spin, Relay::Tokio),
+    (Relay::Threads, Relay::Spin),
     (Relay::Adaptive, Relay::Sleeper),
     (Relay::Adaptive, Relay::Tokio),
 ];
