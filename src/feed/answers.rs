@@ -9,8 +9,8 @@ use crate::venue::{self, BadRows, Denial, RestError};
 
 use super::Feed;
 use super::gate::SpentOn;
+use super::gate::Wait;
 use super::pauses::{Begun, Denied};
-use super::waits::Wait;
 
 impl Feed {
     /// An exchange that denies us everything, or soon would, is left alone for a while, by all shards;

@@ -13,11 +13,12 @@ use crate::metrics::{DecodeErrorKind, FeedMetrics};
 use crate::venue::{self, Finality, Kline, Klines};
 
 use super::SessionId;
-use super::plan::{Check, ContractSize, Stream, Streams, begin_of};
 use super::publish::PublishQueue;
 use super::rows::knows_less;
-use super::session::Script;
+use super::script::Script;
 use super::skew::ExchangeClock;
+use super::stream::{Check, ContractSize, Stream};
+use super::streams::{Streams, begin_of};
 
 /// Where candles go, and what is said about them on the way.
 pub(super) struct Way<'feed> {

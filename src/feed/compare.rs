@@ -3,7 +3,6 @@
 //! then where it was the exchange's word. Owns which windows are compared and when a difference is
 //! believed: when two answers agree on it.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now, UnixMs};
@@ -16,33 +15,7 @@ use super::Feed;
 use super::candles::{Way, settle};
 use super::repair::rows_max;
 use super::rows::{LAGGING_ROW_MS, Proof, Rows, closed_by_rest, knows_less, restated};
-
-/// The comparisons of one stream that are still to be made.
-#[derive(Debug, Default)]
-pub(super) struct Comparisons {
-    /// The oldest first.
-    waiting: VecDeque<Comparison>,
-    /// Whether a question waits or is asked.
-    pub(super) is_asking: bool,
-    /// The newest candle, and when it was published.
-    newest: Option<(UnixMs, MonoNs)>,
-}
-
-/// A comparison to be made.
-#[derive(Clone, Copy, Debug)]
-struct Comparison {
-    open_time: UnixMs,
-    /// Not before.
-    at: MonoNs,
-    /// It waits no longer for slack in the exchange's limits.
-    patience: Duration,
-    /// What the row said differently last time.
-    doubted: Option<Candle>,
-    answers: u32,
-    /// A row said the same, and may have lagged as what was pushed did. It is looked at again when
-    /// something is asked anyway, or some time later.
-    is_same: bool,
-}
+use super::stream::{Comparison, Comparisons};
 
 impl Comparisons {
     /// A closed candle was published, with its sequence number.

@@ -13,50 +13,9 @@ use crate::clock::MonoNs;
 use crate::market::{InstrumentId, Market};
 
 use super::Feed;
-use super::plan::Stream;
-use super::session::{Phase, Session};
+use super::session::{Ends, Phase, Session};
+use super::stream::Stream;
 use super::suspects::{ENDS_TOGETHER, SHORT_LIFE, SOON, STRIKES_MAX, STRIKES_MIN};
-
-/// The ends of a session that came soon after its names were asked for.
-#[derive(Debug, Default)]
-pub(super) struct Ends {
-    /// How many in a row.
-    pub(super) count: u8,
-    /// When the first of them was.
-    since: MonoNs,
-    /// Whether the exchange had accepted the names at one of them.
-    is_answered: bool,
-    /// The newest, until it is judged: when the session is connected again.
-    pub(super) newest: Option<End>,
-}
-
-#[derive(Debug)]
-pub(super) struct End {
-    /// When the session had opened.
-    pub(super) opened: MonoNs,
-    /// Whether the exchange had answered about all that it was asked for.
-    pub(super) is_answered: bool,
-    /// How many of the session's members, the first ones, are to be parted from the rest.
-    pub(super) suspects: usize,
-    /// The exchange's last words.
-    pub(super) words: String,
-}
-
-impl Ends {
-    pub(super) fn note(&mut self, end: End, now: MonoNs) {
-        if self.count == 0 {
-            self.since = now;
-        }
-        self.count = self.count.saturating_add(1);
-        self.is_answered |= end.is_answered;
-        self.newest = Some(end);
-    }
-
-    /// What was before proves nothing.
-    fn restart(&mut self, now: MonoNs) {
-        *self = Self { count: 1, since: now, is_answered: self.is_answered, newest: None };
-    }
-}
 
 impl Stream {
     /// The stream is about to end on its connection, or begins on another one.

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use crate::clock::MonoNs;
 use crate::market::Market;
+use crate::metrics::WaitReason;
 use crate::venue;
 
 use super::FeedConfig;
+use super::breaker::Breaker;
 use super::budget::{Budget, Claim};
 use super::pauses::Pauses;
-use super::retry::Breaker;
-use super::waits::Wait;
 
 /// What an earlier process at this address has used of an exchange's limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +139,13 @@ impl Gates {
         let paused = self.pauses.until(market, SpentOn::Rest);
         self.group(market).rest.ready_at(claim).max(paused)
     }
+}
+
+/// What is waited for, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wait {
+    pub(super) until: MonoNs,
+    pub(super) reason: WaitReason,
 }
 
 impl Group {

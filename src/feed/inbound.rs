@@ -3,7 +3,7 @@
 
 use crate::clock::{MonoNs, Now, RoughLapse};
 use crate::market::{InstrumentId, Interval, Market};
-use crate::messages::{EventName, MarketEvent};
+use crate::messages::EventName;
 use crate::metrics::{ConnectionErrorKind, DecodeErrorKind};
 use crate::text;
 use crate::venue::{self, Klines, Message, SubscribeOp};
@@ -12,10 +12,10 @@ use crate::wire::{Connection, Event};
 
 use super::candles::{Origin, Way, take_klines};
 use super::lifecycle::Socket;
-use super::plan::{Stream, Streams};
-use super::publish::is_closed;
 use super::refusals::Refused;
 use super::session::{Phase, Session};
+use super::stream::Stream;
+use super::streams::Streams;
 use super::{Feed, SessionId};
 
 /// What a message asks of its session, beside the candles already taken from it.
@@ -293,32 +293,6 @@ impl Feed {
             let text = format!("not understood ({}): {excerpt:?}", kind.label());
             self.notice_of_session(EventName::NotUnderstood, index, text);
         }
-    }
-
-    /// The next event for the ring: what is ready in its order, then conflated open candles, one
-    /// per instrument. To be called only when the ring has a free slot.
-    pub fn next_published(&mut self) -> Option<MarketEvent> {
-        let metrics = &self.metrics;
-        let depth = |stream: &Stream| metrics.market(stream.instrument.market);
-        if let Some(event) = self.queue.pop_ready() {
-            if let Some(stream) = self.streams.stream(event.instrument()) {
-                let metrics = depth(stream);
-                match is_closed(&event) {
-                    true => metrics.closed_queue_depth.add(-1),
-                    false => metrics.open_queue_depth.add(-1),
-                }
-            }
-            return Some(event);
-        }
-        while let Some(id) = self.queue.pop_conflated() {
-            let Some(stream) = self.streams.stream_mut(id) else { continue };
-            stream.is_queued = false;
-            if let Some(update) = stream.waiting.take() {
-                depth(stream).open_queue_depth.add(-1);
-                return Some(MarketEvent::Candle(update));
-            }
-        }
-        None
     }
 }
 

@@ -14,8 +14,8 @@ use crate::wire::{Connection, WireError};
 
 use super::budget::Claim;
 use super::gate::SpentOn;
-use super::plan::Check;
 use super::session::{Phase, Session};
+use super::stream::Check;
 use super::suspects::SOON;
 use super::{Feed, Output, SessionId};
 

@@ -13,7 +13,7 @@ use crate::text;
 use crate::venue;
 
 use super::placing::{Admission, Rejection};
-use super::plan::{Check, ContractSize, Stream};
+use super::stream::{Check, ContractSize, Stream};
 use super::{Feed, Output};
 
 /// The lists of all markets.

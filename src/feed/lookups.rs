@@ -9,7 +9,7 @@ use crate::venue::{self, SymbolCheck};
 
 use super::Feed;
 use super::gate::SpentOn;
-use super::silence::Ask;
+use super::stream::Ask;
 
 impl Feed {
     /// Has REST asked about a name, unless we are denied REST. Returns whether the answer is waited

@@ -19,6 +19,7 @@ use crate::wire::Endpoint;
 use crate::wire::json::JsonReader;
 
 mod answers;
+mod breaker;
 mod budget;
 mod candles;
 mod compare;
@@ -31,16 +32,19 @@ mod listings;
 mod lookups;
 mod pauses;
 mod placing;
-mod plan;
 mod publish;
+mod questions;
 mod recall;
 mod refusals;
 mod repair;
 mod retry;
 mod rows;
+mod script;
 mod session;
 mod silence;
 mod skew;
+mod stream;
+mod streams;
 mod suspects;
 mod turns;
 mod waits;
@@ -52,12 +56,12 @@ pub use gate::{Spent, SpentOn};
 use lifecycle::Socket;
 use listings::Listings;
 pub use pauses::{Begun, Denied, Lasting, Pauses};
-use plan::Streams;
 use publish::PublishQueue;
+use questions::Questions;
 use retry::Dice;
 use session::{Phase, Session};
-use silence::Questions;
 use skew::ExchangeClock;
+use streams::Streams;
 
 /// What a feed is told about the world. Durations as `CONNECTOR_…` variables name them.
 #[derive(Clone, Debug)]

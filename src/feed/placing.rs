@@ -11,8 +11,8 @@ use crate::messages::{About, EventName, FeedEvent, MarketEvent};
 use crate::text;
 use crate::venue;
 
-use super::plan::Check;
 use super::session::{Phase, Session};
+use super::stream::Check;
 use super::{Feed, Output};
 
 /// Why an instrument's stream is not to be had.

@@ -8,6 +8,9 @@ use crate::limits::{OPEN_BURST_MAX, READ_BYTES_MAX};
 use crate::market::{CandleUpdate, InstrumentId};
 use crate::messages::MarketEvent;
 
+use super::Feed;
+use super::stream::Stream;
+
 /// Events on their way to the ring.
 ///
 /// What is ready leaves in the order in which it came, before any conflated candle. An instrument
@@ -93,6 +96,34 @@ impl PublishQueue {
     /// Makes room for one conflated candle of each of `count` instruments.
     pub(super) fn reserve_conflated(&mut self, count: usize) {
         self.conflated.reserve(count.saturating_sub(self.conflated.len()));
+    }
+}
+
+impl Feed {
+    /// The next event for the ring: what is ready in its order, then conflated open candles, one
+    /// per instrument. To be called only when the ring has a free slot.
+    pub fn next_published(&mut self) -> Option<MarketEvent> {
+        let metrics = &self.metrics;
+        let depth = |stream: &Stream| metrics.market(stream.instrument.market);
+        if let Some(event) = self.queue.pop_ready() {
+            if let Some(stream) = self.streams.stream(event.instrument()) {
+                let metrics = depth(stream);
+                match is_closed(&event) {
+                    true => metrics.closed_queue_depth.add(-1),
+                    false => metrics.open_queue_depth.add(-1),
+                }
+            }
+            return Some(event);
+        }
+        while let Some(id) = self.queue.pop_conflated() {
+            let Some(stream) = self.streams.stream_mut(id) else { continue };
+            stream.is_queued = false;
+            if let Some(update) = stream.waiting.take() {
+                depth(stream).open_queue_depth.add(-1);
+                return Some(MarketEvent::Candle(update));
+            }
+        }
+        None
     }
 }
 

@@ -10,28 +10,12 @@ use crate::venue::RestCandles;
 
 use super::Feed;
 use super::candles::{Way, settle_to};
-use super::plan::{ContractSize, Stream, begin_of};
 use super::repair::{oldest_row, pause, rows_max};
 use super::rows::{Proof, closed_by_rest, knows_less};
+use super::stream::Recall;
+use super::stream::{ContractSize, Stream};
+use super::streams::begin_of;
 use super::turns::Turn;
-
-/// One wish.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Recall {
-    wish: Wish,
-    from: RecallFrom,
-    to: Option<UnixMs>,
-    /// The first window and the next to be told, once anything was told: before, "the last so many"
-    /// may become others as the exchange's time is better known.
-    told: Option<(UnixMs, UnixMs)>,
-    /// Then what is known has to do.
-    pub(super) until: MonoNs,
-    failures: u32,
-    /// Whether a question for it waits or is asked.
-    is_asking: bool,
-    /// It is not asked before.
-    ask_at: MonoNs,
-}
 
 /// The windows that are to be asked for, or that all is told.
 pub(super) enum RecallStep {

@@ -14,7 +14,8 @@ use crate::venue::{self, NotNow, RefusalKind, RefusalScope, SubscribeOp};
 
 use super::Feed;
 use super::placing::Rejection;
-use super::session::{Again, Session, Unanswered};
+use super::script::{Again, Unanswered};
+use super::session::Session;
 
 /// A [`venue::Refusal`] that outlives its message.
 pub(super) struct Refused {

@@ -13,50 +13,11 @@ use crate::venue::{self, RestCandle, RestCandles, RestError};
 
 use super::Feed;
 use super::candles::{Way, settle};
-use super::compare::Comparisons;
-use super::plan::{Stream, begin_of};
-use super::recall::Recall;
-use super::rows::{FirstAnswers, Heard, Proof, Rows, closed_by_rest, exchange_time};
-use super::silence::Ask;
-
-/// What REST is to find out about one stream's windows.
-#[derive(Debug, Default)]
-pub(super) struct Repair {
-    /// Until then newer closed windows wait for those that are missing.
-    pub(super) hold_until: Option<MonoNs>,
-    /// When a message first showed that the next window is over, though nothing has closed it.
-    pub(super) over_since: Option<MonoNs>,
-    /// Whether a question about missing windows waits or is asked.
-    pub(super) is_asking: bool,
-    /// It is not asked before.
-    pub(super) ask_at: MonoNs,
-    /// Answers in a row that brought nothing.
-    failures: u32,
-    /// What clients want of the past, the oldest wish first.
-    pub(super) recalls: Vec<Recall>,
-    /// Closed candles that are to be compared with the exchange's rows.
-    pub(super) comparisons: Comparisons,
-    /// What is believed when another answer says it too.
-    pub(super) first_answers: FirstAnswers,
-}
+use super::rows::{Heard, Proof, Rows, closed_by_rest, exchange_time};
+use super::stream::{Ask, Repair, Stream};
+use super::streams::begin_of;
 
 impl Repair {
-    /// Nobody wants the stream any longer. What was asked is still answered, and then dropped.
-    pub(super) fn reset(&mut self) {
-        let (is_asking, is_comparing) = (self.is_asking, self.comparisons.is_asking);
-        *self = Self { is_asking, ..Self::default() };
-        self.comparisons.is_asking = is_comparing;
-    }
-
-    /// The question waits from now on.
-    pub(super) fn mark(&mut self, ask: Ask) {
-        match ask {
-            Ask::Hole | Ask::Late => self.is_asking = true,
-            Ask::Compare => self.comparisons.is_asking = true,
-            Ask::Recall | Ask::Symbol | Ask::Doubt | Ask::Name | Ask::Clock => {}
-        }
-    }
-
     /// Whether windows are missing, and how urgently they are wanted.
     pub(super) fn urgency(
         &self,

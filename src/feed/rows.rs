@@ -6,7 +6,6 @@
 //! window can be the newest traded one for long; then two answers some time apart must agree, and
 //! the stream must have been heard without a break and have pushed nothing else.
 
-use std::collections::VecDeque;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::clock::{Lapse, MonoNs, RoughLapse, UnixMs};
@@ -15,7 +14,7 @@ use crate::market::{Candle, CandleUpdate, FinalBy, Interval, Settled, Source, Sp
 use crate::messages::RestResponse;
 use crate::venue::{RestCandle, RestCandles};
 
-use super::plan::Stream;
+use super::stream::{FirstAnswers, Stream};
 
 /// What is known about a window from one answer.
 // Nearly all are candles.
@@ -187,13 +186,6 @@ impl Rows<'_> {
 /// Whether there are fewer trades in `row` than in what ran of its window: they only become more.
 pub(super) fn knows_less(row: &Candle, ran: &Candle) -> bool {
     ran.trades > row.trades && row.trades > 0 || ran.volume > row.volume
-}
-
-/// What answers said about windows that one answer alone does not prove.
-#[derive(Debug, Default)]
-pub(super) struct FirstAnswers {
-    /// The window, its candle (`None`: no row), and when that was said first; the oldest first.
-    said: VecDeque<(UnixMs, Option<Candle>, MonoNs)>,
 }
 
 impl FirstAnswers {

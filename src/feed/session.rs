@@ -1,19 +1,17 @@
 //! One session to a venue: its connection, what is subscribed on it and what is still to be said.
 //! Owns the wording and pacing of what we send; when it begins, ends and is replaced is the feed's.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now};
-use crate::market::{Instrument, InstrumentId, Market};
-use crate::venue::{self, Heartbeat, Limits, SubscribeOp};
+use crate::market::{InstrumentId, Market};
+use crate::venue::{self, Heartbeat, SubscribeOp};
 use crate::wire::Connection;
 
 use super::SessionId;
-use super::budget::{Budget, Claim};
-use super::culprits::Ends;
-use super::plan::{Stream, Streams};
 use super::retry::Backoff;
+use super::script::Script;
+use super::streams::Streams;
 
 /// A place for one session after another: the first connection, and those that replace it.
 pub(super) struct Session {
@@ -224,341 +222,43 @@ impl Session {
     }
 }
 
-/// The subscribe messages of one connection: wanted, sent, not yet answered.
-pub(super) struct Script {
-    budget: Budget,
-    /// Whether heartbeats count too.
-    counts_heartbeats: bool,
-    /// The exchange said that we are too fast: nothing is said before.
-    hold_until: MonoNs,
-    /// What is to be said, in order; runs of one kind share a message.
-    wanted: VecDeque<(SubscribeOp, InstrumentId)>,
-    /// What is to be said one by one, since a message naming several was refused.
-    singles: VecDeque<InstrumentId>,
-    unanswered: Vec<Unanswered>,
-    /// Messages whose streams are to be asked for again, and whose answers may still come.
-    withdrawn: Vec<Unanswered>,
-    /// Streams in one message at most, fewer once the exchange said that there were too many.
-    batch_max: usize,
-    next_id: i64,
-    text: String,
+/// The ends of a session that came soon after its names were asked for.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    /// How many in a row.
+    pub(super) count: u8,
+    /// When the first of them was.
+    pub(super) since: MonoNs,
+    /// Whether the exchange had accepted the names at one of them.
+    pub(super) is_answered: bool,
+    /// The newest, until it is judged: when the session is connected again.
+    pub(super) newest: Option<End>,
 }
 
-/// A subscribe message without an answer yet.
-#[derive(Clone, Debug)]
-pub(super) struct Unanswered {
-    pub(super) id: i64,
-    pub(super) op: SubscribeOp,
-    pub(super) instruments: Vec<InstrumentId>,
-    pub(super) sent: MonoNs,
+#[derive(Debug)]
+pub(super) struct End {
+    /// When the session had opened.
+    pub(super) opened: MonoNs,
+    /// Whether the exchange had answered about all that it was asked for.
+    pub(super) is_answered: bool,
+    /// How many of the session's members, the first ones, are to be parted from the rest.
+    pub(super) suspects: usize,
+    /// The exchange's last words.
+    pub(super) words: String,
 }
 
-/// How the streams of a message that came to nothing are asked for again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Again {
-    Together,
-    Alone,
-}
-
-impl Script {
-    fn new(limits: &Limits) -> Self {
-        Self {
-            budget: Budget::new(limits.messages, limits.messages_window),
-            counts_heartbeats: limits.counts_heartbeats,
-            hold_until: MonoNs(0),
-            wanted: VecDeque::new(),
-            singles: VecDeque::new(),
-            unanswered: Vec::new(),
-            withdrawn: Vec::new(),
-            batch_max: limits.streams_per_message,
-            next_id: 1,
-            text: String::new(),
+impl Ends {
+    pub(super) fn note(&mut self, end: End, now: MonoNs) {
+        if self.count == 0 {
+            self.since = now;
         }
+        self.count = self.count.saturating_add(1);
+        self.is_answered |= end.is_answered;
+        self.newest = Some(end);
     }
 
-    /// A wish that takes back an earlier one which was not yet said replaces it.
-    pub(super) fn want(&mut self, op: SubscribeOp, id: InstrumentId) {
-        let wishes = self.wanted.len() + self.singles.len();
-        self.wanted.retain(|&(_, wanted)| wanted != id);
-        self.singles.retain(|&wanted| wanted != id);
-        self.forget_withdrawn(&[id]);
-        let was_said = wishes == self.wanted.len() + self.singles.len();
-        if was_said || op == SubscribeOp::Subscribe {
-            self.wanted.push_back((op, id));
-        }
+    /// What was before proves nothing.
+    pub(super) fn restart(&mut self, now: MonoNs) {
+        *self = Self { count: 1, since: now, is_answered: self.is_answered, newest: None };
     }
-
-    /// Ends and begins the stream of `id` anew.
-    pub(super) fn renew(&mut self, id: InstrumentId) {
-        self.want(SubscribeOp::Subscribe, id);
-        self.wanted.pop_back();
-        self.wanted.extend([(SubscribeOp::Unsubscribe, id), (SubscribeOp::Subscribe, id)]);
-    }
-
-    pub(super) fn want_alone(&mut self, ids: impl Iterator<Item = InstrumentId>) {
-        for id in ids {
-            if !self.singles.contains(&id) {
-                self.singles.push_back(id);
-            }
-        }
-    }
-
-    /// Asks again for the streams of `message`. An answer to it that comes all the same still counts.
-    pub(super) fn ask_again(&mut self, message: Unanswered, how: Again) {
-        match (how, message.op) {
-            (Again::Alone, SubscribeOp::Subscribe) => {
-                self.want_alone(message.instruments.iter().copied());
-            }
-            (_, op) => {
-                let is_new = |id: &&InstrumentId| !self.wanted.contains(&(op, **id));
-                let ids: Vec<_> = message.instruments.iter().filter(is_new).copied().collect();
-                self.wanted.extend(ids.into_iter().map(|id| (op, id)));
-            }
-        }
-        self.withdrawn.push(message);
-    }
-
-    /// From now on a message names at most half as many streams as `count`. Returns whether that
-    /// is any change.
-    pub(super) fn shrink_batches(&mut self, count: usize) -> bool {
-        let smaller = (count / 2).max(1);
-        let is_change = smaller < self.batch_max.min(count);
-        self.batch_max = self.batch_max.min(smaller);
-        is_change
-    }
-
-    fn forget_withdrawn(&mut self, ids: &[InstrumentId]) {
-        for message in &mut self.withdrawn {
-            message.instruments.retain(|id| !ids.contains(id));
-        }
-        self.withdrawn.retain(|message| !message.instruments.is_empty());
-    }
-
-    fn next_text(&mut self, market: Market, streams: &Streams, now: Now) -> Option<&str> {
-        // What an answer has come to has reached the exchange, however long it was under way: so no
-        // messages that a slow network brings together are too many.
-        self.budget.end(self.unanswered.len(), now.mono);
-        let claim = self.next_claim(streams)?;
-        if self.ready_at(claim) > now.mono {
-            return None;
-        }
-        let limits = venue::limits(market);
-        let length_max = limits.streams_per_message.min(self.batch_max);
-        let (op, mut instruments) = self.next_batch(length_max, streams)?;
-        let id = self.next_id;
-        self.next_id += 1;
-        loop {
-            let named = instruments.iter().filter_map(|&id| streams.stream(id));
-            let symbols = named.map(|stream| {
-                let Instrument { symbol, interval, .. } = &stream.instrument;
-                (&**symbol, *interval)
-            });
-            venue::write_subscribe(market, &mut self.text, op, id, symbols, now.unix_ms());
-            let (bytes, count) = (self.text.len(), instruments.len());
-            if bytes <= limits.message_bytes || count <= 1 {
-                break;
-            }
-            let fitting = (count * limits.message_bytes / bytes).clamp(1, count - 1);
-            let rest = instruments.split_off(fitting);
-            rest.into_iter().rev().for_each(|id| self.wanted.push_front((op, id)));
-        }
-        self.forget_withdrawn(&instruments);
-        self.unanswered.push(Unanswered { id, op, instruments, sent: now.mono });
-        self.budget.begin(claim, now.mono);
-        Some(&self.text)
-    }
-
-    /// For whom the next thing is said, if there is any: what was served comes before what is new.
-    fn next_claim(&self, streams: &Streams) -> Option<Claim> {
-        let wanted = self.wanted.iter().map(|&(_, id)| id);
-        // One at a time, so that what happens then is that one's doing.
-        let may_be_alone = self.wanted.is_empty() && self.unanswered.is_empty();
-        let mut named = wanted.chain(self.singles().filter(|_| may_be_alone)).peekable();
-        named.peek()?;
-        match named.any(|id| claim_of(streams, id) == Claim::Served) {
-            true => Some(Claim::Served),
-            false => Some(Claim::New),
-        }
-    }
-
-    /// What the next message names: all for the same claim.
-    fn next_batch(
-        &mut self,
-        length_max: usize,
-        streams: &Streams,
-    ) -> Option<(SubscribeOp, Vec<InstrumentId>)> {
-        let claim = self.next_claim(streams)?;
-        let is_meant = |id: InstrumentId| claim_of(streams, id) == claim;
-        let meant = |wish: &&(SubscribeOp, InstrumentId)| is_meant(wish.1);
-        let Some(&(op, _)) = self.wanted.iter().find(meant) else {
-            let at = self.singles.iter().position(|&id| is_meant(id))?;
-            return self.singles.remove(at).map(|id| (SubscribeOp::Subscribe, vec![id]));
-        };
-        let (mut batch, mut is_over) = (Vec::new(), false);
-        self.wanted.retain(|&(wanted, id)| {
-            is_over |= batch.len() == length_max || (is_meant(id) && wanted != op);
-            let is_taken = !is_over && is_meant(id);
-            if is_taken {
-                batch.push(id);
-            }
-            !is_taken
-        });
-        Some((op, batch))
-    }
-
-    /// The message that the exchange answers with `id`; without one, the only unanswered message.
-    /// What it names is no longer asked for again.
-    pub(super) fn answered(&mut self, id: Option<i64>) -> Option<Unanswered> {
-        let is_answered = |message: &Unanswered| id.is_none_or(|id| message.id == id);
-        let is_clear = id.is_some() || self.unanswered.len() == 1;
-        let found = self.unanswered.iter().position(is_answered).filter(|_| is_clear);
-        if let Some(at) = found {
-            return Some(self.unanswered.remove(at));
-        }
-        let at = self.withdrawn.iter().position(|message| Some(message.id) == id)?;
-        let message = self.withdrawn.remove(at);
-        message.instruments.iter().for_each(|&id| self.unqueue(message.op, id));
-        Some(message)
-    }
-
-    /// The exchange answered about `id` alone: takes it out of the message that named it. Whether
-    /// there was one that did `op`.
-    pub(super) fn answered_one(&mut self, op: SubscribeOp, id: InstrumentId) -> bool {
-        self.answered_name(op, |named| named == id).is_some()
-    }
-
-    /// The same where the answer says a name, which may have been asked for under several ids: the
-    /// one that was asked for first.
-    pub(super) fn answered_name(
-        &mut self,
-        op: SubscribeOp,
-        is_meant: impl Fn(InstrumentId) -> bool,
-    ) -> Option<InstrumentId> {
-        let messages = self.unanswered.iter_mut().chain(&mut self.withdrawn);
-        let (message, at) = messages.filter(|message| message.op == op).find_map(|message| {
-            let at = message.instruments.iter().position(|&id| is_meant(id))?;
-            Some((message, at))
-        })?;
-        let id = message.instruments.remove(at);
-        self.unanswered.retain(|message| !message.instruments.is_empty());
-        self.withdrawn.retain(|message| !message.instruments.is_empty());
-        self.unqueue(op, id);
-        Some(id)
-    }
-
-    /// `id` need not be asked for again.
-    fn unqueue(&mut self, op: SubscribeOp, id: InstrumentId) {
-        self.wanted.retain(|&wanted| wanted != (op, id));
-        if op == SubscribeOp::Subscribe {
-            self.singles.retain(|&wanted| wanted != id);
-        }
-    }
-
-    /// Returns whether `id` is that of a message sent on this connection.
-    pub(super) fn has_sent(&self, id: i64) -> bool {
-        (1..self.next_id).contains(&id)
-    }
-
-    /// The streams whose end is asked for, or to be asked for: until the exchange has answered, it
-    /// may still push them.
-    pub(super) fn leaving(&self) -> impl Iterator<Item = InstrumentId> {
-        let is_end = |op: SubscribeOp| op == SubscribeOp::Unsubscribe;
-        let wanted = self.wanted.iter().filter(move |wish| is_end(wish.0)).map(|wish| wish.1);
-        let asked = self.unanswered.iter().chain(&self.withdrawn);
-        let asked = asked.filter(move |message| is_end(message.op));
-        wanted.chain(asked.flat_map(|message| message.instruments.iter().copied()))
-    }
-
-    /// The unanswered messages.
-    pub(super) fn unanswered(&self) -> &[Unanswered] {
-        &self.unanswered
-    }
-
-    /// Takes out the unanswered messages that `is_taken` chooses.
-    pub(super) fn take_unanswered(
-        &mut self,
-        mut is_taken: impl FnMut(&Unanswered) -> bool,
-    ) -> Vec<Unanswered> {
-        self.unanswered.extract_if(.., |message| is_taken(message)).collect()
-    }
-
-    /// Whether `id` was asked for and not answered yet.
-    pub(super) fn is_unanswered(&self, id: InstrumentId) -> bool {
-        let asked = self.unanswered.iter().filter(|message| message.op == SubscribeOp::Subscribe);
-        asked.into_iter().any(|message| message.instruments.contains(&id))
-    }
-
-    /// What was asked for and not answered yet.
-    pub(super) fn unanswered_instruments(&self) -> Vec<InstrumentId> {
-        let asked = self.unanswered.iter().filter(|message| message.op == SubscribeOp::Subscribe);
-        asked.flat_map(|message| message.instruments.iter().copied()).collect()
-    }
-
-    /// What is to be asked for one by one.
-    pub(super) fn singles(&self) -> impl Iterator<Item = InstrumentId> {
-        self.singles.iter().copied()
-    }
-
-    /// Returns whether an answer to a message that was withdrawn may still come.
-    pub(super) fn awaits_late_answers(&self) -> bool {
-        !self.withdrawn.is_empty()
-    }
-
-    /// Everything that is to be sent, or was sent and not answered.
-    pub(super) fn named(&self) -> impl Iterator<Item = InstrumentId> {
-        let wanted = self.wanted.iter().map(|&(_, id)| id).chain(self.singles.iter().copied());
-        let asked = self.unanswered.iter().chain(&self.withdrawn);
-        wanted.chain(asked.flat_map(|message| message.instruments.iter().copied()))
-    }
-
-    /// Says nothing before `until`.
-    pub(super) fn hold(&mut self, until: MonoNs) {
-        self.hold_until = self.hold_until.max(until);
-    }
-
-    /// Whether everything is said and answered.
-    pub(super) fn is_done(&self) -> bool {
-        self.wanted.is_empty() && self.singles.is_empty() && self.unanswered.is_empty()
-    }
-
-    /// When the oldest unanswered message was sent.
-    pub(super) fn unanswered_since(&self) -> Option<MonoNs> {
-        self.unanswered.iter().map(|message| message.sent).min()
-    }
-
-    /// When there will be something to say.
-    pub(super) fn speaks_at(&self, streams: &Streams) -> Option<MonoNs> {
-        self.next_claim(streams).map(|claim| self.ready_at(claim))
-    }
-
-    /// When the next subscribe message may be sent for `claim`.
-    pub(super) fn ready_at(&self, claim: Claim) -> MonoNs {
-        self.budget.ready_at(claim).max(self.hold_until)
-    }
-
-    /// Whether nothing may be said before `until`, by the exchange's word.
-    pub(super) fn is_held_beyond(&self, until: MonoNs) -> bool {
-        self.hold_until > until
-    }
-
-    /// Whether something may be said within `patience`: an answer that is due allows it.
-    pub(super) fn may_speak_within(&self, patience: Duration, now: MonoNs) -> bool {
-        self.budget.is_under_way() || self.ready_at(Claim::New) <= now.after(patience)
-    }
-
-    /// When the next heartbeat may be sent.
-    pub(super) fn heartbeats_at(&self) -> MonoNs {
-        if self.counts_heartbeats { self.budget.ready_at(Claim::Served) } else { MonoNs(0) }
-    }
-
-    /// A ping or a pong was sent.
-    pub(super) fn spend_heartbeat(&mut self, now: MonoNs) {
-        if self.counts_heartbeats {
-            self.budget.spend(Claim::Served, now);
-        }
-    }
-}
-
-fn claim_of(streams: &Streams, id: InstrumentId) -> Claim {
-    streams.stream(id).map_or(Claim::New, Stream::claim)
 }

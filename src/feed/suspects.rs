@@ -13,22 +13,10 @@ use crate::messages::EventName;
 use crate::venue::{NotNow, SubscribeOp};
 
 use super::Feed;
-use super::culprits::{End, Ends};
 use super::placing::Rejection;
-use super::plan::{Check, Stream};
-use super::session::{Again, Phase, Session, Unanswered};
-
-/// What a name is suspected of: the exchange did not answer when it was asked for it, or refused it
-/// without a reason.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Suspicion {
-    /// How often in a row.
-    strikes: u8,
-    /// When the last time.
-    struck_at: MonoNs,
-    /// And the time before.
-    struck_before: MonoNs,
-}
+use super::script::{Again, Unanswered};
+use super::session::{End, Ends, Phase, Session};
+use super::stream::{Check, Stream, Suspicion};
 
 /// Where a member stood when its session ended; the most suspicious first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

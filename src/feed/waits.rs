@@ -11,16 +11,9 @@ use crate::messages::{EventName, FeedEvent};
 use crate::metrics::WaitReason;
 
 use super::budget::Claim;
-use super::gate::{Gates, SpentOn};
+use super::gate::{Gates, SpentOn, Wait};
 use super::session::Phase;
 use super::{Feed, Output};
-
-/// What is waited for, and until when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Wait {
-    pub(super) until: MonoNs,
-    pub(super) reason: WaitReason,
-}
 
 impl Gates {
     /// What a session of `market` waits for whose own backoff ends at `backoff`.

@@ -10,44 +10,9 @@ use crate::messages::EventName;
 
 use super::Feed;
 use super::candles::{Way, release_given_up};
-use super::plan::{ContractSize, Stream};
 use super::recall::due_wishes;
-use super::silence::Ask;
-
-/// How often a stream delivers: the mean pause between its messages, the latest counting most.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Rhythm {
-    last: Option<MonoNs>,
-    mean_ms: u64,
-    beats: u32,
-}
-
-impl Rhythm {
-    /// When the latest message came.
-    pub(super) fn last(&self) -> Option<MonoNs> {
-        self.last
-    }
-
-    /// A message came.
-    pub(super) fn beat(&mut self, now: MonoNs) {
-        if let Some(last) = self.last.replace(now) {
-            let pause_ms = now.since(last).as_millis();
-            let pause_ms = u64::try_from(pause_ms).unwrap_or(u64::MAX).min(PAUSE_MS_MAX);
-            self.mean_ms = (self.mean_ms * 7 + pause_ms) / 8;
-        }
-        self.beats = self.beats.saturating_add(1);
-    }
-
-    /// Whether it is silent for longer than it ever used to be; while that is not known, for longer
-    /// than nearly any stream is.
-    fn is_broken(&self, now: MonoNs) -> bool {
-        let mute = match self.beats {
-            BEATS_MIN.. => MUTE_MIN.max(Duration::from_millis(self.mean_ms * 8)),
-            _ => MUTE_UNKNOWN,
-        };
-        self.last.is_some_and(|last| last.after(mute) <= now)
-    }
-}
+use super::stream::Ask;
+use super::stream::{ContractSize, Stream};
 
 /// What is to be asked about a stream, if anything.
 fn due(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> [Option<Ask>; 2] {
@@ -186,37 +151,3 @@ impl Feed {
 const WATCH_EVERY: Duration = Duration::from_secs(2);
 const PARTS: usize = 8;
 const PARTS_U32: u32 = 8;
-
-/// A pause that tells nothing about a rhythm any more.
-const PAUSE_MS_MAX: u64 = 600_000;
-
-/// A stream is not called silent sooner. Source: closing pushes are up to 4 s late, and streams of
-/// quiet symbols pause for seconds.
-const MUTE_MIN: Duration = Duration::from_secs(15);
-
-/// So long a stream may be silent whose rhythm is not known yet. Source: two whole windows.
-const MUTE_UNKNOWN: Duration = Duration::from_secs(120);
-
-/// A rhythm is known after so many messages.
-const BEATS_MIN: u32 = 8;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stream_is_silent_by_its_own_measure() {
-        let at = |seconds: u64| MonoNs(seconds * 1_000_000_000);
-        let (mut quick, mut slow) = (Rhythm::default(), Rhythm::default());
-        for beat in 0..40 {
-            quick.beat(at(beat));
-            slow.beat(at(beat * 10));
-        }
-        assert!(!quick.is_broken(at(39 + 14)) && quick.is_broken(at(39 + 15)));
-        assert!(!slow.is_broken(at(390 + 70)) && slow.is_broken(at(390 + 81)));
-        assert!(!Rhythm::default().is_broken(at(10_000)), "nothing is known of it");
-        let mut new = Rhythm::default();
-        new.beat(at(7));
-        assert!(!new.is_broken(at(126)) && new.is_broken(at(127)), "it may have spoken only once");
-    }
-}

@@ -1,0 +1,384 @@
+//! The state of one stream: what each file of this engine knows of it. Data only; the rules are in
+//! the files that the fields name.
+//!
+//! | field | written by |
+//! |---|---|
+//! | `series`, `newest_open`, `ran_before`, `waiting` | `candles` |
+//! | `is_wanted`, `wanted_since` | `placing`, `streams` |
+//! | `check`, `check_wait` | `silence` |
+//! | `repair` | `repair`, `recall`, `compare`, `watch` |
+//! | `suspicion`, `accepted_at`, `was_served` | `suspects`, `culprits`, `inbound` |
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::clock::{MonoNs, UnixMs};
+use crate::market::{Candle, CandleUpdate, Decimal, Instrument, InstrumentId, Interval, Series};
+use crate::messages::{RecallFrom, Wish};
+
+use super::SessionId;
+use super::budget::Claim;
+
+/// One instrument: its series and what is known of its stream.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) id: InstrumentId,
+    pub(super) instrument: Instrument,
+    /// Whether anyone wants it. If not, what still arrives is dropped without a word.
+    pub(super) is_wanted: bool,
+    /// The watermark outlives sessions and subscriptions, so that nothing is published twice.
+    pub(super) series: Series,
+    /// When it was last subscribed: from then on its windows are owed.
+    pub(super) wanted_since: MonoNs,
+    /// What the newest list says of it, if not that it trades.
+    pub(super) unlisted_as: Option<String>,
+    /// For exchanges that count contracts.
+    pub(super) contract_size: ContractSize,
+    /// What it is suspected of.
+    pub(super) suspicion: Suspicion,
+    /// When the exchange last accepted the subscription.
+    pub(super) accepted_at: Option<MonoNs>,
+    /// Whether a session once lived on after it was accepted, for longer than beside a culprit.
+    pub(super) was_served: bool,
+    /// The connection on which nothing of this stream can have been missed since `newest_open` came:
+    /// only its successor there proves that it was the last word.
+    pub(super) unbroken_on: Option<SessionId>,
+    /// When the first message of this stream came on that connection.
+    pub(super) unbroken_since: MonoNs,
+    /// What REST is to find out about its windows.
+    pub(super) repair: Repair,
+    /// How often it usually delivers.
+    pub(super) rhythm: Rhythm,
+    /// The newest open candle published or waiting, with the exchange's time.
+    pub(super) newest_open: Option<(Option<UnixMs>, Candle)>,
+    /// The connection on which it came.
+    pub(super) newest_on: Option<SessionId>,
+    /// The last one of the window that ran before.
+    pub(super) ran_before: Option<Candle>,
+    /// The open candle that waits for the ring.
+    pub(super) waiting: Option<CandleUpdate>,
+    /// Whether the publish queue holds this stream's id.
+    pub(super) is_queued: bool,
+    /// When its exchange was last asked for it, if it was silent then.
+    pub(super) asked_at: MonoNs,
+    /// Whether it delivered anything since it was last subscribed by a client.
+    pub(super) is_delivering: bool,
+    /// When the first and the latest came of the messages that were late or refused, since one was
+    /// not.
+    pub(super) late: Option<(MonoNs, MonoNs)>,
+    /// Whether that goes on for so long that it is reported.
+    pub(super) is_late: bool,
+    pub(super) check: Check,
+    /// The pause before the next check, if the symbol turns out to be quiet.
+    pub(super) check_wait: Duration,
+}
+
+/// Where the REST check of a stream that never delivered stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Check {
+    /// Nothing to check: not acknowledged, or delivering.
+    Idle,
+    /// To be asked at this time, if still silent. With what an earlier answer showed.
+    Due { at: MonoNs, shown: Option<Shown> },
+    /// Asked.
+    Asked { shown: Option<Shown> },
+}
+
+/// What an answer showed of a silent symbol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shown {
+    /// Of its rows, see [`crate::venue::SymbolCheck::Known`].
+    pub(super) fingerprint: u64,
+    /// Milliseconds of the market's clock from our monotonic clock when it was asked: the windows in question
+    /// were those of that time.
+    pub(super) offset_ms: i64,
+}
+
+impl Shown {
+    /// Whether both are about the windows of their time by the same clock.
+    pub(super) fn is_comparable(self, other: Self, interval: Interval) -> bool {
+        self.offset_ms.abs_diff(other.offset_ms) < interval.ms().unsigned_abs()
+    }
+
+    /// Whether there were trades after `old`.
+    pub(super) fn is_news_after(self, old: Self) -> bool {
+        self.fingerprint != old.fingerprint && self.fingerprint != 0
+    }
+}
+
+/// How much of the base asset one contract of a stream is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ContractSize {
+    /// The exchange gives every unit that clients get.
+    NotNeeded,
+    /// The list that says it is still to come. REST is not asked before.
+    Awaited,
+    /// The list does not say it, or cannot be had.
+    Unknown,
+    /// It is this much.
+    Known(Decimal),
+}
+
+impl ContractSize {
+    /// `candle` with the base amount that its contracts are, where the exchange left it out.
+    pub(super) fn complete(self, candle: &Candle) -> Candle {
+        let other_volume = candle.other_volume.or_else(|| match self {
+            Self::NotNeeded => None,
+            _ if candle.volume.is_zero() => Some(Decimal::ZERO),
+            Self::Known(size) => candle.volume.checked_mul(&size),
+            Self::Awaited | Self::Unknown => None,
+        });
+        Candle { other_volume, ..*candle }
+    }
+}
+
+impl Stream {
+    pub(super) fn new(id: InstrumentId, instrument: Instrument, now: MonoNs) -> Self {
+        Self {
+            id,
+            series: Series::new(instrument.interval),
+            instrument,
+            is_wanted: true,
+            wanted_since: now,
+            unlisted_as: None,
+            contract_size: ContractSize::NotNeeded,
+            suspicion: Suspicion::default(),
+            accepted_at: None,
+            was_served: false,
+            unbroken_on: None,
+            unbroken_since: now,
+            repair: Repair::default(),
+            rhythm: Rhythm::default(),
+            newest_open: None,
+            newest_on: None,
+            ran_before: None,
+            waiting: None,
+            is_queued: false,
+            asked_at: now,
+            is_delivering: false,
+            late: None,
+            is_late: false,
+            check: Check::Idle,
+            check_wait: Duration::ZERO,
+        }
+    }
+}
+
+impl Stream {
+    /// From here on until the next message something may be missed.
+    pub(super) fn note_break(&mut self, now: MonoNs) {
+        self.unbroken_on = None;
+        self.repair.comparisons.note_break(now);
+    }
+
+    /// For whom something is done that is done for this stream.
+    pub(super) fn claim(&self) -> Claim {
+        match self.rhythm.last() {
+            Some(_) if self.is_wanted => Claim::Served,
+            _ => Claim::New,
+        }
+    }
+
+    /// What REST's rows are to know at least.
+    pub(super) fn ran(&self) -> [Option<Candle>; 2] {
+        [self.newest_open.map(|(_, candle)| candle), self.ran_before]
+    }
+
+    /// What has traded since then would have been pushed.
+    pub(super) fn silent_since(&self) -> MonoNs {
+        self.rhythm.last().map_or(self.asked_at, |last| last.max(self.asked_at))
+    }
+}
+
+/// What REST is to find out about one stream's windows.
+#[derive(Debug, Default)]
+pub(super) struct Repair {
+    /// Until then newer closed windows wait for those that are missing.
+    pub(super) hold_until: Option<MonoNs>,
+    /// When a message first showed that the next window is over, though nothing has closed it.
+    pub(super) over_since: Option<MonoNs>,
+    /// Whether a question about missing windows waits or is asked.
+    pub(super) is_asking: bool,
+    /// It is not asked before.
+    pub(super) ask_at: MonoNs,
+    /// Answers in a row that brought nothing.
+    pub(super) failures: u32,
+    /// What clients want of the past, the oldest wish first.
+    pub(super) recalls: Vec<Recall>,
+    /// Closed candles that are to be compared with the exchange's rows.
+    pub(super) comparisons: Comparisons,
+    /// What is believed when another answer says it too.
+    pub(super) first_answers: FirstAnswers,
+}
+
+impl Repair {
+    /// Nobody wants the stream any longer. What was asked is still answered, and then dropped.
+    pub(super) fn reset(&mut self) {
+        let (is_asking, is_comparing) = (self.is_asking, self.comparisons.is_asking);
+        *self = Self { is_asking, ..Self::default() };
+        self.comparisons.is_asking = is_comparing;
+    }
+
+    /// The question waits from now on.
+    pub(super) fn mark(&mut self, ask: Ask) {
+        match ask {
+            Ask::Hole | Ask::Late => self.is_asking = true,
+            Ask::Compare => self.comparisons.is_asking = true,
+            Ask::Recall | Ask::Symbol | Ask::Doubt | Ask::Name | Ask::Clock => {}
+        }
+    }
+}
+
+/// The comparisons of one stream that are still to be made.
+#[derive(Debug, Default)]
+pub(super) struct Comparisons {
+    /// The oldest first.
+    pub(super) waiting: VecDeque<Comparison>,
+    /// Whether a question waits or is asked.
+    pub(super) is_asking: bool,
+    /// The newest candle, and when it was published.
+    pub(super) newest: Option<(UnixMs, MonoNs)>,
+}
+
+/// A comparison to be made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Comparison {
+    pub(super) open_time: UnixMs,
+    /// Not before.
+    pub(super) at: MonoNs,
+    /// It waits no longer for slack in the exchange's limits.
+    pub(super) patience: Duration,
+    /// What the row said differently last time.
+    pub(super) doubted: Option<Candle>,
+    pub(super) answers: u32,
+    /// A row said the same, and may have lagged as what was pushed did. It is looked at again when
+    /// something is asked anyway, or some time later.
+    pub(super) is_same: bool,
+}
+
+/// One wish.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Recall {
+    pub(super) wish: Wish,
+    pub(super) from: RecallFrom,
+    pub(super) to: Option<UnixMs>,
+    /// The first window and the next to be told, once anything was told: before, "the last so many"
+    /// may become others as the exchange's time is better known.
+    pub(super) told: Option<(UnixMs, UnixMs)>,
+    /// Then what is known has to do.
+    pub(super) until: MonoNs,
+    pub(super) failures: u32,
+    /// Whether a question for it waits or is asked.
+    pub(super) is_asking: bool,
+    /// It is not asked before.
+    pub(super) ask_at: MonoNs,
+}
+
+/// What answers said about windows that one answer alone does not prove.
+#[derive(Debug, Default)]
+pub(super) struct FirstAnswers {
+    /// The window, its candle (`None`: no row), and when that was said first; the oldest first.
+    pub(super) said: VecDeque<(UnixMs, Option<Candle>, MonoNs)>,
+}
+
+/// What an exchange's REST interface is asked about an instrument: the urgent first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// Windows that hold others back, or are over and not closed.
+    Hole,
+    /// Whether there is news of a symbol that has delivered and is silent.
+    Doubt,
+    /// Whether a name exists that the exchange's list does not have.
+    Name,
+    /// What a client wants of the past.
+    Recall,
+    /// Whether a symbol that has delivered nothing exists and has news.
+    Symbol,
+    /// Windows that were given up.
+    Late,
+    /// Whether a closed candle is still what it was.
+    Compare,
+    /// What time it is.
+    Clock,
+}
+
+/// What a name is suspected of: the exchange did not answer when it was asked for it, or refused it
+/// without a reason.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Suspicion {
+    /// How often in a row.
+    pub(super) strikes: u8,
+    /// When the last time.
+    pub(super) struck_at: MonoNs,
+    /// And the time before.
+    pub(super) struck_before: MonoNs,
+}
+
+/// How often a stream delivers: the mean pause between its messages, the latest counting most.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Rhythm {
+    last: Option<MonoNs>,
+    mean_ms: u64,
+    beats: u32,
+}
+
+impl Rhythm {
+    /// When the latest message came.
+    pub(super) fn last(&self) -> Option<MonoNs> {
+        self.last
+    }
+
+    /// A message came.
+    pub(super) fn beat(&mut self, now: MonoNs) {
+        if let Some(last) = self.last.replace(now) {
+            let pause_ms = now.since(last).as_millis();
+            let pause_ms = u64::try_from(pause_ms).unwrap_or(u64::MAX).min(PAUSE_MS_MAX);
+            self.mean_ms = (self.mean_ms * 7 + pause_ms) / 8;
+        }
+        self.beats = self.beats.saturating_add(1);
+    }
+
+    /// Whether it is silent for longer than it ever used to be; while that is not known, for longer
+    /// than nearly any stream is.
+    pub(super) fn is_broken(&self, now: MonoNs) -> bool {
+        let mute = match self.beats {
+            BEATS_MIN.. => MUTE_MIN.max(Duration::from_millis(self.mean_ms * 8)),
+            _ => MUTE_UNKNOWN,
+        };
+        self.last.is_some_and(|last| last.after(mute) <= now)
+    }
+}
+
+/// A pause that tells nothing about a rhythm any more.
+const PAUSE_MS_MAX: u64 = 600_000;
+
+/// A stream is not called silent sooner. Source: closing pushes are up to 4 s late, and streams of
+/// quiet symbols pause for seconds.
+const MUTE_MIN: Duration = Duration::from_secs(15);
+
+/// So long a stream may be silent whose rhythm is not known yet. Source: two whole windows.
+const MUTE_UNKNOWN: Duration = Duration::from_secs(120);
+
+/// A rhythm is known after so many messages.
+const BEATS_MIN: u32 = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_silent_by_its_own_measure() {
+        let at = |seconds: u64| MonoNs(seconds * 1_000_000_000);
+        let (mut quick, mut slow) = (Rhythm::default(), Rhythm::default());
+        for beat in 0..40 {
+            quick.beat(at(beat));
+            slow.beat(at(beat * 10));
+        }
+        assert!(!quick.is_broken(at(39 + 14)) && quick.is_broken(at(39 + 15)));
+        assert!(!slow.is_broken(at(390 + 70)) && slow.is_broken(at(390 + 81)));
+        assert!(!Rhythm::default().is_broken(at(10_000)), "nothing is known of it");
+        let mut new = Rhythm::default();
+        new.beat(at(7));
+        assert!(!new.is_broken(at(126)) && new.is_broken(at(127)), "it may have spoken only once");
+    }
+}
