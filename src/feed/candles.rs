@@ -12,30 +12,30 @@ use crate::messages::MarketEvent;
 use crate::metrics::{DecodeErrorKind, FeedMetrics};
 use crate::venue::{self, Finality, Kline, Klines};
 
-use super::SessionId;
-use super::publish::PublishQueue;
-use super::rows::knows_less;
-use super::script::Script;
-use super::skew::ExchangeClock;
-use super::stream::{Check, ContractSize, Stream};
-use super::streams::{Streams, begin_of};
+use crate::feed::SessionId;
+use crate::feed::exchange_clock::ExchangeClock;
+use crate::feed::publish::PublishQueue;
+use crate::feed::repair::rest_evidence::knows_less;
+use crate::feed::session::subscribe_queue::Script;
+use crate::feed::stream::{Check, ContractSize, Stream};
+use crate::feed::streams::{Streams, begin_of};
 
 /// Where candles go, and what is said about them on the way.
-pub(super) struct Way<'feed> {
-    pub(super) queue: &'feed mut PublishQueue,
-    pub(super) metrics: &'feed FeedMetrics,
+pub(crate) struct Way<'feed> {
+    pub(crate) queue: &'feed mut PublishQueue,
+    pub(crate) metrics: &'feed FeedMetrics,
     /// Streams whose windows are found to be missing: to be asked about in this turn.
-    pub(super) urgent: &'feed mut Vec<InstrumentId>,
-    pub(super) now: MonoNs,
+    pub(crate) urgent: &'feed mut Vec<InstrumentId>,
+    pub(crate) now: MonoNs,
     /// How long what was pushed had lain in the kernel.
-    pub(super) kernel: RoughLapse,
+    pub(crate) kernel: RoughLapse,
     /// How long a closed candle waits at most, if one before it is missing.
-    pub(super) hold: Duration,
+    pub(crate) hold: Duration,
 }
 
 impl<'feed> Way<'feed> {
     /// The way of what no push brought.
-    pub(super) fn new(
+    pub(crate) fn new(
         queue: &'feed mut PublishQueue,
         metrics: &'feed FeedMetrics,
         urgent: &'feed mut Vec<InstrumentId>,
@@ -52,15 +52,15 @@ impl<'feed> Way<'feed> {
 
 /// Where a message came from.
 #[derive(Clone, Copy)]
-pub(super) struct Origin<'feed> {
-    pub(super) market: Market,
-    pub(super) session: SessionId,
+pub(crate) struct Origin<'feed> {
+    pub(crate) market: Market,
+    pub(crate) session: SessionId,
     /// What the session carries.
-    pub(super) members: &'feed [InstrumentId],
+    pub(crate) members: &'feed [InstrumentId],
     /// What the session was asked for.
-    pub(super) script: &'feed Script,
+    pub(crate) script: &'feed Script,
     /// Whether our Close is out.
-    pub(super) is_closing: bool,
+    pub(crate) is_closing: bool,
 }
 
 impl Origin<'_> {
@@ -98,7 +98,7 @@ impl Origin<'_> {
 
 /// Takes every candle of a message of one session, or none: a message that is wrong in one is not to
 /// be trusted. Returns whether one of them was wanted.
-pub(super) fn take_klines(
+pub(crate) fn take_klines(
     streams: &mut Streams,
     clock: &mut ExchangeClock,
     way: &mut Way<'_>,
@@ -390,13 +390,13 @@ fn close(
 }
 
 /// Takes what a window came to, as far as its series agrees. Whether it was news.
-pub(super) fn settle(stream: &mut Stream, way: &mut Way<'_>, settled: &Settled) -> bool {
+pub(crate) fn settle(stream: &mut Stream, way: &mut Way<'_>, settled: &Settled) -> bool {
     let verdict = settle_to(stream, way, settled);
     !matches!(verdict, Verdict::Duplicate | Verdict::Late | Verdict::Misaligned)
 }
 
 /// The same, with the series' word for it.
-pub(super) fn settle_to(stream: &mut Stream, way: &mut Way<'_>, settled: &Settled) -> Verdict {
+pub(crate) fn settle_to(stream: &mut Stream, way: &mut Way<'_>, settled: &Settled) -> Verdict {
     let verdict = stream.series.settle(settled);
     match verdict {
         Verdict::Next => {
@@ -438,7 +438,7 @@ fn release(stream: &mut Stream, way: &mut Way<'_>) {
 }
 
 /// The hold is over: the hole is told as a gap, and what waited for it follows.
-pub(super) fn release_given_up(stream: &mut Stream, way: &mut Way<'_>) {
+pub(crate) fn release_given_up(stream: &mut Stream, way: &mut Way<'_>) {
     if let Some(hole) = stream.series.give_up() {
         publish_gap(stream, way, hole);
     }

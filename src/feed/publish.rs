@@ -8,8 +8,8 @@ use crate::limits::{OPEN_BURST_MAX, READ_BYTES_MAX};
 use crate::market::{CandleUpdate, InstrumentId};
 use crate::messages::MarketEvent;
 
-use super::Feed;
-use super::stream::Stream;
+use crate::feed::Feed;
+use crate::feed::stream::Stream;
 
 /// Events on their way to the ring.
 ///
@@ -17,7 +17,7 @@ use super::stream::Stream;
 /// with a conflated candle gets no ready open one, so its updates never overtake each other; and
 /// an open candle never overtakes the closed candle of an earlier window.
 #[derive(Debug)]
-pub(super) struct PublishQueue {
+pub(crate) struct PublishQueue {
     /// Closed candles, gaps, and as many open candles as there is room for, oldest first.
     ready: VecDeque<MarketEvent>,
     /// How many of `ready` are closed candles or gaps.
@@ -30,7 +30,7 @@ pub(super) struct PublishQueue {
 
 impl PublishQueue {
     /// `closed_max` is passed by at most what one read of a socket may bring.
-    pub(super) fn new(closed_max: usize) -> Self {
+    pub(crate) fn new(closed_max: usize) -> Self {
         let closed_max = closed_max.max(1);
         let burst = READ_BYTES_MAX / CLOSED_PUSH_BYTES_MIN;
         let room = closed_max.min(ROOM_MAX) + burst + OPEN_BURST_MAX;
@@ -42,32 +42,32 @@ impl PublishQueue {
         Self { ready, closed: 0, closed_max, conflated: VecDeque::new() }
     }
 
-    pub(super) fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.closed < self.closed_max
     }
 
     /// Whether an open candle may be made ready rather than conflated.
-    pub(super) fn has_room_for_open(&self) -> bool {
+    pub(crate) fn has_room_for_open(&self) -> bool {
         self.ready.len() - self.closed < OPEN_BURST_MAX
     }
 
     /// An open candle, while [`Self::has_room_for_open`].
-    pub(super) fn push_open(&mut self, update: CandleUpdate) {
+    pub(crate) fn push_open(&mut self, update: CandleUpdate) {
         assert!(update.final_by.is_none(), "a closed candle counts towards its own bound");
         self.ready.push_back(MarketEvent::Candle(update));
     }
 
-    pub(super) fn push_closed(&mut self, event: MarketEvent) {
+    pub(crate) fn push_closed(&mut self, event: MarketEvent) {
         self.ready.push_back(event);
         self.closed += 1;
     }
 
     /// `id` has a conflated candle waiting and had none before.
-    pub(super) fn push_conflated(&mut self, id: InstrumentId) {
+    pub(crate) fn push_conflated(&mut self, id: InstrumentId) {
         self.conflated.push_back(id);
     }
 
-    pub(super) fn pop_ready(&mut self) -> Option<MarketEvent> {
+    pub(crate) fn pop_ready(&mut self) -> Option<MarketEvent> {
         let event = self.ready.pop_front()?;
         self.closed -= usize::from(is_closed(&event));
         if self.ready.is_empty() {
@@ -79,22 +79,22 @@ impl PublishQueue {
     }
 
     /// The next instrument to look at; its open candle may have been withdrawn meanwhile.
-    pub(super) fn pop_conflated(&mut self) -> Option<InstrumentId> {
+    pub(crate) fn pop_conflated(&mut self) -> Option<InstrumentId> {
         self.conflated.pop_front()
     }
 
     /// Whether nothing waits.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.ready.is_empty() && self.conflated.is_empty()
     }
 
     /// Whose event is next.
-    pub(super) fn next_instrument(&self) -> Option<InstrumentId> {
+    pub(crate) fn next_instrument(&self) -> Option<InstrumentId> {
         self.ready.front().map(MarketEvent::instrument).or_else(|| self.conflated.front().copied())
     }
 
     /// Makes room for one conflated candle of each of `count` instruments.
-    pub(super) fn reserve_conflated(&mut self, count: usize) {
+    pub(crate) fn reserve_conflated(&mut self, count: usize) {
         self.conflated.reserve(count.saturating_sub(self.conflated.len()));
     }
 }
@@ -128,7 +128,7 @@ impl Feed {
 }
 
 /// Whether an event counts towards the bound of closed candles.
-pub(super) fn is_closed(event: &MarketEvent) -> bool {
+pub(crate) fn is_closed(event: &MarketEvent) -> bool {
     !matches!(event, MarketEvent::Candle(CandleUpdate { final_by: None, .. }))
 }
 

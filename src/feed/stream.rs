@@ -16,66 +16,66 @@ use crate::clock::{MonoNs, UnixMs};
 use crate::market::{Candle, CandleUpdate, Decimal, Instrument, InstrumentId, Interval, Series};
 use crate::messages::{RecallFrom, Wish};
 
-use super::SessionId;
-use super::budget::Claim;
+use crate::feed::SessionId;
+use crate::feed::limits::budget::Claim;
 
 /// One instrument: its series and what is known of its stream.
 #[derive(Debug)]
-pub(super) struct Stream {
-    pub(super) id: InstrumentId,
-    pub(super) instrument: Instrument,
+pub(crate) struct Stream {
+    pub(crate) id: InstrumentId,
+    pub(crate) instrument: Instrument,
     /// Whether anyone wants it. If not, what still arrives is dropped without a word.
-    pub(super) is_wanted: bool,
+    pub(crate) is_wanted: bool,
     /// The watermark outlives sessions and subscriptions, so that nothing is published twice.
-    pub(super) series: Series,
+    pub(crate) series: Series,
     /// When it was last subscribed: from then on its windows are owed.
-    pub(super) wanted_since: MonoNs,
+    pub(crate) wanted_since: MonoNs,
     /// What the newest list says of it, if not that it trades.
-    pub(super) unlisted_as: Option<String>,
+    pub(crate) unlisted_as: Option<String>,
     /// For exchanges that count contracts.
-    pub(super) contract_size: ContractSize,
+    pub(crate) contract_size: ContractSize,
     /// What it is suspected of.
-    pub(super) suspicion: Suspicion,
+    pub(crate) suspicion: Suspicion,
     /// When the exchange last accepted the subscription.
-    pub(super) accepted_at: Option<MonoNs>,
+    pub(crate) accepted_at: Option<MonoNs>,
     /// Whether a session once lived on after it was accepted, for longer than beside a culprit.
-    pub(super) was_served: bool,
+    pub(crate) was_served: bool,
     /// The connection on which nothing of this stream can have been missed since `newest_open` came:
     /// only its successor there proves that it was the last word.
-    pub(super) unbroken_on: Option<SessionId>,
+    pub(crate) unbroken_on: Option<SessionId>,
     /// When the first message of this stream came on that connection.
-    pub(super) unbroken_since: MonoNs,
+    pub(crate) unbroken_since: MonoNs,
     /// What REST is to find out about its windows.
-    pub(super) repair: Repair,
+    pub(crate) repair: Repair,
     /// How often it usually delivers.
-    pub(super) rhythm: Rhythm,
+    pub(crate) rhythm: Rhythm,
     /// The newest open candle published or waiting, with the exchange's time.
-    pub(super) newest_open: Option<(Option<UnixMs>, Candle)>,
+    pub(crate) newest_open: Option<(Option<UnixMs>, Candle)>,
     /// The connection on which it came.
-    pub(super) newest_on: Option<SessionId>,
+    pub(crate) newest_on: Option<SessionId>,
     /// The last one of the window that ran before.
-    pub(super) ran_before: Option<Candle>,
+    pub(crate) ran_before: Option<Candle>,
     /// The open candle that waits for the ring.
-    pub(super) waiting: Option<CandleUpdate>,
+    pub(crate) waiting: Option<CandleUpdate>,
     /// Whether the publish queue holds this stream's id.
-    pub(super) is_queued: bool,
+    pub(crate) is_queued: bool,
     /// When its exchange was last asked for it, if it was silent then.
-    pub(super) asked_at: MonoNs,
+    pub(crate) asked_at: MonoNs,
     /// Whether it delivered anything since it was last subscribed by a client.
-    pub(super) is_delivering: bool,
+    pub(crate) is_delivering: bool,
     /// When the first and the latest came of the messages that were late or refused, since one was
     /// not.
-    pub(super) late: Option<(MonoNs, MonoNs)>,
+    pub(crate) late: Option<(MonoNs, MonoNs)>,
     /// Whether that goes on for so long that it is reported.
-    pub(super) is_late: bool,
-    pub(super) check: Check,
+    pub(crate) is_late: bool,
+    pub(crate) check: Check,
     /// The pause before the next check, if the symbol turns out to be quiet.
-    pub(super) check_wait: Duration,
+    pub(crate) check_wait: Duration,
 }
 
 /// Where the REST check of a stream that never delivered stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Check {
+pub(crate) enum Check {
     /// Nothing to check: not acknowledged, or delivering.
     Idle,
     /// To be asked at this time, if still silent. With what an earlier answer showed.
@@ -86,29 +86,29 @@ pub(super) enum Check {
 
 /// What an answer showed of a silent symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shown {
+pub(crate) struct Shown {
     /// Of its rows, see [`crate::venue::SymbolCheck::Known`].
-    pub(super) fingerprint: u64,
+    pub(crate) fingerprint: u64,
     /// Milliseconds of the market's clock from our monotonic clock when it was asked: the windows in question
     /// were those of that time.
-    pub(super) offset_ms: i64,
+    pub(crate) offset_ms: i64,
 }
 
 impl Shown {
     /// Whether both are about the windows of their time by the same clock.
-    pub(super) fn is_comparable(self, other: Self, interval: Interval) -> bool {
+    pub(crate) fn is_comparable(self, other: Self, interval: Interval) -> bool {
         self.offset_ms.abs_diff(other.offset_ms) < interval.ms().unsigned_abs()
     }
 
     /// Whether there were trades after `old`.
-    pub(super) fn is_news_after(self, old: Self) -> bool {
+    pub(crate) fn is_news_after(self, old: Self) -> bool {
         self.fingerprint != old.fingerprint && self.fingerprint != 0
     }
 }
 
 /// How much of the base asset one contract of a stream is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ContractSize {
+pub(crate) enum ContractSize {
     /// The exchange gives every unit that clients get.
     NotNeeded,
     /// The list that says it is still to come. REST is not asked before.
@@ -121,7 +121,7 @@ pub(super) enum ContractSize {
 
 impl ContractSize {
     /// `candle` with the base amount that its contracts are, where the exchange left it out.
-    pub(super) fn complete(self, candle: &Candle) -> Candle {
+    pub(crate) fn complete(self, candle: &Candle) -> Candle {
         let other_volume = candle.other_volume.or_else(|| match self {
             Self::NotNeeded => None,
             _ if candle.volume.is_zero() => Some(Decimal::ZERO),
@@ -133,7 +133,7 @@ impl ContractSize {
 }
 
 impl Stream {
-    pub(super) fn new(id: InstrumentId, instrument: Instrument, now: MonoNs) -> Self {
+    pub(crate) fn new(id: InstrumentId, instrument: Instrument, now: MonoNs) -> Self {
         Self {
             id,
             series: Series::new(instrument.interval),
@@ -166,13 +166,13 @@ impl Stream {
 
 impl Stream {
     /// From here on until the next message something may be missed.
-    pub(super) fn note_break(&mut self, now: MonoNs) {
+    pub(crate) fn note_break(&mut self, now: MonoNs) {
         self.unbroken_on = None;
         self.repair.comparisons.note_break(now);
     }
 
     /// For whom something is done that is done for this stream.
-    pub(super) fn claim(&self) -> Claim {
+    pub(crate) fn claim(&self) -> Claim {
         match self.rhythm.last() {
             Some(_) if self.is_wanted => Claim::Served,
             _ => Claim::New,
@@ -180,47 +180,47 @@ impl Stream {
     }
 
     /// What REST's rows are to know at least.
-    pub(super) fn ran(&self) -> [Option<Candle>; 2] {
+    pub(crate) fn ran(&self) -> [Option<Candle>; 2] {
         [self.newest_open.map(|(_, candle)| candle), self.ran_before]
     }
 
     /// What has traded since then would have been pushed.
-    pub(super) fn silent_since(&self) -> MonoNs {
+    pub(crate) fn silent_since(&self) -> MonoNs {
         self.rhythm.last().map_or(self.asked_at, |last| last.max(self.asked_at))
     }
 }
 
 /// What REST is to find out about one stream's windows.
 #[derive(Debug, Default)]
-pub(super) struct Repair {
+pub(crate) struct Repair {
     /// Until then newer closed windows wait for those that are missing.
-    pub(super) hold_until: Option<MonoNs>,
+    pub(crate) hold_until: Option<MonoNs>,
     /// When a message first showed that the next window is over, though nothing has closed it.
-    pub(super) over_since: Option<MonoNs>,
+    pub(crate) over_since: Option<MonoNs>,
     /// Whether a question about missing windows waits or is asked.
-    pub(super) is_asking: bool,
+    pub(crate) is_asking: bool,
     /// It is not asked before.
-    pub(super) ask_at: MonoNs,
+    pub(crate) ask_at: MonoNs,
     /// Answers in a row that brought nothing.
-    pub(super) failures: u32,
+    pub(crate) failures: u32,
     /// What clients want of the past, the oldest wish first.
-    pub(super) recalls: Vec<Recall>,
+    pub(crate) recalls: Vec<Recall>,
     /// Closed candles that are to be compared with the exchange's rows.
-    pub(super) comparisons: Comparisons,
+    pub(crate) comparisons: Comparisons,
     /// What is believed when another answer says it too.
-    pub(super) first_answers: FirstAnswers,
+    pub(crate) first_answers: FirstAnswers,
 }
 
 impl Repair {
     /// Nobody wants the stream any longer. What was asked is still answered, and then dropped.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         let (is_asking, is_comparing) = (self.is_asking, self.comparisons.is_asking);
         *self = Self { is_asking, ..Self::default() };
         self.comparisons.is_asking = is_comparing;
     }
 
     /// The question waits from now on.
-    pub(super) fn mark(&mut self, ask: Ask) {
+    pub(crate) fn mark(&mut self, ask: Ask) {
         match ask {
             Ask::Hole | Ask::Late => self.is_asking = true,
             Ask::Compare => self.comparisons.is_asking = true,
@@ -231,59 +231,59 @@ impl Repair {
 
 /// The comparisons of one stream that are still to be made.
 #[derive(Debug, Default)]
-pub(super) struct Comparisons {
+pub(crate) struct Comparisons {
     /// The oldest first.
-    pub(super) waiting: VecDeque<Comparison>,
+    pub(crate) waiting: VecDeque<Comparison>,
     /// Whether a question waits or is asked.
-    pub(super) is_asking: bool,
+    pub(crate) is_asking: bool,
     /// The newest candle, and when it was published.
-    pub(super) newest: Option<(UnixMs, MonoNs)>,
+    pub(crate) newest: Option<(UnixMs, MonoNs)>,
 }
 
 /// A comparison to be made.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Comparison {
-    pub(super) open_time: UnixMs,
+pub(crate) struct Comparison {
+    pub(crate) open_time: UnixMs,
     /// Not before.
-    pub(super) at: MonoNs,
+    pub(crate) at: MonoNs,
     /// It waits no longer for slack in the exchange's limits.
-    pub(super) patience: Duration,
+    pub(crate) patience: Duration,
     /// What the row said differently last time.
-    pub(super) doubted: Option<Candle>,
-    pub(super) answers: u32,
+    pub(crate) doubted: Option<Candle>,
+    pub(crate) answers: u32,
     /// A row said the same, and may have lagged as what was pushed did. It is looked at again when
     /// something is asked anyway, or some time later.
-    pub(super) is_same: bool,
+    pub(crate) is_same: bool,
 }
 
 /// One wish.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Recall {
-    pub(super) wish: Wish,
-    pub(super) from: RecallFrom,
-    pub(super) to: Option<UnixMs>,
+pub(crate) struct Recall {
+    pub(crate) wish: Wish,
+    pub(crate) from: RecallFrom,
+    pub(crate) to: Option<UnixMs>,
     /// The first window and the next to be told, once anything was told: before, "the last so many"
     /// may become others as the exchange's time is better known.
-    pub(super) told: Option<(UnixMs, UnixMs)>,
+    pub(crate) told: Option<(UnixMs, UnixMs)>,
     /// Then what is known has to do.
-    pub(super) until: MonoNs,
-    pub(super) failures: u32,
+    pub(crate) until: MonoNs,
+    pub(crate) failures: u32,
     /// Whether a question for it waits or is asked.
-    pub(super) is_asking: bool,
+    pub(crate) is_asking: bool,
     /// It is not asked before.
-    pub(super) ask_at: MonoNs,
+    pub(crate) ask_at: MonoNs,
 }
 
 /// What answers said about windows that one answer alone does not prove.
 #[derive(Debug, Default)]
-pub(super) struct FirstAnswers {
+pub(crate) struct FirstAnswers {
     /// The window, its candle (`None`: no row), and when that was said first; the oldest first.
-    pub(super) said: VecDeque<(UnixMs, Option<Candle>, MonoNs)>,
+    pub(crate) said: VecDeque<(UnixMs, Option<Candle>, MonoNs)>,
 }
 
 /// What an exchange's REST interface is asked about an instrument: the urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ask {
+pub(crate) enum Ask {
     /// Windows that hold others back, or are over and not closed.
     Hole,
     /// Whether there is news of a symbol that has delivered and is silent.
@@ -305,18 +305,18 @@ pub(super) enum Ask {
 /// What a name is suspected of: the exchange did not answer when it was asked for it, or refused it
 /// without a reason.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Suspicion {
+pub(crate) struct Suspicion {
     /// How often in a row.
-    pub(super) strikes: u8,
+    pub(crate) strikes: u8,
     /// When the last time.
-    pub(super) struck_at: MonoNs,
+    pub(crate) struck_at: MonoNs,
     /// And the time before.
-    pub(super) struck_before: MonoNs,
+    pub(crate) struck_before: MonoNs,
 }
 
 /// How often a stream delivers: the mean pause between its messages, the latest counting most.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Rhythm {
+pub(crate) struct Rhythm {
     last: Option<MonoNs>,
     mean_ms: u64,
     beats: u32,
@@ -324,12 +324,12 @@ pub(super) struct Rhythm {
 
 impl Rhythm {
     /// When the latest message came.
-    pub(super) fn last(&self) -> Option<MonoNs> {
+    pub(crate) fn last(&self) -> Option<MonoNs> {
         self.last
     }
 
     /// A message came.
-    pub(super) fn beat(&mut self, now: MonoNs) {
+    pub(crate) fn beat(&mut self, now: MonoNs) {
         if let Some(last) = self.last.replace(now) {
             let pause_ms = now.since(last).as_millis();
             let pause_ms = u64::try_from(pause_ms).unwrap_or(u64::MAX).min(PAUSE_MS_MAX);
@@ -340,7 +340,7 @@ impl Rhythm {
 
     /// Whether it is silent for longer than it ever used to be; while that is not known, for longer
     /// than nearly any stream is.
-    pub(super) fn is_broken(&self, now: MonoNs) -> bool {
+    pub(crate) fn is_broken(&self, now: MonoNs) -> bool {
         let mute = match self.beats {
             BEATS_MIN.. => MUTE_MIN.max(Duration::from_millis(self.mean_ms * 8)),
             _ => MUTE_UNKNOWN,

@@ -8,11 +8,11 @@ use std::time::Duration;
 use crate::clock::{MonoNs, UnixMs};
 use crate::market::{Instrument, InstrumentId, Interval, Market};
 
-use super::stream::{Check, Rhythm, Stream, Suspicion};
+use crate::feed::stream::{Check, Rhythm, Stream, Suspicion};
 
 /// The window in which the stream was subscribed, by the exchange's time, or the one before: from
 /// there on everything is news.
-pub(super) fn begin_of(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> UnixMs {
+pub(crate) fn begin_of(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> UnixMs {
     let since = now.since(stream.wanted_since) + CLOCK_ERROR_MAX;
     let since_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
     stream.instrument.interval.open_time(UnixMs(exchange_now.0.saturating_sub(since_ms)))
@@ -20,7 +20,7 @@ pub(super) fn begin_of(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> Un
 
 /// Every instrument this shard was told to subscribe, until it is told to forget it.
 #[derive(Debug)]
-pub(super) struct Streams {
+pub(crate) struct Streams {
     /// By [`InstrumentId::index`]; ids are dense over all shards, so there are holes. Only the id
     /// that a stream has finds it: an older one means nothing here.
     by_id: Vec<Option<Box<Stream>>>,
@@ -31,7 +31,7 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             by_id: Vec::new(),
             forgotten: HashMap::new(),
@@ -40,7 +40,7 @@ impl Streams {
     }
 
     /// Wants `instrument` under `id`. False if it is wanted already.
-    pub(super) fn want(&mut self, id: InstrumentId, instrument: &Instrument, now: MonoNs) -> bool {
+    pub(crate) fn want(&mut self, id: InstrumentId, instrument: &Instrument, now: MonoNs) -> bool {
         if self.by_id.len() <= id.index() {
             self.by_id.resize_with(id.index() + 1, || None);
         }
@@ -69,13 +69,13 @@ impl Streams {
     }
 
     /// Every wanted stream, to be looked at.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Stream> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Stream> {
         self.by_id.iter().flatten().map(|stream| &**stream).filter(|stream| stream.is_wanted)
     }
 
     /// Nobody wants `id`, and its place may be given out again: its stream stays for as long as it
     /// is named somewhere.
-    pub(super) fn forget(&mut self, id: InstrumentId) {
+    pub(crate) fn forget(&mut self, id: InstrumentId) {
         let place = self.by_id.get_mut(id.index());
         let Some(stream) = place.and_then(|place| place.take_if(|stream| stream.id == id)) else {
             return;
@@ -87,12 +87,12 @@ impl Streams {
     }
 
     /// Whether streams wait to be dropped.
-    pub(super) fn has_forgotten(&self) -> bool {
+    pub(crate) fn has_forgotten(&self) -> bool {
         !self.forgotten.is_empty()
     }
 
     /// Drops the forgotten streams that are named nowhere.
-    pub(super) fn drop_forgotten(&mut self, is_named: impl Fn(InstrumentId) -> bool) {
+    pub(crate) fn drop_forgotten(&mut self, is_named: impl Fn(InstrumentId) -> bool) {
         self.forgotten.retain(|&id, _| is_named(id));
         if self.forgotten.is_empty() {
             self.forgotten = HashMap::new();
@@ -100,12 +100,12 @@ impl Streams {
     }
 
     /// Every stream that is wanted.
-    pub(super) fn wanted(&mut self) -> impl Iterator<Item = &mut Stream> {
+    pub(crate) fn wanted(&mut self) -> impl Iterator<Item = &mut Stream> {
         self.wanted_slice(0, 1)
     }
 
     /// One of `count` equal parts of what is wanted.
-    pub(super) fn wanted_slice(
+    pub(crate) fn wanted_slice(
         &mut self,
         part: usize,
         count: usize,
@@ -115,18 +115,18 @@ impl Streams {
         streams.filter(|stream| stream.is_wanted)
     }
 
-    pub(super) fn stream(&self, id: InstrumentId) -> Option<&Stream> {
+    pub(crate) fn stream(&self, id: InstrumentId) -> Option<&Stream> {
         let kept = self.by_id.get(id.index()).and_then(|place| place.as_deref());
         kept.filter(|stream| stream.id == id).or_else(|| self.forgotten.get(&id))
     }
 
-    pub(super) fn stream_mut(&mut self, id: InstrumentId) -> Option<&mut Stream> {
+    pub(crate) fn stream_mut(&mut self, id: InstrumentId) -> Option<&mut Stream> {
         let kept = self.by_id.get_mut(id.index()).and_then(|place| place.as_deref_mut());
         kept.filter(|stream| stream.id == id).or_else(|| self.forgotten.get_mut(&id))
     }
 
     /// The stream of what `market` calls `symbol`.
-    pub(super) fn find(
+    pub(crate) fn find(
         &mut self,
         market: Market,
         symbol: &str,
@@ -137,7 +137,7 @@ impl Streams {
     }
 
     /// How many ids there is room for.
-    pub(super) fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.by_id.len()
     }
 }

@@ -7,15 +7,15 @@ use crate::messages::{About, EventName, RestResponse};
 use crate::metrics::WaitReason;
 use crate::venue::{self, BadRows, Denial, RestError};
 
-use super::Feed;
-use super::gate::SpentOn;
-use super::gate::Wait;
-use super::pauses::{Begun, Denied};
+use crate::feed::Feed;
+use crate::feed::limits::pauses::{Begun, Denied};
+use crate::feed::limits::rate_limits::SpentOn;
+use crate::feed::limits::rate_limits::Wait;
 
 impl Feed {
     /// An exchange that denies us everything, or soon would, is left alone for a while, by all shards;
     /// and so is one whose answers do not come or make no sense.
-    pub(super) fn note_limits(
+    pub(crate) fn note_limits(
         &mut self,
         id: InstrumentId,
         asked_at: MonoNs,
@@ -102,7 +102,7 @@ impl Feed {
     }
 
     /// One line for each pause: what was answered, and how long nothing is asked.
-    pub(super) fn notice_denied(
+    pub(crate) fn notice_denied(
         &mut self,
         market: Market,
         on: SpentOn,
@@ -141,7 +141,7 @@ impl Feed {
 }
 
 /// Status and first words of an answer, for a person.
-pub(super) fn said(status: u16, body: &[u8]) -> String {
+pub(crate) fn said(status: u16, body: &[u8]) -> String {
     match venue::first_words(body) {
         words if words.is_empty() => format!("HTTP {status}"),
         words => format!("HTTP {status} {words:?}"),

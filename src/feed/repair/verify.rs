@@ -11,15 +11,17 @@ use crate::market::{
 };
 use crate::messages::RestResponse;
 
-use super::Feed;
-use super::candles::{Way, settle};
-use super::repair::rows_max;
-use super::rows::{LAGGING_ROW_MS, Proof, Rows, closed_by_rest, knows_less, restated};
-use super::stream::{Comparison, Comparisons};
+use crate::feed::Feed;
+use crate::feed::candles::{Way, settle};
+use crate::feed::repair::missing::rows_max;
+use crate::feed::repair::rest_evidence::{
+    LAGGING_ROW_MS, Proof, Rows, closed_by_rest, knows_less, restated,
+};
+use crate::feed::stream::{Comparison, Comparisons};
 
 impl Comparisons {
     /// A closed candle was published, with its sequence number.
-    pub(super) fn note(&mut self, update: &CandleUpdate, sequence: i64, now: MonoNs) {
+    pub(crate) fn note(&mut self, update: &CandleUpdate, sequence: i64, now: MonoNs) {
         let (is_compared, patience) = match update.final_by {
             Some(FinalBy::Successor) => (true, COMPARE_PATIENCE),
             Some(FinalBy::Rest) => (true, COMPARE_PATIENCE_REST),
@@ -36,7 +38,7 @@ impl Comparisons {
     }
 
     /// A candle of the past was published that ended `age_ms` ago. Its row may still lag.
-    pub(super) fn note_recalled(&mut self, open_time: UnixMs, age_ms: i64, now: MonoNs) {
+    pub(crate) fn note_recalled(&mut self, open_time: UnixMs, age_ms: i64, now: MonoNs) {
         if age_ms < LAGGING_ROW_MS {
             self.push(open_time, now.after(COMPARE_AFTER), COMPARE_PATIENCE);
         }
@@ -44,14 +46,14 @@ impl Comparisons {
 
     /// A window was published as empty. Quiet windows are many: those of some minutes are compared
     /// in one request.
-    pub(super) fn note_empty(&mut self, open_time: UnixMs, now: MonoNs) {
+    pub(crate) fn note_empty(&mut self, open_time: UnixMs, now: MonoNs) {
         let together = u64::try_from(EMPTIES_EVERY.as_nanos()).unwrap_or(u64::MAX);
         let at = MonoNs(now.after(EMPTIES_AFTER).0.next_multiple_of(together));
         self.push(open_time, at, COMPARE_PATIENCE);
     }
 
     /// The stream broke: what the exchange said about the newest candle since may be lost.
-    pub(super) fn note_break(&mut self, now: MonoNs) {
+    pub(crate) fn note_break(&mut self, now: MonoNs) {
         let newest = self.newest.filter(|(_, at)| at.after(RESTATED_WITHIN) > now);
         if let Some((open_time, _)) = newest {
             self.push(open_time, now.after(COMPARE_AFTER), COMPARE_PATIENCE);
@@ -59,17 +61,17 @@ impl Comparisons {
     }
 
     /// Whether something is to be asked now.
-    pub(super) fn is_due(&self, now: MonoNs) -> bool {
+    pub(crate) fn is_due(&self, now: MonoNs) -> bool {
         !self.is_asking && self.waiting.iter().any(|one| one.due_at() <= now)
     }
 
     /// Whether one has waited for so long that it is asked for without slack.
-    pub(super) fn is_overdue(&self, now: MonoNs) -> bool {
+    pub(crate) fn is_overdue(&self, now: MonoNs) -> bool {
         self.waiting.iter().any(|one| one.due_at().after(one.patience) <= now)
     }
 
     /// The windows to be asked for.
-    pub(super) fn span(&self, rows_max: i64, interval: Interval) -> Option<Span> {
+    pub(crate) fn span(&self, rows_max: i64, interval: Interval) -> Option<Span> {
         let times = self.waiting.iter().map(|one| one.open_time);
         let span = Span::new(times.clone().min()?, times.max()?)?;
         Some(span.head(rows_max, interval))
@@ -143,7 +145,7 @@ impl Comparison {
 
 impl Feed {
     /// The exchange's rows of candles that were published.
-    pub(super) fn learn_comparison(
+    pub(crate) fn learn_comparison(
         &mut self,
         id: InstrumentId,
         span: Span,
@@ -188,7 +190,7 @@ impl Feed {
     }
 
     /// What is asked to compare the candles of `id`.
-    pub(super) fn comparison_span(&mut self, id: InstrumentId) -> Option<Span> {
+    pub(crate) fn comparison_span(&mut self, id: InstrumentId) -> Option<Span> {
         let stream = self.streams.stream_mut(id)?;
         let Instrument { market, interval, .. } = stream.instrument;
         let comparisons = &mut stream.repair.comparisons;

@@ -10,13 +10,13 @@ use crate::market::{Instrument, InstrumentId, Market, Span};
 use crate::messages::{RestRequest, RestResponse, Wish};
 use crate::venue::{self, RestQuery};
 
-use super::budget::Claim;
-use super::gate::{Gates, SpentOn};
-use super::recall::recall_span;
-use super::repair::{missing_span, rows_asked};
-use super::stream::{Ask, Check};
-use super::turns::{Turn, Turns};
-use super::{Feed, Output};
+use crate::feed::limits::budget::Claim;
+use crate::feed::limits::rate_limits::{Gates, SpentOn};
+use crate::feed::repair::backfill::recall_span;
+use crate::feed::repair::missing::{missing_span, rows_asked};
+use crate::feed::repair::turns::{Turn, Turns};
+use crate::feed::stream::{Ask, Check};
+use crate::feed::{Feed, Output};
 
 impl Ask {
     const COUNT: usize = 8;
@@ -41,7 +41,7 @@ impl Ask {
 
 /// Questions under way and waiting.
 #[derive(Debug)]
-pub(super) struct Questions {
+pub(crate) struct Questions {
     /// By [`Market::index`] of the [`venue::budget_group`]; by [`Ask`]. Each instrument is in each
     /// at most once.
     waiting: Vec<[VecDeque<InstrumentId>; Ask::COUNT]>,
@@ -93,12 +93,12 @@ impl Default for Questions {
 }
 
 impl Questions {
-    pub(super) fn push(&mut self, market: Market, ask: Ask, id: InstrumentId) {
+    pub(crate) fn push(&mut self, market: Market, ask: Ask, id: InstrumentId) {
         self.waiting[venue::budget_group(market).index()][ask as usize].push_back(id);
     }
 
     /// A wish of the past waits for its turn.
-    pub(super) fn push_wish(&mut self, market: Market, turn: Turn) {
+    pub(crate) fn push_wish(&mut self, market: Market, turn: Turn) {
         self.turns[venue::budget_group(market).index()].push(turn);
     }
 
@@ -150,7 +150,7 @@ impl Questions {
     }
 
     /// When a waiting question may be asked or an answer is overdue, if nothing else brings it on.
-    pub(super) fn deadline(&self, now: MonoNs, gates: &Gates) -> Option<MonoNs> {
+    pub(crate) fn deadline(&self, now: MonoNs, gates: &Gates) -> Option<MonoNs> {
         let groups = Market::all().filter(|&group| venue::budget_group(group) == group);
         let asks = groups.filter_map(|group| {
             let waiting = &self.waiting[group.index()];
@@ -169,7 +169,7 @@ impl Questions {
 
 impl Feed {
     /// Asks as much as may be asked at once. Nothing while the ring is full: answers need room.
-    pub(super) fn ask_questions(&mut self, now: Now) {
+    pub(crate) fn ask_questions(&mut self, now: Now) {
         while let Some(lost) = self.questions.asked.iter().find(|asked| asked.until() <= now.mono) {
             self.finish_question(lost.request, Err("no answer came".to_owned()), now);
         }
@@ -304,7 +304,7 @@ impl Feed {
         self.outputs.push_back(Output::Rest(request));
     }
 
-    pub(super) fn finish_question(
+    pub(crate) fn finish_question(
         &mut self,
         request: u64,
         result: Result<RestResponse, String>,

@@ -10,14 +10,14 @@ use crate::market::Market;
 use crate::messages::{EventName, FeedEvent};
 use crate::metrics::WaitReason;
 
-use super::budget::Claim;
-use super::gate::{Gates, SpentOn, Wait};
-use super::session::Phase;
-use super::{Feed, Output};
+use crate::feed::limits::budget::Claim;
+use crate::feed::limits::rate_limits::{Gates, SpentOn, Wait};
+use crate::feed::session::Phase;
+use crate::feed::{Feed, Output};
 
 impl Gates {
     /// What a session of `market` waits for whose own backoff ends at `backoff`.
-    pub(super) fn wait(&self, market: Market, claim: Claim, backoff: MonoNs, now: MonoNs) -> Wait {
+    pub(crate) fn wait(&self, market: Market, claim: Claim, backoff: MonoNs, now: MonoNs) -> Wait {
         let breaker = self.of(market).breaker.ask_again_at();
         let denied = self.pauses.denied_until(market, SpentOn::Connect);
         let reasons = [
@@ -34,7 +34,7 @@ impl Gates {
 
 impl Feed {
     /// Why this is waited for, for a person.
-    pub(super) fn wait_words(&self, market: Market, on: SpentOn, reason: WaitReason) -> String {
+    pub(crate) fn wait_words(&self, market: Market, on: SpentOn, reason: WaitReason) -> String {
         match reason {
             WaitReason::Backoff => "the last attempt failed".to_owned(),
             WaitReason::Breaker => {
@@ -54,7 +54,7 @@ impl Feed {
     }
 
     /// Takes note of a wait that was logged.
-    pub(super) fn note_wait(&mut self, market: Market, on: SpentOn, wait: Wait) {
+    pub(crate) fn note_wait(&mut self, market: Market, on: SpentOn, wait: Wait) {
         self.gates.of_mut(market).logged_waits[on as usize] = Some(wait);
         if on == SpentOn::Connect {
             self.tell_wait(market, wait);
@@ -62,7 +62,7 @@ impl Feed {
     }
 
     /// Clients that ask for something of a market without a session are told what it waits for.
-    pub(super) fn tell_wait(&mut self, market: Market, wait: Wait) {
+    pub(crate) fn tell_wait(&mut self, market: Market, wait: Wait) {
         let why = match wait.reason {
             WaitReason::Backoff => String::new(),
             reason => self.wait_words(market, SpentOn::Connect, reason),
@@ -72,7 +72,7 @@ impl Feed {
     }
 
     /// Shows what each market waits for, and logs it where that has changed.
-    pub(super) fn report_waits(&mut self, now: Now) {
+    pub(crate) fn report_waits(&mut self, now: Now) {
         let mut waits = [None::<Wait>; Market::COUNT];
         for session in &self.sessions {
             let until = match session.phase {

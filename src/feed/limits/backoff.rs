@@ -7,14 +7,14 @@ use crate::limits::BACKOFF_MAX;
 
 /// SplitMix64: spreads retries and makes handshake keys. No secret depends on it.
 #[derive(Clone, Debug)]
-pub(super) struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(super) fn roll(&mut self) -> u64 {
+    pub(crate) fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -22,12 +22,12 @@ impl Dice {
     }
 
     /// From `low` to `high`, both ends included, to the ms.
-    pub(super) fn between(&mut self, low: Duration, high: Duration) -> Duration {
+    pub(crate) fn between(&mut self, low: Duration, high: Duration) -> Duration {
         let span_ms = u64::try_from(high.saturating_sub(low).as_millis()).unwrap_or(u64::MAX - 1);
         low + Duration::from_millis(self.roll() % (span_ms + 1))
     }
 
-    pub(super) fn nonce(&mut self) -> [u8; 16] {
+    pub(crate) fn nonce(&mut self) -> [u8; 16] {
         let wide = u128::from(self.roll()) << 64 | u128::from(self.roll());
         wide.to_be_bytes()
     }
@@ -35,18 +35,18 @@ impl Dice {
 
 /// How long one session waits before it connects again: doubling, the upper half of it by chance.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
-    pub(super) fn next(&mut self, first: Duration, dice: &mut Dice) -> Duration {
+    pub(crate) fn next(&mut self, first: Duration, dice: &mut Dice) -> Duration {
         let doubled = first.saturating_mul(1 << self.failures.min(DOUBLINGS_MAX)).min(BACKOFF_MAX);
         self.failures = self.failures.saturating_add(1);
         dice.between(doubled / 2, doubled)
     }
 
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
 }

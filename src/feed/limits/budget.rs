@@ -8,7 +8,7 @@ use crate::clock::MonoNs;
 
 /// At most `count_max` times in any `window`, counted exactly and not by an average.
 #[derive(Clone, Debug)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     count_max: usize,
     window: Duration,
     /// When each of the last times leaves the window, oldest first, never more than `count_max`.
@@ -21,7 +21,7 @@ pub(super) struct Budget {
 
 /// For whom something is done that an exchange limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Claim {
+pub(crate) enum Claim {
     /// A series that has delivered: all of the budget is there for it.
     Served,
     /// What is new to the exchange, or may wait: a third of the budget is kept from it.
@@ -29,14 +29,14 @@ pub(super) enum Claim {
 }
 
 impl Budget {
-    pub(super) fn new(count_max: usize, window: Duration) -> Self {
+    pub(crate) fn new(count_max: usize, window: Duration) -> Self {
         assert!(count_max > 0, "a budget of nothing would wait for ever");
         let free_at = VecDeque::with_capacity(count_max);
         Self { count_max, window, free_at, under_way: 0, new_free_at: VecDeque::new() }
     }
 
     /// When it may be done next for `claim`; in the past if now, never while so much is under way.
-    pub(super) fn ready_at(&self, claim: Claim) -> MonoNs {
+    pub(crate) fn ready_at(&self, claim: Claim) -> MonoNs {
         let ready = |times: &VecDeque<MonoNs>, allowed: usize| {
             times.len().checked_sub(allowed).map_or(MonoNs(0), |at| times[at])
         };
@@ -51,12 +51,12 @@ impl Budget {
     }
 
     /// How many of what is new are allowed in any window.
-    pub(super) fn new_max(&self) -> usize {
+    pub(crate) fn new_max(&self) -> usize {
         self.count_max - self.count_max / RESERVED_PART
     }
 
     /// Whether less than half of it was used in the window that ends now.
-    pub(super) fn has_slack(&self, now: MonoNs) -> bool {
+    pub(crate) fn has_slack(&self, now: MonoNs) -> bool {
         let half = self.count_max / 2;
         match self.free_at.len().checked_sub(half.max(1)) {
             Some(at) => self.free_at[at] <= now,
@@ -65,23 +65,23 @@ impl Budget {
     }
 
     /// It was done, allowed or not: what cannot wait delays what can.
-    pub(super) fn spend(&mut self, claim: Claim, now: MonoNs) {
+    pub(crate) fn spend(&mut self, claim: Claim, now: MonoNs) {
         self.push(claim, now.after(self.window));
     }
 
     /// When what is done now leaves the window.
-    pub(super) fn free_at(&self, now: MonoNs) -> MonoNs {
+    pub(crate) fn free_at(&self, now: MonoNs) -> MonoNs {
         now.after(self.window)
     }
 
     /// It begins, and is over when the other side has it, whenever that is: see [`Self::end`].
-    pub(super) fn begin(&mut self, claim: Claim, now: MonoNs) {
+    pub(crate) fn begin(&mut self, claim: Claim, now: MonoNs) {
         self.under_way += 1;
         self.note_new(claim, now.after(self.window));
     }
 
     /// Of what has begun, all but `left` is over, by now at the latest.
-    pub(super) fn end(&mut self, left: usize, now: MonoNs) {
+    pub(crate) fn end(&mut self, left: usize, now: MonoNs) {
         for _ in left..self.under_way {
             self.note(now.after(self.window));
         }
@@ -89,12 +89,12 @@ impl Budget {
     }
 
     /// Whether all that is allowed is under way.
-    pub(super) fn is_under_way(&self) -> bool {
+    pub(crate) fn is_under_way(&self) -> bool {
         self.under_way >= self.count_max
     }
 
-    /// It was done before this process began, nobody knows for whom; `at_ns` as in [`super::Spent`].
-    pub(super) fn spend_before(&mut self, at_ns: i64) {
+    /// It was done before this process began, nobody knows for whom; `at_ns` as in [`crate::feed::Spent`].
+    pub(crate) fn spend_before(&mut self, at_ns: i64) {
         let window_ns = i64::try_from(self.window.as_nanos()).unwrap_or(i64::MAX);
         if let Ok(free_at) = u64::try_from(at_ns.saturating_add(window_ns)) {
             self.push(Claim::New, MonoNs(free_at));
@@ -125,7 +125,7 @@ impl Budget {
 
 /// A third of a budget is kept for what is served already, and a third of the rest by each client
 /// for the others. Source: design, "Trust".
-pub(super) const RESERVED_PART: usize = 3;
+pub(crate) const RESERVED_PART: usize = 3;
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,5 @@
 //! From a session's bytes to messages, and what they ask of the session: acknowledgements, refusals,
-//! notices. The hot path begins here; candles go on in [`super::candles`].
+//! notices. The hot path begins here; candles go on in [`crate::feed::candles`].
 
 use crate::clock::{MonoNs, Now, RoughLapse};
 use crate::market::{InstrumentId, Interval, Market};
@@ -10,13 +10,13 @@ use crate::venue::{self, Klines, Message, SubscribeOp};
 use crate::wire::json::JsonReader;
 use crate::wire::{Connection, Event};
 
-use super::candles::{Origin, Way, take_klines};
-use super::lifecycle::Socket;
-use super::refusals::Refused;
-use super::session::{Phase, Session};
-use super::stream::Stream;
-use super::streams::Streams;
-use super::{Feed, SessionId};
+use crate::feed::candles::{Origin, Way, take_klines};
+use crate::feed::session::lifecycle::Socket;
+use crate::feed::session::refusals::Refused;
+use crate::feed::session::{Phase, Session};
+use crate::feed::stream::Stream;
+use crate::feed::streams::Streams;
+use crate::feed::{Feed, SessionId};
 
 /// What a message asks of its session, beside the candles already taken from it.
 enum Consequence {
@@ -284,7 +284,7 @@ impl Feed {
     }
 
     /// Counts a message that was not understood; the first of a connection is shown.
-    pub(super) fn complain(&mut self, index: usize, kind: DecodeErrorKind, excerpt: &str) {
+    pub(crate) fn complain(&mut self, index: usize, kind: DecodeErrorKind, excerpt: &str) {
         let session = &mut self.sessions[index];
         let market = session.market;
         let is_first = !std::mem::replace(&mut session.has_complained, true);

@@ -12,13 +12,13 @@ use crate::metrics::DecodeErrorKind;
 use crate::text;
 use crate::venue::{self, NotNow, RefusalKind, RefusalScope, SubscribeOp};
 
-use super::Feed;
-use super::placing::Rejection;
-use super::script::{Again, Unanswered};
-use super::session::Session;
+use crate::feed::Feed;
+use crate::feed::session::Session;
+use crate::feed::session::placement::Rejection;
+use crate::feed::session::subscribe_queue::{Again, Unanswered};
 
 /// A [`venue::Refusal`] that outlives its message.
-pub(super) struct Refused {
+pub(crate) struct Refused {
     scope: Scope,
     kind: RefusalKind,
     /// The exchange's words and code.
@@ -50,7 +50,7 @@ enum Meant {
 }
 
 impl Refused {
-    pub(super) fn new(refusal: &venue::Refusal<'_>) -> Self {
+    pub(crate) fn new(refusal: &venue::Refusal<'_>) -> Self {
         let named = |symbol: &str, interval| Named { symbol: symbol.to_owned(), interval };
         let scope = match refusal.scope {
             RefusalScope::Whole { id } => Scope::Whole { id },
@@ -71,7 +71,7 @@ impl Refused {
 }
 
 impl Feed {
-    pub(super) fn refused(&mut self, index: usize, refused: &Refused, excerpt: &str, now: MonoNs) {
+    pub(crate) fn refused(&mut self, index: usize, refused: &Refused, excerpt: &str, now: MonoNs) {
         let meant = self.meant(index, refused);
         if let RefusalKind::NotNow(limit) = refused.kind {
             return self.limited(index, limit, meant, refused, now);

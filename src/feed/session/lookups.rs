@@ -1,20 +1,20 @@
 //! Names that an exchange's list does not have: REST is asked about each before it is subscribed, so
 //! that it costs no session and no neighbour if it does not exist. Owns what follows from the answer.
-//! Where REST has none, the name is tried apart from others, see [`super::suspects`].
+//! Where REST has none, the name is tried apart from others, see [`crate::feed::session::suspects`].
 
 use crate::clock::Now;
 use crate::market::{InstrumentId, Market};
 use crate::messages::RestResponse;
 use crate::venue::{self, SymbolCheck};
 
-use super::Feed;
-use super::gate::SpentOn;
-use super::stream::Ask;
+use crate::feed::Feed;
+use crate::feed::limits::rate_limits::SpentOn;
+use crate::feed::stream::Ask;
 
 impl Feed {
     /// Has REST asked about a name, unless we are denied REST. Returns whether the answer is waited
     /// for.
-    pub(super) fn look_up(&mut self, id: InstrumentId, market: Market) -> bool {
+    pub(crate) fn look_up(&mut self, id: InstrumentId, market: Market) -> bool {
         let is_denied = self.gates.pauses.denied_until(market, SpentOn::Rest).is_some();
         if !is_denied {
             self.questions.push(market, Ask::Name, id);
@@ -23,7 +23,7 @@ impl Feed {
     }
 
     /// REST has answered, or does not: rejects the name, or gives it to a session.
-    pub(super) fn learn_name(
+    pub(crate) fn learn_name(
         &mut self,
         id: InstrumentId,
         result: &Result<RestResponse, String>,
@@ -50,7 +50,7 @@ impl Feed {
     }
 
     /// Whether `id` is wanted and no session carries it: then the answer is waited for.
-    pub(super) fn is_unplaced(&self, id: InstrumentId) -> bool {
+    pub(crate) fn is_unplaced(&self, id: InstrumentId) -> bool {
         self.streams.stream(id).is_some_and(|stream| stream.is_wanted) && self.carrier(id).is_none()
     }
 }

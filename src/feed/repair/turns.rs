@@ -9,14 +9,14 @@ use crate::clock::MonoNs;
 use crate::market::InstrumentId;
 use crate::messages::Wish;
 
-use super::budget::RESERVED_PART;
+use crate::feed::limits::budget::RESERVED_PART;
 
 /// A wish of a series: what one question is about.
-pub(super) type Turn = (InstrumentId, Wish);
+pub(crate) type Turn = (InstrumentId, Wish);
 
 /// The wishes that wait at one exchange.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
+pub(crate) struct Turns {
     resuming: Line,
     others: Line,
     /// When each request of the last window leaves it, and for which client it was, oldest first.
@@ -68,13 +68,13 @@ impl Line {
 
 impl Turns {
     /// The wish waits from now on.
-    pub(super) fn push(&mut self, turn: Turn) {
+    pub(crate) fn push(&mut self, turn: Turn) {
         self.line(turn.1).push(turn);
         self.until = MonoNs(0);
     }
 
     /// A wish that may not be asked for now, though it was its turn.
-    pub(super) fn put_back(&mut self, turn: Turn) {
+    pub(crate) fn put_back(&mut self, turn: Turn) {
         self.line(turn.1).put_back(turn);
         self.until = MonoNs(0);
     }
@@ -85,7 +85,7 @@ impl Turns {
 
     /// The next wish, of a client that has something left of its share. `allowed`: requests in a
     /// window, for all that is new.
-    pub(super) fn pop(&mut self, allowed: usize, now: MonoNs) -> Option<Turn> {
+    pub(crate) fn pop(&mut self, allowed: usize, now: MonoNs) -> Option<Turn> {
         if self.until > now {
             return None;
         }
@@ -104,7 +104,7 @@ impl Turns {
     }
 
     /// A request was made for `client`, and leaves the window at `free_at`.
-    pub(super) fn spend(&mut self, client: u32, free_at: MonoNs) {
+    pub(crate) fn spend(&mut self, client: u32, free_at: MonoNs) {
         self.spent.push_back((free_at, client));
         *self.counts.entry(client).or_default() += 1;
     }
@@ -122,7 +122,7 @@ impl Turns {
     }
 
     /// When one of those that wait may have its turn, as far as shares go; `None`: nobody waits.
-    pub(super) fn next_at(&self) -> Option<MonoNs> {
+    pub(crate) fn next_at(&self) -> Option<MonoNs> {
         let is_empty = self.resuming.order.is_empty() && self.others.order.is_empty();
         (!is_empty).then_some(self.until)
     }

@@ -8,12 +8,12 @@ use crate::clock::{MonoNs, Now};
 use crate::market::{Instrument, InstrumentId, Market};
 use crate::venue::{self, Limits, SubscribeOp};
 
-use super::budget::{Budget, Claim};
-use super::stream::Stream;
-use super::streams::Streams;
+use crate::feed::limits::budget::{Budget, Claim};
+use crate::feed::stream::Stream;
+use crate::feed::streams::Streams;
 
 /// The subscribe messages of one connection: wanted, sent, not yet answered.
-pub(super) struct Script {
+pub(crate) struct Script {
     budget: Budget,
     /// Whether heartbeats count too.
     counts_heartbeats: bool,
@@ -29,27 +29,27 @@ pub(super) struct Script {
     /// Streams in one message at most, fewer once the exchange said that there were too many.
     batch_max: usize,
     next_id: i64,
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 /// A subscribe message without an answer yet.
 #[derive(Clone, Debug)]
-pub(super) struct Unanswered {
-    pub(super) id: i64,
-    pub(super) op: SubscribeOp,
-    pub(super) instruments: Vec<InstrumentId>,
-    pub(super) sent: MonoNs,
+pub(crate) struct Unanswered {
+    pub(crate) id: i64,
+    pub(crate) op: SubscribeOp,
+    pub(crate) instruments: Vec<InstrumentId>,
+    pub(crate) sent: MonoNs,
 }
 
 /// How the streams of a message that came to nothing are asked for again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Again {
+pub(crate) enum Again {
     Together,
     Alone,
 }
 
 impl Script {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             budget: Budget::new(limits.messages, limits.messages_window),
             counts_heartbeats: limits.counts_heartbeats,
@@ -65,7 +65,7 @@ impl Script {
     }
 
     /// A wish that takes back an earlier one which was not yet said replaces it.
-    pub(super) fn want(&mut self, op: SubscribeOp, id: InstrumentId) {
+    pub(crate) fn want(&mut self, op: SubscribeOp, id: InstrumentId) {
         let wishes = self.wanted.len() + self.singles.len();
         self.wanted.retain(|&(_, wanted)| wanted != id);
         self.singles.retain(|&wanted| wanted != id);
@@ -77,13 +77,13 @@ impl Script {
     }
 
     /// Ends and begins the stream of `id` anew.
-    pub(super) fn renew(&mut self, id: InstrumentId) {
+    pub(crate) fn renew(&mut self, id: InstrumentId) {
         self.want(SubscribeOp::Subscribe, id);
         self.wanted.pop_back();
         self.wanted.extend([(SubscribeOp::Unsubscribe, id), (SubscribeOp::Subscribe, id)]);
     }
 
-    pub(super) fn want_alone(&mut self, ids: impl Iterator<Item = InstrumentId>) {
+    pub(crate) fn want_alone(&mut self, ids: impl Iterator<Item = InstrumentId>) {
         for id in ids {
             if !self.singles.contains(&id) {
                 self.singles.push_back(id);
@@ -92,7 +92,7 @@ impl Script {
     }
 
     /// Asks again for the streams of `message`. An answer to it that comes all the same still counts.
-    pub(super) fn ask_again(&mut self, message: Unanswered, how: Again) {
+    pub(crate) fn ask_again(&mut self, message: Unanswered, how: Again) {
         match (how, message.op) {
             (Again::Alone, SubscribeOp::Subscribe) => {
                 self.want_alone(message.instruments.iter().copied());
@@ -108,7 +108,7 @@ impl Script {
 
     /// From now on a message names at most half as many streams as `count`. Returns whether that
     /// is any change.
-    pub(super) fn shrink_batches(&mut self, count: usize) -> bool {
+    pub(crate) fn shrink_batches(&mut self, count: usize) -> bool {
         let smaller = (count / 2).max(1);
         let is_change = smaller < self.batch_max.min(count);
         self.batch_max = self.batch_max.min(smaller);
@@ -122,7 +122,7 @@ impl Script {
         self.withdrawn.retain(|message| !message.instruments.is_empty());
     }
 
-    pub(super) fn next_text(
+    pub(crate) fn next_text(
         &mut self,
         market: Market,
         streams: &Streams,
@@ -201,7 +201,7 @@ impl Script {
 
     /// The message that the exchange answers with `id`; without one, the only unanswered message.
     /// What it names is no longer asked for again.
-    pub(super) fn answered(&mut self, id: Option<i64>) -> Option<Unanswered> {
+    pub(crate) fn answered(&mut self, id: Option<i64>) -> Option<Unanswered> {
         let is_answered = |message: &Unanswered| id.is_none_or(|id| message.id == id);
         let is_clear = id.is_some() || self.unanswered.len() == 1;
         let found = self.unanswered.iter().position(is_answered).filter(|_| is_clear);
@@ -216,13 +216,13 @@ impl Script {
 
     /// The exchange answered about `id` alone: takes it out of the message that named it. Whether
     /// there was one that did `op`.
-    pub(super) fn answered_one(&mut self, op: SubscribeOp, id: InstrumentId) -> bool {
+    pub(crate) fn answered_one(&mut self, op: SubscribeOp, id: InstrumentId) -> bool {
         self.answered_name(op, |named| named == id).is_some()
     }
 
     /// The same where the answer says a name, which may have been asked for under several ids: the
     /// one that was asked for first.
-    pub(super) fn answered_name(
+    pub(crate) fn answered_name(
         &mut self,
         op: SubscribeOp,
         is_meant: impl Fn(InstrumentId) -> bool,
@@ -248,13 +248,13 @@ impl Script {
     }
 
     /// Returns whether `id` is that of a message sent on this connection.
-    pub(super) fn has_sent(&self, id: i64) -> bool {
+    pub(crate) fn has_sent(&self, id: i64) -> bool {
         (1..self.next_id).contains(&id)
     }
 
     /// The streams whose end is asked for, or to be asked for: until the exchange has answered, it
     /// may still push them.
-    pub(super) fn leaving(&self) -> impl Iterator<Item = InstrumentId> {
+    pub(crate) fn leaving(&self) -> impl Iterator<Item = InstrumentId> {
         let is_end = |op: SubscribeOp| op == SubscribeOp::Unsubscribe;
         let wanted = self.wanted.iter().filter(move |wish| is_end(wish.0)).map(|wish| wish.1);
         let asked = self.unanswered.iter().chain(&self.withdrawn);
@@ -263,12 +263,12 @@ impl Script {
     }
 
     /// The unanswered messages.
-    pub(super) fn unanswered(&self) -> &[Unanswered] {
+    pub(crate) fn unanswered(&self) -> &[Unanswered] {
         &self.unanswered
     }
 
     /// Takes out the unanswered messages that `is_taken` chooses.
-    pub(super) fn take_unanswered(
+    pub(crate) fn take_unanswered(
         &mut self,
         mut is_taken: impl FnMut(&Unanswered) -> bool,
     ) -> Vec<Unanswered> {
@@ -276,76 +276,76 @@ impl Script {
     }
 
     /// Whether `id` was asked for and not answered yet.
-    pub(super) fn is_unanswered(&self, id: InstrumentId) -> bool {
+    pub(crate) fn is_unanswered(&self, id: InstrumentId) -> bool {
         let asked = self.unanswered.iter().filter(|message| message.op == SubscribeOp::Subscribe);
         asked.into_iter().any(|message| message.instruments.contains(&id))
     }
 
     /// What was asked for and not answered yet.
-    pub(super) fn unanswered_instruments(&self) -> Vec<InstrumentId> {
+    pub(crate) fn unanswered_instruments(&self) -> Vec<InstrumentId> {
         let asked = self.unanswered.iter().filter(|message| message.op == SubscribeOp::Subscribe);
         asked.flat_map(|message| message.instruments.iter().copied()).collect()
     }
 
     /// What is to be asked for one by one.
-    pub(super) fn singles(&self) -> impl Iterator<Item = InstrumentId> {
+    pub(crate) fn singles(&self) -> impl Iterator<Item = InstrumentId> {
         self.singles.iter().copied()
     }
 
     /// Returns whether an answer to a message that was withdrawn may still come.
-    pub(super) fn awaits_late_answers(&self) -> bool {
+    pub(crate) fn awaits_late_answers(&self) -> bool {
         !self.withdrawn.is_empty()
     }
 
     /// Everything that is to be sent, or was sent and not answered.
-    pub(super) fn named(&self) -> impl Iterator<Item = InstrumentId> {
+    pub(crate) fn named(&self) -> impl Iterator<Item = InstrumentId> {
         let wanted = self.wanted.iter().map(|&(_, id)| id).chain(self.singles.iter().copied());
         let asked = self.unanswered.iter().chain(&self.withdrawn);
         wanted.chain(asked.flat_map(|message| message.instruments.iter().copied()))
     }
 
     /// Says nothing before `until`.
-    pub(super) fn hold(&mut self, until: MonoNs) {
+    pub(crate) fn hold(&mut self, until: MonoNs) {
         self.hold_until = self.hold_until.max(until);
     }
 
     /// Whether everything is said and answered.
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.wanted.is_empty() && self.singles.is_empty() && self.unanswered.is_empty()
     }
 
     /// When the oldest unanswered message was sent.
-    pub(super) fn unanswered_since(&self) -> Option<MonoNs> {
+    pub(crate) fn unanswered_since(&self) -> Option<MonoNs> {
         self.unanswered.iter().map(|message| message.sent).min()
     }
 
     /// When there will be something to say.
-    pub(super) fn speaks_at(&self, streams: &Streams) -> Option<MonoNs> {
+    pub(crate) fn speaks_at(&self, streams: &Streams) -> Option<MonoNs> {
         self.next_claim(streams).map(|claim| self.ready_at(claim))
     }
 
     /// When the next subscribe message may be sent for `claim`.
-    pub(super) fn ready_at(&self, claim: Claim) -> MonoNs {
+    pub(crate) fn ready_at(&self, claim: Claim) -> MonoNs {
         self.budget.ready_at(claim).max(self.hold_until)
     }
 
     /// Whether nothing may be said before `until`, by the exchange's word.
-    pub(super) fn is_held_beyond(&self, until: MonoNs) -> bool {
+    pub(crate) fn is_held_beyond(&self, until: MonoNs) -> bool {
         self.hold_until > until
     }
 
     /// Whether something may be said within `patience`: an answer that is due allows it.
-    pub(super) fn may_speak_within(&self, patience: Duration, now: MonoNs) -> bool {
+    pub(crate) fn may_speak_within(&self, patience: Duration, now: MonoNs) -> bool {
         self.budget.is_under_way() || self.ready_at(Claim::New) <= now.after(patience)
     }
 
     /// When the next heartbeat may be sent.
-    pub(super) fn heartbeats_at(&self) -> MonoNs {
+    pub(crate) fn heartbeats_at(&self) -> MonoNs {
         if self.counts_heartbeats { self.budget.ready_at(Claim::Served) } else { MonoNs(0) }
     }
 
     /// A ping or a pong was sent.
-    pub(super) fn spend_heartbeat(&mut self, now: MonoNs) {
+    pub(crate) fn spend_heartbeat(&mut self, now: MonoNs) {
         if self.counts_heartbeats {
             self.budget.spend(Claim::Served, now);
         }

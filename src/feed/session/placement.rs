@@ -11,12 +11,12 @@ use crate::messages::{About, EventName, FeedEvent, MarketEvent};
 use crate::text;
 use crate::venue;
 
-use super::session::{Phase, Session};
-use super::stream::Check;
-use super::{Feed, Output};
+use crate::feed::session::{Phase, Session};
+use crate::feed::stream::Check;
+use crate::feed::{Feed, Output};
 
 /// Why an instrument's stream is not to be had.
-pub(super) enum Rejection<'words> {
+pub(crate) enum Rejection<'words> {
     /// There is no such symbol; the exchange's words, if it said any.
     Unknown(&'words str),
     /// The exchange does not want it; its words.
@@ -32,7 +32,7 @@ pub(super) enum Rejection<'words> {
 }
 
 /// What is to be done with a new subscription, as far as the exchange's list tells.
-pub(super) enum Admission {
+pub(crate) enum Admission {
     Now,
     Later,
     Rejected,
@@ -40,7 +40,7 @@ pub(super) enum Admission {
 
 impl Feed {
     /// Ends the stream of `id` for a reason that is the instrument's own.
-    pub(super) fn reject(&mut self, id: InstrumentId, why: &Rejection<'_>, now: MonoNs) {
+    pub(crate) fn reject(&mut self, id: InstrumentId, why: &Rejection<'_>, now: MonoNs) {
         let Some(stream) = self.streams.stream(id).filter(|stream| stream.is_wanted) else {
             return;
         };
@@ -86,7 +86,7 @@ impl Feed {
         self.unsubscribe(id, now);
     }
 
-    pub(super) fn subscribe(&mut self, id: InstrumentId, instrument: &Instrument, now: MonoNs) {
+    pub(crate) fn subscribe(&mut self, id: InstrumentId, instrument: &Instrument, now: MonoNs) {
         if self.is_stopping || !self.streams.want(id, instrument, now) {
             return;
         }
@@ -109,7 +109,7 @@ impl Feed {
     }
 
     /// Gives an instrument to a session; one that the exchange does not list, once REST knows it.
-    pub(super) fn place(&mut self, id: InstrumentId, market: Market, now: MonoNs) {
+    pub(crate) fn place(&mut self, id: InstrumentId, market: Market, now: MonoNs) {
         let symbol = self.streams.stream(id).map(|stream| stream.instrument.symbol.clone());
         let is_unlisted = symbol.is_some_and(|symbol| self.listings.lacks(market, &symbol));
         let is_apart =
@@ -120,7 +120,7 @@ impl Feed {
     }
 
     /// Gives an instrument to a session like any other.
-    pub(super) fn place_among(&mut self, id: InstrumentId, market: Market, now: MonoNs) {
+    pub(crate) fn place_among(&mut self, id: InstrumentId, market: Market, now: MonoNs) {
         match self.place_for(market, now) {
             Some(index) => {
                 self.sessions[index].add(id);
@@ -135,7 +135,7 @@ impl Feed {
         }
     }
 
-    pub(super) fn unsubscribe(&mut self, id: InstrumentId, now: MonoNs) {
+    pub(crate) fn unsubscribe(&mut self, id: InstrumentId, now: MonoNs) {
         let Some(stream) = self.streams.stream_mut(id).filter(|stream| stream.is_wanted) else {
             return;
         };
@@ -161,13 +161,13 @@ impl Feed {
     }
 
     /// Ends the stream of `id` if it runs, and forgets it.
-    pub(super) fn forget(&mut self, id: InstrumentId, now: MonoNs) {
+    pub(crate) fn forget(&mut self, id: InstrumentId, now: MonoNs) {
         self.unsubscribe(id, now);
         self.streams.forget(id);
     }
 
     /// Drops the forgotten streams that no session and no event still names.
-    pub(super) fn drop_forgotten(&mut self) {
+    pub(crate) fn drop_forgotten(&mut self) {
         if !self.streams.has_forgotten() || !self.queue.is_empty() {
             return;
         }
@@ -217,21 +217,21 @@ impl Feed {
 
     /// Whether a name that may not exist has a place without a further session for it: on one with
     /// room, or on the market's first.
-    pub(super) fn has_place_unseen(&self, market: Market, now: MonoNs) -> bool {
+    pub(crate) fn has_place_unseen(&self, market: Market, now: MonoNs) -> bool {
         let mut sessions = self.sessions.iter().filter(|session| session.phase != Phase::Free);
         self.session_with_room(market, now).is_some()
             || !sessions.any(|session| session.market == market)
     }
 
     /// Instruments on one session of `market` at most.
-    pub(super) fn members_max(&self, market: Market) -> usize {
+    pub(crate) fn members_max(&self, market: Market) -> usize {
         let venue_max = venue::limits(market).streams_per_session;
         self.config.max_symbols_per_session.clamp(1, venue_max)
     }
 
     /// Returns whether the exchange allows one more session of `market`, and one for each other
     /// market of its group that has none or whose last is ending.
-    pub(super) fn may_open_session(&self, market: Market) -> bool {
+    pub(crate) fn may_open_session(&self, market: Market) -> bool {
         let group = venue::budget_group(market);
         let counting = || self.sessions.iter().filter(|session| counts_for(session, group));
         let has_none = |other: &Market| !counting().any(|session| session.market == *other);

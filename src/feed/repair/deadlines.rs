@@ -8,11 +8,11 @@ use crate::clock::{MonoNs, Now, UnixMs};
 use crate::market::{InstrumentId, Market};
 use crate::messages::EventName;
 
-use super::Feed;
-use super::candles::{Way, release_given_up};
-use super::recall::due_wishes;
-use super::stream::Ask;
-use super::stream::{ContractSize, Stream};
+use crate::feed::Feed;
+use crate::feed::candles::{Way, release_given_up};
+use crate::feed::repair::backfill::due_wishes;
+use crate::feed::stream::Ask;
+use crate::feed::stream::{ContractSize, Stream};
 
 /// What is to be asked about a stream, if anything.
 fn due(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> [Option<Ask>; 2] {
@@ -29,7 +29,7 @@ fn due(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> [Option<Ask>; 2] {
 
 impl Feed {
     /// Looks after all streams, a part of them in each turn.
-    pub(super) fn watch(&mut self, now: Now) {
+    pub(crate) fn watch(&mut self, now: Now) {
         self.ask_urgent(now);
         self.end_holds(now);
         if self.next_watch.is_none_or(|at| at > now.mono) {
@@ -84,7 +84,7 @@ impl Feed {
 
     /// A new subscription clears a watermark that lies ahead of the clock: whatever is pushed up to
     /// then would be late.
-    pub(super) fn forget_ahead(&mut self, id: InstrumentId, now: Now) {
+    pub(crate) fn forget_ahead(&mut self, id: InstrumentId, now: Now) {
         let Some(stream) = self.streams.stream_mut(id).filter(|one| !one.is_wanted) else { return };
         let market = stream.instrument.market;
         stream.series.forget_ahead(self.clocks[market.index()].latest_open(now));
@@ -127,14 +127,14 @@ impl Feed {
     }
 
     /// When [`Self::watch`] has something to do.
-    pub(super) fn watch_deadline(&self) -> Option<MonoNs> {
+    pub(crate) fn watch_deadline(&self) -> Option<MonoNs> {
         let held = self.holds.iter().filter_map(|&id| self.streams.stream(id)?.repair.hold_until);
         let urgent = (!self.urgent.is_empty()).then_some(MonoNs(0));
         held.chain(self.next_watch).chain(urgent).min()
     }
 
     /// From now on the streams are watched.
-    pub(super) fn arm_watch(&mut self, now: MonoNs) {
+    pub(crate) fn arm_watch(&mut self, now: MonoNs) {
         self.next_watch.get_or_insert(now.after(WATCH_EVERY / PARTS_U32));
     }
 

@@ -12,13 +12,13 @@ use crate::messages::{About, EventName, FeedEvent};
 use crate::text;
 use crate::venue;
 
-use super::placing::{Admission, Rejection};
-use super::stream::{Check, ContractSize, Stream};
-use super::{Feed, Output};
+use crate::feed::session::placement::{Admission, Rejection};
+use crate::feed::stream::{Check, ContractSize, Stream};
+use crate::feed::{Feed, Output};
 
 /// The lists of all markets.
 #[derive(Debug, Default)]
-pub(super) struct Listings {
+pub(crate) struct Listings {
     /// By [`Market::index`].
     markets: [Listing; Market::COUNT],
 }
@@ -93,20 +93,20 @@ impl Listing {
 
 impl Listings {
     /// When [`Feed::ask_lists`] has something to do.
-    pub(super) fn deadline(&self) -> Option<MonoNs> {
+    pub(crate) fn deadline(&self) -> Option<MonoNs> {
         let due = self.markets.iter().map(|listing| listing.next_at.min(listing.unseen_at)).min();
         due.filter(|&due| due < MonoNs(u64::MAX))
     }
 
     /// Returns whether there is a list, and it shows that there is no `symbol`.
-    pub(super) fn lacks(&self, market: Market, symbol: &str) -> bool {
+    pub(crate) fn lacks(&self, market: Market, symbol: &str) -> bool {
         let list = self.markets[market.index()].list.as_deref();
         let part = venue::list_part(market, symbol);
         list.is_some_and(|list| list.lacks(symbol, part))
     }
 
     /// `; did you mean …?`, if another contract type has `symbol`, or something near it is listed.
-    pub(super) fn hint(&self, market: Market, symbol: &str) -> String {
+    pub(crate) fn hint(&self, market: Market, symbol: &str) -> String {
         let list = |of: Market| self.markets[of.index()].list.as_deref();
         let has = |of: &Market| list(*of).is_some_and(|list| list.find(symbol).is_some());
         let listed = Market::of(market.venue()).find(|of| *of != market && has(of));
@@ -120,7 +120,7 @@ impl Listings {
 impl Feed {
     /// Rejects `id` for the exchange's `words`, once the list is there or known not to come, so that
     /// the error can name what may have been meant.
-    pub(super) fn reject_unknown(&mut self, id: InstrumentId, words: &str, now: MonoNs) {
+    pub(crate) fn reject_unknown(&mut self, id: InstrumentId, words: &str, now: MonoNs) {
         let Some(stream) = self.streams.stream(id) else { return };
         let listing = &mut self.listings.markets[stream.instrument.market.index()];
         if listing.list.is_none() && listing.is_asked && !listing.has_failed {
@@ -131,7 +131,7 @@ impl Feed {
     }
 
     /// Asks for the lists that are due.
-    pub(super) fn ask_lists(&mut self, now: MonoNs) {
+    pub(crate) fn ask_lists(&mut self, now: MonoNs) {
         if self.is_stopping || self.listings.deadline().is_none_or(|due| due > now) {
             return;
         }
@@ -155,7 +155,7 @@ impl Feed {
         }
     }
 
-    pub(super) fn take_list(
+    pub(crate) fn take_list(
         &mut self,
         market: Market,
         result: Result<Arc<SymbolList>, String>,
@@ -216,7 +216,7 @@ impl Feed {
     }
 
     /// What the list says about a new subscription. Rejects it where it is known to be vain.
-    pub(super) fn admit_listed(
+    pub(crate) fn admit_listed(
         &mut self,
         id: InstrumentId,
         market: Market,
@@ -277,7 +277,7 @@ impl Feed {
 
     /// How long an acknowledged stream may stay silent before REST is asked whether its symbol
     /// exists: not at all if it is not listed.
-    pub(super) fn patience_with(&self, market: Market, symbol: &str) -> Duration {
+    pub(crate) fn patience_with(&self, market: Market, symbol: &str) -> Duration {
         match self.listings.lacks(market, symbol) {
             true => Duration::ZERO,
             false => self.config.stream_idle_timeout,

@@ -10,10 +10,10 @@ use crate::market::Market;
 use crate::metrics::WaitReason;
 use crate::venue;
 
-use super::FeedConfig;
-use super::breaker::Breaker;
-use super::budget::{Budget, Claim};
-use super::pauses::Pauses;
+use crate::feed::FeedConfig;
+use crate::feed::limits::breaker::Breaker;
+use crate::feed::limits::budget::{Budget, Claim};
+use crate::feed::limits::pauses::Pauses;
 
 /// What an earlier process at this address has used of an exchange's limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,37 +38,37 @@ pub enum SpentOn {
 }
 
 /// Every market's gate and every group's budgets.
-pub(super) struct Gates {
+pub(crate) struct Gates {
     /// By [`Market::index`].
     gates: Vec<Gate>,
     /// By [`Market::index`] of the group's name, [`venue::budget_group`].
     groups: Vec<Group>,
-    pub(super) pauses: Arc<Pauses>,
+    pub(crate) pauses: Arc<Pauses>,
 }
 
 /// What decides whether a market's sessions may connect.
-pub(super) struct Gate {
-    pub(super) breaker: Breaker,
+pub(crate) struct Gate {
+    pub(crate) breaker: Breaker,
     /// The path on which the last session delivered.
-    pub(super) is_alternate: bool,
+    pub(crate) is_alternate: bool,
     /// Whether a row of REST that makes no sense was shown.
-    pub(super) has_shown_row: bool,
+    pub(crate) has_shown_row: bool,
     /// The waits that were logged last, by [`SpentOn`].
-    pub(super) logged_waits: [Option<Wait>; 2],
+    pub(crate) logged_waits: [Option<Wait>; 2],
 }
 
 /// This shard's part of what an exchange allows one address.
-pub(super) struct Group {
-    pub(super) connects: Budget,
-    pub(super) rest: Budget,
+pub(crate) struct Group {
+    pub(crate) connects: Budget,
+    pub(crate) rest: Budget,
     /// Sessions at once.
-    pub(super) sessions_max: usize,
+    pub(crate) sessions_max: usize,
     /// Streams at once.
-    pub(super) streams_max: usize,
+    pub(crate) streams_max: usize,
 }
 
 impl Gates {
-    pub(super) fn new(config: &FeedConfig) -> Self {
+    pub(crate) fn new(config: &FeedConfig) -> Self {
         let gate = || Gate {
             breaker: Breaker::new(
                 config.breaker_threshold,
@@ -101,41 +101,41 @@ impl Gates {
         gates
     }
 
-    pub(super) fn of(&self, market: Market) -> &Gate {
+    pub(crate) fn of(&self, market: Market) -> &Gate {
         &self.gates[market.index()]
     }
 
-    pub(super) fn of_mut(&mut self, market: Market) -> &mut Gate {
+    pub(crate) fn of_mut(&mut self, market: Market) -> &mut Gate {
         &mut self.gates[market.index()]
     }
 
-    pub(super) fn group(&self, market: Market) -> &Group {
+    pub(crate) fn group(&self, market: Market) -> &Group {
         &self.groups[venue::budget_group(market).index()]
     }
 
-    pub(super) fn group_mut(&mut self, market: Market) -> &mut Group {
+    pub(crate) fn group_mut(&mut self, market: Market) -> &mut Group {
         &mut self.groups[venue::budget_group(market).index()]
     }
 
     /// When a session of `market` may be connected; `None`: not before a trial has ended.
-    pub(super) fn connects_at(&self, market: Market, claim: Claim) -> Option<MonoNs> {
+    pub(crate) fn connects_at(&self, market: Market, claim: Claim) -> Option<MonoNs> {
         Some(self.of(market).breaker.ask_again_at()?.max(self.sessions_at(market, claim)))
     }
 
     /// When the exchange lets a session be opened.
-    pub(super) fn sessions_at(&self, market: Market, claim: Claim) -> MonoNs {
+    pub(crate) fn sessions_at(&self, market: Market, claim: Claim) -> MonoNs {
         let paused = self.pauses.until(market, SpentOn::Connect);
         self.group(market).connects.ready_at(claim).max(paused)
     }
 
     /// When the budget of new sessions of `market` has something left.
-    pub(super) fn budget_at(&self, market: Market, claim: Claim) -> MonoNs {
+    pub(crate) fn budget_at(&self, market: Market, claim: Claim) -> MonoNs {
         let held = self.pauses.held_until(market, SpentOn::Connect);
         self.group(market).connects.ready_at(claim).max(held)
     }
 
     /// When a REST request to `market` may be made.
-    pub(super) fn rest_at(&self, market: Market, claim: Claim) -> MonoNs {
+    pub(crate) fn rest_at(&self, market: Market, claim: Claim) -> MonoNs {
         let paused = self.pauses.until(market, SpentOn::Rest);
         self.group(market).rest.ready_at(claim).max(paused)
     }
@@ -143,9 +143,9 @@ impl Gates {
 
 /// What is waited for, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Wait {
-    pub(super) until: MonoNs,
-    pub(super) reason: WaitReason,
+pub(crate) struct Wait {
+    pub(crate) until: MonoNs,
+    pub(crate) reason: WaitReason,
 }
 
 impl Group {

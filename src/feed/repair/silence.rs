@@ -12,14 +12,14 @@ use crate::messages::RestResponse;
 use crate::metrics::ConnectionErrorKind;
 use crate::venue::{self, RestCandle, RestCandles, SymbolCheck};
 
-use super::Feed;
-use super::budget::Claim;
-use super::session::{Phase, Session};
-use super::stream::{Ask, Check, Shown};
+use crate::feed::Feed;
+use crate::feed::limits::budget::Claim;
+use crate::feed::session::{Phase, Session};
+use crate::feed::stream::{Ask, Check, Shown};
 
 impl Feed {
     /// Those of `members` that were acknowledged on a session and may turn out to be silent.
-    pub(super) fn arm_checks(&mut self, index: usize, members: &[InstrumentId], now: MonoNs) {
+    pub(crate) fn arm_checks(&mut self, index: usize, members: &[InstrumentId], now: MonoNs) {
         for &id in members {
             let Some(stream) = self.streams.stream(id) else { continue };
             let Instrument { market, symbol, .. } = &stream.instrument;
@@ -37,7 +37,7 @@ impl Feed {
     }
 
     /// Puts the members of a session that are due to be looked at into the queue.
-    pub(super) fn collect_checks(&mut self, index: usize, now: MonoNs) {
+    pub(crate) fn collect_checks(&mut self, index: usize, now: MonoNs) {
         let session = &mut self.sessions[index];
         session.next_check = MonoNs(u64::MAX);
         for &id in &session.members {
@@ -59,7 +59,7 @@ impl Feed {
     }
 
     /// `offset_ms`: of the market's clock when it was asked.
-    pub(super) fn finish_check(
+    pub(crate) fn finish_check(
         &mut self,
         id: InstrumentId,
         offset_ms: i64,
@@ -119,7 +119,7 @@ impl Feed {
     }
 
     /// Asks about `id` at this time, if it is still silent.
-    pub(super) fn bring_forward(&mut self, id: InstrumentId, at: MonoNs, shown: Option<Shown>) {
+    pub(crate) fn bring_forward(&mut self, id: InstrumentId, at: MonoNs, shown: Option<Shown>) {
         let Some(index) = self.carrier(id) else { return };
         let Some(stream) = self.streams.stream_mut(id) else { return };
         stream.check = Check::Due { at, shown };
@@ -128,7 +128,7 @@ impl Feed {
     }
 
     /// When a session that has delivered is silent for so long that REST is asked about it.
-    pub(super) fn doubt_at(&self, session: &Session) -> MonoNs {
+    pub(crate) fn doubt_at(&self, session: &Session) -> MonoNs {
         match session.has_delivered {
             true => session.last_candle.after(self.config.stream_idle_timeout),
             false => MonoNs(u64::MAX),
@@ -137,7 +137,7 @@ impl Feed {
 
     /// A session has delivered and fell silent, though its pings may be answered: from here on it
     /// has to prove itself anew. One member speaks for all.
-    pub(super) fn doubt(&mut self, index: usize, now: MonoNs) {
+    pub(crate) fn doubt(&mut self, index: usize, now: MonoNs) {
         let session = &mut self.sessions[index];
         session.has_delivered = false;
         let Some(&id) = session.members.first() else { return };
@@ -180,7 +180,7 @@ impl Feed {
 
     /// `rows` closed windows of `span`. One with trades that began after a silent stream was asked
     /// for is news that it did not deliver, though each look falls into a quiet minute.
-    pub(super) fn judge_by_closed(
+    pub(crate) fn judge_by_closed(
         &mut self,
         id: InstrumentId,
         span: Span,
@@ -234,7 +234,7 @@ impl Feed {
     }
 
     /// The session on which `id` is to be delivered.
-    pub(super) fn carrier(&self, id: InstrumentId) -> Option<usize> {
+    pub(crate) fn carrier(&self, id: InstrumentId) -> Option<usize> {
         self.sessions
             .iter()
             .position(|session| !session.is_replaced && session.members.contains(&id))

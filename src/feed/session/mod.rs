@@ -1,6 +1,16 @@
 //! One session to a venue: its connection, what is subscribed on it and what is still to be said.
 //! Owns the wording and pacing of what we send; when it begins, ends and is replaced is the feed's.
 
+mod culprits;
+mod inbound;
+pub(super) mod lifecycle;
+pub(super) mod listings;
+mod lookups;
+pub(super) mod placement;
+mod refusals;
+pub(super) mod subscribe_queue;
+mod suspects;
+
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now};
@@ -8,71 +18,71 @@ use crate::market::{InstrumentId, Market};
 use crate::venue::{self, Heartbeat, SubscribeOp};
 use crate::wire::Connection;
 
-use super::SessionId;
-use super::retry::Backoff;
-use super::script::Script;
-use super::streams::Streams;
+use crate::feed::SessionId;
+use crate::feed::limits::backoff::Backoff;
+use crate::feed::session::subscribe_queue::Script;
+use crate::feed::streams::Streams;
 
 /// A place for one session after another: the first connection, and those that replace it.
-pub(super) struct Session {
-    pub(super) id: SessionId,
-    pub(super) market: Market,
-    pub(super) phase: Phase,
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    pub(crate) market: Market,
+    pub(crate) phase: Phase,
     /// From TCP being up to the end.
-    pub(super) wire: Option<Connection>,
+    pub(crate) wire: Option<Connection>,
     /// What is to be subscribed here, whatever the phase.
-    pub(super) members: Vec<InstrumentId>,
-    pub(super) script: Script,
-    pub(super) backoff: Backoff,
+    pub(crate) members: Vec<InstrumentId>,
+    pub(crate) script: Script,
+    pub(crate) backoff: Backoff,
     /// Whether the breaker waits for a verdict about this attempt.
-    pub(super) is_on_trial: bool,
+    pub(crate) is_on_trial: bool,
     /// When a session at this place was last lost, or did not come up.
-    pub(super) lost_at: Option<MonoNs>,
+    pub(crate) lost_at: Option<MonoNs>,
     /// Why it is lost, as the clients were told, who do not know yet that it is back.
-    pub(super) told_lost: Option<String>,
+    pub(crate) told_lost: Option<String>,
     /// Whether they were told so of an exchange that lets no session in, until one is open.
-    pub(super) is_denied: bool,
+    pub(crate) is_denied: bool,
     /// Whether to use the venue's alternate path.
-    pub(super) is_alternate: bool,
+    pub(crate) is_alternate: bool,
     /// Whether this connection delivered a candle.
-    pub(super) has_delivered: bool,
+    pub(crate) has_delivered: bool,
     /// Whether a decode error of this connection was told to the log.
-    pub(super) has_complained: bool,
+    pub(crate) has_complained: bool,
     /// Whether the exchange has news that this silent session did not deliver.
-    pub(super) is_suspect: bool,
+    pub(crate) is_suspect: bool,
     /// Whether the exchange said that this connection has as many streams as it may.
-    pub(super) is_full: bool,
+    pub(crate) is_full: bool,
     /// Whether it carries only names under suspicion: they are asked for one by one, and nobody
-    /// else is placed here. See [`super::suspects`].
-    pub(super) is_quarantine: bool,
+    /// else is placed here. See [`crate::feed::session::suspects`].
+    pub(crate) is_quarantine: bool,
     /// How it ended soon after its members were asked for.
-    pub(super) ends: Ends,
+    pub(crate) ends: Ends,
     /// When a member was last rejected because the exchange refused it on this connection.
-    pub(super) refused_at: Option<MonoNs>,
+    pub(crate) refused_at: Option<MonoNs>,
     /// When the exchange last accepted a subscription on this connection.
-    pub(super) accepted_at: Option<MonoNs>,
-    pub(super) last_received: MonoNs,
+    pub(crate) accepted_at: Option<MonoNs>,
+    pub(crate) last_received: MonoNs,
     /// When the newest candle came; when the session opened, if none did.
-    pub(super) last_candle: MonoNs,
+    pub(crate) last_candle: MonoNs,
     /// When the unanswered ping was sent.
-    pub(super) ping_sent: Option<MonoNs>,
-    pub(super) next_ping: MonoNs,
-    pub(super) renew_at: MonoNs,
+    pub(crate) ping_sent: Option<MonoNs>,
+    pub(crate) next_ping: MonoNs,
+    pub(crate) renew_at: MonoNs,
     /// Until then an announced shutdown is the one for which this session replaced another.
-    pub(super) announced_until: MonoNs,
+    pub(crate) announced_until: MonoNs,
     /// When a silent member is next to be looked at.
-    pub(super) next_check: MonoNs,
+    pub(crate) next_check: MonoNs,
     /// Until then the session is kept though it has no members.
-    pub(super) kept_until: MonoNs,
+    pub(crate) kept_until: MonoNs,
     /// The place that this one replaces, once it delivers.
-    pub(super) replaces: Option<usize>,
+    pub(crate) replaces: Option<usize>,
     /// Whether another place is about to replace this one.
-    pub(super) is_replaced: bool,
+    pub(crate) is_replaced: bool,
 }
 
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     /// The place is empty.
     Free,
     /// To be connected at this time, breaker and budget permitting.
@@ -86,7 +96,7 @@ pub(super) enum Phase {
 }
 
 impl Session {
-    pub(super) fn new(id: SessionId, market: Market) -> Self {
+    pub(crate) fn new(id: SessionId, market: Market) -> Self {
         let limits = venue::limits(market);
         let script = Script::new(&limits);
         Self {
@@ -124,32 +134,32 @@ impl Session {
     }
 
     /// Whether a connection is open or being opened.
-    pub(super) fn is_connected(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         matches!(self.phase, Phase::Connecting { .. } | Phase::Open { .. } | Phase::Closing { .. })
     }
 
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open { .. })
     }
 
     /// Whether the connection has shown that it works.
-    pub(super) fn is_proven(&self) -> bool {
+    pub(crate) fn is_proven(&self) -> bool {
         self.is_open() && !self.is_on_trial
     }
 
     /// Whether instruments may be added.
-    pub(super) fn is_joinable(&self) -> bool {
+    pub(crate) fn is_joinable(&self) -> bool {
         !self.is_replaced
             && !matches!(self.phase, Phase::Free | Phase::Closing { retry_at: None, .. })
     }
 
     /// Whether it has no members, and was kept long enough.
-    pub(super) fn is_left(&self, now: MonoNs) -> bool {
+    pub(crate) fn is_left(&self, now: MonoNs) -> bool {
         self.members.is_empty() && self.kept_until <= now
     }
 
     /// Forgets the connection, keeps the members.
-    pub(super) fn reset_connection(&mut self) {
+    pub(crate) fn reset_connection(&mut self) {
         self.wire = None;
         let limits = venue::limits(self.market);
         self.script = Script::new(&limits);
@@ -159,7 +169,7 @@ impl Session {
         (self.renew_at, self.next_check) = (MonoNs(u64::MAX), MonoNs(u64::MAX));
     }
 
-    pub(super) fn add(&mut self, id: InstrumentId) {
+    pub(crate) fn add(&mut self, id: InstrumentId) {
         self.members.push(id);
         if self.is_open() {
             self.ask_for(id);
@@ -167,7 +177,7 @@ impl Session {
     }
 
     /// Asks for all members, on a connection that has just opened.
-    pub(super) fn ask_for_all(&mut self) {
+    pub(crate) fn ask_for_all(&mut self) {
         for at in 0..self.members.len() {
             self.ask_for(self.members[at]);
         }
@@ -181,7 +191,7 @@ impl Session {
     }
 
     /// Ends the stream of `id` here, if it is one of ours. True if it was.
-    pub(super) fn remove(&mut self, id: InstrumentId) -> bool {
+    pub(crate) fn remove(&mut self, id: InstrumentId) -> bool {
         let Some(at) = self.members.iter().position(|&member| member == id) else { return false };
         self.members.swap_remove(at);
         if self.is_open() {
@@ -191,12 +201,12 @@ impl Session {
     }
 
     /// The pause between two heartbeats: as configured, unless the exchange wants them sooner.
-    pub(super) fn ping_interval(&self, configured: Duration) -> Duration {
+    pub(crate) fn ping_interval(&self, configured: Duration) -> Duration {
         configured.min(venue::limits(self.market).ping_interval_max)
     }
 
     /// Asks for a sign of life.
-    pub(super) fn ping(&mut self, interval: Duration, now: Now) {
+    pub(crate) fn ping(&mut self, interval: Duration, now: Now) {
         let interval = self.ping_interval(interval);
         let Some(wire) = &mut self.wire else { return };
         match venue::heartbeat(self.market) {
@@ -211,7 +221,7 @@ impl Session {
     }
 
     /// Says what there is to say, as far as the budget goes. True if anything was said.
-    pub(super) fn speak(&mut self, streams: &Streams, now: Now) -> bool {
+    pub(crate) fn speak(&mut self, streams: &Streams, now: Now) -> bool {
         let Some(wire) = &mut self.wire else { return false };
         let mut has_spoken = false;
         while let Some(text) = self.script.next_text(self.market, streams, now) {
@@ -224,31 +234,31 @@ impl Session {
 
 /// The ends of a session that came soon after its names were asked for.
 #[derive(Debug, Default)]
-pub(super) struct Ends {
+pub(crate) struct Ends {
     /// How many in a row.
-    pub(super) count: u8,
+    pub(crate) count: u8,
     /// When the first of them was.
-    pub(super) since: MonoNs,
+    pub(crate) since: MonoNs,
     /// Whether the exchange had accepted the names at one of them.
-    pub(super) is_answered: bool,
+    pub(crate) is_answered: bool,
     /// The newest, until it is judged: when the session is connected again.
-    pub(super) newest: Option<End>,
+    pub(crate) newest: Option<End>,
 }
 
 #[derive(Debug)]
-pub(super) struct End {
+pub(crate) struct End {
     /// When the session had opened.
-    pub(super) opened: MonoNs,
+    pub(crate) opened: MonoNs,
     /// Whether the exchange had answered about all that it was asked for.
-    pub(super) is_answered: bool,
+    pub(crate) is_answered: bool,
     /// How many of the session's members, the first ones, are to be parted from the rest.
-    pub(super) suspects: usize,
+    pub(crate) suspects: usize,
     /// The exchange's last words.
-    pub(super) words: String,
+    pub(crate) words: String,
 }
 
 impl Ends {
-    pub(super) fn note(&mut self, end: End, now: MonoNs) {
+    pub(crate) fn note(&mut self, end: End, now: MonoNs) {
         if self.count == 0 {
             self.since = now;
         }
@@ -258,7 +268,7 @@ impl Ends {
     }
 
     /// What was before proves nothing.
-    pub(super) fn restart(&mut self, now: MonoNs) {
+    pub(crate) fn restart(&mut self, now: MonoNs) {
         *self = Self { count: 1, since: now, is_answered: self.is_answered, newest: None };
     }
 }

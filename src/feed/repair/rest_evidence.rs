@@ -14,13 +14,13 @@ use crate::market::{Candle, CandleUpdate, FinalBy, Interval, Settled, Source, Sp
 use crate::messages::RestResponse;
 use crate::venue::{RestCandle, RestCandles};
 
-use super::stream::{FirstAnswers, Stream};
+use crate::feed::stream::{FirstAnswers, Stream};
 
 /// What is known about a window from one answer.
 // Nearly all are candles.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Proof {
+pub(crate) enum Proof {
     /// It closed with this candle.
     Closed(Candle),
     /// It is over, and nothing was traded in it.
@@ -39,37 +39,37 @@ pub(super) enum Proof {
 /// The time, by the exchange's clock, in which a stream missed nothing: from its first message on
 /// the session that carries it to the newest bytes of that session.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Heard {
-    pub(super) since: UnixMs,
-    pub(super) until: UnixMs,
+pub(crate) struct Heard {
+    pub(crate) since: UnixMs,
+    pub(crate) until: UnixMs,
     /// The window whose running candle came last on that session, with all its trades up to then.
-    pub(super) running: Option<UnixMs>,
+    pub(crate) running: Option<UnixMs>,
 }
 
 /// An answer, and what else is known when it is judged.
-pub(super) struct Rows<'a> {
-    pub(super) read: &'a RestCandles,
+pub(crate) struct Rows<'a> {
+    pub(crate) read: &'a RestCandles,
     /// The exchange's own time of the answer, if it has one.
-    pub(super) time: Option<UnixMs>,
-    pub(super) interval: Interval,
+    pub(crate) time: Option<UnixMs>,
+    pub(crate) interval: Interval,
     /// The windows that were asked about.
-    pub(super) span: Span,
+    pub(crate) span: Span,
     /// Whether the exchange leaves windows without trades out.
-    pub(super) omits_quiet: bool,
+    pub(crate) omits_quiet: bool,
     /// The oldest window that the exchange surely has a row of.
-    pub(super) oldest: UnixMs,
+    pub(crate) oldest: UnixMs,
     /// The running candles that were pushed last, of the newest window and of one before: a row that
     /// knows less is out of date, for a while.
-    pub(super) ran: [Option<Candle>; 2],
+    pub(crate) ran: [Option<Candle>; 2],
     /// `None`: the stream may have missed something.
-    pub(super) heard: Option<Heard>,
+    pub(crate) heard: Option<Heard>,
 }
 
 impl Rows<'_> {
     /// What the answer proves about the window `open_time`, which was asked for.
     ///
     /// A row is final if the exchange flags it so, or if the answer has a newer row beside it.
-    pub(super) fn judge(&self, open_time: UnixMs) -> Proof {
+    pub(crate) fn judge(&self, open_time: UnixMs) -> Proof {
         let rows = &self.read.candles;
         match rows.binary_search_by_key(&open_time, |row| row.candle.open_time) {
             Ok(at) => self.judge_row(&rows[at]),
@@ -184,13 +184,13 @@ impl Rows<'_> {
 }
 
 /// Whether there are fewer trades in `row` than in what ran of its window: they only become more.
-pub(super) fn knows_less(row: &Candle, ran: &Candle) -> bool {
+pub(crate) fn knows_less(row: &Candle, ran: &Candle) -> bool {
     ran.trades > row.trades && row.trades > 0 || ran.volume > row.volume
 }
 
 impl FirstAnswers {
     /// What `rows` prove about `open_time` together with the answers before. Never `Likely`.
-    pub(super) fn prove(&mut self, rows: &Rows<'_>, open_time: UnixMs, now: MonoNs) -> Proof {
+    pub(crate) fn prove(&mut self, rows: &Rows<'_>, open_time: UnixMs, now: MonoNs) -> Proof {
         let proof = rows.judge(open_time);
         let known = self.said.iter().position(|(at, ..)| *at == open_time);
         let Proof::Likely(candle) = proof else {
@@ -216,7 +216,7 @@ impl FirstAnswers {
     }
 
     /// When another answer may prove the first of these windows.
-    pub(super) fn again_at(&self, span: Span) -> Option<MonoNs> {
+    pub(crate) fn again_at(&self, span: Span) -> Option<MonoNs> {
         let of_span = self.said.iter().filter(|(at, ..)| span.contains(*at));
         of_span.map(|(_, _, since)| since.after(AGREE_AFTER)).min()
     }
@@ -224,7 +224,7 @@ impl FirstAnswers {
 
 /// A window of `stream` that closed with an exchange's row. What the row leaves out is taken from
 /// the candle that was pushed last, if that one says as much was traded.
-pub(super) fn closed_by_rest(stream: &Stream, row: &Candle, received: MonoNs) -> Settled {
+pub(crate) fn closed_by_rest(stream: &Stream, row: &Candle, received: MonoNs) -> Settled {
     let is_same = |ran: &Candle| (ran.open_time, ran.volume) == (row.open_time, row.volume);
     let ran = stream.ran().into_iter().flatten().find(is_same).and_then(|ran| ran.other_volume);
     let row = &Candle { other_volume: row.other_volume.or(ran), ..*row };
@@ -244,7 +244,7 @@ pub(super) fn closed_by_rest(stream: &Stream, row: &Candle, received: MonoNs) ->
 /// `row` as far as it says something else than `candle`, which was published. What the exchange's
 /// rows leave out is taken from the candle, if its volume is the same; what pushes leave out is
 /// left out.
-pub(super) fn restated(candle: &Candle, row: &Candle) -> Option<Candle> {
+pub(crate) fn restated(candle: &Candle, row: &Candle) -> Option<Candle> {
     let is_counted = candle.trades > 0 || candle.volume.is_zero();
     let has_count = row.trades > 0 && is_counted || row.volume.is_zero();
     let ours = candle.other_volume.filter(|_| row.volume == candle.volume);
@@ -257,7 +257,7 @@ pub(super) fn restated(candle: &Candle, row: &Candle) -> Option<Candle> {
 }
 
 /// The exchange's own time of its answer: from the body, else from the `date` header, to the second.
-pub(super) fn exchange_time(response: &RestResponse, read: &RestCandles) -> Option<UnixMs> {
+pub(crate) fn exchange_time(response: &RestResponse, read: &RestCandles) -> Option<UnixMs> {
     let header = || {
         let (_, value) = response.limit_headers.iter().find(|(name, _)| name == "date")?;
         let time = httpdate::parse_http_date(value).ok()?;
@@ -276,7 +276,7 @@ const FLAT_ROW_MS: i64 = 60_000;
 
 /// A row may lack so long what was pushed. Later it is the exchange's last word about its window, if
 /// it says so twice.
-pub(super) const LAGGING_ROW_MS: i64 = 120_000;
+pub(crate) const LAGGING_ROW_MS: i64 = 120_000;
 
 /// Rows that are absent though a window is so long past stay absent. Source: a node that is an hour
 /// behind is taken out of service.

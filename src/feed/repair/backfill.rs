@@ -8,17 +8,17 @@ use crate::market::{Instrument, InstrumentId, Interval, Settled, Span, Verdict};
 use crate::messages::{MarketEvent, RecallFrom, RestResponse, Wish};
 use crate::venue::RestCandles;
 
-use super::Feed;
-use super::candles::{Way, settle_to};
-use super::repair::{oldest_row, pause, rows_max};
-use super::rows::{Proof, closed_by_rest, knows_less};
-use super::stream::Recall;
-use super::stream::{ContractSize, Stream};
-use super::streams::begin_of;
-use super::turns::Turn;
+use crate::feed::Feed;
+use crate::feed::candles::{Way, settle_to};
+use crate::feed::repair::missing::{oldest_row, pause, rows_max};
+use crate::feed::repair::rest_evidence::{Proof, closed_by_rest, knows_less};
+use crate::feed::repair::turns::Turn;
+use crate::feed::stream::Recall;
+use crate::feed::stream::{ContractSize, Stream};
+use crate::feed::streams::begin_of;
 
 /// The windows that are to be asked for, or that all is told.
-pub(super) enum RecallStep {
+pub(crate) enum RecallStep {
     Ask {
         first: UnixMs,
         span: Span,
@@ -69,7 +69,7 @@ fn bounds_of(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> (UnixMs, Uni
 }
 
 /// Hands out the wishes for which a question is to wait from now on.
-pub(super) fn due_wishes(stream: &mut Stream, now: MonoNs, mut ask: impl FnMut(Wish)) {
+pub(crate) fn due_wishes(stream: &mut Stream, now: MonoNs, mut ask: impl FnMut(Wish)) {
     if stream.contract_size != ContractSize::Awaited {
         let recalls = stream.repair.recalls.iter_mut();
         for recall in recalls.filter(|recall| !recall.is_asking && recall.ask_at <= now) {
@@ -85,7 +85,7 @@ fn recall_of(stream: &mut Stream, ticket: u64) -> Option<&mut Recall> {
 }
 
 /// The windows to be asked for now, if any are.
-pub(super) fn recall_span(
+pub(crate) fn recall_span(
     stream: &mut Stream,
     ticket: u64,
     exchange_now: UnixMs,
@@ -109,7 +109,7 @@ pub(super) fn recall_span(
 
 impl Feed {
     /// Somebody wants closed candles of the past.
-    pub(super) fn recall(
+    pub(crate) fn recall(
         &mut self,
         id: InstrumentId,
         (from, to): (RecallFrom, Option<UnixMs>),
@@ -125,7 +125,7 @@ impl Feed {
     }
 
     /// Ends the wishes that need nothing more from REST, or have waited too long.
-    pub(super) fn end_recalls(&mut self, id: InstrumentId, now: Now) {
+    pub(crate) fn end_recalls(&mut self, id: InstrumentId, now: Now) {
         let Self { streams, queue, metrics, clocks, .. } = self;
         let Some(stream) = streams.stream_mut(id) else { return };
         let Instrument { market, interval, .. } = stream.instrument;
@@ -160,7 +160,7 @@ impl Feed {
     }
 
     /// The rows of recalled windows.
-    pub(super) fn learn_recalled(
+    pub(crate) fn learn_recalled(
         &mut self,
         (id, wish): Turn,
         span: Span,

@@ -10,7 +10,7 @@ use crate::limits::BACKOFF_MAX;
 use crate::market::Market;
 use crate::venue::{self, Denial};
 
-use super::SpentOn;
+use crate::feed::SpentOn;
 
 /// Of each [`venue::budget_group`], the pauses of new sessions and of REST requests.
 #[derive(Debug)]
@@ -83,13 +83,13 @@ impl Default for Pauses {
 
 impl Pauses {
     /// No session of this address subscribes anything before `until`: it has too much already.
-    pub(super) fn hold_subscribes(&self, market: Market, until: MonoNs) {
+    pub(crate) fn hold_subscribes(&self, market: Market, until: MonoNs) {
         let index = venue::budget_group(market).index();
         self.subscribes_at_ns[index].fetch_max(until.0, Ordering::Relaxed);
     }
 
     /// When the sessions of this address may subscribe.
-    pub(super) fn subscribes_at(&self, market: Market) -> MonoNs {
+    pub(crate) fn subscribes_at(&self, market: Market) -> MonoNs {
         let index = venue::budget_group(market).index();
         MonoNs(self.subscribes_at_ns[index].load(Ordering::Relaxed))
     }
@@ -99,7 +99,7 @@ impl Pauses {
     }
 
     /// Nothing of the kind is asked before `until`: its budget is used up.
-    pub(super) fn hold(&self, market: Market, on: SpentOn, until: MonoNs) {
+    pub(crate) fn hold(&self, market: Market, on: SpentOn, until: MonoNs) {
         self.of(market, on).held_until_ns.fetch_max(until.0, Ordering::Relaxed);
     }
 
@@ -117,19 +117,19 @@ impl Pauses {
     }
 
     /// Until when we are denied the kind; `None`: we are not.
-    pub(super) fn denied_until(&self, market: Market, on: SpentOn) -> Option<MonoNs> {
+    pub(crate) fn denied_until(&self, market: Market, on: SpentOn) -> Option<MonoNs> {
         let pause = self.of(market, on);
         let until = MonoNs(pause.denied_until_ns.load(Ordering::Relaxed));
         (pause.denials.load(Ordering::Relaxed) > 0).then_some(until)
     }
 
     /// Until when nothing of the kind is asked, since its budget is used up.
-    pub(super) fn held_until(&self, market: Market, on: SpentOn) -> MonoNs {
+    pub(crate) fn held_until(&self, market: Market, on: SpentOn) -> MonoNs {
         MonoNs(self.of(market, on).held_until_ns.load(Ordering::Relaxed))
     }
 
     /// The HTTP status of the last denial; 0: no answer came.
-    pub(super) fn status(&self, market: Market, on: SpentOn) -> u16 {
+    pub(crate) fn status(&self, market: Market, on: SpentOn) -> u16 {
         let status = self.of(market, on).status.load(Ordering::Relaxed);
         u16::try_from(status).unwrap_or_default()
     }

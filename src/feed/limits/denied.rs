@@ -10,17 +10,17 @@ use crate::metrics::ConnectionErrorKind;
 use crate::venue::{self, Denial};
 use crate::wire::WireError;
 
-use super::answers::said;
-use super::gate::SpentOn;
-use super::lifecycle::Socket;
-use super::pauses::Denied;
-use super::session::Phase;
-use super::{Feed, Output};
+use crate::feed::limits::pauses::Denied;
+use crate::feed::limits::rate_limits::SpentOn;
+use crate::feed::repair::answers::said;
+use crate::feed::session::Phase;
+use crate::feed::session::lifecycle::Socket;
+use crate::feed::{Feed, Output};
 
 impl Feed {
     /// The exchange answered the handshake with an HTTP status of its own. Where that is about us and
     /// not about this session, all sessions of the group wait.
-    pub(super) fn lose_refused(
+    pub(crate) fn lose_refused(
         &mut self,
         index: usize,
         error: &WireError,
@@ -94,7 +94,7 @@ impl Feed {
     }
 
     /// A session that may not connect because another one was denied.
-    pub(super) fn tell_denied_elsewhere(&mut self, index: usize, now: MonoNs) {
+    pub(crate) fn tell_denied_elsewhere(&mut self, index: usize, now: MonoNs) {
         let market = self.sessions[index].market;
         let denied = self.gates.pauses.denied_for(market, SpentOn::Connect, now);
         if let Some(denied) = denied.filter(|denied| denied.wait >= TOLD_WAIT_MIN) {
@@ -103,7 +103,7 @@ impl Feed {
     }
 
     /// A session that may not connect yet, though nothing was lost: its clients are told why.
-    pub(super) fn tell_waiting(&mut self, index: usize, now: MonoNs) {
+    pub(crate) fn tell_waiting(&mut self, index: usize, now: MonoNs) {
         let session = &self.sessions[index];
         let market = session.market;
         if session.told_lost.is_some() || session.members.is_empty() {
@@ -119,7 +119,7 @@ impl Feed {
 
     /// An instrument has joined a session that is lost, or not let in: its clients are told so, as
     /// those of the others were.
-    pub(super) fn tell_lost_to(&mut self, index: usize, id: InstrumentId) {
+    pub(crate) fn tell_lost_to(&mut self, index: usize, id: InstrumentId) {
         let session = &self.sessions[index];
         let Some(why) = session.told_lost.clone().filter(|_| !session.is_open()) else { return };
         let (market, instruments) = (session.market, vec![id]);
@@ -131,7 +131,7 @@ impl Feed {
     }
 
     /// The event under which a denial is logged.
-    pub(super) fn denial_event(on: SpentOn, denial: Denial) -> EventName {
+    pub(crate) fn denial_event(on: SpentOn, denial: Denial) -> EventName {
         match (on, denial) {
             (SpentOn::Rest, Denial::Limit { .. }) => EventName::RestLimited,
             (SpentOn::Rest, Denial::Block | Denial::Outage) => EventName::RestDenied,

@@ -12,23 +12,23 @@ use crate::text;
 use crate::venue;
 use crate::wire::{Connection, WireError};
 
-use super::budget::Claim;
-use super::gate::SpentOn;
-use super::session::{Phase, Session};
-use super::stream::Check;
-use super::suspects::SOON;
-use super::{Feed, Output, SessionId};
+use crate::feed::limits::budget::Claim;
+use crate::feed::limits::rate_limits::SpentOn;
+use crate::feed::session::suspects::SOON;
+use crate::feed::session::{Phase, Session};
+use crate::feed::stream::Check;
+use crate::feed::{Feed, Output, SessionId};
 
 /// Whether a lost session's socket is still there to be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Socket {
+pub(crate) enum Socket {
     Open,
     Gone,
 }
 
 impl Feed {
     /// An empty place for a session of `market`, which connects as soon as it may.
-    pub(super) fn new_session(&mut self, market: Market, now: MonoNs) -> usize {
+    pub(crate) fn new_session(&mut self, market: Market, now: MonoNs) -> usize {
         let free = self.sessions.iter().position(|session| session.phase == Phase::Free);
         let index = free.unwrap_or(self.sessions.len());
         let number = u32::try_from(index).expect("no more sessions than instruments");
@@ -45,7 +45,7 @@ impl Feed {
     }
 
     /// Does what is due on one session.
-    pub(super) fn tend(&mut self, index: usize, at: Now) {
+    pub(crate) fn tend(&mut self, index: usize, at: Now) {
         let now = at.mono;
         match self.sessions[index].phase {
             Phase::Free => {}
@@ -73,7 +73,7 @@ impl Feed {
     }
 
     /// For whom a session is opened.
-    pub(super) fn claim(&self, session: &Session) -> Claim {
+    pub(crate) fn claim(&self, session: &Session) -> Claim {
         let mut members = session.members.iter().filter_map(|&id| self.streams.stream(id));
         match members.any(|stream| stream.claim() == Claim::Served) {
             true => Claim::Served,
@@ -107,7 +107,7 @@ impl Feed {
         self.outputs.push_back(Output::Connect { session: session.id, endpoint });
     }
 
-    pub(super) fn begin_handshake(&mut self, index: usize, now: Now) {
+    pub(crate) fn begin_handshake(&mut self, index: usize, now: Now) {
         let session = &mut self.sessions[index];
         let base = &self.config.ws_bases[session.market.index()];
         let endpoint = venue::endpoint(session.market, base, session.is_alternate);
@@ -120,7 +120,7 @@ impl Feed {
     }
 
     /// The handshake is done: subscribes everything.
-    pub(super) fn opened(&mut self, index: usize, now: MonoNs) {
+    pub(crate) fn opened(&mut self, index: usize, now: MonoNs) {
         let life = venue::limits(self.sessions[index].market).session_life;
         let life = life.map(|life| self.dice.between(life, life + RENEWAL_SPREAD));
         let session = &mut self.sessions[index];
@@ -202,7 +202,7 @@ impl Feed {
     }
 
     /// A session has shown that it works: failures before it are forgotten.
-    pub(super) fn prove(&mut self, index: usize, now: MonoNs) {
+    pub(crate) fn prove(&mut self, index: usize, now: MonoNs) {
         let session = &mut self.sessions[index];
         if !session.is_quarantine {
             session.backoff.reset();
@@ -258,7 +258,7 @@ impl Feed {
 
     /// The exchange announced that it will end this session. It may repeat that every second, on the
     /// session that replaces this one, too: one replacement follows from all of it.
-    pub(super) fn renew_announced(&mut self, index: usize, now: MonoNs) {
+    pub(crate) fn renew_announced(&mut self, index: usize, now: MonoNs) {
         if now < self.sessions[index].announced_until {
             return;
         }
@@ -269,7 +269,7 @@ impl Feed {
 
     /// Opens a second session with the same instruments, which takes over once it delivers. Its
     /// place; `None`: this session ends anyway, or is replaced already.
-    pub(super) fn renew(&mut self, index: usize, why: &str, now: MonoNs) -> Option<usize> {
+    pub(crate) fn renew(&mut self, index: usize, why: &str, now: MonoNs) -> Option<usize> {
         let session = &mut self.sessions[index];
         session.renew_at = MonoNs(u64::MAX);
         let is_leaving = !session.is_open() || session.is_replaced || session.members.is_empty();
@@ -291,7 +291,7 @@ impl Feed {
     }
 
     /// Ends the session that this one replaces, if this one is ready.
-    pub(super) fn take_over(&mut self, index: usize, now: MonoNs) {
+    pub(crate) fn take_over(&mut self, index: usize, now: MonoNs) {
         let session = &mut self.sessions[index];
         if session.has_delivered
             && session.script.is_done()
@@ -302,11 +302,11 @@ impl Feed {
     }
 
     /// What refused the session's handshake, if the exchange had begun to say so.
-    pub(super) fn begun_refusal(&self, index: usize) -> Option<WireError> {
+    pub(crate) fn begun_refusal(&self, index: usize) -> Option<WireError> {
         self.sessions[index].wire.as_ref()?.begun_refusal()
     }
 
-    pub(super) fn lose_wire(&mut self, index: usize, error: &WireError, socket: Socket, now: Now) {
+    pub(crate) fn lose_wire(&mut self, index: usize, error: &WireError, socket: Socket, now: Now) {
         let kind = match error {
             WireError::Tls(_) => ConnectionErrorKind::Tls,
             WireError::Handshake(_) => ConnectionErrorKind::Handshake,
@@ -316,7 +316,7 @@ impl Feed {
         self.lose(index, kind, &error.to_string(), socket, now.mono);
     }
 
-    pub(super) fn lose_to(
+    pub(crate) fn lose_to(
         &mut self,
         index: usize,
         kind: ConnectionErrorKind,
@@ -327,7 +327,7 @@ impl Feed {
     }
 
     /// A session failed or ended: counts it, and connects again after a while.
-    pub(super) fn lose(
+    pub(crate) fn lose(
         &mut self,
         index: usize,
         kind: ConnectionErrorKind,
@@ -406,7 +406,7 @@ impl Feed {
 
     /// Tells the clients, once from the loss of a session, or the first attempt that failed, to its
     /// first candle. Those whom another session still serves are told nothing.
-    pub(super) fn tell_lost(&mut self, index: usize, why: &str) {
+    pub(crate) fn tell_lost(&mut self, index: usize, why: &str) {
         let session = &mut self.sessions[index];
         let is_spare = session.is_replaced || session.replaces.is_some();
         let serves = !is_spare && !session.members.is_empty();
@@ -421,7 +421,7 @@ impl Feed {
     }
 
     /// The counterpart of [`Self::tell_lost`], when the first candle is there.
-    pub(super) fn tell_back(&mut self, index: usize) {
+    pub(crate) fn tell_back(&mut self, index: usize) {
         let session = &mut self.sessions[index];
         if session.told_lost.take().is_some() && !session.members.is_empty() {
             let (market, instruments) = (session.market, session.members.clone());
@@ -465,7 +465,7 @@ impl Feed {
     }
 
     /// Ends a session for good: it is empty, replaced, or we stop.
-    pub(super) fn retire(&mut self, index: usize, now: MonoNs) {
+    pub(crate) fn retire(&mut self, index: usize, now: MonoNs) {
         let session = &mut self.sessions[index];
         match &mut session.phase {
             Phase::Free => {}
@@ -512,7 +512,7 @@ impl Feed {
         }
     }
 
-    pub(super) fn stop(&mut self, now: MonoNs) {
+    pub(crate) fn stop(&mut self, now: MonoNs) {
         self.is_stopping = true;
         for index in 0..self.sessions.len() {
             self.retire(index, now);
@@ -521,7 +521,7 @@ impl Feed {
 
     /// Looks again for the next deadline and at the gauges. Not on the hot path: a push only
     /// moves deadlines to later.
-    pub(super) fn refresh(&mut self, at: Now) {
+    pub(crate) fn refresh(&mut self, at: Now) {
         let now = at.mono;
         let questions = self.questions.deadline(now, &self.gates);
         let others = [questions, self.listings.deadline(), self.watch_deadline()];

@@ -12,21 +12,21 @@ use std::time::Duration;
 use crate::clock::MonoNs;
 use crate::market::{InstrumentId, Market};
 
-use super::Feed;
-use super::session::{Ends, Phase, Session};
-use super::stream::Stream;
-use super::suspects::{ENDS_TOGETHER, SHORT_LIFE, SOON, STRIKES_MAX, STRIKES_MIN};
+use crate::feed::Feed;
+use crate::feed::session::suspects::{ENDS_TOGETHER, SHORT_LIFE, SOON, STRIKES_MAX, STRIKES_MIN};
+use crate::feed::session::{Ends, Phase, Session};
+use crate::feed::stream::Stream;
 
 impl Stream {
     /// The stream is about to end on its connection, or begins on another one.
-    pub(super) fn note_served(&mut self, now: MonoNs) {
+    pub(crate) fn note_served(&mut self, now: MonoNs) {
         self.was_served |= self.accepted_at.is_some_and(|at| at.after(SHORT_LIFE) <= now);
     }
 }
 
 impl Session {
     /// Returns whether it ended so often for its name that it waits for longer than others.
-    pub(super) fn waits_alone(&self) -> bool {
+    pub(crate) fn waits_alone(&self) -> bool {
         self.is_lone_suspect() && self.ends.count >= STRIKES_MAX
     }
 
@@ -39,7 +39,7 @@ impl Session {
 impl Feed {
     /// The session of `only`, open since `opened`, has ended again: returns whether it is the name,
     /// and not the network.
-    pub(super) fn is_proven(
+    pub(crate) fn is_proven(
         &mut self,
         index: usize,
         (only, opened): (InstrumentId, MonoNs),

@@ -2,7 +2,7 @@
 //! soon after names were asked for parts with them; if they are all it carries, and it ends so again,
 //! it is halved. The half that lives is left alone, the other one is halved again until one name is
 //! alone. Alone it waits for longer and longer, and hurts nobody. What proves its guilt is in
-//! [`super::culprits`].
+//! [`crate::feed::session::culprits`].
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::market::{InstrumentId, Market};
 use crate::messages::EventName;
 use crate::venue::{NotNow, SubscribeOp};
 
-use super::Feed;
-use super::placing::Rejection;
-use super::script::{Again, Unanswered};
-use super::session::{End, Ends, Phase, Session};
-use super::stream::{Check, Stream, Suspicion};
+use crate::feed::Feed;
+use crate::feed::session::placement::Rejection;
+use crate::feed::session::subscribe_queue::{Again, Unanswered};
+use crate::feed::session::{End, Ends, Phase, Session};
+use crate::feed::stream::{Check, Stream, Suspicion};
 
 /// Where a member stood when its session ended; the most suspicious first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,7 +34,7 @@ enum Standing {
 impl Stream {
     /// Counts a strike against this name, unless it has proven itself since the last one. Returns
     /// how many there are in a row.
-    pub(super) fn strike(&mut self, now: MonoNs) -> u8 {
+    pub(crate) fn strike(&mut self, now: MonoNs) -> u8 {
         let Suspicion { strikes, struck_at, .. } = self.suspicion;
         let has_delivered = self.rhythm.last().is_some_and(|at| at > struck_at);
         let has_settled =
@@ -48,17 +48,17 @@ impl Stream {
 
 impl Session {
     /// Whether it carries names under suspicion, beside which nobody is placed.
-    pub(super) fn is_apart(&self, now: MonoNs) -> bool {
+    pub(crate) fn is_apart(&self, now: MonoNs) -> bool {
         self.is_quarantine && !(self.has_delivered && self.has_lived(SHORT_LIFE, now))
     }
 
-    pub(super) fn has_lived(&self, time: Duration, now: MonoNs) -> bool {
+    pub(crate) fn has_lived(&self, time: Duration, now: MonoNs) -> bool {
         matches!(self.phase, Phase::Open { since } if since.after(time) <= now)
     }
 
     /// The session is about to be lost: if it lived for long, and did not end for a name, it is one
     /// like any other. If it did not come up, that is no name's fault.
-    pub(super) fn clear_of_suspicion(&mut self, now: MonoNs) {
+    pub(crate) fn clear_of_suspicion(&mut self, now: MonoNs) {
         if !self.is_open() {
             self.ends = Ends::default();
         }
@@ -75,7 +75,7 @@ impl Session {
 impl Feed {
     /// A subscription has waited too long for its answer. Returns whether the session goes on: it
     /// answers or delivers otherwise, so that the names are to blame.
-    pub(super) fn isolate_unanswered(&mut self, index: usize, now: MonoNs) -> bool {
+    pub(crate) fn isolate_unanswered(&mut self, index: usize, now: MonoNs) -> bool {
         let session = &mut self.sessions[index];
         let Some(since) = session.script.unanswered_since() else { return true };
         let is_alive = session.accepted_at.is_some_and(|at| at >= since)
@@ -124,7 +124,7 @@ impl Feed {
     /// The exchange ended a session: names that it was asked for shortly before come under
     /// suspicion, unless it was for a limit, or for a name that it has just refused. To be called
     /// before the session is lost.
-    pub(super) fn suspect(
+    pub(crate) fn suspect(
         &mut self,
         index: usize,
         limit: Option<NotNow>,
@@ -201,7 +201,7 @@ impl Feed {
 
     /// Judges the newest end of a session that is to be connected again: halves it, or rejects the
     /// only name. Returns whether it is still to be connected.
-    pub(super) fn judge_end(&mut self, index: usize, now: MonoNs) -> bool {
+    pub(crate) fn judge_end(&mut self, index: usize, now: MonoNs) -> bool {
         let session = &mut self.sessions[index];
         let market = session.market;
         let Some(End { opened, suspects, words, .. }) = session.ends.newest.take() else {
@@ -300,7 +300,7 @@ impl Feed {
 
     /// Gives a name that the exchange's list does not have to a session of suspects, as long as
     /// connections are plentiful. Returns whether it did.
-    pub(super) fn place_apart(&mut self, id: InstrumentId, market: Market, now: MonoNs) -> bool {
+    pub(crate) fn place_apart(&mut self, id: InstrumentId, market: Market, now: MonoNs) -> bool {
         let room = self.members_max(market);
         let is_fit = |session: &Session| {
             session.market == market
@@ -323,7 +323,7 @@ impl Feed {
 
     /// Returns whether a session ends for the names that it was to try, while others deliver: no
     /// failure of the market.
-    pub(super) fn ends_for_suspects(&self, index: usize) -> bool {
+    pub(crate) fn ends_for_suspects(&self, index: usize) -> bool {
         let session = &self.sessions[index];
         match session.phase {
             Phase::Open { since } if session.is_quarantine => {
@@ -354,7 +354,7 @@ impl Feed {
     }
 
     /// Returns whether a session of `market` other than `lost` lives, and has since `since`.
-    pub(super) fn lives_beside(&self, lost: usize, market: Market, since: MonoNs) -> bool {
+    pub(crate) fn lives_beside(&self, lost: usize, market: Market, since: MonoNs) -> bool {
         let lives = |session: &Session| {
             let is_old = matches!(session.phase, Phase::Open { since: open } if open <= since);
             is_old && session.accepted_at.is_some()
@@ -364,7 +364,7 @@ impl Feed {
     }
 
     /// Returns whether a session of `market` other than `lost` delivers, and has since `since`.
-    pub(super) fn serves_beside(&self, lost: Option<usize>, market: Market, since: MonoNs) -> bool {
+    pub(crate) fn serves_beside(&self, lost: Option<usize>, market: Market, since: MonoNs) -> bool {
         let lives = |session: &Session| {
             let is_old = matches!(session.phase, Phase::Open { since: open } if open <= since);
             is_old && session.has_delivered && session.last_candle >= since
@@ -376,11 +376,11 @@ impl Feed {
 
 /// A session that ends so soon after a subscription may have ended for it.
 /// Source: an exchange that drops a session for a name does so within 0.2 s; with room.
-pub(super) const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(10);
 
 /// A session that ends so soon after it opened may have ended for one of its names.
 /// Source: three times [`SOON`], as many names are asked for one after another.
-pub(super) const SHORT_LIFE: Duration = Duration::from_secs(30);
+pub(crate) const SHORT_LIFE: Duration = Duration::from_secs(30);
 
 /// A session that ends so soon after a name was refused ended for that name.
 /// Source: exchanges that close after a refusal do so within 0.2 s; with room.
@@ -388,14 +388,14 @@ const REFUSAL_ENDS: Duration = Duration::from_secs(3);
 
 /// Strikes that prove a name's guilt if others were accepted meanwhile: once among others, twice
 /// alone.
-pub(super) const STRIKES_MIN: u8 = 3;
+pub(crate) const STRIKES_MIN: u8 = 3;
 
 /// Strikes that prove it if another session lived on meanwhile. Source: with the backoff between
 /// them they take some 20 s at least, longer than a restart of one of an exchange's servers.
-pub(super) const STRIKES_MAX: u8 = 6;
+pub(crate) const STRIKES_MAX: u8 = 6;
 
 /// Short lives in a row after which a session is halved. Source: one is an accident.
-pub(super) const ENDS_TOGETHER: u8 = 2;
+pub(crate) const ENDS_TOGETHER: u8 = 2;
 
 /// While a market has fewer sessions, one is halved though no other one lives to compare it with.
 /// Source: of four parts one lives, unless each has a culprit of its own.

@@ -11,15 +11,15 @@ use crate::messages::{About, EventName, RestResponse};
 use crate::metrics::DecodeErrorKind;
 use crate::venue::{self, RestCandle, RestCandles, RestError};
 
-use super::Feed;
-use super::candles::{Way, settle};
-use super::rows::{Heard, Proof, Rows, closed_by_rest, exchange_time};
-use super::stream::{Ask, Repair, Stream};
-use super::streams::begin_of;
+use crate::feed::Feed;
+use crate::feed::candles::{Way, settle};
+use crate::feed::repair::rest_evidence::{Heard, Proof, Rows, closed_by_rest, exchange_time};
+use crate::feed::stream::{Ask, Repair, Stream};
+use crate::feed::streams::begin_of;
 
 impl Repair {
     /// Whether windows are missing, and how urgently they are wanted.
-    pub(super) fn urgency(
+    pub(crate) fn urgency(
         &self,
         stream: &Stream,
         exchange_now: UnixMs,
@@ -41,7 +41,7 @@ impl Repair {
 /// The windows to be asked for now: those that hold others back, oldest first; else those that are
 /// over and were not closed; else the newest of those that were given up. One question asks for what
 /// was given up before, too, as far as it fits.
-pub(super) fn missing_span(stream: &Stream, exchange_now: UnixMs) -> Option<Span> {
+pub(crate) fn missing_span(stream: &Stream, exchange_now: UnixMs) -> Option<Span> {
     let Instrument { market, interval, .. } = stream.instrument;
     let rows = rows_max(market);
     let series = &stream.series;
@@ -61,7 +61,7 @@ pub(super) fn missing_span(stream: &Stream, exchange_now: UnixMs) -> Option<Span
 }
 
 /// Windows that one request asks about; the rows around them come with them.
-pub(super) fn rows_max(market: Market) -> i64 {
+pub(crate) fn rows_max(market: Market) -> i64 {
     let rows = venue::limits(market).rest_rows.min(REST_ROWS_MAX);
     let (before, after) = rows_around(market);
     i64::try_from(rows).expect("a small number") - before - after
@@ -77,7 +77,7 @@ fn rows_around(market: Market) -> (i64, i64) {
 }
 
 /// The first and the last row to be asked for, to learn of the windows `span`.
-pub(super) fn rows_asked(
+pub(crate) fn rows_asked(
     market: Market,
     interval: Interval,
     span: Span,
@@ -91,7 +91,7 @@ pub(super) fn rows_asked(
 }
 
 /// The oldest window that the exchange's REST interface surely knows.
-pub(super) fn oldest_row(market: Market, interval: Interval, exchange_now: UnixMs) -> UnixMs {
+pub(crate) fn oldest_row(market: Market, interval: Interval, exchange_now: UnixMs) -> UnixMs {
     let Some(reach) = venue::rest_reach(market) else { return UnixMs(i64::MIN / 2) };
     let running = interval.open_time(exchange_now);
     UnixMs(running.0.saturating_sub((reach - REACH_ERROR) * interval.ms()))
@@ -99,7 +99,7 @@ pub(super) fn oldest_row(market: Market, interval: Interval, exchange_now: UnixM
 
 impl Feed {
     /// The answer about the missing windows `span` of `id`.
-    pub(super) fn learn_missing(
+    pub(crate) fn learn_missing(
         &mut self,
         id: InstrumentId,
         span: Span,
@@ -136,7 +136,7 @@ impl Feed {
     }
 
     /// Candles from an answer, with the exchange's own time of it.
-    pub(super) fn read_rows(
+    pub(crate) fn read_rows(
         &mut self,
         id: InstrumentId,
         result: Result<RestResponse, String>,
@@ -157,7 +157,7 @@ impl Feed {
 
     /// The same of any answer; what it says of the time is learnt. Rows of windows that have not
     /// begun, and those that cannot be, prove nothing: they are left out and counted.
-    pub(super) fn read_answer(
+    pub(crate) fn read_answer(
         &mut self,
         id: InstrumentId,
         response: &RestResponse,
@@ -190,7 +190,7 @@ impl Feed {
     }
 
     /// An answer about the windows `span`, and what else is known of them.
-    pub(super) fn rows<'a>(
+    pub(crate) fn rows<'a>(
         &self,
         id: InstrumentId,
         (read, time): (&'a RestCandles, Option<UnixMs>),
@@ -229,7 +229,7 @@ impl Feed {
 
     /// A stream that has said nothing yet is owed its windows all the same, from the one in which it
     /// was subscribed, where an answer shows that the exchange makes candles of it now.
-    pub(super) fn begin_silent(
+    pub(crate) fn begin_silent(
         &mut self,
         id: InstrumentId,
         result: &Result<RestResponse, String>,
@@ -249,7 +249,7 @@ impl Feed {
         }
     }
 
-    pub(super) fn tell_failed(&mut self, id: InstrumentId, what: &str, error: &RestError) {
+    pub(crate) fn tell_failed(&mut self, id: InstrumentId, what: &str, error: &RestError) {
         let Some(stream) = self.streams.stream(id) else { return };
         if let RestError::Failed { message }
         | RestError::NoSense { message }
@@ -304,7 +304,7 @@ fn nobody_asked() -> RestError {
 }
 
 /// The wait after so many answers that brought nothing, doubling.
-pub(super) fn pause(failures: u32) -> Duration {
+pub(crate) fn pause(failures: u32) -> Duration {
     (PAUSE_MIN * 2_u32.pow(failures.min(8))).min(PAUSE_MAX)
 }
 

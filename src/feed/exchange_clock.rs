@@ -19,7 +19,7 @@ type OffsetMs = i64;
 
 /// One market's clock.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ExchangeClock {
+pub(crate) struct ExchangeClock {
     /// What the streams showed that were believed last.
     believed: ArrayVec<Witness, WITNESSES_MAX>,
     /// The place in `believed` that the next new stream takes, once all are taken.
@@ -122,7 +122,7 @@ impl ExchangeClock {
     /// Returns whether a push is believed: its times lie no more than `limit_ms` ahead of what
     /// others show, and where the wall clock is known to be right its window has begun, or is over
     /// if it is flagged so; or a second source agrees with it. Then it is what its stream shows.
-    pub(super) fn believes(
+    pub(crate) fn believes(
         &mut self,
         source: InstrumentId,
         kline: &Kline<'_>,
@@ -178,7 +178,7 @@ impl ExchangeClock {
     }
 
     /// An answer of REST shows this time, to the second. Returns whether it is believed.
-    pub(super) fn learn(&mut self, time: UnixMs, now: Now) -> bool {
+    pub(crate) fn learn(&mut self, time: UnixMs, now: Now) -> bool {
         let date = time.0.saturating_sub(mono_ms(now.mono));
         let is_near = |other: OffsetMs| date.abs_diff(other) <= NEAR_MS.unsigned_abs();
         if self.leap_to(date, now) {
@@ -208,12 +208,12 @@ impl ExchangeClock {
     }
 
     /// The exchange's time now, at most too early by a message's way.
-    pub(super) fn now(&self, now: Now) -> UnixMs {
+    pub(crate) fn now(&self, now: Now) -> UnixMs {
         UnixMs(self.offset_ms(now).saturating_add(mono_ms(now.mono)))
     }
 
     /// Milliseconds from our monotonic clock to what time it is at the exchange.
-    pub(super) fn offset_ms(&self, now: Now) -> i64 {
+    pub(crate) fn offset_ms(&self, now: Now) -> i64 {
         let reference = self.reference(now);
         match self.pushed(reference) {
             None => reference,
@@ -228,7 +228,7 @@ impl ExchangeClock {
     }
 
     /// No window that opens later has begun.
-    pub(super) fn latest_open(&self, now: Now) -> UnixMs {
+    pub(crate) fn latest_open(&self, now: Now) -> UnixMs {
         let reference = self.reference(now).saturating_add(mono_ms(now.mono));
         UnixMs(self.now(now).0.max(reference).saturating_add(CLOCK_ERROR_MS))
     }
@@ -236,7 +236,7 @@ impl ExchangeClock {
     /// The exchange's time now, if a stream other than `but` and REST, or without it the wall clock,
     /// agree on it, or REST for a while and the wall clock. `None` where nothing is known, and where a
     /// recording is played.
-    pub(super) fn agreed_now(&self, but: InstrumentId, now: Now) -> Option<UnixMs> {
+    pub(crate) fn agreed_now(&self, but: InstrumentId, now: Now) -> Option<UnixMs> {
         let reference = self.reference(now);
         let mut others = self.believed.iter().filter(|one| one.source != but);
         if others.any(|one| one.shown.is_near(reference)) {
@@ -249,14 +249,14 @@ impl ExchangeClock {
 
     /// Returns whether nothing that REST showed speaks against a window's having begun: else its
     /// push proves nothing about the window before.
-    pub(super) fn has_begun(&self, open_time: UnixMs, now: Now) -> bool {
+    pub(crate) fn has_begun(&self, open_time: UnixMs, now: Now) -> bool {
         let Some(Dated { shown: rest, .. }) = self.rest else { return true };
         let opens_at = open_time.0.saturating_sub(mono_ms(now.mono) + CLOCK_ERROR_MS);
         opens_at <= rest || self.pushed(rest).is_some_and(|shown| opens_at <= shown.low)
     }
 
     /// The stream by which REST is to be asked for its `Date` now, if it is to be asked.
-    pub(super) fn take_asker(&mut self, now: MonoNs) -> Option<InstrumentId> {
+    pub(crate) fn take_asker(&mut self, now: MonoNs) -> Option<InstrumentId> {
         let asker = self.asker.take().filter(|_| self.ask_at <= now)?;
         self.ask_at = now.after(ASK_PAUSE);
         Some(asker)

@@ -8,7 +8,7 @@ use crate::limits::BACKOFF_MAX;
 
 /// Whether a market's sessions may connect at all.
 #[derive(Clone, Debug)]
-pub(super) struct Breaker {
+pub(crate) struct Breaker {
     threshold: u32,
     recovery: Duration,
     half_open_calls: u32,
@@ -27,7 +27,7 @@ enum BreakerState {
 }
 
 impl Breaker {
-    pub(super) fn new(threshold: u32, recovery: Duration, half_open_calls: u32) -> Self {
+    pub(crate) fn new(threshold: u32, recovery: Duration, half_open_calls: u32) -> Self {
         Self {
             threshold: threshold.max(1),
             recovery,
@@ -39,7 +39,7 @@ impl Breaker {
     }
 
     /// Asks to connect. True: do so, and report how it went. Turns half-open when its time is up.
-    pub(super) fn admit(&mut self, now: MonoNs) -> bool {
+    pub(crate) fn admit(&mut self, now: MonoNs) -> bool {
         if matches!(self.state, BreakerState::Open { until } if until <= now) {
             self.state = BreakerState::HalfOpen { trials: 0 };
         }
@@ -56,7 +56,7 @@ impl Breaker {
 
     /// When asking again may have another answer: the end of the open time; `None`: when a trial
     /// has come to an end.
-    pub(super) fn ask_again_at(&self) -> Option<MonoNs> {
+    pub(crate) fn ask_again_at(&self) -> Option<MonoNs> {
         match self.state {
             BreakerState::Open { until } => Some(until),
             BreakerState::Closed => Some(MonoNs(0)),
@@ -66,14 +66,14 @@ impl Breaker {
     }
 
     /// A session is healthy. True if that closed the breaker.
-    pub(super) fn succeed(&mut self) -> bool {
+    pub(crate) fn succeed(&mut self) -> bool {
         let was_tripped = self.state != BreakerState::Closed;
         (self.state, self.failures, self.open_for) = (BreakerState::Closed, 0, self.recovery);
         was_tripped
     }
 
     /// A session failed before it was healthy. True if that opened the breaker.
-    pub(super) fn fail(&mut self, now: MonoNs) -> bool {
+    pub(crate) fn fail(&mut self, now: MonoNs) -> bool {
         self.failures = self.failures.saturating_add(1);
         match self.state {
             BreakerState::Closed if self.failures < self.threshold => false,
@@ -87,18 +87,18 @@ impl Breaker {
     }
 
     /// A trial was given up without a verdict.
-    pub(super) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         if let BreakerState::HalfOpen { trials } = &mut self.state {
             *trials = trials.saturating_sub(1);
         }
     }
 
-    pub(super) fn failures(&self) -> u32 {
+    pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
 
     /// The gauge: 0 closed, 1 open, 2 half-open.
-    pub(super) fn gauge(&self) -> i64 {
+    pub(crate) fn gauge(&self) -> i64 {
         match self.state {
             BreakerState::Closed => 0,
             BreakerState::Open { .. } => 1,

@@ -1,0 +1,12 @@
+//! What REST is asked about the streams, and what follows from its answers: windows that are missing,
+//! history that clients want, closed candles to verify, streams that are silent.
+
+pub(super) mod answers;
+pub(super) mod backfill;
+mod deadlines;
+mod missing;
+pub(super) mod rest_evidence;
+pub(super) mod rest_queue;
+mod silence;
+mod turns;
+mod verify;
