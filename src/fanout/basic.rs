@@ -6,7 +6,8 @@ use arrayvec::ArrayVec;
 use crate::limits::SERIES_SPELLINGS_MAX;
 use crate::wire::write_text_frame;
 
-use super::outbox::{FrameId, FrameMeta, FramePool};
+use super::frame::FrameMeta;
+use super::outbox::{FrameId, FramePool};
 use super::run::{Part, Run};
 use super::stream::Interest;
 

@@ -12,10 +12,11 @@ use crate::metrics::RefusedBy;
 use crate::wire::Connection;
 
 use super::access::TokenDigest;
-use super::marks::Together;
-use super::outbox::{Class, FrameMeta, Outbox};
+use super::candle_source::Origin;
+use super::candle_source::Together;
+use super::frame::{Class, FrameMeta};
+use super::outbox::Outbox;
 use super::pace::{Allowance, NewNames};
-use super::request::Origin;
 use super::run::{Outgoing, Part, Run, Share};
 use super::stream::Interest;
 use super::{ClientId, FanoutConfig};

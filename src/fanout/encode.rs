@@ -3,12 +3,13 @@
 
 use std::io::Write;
 
+use std::sync::Arc;
+
 use crate::clock::{Now, RFC3339_BYTES, UnixMs, write_rfc3339};
 use crate::market::{Candle, CandleUpdate, Decimal, Instrument, Interval, Market, VolumeUnit};
 use crate::text;
 
-use super::request::Origin;
-use super::spelling::Spelling;
+use super::candle_source::Origin;
 
 /// What is the same in every message about one instrument, rendered once.
 #[derive(Debug)]
@@ -21,6 +22,23 @@ pub(super) struct Labels {
     /// What tells that a window was empty.
     empty_source: &'static str,
     market: Market,
+}
+
+/// A series as a client names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Spelling {
+    pub(super) symbol: Arc<str>,
+    pub(super) contract_type: Arc<str>,
+    /// Both, as they stand in a message.
+    pub(super) names: Arc<[u8]>,
+}
+
+impl Spelling {
+    pub(super) fn new(symbol: &str, contract_type: Arc<str>) -> Self {
+        let mut names = Vec::new();
+        write_names(&mut names, symbol, &contract_type);
+        Self { symbol: symbol.into(), contract_type, names: names.into() }
+    }
 }
 
 /// What was traded in a candle, as clients get it.

@@ -9,8 +9,8 @@ use crate::limits::{INSTRUMENT_REST, INSTRUMENTS_MAX};
 use crate::market::table::TableFull;
 use crate::market::{Instrument, InstrumentId, InstrumentTable, Interval, Market, SymbolList};
 
+use super::candle_source::Together;
 use super::derive::Derivation;
-use super::marks::Together;
 use super::request::Name;
 use super::stream::{Interest, Stream};
 

@@ -10,30 +10,13 @@ use crate::market::{Instrument, InstrumentId, Interval, Settled, Span};
 use crate::messages::{Command, RecallFrom, Wish};
 use crate::wire::write_text_frame;
 
+use super::candle_source::Past;
 use super::derive::derived_windows_max;
 use super::encode::CandleType;
-use super::outbox::{Class, FrameMeta};
+use super::frame::{Class, FrameMeta};
 use super::protocol::Refusal;
-use super::request::Past;
-use super::stream::Stream;
+use super::stream::{Join, Stream};
 use super::{ClientId, Fanout, Timer};
-
-/// A subscription that waits for the past of one series.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Join {
-    pub(super) client: ClientId,
-    pub(super) key: u32,
-    past: Past,
-    /// Publications before it.
-    serial: u64,
-    begun: MonoNs,
-    /// The first window that is wanted, once that is known.
-    first: Option<UnixMs>,
-    /// The number of the recall that it waits for, or waited for last; 0: nothing was asked.
-    ticket: u64,
-    /// The last window of that recall, if it was known.
-    asked_to: Option<UnixMs>,
-}
 
 /// What becomes of a join.
 enum Step {

@@ -4,20 +4,12 @@
 
 use crate::clock::{MonoNs, Now, UnixMs};
 use crate::limits::{MARK_ABSENT_MAX, MARK_PATIENCE};
-use crate::market::{InstrumentId, Interval, Market, Settled};
+use crate::market::{InstrumentId, Settled};
 
+use super::candle_source::Together;
 use super::protocol::{Mark, write_mark};
-use super::request::Origin;
 use super::stream::Stream;
 use super::{ClientId, Fanout, Timer};
-
-/// The series that end together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Together {
-    pub(super) market: Market,
-    pub(super) interval: Interval,
-    pub(super) origin: Origin,
-}
 
 /// Who wants marks, and where each market stands.
 #[derive(Debug, Default)]

@@ -8,12 +8,14 @@
 
 mod access;
 mod basic;
+mod candle_source;
 mod client;
 mod clients;
 mod derive;
 mod door;
 mod echo;
 mod encode;
+mod frame;
 mod history;
 mod hub;
 mod join;

@@ -4,7 +4,7 @@
 
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::clock::{MonoNs, Now};
@@ -16,8 +16,10 @@ use crate::market::table::TableFull;
 use crate::market::{Instrument, InstrumentId, Interval, Market, SymbolList, Venue};
 use crate::messages::{Command, EventName};
 
+use super::candle_source::Origin;
+use super::hub::Hub;
 use super::protocol::Refusal;
-use super::request::{Name, Origin, Wanted};
+use super::request::{Name, Wanted};
 use super::stream::LetGo;
 use super::{ClientId, Fanout, Timer};
 
@@ -271,7 +273,7 @@ impl Fanout {
             }
         }
         for (index, ids) in surplus {
-            let symbols = super::serve::symbols_of(&self.hub, index, &ids);
+            let symbols = symbols_of(&self.hub, index, &ids);
             let symbols = symbols.into_iter().map(str::to_owned).collect();
             let refusal = self.too_many_unconfirmed(market, symbols);
             let id = self.clients.at(index).id;
@@ -358,6 +360,18 @@ fn shown(symbols: &[String]) -> String {
         0 => named,
         others => format!("{named} and {others} others"),
     }
+}
+
+/// The symbols of these instruments as a client (by index) names them, each once though it may have
+/// several intervals.
+pub(super) fn symbols_of<'a>(
+    hub: &'a Hub,
+    client: u32,
+    instruments: &[InstrumentId],
+) -> Vec<&'a str> {
+    let mut seen = HashSet::with_capacity(instruments.len());
+    let symbols = instruments.iter().map(|&one| hub.symbol_for(client, one));
+    symbols.filter(|&symbol| seen.insert(symbol)).collect()
 }
 
 /// Symbols that a sentence names. Source: a line of a terminal.

@@ -8,47 +8,8 @@ use crate::clock::UnixMs;
 use crate::limits::SPARE_FRAMES_MAX;
 use crate::market::{InstrumentId, Interval};
 
-use super::slowest::Hops;
-
-/// What kind of message a frame holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
-    /// A running candle: may be replaced by its successor.
-    Open,
-    /// A closed candle, first published.
-    Closed,
-    /// A closed candle, restated.
-    Correction,
-    /// A window without trades.
-    Empty,
-    /// Windows known to be missing.
-    Gap,
-}
-
-/// What is known about a frame that came from an instrument.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FrameMeta {
-    /// Whose message it is.
-    pub(super) instrument: InstrumentId,
-    /// What it says.
-    pub(super) class: Class,
-    /// Open time of the candle, or of the first missing window.
-    pub(super) open_time: UnixMs,
-    /// Its way so far; `None` if that is not measured.
-    pub(super) hops: Option<Hops>,
-    /// It is the past of this subscription of one client: counted by no limit. `None`: it is for
-    /// everybody who was there when it was published.
-    pub(super) past_of: Option<u32>,
-    /// Publications before it.
-    pub(super) serial: u64,
-}
-
-impl FrameMeta {
-    /// Whether it is a `quote`: what `limit` counts.
-    pub(super) fn is_quote(&self) -> bool {
-        matches!(self.class, Class::Open | Class::Closed) && self.past_of.is_none()
-    }
-}
+use super::frame::Class;
+use super::frame::FrameMeta;
 
 /// Handle of a frame in the [`FramePool`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

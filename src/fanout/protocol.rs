@@ -7,9 +7,9 @@ use crate::clock::{Now, RFC3339_BYTES, UnixMs, write_rfc3339};
 use crate::limits::{CLIENT_MESSAGE_BYTES_MAX, SERVER_MESSAGE_BYTES_MAX, SYMBOL_BYTES_MAX};
 use crate::market::{Interval, Market, Span};
 
+use super::candle_source::Origin;
+use super::candle_source::Together;
 use super::encode::{write_signed, write_string, write_unsigned};
-use super::marks::Together;
-use super::request::Origin;
 
 /// Why a client's request is not served, or what it has to know about a subscription.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -10,9 +10,10 @@ use crate::wire::{text_frame_payload, write_text_frame};
 use super::basic::{Form, is_basic};
 use super::client::Phase;
 use super::encode::{CandleType, write_unsigned};
+use super::frame::Hops;
+use super::frame::{Class, FrameMeta};
 use super::history::{Restated, settled};
-use super::outbox::{Class, FrameMeta, Owed};
-use super::slowest::Hops;
+use super::outbox::Owed;
 use super::{ClientId, Fanout, Output};
 
 impl Fanout {

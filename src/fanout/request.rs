@@ -18,8 +18,9 @@ use crate::limits::{REQUEST_ID_BYTES_MAX, SYMBOL_BYTES_MAX};
 use crate::market::{Instrument, Interval, Market, Venue, spelled};
 
 use super::access::TokenDigest;
+use super::candle_source::{Origin, Past};
+use super::encode::Spelling;
 use super::protocol::Refusal;
-use super::spelling::Spelling;
 use meant::did_you_mean;
 use symbols::{is_all, read_names, texts};
 use words::{
@@ -135,42 +136,6 @@ impl Wanted {
             Origin::Derived => Interval::M1,
         }
     }
-}
-
-/// Who makes the candles of a series, as `source` of a request names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// The exchange. Always so for minutes.
-    Exchange,
-    /// We, from the exchange's minutes.
-    Derived,
-}
-
-impl Origin {
-    /// Both.
-    const ALL: [Self; 2] = [Self::Exchange, Self::Derived];
-
-    /// The word for it.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Exchange => "exchange",
-            Self::Derived => "derived",
-        }
-    }
-
-    /// Whose candles of `interval` are meant where the client does not say it.
-    fn default_of(interval: Interval) -> Self {
-        if interval == Interval::M1 { Self::Exchange } else { Self::Derived }
-    }
-}
-
-/// Closed candles that are to come first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Past {
-    /// So many, at least 1: those of `history` candles.
-    Last(u32),
-    /// All after this open time.
-    Since(UnixMs),
 }
 
 /// Reads one message: JSON in UTF-8, with or without a byte order mark, or the bare word `ping`.

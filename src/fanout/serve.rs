@@ -9,18 +9,18 @@ use crate::limits::{CLIENT_SAME_SERIES_MAX, CLIENT_SERIES_MAX, SERIES_SPELLINGS_
 use crate::market::{Instrument, InstrumentId, Interval, Market};
 use crate::wire::write_text_frame;
 
+use super::candle_source::{Origin, Past};
 use super::client::{Phase, Subscription};
 use super::derive::derived_windows_max;
-use super::hub::Hub;
-use super::join::Join;
-use super::names::{Sorted, named_twice, once_each, stream_name};
+use super::encode::Spelling;
+use super::names::{Sorted, named_twice, once_each, stream_name, symbols_of};
 use super::protocol::{
     ListWriter, Refusal, Shown, write_error, write_notice, write_pong, write_subscribed,
     write_unsubscribed,
 };
 use super::refused::rejection;
-use super::request::{self, Name, Op, Origin, Past, Request, Wanted};
-use super::spelling::Spelling;
+use super::request::{self, Name, Op, Request, Wanted};
+use super::stream::Join;
 use super::stream::{ANY_WINDOW, Interest};
 use super::{ClientId, Fanout};
 
@@ -616,18 +616,6 @@ impl Fanout {
             self.metrics.sent_messages.increment();
         }
     }
-}
-
-/// The symbols of these instruments as a client (by index) names them, each once though it may have
-/// several intervals.
-pub(super) fn symbols_of<'a>(
-    hub: &'a Hub,
-    client: u32,
-    instruments: &[InstrumentId],
-) -> Vec<&'a str> {
-    let mut seen = HashSet::with_capacity(instruments.len());
-    let symbols = instruments.iter().map(|&one| hub.symbol_for(client, one));
-    symbols.filter(|&symbol| seen.insert(symbol)).collect()
 }
 
 /// What a client wants no longer: what is left out means any.

@@ -4,36 +4,12 @@
 
 use arrayvec::ArrayVec;
 
-use crate::clock::{Lapse, MonoNs, RoughLapse, UnixMs};
+use crate::clock::MonoNs;
 use crate::limits::{SLOWEST_PERIOD, SLOWEST_UPDATES};
-use crate::market::CandleUpdate;
 use crate::messages::{SlowUpdate, SlowUpdates};
 
 use super::Fanout;
-use super::outbox::{Class, FrameMeta};
-
-/// The way of a pushed candle until the fan-out took it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Hops {
-    /// The exchange's own time of it, if it gave one.
-    pub(super) event_time: Option<UnixMs>,
-    /// See [`CandleUpdate::received`].
-    pub(super) received: MonoNs,
-    /// See [`CandleUpdate::until_ring`].
-    pub(super) until_ring: Lapse,
-    /// See [`CandleUpdate::kernel`].
-    pub(super) kernel: RoughLapse,
-    /// The start of the turn that took it out of the ring.
-    pub(super) taken: MonoNs,
-}
-
-impl Hops {
-    /// Of `update`, taken now.
-    pub(super) fn new(update: &CandleUpdate, taken: MonoNs) -> Self {
-        let CandleUpdate { event_time, received, until_ring, kernel, .. } = *update;
-        Self { event_time, received, until_ring, kernel, taken }
-    }
-}
+use super::frame::{Class, FrameMeta, Hops};
 
 /// The slowest updates since they were last taken, each once, at the slowest of its clients.
 #[derive(Debug, Default)]
@@ -121,6 +97,7 @@ impl Fanout {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{Lapse, RoughLapse, UnixMs};
     use crate::market::InstrumentId;
 
     /// Notes update number `serial`, which took `total_ns`.

@@ -3,28 +3,9 @@
 //! Every message about the series carries its client's own. Owns how a name is put into a message;
 //! what names mean is the market's to say.
 
-use std::sync::Arc;
-
 use crate::wire::{text_frame_payload, write_text_frame};
 
-use super::encode::{Labels, write_names};
-
-/// A series as a client names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Spelling {
-    pub(super) symbol: Arc<str>,
-    pub(super) contract_type: Arc<str>,
-    /// Both, as they stand in a message.
-    pub(super) names: Arc<[u8]>,
-}
-
-impl Spelling {
-    pub(super) fn new(symbol: &str, contract_type: Arc<str>) -> Self {
-        let mut names = Vec::new();
-        write_names(&mut names, symbol, &contract_type);
-        Self { symbol: symbol.into(), contract_type, names: names.into() }
-    }
-}
+use super::encode::{Labels, Spelling};
 
 /// The frames of the latest publication under the other names of its series, in both forms. Their
 /// storage is kept.

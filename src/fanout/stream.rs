@@ -10,13 +10,14 @@ use crate::clock::{MonoNs, Now, UnixMs};
 use crate::limits::{SERIES_SPELLINGS_MAX, UNSUBSCRIBE_LINGER};
 use crate::market::{CandleUpdate, Instrument, InstrumentId, Span};
 
+use super::ClientId;
+use super::candle_source::Origin;
+use super::candle_source::Past;
 use super::derive::Derivation;
 use super::encode::Labels;
+use super::encode::Spelling;
+use super::frame::{Class, FrameMeta};
 use super::history::History;
-use super::join::Join;
-use super::outbox::{Class, FrameMeta};
-use super::request::Origin;
-use super::spelling::Spelling;
 
 /// One client's interest in one instrument, by one of its subscriptions.
 #[derive(Clone, Copy, Debug)]
@@ -130,6 +131,23 @@ impl Recalls {
         let found = self.waiting.iter().find(|&&(_, asked)| like(asked))?;
         Some(found.0)
     }
+}
+
+/// A subscription that waits for the past of one series.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Join {
+    pub(super) client: ClientId,
+    pub(super) key: u32,
+    pub(super) past: Past,
+    /// Publications before it.
+    pub(super) serial: u64,
+    pub(super) begun: MonoNs,
+    /// The first window that is wanted, once that is known.
+    pub(super) first: Option<UnixMs>,
+    /// The number of the recall that it waits for, or waited for last; 0: nothing was asked.
+    pub(super) ticket: u64,
+    /// The last window of that recall, if it was known.
+    pub(super) asked_to: Option<UnixMs>,
 }
 
 /// What becomes of a stream when somebody has left it.

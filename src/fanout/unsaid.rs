@@ -7,9 +7,9 @@ use crate::market::{CandleUpdate, Instrument, Market};
 
 use super::basic::is_basic;
 use super::encode::other_unit;
-use super::outbox::FrameMeta;
+use super::frame::FrameMeta;
+use super::names::symbols_of;
 use super::protocol::write_notice;
-use super::serve::symbols_of;
 use super::{ClientId, Fanout};
 
 impl Fanout {

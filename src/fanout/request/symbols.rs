@@ -11,8 +11,8 @@ use simd_json::tape::Value;
 use crate::limits::REQUEST_SYMBOLS_MAX;
 use crate::market::{Market, Venue};
 
+use super::super::encode::Spelling;
 use super::super::protocol::Refusal;
-use super::super::spelling::Spelling;
 use super::Name;
 use super::words::{invalid_symbol, strange, wrong_type};
 
