@@ -10,11 +10,11 @@ use crate::market::fold::fold_whole;
 use crate::market::{CandleUpdate, Fold, Folded, InstrumentId, Interval, Settled, Span};
 use crate::messages::{Command, MarketEvent, RecallFrom, Wish};
 
-use super::Fanout;
+use crate::fanout::Fanout;
 
 /// A derived series while it is streamed.
 #[derive(Debug)]
-pub(super) struct Derivation {
+pub(crate) struct Derivation {
     fold: Fold,
     interval: Interval,
     /// What its subscriptions want of the past, the oldest wish first.
@@ -44,13 +44,13 @@ impl Recall {
 }
 
 /// As many windows of a derived series as its past may have.
-pub(super) fn derived_windows_max(interval: Interval) -> usize {
+pub(crate) fn derived_windows_max(interval: Interval) -> usize {
     FOLD_MINUTES_MAX / interval.minutes().max(1)
 }
 
 impl Fanout {
     /// What a shard would be told about a series of its own.
-    pub(super) fn command_derived(
+    pub(crate) fn command_derived(
         &mut self,
         id: InstrumentId,
         base: InstrumentId,
@@ -209,7 +209,7 @@ impl Fanout {
 
     /// Hands out the windows of a derived series of which all minutes are here, though others of the
     /// same wish may still come.
-    pub(super) fn hand_out_derived(&mut self, id: InstrumentId, now: Now) {
+    pub(crate) fn hand_out_derived(&mut self, id: InstrumentId, now: Now) {
         let newest = self.hub.base(id).and_then(|base| self.hub.end_of_past(base));
         let (Some(newest), Some(derivation)) = (newest, self.hub.derivation(id)) else { return };
         let interval = derivation.interval;
@@ -247,7 +247,7 @@ impl Fanout {
     }
 
     /// What happened to a series is folded into those that are derived from it.
-    pub(super) fn derive(&mut self, base: InstrumentId, event: &MarketEvent, now: Now) {
+    pub(crate) fn derive(&mut self, base: InstrumentId, event: &MarketEvent, now: Now) {
         let Some(minutes) = self.hub.stream(base).filter(|stream| stream.is_live()) else { return };
         let newest = minutes.history.newest();
         for at in 0.. {

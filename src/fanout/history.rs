@@ -9,7 +9,7 @@ use crate::market::{Candle, CandleUpdate, Interval, Settled, Span};
 
 /// Closed windows, ascending.
 #[derive(Debug, Default)]
-pub(super) struct History {
+pub(crate) struct History {
     slots: VecDeque<Settled>,
     /// The newest window that was published, or told as missing. `None`: nothing was, and it is
     /// not known where the stream begins.
@@ -25,29 +25,29 @@ pub(super) struct History {
 
 /// A correction that was published.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Restated {
-    pub(super) open_time: UnixMs,
+pub(crate) struct Restated {
+    pub(crate) open_time: UnixMs,
     /// Publications before it.
-    pub(super) serial: u64,
+    pub(crate) serial: u64,
     /// What it replaced, if that was known.
-    pub(super) previous: Option<Candle>,
+    pub(crate) previous: Option<Candle>,
 }
 
 impl History {
     /// The newest window of which clients were told something.
-    pub(super) fn newest(&self) -> Option<UnixMs> {
+    pub(crate) fn newest(&self) -> Option<UnixMs> {
         self.newest
     }
 
     /// Everything up to this window was told, in some way. Whether that is news.
-    pub(super) fn told(&mut self, open_time: UnixMs) -> bool {
+    pub(crate) fn told(&mut self, open_time: UnixMs) -> bool {
         let is_newer = self.newest < Some(open_time);
         self.newest = self.newest.max(Some(open_time));
         is_newer
     }
 
     /// Keeps a window, or its newer revision. Returns the candle that it replaces.
-    pub(super) fn put(&mut self, settled: &Settled, kept_max: usize) -> Option<Candle> {
+    pub(crate) fn put(&mut self, settled: &Settled, kept_max: usize) -> Option<Candle> {
         match self.find(settled.open_time()) {
             Ok(at) => match std::mem::replace(&mut self.slots[at], *settled) {
                 Settled::Candle(replaced) => Some(replaced.candle),
@@ -65,14 +65,14 @@ impl History {
     }
 
     /// Keeps a window that was asked for, if nothing is known of it: what was published is newer.
-    pub(super) fn put_recalled(&mut self, settled: &Settled, kept_max: usize) {
+    pub(crate) fn put_recalled(&mut self, settled: &Settled, kept_max: usize) {
         if self.find(settled.open_time()).is_err() {
             self.put(settled, kept_max);
         }
     }
 
     /// Takes note of a correction.
-    pub(super) fn note_restated(&mut self, restated: Restated) {
+    pub(crate) fn note_restated(&mut self, restated: Restated) {
         self.restated.retain(|one| one.open_time != restated.open_time);
         if self.restated.len() >= REMEMBERED {
             self.restated.pop_front();
@@ -81,7 +81,7 @@ impl History {
     }
 
     /// The corrections of windows before `first`, in the order of the windows.
-    pub(super) fn restated_before(&self, first: UnixMs) -> Vec<Restated> {
+    pub(crate) fn restated_before(&self, first: UnixMs) -> Vec<Restated> {
         let before = self.restated.iter().filter(|one| one.open_time < first);
         let mut before: Vec<Restated> = before.copied().collect();
         before.sort_by_key(|one| one.open_time);
@@ -89,7 +89,7 @@ impl History {
     }
 
     /// The windows of `span` that are not known: from the first to the last of them.
-    pub(super) fn absent(&self, span: Span, interval: Interval) -> Vec<Span> {
+    pub(crate) fn absent(&self, span: Span, interval: Interval) -> Vec<Span> {
         let mut absent = Vec::new();
         let mut expected = span.first;
         for settled in self.known(span) {
@@ -102,7 +102,7 @@ impl History {
     }
 
     /// The windows of `span` that are neither known nor unreadable.
-    pub(super) fn unasked(&self, span: Span, interval: Interval) -> Vec<Span> {
+    pub(crate) fn unasked(&self, span: Span, interval: Interval) -> Vec<Span> {
         let mut unasked = Vec::new();
         for absent in self.absent(span, interval) {
             let mut first = absent.first;
@@ -116,7 +116,7 @@ impl History {
     }
 
     /// The exchange has a row of this window that makes no sense.
-    pub(super) fn note_unreadable(&mut self, open_time: UnixMs) {
+    pub(crate) fn note_unreadable(&mut self, open_time: UnixMs) {
         if let Err(at) = self.unreadable.binary_search(&open_time) {
             self.unreadable.insert(at, open_time);
             while self.unreadable.len() > UNREADABLE_MAX {
@@ -126,23 +126,23 @@ impl History {
     }
 
     /// What is known of one window.
-    pub(super) fn at(&self, open_time: UnixMs) -> Option<&Settled> {
+    pub(crate) fn at(&self, open_time: UnixMs) -> Option<&Settled> {
         self.find(open_time).ok().map(|at| &self.slots[at])
     }
 
     /// What is known of `span`, ascending.
-    pub(super) fn known(&self, span: Span) -> impl Iterator<Item = &Settled> {
+    pub(crate) fn known(&self, span: Span) -> impl Iterator<Item = &Settled> {
         let start = self.slots.partition_point(|slot| slot.open_time() < span.first);
         self.slots.range(start..).take_while(move |slot| slot.open_time() <= span.last)
     }
 
     /// One more reader waits.
-    pub(super) fn pin(&mut self) {
+    pub(crate) fn pin(&mut self) {
         self.readers += 1;
     }
 
     /// One reader less waits.
-    pub(super) fn unpin(&mut self) {
+    pub(crate) fn unpin(&mut self) {
         self.readers = self.readers.saturating_sub(1);
     }
 
@@ -160,7 +160,7 @@ impl History {
 const UNREADABLE_MAX: usize = 1_440;
 
 /// The candle of a published update as a settled window.
-pub(super) fn settled(update: &CandleUpdate) -> Settled {
+pub(crate) fn settled(update: &CandleUpdate) -> Settled {
     Settled::Candle(*update)
 }
 

@@ -9,14 +9,14 @@ use crate::limits::{INSTRUMENT_REST, INSTRUMENTS_MAX};
 use crate::market::table::TableFull;
 use crate::market::{Instrument, InstrumentId, InstrumentTable, Interval, Market, SymbolList};
 
-use super::candle_source::Together;
-use super::derive::Derivation;
-use super::request::Name;
-use super::stream::{Interest, Stream};
+use crate::fanout::derive::Derivation;
+use crate::fanout::protocol::candle_source::Together;
+use crate::fanout::protocol::request::Name;
+use crate::fanout::series::{Interest, Stream};
 
 /// Every instrument that is wanted, or was until a while ago.
 #[derive(Debug)]
-pub(super) struct Hub {
+pub(crate) struct Hub {
     table: InstrumentTable,
     /// By the place of the id.
     streams: Vec<Option<Box<Stream>>>,
@@ -32,7 +32,7 @@ pub(super) struct Hub {
 
 impl Hub {
     /// A hub that knows no instrument.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             table: InstrumentTable::new(INSTRUMENTS_MAX),
             streams: Vec::new(),
@@ -44,7 +44,7 @@ impl Hub {
     }
 
     /// The id of `instrument`, which is added if it is new.
-    pub(super) fn intern(&mut self, instrument: &Instrument) -> Result<InstrumentId, TableFull> {
+    pub(crate) fn intern(&mut self, instrument: &Instrument) -> Result<InstrumentId, TableFull> {
         let id = self.table.intern(instrument)?;
         if let Some(stream) = self.stream(id) {
             stream.claim();
@@ -57,7 +57,7 @@ impl Hub {
 
     /// The id of the series of `instrument` that is derived from its minutes `base`, added if it is
     /// new.
-    pub(super) fn intern_derived(
+    pub(crate) fn intern_derived(
         &mut self,
         instrument: &Instrument,
         base: InstrumentId,
@@ -81,7 +81,7 @@ impl Hub {
     }
 
     /// Forgets an instrument that nobody wants: its id means nothing from now on.
-    pub(super) fn release(&mut self, id: InstrumentId) {
+    pub(crate) fn release(&mut self, id: InstrumentId) {
         let place = self.streams.get_mut(id.index());
         let stream = place.and_then(|place| place.take_if(|stream| stream.id == id));
         let Some(stream) = stream else { return };
@@ -94,12 +94,12 @@ impl Hub {
     }
 
     /// How many instruments are known, and how many of them are not confirmed.
-    pub(super) fn counts(&self) -> (usize, usize) {
+    pub(crate) fn counts(&self) -> (usize, usize) {
         (self.table.len(), self.unconfirmed)
     }
 
     /// Whether the exchange is known to have this symbol.
-    pub(super) fn is_confirmed(&self, instrument: &Instrument) -> bool {
+    pub(crate) fn is_confirmed(&self, instrument: &Instrument) -> bool {
         let minutes = Instrument { interval: Interval::M1, ..instrument.clone() };
         let known = [instrument, &minutes].map(|one| self.table.find(one)).into_iter().flatten();
         known.filter_map(|id| self.peek(id)).any(|stream| stream.is_confirmed)
@@ -107,7 +107,7 @@ impl Hub {
     }
 
     /// Whether the exchange is asked for this now.
-    pub(super) fn is_streamed(&self, instrument: &Instrument) -> bool {
+    pub(crate) fn is_streamed(&self, instrument: &Instrument) -> bool {
         let stream = self.table.find(instrument).and_then(|id| self.peek(id));
         stream.is_some_and(Stream::is_on)
     }
@@ -119,7 +119,7 @@ impl Hub {
 
     /// The symbol that is meant by a client's `name`, as far as the market's list tells more than
     /// its spelling.
-    pub(super) fn listed_for(&self, name: &Name) -> Option<String> {
+    pub(crate) fn listed_for(&self, name: &Name) -> Option<String> {
         let spelling = name.spelling.as_ref()?;
         let list = self.lists[name.market.index()].as_deref()?;
         if list.find(&name.symbol).is_some() {
@@ -130,12 +130,12 @@ impl Hub {
     }
 
     /// Whether it is known what the market lists.
-    pub(super) fn has_list(&self, market: Market) -> bool {
+    pub(crate) fn has_list(&self, market: Market) -> bool {
         self.lists[market.index()].is_some()
     }
 
     /// The market lists this. Returns its instruments that are not confirmed by it, by id.
-    pub(super) fn take_list(&mut self, market: Market, list: Arc<SymbolList>) -> Vec<InstrumentId> {
+    pub(crate) fn take_list(&mut self, market: Market, list: Arc<SymbolList>) -> Vec<InstrumentId> {
         self.lists[market.index()] = Some(list);
         let in_doubt: Vec<InstrumentId> = self
             .all()
@@ -150,7 +150,7 @@ impl Hub {
     }
 
     /// The symbol of this instrument is known to exist, and so are the candles derived from it.
-    pub(super) fn confirm(&mut self, id: InstrumentId) {
+    pub(crate) fn confirm(&mut self, id: InstrumentId) {
         for id in self.with_derived(vec![id]) {
             let Some(market) = self.table.instrument(id).map(|one| one.market) else { continue };
             let place = self.streams.get_mut(id.index()).and_then(|place| place.as_deref_mut());
@@ -167,20 +167,20 @@ impl Hub {
 
     /// Series of a client (by index) that are not confirmed: those in markets whose list is known
     /// (`is_list_known`), or the others.
-    pub(super) fn unconfirmed_of(&self, client: u32, is_list_known: bool) -> usize {
+    pub(crate) fn unconfirmed_of(&self, client: u32, is_list_known: bool) -> usize {
         let Some(counts) = self.unconfirmed_of.get(&client) else { return 0 };
         let markets = Market::all().filter(|&market| self.has_list(market) == is_list_known);
         markets.map(|market| counts[market.index()]).sum()
     }
 
     /// The series of minutes of which a derived one is made; `None` for the exchange's own.
-    pub(super) fn base(&self, id: InstrumentId) -> Option<InstrumentId> {
+    pub(crate) fn base(&self, id: InstrumentId) -> Option<InstrumentId> {
         self.peek(id)?.base
     }
 
     /// The last window of a series that is past: what follows comes as news. `None`: nothing was
     /// heard of it yet.
-    pub(super) fn end_of_past(&self, id: InstrumentId) -> Option<UnixMs> {
+    pub(crate) fn end_of_past(&self, id: InstrumentId) -> Option<UnixMs> {
         let stream = self.peek(id)?;
         let interval = stream.labels.interval();
         let before = |open_time: UnixMs| UnixMs(open_time.0 - interval.ms());
@@ -193,12 +193,12 @@ impl Hub {
     }
 
     /// Whether any series is derived from this one now.
-    pub(super) fn has_derived(&self, id: InstrumentId) -> bool {
+    pub(crate) fn has_derived(&self, id: InstrumentId) -> bool {
         self.peek(id).is_some_and(|stream| !stream.derived.is_empty())
     }
 
     /// The series that end together with this one.
-    pub(super) fn together(&self, id: InstrumentId) -> Option<Together> {
+    pub(crate) fn together(&self, id: InstrumentId) -> Option<Together> {
         let origin = self.peek(id)?.origin();
         let Instrument { market, interval, .. } = *self.instrument(id);
         Some(Together { market, interval, origin })
@@ -206,7 +206,7 @@ impl Hub {
 
     /// The live series of which this window ends together, with their symbols: those of which it or an
     /// earlier one was told, be it as running.
-    pub(super) fn of_together(
+    pub(crate) fn of_together(
         &self,
         of: Together,
         open_time: UnixMs,
@@ -219,13 +219,13 @@ impl Hub {
     }
 
     /// How many of them are not told up to this window.
-    pub(super) fn count_behind(&self, of: Together, open_time: UnixMs) -> usize {
+    pub(crate) fn count_behind(&self, of: Together, open_time: UnixMs) -> usize {
         let behind = |(_, stream): &(&str, &Stream)| stream.history.newest() < Some(open_time);
         self.of_together(of, open_time).filter(behind).count()
     }
 
     /// The symbols whose minutes, or whose own candles of `interval`, are streamed.
-    pub(super) fn streaming(&self, market: Market, interval: Interval) -> Vec<String> {
+    pub(crate) fn streaming(&self, market: Market, interval: Interval) -> Vec<String> {
         let streamed = self.all().filter(|(one, stream)| {
             let is_meant = (one.market, one.interval) == (market, interval);
             is_meant && stream.is_on() && stream.base.is_none()
@@ -240,17 +240,17 @@ impl Hub {
     }
 
     /// One after the other the series derived from `base`.
-    pub(super) fn hanging(&self, base: InstrumentId, at: usize) -> Option<InstrumentId> {
+    pub(crate) fn hanging(&self, base: InstrumentId, at: usize) -> Option<InstrumentId> {
         self.peek(base)?.derived.get(at).copied()
     }
 
     /// How a derived series is made, while it is.
-    pub(super) fn derivation(&mut self, id: InstrumentId) -> Option<&mut Derivation> {
+    pub(crate) fn derivation(&mut self, id: InstrumentId) -> Option<&mut Derivation> {
         self.stream(id)?.derivation.as_deref_mut()
     }
 
     /// These, and all that is derived from them.
-    pub(super) fn with_derived(&self, mut ids: Vec<InstrumentId>) -> Vec<InstrumentId> {
+    pub(crate) fn with_derived(&self, mut ids: Vec<InstrumentId>) -> Vec<InstrumentId> {
         for at in 0..ids.len() {
             let stream = self.peek(ids[at]);
             ids.extend(stream.into_iter().flat_map(|stream| &stream.derived));
@@ -259,7 +259,7 @@ impl Hub {
     }
 
     /// `derived` is made of `base` from now on. Returns whether the exchange has to be subscribed.
-    pub(super) fn hang(&mut self, derived: InstrumentId, base: InstrumentId) -> bool {
+    pub(crate) fn hang(&mut self, derived: InstrumentId, base: InstrumentId) -> bool {
         let stream = self.known(base);
         assert!(!stream.derived.contains(&derived), "a derived series is attached once");
         stream.derived.push(derived);
@@ -267,30 +267,30 @@ impl Hub {
     }
 
     /// `derived` is made of `base` no longer.
-    pub(super) fn unhang(&mut self, derived: InstrumentId, base: InstrumentId) {
+    pub(crate) fn unhang(&mut self, derived: InstrumentId, base: InstrumentId) {
         if let Some(stream) = self.stream(base) {
             stream.derived.retain(|&one| one != derived);
         }
     }
 
     /// The instrument with `id`, which is known.
-    pub(super) fn instrument(&self, id: InstrumentId) -> &Instrument {
+    pub(crate) fn instrument(&self, id: InstrumentId) -> &Instrument {
         self.find_instrument(id).expect("what has a stream has its place in the table")
     }
 
     /// The symbol of `id` as a client (by index) names it.
-    pub(super) fn symbol_for(&self, client: u32, id: InstrumentId) -> &str {
+    pub(crate) fn symbol_for(&self, client: u32, id: InstrumentId) -> &str {
         let spelling = self.peek(id).and_then(|stream| stream.spelling_of(client));
         spelling.map_or(&*self.instrument(id).symbol, |spelling| &*spelling.symbol)
     }
 
     /// The instrument with `id`; `None` if it was forgotten.
-    pub(super) fn find_instrument(&self, id: InstrumentId) -> Option<&Instrument> {
+    pub(crate) fn find_instrument(&self, id: InstrumentId) -> Option<&Instrument> {
         self.table.instrument(id)
     }
 
     /// The stream with `id`; `None` if it was forgotten.
-    pub(super) fn stream(&mut self, id: InstrumentId) -> Option<&mut Stream> {
+    pub(crate) fn stream(&mut self, id: InstrumentId) -> Option<&mut Stream> {
         let stream = self.streams.get_mut(id.index())?.as_deref_mut();
         stream.filter(|stream| stream.id == id)
     }
@@ -306,7 +306,7 @@ impl Hub {
     }
 
     /// Keeps the exchange's stream for ever. Returns whether it has to be subscribed now.
-    pub(super) fn preload(&mut self, id: InstrumentId) -> bool {
+    pub(crate) fn preload(&mut self, id: InstrumentId) -> bool {
         self.confirm(id);
         let stream = self.known(id);
         stream.is_preloaded = true;
@@ -314,7 +314,7 @@ impl Hub {
     }
 
     /// Adds an interest. Returns whether the exchange has to be subscribed now.
-    pub(super) fn add(&mut self, id: InstrumentId, interest: Interest) -> bool {
+    pub(crate) fn add(&mut self, id: InstrumentId, interest: Interest) -> bool {
         let market = self.instrument(id).market;
         let stream = self.known(id);
         let at = stream.position(interest.client, interest.key);
@@ -330,7 +330,7 @@ impl Hub {
     }
 
     /// Removes an interest; `None` if there was none. The caller lets the stream go.
-    pub(super) fn remove(&mut self, id: InstrumentId, client: u32, key: u32) -> Option<Interest> {
+    pub(crate) fn remove(&mut self, id: InstrumentId, client: u32, key: u32) -> Option<Interest> {
         let market = self.find_instrument(id)?.market;
         let stream = self.stream(id)?;
         let interest = stream.interests.remove(stream.position(client, key).ok()?);
@@ -347,19 +347,19 @@ impl Hub {
     }
 
     /// The stream of `id` has ended; the instrument is kept for a while.
-    pub(super) fn rest(&mut self, id: InstrumentId, now: Now) {
+    pub(crate) fn rest(&mut self, id: InstrumentId, now: Now) {
         let until = now.mono.after(INSTRUMENT_REST);
         self.known(id).rest(until);
         self.resting.push_back((until, id));
     }
 
     /// When the next instrument is forgotten.
-    pub(super) fn rest_deadline(&self) -> Option<MonoNs> {
+    pub(crate) fn rest_deadline(&self) -> Option<MonoNs> {
         self.resting.front().map(|&(until, _)| until)
     }
 
     /// The next instrument that has rested until `end`; `None` if there is none.
-    pub(super) fn next_rested(&mut self, end: MonoNs) -> Option<InstrumentId> {
+    pub(crate) fn next_rested(&mut self, end: MonoNs) -> Option<InstrumentId> {
         while self.rest_deadline().is_some_and(|until| until <= end) {
             let (until, id) = self.resting.pop_front()?;
             if self.peek(id).is_some_and(|stream| stream.rests_until(until)) {
@@ -370,13 +370,13 @@ impl Hub {
     }
 
     /// The exchange's series behind `id`, if its session is lost.
-    pub(super) fn lost_base(&self, id: InstrumentId) -> Option<InstrumentId> {
+    pub(crate) fn lost_base(&self, id: InstrumentId) -> Option<InstrumentId> {
         let base = self.peek(id)?.base.unwrap_or(id);
         self.peek(base).filter(|stream| stream.is_lost).map(|_| base)
     }
 
     /// The session of these instruments is lost, or back.
-    pub(super) fn set_lost(&mut self, ids: &[InstrumentId], is_lost: bool) {
+    pub(crate) fn set_lost(&mut self, ids: &[InstrumentId], is_lost: bool) {
         for &id in ids {
             if let Some(stream) = self.stream(id) {
                 (stream.latest, stream.is_lost) = (None, is_lost);
@@ -385,7 +385,7 @@ impl Hub {
     }
 
     /// Which of `ids` each client (by index) wants, in the order of `ids`.
-    pub(super) fn interested(&self, ids: &[InstrumentId]) -> BTreeMap<u32, Vec<InstrumentId>> {
+    pub(crate) fn interested(&self, ids: &[InstrumentId]) -> BTreeMap<u32, Vec<InstrumentId>> {
         let mut clients = BTreeMap::<u32, Vec<InstrumentId>>::new();
         for &id in ids {
             let Some(stream) = self.peek(id) else { continue };
@@ -397,7 +397,7 @@ impl Hub {
     }
 
     /// The exchange ended the stream: it is removed. Returns the clients (by index) that wanted it.
-    pub(super) fn reject(&mut self, id: InstrumentId) -> Vec<u32> {
+    pub(crate) fn reject(&mut self, id: InstrumentId) -> Vec<u32> {
         let Some(stream) = self.stream(id) else { return Vec::new() };
         stream.switch_off();
         stream.is_preloaded = false;
@@ -419,7 +419,7 @@ fn forget_unconfirmed(of: &mut HashMap<u32, [usize; Market::COUNT]>, client: u32
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fanout::stream::{ANY_WINDOW, LetGo};
+    use crate::fanout::series::{ANY_WINDOW, LetGo};
     use crate::limits::UNSUBSCRIBE_LINGER;
     use crate::market::{Interval, Listed, Market, Venue};
 

@@ -6,14 +6,14 @@ use crate::clock::{MonoNs, Now, UnixMs};
 use crate::limits::{MARK_ABSENT_MAX, MARK_PATIENCE};
 use crate::market::{InstrumentId, Settled};
 
-use super::candle_source::Together;
-use super::protocol::{Mark, write_mark};
-use super::stream::Stream;
-use super::{ClientId, Fanout, Timer};
+use crate::fanout::protocol::candle_source::Together;
+use crate::fanout::protocol::messages::{Mark, write_mark};
+use crate::fanout::series::Stream;
+use crate::fanout::{ClientId, Fanout, Timer};
 
 /// Who wants marks, and where each market stands.
 #[derive(Debug, Default)]
-pub(super) struct Marks {
+pub(crate) struct Marks {
     boards: Vec<Board>,
 }
 
@@ -38,7 +38,7 @@ struct Ending {
 
 impl Marks {
     /// A subscription wants the marks of its series.
-    pub(super) fn add(&mut self, of: Together, client: ClientId, key: u32) {
+    pub(crate) fn add(&mut self, of: Together, client: ClientId, key: u32) {
         match self.boards.iter_mut().find(|board| board.of == of) {
             Some(board) => board.wanted_by.push((client, key)),
             None => {
@@ -49,7 +49,7 @@ impl Marks {
     }
 
     /// A subscription has ended.
-    pub(super) fn remove(&mut self, client: ClientId, key: u32) {
+    pub(crate) fn remove(&mut self, client: ClientId, key: u32) {
         for board in &mut self.boards {
             board.wanted_by.retain(|&wanted| wanted != (client, key));
         }
@@ -57,14 +57,14 @@ impl Marks {
     }
 
     /// Whether nobody wants any.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.boards.is_empty()
     }
 }
 
 impl Fanout {
     /// Everything up to the newest window of `id` is told now.
-    pub(super) fn note_told(&mut self, id: InstrumentId, open_time: UnixMs, now: Now) {
+    pub(crate) fn note_told(&mut self, id: InstrumentId, open_time: UnixMs, now: Now) {
         let Some(of) = self.hub.together(id) else { return };
         let Some(at) = self.marks.boards.iter().position(|board| board.of == of) else { return };
         let board = &mut self.marks.boards[at];
@@ -100,7 +100,7 @@ impl Fanout {
     }
 
     /// Marks what was waited for long enough.
-    pub(super) fn marks_timeout(&mut self, now: Now) {
+    pub(crate) fn marks_timeout(&mut self, now: Now) {
         for at in 0..self.marks.boards.len() {
             let ending = self.marks.boards[at].ending;
             if ending.is_some_and(|ending| ending.until <= now.mono) {

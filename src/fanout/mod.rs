@@ -6,36 +6,16 @@
 //! A client's life is in `lifecycle`, its coming in in `door`, its going with the server in `leaving`,
 //! its requests in `serve`, the way of an update in `publish`.
 
-mod access;
-mod basic;
-mod candle_source;
-mod client;
+mod catch_up;
 mod clients;
+mod delivery;
 mod derive;
-mod door;
-mod echo;
-mod encode;
 mod frame;
 mod history;
 mod hub;
-mod join;
-mod leaving;
-mod lifecycle;
 mod marks;
-mod names;
-mod outbox;
-mod pace;
 mod protocol;
-mod publish;
-mod refused;
-mod request;
-mod run;
-mod serve;
-mod slowest;
-mod spares;
-mod spelling;
-mod stream;
-mod unsaid;
+mod series;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -48,22 +28,23 @@ use crate::market::{Folded, Instrument, InstrumentId, Market, Settled};
 use crate::messages::{About, Command, EventName, FeedEvent, MarketEvent, Notice};
 use crate::metrics::FanoutMetrics;
 
-use access::Addresses;
-use basic::BasicFrame;
-use clients::Clients;
+use clients::access::Addresses;
+use clients::client::Client;
+use clients::drain::Moves;
+use clients::refused_names::RefusedNames;
+use clients::table::Clients;
+use delivery::basic::BasicFrame;
+use delivery::outbox::FramePool;
+use delivery::slowest::Slowest;
+use delivery::turn_buffer::Run;
 use hub::Hub;
-use leaving::Moves;
 use marks::Marks;
-use outbox::FramePool;
-use refused::RefusedNames;
-use run::Run;
-use slowest::Slowest;
-use spelling::Respelled;
+use protocol::spelling::Respelled;
 
-pub use access::{ANY_ORIGIN, Access, Tokens, TokensError};
-pub use door::HOST_REFUSED;
-pub use leaving::Departure;
-pub use run::{OUTGOING_PIECES_MAX, Outgoing};
+pub use clients::access::{ANY_ORIGIN, Access, Tokens, TokensError};
+pub use clients::admission::HOST_REFUSED;
+pub use clients::drain::Departure;
+pub use delivery::turn_buffer::{OUTGOING_PIECES_MAX, Outgoing};
 
 /// What is configurable about the fan-out.
 #[derive(Clone, Debug)]
@@ -439,7 +420,7 @@ impl Fanout {
             };
             match output {
                 Output::Transmit { client } => {
-                    if self.clients.find(client).is_some_and(client::Client::take_offer) {
+                    if self.clients.find(client).is_some_and(Client::take_offer) {
                         return Some(output);
                     }
                 }

@@ -1,0 +1,330 @@
+//! A client's life: accepted, upgraded, read, pinged, closed. Owns the closing rules: who is told
+//! what before the FIN, and how long anything is waited for. Serves no request itself.
+
+use std::net::SocketAddr;
+
+use crate::clock::Now;
+use crate::limits::{CLOSE_DRAIN, CLOSE_NORMAL_LINGER, CLOSE_WRITE_PATIENCE};
+use crate::messages::EventName;
+use crate::metrics::RefusedBy;
+use crate::wire::{Connection, Event, MessageKind, WireError};
+
+use crate::fanout::clients::admission::words;
+use crate::fanout::clients::client::{Client, Due, Goodbye, Phase};
+use crate::fanout::clients::rate_limit::Pace;
+use crate::fanout::delivery::publish::{CLOSE_NORMAL, CLOSE_POLICY};
+use crate::fanout::protocol::messages::Refusal;
+use crate::fanout::{ClientId, Fanout, Output};
+
+impl Fanout {
+    /// A TCP connection was accepted. Where there is no room, or the server is going down, the
+    /// client is answered with HTTP 503 or 429 at once, then closed.
+    pub fn handle_accepted(&mut self, peer: SocketAddr, now: Now) -> ClientId {
+        let closed = self.closed_door(peer.ip());
+        let tls = self.config.access.tls.as_ref();
+        let connection = tls.map_or_else(Connection::server, Connection::server_over_tls);
+        let id = self.clients.insert(|id| Client::new(id, peer, connection, now));
+        if let (Some(bytes_max), Some(client)) = (self.echo_bytes_max, self.clients.find(id)) {
+            client.connection(&mut self.run).accept_messages_up_to(bytes_max);
+        }
+        match closed {
+            Some(by) => self.turn_away(id, by, now),
+            None => {
+                self.metrics.accepted.increment();
+                self.metrics.clients.add(1);
+                self.addresses.add(peer.ip());
+                self.arm(id);
+            }
+        }
+        id
+    }
+
+    /// Bytes from a client's socket, at most [`crate::limits::READ_BYTES_MAX`] at a time. What
+    /// comes after our Close is discarded.
+    pub fn handle_bytes(&mut self, id: ClientId, bytes: &[u8], now: Now) {
+        let Some(client) = self.clients.find(id) else { return };
+        if !matches!(client.phase, Phase::Handshaking | Phase::Live) {
+            return;
+        }
+        client.heard(now);
+        if let Err(error) = client.connection(&mut self.run).handle_bytes(bytes) {
+            return self.fail(id, &error, now);
+        }
+        if !client.is_unread && client.paused_until.is_none() {
+            self.read_messages(id, now);
+        }
+    }
+
+    /// Handles what a client has sent, as far as one turn's share goes.
+    pub(crate) fn read_messages(&mut self, id: ClientId, now: Now) {
+        let Some(client) = self.clients.find(id) else { return };
+        client.allowance.begin_turn();
+        loop {
+            let Some(client) = self.clients.find(id) else { return };
+            if client.allowance.is_turn_over() {
+                break;
+            }
+            match client.phase {
+                Phase::Live => {}
+                Phase::Handshaking => match self.shake_hands(id, now) {
+                    true => continue,
+                    false => return,
+                },
+                Phase::Flushing { .. } | Phase::Draining { .. } => return,
+            }
+            match client.allowance.pace(now) {
+                Pace::Now => {}
+                Pace::Later(until) => return self.pause(id, until, now),
+                Pace::Never => return self.stop_flood(id, now),
+            }
+            match client.connection(&mut self.run).next_event() {
+                Err(error) => return self.fail(id, &error, now),
+                Ok(None) => {
+                    self.want_bytes(id, true);
+                    return self.end_turn(id, now);
+                }
+                Ok(Some(event)) => {
+                    client.allowance.spend();
+                    self.handle_event(id, event, now);
+                }
+            }
+        }
+        if let Some(client) = self.clients.find(id).filter(|client| client.phase == Phase::Live) {
+            client.is_unread = true;
+            self.unread.push_back(id);
+            self.want_bytes(id, false);
+        }
+        self.end_turn(id, now);
+    }
+
+    fn handle_event(&mut self, id: ClientId, event: Event, now: Now) {
+        if let (Event::Text(_) | Event::Binary(_), Some(client)) = (&event, self.clients.find(id)) {
+            client.spoke_at = now.mono;
+        }
+        match event {
+            Event::Text(_) | Event::Binary(_) if self.is_leaving(id) => {}
+            Event::Text(text) if self.is_echo() => {
+                self.echo(id, MessageKind::Text, text.as_bytes())
+            }
+            Event::Binary(bytes) if self.is_echo() => self.echo(id, MessageKind::Binary, &bytes),
+            Event::Text(text) => self.serve(id, text.as_bytes(), now),
+            // Libraries that encode JSON as bytes send it so.
+            Event::Binary(bytes) => self.serve(id, &bytes, now),
+            Event::Open { .. } | Event::Ping | Event::Pong(_) => {}
+            Event::Close { code, .. } => self.say_goodbye(id, code, now),
+        }
+    }
+
+    /// After a client's bytes were handled.
+    pub(crate) fn end_turn(&mut self, id: ClientId, now: Now) {
+        let Some(client) = self.clients.find(id) else { return };
+        if client.ready_bytes() > self.config.client_buffer_max + PONGS_BYTES_MAX {
+            // It asks and pings without ever reading the answers.
+            return self.remove(id, now);
+        }
+        if client.is_blocked() && client.outbox.bytes() > self.config.client_buffer_max {
+            return self.close_slow(id, now);
+        }
+        self.settle(id, now);
+        self.offer(id);
+        self.arm(id);
+    }
+
+    /// The peer said Close; what it still gets depends on the code.
+    fn say_goodbye(&mut self, id: ClientId, code: Option<u16>, now: Now) {
+        let (due, patience) = match code {
+            None => (Due::Everything, self.config.close_linger),
+            Some(CLOSE_NORMAL) => (Due::FirstQuotes, CLOSE_NORMAL_LINGER),
+            Some(_) => (Due::Nothing, CLOSE_NORMAL_LINGER),
+        };
+        let Some(client) = self.clients.find(id) else { return };
+        client.goodbye = Some(Goodbye { due, until: now.mono.after(patience) });
+        client.subscribe_by = None;
+    }
+
+    /// A client's FIN: `read()` returned 0. Harmless when repeated.
+    pub fn handle_half_closed(&mut self, id: ClientId, now: Now) {
+        let Some(client) = self.clients.find(id) else { return };
+        if std::mem::replace(&mut client.is_half_closed, true) {
+            return;
+        }
+        match client.phase {
+            Phase::Handshaking | Phase::Draining { .. } => self.remove(id, now),
+            Phase::Flushing { .. } => {}
+            Phase::Live => {
+                if client.goodbye.is_none() {
+                    self.say_goodbye(id, None, now);
+                }
+                self.settle(id, now);
+                self.arm(id);
+            }
+        }
+    }
+
+    /// A client's socket failed: it is gone, and the driver has closed the socket or will.
+    /// Not to be called after [`Output::Close`]; harmless then.
+    pub fn handle_lost(&mut self, id: ClientId, now: Now) {
+        self.forget(id, now);
+    }
+
+    /// The client broke the protocol; what it is to be told is outgoing already.
+    pub(crate) fn fail(&mut self, id: ClientId, error: &WireError, now: Now) {
+        match error {
+            WireError::Protocol { .. } => self.metrics.protocol_errors.increment(),
+            WireError::Handshake(_) | WireError::Refused { .. } => {
+                self.metrics.refused.increment(RefusedBy::Request);
+            }
+            WireError::Tls(_) => self.metrics.refused.increment(RefusedBy::Tls),
+        }
+        if let Some(client) = self.clients.find(id) {
+            let (event, text) = match error {
+                // A mistake that somebody has to hear of. Without the port, so that an address that
+                // repeats it is one line a second.
+                WireError::Tls(why) => {
+                    (EventName::ClientTls, format!("a client at {}: {why}", client.peer.ip()))
+                }
+                _ => (EventName::ClientBroke, format!("client {}: {error}", client.peer)),
+            };
+            self.notice(event, text);
+        }
+        self.flush(id, now);
+    }
+
+    /// Says why, then Close 1008.
+    pub(crate) fn close_with_error(&mut self, id: ClientId, refusal: &Refusal, now: Now) {
+        self.end_with_error(id, CLOSE_POLICY, refusal, now);
+    }
+
+    /// Answers with an error, then Close 1000: the client asked for nothing else.
+    pub(crate) fn close_with_answer(&mut self, id: ClientId, refusal: &Refusal, now: Now) {
+        self.end_with_error(id, CLOSE_NORMAL, refusal, now);
+    }
+
+    fn end_with_error(&mut self, id: ClientId, code: u16, refusal: &Refusal, now: Now) {
+        self.write_error_frame(refusal);
+        if let Some(client) = self.clients.find(id).filter(|client| client.phase == Phase::Live) {
+            // Ahead of what is owed, which is not sent any more.
+            client.append_frames(&mut self.run, &self.frame);
+            self.metrics.sent_messages.increment();
+        }
+        self.close(id, code, &refusal.message, now);
+    }
+
+    /// Says Close; what is owed beyond the outgoing bytes is dropped.
+    pub(crate) fn close(&mut self, id: ClientId, code: u16, reason: &str, now: Now) {
+        if let Some(client) = self.clients.find(id) {
+            client.connection(&mut self.run).send_close(code, reason);
+            self.flush(id, now);
+        }
+    }
+
+    /// Nothing is added to the outgoing bytes any more; when they are written, FIN.
+    pub(crate) fn flush(&mut self, id: ClientId, now: Now) {
+        self.end_subscriptions(id, now);
+        self.end_pause(id);
+        let Some(client) = self.clients.find(id) else { return };
+        client.connection(&mut self.run).finish();
+        client.outbox.clear(&mut self.frames);
+        client.phase = Phase::Flushing { until: now.mono.after(CLOSE_WRITE_PATIENCE) };
+        if client.ready_bytes() == 0 {
+            return self.shut_down(id, now);
+        }
+        self.offer(id);
+        self.arm(id);
+    }
+
+    /// Everything is written: FIN, unless the peer's was there first.
+    pub(crate) fn shut_down(&mut self, id: ClientId, now: Now) {
+        let Some(client) = self.clients.find(id) else { return };
+        if client.is_half_closed {
+            return self.remove(id, now);
+        }
+        client.phase = Phase::Draining { until: now.mono.after(CLOSE_DRAIN) };
+        self.outputs.push_back(Output::ShutdownWrite { client: id });
+        self.arm(id);
+    }
+
+    /// The client's socket is to be closed now.
+    pub(crate) fn remove(&mut self, id: ClientId, now: Now) {
+        if self.forget(id, now) {
+            self.outputs.push_back(Output::Close { client: id });
+        }
+    }
+
+    fn forget(&mut self, id: ClientId, now: Now) -> bool {
+        self.end_subscriptions(id, now);
+        let Some(mut client) = self.clients.remove(id) else { return false };
+        client.outbox.clear(&mut self.frames);
+        if client.is_admitted {
+            self.metrics.clients.add(-1);
+            self.addresses.remove(client.peer.ip());
+        }
+        true
+    }
+
+    /// One of the client's deadlines may have come.
+    pub(crate) fn client_timeout(&mut self, id: ClientId, now: Now) {
+        let Some(client) = self.clients.find(id) else { return };
+        client.armed = crate::clock::MonoNs(u64::MAX);
+        if client.deadline(&self.config) <= now.mono {
+            match client.phase {
+                Phase::Handshaking => {
+                    if client.turned_away.is_none() {
+                        self.metrics.refused.increment(RefusedBy::Timeout);
+                    }
+                    let (status, headers, why) = words(RefusedBy::Timeout);
+                    client.connection(&mut self.run).refuse(status, headers, why);
+                    self.flush(id, now);
+                }
+                Phase::Flushing { .. } | Phase::Draining { .. } => self.remove(id, now),
+                Phase::Live => self.live_timeout(id, now),
+            }
+        }
+        self.arm(id);
+    }
+
+    fn live_timeout(&mut self, id: ClientId, now: Now) {
+        let Some(client) = self.clients.find(id) else { return };
+        if client.paused_until.is_some_and(|until| until <= now.mono) {
+            client.paused_until = None;
+            return self.read_messages(id, now);
+        }
+        if client.goodbye.is_some() {
+            return self.settle(id, now);
+        }
+        if client.subscribe_by.is_some_and(|deadline| deadline <= now.mono) {
+            let refusal = self.late(id);
+            return self.close_with_error(id, &refusal, now);
+        }
+        if client.idle_deadline(&self.config).is_some_and(|deadline| deadline <= now.mono) {
+            let seconds = self.config.access.idle_timeout.as_secs_f64();
+            let message = format!(
+                "no subscription and no message for {seconds} s; connect again when you need \
+                 something, or send {{\"op\":\"ping\"}} now and then"
+            );
+            return self.close_with_error(id, &Refusal::new("idle_timeout", message), now);
+        }
+        if client.ping_deadline(&self.config).is_some_and(|deadline| deadline <= now.mono) {
+            if client.pinged.is_some() {
+                return self.close_silent(id, now);
+            }
+            client.pinged = Some(now.mono);
+            // Some clients answer no ping without a payload.
+            client.connection(&mut self.run).send_ping(&now.mono.0.to_be_bytes());
+            self.offer(id);
+        }
+    }
+
+    /// The client has sent nothing at all since it was pinged.
+    fn close_silent(&mut self, id: ClientId, now: Now) {
+        let Some(client) = self.clients.find(id) else { return };
+        let (seconds, peer) = (self.config.ping_timeout.as_secs_f64(), client.peer);
+        let message = format!("no pong and no message within {seconds} s after a ping");
+        self.metrics.ping_timeouts.increment();
+        self.notice(EventName::ClientSilent, format!("client {peer} was closed (1008): {message}"));
+        self.close_with_error(id, &Refusal::new("ping_timeout", message), now);
+    }
+}
+
+/// Room for pongs and answers to a client that is behind, beyond what it may be owed.
+const PONGS_BYTES_MAX: usize = 2 * crate::limits::READY_BYTES_MAX;

@@ -1,0 +1,225 @@
+//! How fast a client may talk. Owns its allowance of messages and the order of consequences: who says
+//! more is read later, and only who keeps at it is refused. Meanwhile nothing more is read from its
+//! socket, so what waits is bounded here and the client's own kernel makes it wait. Owns, too, how many
+//! names new to an exchange it may bring.
+
+use std::time::Duration;
+
+use crate::clock::{MonoNs, Now};
+use crate::limits::{
+    CLIENT_MESSAGES_BURST, CLIENT_MESSAGES_PER_SECOND, CLIENT_MESSAGES_PER_TURN,
+    CLIENT_NEW_NAMES_BURST, CLIENT_NEW_NAMES_PER_SECOND, CLIENT_PAUSE, CLIENT_PAUSES_MAX,
+    SYMBOLS_PER_MESSAGE,
+};
+
+use crate::fanout::protocol::messages::Refusal;
+use crate::fanout::{ClientId, Fanout, Output};
+
+/// What is left of a client's allowance of messages.
+#[derive(Debug)]
+pub(crate) struct Allowance {
+    left: u32,
+    /// Since this turn began.
+    spent: u32,
+    counted_at: MonoNs,
+    /// Pauses since it last had a second's worth left.
+    pauses: u32,
+}
+
+/// What becomes of a client's next message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// It is handled.
+    Now,
+    /// It is looked at again then.
+    Later(MonoNs),
+    /// The client has been delayed for long and goes on.
+    Never,
+}
+
+impl Allowance {
+    /// A full allowance.
+    pub(crate) fn new(now: Now) -> Self {
+        Self { left: CLIENT_MESSAGES_BURST, spent: 0, counted_at: now.mono, pauses: 0 }
+    }
+
+    /// What becomes of the next message.
+    pub(crate) fn pace(&mut self, now: Now) -> Pace {
+        let earned = earned(&mut self.counted_at, CLIENT_MESSAGES_PER_SECOND, now);
+        self.left = self.left.saturating_add(earned).min(CLIENT_MESSAGES_BURST);
+        if self.left >= CLIENT_MESSAGES_PER_SECOND {
+            self.pauses = 0;
+        }
+        if self.left > 0 {
+            return Pace::Now;
+        }
+        self.pauses += 1;
+        if self.pauses > CLIENT_PAUSES_MAX {
+            return Pace::Never;
+        }
+        Pace::Later(now.mono.after(CLIENT_PAUSE))
+    }
+
+    /// One message is handled.
+    pub(crate) fn spend(&mut self) {
+        self.left = self.left.saturating_sub(1);
+        self.spent = self.spent.saturating_add(1);
+    }
+
+    /// What is handled names this many symbols.
+    pub(crate) fn spend_on(&mut self, symbols: usize) {
+        let more = u32::try_from(symbols / SYMBOLS_PER_MESSAGE).unwrap_or(u32::MAX);
+        self.left = self.left.saturating_sub(more);
+        self.spent = self.spent.saturating_add(more);
+    }
+
+    /// A turn begins.
+    pub(crate) fn begin_turn(&mut self) {
+        self.spent = 0;
+    }
+
+    /// Whether this turn's share is spent.
+    pub(crate) fn is_turn_over(&self) -> bool {
+        self.spent >= CLIENT_MESSAGES_PER_TURN
+    }
+}
+
+/// What is left of a client's allowance of names that are new to an exchange.
+#[derive(Debug)]
+pub(crate) struct NewNames {
+    left: u32,
+    counted_at: MonoNs,
+}
+
+impl NewNames {
+    /// A full allowance.
+    pub(crate) fn new(now: Now) -> Self {
+        Self { left: CLIENT_NEW_NAMES_BURST, counted_at: now.mono }
+    }
+
+    /// Adds what was earned.
+    pub(crate) fn earn(&mut self, now: Now) {
+        let earned = earned(&mut self.counted_at, CLIENT_NEW_NAMES_PER_SECOND, now);
+        self.left = self.left.saturating_add(earned).min(CLIENT_NEW_NAMES_BURST);
+    }
+
+    /// Returns whether there was as much left; then it is spent.
+    pub(crate) fn spend(&mut self, cost: u32) -> bool {
+        let left = self.left.checked_sub(cost);
+        self.left = left.unwrap_or(self.left);
+        left.is_some()
+    }
+
+    /// How long it takes to earn `cost`, of which no more than all of it is ever needed at once.
+    pub(crate) fn wait(&self, cost: u32) -> Duration {
+        let missing = cost.min(CLIENT_NEW_NAMES_BURST).saturating_sub(self.left);
+        Duration::from_millis(u64::from(missing) * 1000 / u64::from(CLIENT_NEW_NAMES_PER_SECOND))
+    }
+}
+
+/// What was earned since `counted_at`, at so much a second. The time of a part that is not whole
+/// yet counts the next time.
+fn earned(counted_at: &mut MonoNs, per_second: u32, now: Now) -> u32 {
+    let elapsed_ns = now.mono.since(*counted_at).as_nanos();
+    let earned = elapsed_ns.saturating_mul(u128::from(per_second)) / NS_PER_SECOND;
+    let counted_ns = earned * NS_PER_SECOND / u128::from(per_second);
+    *counted_at =
+        MonoNs(counted_at.0.saturating_add(u64::try_from(counted_ns).unwrap_or(u64::MAX)));
+    u32::try_from(earned).unwrap_or(u32::MAX)
+}
+
+const NS_PER_SECOND: u128 = 1_000_000_000;
+
+impl Fanout {
+    /// The client's messages wait until then.
+    pub(crate) fn pause(&mut self, id: ClientId, until: MonoNs, now: Now) {
+        if let Some(client) = self.clients.find(id) {
+            client.paused_until = Some(until);
+        }
+        self.want_bytes(id, false);
+        self.end_turn(id, now);
+    }
+
+    /// Has the driver stop reading the client's socket, or go on.
+    pub(crate) fn want_bytes(&mut self, id: ClientId, wanted: bool) {
+        let Some(client) = self.clients.find(id) else { return };
+        if client.is_read != wanted {
+            client.is_read = wanted;
+            self.outputs.push_back(Output::Read { client: id, wanted });
+        }
+    }
+
+    /// The client is read as it speaks: nothing of it waits for its allowance any more.
+    pub(crate) fn end_pause(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.find(id) {
+            client.paused_until = None;
+        }
+        self.want_bytes(id, true);
+    }
+
+    /// It was delayed for long enough.
+    pub(crate) fn stop_flood(&mut self, id: ClientId, now: Now) {
+        let message = "too many messages; wait between requests, or name more symbols in one";
+        let refusal = Refusal::new("too_many_messages", message.to_owned());
+        self.close_with_error(id, &refusal, now);
+    }
+}
+
+const _: () = assert!(
+    CLIENT_PAUSE.as_millis() * CLIENT_MESSAGES_PER_SECOND as u128 >= 1_000,
+    "a pause earns a message"
+);
+const _: () = assert!(CLIENT_PAUSE.as_nanos() < Duration::from_secs(1).as_nanos());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Now {
+        Now { mono: MonoNs(ms * 1_000_000), ..Now::default() }
+    }
+
+    /// Spends all it may at this time; how many that were.
+    fn exhaust(allowance: &mut Allowance, now: Now) -> u32 {
+        let mut handled = 0;
+        while allowance.pace(now) == Pace::Now {
+            allowance.spend();
+            handled += 1;
+        }
+        handled
+    }
+
+    #[test]
+    fn who_says_more_than_the_burst_is_delayed_to_the_rate() {
+        let mut allowance = Allowance::new(at(0));
+        assert_eq!(exhaust(&mut allowance, at(0)), CLIENT_MESSAGES_BURST);
+        let handled: u32 = (1..=100).map(|pause| exhaust(&mut allowance, at(pause * 50))).sum();
+        assert_eq!(handled, 5 * CLIENT_MESSAGES_PER_SECOND);
+    }
+
+    #[test]
+    fn what_is_earned_does_not_depend_on_how_often_it_is_looked_at() {
+        let mut names = NewNames::new(at(0));
+        assert!(names.spend(CLIENT_NEW_NAMES_BURST));
+        (1..=1_000).for_each(|look| names.earn(at(look * 39)));
+        let earned = 39 * CLIENT_NEW_NAMES_PER_SECOND;
+        assert!(names.spend(earned) && !names.spend(1));
+    }
+
+    #[test]
+    fn only_who_never_rests_is_refused() {
+        let mut allowance = Allowance::new(at(0));
+        let mut now_ms = 0;
+        for _ in 0..10 * CLIENT_PAUSES_MAX {
+            exhaust(&mut allowance, at(now_ms));
+            now_ms += if allowance.pauses == CLIENT_PAUSES_MAX { 1_000 } else { 50 };
+        }
+        assert_ne!(allowance.pace(at(now_ms)), Pace::Never);
+        let is_refused = (0..=CLIENT_PAUSES_MAX).any(|_| {
+            now_ms += 50;
+            exhaust(&mut allowance, at(now_ms));
+            allowance.pace(at(now_ms)) == Pace::Never
+        });
+        assert!(is_refused);
+    }
+}

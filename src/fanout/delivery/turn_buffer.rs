@@ -1,0 +1,318 @@
+//! The frames published in one turn, stored once for all clients that keep up. Owns their bytes, which
+//! parts of them a client is to get, and the buffers for clients that need bytes of their own; knows
+//! no interest and no socket.
+//!
+//! A run ends when the driver has been told of everything: what a socket has not taken by then is
+//! copied, and the storage begins anew.
+
+use std::ops::Range;
+
+use arrayvec::ArrayVec;
+
+use crate::limits::{RUN_BYTES_MAX, SHARED_PARTS_MAX};
+use crate::wire::{Connection, touched};
+
+use crate::fanout::ClientId;
+use crate::fanout::delivery::buffer_pool::Spares;
+
+/// Where a frame stands in the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    start: u32,
+    end: u32,
+}
+
+impl Part {
+    fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    /// Its bytes: those of the first or the second store.
+    fn of(self, stores: [&[u8]; 2]) -> &[u8] {
+        let Range { start, end } = self.range();
+        match start.checked_sub(SECOND) {
+            Some(start) => &stores[1][start..end - SECOND],
+            None => &stores[0][start..end],
+        }
+    }
+}
+
+/// Where the places in the second store begin: never next to one in the first.
+const SECOND: usize = RUN_BYTES_MAX + 1;
+
+/// The frames of this turn, one after the other.
+#[derive(Debug)]
+pub(crate) struct Run {
+    bytes: Vec<u8>,
+    /// The basic forms of quotes, apart, so that they do not stand between the others: a client's
+    /// neighbours stay one piece. Nothing before the first.
+    basic: Vec<u8>,
+    /// Who has had a share of them. May name clients that are gone, or one twice.
+    sharers: Vec<ClientId>,
+    spares: Spares,
+}
+
+impl Default for Run {
+    /// Room for the longest.
+    fn default() -> Self {
+        let mut bytes = touched(RUN_BYTES_MAX);
+        bytes.clear();
+        let basic = Vec::new();
+        Self { bytes, basic, sharers: Vec::new(), spares: Spares::default() }
+    }
+}
+
+impl Run {
+    /// Adds a frame; `None` if there is no room for it in this turn.
+    pub(crate) fn push(&mut self, frame: &[u8]) -> Option<Part> {
+        push(&mut self.bytes, frame, 0)
+    }
+
+    /// As [`Self::push`], of a frame that is the basic form of another one.
+    pub(crate) fn push_basic(&mut self, frame: &[u8]) -> Option<Part> {
+        if self.basic.capacity() == 0 {
+            self.basic = touched(RUN_BYTES_MAX);
+            self.basic.clear();
+        }
+        push(&mut self.basic, frame, SECOND)
+    }
+
+    fn stores(&self) -> [&[u8]; 2] {
+        [&self.bytes, &self.basic]
+    }
+
+    /// Whether it should be written before more is added.
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes.len().max(self.basic.len()) >= RUN_BYTES_MAX / 2
+    }
+
+    /// Somebody has a share.
+    pub(crate) fn add_sharer(&mut self, id: ClientId) {
+        self.sharers.push(id);
+    }
+
+    /// The next of those who have had a share.
+    pub(crate) fn next_sharer(&mut self) -> Option<ClientId> {
+        self.sharers.pop()
+    }
+
+    /// Nobody has a share any more: the next turn begins.
+    pub(crate) fn clear(&mut self) {
+        assert!(self.sharers.is_empty(), "every share was written or copied");
+        self.bytes.clear();
+        self.basic.clear();
+    }
+
+    /// Gives a client a copy of its share.
+    pub(crate) fn copy(&mut self, share: &mut Share, connection: &mut Connection) {
+        for part in share.parts.drain(..) {
+            self.spares.append(connection, part.of([&self.bytes, &self.basic]));
+        }
+        share.bytes = 0;
+    }
+
+    /// Gives a client a copy of one frame.
+    pub(crate) fn copy_part(&mut self, part: Part, connection: &mut Connection) {
+        self.spares.append(connection, part.of([&self.bytes, &self.basic]));
+    }
+
+    /// Gives a client frames that are its own.
+    pub(crate) fn append(&mut self, connection: &mut Connection, frames: &[u8]) {
+        self.spares.append(connection, frames);
+    }
+
+    /// Takes back what a connection, all of whose bytes are written, needs no more.
+    pub(crate) fn reclaim(&mut self, connection: &mut Connection) {
+        self.spares.reclaim(connection);
+    }
+}
+
+/// Adds a frame to a store whose places begin at `base`; `None` if there is no room.
+fn push(store: &mut Vec<u8>, frame: &[u8], base: usize) -> Option<Part> {
+    if store.len() + frame.len() > RUN_BYTES_MAX {
+        return None;
+    }
+    let bound = |at: usize| u32::try_from(at).expect("a run is far shorter than 4 GiB");
+    let start = bound(base + store.len());
+    store.extend_from_slice(frame);
+    Some(Part { start, end: bound(base + store.len()) })
+}
+
+/// What of the run one client is to get. Empty between turns.
+#[derive(Debug, Default)]
+pub(crate) struct Share {
+    /// In order; neighbours are one.
+    parts: ArrayVec<Part, SHARED_PARTS_MAX>,
+    bytes: usize,
+    /// Bytes of the client's own that go first, as long as there is a share.
+    ahead: usize,
+}
+
+impl Share {
+    /// Begins with a frame, behind so many bytes of the client's own.
+    pub(crate) fn begin(&mut self, ahead: usize, part: Part) {
+        assert!(self.is_empty(), "it is begun once");
+        self.ahead = ahead;
+        self.parts.push(part);
+        self.bytes = part.range().len();
+    }
+
+    /// Bytes ready with it.
+    pub(crate) fn ready_bytes(&self) -> usize {
+        self.ahead + self.bytes
+    }
+
+    /// Adds a frame that was pushed after all that is in here. Returns whether there was room.
+    pub(crate) fn add(&mut self, part: Part) -> bool {
+        match self.parts.last_mut() {
+            Some(last) if last.end == part.start => last.end = part.end,
+            _ => {
+                if self.parts.try_push(part).is_err() {
+                    return false;
+                }
+            }
+        }
+        self.bytes += part.range().len();
+        true
+    }
+
+    /// Number of bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether it is nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// The first `count` bytes are written.
+    pub(crate) fn consume(&mut self, mut count: usize) {
+        assert!(count <= self.bytes, "consumed more bytes than there are");
+        self.bytes -= count;
+        while count > 0 {
+            let first = &mut self.parts[0];
+            let taken = count.min(first.range().len());
+            first.start += u32::try_from(taken).expect("at most the part");
+            count -= taken;
+            if first.start == first.end {
+                self.parts.remove(0);
+            }
+        }
+    }
+}
+
+/// Bytes ready for one client's socket: its own, then its share of what is published to many.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    own: &'a [u8],
+    run: [&'a [u8]; 2],
+    parts: &'a [Part],
+    len: usize,
+}
+
+impl<'a> Outgoing<'a> {
+    /// No bytes.
+    pub(crate) const NONE: Self = Self { own: &[], run: [&[], &[]], parts: &[], len: 0 };
+
+    pub(crate) fn new(own: &'a [u8], share: &'a Share, run: &'a Run) -> Self {
+        Self { own, run: run.stores(), parts: &share.parts, len: own.len() + share.bytes }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Them in order, in pieces, none of which is empty; at most [`OUTGOING_PIECES_MAX`].
+    pub fn pieces(self) -> impl Iterator<Item = &'a [u8]> {
+        let own = Some(self.own).filter(|own| !own.is_empty());
+        own.into_iter().chain(self.parts.iter().map(move |part| part.of(self.run)))
+    }
+
+    /// A copy.
+    pub fn to_vec(self) -> Vec<u8> {
+        self.pieces().flatten().copied().collect()
+    }
+}
+
+/// See [`Outgoing::pieces`].
+pub const OUTGOING_PIECES_MAX: usize = SHARED_PARTS_MAX + 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_are_one_piece_and_others_are_not() {
+        let (mut run, mut share) = (Run::default(), Share::default());
+        for (frame, is_wanted) in [("aa", true), ("bbb", true), ("c", false), ("dd", true)] {
+            let part = run.push(frame.as_bytes()).unwrap();
+            assert!(!is_wanted || share.add(part));
+        }
+        let outgoing = Outgoing::new(b"own", &share, &run);
+        assert_eq!(outgoing.pieces().collect::<Vec<_>>(), [&b"own"[..], b"aabbb", b"dd"]);
+        assert_eq!((outgoing.len(), outgoing.to_vec()), (10, b"ownaabbbdd".to_vec()));
+    }
+
+    #[test]
+    fn basic_forms_do_not_stand_between_the_others() {
+        let mut run = Run::default();
+        let (mut whole, mut basic, mut both) = <(Share, Share, Share)>::default();
+        for (long, short) in [("aaaa", "a"), ("bbbb", "b"), ("cccc", "c")] {
+            let part = run.push(long.as_bytes()).unwrap();
+            assert!(whole.add(part) && both.add(part));
+            let part = run.push_basic(short.as_bytes()).unwrap();
+            assert!(basic.add(part) && both.add(part));
+        }
+        let pieces = |share: &Share| {
+            let outgoing = Outgoing::new(b"", share, &run);
+            outgoing.pieces().map(|piece| String::from_utf8_lossy(piece).into()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (pieces(&whole), pieces(&basic)),
+            (vec!["aaaabbbbcccc".to_owned()], vec!["abc".to_owned()])
+        );
+        assert_eq!(pieces(&both), ["aaaa", "a", "bbbb", "b", "cccc", "c"]);
+        run.clear();
+        assert!(!run.is_full() && run.push_basic(&vec![0; RUN_BYTES_MAX / 2]).is_some());
+        assert!(run.is_full());
+        let end = run.push(&vec![0; RUN_BYTES_MAX]).unwrap();
+        let mut share = Share::default();
+        assert!(share.add(end) && basic.add(end), "the last place of the first is no neighbour");
+    }
+
+    #[test]
+    fn a_share_is_consumed_across_its_pieces() {
+        let (mut run, mut share) = (Run::default(), Share::default());
+        for frame in ["abc", "-", "def", "-", "ghi"] {
+            let part = run.push(frame.as_bytes()).unwrap();
+            assert!(frame == "-" || share.add(part));
+        }
+        for (count, rest) in [(1, &b"bcdefghi"[..]), (5, b"ghi"), (0, b"ghi"), (3, b"")] {
+            share.consume(count);
+            assert_eq!(Outgoing::new(b"", &share, &run).to_vec(), rest);
+        }
+        assert!(share.is_empty());
+    }
+
+    #[test]
+    fn a_run_and_a_share_have_bounds() {
+        let (mut run, mut share) = (Run::default(), Share::default());
+        for _ in 0..SHARED_PARTS_MAX {
+            assert!(share.add(run.push(b"x").unwrap()));
+            run.push(b"-").unwrap();
+        }
+        assert!(!share.add(run.push(b"x").unwrap()));
+        assert_eq!(share.len(), SHARED_PARTS_MAX);
+        assert_eq!(run.push(&vec![0; RUN_BYTES_MAX]), None);
+        assert!(!run.is_full());
+        run.push(&vec![0; RUN_BYTES_MAX / 2]).unwrap();
+        assert!(run.is_full());
+    }
+}

@@ -1,0 +1,87 @@
+//! The notice of what quotes with the basic fields leave out though it changes what their numbers
+//! mean. Owns when it is sent: before the first such quote of a series. A whole quote says it
+//! itself.
+
+use crate::clock::Now;
+use crate::market::{CandleUpdate, Instrument, Market};
+
+use crate::fanout::clients::names::symbols_of;
+use crate::fanout::delivery::basic::is_basic;
+use crate::fanout::frame::FrameMeta;
+use crate::fanout::protocol::encode::other_unit;
+use crate::fanout::protocol::messages::write_notice;
+use crate::fanout::{ClientId, Fanout};
+
+impl Fanout {
+    /// Before a quote is published: tells those who get its basic form what it leaves out, once
+    /// until a closed candle of the series leaves nothing out.
+    pub(crate) fn tell_unsaid(&mut self, update: &CandleUpdate, meta: &FrameMeta, now: Now) {
+        let Some(stream) = self.hub.stream(update.instrument) else { return };
+        if stream.basic_count == 0 || !meta.is_quote() {
+            return;
+        }
+        let is_unsaid = leaves_out(stream.labels.market(), update);
+        if !is_unsaid && (!update.is_closed() || !stream.has_unsaid) {
+            return;
+        }
+        stream.has_unsaid = is_unsaid;
+        let mut untold = Vec::new();
+        let groups = stream.interests_mut().chunk_by_mut(|a, b| a.client == b.client);
+        for group in groups {
+            let is_wanted = group.iter().any(|interest| interest.wants(meta));
+            if is_unsaid && (!is_wanted || !is_basic(group, meta)) {
+                continue;
+            }
+            if is_unsaid && !group[0].is_warned {
+                untold.push(group[0].client);
+            }
+            group[0].is_warned = is_unsaid;
+        }
+        for index in untold {
+            let id = self.clients.at(index).id;
+            self.warn(id, update, now);
+            self.offer(id);
+        }
+    }
+
+    /// The same for one client that is about to get the newest candle.
+    pub(crate) fn tell_unsaid_to(&mut self, id: ClientId, update: &CandleUpdate, now: Now) {
+        let Some(stream) = self.hub.stream(update.instrument) else { return };
+        if leaves_out(stream.labels.market(), update) {
+            stream.has_unsaid = true;
+            let own = stream.of_client(id.index).first_mut();
+            if own.is_some_and(|own| !std::mem::replace(&mut own.is_warned, true)) {
+                self.warn(id, update, now);
+            }
+        }
+    }
+
+    fn warn(&mut self, id: ClientId, update: &CandleUpdate, now: Now) {
+        let of = update.instrument;
+        let Instrument { market, interval, .. } = *self.hub.instrument(of);
+        let symbols = symbols_of(&self.hub, id.index, &[of]);
+        let (interval, open_time) = (interval.name(), update.candle.open_time.0);
+        let mut what = Vec::new();
+        if update.source.missing() > 0 {
+            what.push(format!("lacks {} of its minutes so far", update.source.missing()));
+        }
+        if let Some(unit) = other_unit(market, update) {
+            what.push(format!("counts {} in \"volume\", not the base asset", unit.name()));
+        }
+        let message = format!(
+            "the {interval} candle that opened at {open_time} {}; only quotes with \
+             \"fields\":\"all\" say so (missing_minutes, volume_unit), and this notice comes once, \
+             for it and those that follow",
+            what.join(", and ")
+        );
+        self.payload.clear();
+        let about = Some((market, &symbols[..]));
+        write_notice(&mut self.payload, "not_in_basic", &message, about, now);
+        self.send_payload(id);
+    }
+}
+
+/// Whether the basic fields leave out what changes the meaning of the others.
+fn leaves_out(market: Market, update: &CandleUpdate) -> bool {
+    update.source.missing() > 0 || other_unit(market, update).is_some()
+}
