@@ -7,6 +7,7 @@
 #[allow(dead_code, unreachable_pub)]
 #[path = "../process/client.rs"]
 mod client;
+mod documents;
 mod guide;
 #[allow(dead_code)]
 #[path = "../process/harness.rs"]
