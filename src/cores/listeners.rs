@@ -2,10 +2,8 @@
 //! activation), or taken over from the server that runs. Owns where they come from; who accepts is
 //! the cores' business.
 
-use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 
 use listenfd::ListenFd;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -14,73 +12,8 @@ use crate::config::Config;
 use crate::fanout::Departure;
 use crate::limits::{LISTEN_BACKLOG, OPS_SEND_BUFFER_BYTES};
 
-use super::remedy;
+use super::listen_error::ListenError;
 use super::takeover::{self, Predecessor};
-
-/// Why there is nothing to listen on.
-#[derive(Debug)]
-pub enum ListenError {
-    /// A port cannot be had.
-    Bind {
-        /// The variable that names the port.
-        variable: &'static str,
-        /// The address.
-        address: SocketAddr,
-        /// The kernel's words.
-        error: io::Error,
-    },
-    /// The kernel refuses what the sockets need.
-    Prepare(io::Error),
-    /// The supervisor's sockets are of no use.
-    Inherited(String),
-    /// `CONNECTOR_TAKEOVER_SOCKET` is of no use, or who answers there is.
-    Takeover {
-        /// The socket's path.
-        path: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
-}
-
-impl fmt::Display for ListenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bind { variable, address, error } => {
-                write!(f, "cannot listen on {address}: {error}; {}", bind_remedy(variable, error))
-            }
-            Self::Prepare(error) => {
-                write!(f, "the listening sockets cannot be prepared: {}", remedy::in_words(error))
-            }
-            Self::Inherited(why) => write!(
-                f,
-                "the sockets that the supervisor hands over (LISTEN_FDS): {why}; let its socket unit \
-                 have one ListenStream= with the port of CONNECTOR_WSS_PORT and one with that of \
-                 CONNECTOR_WSS_HEALTH_CHECK_PORT"
-            ),
-            Self::Takeover { path, why } => {
-                write!(f, "CONNECTOR_TAKEOVER_SOCKET={}: {why}", path.display())
-            }
-        }
-    }
-}
-
-impl std::error::Error for ListenError {}
-
-fn bind_remedy(variable: &str, error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            format!("another instance may run there: stop it, or set {variable} to a free port")
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            "CONNECTOR_WSS_HOST is no address of this host: give one that `ip address` shows".into()
-        }
-        io::ErrorKind::PermissionDenied if error.raw_os_error() == Some(libc::EACCES) => format!(
-            "set {variable} to a port from 1024, or allow a lower one (systemd \
-             `AmbientCapabilities=CAP_NET_BIND_SERVICE`)"
-        ),
-        _ => remedy::of(error).into(),
-    }
-}
 
 /// What the supervisor has handed over, if anything.
 pub struct Inherited(ListenFd);

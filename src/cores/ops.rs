@@ -13,31 +13,28 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
-use rustls::ClientConfig;
 
 use super::denials::Denials;
 use super::figures;
 use super::memory::Slack;
 use super::ops_http::{HttpConnection, Response};
+use super::ops_setup::OpsSetup;
 use super::page;
 use super::repeats::{Repeats, write_line};
 use super::slowest::Slowest;
 use super::spent::SpentFile;
 use super::state;
 use super::supervisor::Watchdog;
-use super::workers::{self, Question, ShardLink, WorkersSetup};
-use crate::clock::{Clock, Now};
-use crate::config::Config;
+use super::workers::{self, Question, WorkersSetup};
+use crate::clock::Now;
 use crate::fanout::HOST_REFUSED;
-use crate::feed::Pauses;
-use crate::health::{self, Lifecycle};
+use crate::health::{self};
 use crate::limits::{
     NOTICES_MAX, OPS_CONNECTIONS_MAX, OPS_REQUESTS_MAX, OPS_TURN_MAX, SLOWEST_WAITING_MAX,
 };
 use crate::market::Venue;
 use crate::messages::{Notice, OpsRequest, SlowUpdates};
-use crate::metrics::{Metrics, render};
-use crate::wire::host::Hosts;
+use crate::metrics::render;
 use crate::wire::http::RequestHead;
 
 /// A core's way to the ops core. Cheap to clone; never blocks.
@@ -77,33 +74,6 @@ impl OpsHandle {
         };
         queue.try_send((shard, request)).map_err(|error| error.into_inner().1)
     }
-}
-
-/// What the ops core shows and where it answers.
-#[derive(Debug)]
-pub struct OpsSetup {
-    /// The configuration.
-    pub config: Arc<Config>,
-    /// Every core's counters.
-    pub metrics: Arc<Metrics>,
-    /// Starting, serving, draining.
-    pub lifecycle: Arc<Lifecycle>,
-    /// A clock of the same origin as every core's.
-    pub clock: Clock,
-    /// Per shard, in order.
-    pub shards: Vec<ShardLink>,
-    /// When exchanges are left alone; the shards' own.
-    pub pauses: Arc<Pauses>,
-    /// Trust for REST over TLS; the same as the sessions'.
-    pub tls: Arc<ClientConfig>,
-    /// The names by which the ops port may be addressed.
-    pub hosts: Hosts,
-    /// The clients' port, where the page gets its candles.
-    pub client_port: u16,
-    /// Connections to the ops port at once, at most [`OPS_CONNECTIONS_MAX`].
-    pub connections_max: usize,
-    /// REST requests under way at once; fewer with `CONNECTOR_REST_POOL_MAXSIZE`.
-    pub rest_max: usize,
 }
 
 /// The ops core before it runs: its port is bound and its queues are open.

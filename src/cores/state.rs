@@ -13,7 +13,7 @@ use crate::metrics::{
 };
 
 use super::denials::Denials;
-use super::ops::OpsSetup;
+use super::ops_setup::OpsSetup;
 
 /// A JSON object.
 pub(super) fn body(setup: &OpsSetup, denials: &Denials, now: Now) -> String {

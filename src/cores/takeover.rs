@@ -68,7 +68,7 @@ pub(super) fn ask(path: &Path) -> Result<Option<(Predecessor, Handed)>, String> 
 
 impl Predecessor {
     /// This server serves: the predecessor may go down. Returns when it has begun to.
-    pub(super) fn relieve(mut self) -> Result<(), super::listeners::ListenError> {
+    pub(super) fn relieve(mut self) -> Result<(), super::listen_error::ListenError> {
         let mut answer = [0];
         let mut told = || {
             self.stream.write_all(&[SERVING])?;
@@ -79,7 +79,7 @@ impl Predecessor {
                 tracing::info!("took the ports over from process {}", peer(&self.stream));
                 Ok(())
             }
-            told => Err(super::listeners::ListenError::Takeover {
+            told => Err(super::listen_error::ListenError::Takeover {
                 path: self.path,
                 why: format!(
                     "the server that runs did not hear that this one serves ({}); it serves on",
