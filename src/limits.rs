@@ -464,7 +464,7 @@ pub const OPS_CONNECTIONS_MAX: usize = 256;
 
 /// Bytes of answers one ops connection may leave unread. Reached: it is read no further until it
 /// takes them. Source: one scrape of five exchanges and 64 shards is below 144 KiB; the page, which
-/// is no copy, below 256 KiB (`cores/page.rs`).
+/// is no copy, below 256 KiB (`cores/ops/dashboard.rs`).
 pub const OPS_OUTPUT_BYTES_MAX: usize = 256 * 1024;
 
 /// Send buffer of an ops connection, in bytes; the kernel takes twice as much for it. Reached: the rest

@@ -13,7 +13,7 @@ limits_file=/etc/security/limits.d/90-connector-wss.conf
 
 # Files beside one for each client. Source: FILES_BESIDE_CLIENTS + REFUSALS_MAX in src/limits.rs.
 files_beside_clients=1280
-# Locked memory for each executor, in KiB. Source: MEMLOCK_BYTES_MIN in src/cores/probe.rs.
+# Locked memory for each executor, in KiB. Source: MEMLOCK_BYTES_MIN in src/cores/machine/probe.rs.
 memlock_kib=512
 # Longest exit from an idle state that a pinned core may take, in µs: C1, and nothing deeper.
 # Source: TuneD's profile latency-performance (force_latency).
@@ -120,7 +120,7 @@ cpu_setting() {
   printf '%s' "$value"
 }
 
-# planned_cores CPU…: the CPUs that the server pins of these, as plan() in src/cores/topology.rs.
+# planned_cores CPU…: the CPUs that the server pins of these, as plan() in src/cores/machine/topology.rs.
 planned_cores() {
   local shards shard_cpus fanout ops cpu skipped=0
   local -a free=() taken=() chosen=()

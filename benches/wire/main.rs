@@ -53,7 +53,7 @@ fn main() {
 }
 
 fn run(is_with_engines: bool) -> Results {
-    connector_wss::cores::open_files::raise_limit();
+    connector_wss::cores::machine::open_files::raise_limit();
     let mut results =
         Results { host: host::host(), findings: host::findings(), ..Results::default() };
     let (begin, times) = (Instant::now(), host::CpuTimes::now());

@@ -9,8 +9,8 @@ use clap::Parser;
 use connector_wss::cli::arguments::{Arguments, Command};
 use connector_wss::cli::{doctor, stream};
 use connector_wss::config::Config;
-use connector_wss::cores::healthcheck;
-use connector_wss::cores::signals::Signals;
+use connector_wss::cores::process::signals::Signals;
+use connector_wss::cores::tools::healthcheck;
 use connector_wss::sim;
 use signal_hook::consts::{SIGINT, SIGTERM};
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
-use connector_wss::cores::signals::Signals;
+use connector_wss::cores::process::signals::Signals;
 use connector_wss::market::{Market, Venue};
 use connector_wss::sim::{self, Playback, SimError, SimOptions, Simulator};
 use signal_hook::consts::{SIGINT, SIGTERM};

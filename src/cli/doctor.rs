@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::cores::doctor::{self, Check, Outcome};
+use crate::cores::tools::doctor;
+use crate::cores::tools::doctor::{Check, Outcome};
 use crate::market::{Market, Venue};
 
 use super::arguments::find_venue;

@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::clock::{Clock, MonoNs};
 use crate::config::Config;
-use crate::cores::solo::{Heard, Solo};
+use crate::cores::tools::solo::{Heard, Solo};
 use crate::messages::{EventName, Notice, Severity};
 
 use super::arguments::{Format, Wanted};

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use crate::clock::{Clock, MonoNs, Now};
 use crate::metrics::CoreMetrics;
 
-use super::fanout::FanoutCore;
-use super::shard::ShardCore;
-use super::wait::{Ready, Waiter};
+use crate::cores::fanout::FanoutCore;
+use crate::cores::machine::wait::{Ready, Waiter};
+use crate::cores::shard::ShardCore;
 
 /// The roles of one executor and what they share.
 pub struct Duty {

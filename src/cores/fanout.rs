@@ -19,11 +19,11 @@ use crate::messages::{About, Command, EventName, FeedEvent, MarketEvent, Notice}
 use crate::metrics::FanoutMetrics;
 use crate::wire::touched;
 
-use super::credentials::Renewal;
-use super::doorbell::Doorbell;
-use super::ops::OpsHandle;
-use super::shutdown::Shutdown as StopSignal;
-use super::wait::{Ready, Token, Waiter};
+use crate::cores::machine::doorbell::Doorbell;
+use crate::cores::machine::wait::{Ready, Token, Waiter};
+use crate::cores::ops::OpsHandle;
+use crate::cores::process::credentials::Renewal;
+use crate::cores::process::shutdown::Shutdown as StopSignal;
 
 /// What joins the fan-out to the other cores.
 pub struct FanoutLinks {

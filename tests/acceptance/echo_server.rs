@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use connector_wss::clock::Clock;
 use connector_wss::config::{Action, Config};
 use connector_wss::cores::log;
-use connector_wss::cores::server::Server;
+use connector_wss::cores::process::server::Server;
 
 /// The largest message that is echoed. Source: Autobahn, cases 9.1.6 and 9.2.6.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use connector_wss::clock::Clock;
 use connector_wss::config::Config;
-use connector_wss::cores::server::Server as Cores;
+use connector_wss::cores::process::server::Server as Cores;
 
 use super::client::BTC;
 use super::harness::{Scratch, Server};

@@ -11,21 +11,21 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::ENGINE_TARGET;
 use crate::clock::Clock;
 use crate::config::LogFormat;
+use crate::cores::log::ENGINE_TARGET;
 use crate::text;
 
 /// How lines are written, and the clock that they show.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Form {
-    pub(super) format: LogFormat,
-    pub(super) clock: Clock,
+pub(crate) struct Form {
+    pub(crate) format: LogFormat,
+    pub(crate) clock: Clock,
 }
 
 impl Form {
     /// A line of the log's own, about itself.
-    pub(super) fn line(&self, level: Level, message: &str) -> String {
+    pub(crate) fn line(&self, level: Level, message: &str) -> String {
         let said = Said { message: message.to_owned(), fields: Vec::new() };
         self.compose(level, "", &said)
     }

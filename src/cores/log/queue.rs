@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use tracing::Level;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::line::Form;
+use crate::cores::log::line::Form;
 use crate::limits::LOG_LINES_MAX;
 
 /// What the writing thread is asked for.
@@ -24,7 +24,7 @@ enum Item {
 
 /// The way to the thread. A line for which there is no room is counted and dropped.
 #[derive(Clone, Debug)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     queue: Sender<Item>,
     dropped: Arc<AtomicUsize>,
 }
@@ -57,7 +57,7 @@ impl MakeWriter<'_> for Lines {
 /// Keeps the thread. Dropping it writes what is in the queue, for at most [`LAST_WORDS`]; later lines
 /// are lost.
 #[derive(Debug)]
-pub(super) struct WriterGuard {
+pub(crate) struct WriterGuard {
     queue: Sender<Item>,
     ended: Receiver<()>,
 }
@@ -77,7 +77,7 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// No thread can be started.
-pub(super) fn start(
+pub(crate) fn start(
     name: &str,
     place: impl Write + Send + 'static,
     form: Form,

@@ -1,9 +1,17 @@
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream as StdStream;
 
-use super::*;
+use rustls::ClientConfig;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::cores::ops::workers::ShardLink;
+use crate::cores::ops::*;
+use crate::health::Lifecycle;
 use crate::messages::{OpsAnswer, RestRequest};
+use crate::metrics::Metrics;
 use crate::metrics::ShardMetrics;
+use crate::wire::host::Hosts;
 
 struct Running {
     thread: OpsThread,

@@ -15,12 +15,12 @@ use crate::messages::OpsRequest;
 use crate::metrics::ConnectionErrorKind;
 use crate::wire::Endpoint;
 
-use super::super::passage::Passage;
-use super::super::wait::Waiter;
-use super::{ShardCore, Slot, token};
+use crate::cores::machine::wait::Waiter;
+use crate::cores::shard::passage::Passage;
+use crate::cores::shard::{ShardCore, Slot, token};
 
 /// Where a session's connection goes first.
-pub(super) struct Route {
+pub(crate) struct Route {
     /// The exchange's host, or that of the proxy that leads there.
     host: String,
     port: u16,
@@ -28,7 +28,7 @@ pub(super) struct Route {
 }
 
 /// How far a session's socket has come.
-pub(super) enum Reach {
+pub(crate) enum Reach {
     /// TCP is under way. Where it leads to a proxy, that is asked next.
     Dialing(Option<Passage>),
     /// The proxy was asked, and has not answered.
@@ -39,7 +39,7 @@ pub(super) enum Reach {
 
 impl Slot {
     /// When an answer must be there: from an address that is not the only one, or from a proxy.
-    pub(super) fn gives_up_at(&self) -> Option<MonoNs> {
+    pub(crate) fn gives_up_at(&self) -> Option<MonoNs> {
         let patience = match &self.reach {
             Reach::Connected => return None,
             Reach::Dialing(_) if !self.others.is_empty() => ADDRESS_PATIENCE,
@@ -51,7 +51,7 @@ impl Slot {
 }
 
 impl ShardCore {
-    pub(super) fn dial(
+    pub(crate) fn dial(
         &mut self,
         session: SessionId,
         endpoint: &Endpoint,
@@ -76,7 +76,7 @@ impl ShardCore {
         }
     }
 
-    pub(super) fn resolved(
+    pub(crate) fn resolved(
         &mut self,
         host: &str,
         port: u16,
@@ -154,7 +154,7 @@ impl ShardCore {
     }
 
     /// TCP is there, or has failed.
-    pub(super) fn established(&mut self, at: usize, now: Now, waiter: &Waiter) {
+    pub(crate) fn established(&mut self, at: usize, now: Now, waiter: &Waiter) {
         let Some(Some(slot)) = self.slots.get_mut(at) else { return };
         let error = match slot.stream.take_error() {
             Ok(None) => None,
@@ -180,12 +180,12 @@ impl ShardCore {
     }
 
     /// Reads what the proxy answers. Returns whether there was anything.
-    pub(super) fn read_answer(&mut self, at: usize, now: Now) -> bool {
+    pub(crate) fn read_answer(&mut self, at: usize, now: Now) -> bool {
         let Some(Some(slot)) = self.slots.get_mut(at) else { return false };
         let Reach::Asking(passage) = &mut slot.reach else { return false };
         let count = match slot.stream.read(&mut self.scratch) {
             Ok(count) => count,
-            Err(error) if super::is_transient(&error) => return false,
+            Err(error) if crate::cores::shard::is_transient(&error) => return false,
             Err(error) => {
                 self.refuse(at, &error.to_string(), now);
                 return true;
@@ -237,7 +237,7 @@ impl ShardCore {
     }
 
     /// Where no answer comes, not even a refusal, the next address is tried, or the proxy is named.
-    pub(super) fn leave_silent_addresses(&mut self, now: Now, waiter: &Waiter) {
+    pub(crate) fn leave_silent_addresses(&mut self, now: Now, waiter: &Waiter) {
         for at in 0..self.slots.len() {
             let Some(slot) = &self.slots[at] else { continue };
             if slot.gives_up_at().is_none_or(|until| until > now.mono) {

@@ -1,0 +1,37 @@
+//! The limits that the host sets to this process (`getrlimit(2)`). A host that does not answer sets
+//! none: what is then refused is reported where it is refused.
+
+pub(crate) use nix::sys::resource::Resource;
+use nix::sys::resource::{self, RLIM_INFINITY};
+
+/// The limit in force and the most that it may be raised to; `None`: there is none, or it is
+/// not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Limit {
+    pub(crate) soft: Option<u64>,
+    pub(crate) hard: Option<u64>,
+}
+
+/// The limit of `resource` now.
+pub(crate) fn of(resource: Resource) -> Limit {
+    match resource::getrlimit(resource) {
+        Ok((soft, hard)) => Limit { soft: finite(soft), hard: finite(hard) },
+        Err(_) => Limit::default(),
+    }
+}
+
+/// Returns whether the host says that there is no limit of `resource`.
+pub(crate) fn is_infinite(resource: Resource) -> bool {
+    resource::getrlimit(resource).is_ok_and(|(soft, _)| soft == RLIM_INFINITY)
+}
+
+/// Raises the limit in force to the most that is allowed.
+pub(crate) fn raise(resource: Resource) {
+    // Refused by a sandbox: what is in force is what counts.
+    let _raised = resource::getrlimit(resource)
+        .and_then(|(_, hard)| resource::setrlimit(resource, hard, hard));
+}
+
+fn finite(limit: u64) -> Option<u64> {
+    (limit != RLIM_INFINITY).then_some(limit)
+}

@@ -1,0 +1,153 @@
+//! The two listening sockets: bound here, or inherited from the supervisor (systemd's socket
+//! activation), or taken over from the server that runs. Owns where they come from; who accepts is
+//! the cores' business.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use listenfd::ListenFd;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::config::Config;
+use crate::fanout::Departure;
+use crate::limits::{LISTEN_BACKLOG, OPS_SEND_BUFFER_BYTES};
+
+use crate::cores::process::listen_error::ListenError;
+use crate::cores::process::takeover;
+use crate::cores::process::takeover::Predecessor;
+
+/// What the supervisor has handed over, if anything.
+pub struct Inherited(ListenFd);
+
+impl Inherited {
+    /// Takes it from the environment, and the variables out of it. To be called before the first
+    /// thread is started.
+    pub fn take() -> Self {
+        Self(ListenFd::from_env())
+    }
+
+    /// Nothing.
+    pub fn none() -> Self {
+        Self(ListenFd::empty())
+    }
+}
+
+/// Both listening sockets, non-blocking.
+pub(crate) struct Listeners {
+    pub(crate) clients: TcpListener,
+    /// `None`: health and metrics are not served.
+    pub(crate) ops: Option<TcpListener>,
+    /// Who is to be told when this server serves.
+    pub(crate) predecessor: Option<Predecessor>,
+    /// What becomes of the sockets when this server is told to stop.
+    pub(crate) departure: Departure,
+}
+
+impl Listeners {
+    /// As `config` and the supervisor say.
+    pub(crate) fn open(config: &Config, inherited: Inherited) -> Result<Self, ListenError> {
+        let listeners = if inherited.0.len() > 0 {
+            Self::inherit(config, inherited.0).map_err(ListenError::Inherited)?
+        } else if let Some(listeners) = Self::take_over(config)? {
+            listeners
+        } else {
+            Self::bind(config)?
+        };
+        listeners.prepare().map_err(ListenError::Prepare)?;
+        Ok(listeners)
+    }
+
+    fn bind(config: &Config) -> Result<Self, ListenError> {
+        let address = |port| SocketAddr::new(config.wss_address, port);
+        let clients = bind("CONNECTOR_WSS_PORT", address(config.wss_port))?;
+        let ops = config
+            .health_check_enabled
+            .then(|| bind("CONNECTOR_WSS_HEALTH_CHECK_PORT", address(config.health_check_port)));
+        let (ops, departure) = (ops.transpose()?, Departure::Closed);
+        Ok(Self { clients, ops, predecessor: None, departure })
+    }
+
+    /// They are told apart by their ports, since systemd gives all sockets of a unit one name.
+    fn inherit(config: &Config, mut given: ListenFd) -> Result<Self, String> {
+        let (mut clients, mut ops) = (None, None);
+        for index in 0..given.len() {
+            let listener = given.take_tcp_listener(index).map_err(|error| error.to_string())?;
+            let listener = listener.ok_or("one is missing")?;
+            let address = listener.local_addr().map_err(|error| error.to_string())?;
+            let place = match address.port() {
+                port if port == config.wss_port => &mut clients,
+                port if port == config.health_check_port => &mut ops,
+                port => {
+                    let (wss, health) = (config.wss_port, config.health_check_port);
+                    return Err(format!("{address} has port {port}, neither {wss} nor {health}"));
+                }
+            };
+            if place.replace(listener).is_some() {
+                return Err(format!("there are two for port {}", address.port()));
+            }
+        }
+        let clients = clients.ok_or_else(|| format!("none is for port {}", config.wss_port))?;
+        if config.health_check_enabled && ops.is_none() {
+            return Err(format!("none is for port {}", config.health_check_port));
+        }
+        let (ops, departure) = (ops.filter(|_| config.health_check_enabled), Departure::Kept);
+        Ok(Self { clients, ops, predecessor: None, departure })
+    }
+
+    /// `None`: nobody is there to be taken over from.
+    fn take_over(config: &Config) -> Result<Option<Self>, ListenError> {
+        let Some(path) = &config.takeover_socket else { return Ok(None) };
+        let failed = |why| ListenError::Takeover { path: path.clone(), why };
+        let Some((predecessor, handed)) = takeover::ask(path).map_err(failed)? else {
+            return Ok(None);
+        };
+        let fits = |listener: &TcpListener, port: u16| {
+            let configured = SocketAddr::new(config.wss_address, port);
+            match listener.local_addr() {
+                Err(error) => Err(error.to_string()),
+                Ok(found) if found.ip() == configured.ip() && [0, found.port()].contains(&port) => {
+                    Ok(())
+                }
+                Ok(found) => Err(format!(
+                    "the server that runs listens on {found}, and {configured} is configured here: \
+                     give the same address, or another CONNECTOR_TAKEOVER_SOCKET"
+                )),
+            }
+        };
+        fits(&handed.clients, config.wss_port).map_err(failed)?;
+        let ops = match handed.ops {
+            Some(listener) if config.health_check_enabled => {
+                fits(&listener, config.health_check_port).map_err(failed)?;
+                Some(listener)
+            }
+            None if config.health_check_enabled => {
+                let address = SocketAddr::new(config.wss_address, config.health_check_port);
+                Some(bind("CONNECTOR_WSS_HEALTH_CHECK_PORT", address)?)
+            }
+            _ => None,
+        };
+        let (clients, departure) = (handed.clients, Departure::Closed);
+        Ok(Some(Self { clients, ops, predecessor: Some(predecessor), departure }))
+    }
+
+    fn prepare(&self) -> io::Result<()> {
+        self.clients.set_nonblocking(true)?;
+        if let Some(ops) = &self.ops {
+            ops.set_nonblocking(true)?;
+            // Connections have what their listener has.
+            SockRef::from(ops).set_send_buffer_size(OPS_SEND_BUFFER_BYTES)?;
+        }
+        Ok(())
+    }
+}
+
+fn bind(variable: &'static str, address: SocketAddr) -> Result<TcpListener, ListenError> {
+    let bound = || -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(LISTEN_BACKLOG)?;
+        Ok(socket.into())
+    };
+    bound().map_err(|error| ListenError::Bind { variable, address, error })
+}

@@ -1,0 +1,691 @@
+//! Puts the cores together: binds, joins them with rings and channels, starts the executors, and
+//! ends them in order. Owns start and stop; what runs in between is [`crate::cores::duty`]'s.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rustls::ClientConfig;
+
+use crate::clock::Clock;
+use crate::config::{Config, Host, Proxies};
+use crate::fanout::{ANY_ORIGIN, Access, Departure, Fanout, FanoutConfig};
+use crate::feed::{Feed, FeedConfig, Pauses};
+use crate::health::{self, Lifecycle, Phase};
+use crate::limits::{
+    COMMANDS_MAX, FEED_EVENTS_MAX, OPS_REQUESTS_MAX, REFUSALS_MAX, RENEWALS_MAX, RING_SLOTS,
+    TAKEOVER_WARM_UP,
+};
+use crate::market::{Instrument, Interval, Market};
+use crate::messages::{Command, FeedEvent, MarketEvent, OpsAnswer};
+use crate::metrics::{CoreMetrics, FanoutMetrics, Metrics, ShardMetrics};
+use crate::venue;
+use crate::wire::host::Hosts;
+use crate::wire::tls;
+
+use crate::cores::duty::Duty;
+use crate::cores::fanout::{FanoutCore, FanoutLinks};
+use crate::cores::machine::doorbell::Doorbell;
+use crate::cores::machine::executor::{Executor, Runtime};
+use crate::cores::machine::open_files;
+use crate::cores::machine::open_files::Division;
+use crate::cores::machine::topology;
+use crate::cores::machine::topology::{ExecutorPlan, Topology, TopologyError, Wishes};
+use crate::cores::machine::wait::Waiter;
+use crate::cores::ops::setup::OpsSetup;
+use crate::cores::ops::usage_log;
+use crate::cores::ops::workers::ShardLink;
+use crate::cores::ops::{Ops, OpsHandle, OpsThread};
+use crate::cores::process::credentials;
+use crate::cores::process::credentials::{CredentialsError, Reloader, Renewal};
+use crate::cores::process::listen_error::ListenError;
+use crate::cores::process::listeners::{Inherited, Listeners};
+use crate::cores::process::remedy;
+use crate::cores::process::shutdown::Shutdown;
+use crate::cores::process::takeover::{Door, Predecessor};
+use crate::cores::shard::{ShardCore, ShardLinks};
+
+/// Why the server cannot start. Nothing is left running.
+#[derive(Debug)]
+pub enum StartError {
+    /// The placement that was asked for is impossible.
+    Topology(TopologyError),
+    /// There is nothing to listen on.
+    Listen(ListenError),
+    /// `CONNECTOR_TLS_CA_FILE` is of no use.
+    TlsRoots {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A file of the clients' port is of no use.
+    Credentials(CredentialsError),
+    /// An executor or a thread did not start.
+    Executor {
+        /// What it was to run.
+        name: String,
+        /// What went wrong, and what to do.
+        why: String,
+    },
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Topology(error) => error.fmt(f),
+            Self::Listen(error) => error.fmt(f),
+            Self::TlsRoots { path, why } => {
+                write!(f, "CONNECTOR_TLS_CA_FILE={}: {why}; give a PEM file", path.display())
+            }
+            Self::Credentials(error) => error.fmt(f),
+            Self::Executor { name, why } => write!(f, "cannot start {name}: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A running server.
+pub struct Server {
+    /// Where clients connect.
+    pub client_address: SocketAddr,
+    /// Where health and metrics are served, if they are.
+    pub ops_address: Option<SocketAddr>,
+    /// What runs where.
+    pub topology: Topology,
+    stopper: Stopper,
+    renewals: Sender<Renewal>,
+    fanout_bell: Arc<Doorbell>,
+    executors: Vec<Executor>,
+    ops: OpsThread,
+}
+
+/// Asks a running [`Server`] to go down, from any thread.
+#[derive(Clone)]
+pub struct Stopper {
+    shutdown: Arc<Shutdown>,
+    lifecycle: Arc<Lifecycle>,
+    departure: Departure,
+}
+
+impl Stopper {
+    /// `/ready` says draining from here on; clients are told and closed.
+    pub fn stop(&self) {
+        self.lifecycle.draining();
+        self.shutdown.request(self.departure);
+    }
+
+    /// Another server serves at both ports: clients are told to move there.
+    fn hand_over(&self) {
+        self.lifecycle.handed_over();
+        self.shutdown.request(Departure::Succeeded);
+    }
+}
+
+impl Server {
+    /// Starts every core as `config` says. All cores read clocks of `clock`'s origin.
+    pub fn start(config: &Config, clock: Clock) -> Result<Self, StartError> {
+        Self::start_serving(config, clock, Inherited::none(), None)
+    }
+
+    /// As [`Self::start`], on the sockets that a supervisor has handed over, where it has.
+    pub fn start_on(
+        inherited: Inherited,
+        config: &Config,
+        clock: Clock,
+    ) -> Result<Self, StartError> {
+        Self::start_serving(config, clock, inherited, None)
+    }
+
+    /// As [`Self::start`], but every client gets its own messages back, up to `message_bytes_max`
+    /// each, instead of candles: what a conformance suite judges. The listener, its deadlines and
+    /// its limits are the same.
+    pub fn start_echo(
+        config: &Config,
+        clock: Clock,
+        message_bytes_max: usize,
+    ) -> Result<Self, StartError> {
+        Self::start_serving(config, clock, Inherited::none(), Some(message_bytes_max))
+    }
+
+    fn start_serving(
+        config: &Config,
+        clock: Clock,
+        inherited: Inherited,
+        echo_bytes_max: Option<usize>,
+    ) -> Result<Self, StartError> {
+        let topology = plan_cpus(config).map_err(StartError::Topology)?;
+        let tls = tls_config(config)?;
+        let access = credentials::access(config).map_err(StartError::Credentials)?;
+        let listeners = Listeners::open(config, inherited).map_err(StartError::Listen)?;
+        let client_address = local_addr(&listeners.clients)?;
+        let access = Access { hosts: hosts(config, client_address.ip()), ..access };
+        let door = door(config, &listeners).map_err(StartError::Listen)?;
+        let Listeners { clients, ops, predecessor, departure } = listeners;
+        let files = divide_files(config, &topology);
+        let (ops, ops_handle) = Ops::new(ops);
+        let ops_address = ops.local_addr();
+        let mut plan = Wiring::new(config, access, clock, &topology, &tls, ops_handle)?;
+        plan.files = files;
+        plan.echo_bytes_max = echo_bytes_max;
+        let lifecycle = Arc::new(Lifecycle::default());
+        let metrics = Arc::new(plan.metrics(&topology));
+        let setup = OpsSetup {
+            config: Arc::new(config.clone()),
+            metrics: Arc::clone(&metrics),
+            lifecycle: Arc::clone(&lifecycle),
+            clock,
+            shards: plan.shard_links(),
+            pauses: Arc::clone(&plan.pauses),
+            tls,
+            hosts: ops_address.map_or(Hosts::ANY, |address| hosts(config, address.ip())),
+            client_port: client_address.port(),
+            connections_max: files.ops,
+            rest_max: files.rest,
+        };
+        let ops = ops.spawn(setup).map_err(|error| executor_error("the ops core", &error))?;
+        let shutdown = Arc::clone(&plan.shutdown);
+        let stopper = Stopper { shutdown, lifecycle, departure };
+        let (renewals, fanout_bell) = (plan.renewals.0.clone(), Arc::clone(&plan.fanout_bell));
+        let runtime = choose_runtime();
+        let mut clients = Some(clients);
+        let mut executors = Vec::new();
+        for (at, executor) in topology.executors.iter().enumerate() {
+            let listener = if executor.fanout { clients.take() } else { None };
+            executors.push(plan.spawn(runtime, (at, executor), listener)?);
+        }
+        stopper.lifecycle.serving();
+        let server = Self {
+            client_address,
+            ops_address,
+            topology,
+            stopper,
+            renewals,
+            fanout_bell,
+            executors,
+            ops,
+        };
+        if predecessor.is_some() {
+            warm_up(config, &metrics, clock);
+        }
+        if let Err(error) = server.succeed(predecessor, door) {
+            server.stopper.stop();
+            server.join();
+            return Err(error);
+        }
+        Ok(server)
+    }
+
+    /// Relieves the predecessor, and is open to a successor from then on.
+    fn succeed(
+        &self,
+        predecessor: Option<Predecessor>,
+        door: Option<Door>,
+    ) -> Result<(), StartError> {
+        if let Some(predecessor) = predecessor {
+            predecessor.relieve().map_err(|error| {
+                // That one serves on: who has come in here already is told to go there.
+                self.stopper.hand_over();
+                StartError::Listen(error)
+            })?;
+        }
+        let Some(door) = door else { return Ok(()) };
+        let stopper = self.stopper();
+        let opened = door.open(move || stopper.hand_over());
+        opened.map_err(|error| executor_error("the takeover thread", &error))
+    }
+
+    /// What stops this server.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// What reads this server's certificate and tokens again, from where `config` has them.
+    pub fn reloader(&self, config: &Config) -> Reloader {
+        Reloader::new(config.clone(), self.renewals.clone(), Arc::clone(&self.fanout_bell))
+    }
+
+    /// Waits until the server was stopped and has drained.
+    pub fn join(self) {
+        for executor in self.executors {
+            if let Err(error) = executor.join() {
+                tracing::error!("an executor ended with an error: {error}");
+            }
+        }
+        self.ops.stop();
+    }
+}
+
+/// The ends of every ring and channel, until the core that owns them takes them.
+struct Wiring {
+    config: Config,
+    access: Access,
+    clock: Clock,
+    tls: Arc<ClientConfig>,
+    ops: OpsHandle,
+    /// One for all shards and workers: exchanges count by address.
+    pauses: Arc<Pauses>,
+    shutdown: Arc<Shutdown>,
+    /// One per executor.
+    bells: Vec<Arc<Doorbell>>,
+    cores: Vec<Arc<CoreMetrics>>,
+    fanout_bell: Arc<Doorbell>,
+    fanout_metrics: Arc<FanoutMetrics>,
+    events: (Sender<FeedEvent>, Receiver<FeedEvent>),
+    renewals: (Sender<Renewal>, Receiver<Renewal>),
+    /// One per shard.
+    shards: Vec<ShardEnds>,
+    /// As in [`Server::start_echo`].
+    echo_bytes_max: Option<usize>,
+    files: Division,
+}
+
+struct ShardEnds {
+    metrics: Arc<ShardMetrics>,
+    bell: Arc<Doorbell>,
+    commands: (Sender<Command>, Receiver<Command>),
+    answers: (Sender<OpsAnswer>, Receiver<OpsAnswer>),
+    producer: Option<rtrb::Producer<MarketEvent>>,
+    consumer: Option<rtrb::Consumer<MarketEvent>>,
+}
+
+impl Wiring {
+    fn new(
+        config: &Config,
+        access: Access,
+        clock: Clock,
+        topology: &Topology,
+        tls: &Arc<ClientConfig>,
+        ops: OpsHandle,
+    ) -> Result<Self, StartError> {
+        let bell = || Doorbell::new().map(Arc::new);
+        let bells = topology.executors.iter().map(|_| bell()).collect::<Result<Vec<_>, _>>();
+        let bells = bells.map_err(|error| executor_error("the doorbells", &error))?;
+        let at_shard = |shard| topology.executors.iter().position(|e| e.shards.contains(&shard));
+        let at_fanout = topology.executors.iter().position(|executor| executor.fanout);
+        let fanout_bell = Arc::clone(&bells[at_fanout.expect("every plan runs the fan-out")]);
+        let shards = (0..topology.shards()).map(|shard| {
+            ShardEnds::new(Arc::clone(&bells[at_shard(shard).expect("every plan runs each shard")]))
+        });
+        Ok(Self {
+            config: config.clone(),
+            access,
+            clock,
+            tls: Arc::clone(tls),
+            ops,
+            pauses: Arc::default(),
+            shutdown: Arc::new(Shutdown::new(Arc::clone(&fanout_bell))),
+            cores: bells.iter().map(|_| Arc::default()).collect(),
+            fanout_metrics: Arc::default(),
+            events: bounded(FEED_EVENTS_MAX),
+            renewals: bounded(RENEWALS_MAX),
+            shards: shards.collect(),
+            fanout_bell,
+            bells,
+            echo_bytes_max: None,
+            files: Division::UNBOUNDED,
+        })
+    }
+
+    fn metrics(&self, topology: &Topology) -> Metrics {
+        let names = topology.executors.iter().map(ExecutorPlan::name);
+        Metrics {
+            shards: self.shards.iter().map(|shard| Arc::clone(&shard.metrics)).collect(),
+            fanout: Arc::clone(&self.fanout_metrics),
+            cores: names.zip(self.cores.iter().map(Arc::clone)).collect(),
+        }
+    }
+
+    fn shard_links(&self) -> Vec<ShardLink> {
+        let link = |shard: &ShardEnds| {
+            let bell = Arc::clone(&shard.bell);
+            ShardLink { answers: shard.answers.0.clone(), wake: Arc::new(move || bell.ring()) }
+        };
+        self.shards.iter().map(link).collect()
+    }
+
+    /// Starts the executor at `at`; returns once its roles are ready.
+    fn spawn(
+        &mut self,
+        runtime: Runtime,
+        (at, plan): (usize, &ExecutorPlan),
+        listener: Option<TcpListener>,
+    ) -> Result<Executor, StartError> {
+        let name = plan.name();
+        let shards: Vec<_> = plan.shards.iter().map(|&shard| self.shard_parts(shard)).collect();
+        let fanout = listener.map(|listener| self.fanout_parts(listener));
+        let (bell, metrics) = (Arc::clone(&self.bells[at]), Arc::clone(&self.cores[at]));
+        let (clock, mode) = (self.clock, self.config.wait);
+        let (report, started) = bounded(1);
+        let duty = move || async move {
+            // Made here, so that the memory is this CPU's.
+            let duty = Waiter::new(mode, bell).and_then(|waiter| {
+                let fanout = fanout.map(|parts| parts.build(clock, &waiter)).transpose()?;
+                let shards = shards.into_iter().map(|parts| parts.build(clock)).collect();
+                Ok(Duty { shards, fanout, waiter, clock, metrics })
+            });
+            let (duty, result) = match duty {
+                Ok(duty) => (Some(duty), Ok(())),
+                Err(error) => (None, Err(error)),
+            };
+            let _heard = report.send(result);
+            if let Some(duty) = duty {
+                duty.run().await;
+            }
+        };
+        let executor = runtime.spawn(&name, Some(plan.cpu), duty);
+        let executor = executor.map_err(|error| executor_error(&name, &error))?;
+        match started.recv() {
+            Ok(Ok(())) => Ok(executor),
+            Ok(Err(error)) => Err(executor_error(&name, &error)),
+            // It ended before its first task: joining says why.
+            Err(_) => match executor.join() {
+                Ok(()) => Err(executor_error(&name, &io::Error::other("it ended at once"))),
+                Err(error) => Err(executor_error(&name, &error)),
+            },
+        }
+    }
+
+    fn shard_parts(&mut self, shard: usize) -> ShardParts {
+        let shards = self.shards.len();
+        let ends = &mut self.shards[shard];
+        ShardParts {
+            number: u16::try_from(shard).expect("at most SHARDS_MAX"),
+            config: feed_config(&self.config, &self.tls, shards, self.clock, &self.pauses),
+            metrics: Arc::clone(&ends.metrics),
+            seed: seed(self.clock, shard),
+            proxies: self.config.proxies.clone(),
+            links: ShardLinks {
+                ring: ends.producer.take().expect("each shard is started once"),
+                fanout_bell: Arc::clone(&self.fanout_bell),
+                events: self.events.0.clone(),
+                commands: ends.commands.1.clone(),
+                ops: self.ops.clone(),
+                answers: ends.answers.1.clone(),
+            },
+        }
+    }
+
+    fn fanout_parts(&mut self, listener: TcpListener) -> FanoutParts {
+        let consumers = self.shards.iter_mut().map(|shard| shard.consumer.take());
+        let commands = |shard: &ShardEnds| (shard.commands.0.clone(), Arc::clone(&shard.bell));
+        FanoutParts {
+            rings: consumers.map(|ring| ring.expect("the fan-out is started once")).collect(),
+            shards: self.shards.iter().map(commands).collect(),
+            config: FanoutConfig {
+                clients_max: self.files.clients,
+                refusals_max: self.files.refusals,
+                ..fanout_config(&self.config, self.access.clone(), self.shards.len())
+            },
+            echo_bytes_max: self.echo_bytes_max,
+            drain_timeout: self.config.drain_timeout,
+            metrics: Arc::clone(&self.fanout_metrics),
+            events: self.events.1.clone(),
+            renewals: self.renewals.1.clone(),
+            ops: self.ops.clone(),
+            stop: Arc::clone(&self.shutdown),
+            listener,
+        }
+    }
+}
+
+impl ShardEnds {
+    fn new(bell: Arc<Doorbell>) -> Self {
+        let (producer, consumer) = rtrb::RingBuffer::new(RING_SLOTS);
+        Self {
+            metrics: Arc::default(),
+            bell,
+            commands: bounded(COMMANDS_MAX),
+            answers: bounded(OPS_REQUESTS_MAX),
+            producer: Some(producer),
+            consumer: Some(consumer),
+        }
+    }
+}
+
+/// What a shard is made of, on its way to its own core.
+struct ShardParts {
+    number: u16,
+    config: FeedConfig,
+    metrics: Arc<ShardMetrics>,
+    seed: u64,
+    proxies: Proxies,
+    links: ShardLinks,
+}
+
+impl ShardParts {
+    fn build(self, clock: Clock) -> ShardCore {
+        let feed = Feed::new(self.config, Arc::clone(&self.metrics), self.seed);
+        ShardCore::new(self.number, feed, self.links, clock, self.metrics, self.proxies)
+    }
+}
+
+/// What the fan-out is made of, on its way to its own core.
+struct FanoutParts {
+    config: FanoutConfig,
+    echo_bytes_max: Option<usize>,
+    drain_timeout: std::time::Duration,
+    metrics: Arc<FanoutMetrics>,
+    rings: Vec<rtrb::Consumer<MarketEvent>>,
+    events: Receiver<FeedEvent>,
+    renewals: Receiver<Renewal>,
+    shards: Vec<(Sender<Command>, Arc<Doorbell>)>,
+    ops: OpsHandle,
+    stop: Arc<Shutdown>,
+    listener: TcpListener,
+}
+
+impl FanoutParts {
+    fn build(self, clock: Clock, waiter: &Waiter) -> io::Result<FanoutCore> {
+        let mut fanout = Fanout::new(self.config, Arc::clone(&self.metrics), clock.now());
+        if let Some(bytes_max) = self.echo_bytes_max {
+            fanout.echo_messages(bytes_max);
+        }
+        let links = FanoutLinks {
+            rings: self.rings,
+            events: self.events,
+            shards: self.shards,
+            ops: self.ops,
+            renewals: self.renewals,
+            stop: self.stop,
+        };
+        let Self { metrics, listener, drain_timeout, .. } = self;
+        FanoutCore::new(fanout, links, metrics, listener, drain_timeout, clock, waiter)
+    }
+}
+
+/// Places every core on the CPUs of the affinity mask; where nothing was wished, on no more of them
+/// than the cgroup's quota pays for.
+pub(crate) fn plan_cpus(config: &Config) -> Result<Topology, TopologyError> {
+    let (cpus, wishes) = (usable_cpus(), wishes(config));
+    if wishes != Wishes::default() {
+        return topology::plan(&cpus, &wishes);
+    }
+    let quota = std::thread::available_parallelism().map_or(cpus.len(), usize::from);
+    let chance = RandomState::new().hash_one(quota);
+    topology::plan(&topology::within_quota(&cpus, quota, chance), &wishes)
+}
+
+fn usable_cpus() -> Vec<usize> {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    let mut cpus: Vec<_> = cores.into_iter().map(|core| core.id).collect();
+    cpus.sort_unstable();
+    if cpus.is_empty() { vec![0] } else { cpus }
+}
+
+fn wishes(config: &Config) -> Wishes {
+    Wishes {
+        shards: config.shards,
+        shard_cpus: (!config.shard_cpus.is_empty()).then(|| config.shard_cpus.clone()),
+        fanout_cpu: config.fanout_cpu,
+        ops_cpu: config.ops_cpu,
+    }
+}
+
+pub(crate) fn tls_config(config: &Config) -> Result<Arc<ClientConfig>, StartError> {
+    let Some(path) = &config.tls_ca_file else {
+        return tls::client_config(None)
+            .map_err(|error| executor_error("TLS", &io::Error::other(error.to_string())));
+    };
+    let refused = |why: String| StartError::TlsRoots { path: path.clone(), why };
+    let pem = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
+    match tls::odd_certificates(&pem) {
+        0 => {}
+        odd => tracing::warn!(
+            "CONNECTOR_TLS_CA_FILE={}: certificates that make no sense are left out: {odd}",
+            path.display()
+        ),
+    }
+    tls::client_config(Some(&pem)).map_err(|error| refused(error.to_string()))
+}
+
+/// What the duties run on here; says it where that is not glommio.
+fn choose_runtime() -> Runtime {
+    let (runtime, refusal) = Runtime::choose();
+    if let Some(refusal) = refusal {
+        tracing::warn!("{refusal}");
+    }
+    runtime
+}
+
+/// Divides the files that may be open, and logs it where they are too few for all clients.
+fn divide_files(config: &Config, topology: &Topology) -> Division {
+    let files = Division::now(topology.executors.len(), config);
+    let (clients_max, admitted) = (config.wss_clients_max, Some(files.clients));
+    if let Some(warning) = open_files::judge(open_files::limit(), clients_max, admitted) {
+        tracing::warn!("{warning}");
+    }
+    files
+}
+
+/// The names by which a port at `address` may be addressed: on loopback only those that are known,
+/// so that no web page makes it its own by DNS.
+fn hosts(config: &Config, address: IpAddr) -> Hosts {
+    let origins = config.wss_origins.iter().map(String::as_str);
+    let is_open = config.wss_origins.iter().any(|origin| origin == ANY_ORIGIN);
+    if is_open || !address.to_canonical().is_loopback() {
+        return Hosts::ANY;
+    }
+    let own = match &config.wss_host {
+        Host::Address(address) => address.to_string(),
+        Host::Name(name) => name.clone(),
+    };
+    Hosts::local(origins.chain([own.as_str()]))
+}
+
+fn local_addr(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|error| executor_error("the clients' port", &error))
+}
+
+/// Waits until what is subscribed at start has live sessions, so that clients move to candles that
+/// flow; for at most [`TAKEOVER_WARM_UP`], since an exchange may be lost.
+fn warm_up(config: &Config, metrics: &Metrics, clock: Clock) {
+    let preloaded: usize = config.preload.iter().map(|preload| preload.symbols.len()).sum();
+    let preloaded = i64::try_from(preloaded).unwrap_or(i64::MAX);
+    let start = clock.mono();
+    let is_warm = || {
+        metrics.subscribed_instruments() >= preloaded
+            && health::ready(metrics, clock.now(), Phase::Serving).ok
+    };
+    while !is_warm() && clock.mono().since(start) < TAKEOVER_WARM_UP {
+        std::thread::park_timeout(TAKEOVER_LOOK);
+    }
+}
+
+/// How often that is looked at.
+const TAKEOVER_LOOK: std::time::Duration = std::time::Duration::from_millis(10);
+
+/// Where a successor may ask for the sockets, if it may. Who has them from a supervisor gives them
+/// back to it alone.
+fn door(config: &Config, listeners: &Listeners) -> Result<Option<Door>, ListenError> {
+    let Some(path) = &config.takeover_socket else { return Ok(None) };
+    if listeners.departure == Departure::Kept {
+        tracing::warn!(
+            "CONNECTOR_TAKEOVER_SOCKET is without effect: the supervisor holds the listening sockets"
+        );
+        return Ok(None);
+    }
+    let sockets = [Some(&listeners.clients), listeners.ops.as_ref()].into_iter().flatten();
+    let door = sockets
+        .map(|socket| Ok(socket.try_clone()?.into()))
+        .collect::<io::Result<Vec<_>>>()
+        .and_then(|sockets| Door::new(path, sockets));
+    let failed = |error: io::Error| ListenError::Takeover {
+        path: path.clone(),
+        why: format!("{error}; give a path in a folder that the server may write to"),
+    };
+    door.map(Some).map_err(failed)
+}
+
+pub(crate) fn feed_config(
+    config: &Config,
+    tls: &Arc<ClientConfig>,
+    shards: usize,
+    clock: Clock,
+    pauses: &Arc<Pauses>,
+) -> FeedConfig {
+    FeedConfig {
+        ws_bases: config.endpoints.iter().map(|each| each.ws_url.clone()).collect(),
+        rest_bases: config.endpoints.iter().map(|each| each.rest_url.clone()).collect(),
+        tls: Arc::clone(tls),
+        shards,
+        ping_interval: config.ws_ping_interval,
+        ping_timeout: config.ws_ping_timeout,
+        reconnect_delay: config.reconnect_delay,
+        inactivity_timeout: config.inactivity_timeout,
+        stream_idle_timeout: config.stream_idle_timeout,
+        max_symbols_per_session: config.symbols_per_session_max,
+        breaker_threshold: u32::try_from(config.breaker_failure_threshold).unwrap_or(u32::MAX),
+        breaker_recovery: config.breaker_recovery_timeout,
+        breaker_half_open_calls: u32::try_from(config.breaker_half_open_calls).unwrap_or(u32::MAX),
+        gap_hold: config.gap_hold_timeout,
+        pauses: Arc::clone(pauses),
+        spent: match config.simulate {
+            true => Vec::new(),
+            false => usage_log::read(&config.log_dir, clock.now()),
+        },
+        closed_queue_max: config.closed_queue_max,
+    }
+}
+
+pub(crate) fn fanout_config(config: &Config, access: Access, shards: usize) -> FanoutConfig {
+    let carriers: Vec<usize> =
+        Market::all().map(|market| venue::carriers(market, shards)).collect();
+    let instruments = config.preload.iter().flat_map(|preload| {
+        let instrument = |symbol: &String| Instrument {
+            market: preload.market,
+            symbol: symbol.as_str().into(),
+            interval: Interval::default(),
+        };
+        preload.symbols.iter().map(instrument)
+    });
+    FanoutConfig {
+        history_candles: config.history_candles,
+        subscribe_timeout: config.wss_subscribe_timeout,
+        close_linger: config.close_linger,
+        client_buffer_max: config.client_buffer_max,
+        clients_max: config.wss_clients_max,
+        refusals_max: REFUSALS_MAX,
+        ping_interval: config.wss_ping_interval.unwrap_or(config.ws_ping_interval),
+        ping_timeout: config.wss_ping_timeout.unwrap_or(config.ws_ping_timeout),
+        shards,
+        carriers: std::array::from_fn(|index| carriers[index]),
+        preload: instruments.collect(),
+        access,
+    }
+}
+
+/// Differs between shards and between starts: jitter must not march in step.
+pub(crate) fn seed(clock: Clock, shard: usize) -> u64 {
+    let shard = u64::try_from(shard).unwrap_or(0);
+    clock.now().unix_us.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ shard
+}
+
+pub(crate) fn executor_error(name: &str, error: &io::Error) -> StartError {
+    StartError::Executor { name: name.to_owned(), why: remedy::in_words(error) }
+}

@@ -1,0 +1,32 @@
+//! The one word from outside to the hot cores: go down.
+
+use std::sync::{Arc, OnceLock};
+
+use crate::fanout::Departure;
+
+use crate::cores::machine::doorbell::Doorbell;
+
+/// Says when to go down, and how, from any thread.
+#[derive(Debug)]
+pub struct Shutdown {
+    requested: OnceLock<Departure>,
+    bell: Arc<Doorbell>,
+}
+
+impl Shutdown {
+    /// Not requested. `bell`: the fan-out core's.
+    pub fn new(bell: Arc<Doorbell>) -> Self {
+        Self { requested: OnceLock::new(), bell }
+    }
+
+    /// Begins the drain. May be called more than once; the first call decides.
+    pub fn request(&self, departure: Departure) {
+        self.requested.get_or_init(|| departure);
+        self.bell.ring();
+    }
+
+    /// The drain that has been asked for.
+    pub fn requested(&self) -> Option<Departure> {
+        self.requested.get().copied()
+    }
+}

@@ -1,0 +1,140 @@
+//! What the supervisor that started the process, systemd, is told: that it serves, that it goes down,
+//! and that its cores are alive, as sd_notify(3) has it. Who names no `NOTIFY_SOCKET` is told nothing.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+use crate::clock::{MonoNs, Now};
+use crate::health;
+use crate::limits::HEARTBEAT_STALE;
+use crate::metrics::Metrics;
+
+/// The ports are bound and every core runs; `status` is for people.
+pub fn ready(status: &str) {
+    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// The drain begins. Its time is asked for, so that a long one is not cut off by a shorter patience of
+/// the supervisor's.
+pub fn stopping(drain_timeout: Duration) {
+    let patience = drain_timeout.saturating_add(STOP_MARGIN).as_micros();
+    let patience = u32::try_from(patience).unwrap_or(u32::MAX);
+    tell(&[
+        NotifyState::Stopping,
+        NotifyState::ExtendTimeoutUsec(patience),
+        NotifyState::Status("going down: clients are told, what is owed is written"),
+    ]);
+}
+
+/// What a stop takes beside the drain. Source: the sessions' close, the log, and room.
+const STOP_MARGIN: Duration = Duration::from_secs(10);
+
+/// Tells the supervisor that the cores are alive, as long as they are by the judgement of `/health`,
+/// twice in the time in which it wants to hear so. When a core is stuck nothing is told any more, and
+/// the supervisor starts the process anew.
+#[derive(Debug)]
+pub(crate) struct Watchdog {
+    period: Duration,
+    due: MonoNs,
+    is_alive: bool,
+}
+
+impl Watchdog {
+    /// `None`: nobody asks, by `WATCHDOG_USEC`.
+    pub(crate) fn asked_for() -> Option<Self> {
+        sd_notify::watchdog_enabled().map(Self::new)
+    }
+
+    fn new(patience: Duration) -> Self {
+        Self { period: patience / 2, due: MonoNs(0), is_alive: true }
+    }
+
+    /// How long the ops core may wait at most before it looks again.
+    pub(crate) fn patience(&self) -> Duration {
+        self.period
+    }
+
+    /// To be called in each turn of the ops core.
+    pub(crate) fn look(&mut self, metrics: &Metrics, now: Now) {
+        for word in self.words(metrics, now) {
+            match word {
+                Word::Alive => tell(&[NotifyState::Watchdog]),
+                Word::Stuck => {
+                    tracing::error!(
+                        "a core gave no sign of life for {HEARTBEAT_STALE:?}; the watchdog is told \
+                         nothing more"
+                    );
+                    tell(&[NotifyState::Status("a core is stuck; /health names it")]);
+                }
+                Word::Recovered => {
+                    tracing::warn!("every core is alive again");
+                    tell(&[NotifyState::Status("serving again: a core was stuck")]);
+                }
+            }
+        }
+    }
+
+    fn words(&mut self, metrics: &Metrics, now: Now) -> Vec<Word> {
+        if now.mono < self.due {
+            return Vec::new();
+        }
+        self.due = now.mono.after(self.period);
+        let was_alive = std::mem::replace(&mut self.is_alive, health::health(metrics, now).ok);
+        match (was_alive, self.is_alive) {
+            (true, true) => vec![Word::Alive],
+            (false, true) => vec![Word::Recovered, Word::Alive],
+            (true, false) => vec![Word::Stuck],
+            (false, false) => Vec::new(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    Alive,
+    Stuck,
+    Recovered,
+}
+
+/// A supervisor that does not hear does not keep the server from serving.
+fn tell(words: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(words) {
+        tracing::warn!("the supervisor at NOTIFY_SOCKET cannot be told: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::metrics::CoreMetrics;
+
+    fn at(ms: u64) -> Now {
+        Now { mono: MonoNs(ms * 1_000_000), unix_us: 0 }
+    }
+
+    #[test]
+    fn a_watchdog_is_told_twice_in_its_time_and_never_while_a_core_is_stuck() {
+        let core = Arc::new(CoreMetrics::default());
+        let metrics = Metrics {
+            shards: Vec::new(),
+            fanout: Arc::default(),
+            cores: vec![("shard0".into(), Arc::clone(&core))],
+        };
+        let mut watchdog = Watchdog::new(Duration::from_secs(4));
+        assert_eq!(watchdog.patience(), Duration::from_secs(2));
+        let mut words = |ms| watchdog.words(&metrics, at(ms));
+        assert_eq!(words(0), [Word::Alive]);
+        assert_eq!(words(1_999), []);
+        assert_eq!(words(2_000), [Word::Alive]);
+        assert_eq!(words(4_999), [Word::Alive]);
+        assert_eq!(words(7_000), [Word::Stuck]);
+        assert_eq!(words(9_000), []);
+        core.heartbeat_ns.set(9_000_000_000);
+        assert_eq!(words(10_999), []);
+        assert_eq!(words(11_000), [Word::Recovered, Word::Alive]);
+        assert_eq!(words(13_000), [Word::Alive]);
+    }
+}
