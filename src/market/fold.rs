@@ -11,7 +11,8 @@ use std::collections::VecDeque;
 use crate::clock::{Lapse, MonoNs, RoughLapse, UnixMs};
 use crate::limits::{FOLD_MINUTES_MAX, REPAIR_WINDOWS_MAX};
 
-use super::candle::{Candle, CandleUpdate, FinalBy, Interval, Source};
+use super::candle::{Candle, CandleUpdate, FinalBy, Source};
+use super::interval::Interval;
 use super::series::{REMEMBERED, Settled};
 use super::table::InstrumentId;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::limits::SYMBOL_BYTES_MAX;
 use crate::text;
 
-use super::candle::Interval;
+use super::interval::Interval;
 
 /// An exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

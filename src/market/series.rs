@@ -11,7 +11,8 @@ use std::collections::VecDeque;
 use crate::clock::UnixMs;
 use crate::limits::{HELD_WINDOWS_MAX, REPAIR_WINDOWS_MAX};
 
-use super::candle::{Candle, CandleUpdate, Interval};
+use super::candle::{Candle, CandleUpdate};
+use super::interval::Interval;
 
 /// What a window came to.
 // Nearly all are candles.

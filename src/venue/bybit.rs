@@ -15,7 +15,7 @@ use crate::metrics::DecodeErrorKind;
 use crate::wire::Endpoint;
 use crate::wire::json::{JsonReader, Value};
 
-use super::denial::field_text;
+use super::body::field_text;
 use super::fields::{
     AHEAD_MS_MAX, decimal, integer, names_other, natural, natural_text, no_sense, other_asked,
     pause_if_few, push_encoded, read_rows, text, with_path,

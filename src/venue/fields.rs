@@ -12,7 +12,7 @@ use crate::metrics::DecodeErrorKind;
 use crate::wire::Endpoint;
 use crate::wire::json::Value;
 
-use super::denial::first_words;
+use super::body::first_words;
 use super::{BadRows, RestCandle, RestCandles, RestError};
 
 type Field<'tape, 'text> = Option<Value<'tape, 'text>>;

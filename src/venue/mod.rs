@@ -17,6 +17,7 @@ use crate::wire::Endpoint;
 use crate::wire::json::{JsonReader, Value};
 
 pub mod binance;
+mod body;
 pub mod bybit;
 mod denial;
 mod fields;
@@ -27,7 +28,8 @@ pub mod okx;
 mod scan;
 mod words;
 
-pub use denial::{Denial, RetryAfter, denial, first_words, retry_after, retry_after_max};
+pub use body::first_words;
+pub use denial::{Denial, RetryAfter, denial, retry_after, retry_after_max};
 
 /// What an exchange allows, less a margin of ours. "Per address" counts hold for all markets of one
 /// [`budget_group`] and all shards together.

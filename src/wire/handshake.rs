@@ -9,8 +9,8 @@ use tungstenite::handshake::derive_accept_key;
 use crate::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX};
 
 use super::endpoint::Endpoint;
+use super::error::WireError;
 use super::http::{RequestHead, reason};
-use super::websocket::WireError;
 
 /// An opening request that is valid HTTP, before it is answered.
 pub struct Request {

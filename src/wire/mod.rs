@@ -2,6 +2,7 @@
 //! clock, and knows no candle; whoever holds a socket moves the bytes.
 
 pub mod endpoint;
+mod error;
 mod frame;
 mod handshake;
 pub mod host;
@@ -16,8 +17,9 @@ mod tunnel;
 pub mod websocket;
 
 pub use endpoint::{Endpoint, EndpointError};
+pub use error::WireError;
 pub use frame::{MessageKind, text_frame_payload, write_frame, write_text_frame};
 pub use handshake::{Request, SUBPROTOCOL};
 pub use storage::touched;
 pub use tunnel::{Tunnel, TunnelError};
-pub use websocket::{Connection, Event, WireError};
+pub use websocket::{Connection, Event};

@@ -1,7 +1,6 @@
 //! One WebSocket connection in memory, either role, over TLS or plain. Owns the order of what goes
 //! out and what becomes of a broken peer; the codec is tungstenite's.
 
-use std::fmt;
 use std::sync::Arc;
 
 use rustls::{ClientConfig, ServerConfig};
@@ -15,6 +14,7 @@ use crate::limits::{
 };
 
 use super::endpoint::Endpoint;
+use super::error::WireError;
 use super::handshake::{self, Refusal, Request};
 use super::lookahead::{Broken, Lookahead};
 use super::pipe::{ByteQueue, Pipe};
@@ -88,48 +88,6 @@ pub enum Event {
         reason: String,
     },
 }
-
-/// Why a connection is of no more use. What the peer is to be told is in the outgoing bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WireError {
-    /// TLS failed: handshake, certificate, or a broken record.
-    Tls(String),
-    /// The opening handshake failed.
-    Handshake(String),
-    /// The peer answered the opening handshake with an HTTP status of its own.
-    Refused {
-        /// The status.
-        status: u16,
-        /// `Retry-After` as sent, if it was.
-        retry_after: Option<String>,
-        /// The status line's words.
-        reason: String,
-        /// The beginning of the body.
-        body: Vec<u8>,
-    },
-    /// The peer broke the WebSocket protocol.
-    Protocol {
-        /// The code of our Close: 1002 protocol, 1007 text, 1009 size.
-        code: u16,
-        /// What it did.
-        message: String,
-    },
-}
-
-impl fmt::Display for WireError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tls(why) => write!(f, "TLS: {why}"),
-            Self::Handshake(why) => write!(f, "WebSocket handshake: {why}"),
-            Self::Refused { status, reason, .. } => {
-                write!(f, "WebSocket handshake: HTTP {status} {reason}")
-            }
-            Self::Protocol { message, .. } => write!(f, "WebSocket protocol: {message}"),
-        }
-    }
-}
-
-impl std::error::Error for WireError {}
 
 /// The codec's view of a [`Connection`]; no method, so that its state stays free.
 macro_rules! pipe {
