@@ -30,14 +30,14 @@ pub enum MarketEvent {
         instrument: InstrumentId,
         /// Which one.
         open_time: UnixMs,
-        /// Whether it was asked for by [`Command::Recall`]: no news for anybody else.
-        is_recalled: bool,
+        /// Whether it was asked for by [`Command::Backfill`]: no news for anybody else.
+        is_backfilled: bool,
     },
-    /// A closed candle from before the stream's first one, asked for by [`Command::Recall`].
-    Recalled(CandleUpdate),
-    /// A window asked for by [`Command::Recall`] whose row at the exchange makes no sense: it cannot be
+    /// A closed candle from before the stream's first one, asked for by [`Command::Backfill`].
+    Backfilled(CandleUpdate),
+    /// A window asked for by [`Command::Backfill`] whose row at the exchange makes no sense: it cannot be
     /// given.
-    RecallGap {
+    BackfillGap {
         /// Whose window.
         instrument: InstrumentId,
         /// Which one.
@@ -45,7 +45,7 @@ pub enum MarketEvent {
     },
     /// All that could be recalled of these windows was said. Everything after `through` comes, or
     /// has come, as news.
-    RecallEnd {
+    BackfillEnd {
         /// Whose windows.
         instrument: InstrumentId,
         /// Open time of the first that was asked for.
@@ -70,11 +70,11 @@ impl MarketEvent {
     /// Whose event it is.
     pub fn instrument(&self) -> InstrumentId {
         let (Self::Candle(CandleUpdate { instrument, .. })
-        | Self::Recalled(CandleUpdate { instrument, .. })
+        | Self::Backfilled(CandleUpdate { instrument, .. })
         | Self::Begin { instrument }
         | Self::Empty { instrument, .. }
-        | Self::RecallGap { instrument, .. }
-        | Self::RecallEnd { instrument, .. }
+        | Self::BackfillGap { instrument, .. }
+        | Self::BackfillEnd { instrument, .. }
         | Self::Gap { instrument, .. }) = self;
         *instrument
     }
@@ -104,12 +104,12 @@ pub enum Command {
         id: InstrumentId,
     },
     /// Closed candles from before the stream's first one are wanted: answered in the ring, by
-    /// [`MarketEvent::Recalled`] and at last [`MarketEvent::RecallEnd`].
-    Recall {
+    /// [`MarketEvent::Backfilled`] and at last [`MarketEvent::BackfillEnd`].
+    Backfill {
         /// The id given with `Subscribe`.
         id: InstrumentId,
         /// The first.
-        from: RecallFrom,
+        from: BackfillFrom,
         /// Open time of the last; `None`: up to where the stream's own candles begin.
         to: Option<UnixMs>,
         /// Whose wish it is.
@@ -132,7 +132,7 @@ pub struct Wish {
 
 /// Where closed candles are wanted from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RecallFrom {
+pub enum BackfillFrom {
     /// So many windows, at least 1, the last one included.
     Last(u32),
     /// This window on.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use connector_wss::clock::UnixMs;
 use connector_wss::fanout::{ClientId, Fanout, FanoutConfig, Output};
-use connector_wss::market::{CandleUpdate, FinalBy, InstrumentId, Interval, Series, Settled};
+use connector_wss::market::{CandleUpdate, ClosedWindow, FinalBy, InstrumentId, Interval, Series};
 use connector_wss::messages::{Command, MarketEvent};
 use connector_wss::metrics::{Metrics, render};
 
@@ -44,13 +44,16 @@ fn series(rounds: usize) -> Vec<Row> {
             black_box(series.judge_open(black_box(&open.candle)));
         }
     });
-    let settle = rounds_ns(rounds, COUNT, || {
+    let accept_closed = rounds_ns(rounds, COUNT, || {
         for _ in 0..COUNT {
-            black_box(series.settle(&Settled::Candle(black_box(closed))));
+            black_box(series.accept_closed(&ClosedWindow::Candle(black_box(closed))));
             closed.candle.open_time = UnixMs(closed.candle.open_time.0 + 60_000);
         }
     });
-    vec![row("series: judge an open candle", judge), row("series: settle a closed candle", settle)]
+    vec![
+        row("series: judge an open candle", judge),
+        row("series: settle a closed candle", accept_closed),
+    ]
 }
 
 fn ring(rounds: usize) -> Vec<Row> {

@@ -64,14 +64,14 @@ impl Printer {
 
     /// A `gap` or an `empty`: no candle, but part of the truth. CSV has no row for it: `false`, it is
     /// to be told elsewhere.
-    pub(super) fn hole(&mut self, text: &str, message: &Message<'_>) -> io::Result<bool> {
+    pub(super) fn gap(&mut self, text: &str, message: &Message<'_>) -> io::Result<bool> {
         self.begin()?;
         match self.format {
             Format::Csv => return Ok(false),
             Format::Json => writeln!(self.out, "{text}")?,
             Format::Table => {
                 let (style, end) = (AnsiColor::Yellow.on_default(), anstyle::Reset);
-                writeln!(self.out, "{style}{}{end}", hole_words(message))?;
+                writeln!(self.out, "{style}{}{end}", gap_words(message))?;
             }
         }
         Ok(true)
@@ -115,7 +115,7 @@ impl Printer {
 }
 
 /// In words, what is not there.
-pub(super) fn hole_words(message: &Message<'_>) -> String {
+pub(super) fn gap_words(message: &Message<'_>) -> String {
     let symbol = message.symbol.as_deref().unwrap_or("?");
     let interval = message.interval.as_deref().unwrap_or("?");
     match (message.kind.as_ref(), message.from, message.open_time) {

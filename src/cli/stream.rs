@@ -14,7 +14,7 @@ use crate::messages::{EventName, Notice, Severity};
 
 use super::arguments::{Format, Wanted};
 use super::message::Message;
-use super::printer::{Printer, hole_words};
+use super::printer::{Printer, gap_words};
 use super::progress::Progress;
 
 /// Streams what is `wanted`. Returns whether all of it was served; an error is why nothing was, why
@@ -163,8 +163,8 @@ impl Reader {
             }
             "gap" | "empty" => {
                 self.progress.hide();
-                if !self.printer.hole(text, &message)? {
-                    self.say(&hole_words(&message));
+                if !self.printer.gap(text, &message)? {
+                    self.say(&gap_words(&message));
                 }
             }
             "history" => {

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use socket2::SockRef;
 
 use crate::clock::{Clock, MonoNs, Now};
-use crate::fanout::{ClientId, Departure, Fanout, OUTGOING_PIECES_MAX, Outgoing, Output};
+use crate::fanout::{ClientId, DrainKind, Fanout, OUTGOING_PIECES_MAX, Outgoing, Output};
 use crate::limits::{CLIENT_UNSENT_BYTES_MAX, CLOSE_DRAIN, READ_BYTES_MAX, SEND_PAUSE};
 use crate::messages::{About, Command, EventName, FeedEvent, MarketEvent, Notice};
 use crate::metrics::FanoutMetrics;
@@ -426,17 +426,17 @@ impl FanoutCore {
     fn advance_drain(&mut self, now: Now) {
         match self.drain {
             Drain::Serving => {
-                let Some(departure) = self.links.stop.requested() else { return };
+                let Some(drain_kind) = self.links.stop.requested() else { return };
                 // Where others hold it too, it stays open, and what waits there is theirs.
                 self.listener = None;
-                if departure != Departure::Succeeded {
-                    return self.begin_drain(departure, now);
+                if drain_kind != DrainKind::Succeeded {
+                    return self.begin_drain(drain_kind, now);
                 }
                 self.fanout.begin_moves(self.drain_timeout, now);
                 self.drain = Drain::Moving { until: now.mono.after(self.drain_timeout) };
             }
             Drain::Moving { until } if self.fanout.has_moved() || now.mono >= until => {
-                self.begin_drain(Departure::Succeeded, now);
+                self.begin_drain(DrainKind::Succeeded, now);
             }
             Drain::Draining { give_up } if self.fanout.is_drained() || now.mono >= give_up => {
                 for shard in 0..self.links.shards.len() {
@@ -451,8 +451,8 @@ impl FanoutCore {
         }
     }
 
-    fn begin_drain(&mut self, departure: Departure, now: Now) {
-        self.fanout.begin_drain(departure, now);
+    fn begin_drain(&mut self, drain_kind: DrainKind, now: Now) {
+        self.fanout.begin_drain(drain_kind, now);
         let give_up = now.mono.after(self.drain_timeout + CLOSE_DRAIN);
         self.drain = Drain::Draining { give_up };
     }

@@ -6,38 +6,44 @@ use std::cmp::Reverse;
 
 use crate::clock::{MonoNs, Now, UnixMs};
 use crate::limits::{PAST_PATIENCE, PAST_PATIENCE_MAX, READY_BYTES_MAX};
-use crate::market::{Instrument, InstrumentId, Interval, Settled, Span};
-use crate::messages::{Command, RecallFrom, Wish};
+use crate::market::{ClosedWindow, Instrument, InstrumentId, Interval, Span};
+use crate::messages::{BackfillFrom, Command, Wish};
 use crate::wire::write_text_frame;
 
 use crate::fanout::derive::derived_windows_max;
 use crate::fanout::frame::{Class, FrameMeta};
-use crate::fanout::protocol::candle_source::Past;
+use crate::fanout::protocol::candle_source::HistoryRequest;
 use crate::fanout::protocol::encode::CandleType;
 use crate::fanout::protocol::messages::Refusal;
-use crate::fanout::series::{Join, Stream};
+use crate::fanout::series::{CatchUp, Stream};
 use crate::fanout::{ClientId, Fanout, Timer};
 
 /// What becomes of a join.
 enum Step {
     Wait,
-    /// These windows are asked for: as [`Command::Recall`] has them.
-    Ask(RecallFrom, Option<UnixMs>),
+    /// These windows are asked for: as [`Command::Backfill`] has them.
+    Ask(BackfillFrom, Option<UnixMs>),
     /// What is known has to do.
     Ready,
     /// More is wanted than is kept: from the first to the last window.
     TooOld(Span),
 }
 
-impl Join {
-    pub(crate) fn new(client: ClientId, key: u32, past: Past, serial: u64, now: Now) -> Self {
+impl CatchUp {
+    pub(crate) fn new(
+        client: ClientId,
+        key: u32,
+        past: HistoryRequest,
+        serial: u64,
+        now: Now,
+    ) -> Self {
         let (begun, first, ticket, asked_to) = (now.mono, None, 0, None);
         Self { client, key, past, serial, begun, first, ticket, asked_to }
     }
 
     /// What the shard is to know of who asks.
     fn wish(&self) -> Wish {
-        let resumes = matches!(self.past, Past::Since(_));
+        let resumes = matches!(self.past, HistoryRequest::Since(_));
         Wish { client: self.client.index, ticket: self.ticket, resumes }
     }
 
@@ -51,8 +57,8 @@ impl Join {
     /// The first window that is wanted, where `end` is the last one.
     fn first_of(&self, end: UnixMs, interval: Interval) -> UnixMs {
         match self.past {
-            Past::Last(count) => UnixMs(end.0 - (i64::from(count) - 1) * interval.ms()),
-            Past::Since(since) => UnixMs(interval.open_time(since).0 + interval.ms()),
+            HistoryRequest::Last(count) => UnixMs(end.0 - (i64::from(count) - 1) * interval.ms()),
+            HistoryRequest::Since(since) => UnixMs(interval.open_time(since).0 + interval.ms()),
         }
     }
 
@@ -69,10 +75,10 @@ impl Join {
         if is_new && span.count(interval) > kept {
             return Step::TooOld(span);
         }
-        let is_answered = stream.recalls.is_ended(self.ticket);
+        let is_answered = stream.backfills.is_ended(self.ticket);
         // What an answer did not bring of the windows that it was about, the next would not either.
-        let settled_to = self.asked_to.filter(|_| is_answered);
-        let open = settled_to.map_or(first, |last| UnixMs(last.0 + interval.ms()).max(first));
+        let closed_to = self.asked_to.filter(|_| is_answered);
+        let open = closed_to.map_or(first, |last| UnixMs(last.0 + interval.ms()).max(first));
         let open = Span::new(open, newest);
         let absent = open.map_or_else(Vec::new, |open| stream.history.unasked(open, interval));
         match (absent.first(), absent.last()) {
@@ -89,101 +95,101 @@ impl Join {
         if self.ticket > 0 {
             return Step::Wait;
         }
-        if let Some(ticket) = stream.recalls.find(|asked| asked.is_none()) {
+        if let Some(ticket) = stream.backfills.find(|asked| asked.is_none()) {
             self.ticket = ticket;
             return Step::Wait;
         }
-        self.ticket = stream.recalls.ask(None);
+        self.ticket = stream.backfills.ask(None);
         let count = match self.past {
-            Past::Last(count) => count,
-            Past::Since(_) => 1,
+            HistoryRequest::Last(count) => count,
+            HistoryRequest::Since(_) => 1,
         };
-        Step::Ask(RecallFrom::Last(count), None)
+        Step::Ask(BackfillFrom::Last(count), None)
     }
 
     /// The shard is asked for these windows, unless it is already.
     fn ask_for(&mut self, stream: &mut Stream, span: Span) -> Step {
         let covers = |asked: Span| asked.contains(span.first) && asked.contains(span.last);
         self.asked_to = Some(span.last);
-        if let Some(ticket) = stream.recalls.find(|asked| asked.is_some_and(covers)) {
+        if let Some(ticket) = stream.backfills.find(|asked| asked.is_some_and(covers)) {
             self.ticket = ticket;
             return Step::Wait;
         }
-        self.ticket = stream.recalls.ask(Some(span));
-        Step::Ask(RecallFrom::Window(span.first), Some(span.last))
+        self.ticket = stream.backfills.ask(Some(span));
+        Step::Ask(BackfillFrom::Window(span.first), Some(span.last))
     }
 }
 
 impl Fanout {
     /// Begins to serve the past of `of` to a subscription; at once, if all of it is known.
-    pub(crate) fn begin_join(&mut self, join: Join, of: InstrumentId, now: Now) {
+    pub(crate) fn begin_catch_up(&mut self, catch_up: CatchUp, of: InstrumentId, now: Now) {
         let Some(stream) = self.hub.stream(of) else { return };
         stream.history.pin();
-        stream.joins.push(join);
-        self.further_joins(of, now);
+        stream.catch_ups.push(catch_up);
+        self.further_catch_ups(of, now);
     }
 
     /// Looks after the joins of a series: a recall has come back, or time has passed.
-    pub(crate) fn further_joins(&mut self, of: InstrumentId, now: Now) {
+    pub(crate) fn further_catch_ups(&mut self, of: InstrumentId, now: Now) {
         let kept = self.kept_windows(of) as u64;
         let progress = self.past_progress[self.hub.instrument(of).market.index()];
-        let is_over = |join: &Join| join.deadline(progress) <= now.mono;
+        let is_over = |catch_up: &CatchUp| catch_up.deadline(progress) <= now.mono;
         let Some(stream) = self.hub.stream(of) else { return };
-        if stream.joins.iter().any(is_over) {
+        if stream.catch_ups.iter().any(is_over) {
             self.hand_out_derived(of, now);
         }
         let Some(stream) = self.hub.stream(of) else { return };
-        let mut joins = std::mem::take(&mut stream.joins);
+        let mut catch_ups = std::mem::take(&mut stream.catch_ups);
         let (mut commands, mut too_old, mut ready) = (Vec::new(), Vec::new(), Vec::new());
-        for join in &mut joins {
-            let (id, key) = (join.client, join.key);
-            let is_over = is_over(join);
-            match join.step(stream, kept, is_over) {
+        for catch_up in &mut catch_ups {
+            let (id, key) = (catch_up.client, catch_up.key);
+            let is_over = is_over(catch_up);
+            match catch_up.step(stream, kept, is_over) {
                 Step::Wait => {}
                 Step::Ask(from, to) => {
-                    let wish = join.wish();
-                    commands.push(Command::Recall { id: of, from, to, wish });
+                    let wish = catch_up.wish();
+                    commands.push(Command::Backfill { id: of, from, to, wish });
                 }
                 Step::Ready => ready.push((id, key)),
                 Step::TooOld(span) => too_old.push((id, key, span)),
             }
         }
-        stream.joins = joins;
+        stream.catch_ups = catch_ups;
         commands.into_iter().for_each(|command| self.command(of, command, now));
         for (id, key, span) in too_old {
             self.refuse_too_old(id, key, of, span, now);
         }
         for (id, key) in ready {
             if let Some(client) = self.clients.find(id)
-                && !client.joins.contains(&(key, of))
+                && !client.catch_ups.contains(&(key, of))
             {
-                client.joins.push_back((key, of));
-                self.pump_joins(id, now);
+                client.catch_ups.push_back((key, of));
+                self.pump_catch_ups(id, now);
             }
         }
-        self.arm_joins(of, now);
+        self.arm_catch_ups(of, now);
     }
 
     /// Sees to it that the joins of a series are looked after when REST has had its time.
-    fn arm_joins(&mut self, of: InstrumentId, now: Now) {
+    fn arm_catch_ups(&mut self, of: InstrumentId, now: Now) {
         let Some(market) = self.hub.find_instrument(of).map(|one| one.market) else { return };
         let progress = self.past_progress[market.index()];
-        let Some(stream) = self.hub.stream(of).filter(|stream| !stream.is_join_timed) else {
+        let Some(stream) = self.hub.stream(of).filter(|stream| !stream.is_catch_up_timed) else {
             return;
         };
         // Those whose time is over wait for their client's socket.
-        let deadlines = stream.joins.iter().map(|join| join.deadline(progress));
+        let deadlines = stream.catch_ups.iter().map(|catch_up| catch_up.deadline(progress));
         let Some(first) = deadlines.filter(|&at| at > now.mono).min() else { return };
-        stream.is_join_timed = true;
-        self.timers.push(Reverse((first, Timer::Joins(of))));
+        stream.is_catch_up_timed = true;
+        self.timers.push(Reverse((first, Timer::CatchUps(of))));
     }
 
     /// REST may have had its time for some of the joins of a series.
-    pub(crate) fn joins_timeout(&mut self, of: InstrumentId, now: Now) {
+    pub(crate) fn catch_ups_timeout(&mut self, of: InstrumentId, now: Now) {
         let Some(stream) = self.hub.stream(of) else { return };
-        stream.is_join_timed = false;
-        if !stream.joins.is_empty() {
-            self.further_joins(of, now);
+        stream.is_catch_up_timed = false;
+        if !stream.catch_ups.is_empty() {
+            self.further_catch_ups(of, now);
         }
     }
 
@@ -231,14 +237,14 @@ impl Fanout {
     }
 
     /// Sends a client the past that is ready for it, series by series, as far as it keeps up.
-    pub(crate) fn pump_joins(&mut self, id: ClientId, now: Now) {
+    pub(crate) fn pump_catch_ups(&mut self, id: ClientId, now: Now) {
         loop {
             let Some(client) = self.clients.find(id) else { return };
             let owed = client.outbox.bytes() + client.ready_bytes();
             if owed >= READY_BYTES_MAX {
                 return;
             }
-            let Some((key, of)) = client.joins.pop_front() else { return };
+            let Some((key, of)) = client.catch_ups.pop_front() else { return };
             self.join(id, key, of, now);
             self.offer(id);
         }
@@ -247,40 +253,40 @@ impl Fanout {
     fn join(&mut self, id: ClientId, key: u32, of: InstrumentId, now: Now) {
         let Some(&Instrument { interval, .. }) = self.hub.find_instrument(of) else { return };
         let Some(stream) = self.hub.stream(of) else { return };
-        let own = |join: &Join| join.client == id && join.key == key;
-        let Some(at) = stream.joins.iter().position(own) else { return };
-        let join = stream.joins.swap_remove(at);
+        let own = |catch_up: &CatchUp| catch_up.client == id && catch_up.key == key;
+        let Some(at) = stream.catch_ups.iter().position(own) else { return };
+        let catch_up = stream.catch_ups.swap_remove(at);
         stream.history.unpin();
         let Some(newest) = self.hub.end_of_past(of) else {
-            return self.join_unheard(&join, of, now);
+            return self.catch_up_unheard(&catch_up, of, now);
         };
-        let first = join.first.unwrap_or_else(|| join.first_of(newest, interval));
-        if let Past::Since(since) = join.past
+        let first = catch_up.first.unwrap_or_else(|| catch_up.first_of(newest, interval));
+        if let HistoryRequest::Since(since) = catch_up.past
             && since.0 > newest.0 + 2 * interval.ms()
             && since.0 > now.unix_ms().0 + CLOCKS_APART_MS
         {
-            return self.refuse_future(&join, of, (since, newest), now);
+            return self.refuse_future(&catch_up, of, (since, newest), now);
         }
         let Some(stream) = self.hub.stream(of) else { return };
         let span = Span::new(first, newest);
         let absent = span.map_or_else(Vec::new, |span| stream.history.absent(span, interval));
         let unasked = span.map_or_else(Vec::new, |span| stream.history.unasked(span, interval));
-        if let (Past::Since(_), false) = (join.past, unasked.is_empty()) {
-            return self.refuse_incomplete(&join, of, absent, now);
+        if let (HistoryRequest::Since(_), false) = (catch_up.past, unasked.is_empty()) {
+            return self.refuse_incomplete(&catch_up, of, absent, now);
         }
         for interest in stream.of_client(id.index).iter_mut().filter(|one| one.key == key) {
-            (interest.is_joining, interest.is_begun, interest.first) = (false, true, first);
+            (interest.is_catching_up, interest.is_begun, interest.first) = (false, true, first);
             interest.since_serial = self.publications;
         }
-        let known: Vec<Settled> =
+        let known: Vec<ClosedWindow> =
             span.into_iter().flat_map(|span| stream.history.known(span)).copied().collect();
-        self.send_restated(id, &join, of, first, now);
+        self.send_restated(id, &catch_up, of, first, now);
         let mut gaps = absent.iter().peekable();
-        for settled in &known {
-            while let Some(gap) = gaps.next_if(|gap| gap.first < settled.open_time()) {
+        for closed_window in &known {
+            while let Some(gap) = gaps.next_if(|gap| gap.first < closed_window.open_time()) {
                 self.send_absent(id, key, of, *gap, now);
             }
-            self.send_settled(id, key, of, settled, now);
+            self.send_closed(id, key, of, closed_window, now);
         }
         gaps.for_each(|gap| self.send_absent(id, key, of, *gap, now));
         self.payload.clear();
@@ -293,39 +299,39 @@ impl Fanout {
         }
         self.send_payload(id);
         self.send_running(id, key, of, now);
-        self.settle(id, now);
+        self.accept_closed(id, now);
     }
 
     /// Nothing was heard of a series and REST has had its time: nobody knows where its past ends.
     /// The client is told how many windows it does not get, and hears what comes.
-    fn join_unheard(&mut self, join: &Join, of: InstrumentId, now: Now) {
+    fn catch_up_unheard(&mut self, catch_up: &CatchUp, of: InstrumentId, now: Now) {
         let interval = self.hub.instrument(of).interval;
-        let (id, key) = (join.client, join.key);
-        let count = match join.past {
-            Past::Last(count) => u64::from(count),
-            Past::Since(_) => {
+        let (id, key) = (catch_up.client, catch_up.key);
+        let count = match catch_up.past {
+            HistoryRequest::Last(count) => u64::from(count),
+            HistoryRequest::Since(_) => {
                 let running = interval.open_time(now.unix_ms());
-                let first = join.first_of(running, interval);
+                let first = catch_up.first_of(running, interval);
                 let last = UnixMs(running.0 - interval.ms()).max(first);
-                return self.refuse_incomplete(join, of, vec![Span { first, last }], now);
+                return self.refuse_incomplete(catch_up, of, vec![Span { first, last }], now);
             }
         };
         let Some(stream) = self.hub.stream(of) else { return };
         for interest in stream.of_client(id.index).iter_mut().filter(|one| one.key == key) {
-            (interest.is_joining, interest.since_serial) = (false, self.publications);
+            (interest.is_catching_up, interest.since_serial) = (false, self.publications);
         }
         self.payload.clear();
         stream.labels.write_history(&mut self.payload, None, (0, count), now);
         stream.respell_for(id.index, &mut self.payload);
         self.send_payload(id);
-        self.settle(id, now);
+        self.accept_closed(id, now);
     }
 
     /// A client resumes behind a candle that nobody can have sent it: by the exchange's candles and
     /// by our clock.
     fn refuse_future(
         &mut self,
-        join: &Join,
+        catch_up: &CatchUp,
         of: InstrumentId,
         (since, newest): (UnixMs, UnixMs),
         now: Now,
@@ -337,11 +343,17 @@ impl Fanout {
         );
         let refusal = Refusal::field("since_in_future", "since", message).about(market);
         let refusal = Refusal { symbols: vec![symbol.to_string()], ..*refusal };
-        self.refuse_symbol(join.client, join.key, of, &refusal, now);
+        self.refuse_symbol(catch_up.client, catch_up.key, of, &refusal, now);
     }
 
     /// A client resumes, and these windows are missing.
-    fn refuse_incomplete(&mut self, join: &Join, of: InstrumentId, missing: Vec<Span>, now: Now) {
+    fn refuse_incomplete(
+        &mut self,
+        catch_up: &CatchUp,
+        of: InstrumentId,
+        missing: Vec<Span>,
+        now: Now,
+    ) {
         let Instrument { market, symbol, .. } = self.hub.instrument(of).clone();
         let message = format!(
             "\"since\": not every closed candle of {symbol} after it could be had; \"missing\" \
@@ -352,7 +364,7 @@ impl Fanout {
             missing,
             ..*Refusal::field("since_incomplete", "since", message).about(market)
         };
-        self.refuse_symbol(join.client, join.key, of, &refusal, now);
+        self.refuse_symbol(catch_up.client, catch_up.key, of, &refusal, now);
     }
 
     /// Sends the corrections of windows before `first`, where the past begins. A client that
@@ -360,17 +372,17 @@ impl Fanout {
     fn send_restated(
         &mut self,
         id: ClientId,
-        join: &Join,
+        catch_up: &CatchUp,
         of: InstrumentId,
         first: UnixMs,
         now: Now,
     ) {
-        let is_resumed = matches!(join.past, Past::Since(_));
+        let is_resumed = matches!(catch_up.past, HistoryRequest::Since(_));
         let Some(stream) = self.hub.stream(of) else { return };
         let missed = stream.history.restated_before(first).into_iter();
-        for restated in missed.filter(|one| is_resumed || one.serial >= join.serial) {
+        for restated in missed.filter(|one| is_resumed || one.serial >= catch_up.serial) {
             let Some(stream) = self.hub.stream(of) else { return };
-            let Some(Settled::Candle(update)) = stream.history.at(restated.open_time).copied()
+            let Some(ClosedWindow::Candle(update)) = stream.history.at(restated.open_time).copied()
             else {
                 continue;
             };
@@ -378,30 +390,30 @@ impl Fanout {
             self.payload.clear();
             stream.labels.write_candle(&mut self.payload, kind, &update, previous, now);
             stream.respell_for(id.index, &mut self.payload);
-            self.send_past(id, join.key, of, (Class::Correction, restated.open_time));
+            self.send_past(id, catch_up.key, of, (Class::Correction, restated.open_time));
         }
     }
 
-    fn send_settled(
+    fn send_closed(
         &mut self,
         id: ClientId,
         key: u32,
         of: InstrumentId,
-        settled: &Settled,
+        closed_window: &ClosedWindow,
         now: Now,
     ) {
         let Some(stream) = self.hub.stream(of) else { return };
         self.payload.clear();
-        match settled {
-            Settled::Candle(update) => {
+        match closed_window {
+            ClosedWindow::Candle(update) => {
                 stream.labels.write_candle(&mut self.payload, CandleType::Quote, update, None, now);
             }
-            Settled::Empty { open_time } => {
+            ClosedWindow::Empty { open_time } => {
                 stream.labels.write_empty(&mut self.payload, *open_time, now);
             }
         }
         stream.respell_for(id.index, &mut self.payload);
-        if matches!(settled, Settled::Candle(_))
+        if matches!(closed_window, ClosedWindow::Candle(_))
             && let Some(interest) =
                 stream.of_client(id.index).iter_mut().find(|interest| interest.key == key)
             && !std::mem::replace(&mut interest.is_quoted, true)
@@ -409,7 +421,7 @@ impl Fanout {
         {
             client.subscription(key).unquoted -= 1;
         }
-        self.send_past(id, key, of, (Class::Closed, settled.open_time()));
+        self.send_past(id, key, of, (Class::Closed, closed_window.open_time()));
     }
 
     fn send_absent(&mut self, id: ClientId, key: u32, of: InstrumentId, gap: Span, now: Now) {

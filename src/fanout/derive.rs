@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::clock::{Now, UnixMs};
 use crate::limits::FOLD_MINUTES_MAX;
 use crate::market::fold::fold_whole;
-use crate::market::{CandleUpdate, Fold, Folded, InstrumentId, Interval, Settled, Span};
-use crate::messages::{Command, MarketEvent, RecallFrom, Wish};
+use crate::market::{CandleUpdate, ClosedWindow, Fold, Folded, InstrumentId, Interval, Span};
+use crate::messages::{BackfillFrom, Command, MarketEvent, Wish};
 
 use crate::fanout::Fanout;
 
@@ -18,27 +18,27 @@ pub(crate) struct Derivation {
     fold: Fold,
     interval: Interval,
     /// What its subscriptions want of the past, the oldest wish first.
-    recalls: VecDeque<Recall>,
+    backfills: VecDeque<Backfill>,
 }
 
 /// Windows that are wanted, until their minutes have come.
 #[derive(Debug)]
-struct Recall {
-    from: RecallFrom,
+struct Backfill {
+    from: BackfillFrom,
     to: Option<UnixMs>,
     /// The recall of minutes that it waits for, counted in its series; 0: none.
     ticket: u64,
     /// Its own number.
     wish: Wish,
-    minutes: BTreeMap<i64, Settled>,
+    minutes: BTreeMap<i64, ClosedWindow>,
 }
 
-impl Recall {
+impl Backfill {
     /// Keeps a minute; what was asked for does not replace what was published.
-    fn keep(&mut self, settled: &Settled, is_recalled: bool) {
-        let minute = settled.open_time().0;
-        if !is_recalled || !self.minutes.contains_key(&minute) {
-            self.minutes.insert(minute, *settled);
+    fn keep(&mut self, closed_window: &ClosedWindow, is_backfilled: bool) {
+        let minute = closed_window.open_time().0;
+        if !is_backfilled || !self.minutes.contains_key(&minute) {
+            self.minutes.insert(minute, *closed_window);
         }
     }
 }
@@ -60,9 +60,9 @@ impl Fanout {
         match command {
             Command::Subscribe { .. } => self.attach(id, base, now),
             Command::Unsubscribe { .. } | Command::Forget { .. } => self.detach(id, base),
-            Command::Recall { from, to, wish, .. } => {
-                self.recall_minutes(id, base, (*from, *to), *wish, now);
-                self.end_derived_recalls(id, base, now);
+            Command::Backfill { from, to, wish, .. } => {
+                self.backfill_minutes(id, base, (*from, *to), *wish, now);
+                self.end_derived_backfills(id, base, now);
             }
             Command::Stop => {}
         }
@@ -72,25 +72,25 @@ impl Fanout {
     /// already at once, and the others are asked for.
     fn attach(&mut self, id: InstrumentId, base: InstrumentId, now: Now) {
         let interval = self.hub.instrument(id).interval;
-        if self.hub.hang(id, base) {
+        if self.hub.attach_derived(id, base) {
             self.command_subscribe(base, now);
         }
         let mut fold = Fold::new(id, interval);
         let mut out = std::mem::take(&mut self.folded);
         let Some(minutes) = self.hub.stream(base) else { return };
-        let mut wanted = (RecallFrom::Last(count(interval)), None);
+        let mut wanted = (BackfillFrom::Last(count(interval)), None);
         let mut is_asked = true;
         if let Some(newest) = minutes.history.newest() {
             fold.begin(newest);
             let window = fold.running_window().unwrap_or(newest);
             let span = Span::new(window, newest);
-            for settled in span.into_iter().flat_map(|span| minutes.history.known(span)) {
-                fold.recalled(settled);
+            for closed_window in span.into_iter().flat_map(|span| minutes.history.known(span)) {
+                fold.backfilled(closed_window);
             }
             let absent = span.map_or_else(Vec::new, |it| minutes.history.absent(it, Interval::M1));
             match (absent.first(), absent.last()) {
                 (Some(first), Some(last)) => {
-                    wanted = (RecallFrom::Window(first.first), Some(last.last));
+                    wanted = (BackfillFrom::Window(first.first), Some(last.last));
                 }
                 _ => is_asked = false,
             }
@@ -112,7 +112,8 @@ impl Fanout {
         }
         let Some(stream) = self.hub.stream(id) else { return };
         stream.start();
-        stream.derivation = Some(Box::new(Derivation { fold, interval, recalls: VecDeque::new() }));
+        stream.derivation =
+            Some(Box::new(Derivation { fold, interval, backfills: VecDeque::new() }));
         if let Some(newest) = newest {
             stream.take(&newest);
         }
@@ -130,52 +131,52 @@ impl Fanout {
     fn ask_minutes(
         &mut self,
         base: InstrumentId,
-        (from, to): (RecallFrom, Option<UnixMs>),
+        (from, to): (BackfillFrom, Option<UnixMs>),
         wish: Wish,
         now: Now,
     ) -> u64 {
         let span = match (from, to) {
-            (RecallFrom::Window(first), Some(last)) => Span::new(first, last),
+            (BackfillFrom::Window(first), Some(last)) => Span::new(first, last),
             _ => None,
         };
-        let ticket = self.hub.stream(base).map_or(0, |minutes| minutes.recalls.ask(span));
+        let ticket = self.hub.stream(base).map_or(0, |minutes| minutes.backfills.ask(span));
         let wish = Wish { ticket, ..wish };
-        self.command(base, Command::Recall { id: base, from, to, wish }, now);
+        self.command(base, Command::Backfill { id: base, from, to, wish }, now);
         ticket
     }
 
-    fn recall_minutes(
+    fn backfill_minutes(
         &mut self,
         id: InstrumentId,
         base: InstrumentId,
-        (from, to): (RecallFrom, Option<UnixMs>),
+        (from, to): (BackfillFrom, Option<UnixMs>),
         wish: Wish,
         now: Now,
     ) {
         let interval = self.hub.instrument(id).interval;
         let Some(minutes) = self.hub.stream(base) else { return };
-        let mut recall = Recall { from, to, ticket: 0, wish, minutes: BTreeMap::new() };
-        recall.ticket = match minutes.history.newest() {
+        let mut backfill = Backfill { from, to, ticket: 0, wish, minutes: BTreeMap::new() };
+        backfill.ticket = match minutes.history.newest() {
             None => {
                 let from = match from {
-                    RecallFrom::Last(windows) => {
-                        RecallFrom::Last(windows.saturating_add(1).saturating_mul(count(interval)))
-                    }
-                    RecallFrom::Window(first) => RecallFrom::Window(first),
+                    BackfillFrom::Last(windows) => BackfillFrom::Last(
+                        windows.saturating_add(1).saturating_mul(count(interval)),
+                    ),
+                    BackfillFrom::Window(first) => BackfillFrom::Window(first),
                 };
                 self.ask_minutes(base, (from, None), wish, now)
             }
             Some(newest) => {
-                let windows = past_windows(&recall, interval, newest);
+                let windows = past_windows(&backfill, interval, newest);
                 let last = UnixMs(windows.1.0 + interval.ms() - Interval::M1.ms());
                 let span = Span::new(windows.0, last);
                 let known = span.into_iter().flat_map(|span| minutes.history.known(span));
-                known.for_each(|settled| recall.keep(settled, false));
+                known.for_each(|closed_window| backfill.keep(closed_window, false));
                 let absent =
                     span.map_or_else(Vec::new, |span| minutes.history.absent(span, Interval::M1));
                 match (absent.first(), absent.last()) {
                     (Some(first), Some(last)) => {
-                        let wanted = (RecallFrom::Window(first.first), Some(last.last));
+                        let wanted = (BackfillFrom::Window(first.first), Some(last.last));
                         self.ask_minutes(base, wanted, wish, now)
                     }
                     _ => 0,
@@ -183,26 +184,27 @@ impl Fanout {
             }
         };
         if let Some(derivation) = self.hub.derivation(id) {
-            derivation.recalls.push_back(recall);
+            derivation.backfills.push_back(backfill);
         }
     }
 
     /// Hands out the windows whose minutes have come.
-    fn end_derived_recalls(&mut self, id: InstrumentId, base: InstrumentId, now: Now) {
+    fn end_derived_backfills(&mut self, id: InstrumentId, base: InstrumentId, now: Now) {
         loop {
             let Some(derivation) = self.hub.derivation(id) else { return };
             let interval = derivation.interval;
-            let tickets: Vec<u64> = derivation.recalls.iter().map(|recall| recall.ticket).collect();
+            let tickets: Vec<u64> =
+                derivation.backfills.iter().map(|backfill| backfill.ticket).collect();
             let Some(minutes) = self.hub.stream(base) else { return };
-            let due = tickets.iter().position(|&ticket| minutes.recalls.is_ended(ticket));
+            let due = tickets.iter().position(|&ticket| minutes.backfills.is_ended(ticket));
             let (Some(at), Some(newest)) = (due, minutes.history.newest()) else { return };
-            let recall = self.hub.derivation(id).and_then(|one| one.recalls.remove(at));
-            let Some(recall) = recall else { return };
-            let ticket = recall.wish.ticket;
-            let (first, last) = past_windows(&recall, interval, newest);
-            self.fold_recalled(id, &recall, (first, last), now);
+            let backfill = self.hub.derivation(id).and_then(|one| one.backfills.remove(at));
+            let Some(backfill) = backfill else { return };
+            let ticket = backfill.wish.ticket;
+            let (first, last) = past_windows(&backfill, interval, newest);
+            self.fold_backfilled(id, &backfill, (first, last), now);
             let through = last.max(UnixMs(first.0 - interval.ms()));
-            let end = MarketEvent::RecallEnd { instrument: id, from: first, through, ticket };
+            let end = MarketEvent::BackfillEnd { instrument: id, from: first, through, ticket };
             self.handle_market(&end, now);
         }
     }
@@ -213,32 +215,32 @@ impl Fanout {
         let newest = self.hub.base(id).and_then(|base| self.hub.end_of_past(base));
         let (Some(newest), Some(derivation)) = (newest, self.hub.derivation(id)) else { return };
         let interval = derivation.interval;
-        let recalls = std::mem::take(&mut derivation.recalls);
-        for recall in &recalls {
-            self.fold_recalled(id, recall, past_windows(recall, interval, newest), now);
+        let backfills = std::mem::take(&mut derivation.backfills);
+        for backfill in &backfills {
+            self.fold_backfilled(id, backfill, past_windows(backfill, interval, newest), now);
         }
         if let Some(derivation) = self.hub.derivation(id) {
-            derivation.recalls = recalls;
+            derivation.backfills = backfills;
         }
     }
 
     /// Hands out those of the windows from `first` to `last` of which all minutes are known.
-    fn fold_recalled(
+    fn fold_backfilled(
         &mut self,
         id: InstrumentId,
-        recall: &Recall,
+        backfill: &Backfill,
         (first, last): (UnixMs, UnixMs),
         now: Now,
     ) {
         let interval = self.hub.instrument(id).interval;
-        let minute = |at: UnixMs| recall.minutes.get(&at.0).copied();
+        let minute = |at: UnixMs| backfill.minutes.get(&at.0).copied();
         let mut window = first;
         while window <= last {
             let event = match fold_whole(id, interval, window, now.mono, minute) {
                 None => None,
-                Some(Settled::Candle(update)) => Some(MarketEvent::Recalled(update)),
-                Some(Settled::Empty { open_time }) => {
-                    Some(MarketEvent::Empty { instrument: id, open_time, is_recalled: true })
+                Some(ClosedWindow::Candle(update)) => Some(MarketEvent::Backfilled(update)),
+                Some(ClosedWindow::Empty { open_time }) => {
+                    Some(MarketEvent::Empty { instrument: id, open_time, is_backfilled: true })
                 }
             };
             event.into_iter().for_each(|event| self.handle_market(&event, now));
@@ -265,8 +267,8 @@ impl Fanout {
             {
                 self.restate_past(id, base, update.candle.open_time, now);
             }
-            if matches!(event, MarketEvent::RecallEnd { .. }) {
-                self.end_derived_recalls(id, base, now);
+            if matches!(event, MarketEvent::BackfillEnd { .. }) {
+                self.end_derived_backfills(id, base, now);
             }
         }
     }
@@ -281,11 +283,11 @@ impl Fanout {
             return;
         }
         let kept = self.hub.stream(id).and_then(|stream| stream.history.at(window).copied());
-        let Some(Settled::Candle(kept)) = kept else { return };
+        let Some(ClosedWindow::Candle(kept)) = kept else { return };
         let Some(minutes) = self.hub.stream(base) else { return };
         let known = |at: UnixMs| minutes.history.at(at).copied();
         let whole = fold_whole(id, interval, window, now.mono, known);
-        if let Some(Settled::Candle(whole)) = whole
+        if let Some(ClosedWindow::Candle(whole)) = whole
             && whole.candle != kept.candle
         {
             let revision = kept.revision.saturating_add(1);
@@ -304,44 +306,44 @@ impl Derivation {
         out: &mut Vec<Folded>,
     ) {
         let fold = &mut self.fold;
-        let (settled, is_recalled) = match event {
+        let (closed_window, is_backfilled) = match event {
             MarketEvent::Candle(update) if !update.is_closed() => return fold.open(update, out),
             MarketEvent::Gap { first_missing, missing, .. } => {
                 return fold.missing(*first_missing, *missing, now.mono, out);
             }
-            MarketEvent::RecallEnd { .. } => {
+            MarketEvent::BackfillEnd { .. } => {
                 newest.into_iter().for_each(|newest| fold.begin(newest));
-                return fold.tell_recalled(now.mono, out);
+                return fold.publish_backfilled(now.mono, out);
             }
-            MarketEvent::Begin { .. } | MarketEvent::RecallGap { .. } => return,
+            MarketEvent::Begin { .. } | MarketEvent::BackfillGap { .. } => return,
             MarketEvent::Candle(update) => {
                 fold.closed(update, out);
-                (Settled::Candle(*update), false)
+                (ClosedWindow::Candle(*update), false)
             }
-            MarketEvent::Empty { open_time, is_recalled: false, .. } => {
+            MarketEvent::Empty { open_time, is_backfilled: false, .. } => {
                 fold.empty(*open_time, now.mono, out);
-                (Settled::Empty { open_time: *open_time }, false)
+                (ClosedWindow::Empty { open_time: *open_time }, false)
             }
-            MarketEvent::Recalled(update) => (Settled::Candle(*update), true),
+            MarketEvent::Backfilled(update) => (ClosedWindow::Candle(*update), true),
             MarketEvent::Empty { open_time, .. } => {
-                (Settled::Empty { open_time: *open_time }, true)
+                (ClosedWindow::Empty { open_time: *open_time }, true)
             }
         };
-        if is_recalled {
-            fold.recalled(&settled);
+        if is_backfilled {
+            fold.backfilled(&closed_window);
         }
-        self.recalls.iter_mut().for_each(|recall| recall.keep(&settled, is_recalled));
+        self.backfills.iter_mut().for_each(|backfill| backfill.keep(&closed_window, is_backfilled));
     }
 }
 
 /// The first and the last window of a wish. `newest`: the newest minute that is past.
-fn past_windows(recall: &Recall, interval: Interval, newest: UnixMs) -> (UnixMs, UnixMs) {
+fn past_windows(backfill: &Backfill, interval: Interval, newest: UnixMs) -> (UnixMs, UnixMs) {
     let running = interval.open_time(UnixMs(newest.0 + Interval::M1.ms()));
     let end = UnixMs(running.0 - interval.ms());
-    let last = recall.to.map_or(end, |to| to.min(end));
-    let first = match recall.from {
-        RecallFrom::Window(first) => first,
-        RecallFrom::Last(windows) => UnixMs(last.0 - (i64::from(windows) - 1) * interval.ms()),
+    let last = backfill.to.map_or(end, |to| to.min(end));
+    let first = match backfill.from {
+        BackfillFrom::Window(first) => first,
+        BackfillFrom::Last(windows) => UnixMs(last.0 - (i64::from(windows) - 1) * interval.ms()),
     };
     (first, last)
 }
@@ -350,7 +352,7 @@ fn published(instrument: InstrumentId, folded: Folded) -> MarketEvent {
     match folded {
         Folded::Candle(update) => MarketEvent::Candle(update),
         Folded::Empty { open_time } => {
-            MarketEvent::Empty { instrument, open_time, is_recalled: false }
+            MarketEvent::Empty { instrument, open_time, is_backfilled: false }
         }
         Folded::Gap { first, count } => {
             MarketEvent::Gap { instrument, first_missing: first, missing: count }

@@ -5,12 +5,12 @@ use std::collections::VecDeque;
 
 use crate::clock::UnixMs;
 use crate::market::series::REMEMBERED;
-use crate::market::{Candle, CandleUpdate, Interval, Settled, Span};
+use crate::market::{Candle, CandleUpdate, ClosedWindow, Interval, Span};
 
 /// Closed windows, ascending.
 #[derive(Debug, Default)]
 pub(crate) struct History {
-    slots: VecDeque<Settled>,
+    slots: VecDeque<ClosedWindow>,
     /// The newest window that was published, or told as missing. `None`: nothing was, and it is
     /// not known where the stream begins.
     newest: Option<UnixMs>,
@@ -40,21 +40,21 @@ impl History {
     }
 
     /// Everything up to this window was told, in some way. Whether that is news.
-    pub(crate) fn told(&mut self, open_time: UnixMs) -> bool {
+    pub(crate) fn sent(&mut self, open_time: UnixMs) -> bool {
         let is_newer = self.newest < Some(open_time);
         self.newest = self.newest.max(Some(open_time));
         is_newer
     }
 
     /// Keeps a window, or its newer revision. Returns the candle that it replaces.
-    pub(crate) fn put(&mut self, settled: &Settled, kept_max: usize) -> Option<Candle> {
-        match self.find(settled.open_time()) {
-            Ok(at) => match std::mem::replace(&mut self.slots[at], *settled) {
-                Settled::Candle(replaced) => Some(replaced.candle),
-                Settled::Empty { .. } => None,
+    pub(crate) fn put(&mut self, closed_window: &ClosedWindow, kept_max: usize) -> Option<Candle> {
+        match self.find(closed_window.open_time()) {
+            Ok(at) => match std::mem::replace(&mut self.slots[at], *closed_window) {
+                ClosedWindow::Candle(replaced) => Some(replaced.candle),
+                ClosedWindow::Empty { .. } => None,
             },
             Err(at) => {
-                self.slots.insert(at, *settled);
+                self.slots.insert(at, *closed_window);
                 let kept_max = if self.readers > 0 { kept_max * 2 } else { kept_max };
                 while self.slots.len() > kept_max {
                     self.slots.pop_front();
@@ -65,9 +65,9 @@ impl History {
     }
 
     /// Keeps a window that was asked for, if nothing is known of it: what was published is newer.
-    pub(crate) fn put_recalled(&mut self, settled: &Settled, kept_max: usize) {
-        if self.find(settled.open_time()).is_err() {
-            self.put(settled, kept_max);
+    pub(crate) fn put_backfilled(&mut self, closed_window: &ClosedWindow, kept_max: usize) {
+        if self.find(closed_window.open_time()).is_err() {
+            self.put(closed_window, kept_max);
         }
     }
 
@@ -92,10 +92,10 @@ impl History {
     pub(crate) fn absent(&self, span: Span, interval: Interval) -> Vec<Span> {
         let mut absent = Vec::new();
         let mut expected = span.first;
-        for settled in self.known(span) {
-            let before = UnixMs(settled.open_time().0 - interval.ms());
+        for closed_window in self.known(span) {
+            let before = UnixMs(closed_window.open_time().0 - interval.ms());
             absent.extend(Span::new(expected, before));
-            expected = UnixMs(settled.open_time().0 + interval.ms());
+            expected = UnixMs(closed_window.open_time().0 + interval.ms());
         }
         absent.extend(Span::new(expected, span.last));
         absent
@@ -126,12 +126,12 @@ impl History {
     }
 
     /// What is known of one window.
-    pub(crate) fn at(&self, open_time: UnixMs) -> Option<&Settled> {
+    pub(crate) fn at(&self, open_time: UnixMs) -> Option<&ClosedWindow> {
         self.find(open_time).ok().map(|at| &self.slots[at])
     }
 
     /// What is known of `span`, ascending.
-    pub(crate) fn known(&self, span: Span) -> impl Iterator<Item = &Settled> {
+    pub(crate) fn known(&self, span: Span) -> impl Iterator<Item = &ClosedWindow> {
         let start = self.slots.partition_point(|slot| slot.open_time() < span.first);
         self.slots.range(start..).take_while(move |slot| slot.open_time() <= span.last)
     }
@@ -150,7 +150,7 @@ impl History {
         // Nearly everything comes at the end.
         match self.slots.back() {
             Some(last) if last.open_time() < open_time => Err(self.slots.len()),
-            _ => self.slots.binary_search_by_key(&open_time, Settled::open_time),
+            _ => self.slots.binary_search_by_key(&open_time, ClosedWindow::open_time),
         }
     }
 }
@@ -160,16 +160,16 @@ impl History {
 const UNREADABLE_MAX: usize = 1_440;
 
 /// The candle of a published update as a settled window.
-pub(crate) fn settled(update: &CandleUpdate) -> Settled {
-    Settled::Candle(*update)
+pub(crate) fn closed_window(update: &CandleUpdate) -> ClosedWindow {
+    ClosedWindow::Candle(*update)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn empty(minute: i64) -> Settled {
-        Settled::Empty { open_time: UnixMs(minute * 60_000) }
+    fn empty(minute: i64) -> ClosedWindow {
+        ClosedWindow::Empty { open_time: UnixMs(minute * 60_000) }
     }
 
     fn span(first: i64, last: i64) -> Span {
@@ -231,7 +231,7 @@ mod tests {
         let mut history = History::default();
         history.pin();
         for minute in (0..6).rev() {
-            history.put_recalled(&empty(minute), 3);
+            history.put_backfilled(&empty(minute), 3);
         }
         assert_eq!(minutes(&history), [0, 1, 2, 3, 4, 5]);
         history.unpin();

@@ -10,7 +10,7 @@ use crate::market::table::TableFull;
 use crate::market::{Instrument, InstrumentId, InstrumentTable, Interval, Market, SymbolList};
 
 use crate::fanout::derive::Derivation;
-use crate::fanout::protocol::candle_source::Together;
+use crate::fanout::protocol::candle_source::SeriesGroup;
 use crate::fanout::protocol::request::Name;
 use crate::fanout::series::{Interest, Stream};
 
@@ -198,17 +198,17 @@ impl Hub {
     }
 
     /// The series that end together with this one.
-    pub(crate) fn together(&self, id: InstrumentId) -> Option<Together> {
+    pub(crate) fn together(&self, id: InstrumentId) -> Option<SeriesGroup> {
         let origin = self.peek(id)?.origin();
         let Instrument { market, interval, .. } = *self.instrument(id);
-        Some(Together { market, interval, origin })
+        Some(SeriesGroup { market, interval, origin })
     }
 
     /// The live series of which this window ends together, with their symbols: those of which it or an
     /// earlier one was told, be it as running.
-    pub(crate) fn of_together(
+    pub(crate) fn of_group(
         &self,
-        of: Together,
+        of: SeriesGroup,
         open_time: UnixMs,
     ) -> impl Iterator<Item = (&str, &Stream)> {
         let all = self.all().filter(move |(one, stream)| {
@@ -219,9 +219,9 @@ impl Hub {
     }
 
     /// How many of them are not told up to this window.
-    pub(crate) fn count_behind(&self, of: Together, open_time: UnixMs) -> usize {
+    pub(crate) fn count_behind(&self, of: SeriesGroup, open_time: UnixMs) -> usize {
         let behind = |(_, stream): &(&str, &Stream)| stream.history.newest() < Some(open_time);
-        self.of_together(of, open_time).filter(behind).count()
+        self.of_group(of, open_time).filter(behind).count()
     }
 
     /// The symbols whose minutes, or whose own candles of `interval`, are streamed.
@@ -259,7 +259,7 @@ impl Hub {
     }
 
     /// `derived` is made of `base` from now on. Returns whether the exchange has to be subscribed.
-    pub(crate) fn hang(&mut self, derived: InstrumentId, base: InstrumentId) -> bool {
+    pub(crate) fn attach_derived(&mut self, derived: InstrumentId, base: InstrumentId) -> bool {
         let stream = self.known(base);
         assert!(!stream.derived.contains(&derived), "a derived series is attached once");
         stream.derived.push(derived);
@@ -336,8 +336,8 @@ impl Hub {
         let interest = stream.interests.remove(stream.position(client, key).ok()?);
         stream.basic_count -= usize::from(interest.is_basic);
         stream.count_spelling(interest.spelling, false);
-        if interest.is_joining {
-            stream.joins.retain(|join| (join.client.index, join.key) != (client, key));
+        if interest.is_catching_up {
+            stream.catch_ups.retain(|join| (join.client.index, join.key) != (client, key));
             stream.history.unpin();
         }
         if !stream.is_confirmed {
@@ -445,7 +445,7 @@ mod tests {
             spelling: 0,
             is_limited: false,
             is_quoted: false,
-            is_joining: false,
+            is_catching_up: false,
             first: ANY_WINDOW,
             is_begun: false,
             is_warned: false,
@@ -533,7 +533,7 @@ mod tests {
             (hub.intern(&instrument("A")).unwrap(), hub.intern(&instrument("B")).unwrap());
         let five = Instrument { interval: Interval::M5, ..instrument("A") };
         let derived = hub.intern_derived(&five, id).unwrap();
-        hub.hang(derived, id);
+        hub.attach_derived(derived, id);
         for id in [id, derived, other] {
             hub.add(id, interest(3, 0));
         }

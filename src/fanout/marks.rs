@@ -4,9 +4,9 @@
 
 use crate::clock::{MonoNs, Now, UnixMs};
 use crate::limits::{MARK_ABSENT_MAX, MARK_PATIENCE};
-use crate::market::{InstrumentId, Settled};
+use crate::market::{ClosedWindow, InstrumentId};
 
-use crate::fanout::protocol::candle_source::Together;
+use crate::fanout::protocol::candle_source::SeriesGroup;
 use crate::fanout::protocol::messages::{Mark, write_mark};
 use crate::fanout::series::Stream;
 use crate::fanout::{ClientId, Fanout, Timer};
@@ -19,7 +19,7 @@ pub(crate) struct Marks {
 
 #[derive(Debug)]
 struct Board {
-    of: Together,
+    of: SeriesGroup,
     /// Client and subscription.
     wanted_by: Vec<(ClientId, u32)>,
     /// The window that is ending.
@@ -38,7 +38,7 @@ struct Ending {
 
 impl Marks {
     /// A subscription wants the marks of its series.
-    pub(crate) fn add(&mut self, of: Together, client: ClientId, key: u32) {
+    pub(crate) fn add(&mut self, of: SeriesGroup, client: ClientId, key: u32) {
         match self.boards.iter_mut().find(|board| board.of == of) {
             Some(board) => board.wanted_by.push((client, key)),
             None => {
@@ -64,7 +64,7 @@ impl Marks {
 
 impl Fanout {
     /// Everything up to the newest window of `id` is told now.
-    pub(crate) fn note_told(&mut self, id: InstrumentId, open_time: UnixMs, now: Now) {
+    pub(crate) fn note_sent(&mut self, id: InstrumentId, open_time: UnixMs, now: Now) {
         let Some(of) = self.hub.together(id) else { return };
         let Some(at) = self.marks.boards.iter().position(|board| board.of == of) else { return };
         let board = &mut self.marks.boards[at];
@@ -122,7 +122,7 @@ impl Fanout {
         let (of, mut clients) = (board.of, board.wanted_by.clone());
         clients.dedup_by_key(|(client, _)| *client);
         let mut mark = Mark { open_time, closed: 0, empty: 0, absent: Vec::new(), absent_count: 0 };
-        for (symbol, stream) in self.hub.of_together(of, open_time) {
+        for (symbol, stream) in self.hub.of_group(of, open_time) {
             match fate(stream, open_time) {
                 Fate::Closed => mark.closed += 1,
                 Fate::Empty => mark.empty += 1,
@@ -154,8 +154,8 @@ fn fate(stream: &Stream, open_time: UnixMs) -> Fate {
         return Fate::Absent(if stream.is_lost() { "session_lost" } else { "not_received" });
     }
     match stream.history.at(open_time) {
-        Some(Settled::Candle(_)) => Fate::Closed,
-        Some(Settled::Empty { .. }) => Fate::Empty,
+        Some(ClosedWindow::Candle(_)) => Fate::Closed,
+        Some(ClosedWindow::Empty { .. }) => Fate::Empty,
         None => Fate::Absent("gap"),
     }
 }

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use crate::clock::{MonoNs, Now};
 use crate::limits::{CLIENTS_MAX, SLOW_CUT_MAX, TURN_BYTES_MAX};
-use crate::market::{Folded, Instrument, InstrumentId, Market, Settled};
+use crate::market::{ClosedWindow, Folded, Instrument, InstrumentId, Market};
 use crate::messages::{About, Command, EventName, FeedEvent, MarketEvent, Notice};
 use crate::metrics::FanoutMetrics;
 
@@ -36,14 +36,14 @@ use clients::table::Clients;
 use delivery::basic::BasicFrame;
 use delivery::outbox::FramePool;
 use delivery::slowest::Slowest;
-use delivery::turn_buffer::Run;
+use delivery::turn_buffer::TurnBuffer;
 use hub::Hub;
 use marks::Marks;
 use protocol::spelling::Respelled;
 
 pub use clients::access::{ANY_ORIGIN, Access, Tokens, TokensError};
 pub use clients::admission::HOST_REFUSED;
-pub use clients::drain::Departure;
+pub use clients::drain::DrainKind;
 pub use delivery::turn_buffer::{OUTGOING_PIECES_MAX, Outgoing};
 
 /// What is configurable about the fan-out.
@@ -132,7 +132,7 @@ pub enum Output {
 enum Timer {
     Client(ClientId),
     Linger(InstrumentId),
-    Joins(InstrumentId),
+    CatchUps(InstrumentId),
     Marks,
 }
 
@@ -147,7 +147,7 @@ pub struct Fanout {
     frames: FramePool,
     marks: Marks,
     /// What is published in this turn.
-    run: Run,
+    run: TurnBuffer,
     /// Bytes published since the clients were last written to, counted once for each that is to
     /// get them at once.
     turn_bytes: usize,
@@ -188,7 +188,7 @@ pub struct Fanout {
     is_table_filling: bool,
     is_draining: bool,
     /// How it goes down; of no meaning before.
-    departure: Departure,
+    drain_kind: DrainKind,
     moves: Moves,
     /// Clients get their messages back, up to so many bytes each.
     echo_bytes_max: Option<usize>,
@@ -209,7 +209,7 @@ impl Fanout {
             addresses: Addresses::default(),
             frames: FramePool::default(),
             marks: Marks::default(),
-            run: Run::default(),
+            run: TurnBuffer::default(),
             turn_bytes: 0,
             is_one_full: false,
             timers: BinaryHeap::new(),
@@ -230,7 +230,7 @@ impl Fanout {
             folded: Vec::new(),
             is_table_filling: false,
             is_draining: false,
-            departure: Departure::Closed,
+            drain_kind: DrainKind::Closed,
             moves: Moves::default(),
             echo_bytes_max: None,
         };
@@ -257,29 +257,29 @@ impl Fanout {
             MarketEvent::Gap { instrument, first_missing, missing } => {
                 self.publish_gap(*instrument, *first_missing, *missing, now);
             }
-            MarketEvent::Empty { instrument, open_time, is_recalled: false } => {
+            MarketEvent::Empty { instrument, open_time, is_backfilled: false } => {
                 self.publish_empty(*instrument, *open_time, now);
             }
-            MarketEvent::Empty { instrument, open_time, is_recalled: true } => {
-                self.keep_recalled(*instrument, &Settled::Empty { open_time: *open_time });
+            MarketEvent::Empty { instrument, open_time, is_backfilled: true } => {
+                self.keep_backfilled(*instrument, &ClosedWindow::Empty { open_time: *open_time });
                 self.note_past_progress(*instrument, now);
             }
-            MarketEvent::Recalled(update) => {
-                self.keep_recalled(update.instrument, &Settled::Candle(*update));
+            MarketEvent::Backfilled(update) => {
+                self.keep_backfilled(update.instrument, &ClosedWindow::Candle(*update));
                 self.note_past_progress(update.instrument, now);
             }
-            MarketEvent::RecallGap { instrument, open_time } => {
+            MarketEvent::BackfillGap { instrument, open_time } => {
                 if let Some(stream) = self.hub.stream(*instrument) {
                     stream.history.note_unreadable(*open_time);
                 }
                 self.note_past_progress(*instrument, now);
             }
-            MarketEvent::RecallEnd { instrument, through, ticket, .. } => {
+            MarketEvent::BackfillEnd { instrument, through, ticket, .. } => {
                 let Some(stream) = self.hub.stream(*instrument) else { return };
                 if stream.is_live() {
-                    stream.recalls.end(*ticket);
-                    stream.history.told(*through);
-                    self.further_joins(*instrument, now);
+                    stream.backfills.end(*ticket);
+                    stream.history.sent(*through);
+                    self.further_catch_ups(*instrument, now);
                 }
             }
             MarketEvent::Begin { instrument } => {
@@ -307,7 +307,7 @@ impl Fanout {
         self.hub.set_lost(&instruments, true);
         let (code, message) = notice;
         let message = self.with_wait(&message, market, now);
-        self.tell_session(code, &message, market, &instruments, now);
+        self.send_session(code, &message, market, &instruments, now);
     }
 
     /// Why there is no session, and what the next one waits for.
@@ -347,7 +347,7 @@ impl Fanout {
             }
             FeedEvent::ListingChanged { instrument, market, message } => {
                 let instruments = self.hub.with_derived(vec![instrument]);
-                self.tell_session("listing_changed", &message, market, &instruments, now);
+                self.send_session("listing_changed", &message, market, &instruments, now);
             }
             FeedEvent::Listed { market, list } => self.take_list(market, list, now),
             FeedEvent::SessionBack { market, instruments } => {
@@ -355,7 +355,7 @@ impl Fanout {
                 let instruments = self.hub.with_derived(instruments);
                 self.hub.set_lost(&instruments, false);
                 let message = format!("the connection to {market} is back");
-                self.tell_session("session_back", &message, market, &instruments, now);
+                self.send_session("session_back", &message, market, &instruments, now);
             }
         }
     }
@@ -371,7 +371,7 @@ impl Fanout {
                 Timer::Client(id) => self.client_timeout(id, now),
                 Timer::Marks => self.marks_timeout(now),
                 Timer::Linger(id) => self.end_linger(id, now),
-                Timer::Joins(id) => self.joins_timeout(id, now),
+                Timer::CatchUps(id) => self.catch_ups_timeout(id, now),
             }
         }
         self.end_rests(now);

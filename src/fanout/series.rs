@@ -14,8 +14,8 @@ use crate::fanout::ClientId;
 use crate::fanout::derive::Derivation;
 use crate::fanout::frame::{Class, FrameMeta};
 use crate::fanout::history::History;
-use crate::fanout::protocol::candle_source::Origin;
-use crate::fanout::protocol::candle_source::Past;
+use crate::fanout::protocol::candle_source::CandleSource;
+use crate::fanout::protocol::candle_source::HistoryRequest;
 use crate::fanout::protocol::encode::Labels;
 use crate::fanout::protocol::encode::Spelling;
 
@@ -38,7 +38,7 @@ pub(crate) struct Interest {
     /// The subscription has had a quote of this instrument.
     pub(crate) is_quoted: bool,
     /// It waits for the past, and hears nothing before that has been sent.
-    pub(crate) is_joining: bool,
+    pub(crate) is_catching_up: bool,
     /// The first window whose end it may receive, or has received. Repairs of older ones are for
     /// others.
     pub(crate) first: UnixMs,
@@ -56,8 +56,8 @@ pub(crate) const ANY_WINDOW: UnixMs = UnixMs(i64::MIN);
 impl Interest {
     /// A frame that it wants is sent, or owed.
     pub(crate) fn note(&mut self, meta: &FrameMeta) {
-        let is_told = meta.class != Class::Open && meta.past_of.is_none();
-        if is_told && !self.is_begun && self.wants(meta) {
+        let is_published = meta.class != Class::Open && meta.past_of.is_none();
+        if is_published && !self.is_begun && self.wants(meta) {
             (self.first, self.is_begun) = (meta.open_time, true);
         }
     }
@@ -76,7 +76,7 @@ impl Interest {
 
     /// Whether the subscription covers such a frame.
     pub(crate) fn wants(&self, meta: &FrameMeta) -> bool {
-        let is_present = !self.is_joining && meta.serial >= self.since_serial;
+        let is_present = !self.is_catching_up && meta.serial >= self.since_serial;
         match (meta.past_of, meta.class) {
             (Some(key), _) => key == self.key,
             (None, Class::Open) => is_present && !self.closed_only,
@@ -100,7 +100,7 @@ enum Upstream {
 
 /// Windows of the past that a shard was asked for.
 #[derive(Debug, Default)]
-pub(crate) struct Recalls {
+pub(crate) struct Backfills {
     /// Not answered yet, the oldest first: the number, and the first and last window; `None`: up to
     /// where the stream begins.
     waiting: VecDeque<(u64, Option<Span>)>,
@@ -108,7 +108,7 @@ pub(crate) struct Recalls {
     asked: u64,
 }
 
-impl Recalls {
+impl Backfills {
     /// The shard is asked. Returns the recall's number, from 1.
     pub(crate) fn ask(&mut self, span: Option<Span>) -> u64 {
         self.asked += 1;
@@ -135,10 +135,10 @@ impl Recalls {
 
 /// A subscription that waits for the past of one series.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Join {
+pub(crate) struct CatchUp {
     pub(crate) client: ClientId,
     pub(crate) key: u32,
-    pub(crate) past: Past,
+    pub(crate) past: HistoryRequest,
     /// Publications before it.
     pub(crate) serial: u64,
     pub(crate) begun: MonoNs,
@@ -176,7 +176,7 @@ pub(crate) struct Stream {
     pub(crate) basic_count: usize,
     /// Whether some have had the notice of what these leave out, and every candle since left
     /// something out.
-    pub(crate) has_unsaid: bool,
+    pub(crate) has_basic_warning: bool,
     /// The other names under which clients have asked for it; a place stays while one of them is
     /// here.
     spellings: ArrayVec<Option<(Spelling, usize)>, SERIES_SPELLINGS_MAX>,
@@ -187,11 +187,11 @@ pub(crate) struct Stream {
     /// Its closed windows.
     pub(crate) history: History,
     /// Subscriptions that wait for older ones.
-    pub(crate) joins: Vec<Join>,
+    pub(crate) catch_ups: Vec<CatchUp>,
     /// Whether a timer looks after them: one at a time.
-    pub(crate) is_join_timed: bool,
+    pub(crate) is_catch_up_timed: bool,
     /// What the shard was asked for them.
-    pub(crate) recalls: Recalls,
+    pub(crate) backfills: Backfills,
     /// The shard has not begun yet: what comes is of an earlier subscription.
     is_starting: bool,
     upstream: Upstream,
@@ -217,21 +217,21 @@ impl Stream {
         base: Option<InstrumentId>,
         is_confirmed: bool,
     ) -> Self {
-        let origin = base.map_or(Origin::Exchange, |_| Origin::Derived);
+        let origin = base.map_or(CandleSource::Exchange, |_| CandleSource::Derived);
         Self {
             id,
             is_confirmed,
             labels: Labels::new(instrument, origin),
             interests: Vec::new(),
             basic_count: 0,
-            has_unsaid: false,
+            has_basic_warning: false,
             spellings: ArrayVec::new(),
             latest: None,
             began: None,
             history: History::default(),
-            joins: Vec::new(),
-            is_join_timed: false,
-            recalls: Recalls::default(),
+            catch_ups: Vec::new(),
+            is_catch_up_timed: false,
+            backfills: Backfills::default(),
             is_starting: false,
             upstream: Upstream::Off,
             is_linger_timed: false,
@@ -314,8 +314,8 @@ impl Stream {
     }
 
     /// Who makes its candles.
-    pub(crate) fn origin(&self) -> Origin {
-        self.base.map_or(Origin::Exchange, |_| Origin::Derived)
+    pub(crate) fn origin(&self) -> CandleSource {
+        self.base.map_or(CandleSource::Exchange, |_| CandleSource::Derived)
     }
 
     /// Whether its session is lost.
@@ -446,8 +446,8 @@ impl Stream {
         self.upstream = Upstream::Off;
         (self.latest, self.is_lost, self.history) = (None, false, History::default());
         self.began = None;
-        self.joins.clear();
-        self.recalls.waiting.clear();
+        self.catch_ups.clear();
+        self.backfills.waiting.clear();
     }
 
     fn range(&self, client: u32) -> Range<usize> {

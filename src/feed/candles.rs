@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::clock::{Lapse, MonoNs, Now, RoughLapse, UnixMs};
 use crate::limits::REPAIR_WINDOWS_MAX;
 use crate::market::{
-    Candle, CandleUpdate, FinalBy, Instrument, InstrumentId, Market, Settled, Source, Span, Verdict,
+    Candle, CandleUpdate, ClosedWindow, FinalBy, Instrument, InstrumentId, Market, Source, Span,
+    Verdict,
 };
 use crate::messages::MarketEvent;
 use crate::metrics::{DecodeErrorKind, FeedMetrics};
@@ -16,12 +17,12 @@ use crate::feed::SessionId;
 use crate::feed::exchange_clock::ExchangeClock;
 use crate::feed::publish::PublishQueue;
 use crate::feed::repair::rest_evidence::knows_less;
-use crate::feed::session::subscribe_queue::Script;
+use crate::feed::session::subscribe_queue::SubscribeQueue;
 use crate::feed::stream::{Check, ContractSize, Stream};
 use crate::feed::streams::{Streams, begin_of};
 
 /// Where candles go, and what is said about them on the way.
-pub(crate) struct Way<'feed> {
+pub(crate) struct Publisher<'feed> {
     pub(crate) queue: &'feed mut PublishQueue,
     pub(crate) metrics: &'feed FeedMetrics,
     /// Streams whose windows are found to be missing: to be asked about in this turn.
@@ -33,7 +34,7 @@ pub(crate) struct Way<'feed> {
     pub(crate) hold: Duration,
 }
 
-impl<'feed> Way<'feed> {
+impl<'feed> Publisher<'feed> {
     /// The way of what no push brought.
     pub(crate) fn new(
         queue: &'feed mut PublishQueue,
@@ -52,18 +53,18 @@ impl<'feed> Way<'feed> {
 
 /// Where a message came from.
 #[derive(Clone, Copy)]
-pub(crate) struct Origin<'feed> {
+pub(crate) struct MessageOrigin<'feed> {
     pub(crate) market: Market,
     pub(crate) session: SessionId,
     /// What the session carries.
     pub(crate) members: &'feed [InstrumentId],
     /// What the session was asked for.
-    pub(crate) script: &'feed Script,
+    pub(crate) subscribe_queue: &'feed SubscribeQueue,
     /// Whether our Close is out.
     pub(crate) is_closing: bool,
 }
 
-impl Origin<'_> {
+impl MessageOrigin<'_> {
     fn carries(&self, stream: &Stream) -> bool {
         stream.unbroken_on == Some(self.session) || self.members.contains(&stream.id)
     }
@@ -78,7 +79,7 @@ impl Origin<'_> {
                 asked == (self.market, kline.symbol, kline.interval)
             })
         };
-        self.is_closing || self.script.leaving().any(is_it)
+        self.is_closing || self.subscribe_queue.leaving().any(is_it)
     }
 
     /// A candle of a stream that another session carries is an error only where this session has no
@@ -101,28 +102,28 @@ impl Origin<'_> {
 pub(crate) fn take_klines(
     streams: &mut Streams,
     clock: &mut ExchangeClock,
-    way: &mut Way<'_>,
-    origin: Origin<'_>,
+    publisher: &mut Publisher<'_>,
+    origin: MessageOrigin<'_>,
     klines: &Klines<'_>,
     now: Now,
 ) -> Result<bool, DecodeErrorKind> {
     // Nearly all messages have one.
     if let [kline] = &klines[..] {
         let stream = find(streams, origin.market, kline)?;
-        return match judge(stream, clock, way, origin, (kline, now)) {
-            Ok(()) => Ok(take_wanted(stream, clock, way, origin, (kline, now))),
+        return match judge(stream, clock, publisher, origin, (kline, now)) {
+            Ok(()) => Ok(take_wanted(stream, clock, publisher, origin, (kline, now))),
             Err(error) => origin.excuse(streams, kline, error).map(|()| false),
         };
     }
     for kline in klines {
         let stream = find(streams, origin.market, kline)?;
-        let judged = judge(stream, clock, way, origin, (kline, now));
+        let judged = judge(stream, clock, publisher, origin, (kline, now));
         judged.or_else(|error| origin.excuse(streams, kline, error))?;
     }
     let mut is_delivered = false;
     for kline in klines {
         let stream = find(streams, origin.market, kline)?;
-        is_delivered |= take_wanted(stream, clock, way, origin, (kline, now));
+        is_delivered |= take_wanted(stream, clock, publisher, origin, (kline, now));
     }
     Ok(is_delivered)
 }
@@ -139,8 +140,8 @@ fn find<'streams>(
 fn judge(
     stream: &mut Stream,
     clock: &mut ExchangeClock,
-    way: &mut Way<'_>,
-    origin: Origin<'_>,
+    publisher: &mut Publisher<'_>,
+    origin: MessageOrigin<'_>,
     (kline, now): (&Kline<'_>, Now),
 ) -> Result<(), DecodeErrorKind> {
     if !kline.interval.is_aligned(kline.candle.open_time) {
@@ -159,7 +160,7 @@ fn judge(
     } else {
         return Ok(());
     };
-    note_late(stream, way);
+    note_late(stream, publisher);
     Err(error)
 }
 
@@ -178,13 +179,13 @@ fn ahead_ms_max(stream: &Stream, kline: &Kline<'_>) -> i64 {
 fn take_wanted(
     stream: &mut Stream,
     clock: &ExchangeClock,
-    way: &mut Way<'_>,
-    origin: Origin<'_>,
+    publisher: &mut Publisher<'_>,
+    origin: MessageOrigin<'_>,
     (kline, now): (&Kline<'_>, Now),
 ) -> bool {
     let is_wanted = stream.is_wanted && origin.carries(stream);
-    if is_wanted && !is_out_of_time(stream, clock, way, kline, now) {
-        take_kline(stream, clock, way, (origin.session, kline), now);
+    if is_wanted && !is_out_of_time(stream, clock, publisher, kline, now) {
+        take_kline(stream, clock, publisher, (origin.session, kline), now);
     }
     is_wanted
 }
@@ -194,7 +195,7 @@ fn take_wanted(
 fn is_out_of_time(
     stream: &mut Stream,
     clock: &ExchangeClock,
-    way: &mut Way<'_>,
+    publisher: &mut Publisher<'_>,
     kline: &Kline<'_>,
     now: Now,
 ) -> bool {
@@ -215,8 +216,8 @@ fn is_out_of_time(
     if next.is_none() {
         let is_over = interval.close_time(candle.open_time).0 + interval.ms() + AHEAD_MS < agreed.0;
         if is_over {
-            note_late(stream, way);
-            way.metrics.late.increment();
+            note_late(stream, publisher);
+            publisher.metrics.late.increment();
         }
         return is_over;
     }
@@ -227,7 +228,7 @@ fn is_out_of_time(
     let begin = begin_of(stream, agreed, now.mono);
     let oldest = UnixMs(begin.0 - REPAIR_WINDOWS_MAX * interval.ms());
     if let Some(skipped) = stream.series.skip_before(oldest) {
-        publish_gap(stream, way, skipped);
+        publish_gap(stream, publisher, skipped);
     }
     false
 }
@@ -235,19 +236,19 @@ fn is_out_of_time(
 fn take_kline(
     stream: &mut Stream,
     clock: &ExchangeClock,
-    way: &mut Way<'_>,
+    publisher: &mut Publisher<'_>,
     (session, kline): (SessionId, &Kline<'_>),
     now: Now,
 ) {
     if let Some(UnixMs(sent_ms)) = kline.event_time {
         let lag_us = now.unix_us.saturating_sub(sent_ms.saturating_mul(1000));
         if lag_us < 0 {
-            way.metrics.event_time_ahead.increment();
+            publisher.metrics.event_time_ahead.increment();
         }
-        way.metrics.receive_lag.record_ns(lag_us.max(0).unsigned_abs().saturating_mul(1000));
+        publisher.metrics.receive_lag.record_ns(lag_us.max(0).unsigned_abs().saturating_mul(1000));
     }
     (stream.is_delivering, stream.check) = (true, Check::Idle);
-    stream.rhythm.beat(now.mono);
+    stream.message_rate.beat(now.mono);
     let is_unbroken = stream.unbroken_on.replace(session) == Some(session);
     if !is_unbroken {
         stream.unbroken_since = now.mono;
@@ -258,7 +259,7 @@ fn take_kline(
     }
     let finality = venue::finality(stream.instrument.market);
     if finality != Finality::Flag && is_unbroken && clock.has_begun(kline.candle.open_time, now) {
-        close_predecessor(stream, way, kline, now);
+        close_predecessor(stream, publisher, kline, now);
     }
     let completed;
     let kline = match stream.contract_size {
@@ -274,30 +275,30 @@ fn take_kline(
         event_time: kline.event_time,
         received: now.mono,
         until_ring: Lapse::default(),
-        kernel: way.kernel,
+        kernel: publisher.kernel,
         final_by: None,
         source: Source::Ws,
         revision: 0,
     };
     let verdict = match stream.series.judge_open(&kline.candle) {
-        _ if kline.is_closed == Some(true) => close(stream, way, update, FinalBy::Flag),
-        Verdict::Open => take_open(stream, way, update, (session, kline)),
-        Verdict::Late if finality == Finality::Successor && is_afterthought(stream, kline) => {
-            close(stream, way, update, FinalBy::Successor)
+        _ if kline.is_closed == Some(true) => close(stream, publisher, update, FinalBy::Flag),
+        Verdict::Open => take_open(stream, publisher, update, (session, kline)),
+        Verdict::Late if finality == Finality::Successor && is_late_trade(stream, kline) => {
+            close(stream, publisher, update, FinalBy::Successor)
         }
         verdict => {
-            way.metrics.late.increment();
+            publisher.metrics.late.increment();
             verdict
         }
     };
     match verdict {
-        Verdict::Late | Verdict::Misaligned => note_late(stream, way),
-        _ => note_timely(stream, way),
+        Verdict::Late | Verdict::Misaligned => note_late(stream, publisher),
+        _ => note_timely(stream, publisher),
     }
     if verdict == Verdict::Late && is_stale(stream, kline, clock, now) {
         stream.unbroken_on = None;
     }
-    note_over(stream, way, is_unbroken, now.mono);
+    note_over(stream, publisher, is_unbroken, now.mono);
 }
 
 /// Returns whether a late message is about a window that others have left long ago: it comes from a
@@ -309,19 +310,19 @@ fn is_stale(stream: &Stream, kline: &Kline<'_>, clock: &ExchangeClock, now: Now)
 }
 
 /// A message was late or refused.
-fn note_late(stream: &mut Stream, way: &mut Way<'_>) {
-    let first = stream.late.map_or(way.now, |(first, _)| first);
-    stream.late = Some((first, way.now));
-    let is_long = first.after(LATE_FOR) <= way.now;
+fn note_late(stream: &mut Stream, publisher: &mut Publisher<'_>) {
+    let first = stream.late.map_or(publisher.now, |(first, _)| first);
+    stream.late = Some((first, publisher.now));
+    let is_long = first.after(LATE_FOR) <= publisher.now;
     if is_long && !std::mem::replace(&mut stream.is_late, true) {
-        way.metrics.late_instruments.add(1);
+        publisher.metrics.late_instruments.add(1);
     }
 }
 
 /// A message was neither.
-fn note_timely(stream: &mut Stream, way: &mut Way<'_>) {
+fn note_timely(stream: &mut Stream, publisher: &mut Publisher<'_>) {
     if stream.late.take().is_some() && std::mem::take(&mut stream.is_late) {
-        way.metrics.late_instruments.add(-1);
+        publisher.metrics.late_instruments.add(-1);
     }
 }
 
@@ -332,20 +333,20 @@ fn begin(stream: &mut Stream, clock: &ExchangeClock, kline: &Kline<'_>, now: Now
     let running = kline.candle.open_time;
     let here = kline.event_time.unwrap_or_else(|| clock.now(now));
     let here = here.clamp(running, interval.close_time(running));
-    let since = now.mono.since(stream.wanted_since).saturating_sub(WAY_MAX).as_millis();
+    let since = now.mono.since(stream.wanted_since).saturating_sub(DELIVERY_MAX).as_millis();
     let wanted = here.0.saturating_sub(i64::try_from(since).unwrap_or(i64::MAX));
     stream.series.begin(interval.open_time(UnixMs(wanted)).min(running));
 }
 
 /// A message of a later window shows that the next one is over. After a break it was surely missed;
 /// else its end may still be on its way.
-fn note_over(stream: &mut Stream, way: &mut Way<'_>, is_unbroken: bool, now: MonoNs) {
+fn note_over(stream: &mut Stream, publisher: &mut Publisher<'_>, is_unbroken: bool, now: MonoNs) {
     let shown = stream.newest_open.as_ref().map(|(_, open)| open.open_time);
     if stream.series.next() >= shown {
         stream.repair.over_since = None;
     } else if !is_unbroken {
         (stream.repair.over_since, stream.repair.ask_at) = (Some(MonoNs(0)), now);
-        way.urgent.push(stream.id);
+        publisher.urgent.push(stream.id);
     } else {
         stream.repair.over_since.get_or_insert(now);
     }
@@ -353,7 +354,12 @@ fn note_over(stream: &mut Stream, way: &mut Way<'_>, is_unbroken: bool, now: Mon
 
 /// The first message of a later window ends the candle before it, if nothing of that one can have
 /// been missed.
-fn close_predecessor(stream: &mut Stream, way: &mut Way<'_>, kline: &Kline<'_>, now: Now) {
+fn close_predecessor(
+    stream: &mut Stream,
+    publisher: &mut Publisher<'_>,
+    kline: &Kline<'_>,
+    now: Now,
+) {
     let Some((event_time, candle)) = stream.newest_open else { return };
     let is_closed = stream.series.judge_open(&candle) != Verdict::Open;
     if is_closed || kline.candle.open_time <= candle.open_time {
@@ -365,105 +371,113 @@ fn close_predecessor(stream: &mut Stream, way: &mut Way<'_>, kline: &Kline<'_>, 
         event_time,
         received: now.mono,
         until_ring: Lapse::default(),
-        kernel: way.kernel,
+        kernel: publisher.kernel,
         final_by: None,
         source: Source::Ws,
         revision: 0,
     };
-    close(stream, way, update, FinalBy::Successor);
+    close(stream, publisher, update, FinalBy::Successor);
 }
 
 /// Whether a candle that was closed by its successor got further trades after all.
-fn is_afterthought(stream: &Stream, kline: &Kline<'_>) -> bool {
+fn is_late_trade(stream: &Stream, kline: &Kline<'_>) -> bool {
     let closed = stream.series.published(kline.candle.open_time);
     closed.is_some_and(|closed| closed.trades < kline.candle.trades)
 }
 
 fn close(
     stream: &mut Stream,
-    way: &mut Way<'_>,
+    publisher: &mut Publisher<'_>,
     update: CandleUpdate,
     final_by: FinalBy,
 ) -> Verdict {
-    let settled = Settled::Candle(CandleUpdate { final_by: Some(final_by), ..update });
-    settle_to(stream, way, &settled)
+    let closed_window = ClosedWindow::Candle(CandleUpdate { final_by: Some(final_by), ..update });
+    judge_closed(stream, publisher, &closed_window)
 }
 
 /// Takes what a window came to, as far as its series agrees. Whether it was news.
-pub(crate) fn settle(stream: &mut Stream, way: &mut Way<'_>, settled: &Settled) -> bool {
-    let verdict = settle_to(stream, way, settled);
+pub(crate) fn accept_closed(
+    stream: &mut Stream,
+    publisher: &mut Publisher<'_>,
+    closed_window: &ClosedWindow,
+) -> bool {
+    let verdict = judge_closed(stream, publisher, closed_window);
     !matches!(verdict, Verdict::Duplicate | Verdict::Late | Verdict::Misaligned)
 }
 
 /// The same, with the series' word for it.
-pub(crate) fn settle_to(stream: &mut Stream, way: &mut Way<'_>, settled: &Settled) -> Verdict {
-    let verdict = stream.series.settle(settled);
+pub(crate) fn judge_closed(
+    stream: &mut Stream,
+    publisher: &mut Publisher<'_>,
+    closed_window: &ClosedWindow,
+) -> Verdict {
+    let verdict = stream.series.accept_closed(closed_window);
     match verdict {
         Verdict::Next => {
-            publish(stream, way, settled, 0);
-            release(stream, way);
+            publish(stream, publisher, closed_window, 0);
+            release(stream, publisher);
         }
         Verdict::Held => {
-            stream.repair.hold_until.get_or_insert(way.hold_until());
+            stream.repair.hold_until.get_or_insert(publisher.hold_until());
             stream.repair.ask_at = MonoNs(0);
-            way.metrics.held.increment();
-            way.urgent.push(stream.id);
+            publisher.metrics.held.increment();
+            publisher.urgent.push(stream.id);
             if stream.series.is_overfull() {
-                release_given_up(stream, way);
+                release_given_up(stream, publisher);
             }
         }
         Verdict::Repaired => {
-            way.metrics.repaired.increment();
-            publish(stream, way, settled, 0);
+            publisher.metrics.repaired.increment();
+            publish(stream, publisher, closed_window, 0);
         }
         Verdict::Correction { revision } => {
-            way.metrics.corrections.increment();
-            publish(stream, way, settled, revision);
+            publisher.metrics.corrections.increment();
+            publish(stream, publisher, closed_window, revision);
         }
-        Verdict::Duplicate => way.metrics.duplicates.increment(),
-        Verdict::Open | Verdict::Late | Verdict::Misaligned => way.metrics.late.increment(),
+        Verdict::Duplicate => publisher.metrics.duplicates.increment(),
+        Verdict::Open | Verdict::Late | Verdict::Misaligned => publisher.metrics.late.increment(),
     }
     verdict
 }
 
 /// Publishes what waited, as far as nothing before it is missing.
-fn release(stream: &mut Stream, way: &mut Way<'_>) {
-    while let Some(settled) = stream.series.pop_held() {
-        publish(stream, way, &settled, 0);
+fn release(stream: &mut Stream, publisher: &mut Publisher<'_>) {
+    while let Some(closed_window) = stream.series.pop_held() {
+        publish(stream, publisher, &closed_window, 0);
     }
-    let hold_until = stream.series.hole().map(|_| way.hold_until());
+    let hold_until = stream.series.gap().map(|_| publisher.hold_until());
     if hold_until.is_none() || stream.repair.hold_until.is_none() {
         stream.repair.hold_until = hold_until;
     }
 }
 
 /// The hold is over: the hole is told as a gap, and what waited for it follows.
-pub(crate) fn release_given_up(stream: &mut Stream, way: &mut Way<'_>) {
-    if let Some(hole) = stream.series.give_up() {
-        publish_gap(stream, way, hole);
+pub(crate) fn release_given_up(stream: &mut Stream, publisher: &mut Publisher<'_>) {
+    if let Some(gap) = stream.series.give_up() {
+        publish_gap(stream, publisher, gap);
     }
     stream.repair.hold_until = None;
-    release(stream, way);
+    release(stream, publisher);
 }
 
-fn publish_gap(stream: &Stream, way: &mut Way<'_>, gap: Span) {
+fn publish_gap(stream: &Stream, publisher: &mut Publisher<'_>, gap: Span) {
     let missing = gap.count(stream.instrument.interval);
-    way.metrics.gaps.increment();
-    way.metrics.gap_candles.add(missing);
-    way.metrics.closed_queue_depth.add(1);
+    publisher.metrics.gaps.increment();
+    publisher.metrics.gap_candles.add(missing);
+    publisher.metrics.closed_queue_depth.add(1);
     let (instrument, first_missing) = (stream.id, gap.first);
-    way.queue.push_closed(MarketEvent::Gap { instrument, first_missing, missing });
+    publisher.queue.push_closed(MarketEvent::Gap { instrument, first_missing, missing });
 }
 
 /// An open candle is made ready; where there is no room it replaces the one that waits. Not if it is
 /// older than what was already seen.
 fn take_open(
     stream: &mut Stream,
-    way: &mut Way<'_>,
+    publisher: &mut Publisher<'_>,
     update: CandleUpdate,
     (session, kline): (SessionId, &Kline<'_>),
 ) -> Verdict {
-    let Way { queue, metrics, .. } = way;
+    let Publisher { queue, metrics, .. } = publisher;
     if let Some((seen_at, seen)) = &stream.newest_open {
         if (kline.event_time, kline.candle.open_time) == (*seen_at, seen.open_time)
             && *seen == kline.candle
@@ -502,10 +516,15 @@ fn take_open(
 }
 
 /// Makes a settled window ready, and takes an open candle of it or of one before out of the queue.
-fn publish(stream: &mut Stream, way: &mut Way<'_>, settled: &Settled, revision: u16) {
-    let Way { queue, metrics, now, .. } = way;
-    let event = match settled {
-        Settled::Candle(update) => {
+fn publish(
+    stream: &mut Stream,
+    publisher: &mut Publisher<'_>,
+    closed_window: &ClosedWindow,
+    revision: u16,
+) {
+    let Publisher { queue, metrics, now, .. } = publisher;
+    let event = match closed_window {
+        ClosedWindow::Candle(update) => {
             let update = CandleUpdate { revision, ..*update };
             metrics.closed_quotes.increment();
             if let Some(final_by) = update.final_by {
@@ -515,15 +534,19 @@ fn publish(stream: &mut Stream, way: &mut Way<'_>, settled: &Settled, revision: 
             stream.repair.comparisons.note(&update, sequence, *now);
             MarketEvent::Candle(update)
         }
-        Settled::Empty { open_time } => {
+        ClosedWindow::Empty { open_time } => {
             metrics.empty_windows.increment();
             stream.repair.comparisons.note_empty(*open_time, *now);
-            MarketEvent::Empty { instrument: stream.id, open_time: *open_time, is_recalled: false }
+            MarketEvent::Empty {
+                instrument: stream.id,
+                open_time: *open_time,
+                is_backfilled: false,
+            }
         }
     };
     metrics.closed_queue_depth.add(1);
     queue.push_closed(event);
-    let end = settled.open_time();
+    let end = closed_window.open_time();
     let is_past = |open: &mut CandleUpdate| open.candle.open_time <= end;
     if stream.waiting.take_if(is_past).is_some() {
         metrics.open_queue_depth.add(-1);
@@ -531,7 +554,7 @@ fn publish(stream: &mut Stream, way: &mut Way<'_>, settled: &Settled, revision: 
 }
 
 /// A message may be so long on its way: a window that ended just before the subscription is not owed.
-const WAY_MAX: Duration = Duration::from_secs(1);
+const DELIVERY_MAX: Duration = Duration::from_secs(1);
 
 /// A message about a window that ended longer ago, while a newer one runs, comes from a node that
 /// is behind. Source: closing pushes are up to 4 s late, late trades come within seconds.

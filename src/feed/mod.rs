@@ -28,13 +28,13 @@ mod stream;
 mod streams;
 
 use exchange_clock::ExchangeClock;
-use limits::backoff::Dice;
+use limits::backoff::Rng;
 use limits::budget::Claim;
 pub use limits::pauses::{Begun, Denied, Lasting, Pauses};
 use limits::rate_limits::Gates;
-pub use limits::rate_limits::{Spent, SpentOn};
+pub use limits::rate_limits::{LimitedAction, Usage};
 use publish::PublishQueue;
-use repair::rest_queue::Questions;
+use repair::rest_queue::RestQueue;
 use session::lifecycle::Socket;
 use session::listings::Listings;
 use session::{Phase, Session};
@@ -74,7 +74,7 @@ pub struct FeedConfig {
     /// Pauses that exchanges have ordered, shared by all shards of this address.
     pub pauses: Arc<Pauses>,
     /// What was used of the exchanges' limits shortly before this feed began, oldest first.
-    pub spent: Vec<Spent>,
+    pub usage: Vec<Usage>,
     /// Closed candles that may wait for the ring before sockets are no longer read; at least 1.
     pub closed_queue_max: usize,
 }
@@ -134,12 +134,12 @@ pub enum Output {
 pub struct Feed {
     config: FeedConfig,
     metrics: Arc<ShardMetrics>,
-    dice: Dice,
+    rng: Rng,
     streams: Streams,
     sessions: Vec<Session>,
     gates: Gates,
     listings: Listings,
-    questions: Questions,
+    rest_queue: RestQueue,
     /// What time it is at the exchanges, by [`Market::index`].
     clocks: Vec<ExchangeClock>,
     /// Streams to be asked about in this turn.
@@ -174,12 +174,12 @@ impl Feed {
             queue: PublishQueue::new(config.closed_queue_max),
             config,
             metrics,
-            dice: Dice::new(seed),
+            rng: Rng::new(seed),
             streams: Streams::new(),
             sessions: Vec::new(),
             gates,
             listings: Listings::default(),
-            questions: Questions::default(),
+            rest_queue: RestQueue::default(),
             clocks: Market::all().map(|_| ExchangeClock::default()).collect(),
             urgent: Vec::new(),
             holds: Vec::new(),
@@ -203,7 +203,9 @@ impl Feed {
             }
             Command::Unsubscribe { id } => self.unsubscribe(id, now.mono),
             Command::Forget { id } => self.forget(id, now.mono),
-            Command::Recall { id, from, to, wish } => self.recall(id, (from, to), wish, now.mono),
+            Command::Backfill { id, from, to, wish } => {
+                self.backfill(id, (from, to), wish, now.mono)
+            }
             Command::Stop => self.stop(now.mono),
         }
         self.handle_timeout(now);
@@ -269,11 +271,11 @@ impl Feed {
             let session = &self.sessions[index];
             let is_waiting = matches!(session.phase, Phase::Waiting { .. });
             if is_waiting && self.claim(session) == Claim::Served {
-                self.tend(index, now);
+                self.tick(index, now);
             }
         }
         for index in 0..self.sessions.len() {
-            self.tend(index, now);
+            self.tick(index, now);
         }
         self.ask_lists(now.mono);
         self.watch(now);

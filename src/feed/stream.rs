@@ -6,7 +6,7 @@
 //! | `series`, `newest_open`, `ran_before`, `waiting` | `candles` |
 //! | `is_wanted`, `wanted_since` | `placing`, `streams` |
 //! | `check`, `check_wait` | `silence` |
-//! | `repair` | `repair`, `recall`, `compare`, `watch` |
+//! | `repair` | `repair`, `backfill`, `compare`, `watch` |
 //! | `suspicion`, `accepted_at`, `was_served` | `suspects`, `culprits`, `inbound` |
 
 use std::collections::VecDeque;
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::clock::{MonoNs, UnixMs};
 use crate::market::{Candle, CandleUpdate, Decimal, Instrument, InstrumentId, Interval, Series};
-use crate::messages::{RecallFrom, Wish};
+use crate::messages::{BackfillFrom, Wish};
 
 use crate::feed::SessionId;
 use crate::feed::limits::budget::Claim;
@@ -48,7 +48,7 @@ pub(crate) struct Stream {
     /// What REST is to find out about its windows.
     pub(crate) repair: Repair,
     /// How often it usually delivers.
-    pub(crate) rhythm: Rhythm,
+    pub(crate) message_rate: MessageRate,
     /// The newest open candle published or waiting, with the exchange's time.
     pub(crate) newest_open: Option<(Option<UnixMs>, Candle)>,
     /// The connection on which it came.
@@ -148,7 +148,7 @@ impl Stream {
             unbroken_on: None,
             unbroken_since: now,
             repair: Repair::default(),
-            rhythm: Rhythm::default(),
+            message_rate: MessageRate::default(),
             newest_open: None,
             newest_on: None,
             ran_before: None,
@@ -173,7 +173,7 @@ impl Stream {
 
     /// For whom something is done that is done for this stream.
     pub(crate) fn claim(&self) -> Claim {
-        match self.rhythm.last() {
+        match self.message_rate.last() {
             Some(_) if self.is_wanted => Claim::Served,
             _ => Claim::New,
         }
@@ -186,7 +186,7 @@ impl Stream {
 
     /// What has traded since then would have been pushed.
     pub(crate) fn silent_since(&self) -> MonoNs {
-        self.rhythm.last().map_or(self.asked_at, |last| last.max(self.asked_at))
+        self.message_rate.last().map_or(self.asked_at, |last| last.max(self.asked_at))
     }
 }
 
@@ -204,7 +204,7 @@ pub(crate) struct Repair {
     /// Answers in a row that brought nothing.
     pub(crate) failures: u32,
     /// What clients want of the past, the oldest wish first.
-    pub(crate) recalls: Vec<Recall>,
+    pub(crate) backfills: Vec<Backfill>,
     /// Closed candles that are to be compared with the exchange's rows.
     pub(crate) comparisons: Comparisons,
     /// What is believed when another answer says it too.
@@ -220,11 +220,15 @@ impl Repair {
     }
 
     /// The question waits from now on.
-    pub(crate) fn mark(&mut self, ask: Ask) {
+    pub(crate) fn mark(&mut self, ask: RestPurpose) {
         match ask {
-            Ask::Hole | Ask::Late => self.is_asking = true,
-            Ask::Compare => self.comparisons.is_asking = true,
-            Ask::Recall | Ask::Symbol | Ask::Doubt | Ask::Name | Ask::Clock => {}
+            RestPurpose::Gap | RestPurpose::Late => self.is_asking = true,
+            RestPurpose::Verify => self.comparisons.is_asking = true,
+            RestPurpose::Backfill
+            | RestPurpose::Symbol
+            | RestPurpose::Silent
+            | RestPurpose::Name
+            | RestPurpose::Clock => {}
         }
     }
 }
@@ -258,13 +262,13 @@ pub(crate) struct Comparison {
 
 /// One wish.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Recall {
+pub(crate) struct Backfill {
     pub(crate) wish: Wish,
-    pub(crate) from: RecallFrom,
+    pub(crate) from: BackfillFrom,
     pub(crate) to: Option<UnixMs>,
     /// The first window and the next to be told, once anything was told: before, "the last so many"
     /// may become others as the exchange's time is better known.
-    pub(crate) told: Option<(UnixMs, UnixMs)>,
+    pub(crate) published: Option<(UnixMs, UnixMs)>,
     /// Then what is known has to do.
     pub(crate) until: MonoNs,
     pub(crate) failures: u32,
@@ -283,21 +287,21 @@ pub(crate) struct FirstAnswers {
 
 /// What an exchange's REST interface is asked about an instrument: the urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ask {
+pub(crate) enum RestPurpose {
     /// Windows that hold others back, or are over and not closed.
-    Hole,
+    Gap,
     /// Whether there is news of a symbol that has delivered and is silent.
-    Doubt,
+    Silent,
     /// Whether a name exists that the exchange's list does not have.
     Name,
     /// What a client wants of the past.
-    Recall,
+    Backfill,
     /// Whether a symbol that has delivered nothing exists and has news.
     Symbol,
     /// Windows that were given up.
     Late,
     /// Whether a closed candle is still what it was.
-    Compare,
+    Verify,
     /// What time it is.
     Clock,
 }
@@ -316,13 +320,13 @@ pub(crate) struct Suspicion {
 
 /// How often a stream delivers: the mean pause between its messages, the latest counting most.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Rhythm {
+pub(crate) struct MessageRate {
     last: Option<MonoNs>,
     mean_ms: u64,
     beats: u32,
 }
 
-impl Rhythm {
+impl MessageRate {
     /// When the latest message came.
     pub(crate) fn last(&self) -> Option<MonoNs> {
         self.last
@@ -369,15 +373,15 @@ mod tests {
     #[test]
     fn a_stream_is_silent_by_its_own_measure() {
         let at = |seconds: u64| MonoNs(seconds * 1_000_000_000);
-        let (mut quick, mut slow) = (Rhythm::default(), Rhythm::default());
+        let (mut quick, mut slow) = (MessageRate::default(), MessageRate::default());
         for beat in 0..40 {
             quick.beat(at(beat));
             slow.beat(at(beat * 10));
         }
         assert!(!quick.is_broken(at(39 + 14)) && quick.is_broken(at(39 + 15)));
         assert!(!slow.is_broken(at(390 + 70)) && slow.is_broken(at(390 + 81)));
-        assert!(!Rhythm::default().is_broken(at(10_000)), "nothing is known of it");
-        let mut new = Rhythm::default();
+        assert!(!MessageRate::default().is_broken(at(10_000)), "nothing is known of it");
+        let mut new = MessageRate::default();
         new.beat(at(7));
         assert!(!new.is_broken(at(126)) && new.is_broken(at(127)), "it may have spoken only once");
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::clock::{MonoNs, UnixMs};
 use crate::market::{Instrument, InstrumentId, Interval, Market};
 
-use crate::feed::stream::{Check, Rhythm, Stream, Suspicion};
+use crate::feed::stream::{Check, MessageRate, Stream, Suspicion};
 
 /// The window in which the stream was subscribed, by the exchange's time, or the one before: from
 /// there on everything is news.
@@ -62,7 +62,7 @@ impl Streams {
         (stream.suspicion, stream.accepted_at) = (Suspicion::default(), None);
         stream.was_served = false;
         (stream.newest_open, stream.ran_before) = (None, None);
-        stream.rhythm = Rhythm::default();
+        stream.message_rate = MessageRate::default();
         stream.late = None;
         stream.check_wait = Duration::ZERO;
         true
@@ -173,17 +173,17 @@ impl SymbolTable {
 
     /// Takes an entry out, and moves what was pushed aside by it back towards its home.
     fn remove(&mut self, symbol: &str, interval: Interval) {
-        let Some(mut hole) = self.position(symbol, interval) else { return };
-        self.slots[hole] = None;
+        let Some(mut gap) = self.position(symbol, interval) else { return };
+        self.slots[gap] = None;
         self.length -= 1;
         let last = self.slots.len() - 1;
-        let mut at = (hole + 1) & last;
+        let mut at = (gap + 1) & last;
         while let Some(entry) = &self.slots[at] {
-            let (from_home, from_hole) =
-                (at.wrapping_sub(self.home(&entry.symbol)) & last, at.wrapping_sub(hole) & last);
-            if from_home >= from_hole {
-                self.slots.swap(hole, at);
-                hole = at;
+            let (from_home, from_gap) =
+                (at.wrapping_sub(self.home(&entry.symbol)) & last, at.wrapping_sub(gap) & last);
+            if from_home >= from_gap {
+                self.slots.swap(gap, at);
+                gap = at;
             }
             at = (at + 1) & last;
         }

@@ -13,7 +13,7 @@ use crate::limits::{FOLD_MINUTES_MAX, REPAIR_WINDOWS_MAX};
 
 use super::candle::{Candle, CandleUpdate, FinalBy, Source};
 use super::interval::Interval;
-use super::series::{REMEMBERED, Settled};
+use super::series::{ClosedWindow, REMEMBERED};
 use super::table::InstrumentId;
 
 /// What is to be published of a longer series.
@@ -47,7 +47,7 @@ pub struct Fold {
     /// Room of dropped windows, for the next ones.
     spare: Vec<Vec<Minute>>,
     /// The newest minute of which was told how it ended, in order. Never goes back.
-    told: Option<UnixMs>,
+    published: Option<UnixMs>,
 }
 
 /// What is known of one minute.
@@ -65,7 +65,7 @@ enum Minute {
 // Nearly all are candles.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+enum Published {
     Gap,
     Empty,
     Candle { candle: Candle, missing: u16, revision: u16 },
@@ -82,9 +82,9 @@ struct Window {
     running: Option<CandleUpdate>,
     /// The evidence of the newest closed minute.
     final_by: Option<FinalBy>,
-    told: Option<Told>,
+    published: Option<Published>,
     /// Whether minutes of the past were put into it since it was told last.
-    has_recalled: bool,
+    has_backfilled: bool,
 }
 
 /// Minutes added up. A window begins with its first trade: a flat minute counts where all are flat.
@@ -140,8 +140,8 @@ impl Window {
             prefix: Sum::default(),
             running: None,
             final_by: None,
-            told: None,
-            has_recalled: false,
+            published: None,
+            has_backfilled: false,
         }
     }
 
@@ -201,15 +201,15 @@ impl Fold {
     pub fn new(instrument: InstrumentId, interval: Interval) -> Self {
         assert!(interval.is_foldable(), "{} is not made of minutes", interval.name());
         let (windows, spare) = (VecDeque::new(), Vec::new());
-        Self { instrument, interval, windows, spare, told: None }
+        Self { instrument, interval, windows, spare, published: None }
     }
 
     /// Everything up to the minute `through` is past: windows that end with it are not published.
     pub fn begin(&mut self, through: UnixMs) {
-        if self.told.is_some() {
+        if self.published.is_some() {
             return;
         }
-        self.told = Some(through);
+        self.published = Some(through);
         let first = self.running_window();
         while self.windows.front().is_some_and(|window| Some(window.open_time) < first) {
             self.drop_oldest();
@@ -219,7 +219,7 @@ impl Fold {
     /// The window that runs: the one of the first minute of which nothing was told. `None`: nothing
     /// was told at all.
     pub fn running_window(&self) -> Option<UnixMs> {
-        Some(self.interval.open_time(minute_after(self.told?, 1)))
+        Some(self.interval.open_time(minute_after(self.published?, 1)))
     }
 
     /// Whether the window is among those that change with their minutes.
@@ -230,21 +230,21 @@ impl Fold {
     /// A minute runs.
     pub fn open(&mut self, update: &CandleUpdate, out: &mut Vec<Folded>) {
         let minute = update.candle.open_time;
-        if self.told >= Some(minute) {
+        if self.published >= Some(minute) {
             return;
         }
         let Some(window) = self.window(minute) else { return };
         let at = window.at(minute);
         if matches!(window.minutes[at], Minute::Unknown | Minute::Running(_)) {
             window.put(at, Minute::Running(update.candle));
-            self.tell_running(minute, Some(update), out);
+            self.publish_running(minute, Some(update), out);
         }
     }
 
     /// A minute closed, in order, late, or restated.
     pub fn closed(&mut self, update: &CandleUpdate, out: &mut Vec<Folded>) {
         let (minute, received) = (update.candle.open_time, update.received);
-        let is_next = self.told.is_none_or(|told| minute > told);
+        let is_next = self.published.is_none_or(|published| minute > published);
         if let Some(window) = self.window(minute) {
             let at = window.at(minute);
             window.put(at, Minute::Closed(update.candle));
@@ -257,7 +257,7 @@ impl Fold {
 
     /// A minute turned out to be without trades, in order or late.
     pub fn empty(&mut self, minute: UnixMs, received: MonoNs, out: &mut Vec<Folded>) {
-        let is_next = self.told.is_none_or(|told| minute > told);
+        let is_next = self.published.is_none_or(|published| minute > published);
         if let Some(window) = self.window(minute) {
             let at = window.at(minute);
             window.put(at, Minute::Empty);
@@ -280,33 +280,33 @@ impl Fold {
             if minute < oldest {
                 let count = ((oldest.0 - minute.0) / self.interval.ms()).unsigned_abs();
                 out.push(Folded::Gap { first: minute, count });
-                (minute, self.told) = (oldest, Some(before(oldest)));
+                (minute, self.published) = (oldest, Some(before(oldest)));
             }
         }
     }
 
     /// A minute of the past, of which nothing better may be known. It is told with the others that
-    /// come with it, see [`Self::tell_recalled`].
-    pub fn recalled(&mut self, settled: &Settled) {
-        let minute = settled.open_time();
+    /// come with it, see [`Self::publish_backfilled`].
+    pub fn backfilled(&mut self, closed_window: &ClosedWindow) {
+        let minute = closed_window.open_time();
         let Some(window) = self.window(minute) else { return };
         let at = window.at(minute);
         if !matches!(window.minutes[at], Minute::Closed(_) | Minute::Empty) {
-            window.put(at, known(settled));
-            window.has_recalled = true;
+            window.put(at, known(closed_window));
+            window.has_backfilled = true;
         }
     }
 
     /// All minutes of the past that were asked for have come: one candle of each window that they
     /// change, not one for each of them.
-    pub fn tell_recalled(&mut self, received: MonoNs, out: &mut Vec<Folded>) {
+    pub fn publish_backfilled(&mut self, received: MonoNs, out: &mut Vec<Folded>) {
         for at in 0..self.windows.len() {
             let window = &mut self.windows[at];
-            if std::mem::take(&mut window.has_recalled) {
+            if std::mem::take(&mut window.has_backfilled) {
                 let (open_time, running) = (window.open_time, window.running);
                 self.revise(open_time, received, out);
                 if running.is_some() {
-                    self.tell_running(open_time, running.as_ref(), out);
+                    self.publish_running(open_time, running.as_ref(), out);
                 }
             }
         }
@@ -327,7 +327,7 @@ impl Fold {
         self.revise(minute, received, out);
         let running = self.find(minute).and_then(|window| window.running);
         if running.is_some() {
-            self.tell_running(minute, running.as_ref(), out);
+            self.publish_running(minute, running.as_ref(), out);
         }
     }
 
@@ -339,23 +339,26 @@ impl Fold {
         received: MonoNs,
         out: &mut Vec<Folded>,
     ) {
-        assert!(self.told.is_none_or(|told| minute >= told), "minutes are told in order");
+        assert!(
+            self.published.is_none_or(|published| minute >= published),
+            "minutes are told in order"
+        );
         // Recalled windows before the first one are nobody's news.
         self.begin(before(minute));
-        self.told = Some(minute);
+        self.published = Some(minute);
         let instrument = self.instrument;
         for window in &mut self.windows {
-            if window.told.is_none() && window.last_minute() <= minute {
+            if window.published.is_none() && window.last_minute() <= minute {
                 out.push(close(window, instrument, update, received));
             }
         }
         if let Some(update) = update {
-            self.tell_running(minute, Some(update), out);
+            self.publish_running(minute, Some(update), out);
         }
         let oldest = minute.0 - REMEMBERED_MS;
         while self.windows.front().is_some_and(|window| {
             let last = window.last_minute().0;
-            let is_past = last < oldest && window.told.is_some();
+            let is_past = last < oldest && window.published.is_some();
             is_past && (window.is_complete() || last < minute.0 - REPAIR_WINDOWS_MAX * STEP_MS)
         }) {
             self.drop_oldest();
@@ -364,22 +367,24 @@ impl Fold {
 
     /// Publishes the running candle of the window of `minute`, if that window runs, none after it was
     /// seen to run, and its candle is another than before.
-    fn tell_running(
+    fn publish_running(
         &mut self,
         minute: UnixMs,
         update: Option<&CandleUpdate>,
         out: &mut Vec<Folded>,
     ) {
-        let (instrument, told) = (self.instrument, self.told);
+        let (instrument, published) = (self.instrument, self.published);
         let Some(update) = update else { return };
         let of = self.interval.open_time(minute);
         let newer = self.windows.iter().rev().take_while(|window| window.open_time > of);
         if newer.into_iter().any(|window| window.running.is_some()) {
             return;
         }
-        let Some(window) = self.find(minute).filter(|window| window.told.is_none()) else { return };
-        let over = match told {
-            Some(told) if told >= window.open_time => window.at(told) + 1,
+        let Some(window) = self.find(minute).filter(|window| window.published.is_none()) else {
+            return;
+        };
+        let over = match published {
+            Some(published) if published >= window.open_time => window.at(published) + 1,
             _ => 0,
         };
         let is_known = |minute: &Minute| *minute != Minute::Unknown;
@@ -401,26 +406,26 @@ impl Fold {
     fn revise(&mut self, minute: UnixMs, received: MonoNs, out: &mut Vec<Folded>) {
         let instrument = self.instrument;
         let Some(window) = self.find(minute) else { return };
-        let Some(told) = window.told else { return };
+        let Some(published) = window.published else { return };
         let sum = window.whole();
         let Some(candle) = sum.candle else {
-            if told == Told::Gap && window.is_complete() {
-                window.told = Some(Told::Empty);
+            if published == Published::Gap && window.is_complete() {
+                window.published = Some(Published::Empty);
                 out.push(Folded::Empty { open_time: window.open_time });
             }
             return;
         };
-        let revision = match told {
-            Told::Gap => 0,
-            Told::Empty => 1,
-            Told::Candle { candle: before, missing, .. }
+        let revision = match published {
+            Published::Gap => 0,
+            Published::Empty => 1,
+            Published::Candle { candle: before, missing, .. }
                 if (before, missing) == (candle, sum.missing) =>
             {
                 return;
             }
-            Told::Candle { revision, .. } => revision.saturating_add(1),
+            Published::Candle { revision, .. } => revision.saturating_add(1),
         };
-        window.told = Some(Told::Candle { candle, missing: sum.missing, revision });
+        window.published = Some(Published::Candle { candle, missing: sum.missing, revision });
         let final_by = window.final_by.unwrap_or(FinalBy::Rest);
         out.push(Folded::Candle(closed_candle(instrument, sum, final_by, revision, received)));
     }
@@ -467,14 +472,14 @@ fn close(
     let sum = window.whole();
     let Some(candle) = sum.candle else {
         let is_empty = sum.missing == 0;
-        window.told = Some(if is_empty { Told::Empty } else { Told::Gap });
+        window.published = Some(if is_empty { Published::Empty } else { Published::Gap });
         let open_time = window.open_time;
         return match is_empty {
             true => Folded::Empty { open_time },
             false => Folded::Gap { first: open_time, count: 1 },
         };
     };
-    window.told = Some(Told::Candle { candle, missing: sum.missing, revision: 0 });
+    window.published = Some(Published::Candle { candle, missing: sum.missing, revision: 0 });
     let final_by = window.final_by.unwrap_or(FinalBy::Rest);
     let closed = closed_candle(instrument, sum, final_by, 0, received);
     Folded::Candle(CandleUpdate {
@@ -510,32 +515,32 @@ pub fn fold_whole(
     interval: Interval,
     open_time: UnixMs,
     received: MonoNs,
-    minute: impl Fn(UnixMs) -> Option<Settled>,
-) -> Option<Settled> {
+    minute: impl Fn(UnixMs) -> Option<ClosedWindow>,
+) -> Option<ClosedWindow> {
     let mut sum = Sum::default();
     let mut final_by = FinalBy::Rest;
     for at in 0..interval.minutes() {
         match minute(minute_after(open_time, at))? {
-            Settled::Empty { .. } => {}
-            Settled::Candle(update) => {
+            ClosedWindow::Empty { .. } => {}
+            ClosedWindow::Candle(update) => {
                 sum.add(open_time, &update.candle);
                 final_by = update.final_by.unwrap_or(final_by);
             }
         }
     }
     match sum {
-        Sum { candle: None, missing: 0 } => Some(Settled::Empty { open_time }),
+        Sum { candle: None, missing: 0 } => Some(ClosedWindow::Empty { open_time }),
         Sum { candle: Some(_), missing: 0 } => {
-            Some(Settled::Candle(closed_candle(instrument, sum, final_by, 0, received)))
+            Some(ClosedWindow::Candle(closed_candle(instrument, sum, final_by, 0, received)))
         }
         Sum { .. } => None,
     }
 }
 
-fn known(settled: &Settled) -> Minute {
-    match settled {
-        Settled::Candle(update) => Minute::Closed(update.candle),
-        Settled::Empty { .. } => Minute::Empty,
+fn known(closed_window: &ClosedWindow) -> Minute {
+    match closed_window {
+        ClosedWindow::Candle(update) => Minute::Closed(update.candle),
+        ClosedWindow::Empty { .. } => Minute::Empty,
     }
 }
 

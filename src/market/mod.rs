@@ -17,5 +17,5 @@ pub use fold::{Fold, Folded};
 pub use instrument::{ContractType, Instrument, Market, Venue, VolumeUnit};
 pub use interval::Interval;
 pub use listing::{Listed, SymbolList};
-pub use series::{Series, Settled, Span, Verdict};
+pub use series::{ClosedWindow, Series, Span, Verdict};
 pub use table::{InstrumentId, InstrumentTable};

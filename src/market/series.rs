@@ -2,7 +2,7 @@
 //! Owns the decision whether a window may be published as closed; does not fetch, publish or log.
 //!
 //! A window that closes behind a hole is held until the hole is filled or given up. So whoever
-//! publishes what [`Series::settle`] calls [`Verdict::Next`], and then what [`Series::pop_held`]
+//! publishes what [`Series::accept_closed`] calls [`Verdict::Next`], and then what [`Series::pop_held`]
 //! gives, publishes each window once and in order; and what was given up is remembered, and may be
 //! repaired once.
 
@@ -18,7 +18,7 @@ use super::interval::Interval;
 // Nearly all are candles.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settled {
+pub enum ClosedWindow {
     /// It closed with this candle, whose `final_by` is set.
     Candle(CandleUpdate),
     /// Nothing was traded in it, and the exchange makes no candle of it.
@@ -28,7 +28,7 @@ pub enum Settled {
     },
 }
 
-impl Settled {
+impl ClosedWindow {
     /// The window's start.
     pub fn open_time(&self) -> UnixMs {
         match self {
@@ -130,7 +130,7 @@ pub struct Series {
     /// Oldest first, ascending.
     published: VecDeque<Published>,
     /// Windows after `next`, ascending.
-    held: VecDeque<Settled>,
+    held: VecDeque<ClosedWindow>,
     /// Given up, and not repaired yet: ascending, apart from each other.
     missing: Vec<Span>,
 }
@@ -212,7 +212,7 @@ impl Series {
     }
 
     /// The windows that hold back a later one.
-    pub fn hole(&self) -> Option<Span> {
+    pub fn gap(&self) -> Option<Span> {
         let last = UnixMs(self.held.front()?.open_time().0 - self.interval.ms());
         Span::new(self.next?, last)
     }
@@ -243,8 +243,8 @@ impl Series {
 
     /// Takes what a window came to, and says what is to be done with it. The first window begins
     /// the series if nothing else has.
-    pub fn settle(&mut self, settled: &Settled) -> Verdict {
-        let open_time = settled.open_time();
+    pub fn accept_closed(&mut self, closed_window: &ClosedWindow) -> Verdict {
+        let open_time = closed_window.open_time();
         if !self.interval.is_aligned(open_time) {
             return Verdict::Misaligned;
         }
@@ -253,11 +253,11 @@ impl Series {
         }
         match self.next {
             Some(next) if open_time == next => {
-                self.advance(settled);
+                self.advance(closed_window);
                 Verdict::Next
             }
-            Some(next) if open_time > next => self.hold(settled),
-            _ => self.settle_past(settled),
+            Some(next) if open_time > next => self.hold(closed_window),
+            _ => self.accept_past(closed_window),
         }
     }
 
@@ -273,30 +273,30 @@ impl Series {
             return;
         }
         let dropped = usize::from(is_full && self.published.pop_front().is_some());
-        let told = Published { open_time, candle: Some(*candle), revision: 0 };
-        self.published.insert(at - dropped, told);
+        let published = Published { open_time, candle: Some(*candle), revision: 0 };
+        self.published.insert(at - dropped, published);
     }
 
     /// The next window, if it was held and nothing is missing before it any more.
-    pub fn pop_held(&mut self) -> Option<Settled> {
+    pub fn pop_held(&mut self) -> Option<ClosedWindow> {
         self.held.front().filter(|held| Some(held.open_time()) == self.next)?;
-        let settled = self.held.pop_front()?;
-        self.advance(&settled);
-        Some(settled)
+        let closed_window = self.held.pop_front()?;
+        self.advance(&closed_window);
+        Some(closed_window)
     }
 
     /// Gives up the windows that hold back a later one, which [`Self::pop_held`] then gives.
     pub fn give_up(&mut self) -> Option<Span> {
-        let hole = self.hole()?;
-        self.watermark = Some(hole.last);
-        self.next = Some(UnixMs(hole.last.0 + self.interval.ms()));
-        self.missing.push(hole);
-        let oldest = UnixMs(hole.last.0 - REPAIR_WINDOWS_MAX * self.interval.ms());
+        let gap = self.gap()?;
+        self.watermark = Some(gap.last);
+        self.next = Some(UnixMs(gap.last.0 + self.interval.ms()));
+        self.missing.push(gap);
+        let oldest = UnixMs(gap.last.0 - REPAIR_WINDOWS_MAX * self.interval.ms());
         self.missing.retain_mut(|span| {
             span.first = span.first.max(oldest);
             span.first <= span.last
         });
-        Some(hole)
+        Some(gap)
     }
 
     fn is_held(&self, open_time: UnixMs) -> bool {
@@ -304,30 +304,30 @@ impl Series {
     }
 
     fn find_held(&self, open_time: UnixMs) -> Result<usize, usize> {
-        self.held.binary_search_by_key(&open_time, Settled::open_time)
+        self.held.binary_search_by_key(&open_time, ClosedWindow::open_time)
     }
 
     fn remembered(&self, open_time: UnixMs) -> Option<&Published> {
         self.published.iter().rev().find(|published| published.open_time == open_time)
     }
 
-    fn hold(&mut self, settled: &Settled) -> Verdict {
-        match self.find_held(settled.open_time()) {
-            Ok(at) if self.held[at].candle() == settled.candle() => Verdict::Duplicate,
+    fn hold(&mut self, closed_window: &ClosedWindow) -> Verdict {
+        match self.find_held(closed_window.open_time()) {
+            Ok(at) if self.held[at].candle() == closed_window.candle() => Verdict::Duplicate,
             // Restated before it was published: the later word counts.
             Ok(at) => {
-                self.held[at] = *settled;
+                self.held[at] = *closed_window;
                 Verdict::Held
             }
             Err(at) => {
-                self.held.insert(at, *settled);
+                self.held.insert(at, *closed_window);
                 Verdict::Held
             }
         }
     }
 
-    fn settle_past(&mut self, settled: &Settled) -> Verdict {
-        let open_time = settled.open_time();
+    fn accept_past(&mut self, closed_window: &ClosedWindow) -> Verdict {
+        let open_time = closed_window.open_time();
         if self.take_missing(open_time) {
             return Verdict::Repaired;
         }
@@ -335,7 +335,7 @@ impl Series {
         let Some(published) = newest.find(|published| published.open_time == open_time) else {
             return Verdict::Late;
         };
-        match settled.candle() {
+        match closed_window.candle() {
             // That nothing was traded is not said against a candle.
             None => Verdict::Duplicate,
             candle if candle == published.candle => Verdict::Duplicate,
@@ -360,8 +360,8 @@ impl Series {
         true
     }
 
-    fn advance(&mut self, settled: &Settled) {
-        let open_time = settled.open_time();
+    fn advance(&mut self, closed_window: &ClosedWindow) {
+        let open_time = closed_window.open_time();
         assert!(
             self.watermark.is_none_or(|mark| open_time > mark),
             "the watermark never goes back"
@@ -371,7 +371,11 @@ impl Series {
         if self.published.len() == REMEMBERED {
             self.published.pop_front();
         }
-        self.published.push_back(Published { open_time, candle: settled.candle(), revision: 0 });
+        self.published.push_back(Published {
+            open_time,
+            candle: closed_window.candle(),
+            revision: 0,
+        });
     }
 }
 
@@ -401,8 +405,8 @@ mod tests {
         }
     }
 
-    fn closed(minute: i64, close: &str) -> Settled {
-        Settled::Candle(CandleUpdate {
+    fn closed(minute: i64, close: &str) -> ClosedWindow {
+        ClosedWindow::Candle(CandleUpdate {
             instrument: InstrumentId(0),
             candle: candle(minute, close),
             event_time: None,
@@ -415,8 +419,8 @@ mod tests {
         })
     }
 
-    fn empty(minute: i64) -> Settled {
-        Settled::Empty { open_time: UnixMs(minute * 60_000) }
+    fn empty(minute: i64) -> ClosedWindow {
+        ClosedWindow::Empty { open_time: UnixMs(minute * 60_000) }
     }
 
     fn span(first: i64, last: i64) -> Span {
@@ -430,23 +434,23 @@ mod tests {
     #[test]
     fn each_window_closes_once() {
         let mut series = Series::new(Interval::M1);
-        assert_eq!(series.settle(&closed(1, "1")), Verdict::Next);
-        assert_eq!(series.settle(&closed(1, "1")), Verdict::Duplicate);
-        assert_eq!(series.settle(&closed(2, "1")), Verdict::Next);
-        assert_eq!(series.settle(&closed(1, "1")), Verdict::Duplicate);
-        assert_eq!(series.settle(&closed(0, "1")), Verdict::Late);
+        assert_eq!(series.accept_closed(&closed(1, "1")), Verdict::Next);
+        assert_eq!(series.accept_closed(&closed(1, "1")), Verdict::Duplicate);
+        assert_eq!(series.accept_closed(&closed(2, "1")), Verdict::Next);
+        assert_eq!(series.accept_closed(&closed(1, "1")), Verdict::Duplicate);
+        assert_eq!(series.accept_closed(&closed(0, "1")), Verdict::Late);
         assert_eq!(series.watermark(), Some(UnixMs(120_000)));
     }
 
     #[test]
     fn a_restated_close_is_a_correction_with_its_own_revision() {
         let mut series = Series::new(Interval::M1);
-        series.settle(&closed(1, "1"));
-        assert_eq!(series.settle(&closed(1, "2")), Verdict::Correction { revision: 1 });
-        assert_eq!(series.settle(&closed(1, "2")), Verdict::Duplicate);
-        assert_eq!(series.settle(&closed(2, "3")), Verdict::Next);
-        assert_eq!(series.settle(&closed(1, "3")), Verdict::Correction { revision: 2 });
-        assert_eq!(series.settle(&closed(2, "4")), Verdict::Correction { revision: 1 });
+        series.accept_closed(&closed(1, "1"));
+        assert_eq!(series.accept_closed(&closed(1, "2")), Verdict::Correction { revision: 1 });
+        assert_eq!(series.accept_closed(&closed(1, "2")), Verdict::Duplicate);
+        assert_eq!(series.accept_closed(&closed(2, "3")), Verdict::Next);
+        assert_eq!(series.accept_closed(&closed(1, "3")), Verdict::Correction { revision: 2 });
+        assert_eq!(series.accept_closed(&closed(2, "4")), Verdict::Correction { revision: 1 });
         assert_eq!(series.published(UnixMs(60_000)), Some(&candle(1, "3")));
     }
 
@@ -457,42 +461,42 @@ mod tests {
         for minute in (10..28).rev().chain([29]) {
             series.remember(&candle(minute, "1"));
         }
-        assert_eq!(series.settle(&closed(29, "2")), Verdict::Correction { revision: 1 });
-        assert_eq!(series.settle(&closed(29, "2")), Verdict::Duplicate);
+        assert_eq!(series.accept_closed(&closed(29, "2")), Verdict::Correction { revision: 1 });
+        assert_eq!(series.accept_closed(&closed(29, "2")), Verdict::Duplicate);
         series.remember(&candle(29, "1"));
-        assert_eq!(series.settle(&closed(29, "2")), Verdict::Duplicate);
-        assert_eq!(series.settle(&closed(13, "2")), Verdict::Correction { revision: 1 });
-        assert_eq!(series.settle(&closed(12, "2")), Verdict::Late, "16 are remembered");
-        assert_eq!(series.settle(&closed(30, "2")), Verdict::Next);
+        assert_eq!(series.accept_closed(&closed(29, "2")), Verdict::Duplicate);
+        assert_eq!(series.accept_closed(&closed(13, "2")), Verdict::Correction { revision: 1 });
+        assert_eq!(series.accept_closed(&closed(12, "2")), Verdict::Late, "16 are remembered");
+        assert_eq!(series.accept_closed(&closed(30, "2")), Verdict::Next);
     }
 
     #[test]
     fn what_closes_behind_a_hole_waits_for_it() {
         let mut series = Series::new(Interval::M1);
-        series.settle(&closed(1, "1"));
-        assert_eq!(series.settle(&closed(4, "4")), Verdict::Held);
-        assert_eq!(series.settle(&closed(4, "4")), Verdict::Duplicate);
-        assert_eq!((series.hole(), series.pop_held()), (Some(span(2, 3)), None));
-        assert_eq!(series.settle(&closed(3, "3")), Verdict::Held);
-        assert_eq!(series.hole(), Some(span(2, 2)));
-        assert_eq!(series.settle(&empty(2)), Verdict::Next);
+        series.accept_closed(&closed(1, "1"));
+        assert_eq!(series.accept_closed(&closed(4, "4")), Verdict::Held);
+        assert_eq!(series.accept_closed(&closed(4, "4")), Verdict::Duplicate);
+        assert_eq!((series.gap(), series.pop_held()), (Some(span(2, 3)), None));
+        assert_eq!(series.accept_closed(&closed(3, "3")), Verdict::Held);
+        assert_eq!(series.gap(), Some(span(2, 2)));
+        assert_eq!(series.accept_closed(&empty(2)), Verdict::Next);
         assert_eq!(held(&mut series), [3, 4]);
-        assert_eq!((series.hole(), series.next()), (None, Some(UnixMs(300_000))));
+        assert_eq!((series.gap(), series.next()), (None, Some(UnixMs(300_000))));
     }
 
     #[test]
     fn a_hole_that_was_given_up_is_repaired_once() {
         let mut series = Series::new(Interval::M1);
-        series.settle(&closed(1, "1"));
-        series.settle(&closed(6, "6"));
+        series.accept_closed(&closed(1, "1"));
+        series.accept_closed(&closed(6, "6"));
         assert_eq!(series.give_up(), Some(span(2, 5)));
         assert_eq!((held(&mut series), series.give_up()), (vec![6], None));
-        assert_eq!(series.settle(&closed(3, "3")), Verdict::Repaired);
+        assert_eq!(series.accept_closed(&closed(3, "3")), Verdict::Repaired);
         assert_eq!(series.missing(), [span(2, 2), span(4, 5)]);
-        assert_eq!(series.settle(&closed(3, "3")), Verdict::Late);
-        assert_eq!(series.settle(&empty(4)), Verdict::Repaired);
-        assert_eq!(series.settle(&closed(5, "5")), Verdict::Repaired);
-        assert_eq!(series.settle(&closed(2, "2")), Verdict::Repaired);
+        assert_eq!(series.accept_closed(&closed(3, "3")), Verdict::Late);
+        assert_eq!(series.accept_closed(&empty(4)), Verdict::Repaired);
+        assert_eq!(series.accept_closed(&closed(5, "5")), Verdict::Repaired);
+        assert_eq!(series.accept_closed(&closed(2, "2")), Verdict::Repaired);
         assert_eq!(series.missing(), []);
         assert_eq!(series.watermark(), Some(UnixMs(360_000)));
     }
@@ -500,12 +504,12 @@ mod tests {
     #[test]
     fn only_so_much_that_is_missing_is_remembered() {
         let mut series = Series::new(Interval::M1);
-        series.settle(&closed(0, "1"));
-        series.settle(&closed(3, "1"));
+        series.accept_closed(&closed(0, "1"));
+        series.accept_closed(&closed(3, "1"));
         series.give_up();
         held(&mut series);
         let far = REPAIR_WINDOWS_MAX * 3;
-        series.settle(&closed(far, "1"));
+        series.accept_closed(&closed(far, "1"));
         assert_eq!(series.give_up(), Some(span(4, far - 1)));
         assert_eq!(series.missing(), [span(far - 1 - REPAIR_WINDOWS_MAX, far - 1)]);
     }
@@ -513,19 +517,19 @@ mod tests {
     #[test]
     fn an_empty_window_may_turn_out_to_have_a_candle_but_not_the_reverse() {
         let mut series = Series::new(Interval::M1);
-        series.settle(&closed(1, "1"));
-        assert_eq!(series.settle(&empty(2)), Verdict::Next);
-        assert_eq!(series.settle(&empty(2)), Verdict::Duplicate);
-        assert_eq!(series.settle(&empty(1)), Verdict::Duplicate);
-        assert_eq!(series.settle(&closed(2, "2")), Verdict::Correction { revision: 1 });
+        series.accept_closed(&closed(1, "1"));
+        assert_eq!(series.accept_closed(&empty(2)), Verdict::Next);
+        assert_eq!(series.accept_closed(&empty(2)), Verdict::Duplicate);
+        assert_eq!(series.accept_closed(&empty(1)), Verdict::Duplicate);
+        assert_eq!(series.accept_closed(&closed(2, "2")), Verdict::Correction { revision: 1 });
     }
 
     #[test]
     fn a_running_candle_of_a_closed_window_is_late() {
         let mut series = Series::new(Interval::M1);
         assert_eq!(series.judge_open(&candle(1, "1")), Verdict::Open);
-        series.settle(&closed(1, "1"));
-        series.settle(&closed(3, "1"));
+        series.accept_closed(&closed(1, "1"));
+        series.accept_closed(&closed(3, "1"));
         assert_eq!(series.judge_open(&candle(1, "1")), Verdict::Late);
         assert_eq!(series.judge_open(&candle(2, "1")), Verdict::Open);
         assert_eq!(series.judge_open(&candle(3, "1")), Verdict::Late, "it is held");
@@ -537,11 +541,11 @@ mod tests {
         series.begin(UnixMs(60_000));
         series.begin(UnixMs(0));
         assert_eq!(series.next(), Some(UnixMs(60_000)), "it begins once");
-        series.settle(&closed(1, "1"));
-        series.settle(&closed(3, "1"));
+        series.accept_closed(&closed(1, "1"));
+        series.accept_closed(&closed(3, "1"));
         series.suspend();
-        assert_eq!((series.next(), series.hole()), (None, None));
-        assert_eq!(series.settle(&closed(1, "1")), Verdict::Late);
+        assert_eq!((series.next(), series.gap()), (None, None));
+        assert_eq!(series.accept_closed(&closed(1, "1")), Verdict::Late);
         series.begin(UnixMs(0));
         assert_eq!(series.next(), Some(UnixMs(120_000)));
     }
@@ -549,8 +553,8 @@ mod tests {
     #[test]
     fn a_misaligned_window_changes_nothing() {
         let mut series = Series::new(Interval::M1);
-        let odd = Settled::Empty { open_time: UnixMs(60_001) };
-        assert_eq!(series.settle(&odd), Verdict::Misaligned);
+        let odd = ClosedWindow::Empty { open_time: UnixMs(60_001) };
+        assert_eq!(series.accept_closed(&odd), Verdict::Misaligned);
         assert_eq!((series.next(), series.watermark()), (None, None));
     }
 
@@ -565,8 +569,8 @@ mod tests {
             let (mut in_order, mut given_up, mut repaired) = (Vec::new(), Vec::new(), Vec::new());
             series.begin(UnixMs(60_000));
             for &(minute, what) in &steps {
-                let settled = if what == 0 { empty(minute) } else { closed(minute, "1") };
-                match series.settle(&settled) {
+                let closed_window = if what == 0 { empty(minute) } else { closed(minute, "1") };
+                match series.accept_closed(&closed_window) {
                     Verdict::Next => in_order.push(minute),
                     Verdict::Repaired => repaired.push(minute),
                     _ => {}

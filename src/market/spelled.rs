@@ -37,7 +37,7 @@ pub(crate) fn symbol(market: Market, asked: &str) -> Option<String> {
     let upper = asked.trim().trim_matches(['$', '#', '\'', '"']).to_ascii_uppercase();
     let (pair, is_settled) = match upper.split_once(':') {
         Some((base, quote)) if QUOTES.contains(&quote) && is_asset(base) => (&*upper, false),
-        Some((pair, settle)) if QUOTES.contains(&settle) => (pair, true),
+        Some((pair, accept_closed)) if QUOTES.contains(&accept_closed) => (pair, true),
         Some((_, symbol)) => (symbol, false),
         None => (&*upper, false),
     };

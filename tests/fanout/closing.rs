@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use connector_wss::fanout::Departure;
+use connector_wss::fanout::DrainKind;
 use connector_wss::limits::MOVE_INTERVAL;
 use connector_wss::messages::Command;
 
@@ -180,7 +180,7 @@ fn the_drain_tells_everybody_and_admits_nobody() {
     let early = world.accept();
     let id = world.open_with(BTC);
     world.texts(id);
-    world.fanout.begin_drain(Departure::Closed, world.now);
+    world.fanout.begin_drain(DrainKind::Closed, world.now);
     world.drive();
     let (texts, close) = world.got(id);
     assert_eq!(texts[0]["code"], "draining");
@@ -198,11 +198,11 @@ fn the_drain_tells_everybody_and_admits_nobody() {
 
 #[test]
 fn where_a_successor_comes_who_is_on_the_way_in_is_let_in_and_told() {
-    for departure in [Departure::Kept, Departure::Succeeded] {
+    for drain_kind in [DrainKind::Kept, DrainKind::Succeeded] {
         let mut world = World::new();
         let (asking, silent) = (world.accept(), world.accept());
         world.send(asking, b"GET / HTTP/1.1\r\nHost: h\r\n");
-        world.fanout.begin_drain(departure, world.now);
+        world.fanout.begin_drain(drain_kind, world.now);
         world.drive();
         assert!(world.socket(asking).bytes.is_empty(), "nobody is refused");
         let rest = "Upgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -249,7 +249,7 @@ fn clients_move_to_a_successor_one_after_the_other_and_are_served_until_then() {
         }
     }
     assert_eq!(moved, clients, "in order");
-    world.fanout.begin_drain(Departure::Succeeded, world.now);
+    world.fanout.begin_drain(DrainKind::Succeeded, world.now);
     world.pass(seconds(2));
     assert!(world.fanout.is_drained());
 }

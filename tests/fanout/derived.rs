@@ -2,7 +2,7 @@
 
 use connector_wss::limits::PAST_PATIENCE;
 use connector_wss::market::{FinalBy, Interval};
-use connector_wss::messages::{Command, MarketEvent, RecallFrom};
+use connector_wss::messages::{BackfillFrom, Command, MarketEvent};
 
 use super::world::*;
 
@@ -44,11 +44,11 @@ fn minutes_become_a_candle_that_closes_with_the_last_of_them() {
         _ => None,
     });
     assert_eq!(subscribed.collect::<Vec<_>>(), [Interval::M1], "the exchange streams minutes");
-    assert_eq!(world.recalls(), [(RecallFrom::Last(5), None)]);
+    assert_eq!(world.backfills(), [(BackfillFrom::Last(5), None)]);
     world.open_candle("BTCUSDT", 3, "3.5");
     assert_eq!(told(&mut world, id), ["1 open 3.5-3.5 lacks 2"], "and says so at once");
-    world.recalled(1, "1");
-    world.recalled(2, "2");
+    world.backfilled(1, "1");
+    world.backfilled(2, "2");
     world.recall_end(-2, 2);
     assert_eq!(told(&mut world, id).last().unwrap(), "1 open 1-3.5");
     for minute in 3..6 {
@@ -132,15 +132,15 @@ fn history_of_a_derived_series_is_folded_of_recalled_minutes() {
         World::with(connector_wss::fanout::FanoutConfig { history_candles: 40, ..config() });
     let id = world.open_with(&asking("\"interval\":\"5m\",\"history\":2"));
     assert_eq!(
-        world.recalls(),
-        [(RecallFrom::Last(5), None), (RecallFrom::Last(15), None)],
+        world.backfills(),
+        [(BackfillFrom::Last(5), None), (BackfillFrom::Last(15), None)],
         "the running window, and the past up to it"
     );
     world.open_candle("BTCUSDT", 2, "2.5");
-    (-4..2).for_each(|minute| world.recalled(minute, &format!("{}", minute + 10)));
+    (-4..2).for_each(|minute| world.backfilled(minute, &format!("{}", minute + 10)));
     world.recall_end(-4, 1);
     assert_eq!(told(&mut world, id), [""; 0], "the past is not whole");
-    (-14..2).for_each(|minute| world.recalled(minute, &format!("{}", minute + 100)));
+    (-14..2).for_each(|minute| world.backfilled(minute, &format!("{}", minute + 100)));
     world.recall_end(-14, 1);
     let expected = ["-9 closed 91-95", "-4 closed 6-10", "history", "1 open 11-2.5"];
     assert_eq!(told(&mut world, id), expected, "what came first counts");
@@ -156,7 +156,7 @@ fn history_of_a_derived_series_is_folded_of_recalled_minutes() {
     let since = open_time(-9).0;
     let resumed = world.open_with(&asking(&format!("\"interval\":\"5m\",\"since\":{since}")));
     assert_eq!(told(&mut world, resumed), ["-4 closed 6-99", "1 closed 11-7", "history"]);
-    assert_eq!(world.recalls(), []);
+    assert_eq!(world.backfills(), []);
 }
 
 #[test]
@@ -165,9 +165,9 @@ fn a_past_with_a_minute_that_cannot_be_had_is_refused_or_told_as_missing() {
     world.open_with(BTC);
     world.closed_candle("BTCUSDT", 0, "1");
     let id = world.open_with(&asking("\"interval\":\"5m\",\"history\":1"));
-    let wanted = [(RecallFrom::Window(open_time(-4)), Some(open_time(-1)))];
-    assert_eq!(world.recalls(), wanted);
-    world.recalled(-4, "1");
+    let wanted = [(BackfillFrom::Window(open_time(-4)), Some(open_time(-1)))];
+    assert_eq!(world.backfills(), wanted);
+    world.backfilled(-4, "1");
     world.recall_end(-4, -1);
     // Now that the end of the past is known the window is asked for by its name.
     world.recall_end(-3, -1);
@@ -180,7 +180,7 @@ fn after_ten_seconds_the_windows_whose_minutes_have_come_are_sent_and_the_others
         World::with(connector_wss::fanout::FanoutConfig { history_candles: 40, ..config() });
     let id = world.open_with(&asking("\"interval\":\"5m\",\"history\":3"));
     world.open_candle("BTCUSDT", 2, "2.5");
-    (-9..-3).for_each(|minute| world.recalled(minute, "1"));
+    (-9..-3).for_each(|minute| world.backfilled(minute, "1"));
     world.texts(id);
     world.pass(PAST_PATIENCE);
     let texts = world.texts(id);

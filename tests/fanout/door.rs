@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use connector_wss::fanout::{Access, ClientId, Departure, FanoutConfig, Tokens};
+use connector_wss::fanout::{Access, ClientId, DrainKind, FanoutConfig, Tokens};
 use connector_wss::metrics::RefusedBy;
 
 use super::world::*;
@@ -57,7 +57,7 @@ fn health_is_answered_on_the_client_port_whatever_the_client_may() {
 fn a_draining_server_is_not_healthy() {
     let mut world = World::new();
     let early = world.accept();
-    world.fanout.begin_drain(Departure::Closed, world.now);
+    world.fanout.begin_drain(DrainKind::Closed, world.now);
     world.drive();
     let late = world.accept();
     for id in [early, late] {

@@ -30,7 +30,7 @@ fn marks(world: &mut World, id: ClientId) -> Vec<String> {
 fn empty(world: &mut World, symbol: &str, minute: i64) {
     let open_time = UnixMs((MINUTE_0 + minute) * 60_000);
     let instrument = world.ids[symbol];
-    world.market(MarketEvent::Empty { instrument, open_time, is_recalled: false });
+    world.market(MarketEvent::Empty { instrument, open_time, is_backfilled: false });
 }
 
 #[test]

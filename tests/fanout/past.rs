@@ -2,7 +2,7 @@
 
 use connector_wss::limits::{PAST_PATIENCE, PAST_PATIENCE_MAX};
 use connector_wss::market::FinalBy;
-use connector_wss::messages::{Command, MarketEvent, RecallFrom, Wish};
+use connector_wss::messages::{BackfillFrom, Command, MarketEvent, Wish};
 
 use super::world::*;
 
@@ -24,24 +24,24 @@ fn history_that_is_known_comes_at_once_and_the_stream_follows() {
     assert_eq!(world.summary(id), expected.concat());
     world.closed_candle("BTCUSDT", 5, "5");
     assert_eq!(world.summary(id), ["quote BTCUSDT 5"]);
-    assert_eq!(world.recalls(), []);
+    assert_eq!(world.backfills(), []);
 }
 
 #[test]
 fn what_is_not_known_is_recalled_and_nothing_overtakes_it() {
     let mut world = World::new();
     let id = world.open_with(&asking("\"history\":3"));
-    assert_eq!(world.recalls(), [(RecallFrom::Last(3), None)]);
+    assert_eq!(world.backfills(), [(BackfillFrom::Last(3), None)]);
     world.open_candle("BTCUSDT", 3, "3.5");
-    world.recalled(0, "0");
-    world.recalled(1, "1");
+    world.backfilled(0, "0");
+    world.backfilled(1, "1");
     assert_eq!(world.summary(id), ["subscribed"], "the past is not whole");
     world.closed_candle("BTCUSDT", 3, "3");
     world.recall_end(0, 2);
     // Minute 2 is still missing: it is asked for by its name, and then a gap.
-    assert_eq!(world.recalls(), [(RecallFrom::Window(open_time(2)), Some(open_time(2)))]);
+    assert_eq!(world.backfills(), [(BackfillFrom::Window(open_time(2)), Some(open_time(2)))]);
     world.recall_end(2, 2);
-    assert_eq!(world.recalls(), []);
+    assert_eq!(world.backfills(), []);
     let texts = world.texts(id);
     let kinds: Vec<String> = texts.iter().map(summarize).collect();
     assert_eq!(kinds, ["quote BTCUSDT 1", "gap", "quote BTCUSDT 3", "history"]);
@@ -58,14 +58,14 @@ fn resuming_is_complete_or_refused_with_what_cannot_be_given() {
     }
     let id = world.open_with(&since(0));
     assert_eq!(world.summary(id), ["subscribed"]);
-    let wanted = (RecallFrom::Window(open_time(2)), Some(open_time(3)));
-    assert_eq!(world.recalls(), [wanted]);
+    let wanted = (BackfillFrom::Window(open_time(2)), Some(open_time(3)));
+    assert_eq!(world.backfills(), [wanted]);
     // Another one who needs the same waits for the same answer.
     let other = world.open_with(&since(1));
-    assert_eq!(world.recalls(), []);
-    world.recalled(2, "2");
+    assert_eq!(world.backfills(), []);
+    world.backfilled(2, "2");
     world.recall_end(2, 3);
-    assert_eq!(world.recalls(), [], "asking again would not help");
+    assert_eq!(world.backfills(), [], "asking again would not help");
     for id in [id, other] {
         let (texts, close) = world.got(id);
         let error = texts.last().unwrap();
@@ -90,10 +90,10 @@ fn a_window_that_cannot_be_read_is_a_gap_and_keeps_nobody_from_what_follows() {
     }
     let resuming = world.open_with(&since(0));
     let looking_back = world.open_with(&asking("\"history\":5"));
-    world.recalls();
-    world.recalled(1, "1");
+    world.backfills();
+    world.backfilled(1, "1");
     world.recall_gap(2);
-    world.recalled(3, "3");
+    world.backfilled(3, "3");
     world.recall_end(1, 3);
     world.open_candle("BTCUSDT", 5, "5.5");
     let rest = ["quote BTCUSDT 1", "gap", "quote BTCUSDT 3", "quote BTCUSDT 1", "history"];
@@ -102,7 +102,7 @@ fn a_window_that_cannot_be_read_is_a_gap_and_keeps_nobody_from_what_follows() {
     assert_eq!(world.summary(resuming), expected);
     let expected = [&["subscribed", "quote BTCUSDT 1"], &rest[..], &live].concat();
     assert_eq!(world.summary(looking_back), expected);
-    assert_eq!(world.recalls(), [], "asking again would not help");
+    assert_eq!(world.backfills(), [], "asking again would not help");
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn an_empty_window_keeps_its_place_and_ends_the_running_candle() {
     world.texts(id);
     let instrument = world.ids["BTCUSDT"];
     let open_time = open_time(1);
-    world.market(MarketEvent::Empty { instrument, open_time, is_recalled: false });
+    world.market(MarketEvent::Empty { instrument, open_time, is_backfilled: false });
     let texts = world.texts(id);
     assert_eq!((&texts[0]["type"], &texts[0]["seq"]), (&"empty".into(), &(MINUTE_0 + 1).into()));
     let late = world.open_with(&asking("\"history\":2"));
@@ -197,7 +197,7 @@ fn told(texts: &[serde_json::Value]) -> Vec<String> {
 fn after_ten_seconds_without_rest_what_is_known_is_sent_and_the_live_candles_follow() {
     let mut world = World::new();
     let id = world.open_with(&asking("\"history\":4"));
-    world.recalled(1, "1");
+    world.backfilled(1, "1");
     world.open_candle("BTCUSDT", 3, "3.5");
     world.pass(PAST_PATIENCE - seconds(1));
     assert_eq!(world.summary(id), ["subscribed"], "REST has its time");
@@ -208,7 +208,7 @@ fn after_ten_seconds_without_rest_what_is_known_is_sent_and_the_live_candles_fol
     assert_eq!(texts[0]["reason"], "unavailable");
     assert_eq!((&texts[3]["count"], &texts[3]["missing"]), (&1.into(), &3.into()));
     // What REST brings too late is kept for others.
-    world.recalled(2, "2");
+    world.backfilled(2, "2");
     world.recall_end(-1, 2);
     world.closed_candle("BTCUSDT", 3, "3");
     assert_eq!(told(&world.texts(id)), ["candle 3"]);
@@ -225,7 +225,7 @@ fn who_resumes_is_refused_after_ten_seconds_with_what_rest_did_not_give() {
     }
     world.session("BTCUSDT", false);
     let id = world.open_with(&since(0));
-    world.recalled(2, "2");
+    world.backfilled(2, "2");
     world.pass(PAST_PATIENCE);
     let (texts, close) = world.got(id);
     let error = texts.last().unwrap();
@@ -235,8 +235,8 @@ fn who_resumes_is_refused_after_ten_seconds_with_what_rest_did_not_give() {
     assert_eq!(close.unwrap().0, 1000);
     // What came meanwhile is here.
     let id = world.open_with(&since(1));
-    world.recalls();
-    world.recalled(3, "3");
+    world.backfills();
+    world.backfilled(3, "3");
     world.recall_end(1, 3);
     let past = ["candle 2", "candle 3", "candle 4", "history 2..4"];
     assert_eq!(told(&world.texts(id)).split_off(2), past);
@@ -274,7 +274,7 @@ fn who_stands_in_line_for_rest_waits_while_the_line_moves_and_no_longer_than_a_m
         for id in [first, id] {
             world.say(id, r#"{"op":"ping"}"#);
         }
-        world.recalled(minute, "1");
+        world.backfilled(minute, "1");
         let texts = world.texts(id);
         assert!(texts.iter().all(|text| text["type"] != "history"), "{texts:?}");
     }
@@ -309,7 +309,7 @@ fn a_shard_is_told_whose_wish_it_is_and_whether_it_resumes() {
     world.open_with(&of(&symbols[2], "\"interval\":\"5m\""));
     world.say(first, &of(&symbols[3], "\"history\":2,\"interval\":\"5m\""));
     let wish = |command: &Command| match command {
-        Command::Recall { wish, .. } => Some(*wish),
+        Command::Backfill { wish, .. } => Some(*wish),
         _ => None,
     };
     let wishes: Vec<Wish> = world.commands.iter().filter_map(wish).collect();

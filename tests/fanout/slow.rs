@@ -1,7 +1,7 @@
 //! Clients that do not keep up.
 
 use connector_wss::clock::MonoNs;
-use connector_wss::fanout::{ClientId, Departure, FanoutConfig, Output};
+use connector_wss::fanout::{ClientId, DrainKind, FanoutConfig, Output};
 use connector_wss::limits::{CLOSE_WRITE_PATIENCE, SHARE_BYTES_MAX, SLOW_CUT_MAX};
 use connector_wss::market::FinalBy;
 use connector_wss::messages::MarketEvent;
@@ -181,7 +181,7 @@ fn the_drain_writes_what_is_owed() {
     for minute in 0..5 {
         world.closed_candle("BTCUSDT", minute, "1");
     }
-    world.fanout.begin_drain(Departure::Closed, world.now);
+    world.fanout.begin_drain(DrainKind::Closed, world.now);
     world.drive();
     world.unblock(id);
     let (texts, close) = world.got(id);

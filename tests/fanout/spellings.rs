@@ -40,7 +40,7 @@ fn two_clients_with_two_spellings_of_one_series_each_hear_their_own() {
     world.closed_candle("BTC", 1, "6");
     let instrument = world.ids["BTC"];
     world.market(MarketEvent::Gap { instrument, first_missing: open_time(2), missing: 2 });
-    world.market(MarketEvent::Empty { instrument, open_time: open_time(4), is_recalled: false });
+    world.market(MarketEvent::Empty { instrument, open_time: open_time(4), is_backfilled: false });
     for (id, own) in clients.into_iter().zip(spellings) {
         let one = |kind: &str| format!("{kind} {own} usdm");
         let mut expected = vec![format!("subscribed [{own}] usdm")];

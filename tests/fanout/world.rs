@@ -12,7 +12,7 @@ use connector_wss::market::{
     Candle, CandleUpdate, Decimal, FinalBy, Instrument, InstrumentId, Interval, Market, Source,
     Venue,
 };
-use connector_wss::messages::{Command, FeedEvent, MarketEvent, RecallFrom};
+use connector_wss::messages::{BackfillFrom, Command, FeedEvent, MarketEvent};
 use connector_wss::metrics::FanoutMetrics;
 use serde_json::Value;
 
@@ -181,31 +181,31 @@ impl World {
     }
 
     /// What the shard was asked to recall since it was last asked.
-    pub fn recalls(&mut self) -> Vec<(RecallFrom, Option<UnixMs>)> {
-        let recall = |command| match command {
-            Command::Recall { from, to, .. } => Some((from, to)),
+    pub fn backfills(&mut self) -> Vec<(BackfillFrom, Option<UnixMs>)> {
+        let backfill = |command| match command {
+            Command::Backfill { from, to, .. } => Some((from, to)),
             _ => None,
         };
-        std::mem::take(&mut self.commands).into_iter().filter_map(recall).collect()
+        std::mem::take(&mut self.commands).into_iter().filter_map(backfill).collect()
     }
 
     /// BTCUSDT's closed minute, from the exchange's past.
-    pub fn recalled(&mut self, minute: i64, close: &str) {
+    pub fn backfilled(&mut self, minute: i64, close: &str) {
         let update = self.update("BTCUSDT", minute, close, Some(FinalBy::Rest));
-        self.market(MarketEvent::Recalled(update));
+        self.market(MarketEvent::Backfilled(update));
     }
 
     /// BTCUSDT's minute of the past cannot be read.
     pub fn recall_gap(&mut self, minute: i64) {
         let instrument = self.ids["BTCUSDT"];
-        self.market(MarketEvent::RecallGap { instrument, open_time: open_time(minute) });
+        self.market(MarketEvent::BackfillGap { instrument, open_time: open_time(minute) });
     }
 
     pub fn recall_end(&mut self, from: i64, through: i64) {
         let instrument = self.ids["BTCUSDT"];
         let (from, through) = (open_time(from), open_time(through));
         let ticket = self.tickets.pop_front().unwrap_or(0);
-        self.market(MarketEvent::RecallEnd { instrument, from, through, ticket });
+        self.market(MarketEvent::BackfillEnd { instrument, from, through, ticket });
     }
 
     /// The exchange refuses a name, which is remembered.
@@ -289,7 +289,7 @@ impl World {
                         let begin = MarketEvent::Begin { instrument: *id };
                         self.fanout.handle_market(&begin, self.now);
                     }
-                    if let Command::Recall { wish, .. } = &command {
+                    if let Command::Backfill { wish, .. } = &command {
                         self.tickets.push_back(wish.ticket);
                     }
                     self.commands.push(command);

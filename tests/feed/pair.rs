@@ -104,7 +104,7 @@ pub(crate) fn config() -> FeedConfig {
         breaker_half_open_calls: 1,
         gap_hold: Duration::from_secs(5),
         pauses: Arc::default(),
-        spent: Vec::new(),
+        usage: Vec::new(),
         closed_queue_max: 1000,
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use connector_wss::clock::UnixMs;
 use connector_wss::feed::FeedConfig;
 use connector_wss::market::{FinalBy, InstrumentId, Source};
-use connector_wss::messages::{Command, MarketEvent, RecallFrom, RestResponse, Wish};
+use connector_wss::messages::{BackfillFrom, Command, MarketEvent, RestResponse, Wish};
 
 use super::pair::{Pair, START_MS, config, kline};
 
@@ -172,16 +172,16 @@ fn the_past_is_recalled_up_to_where_the_stream_begins() {
     pair.push(&kline("BTCUSDT", 0, "2", false, at(0, 500)));
     pair.published.clear();
     pair.rest_answers.push_back(rows(&[(-2, "1.8"), (-1, "1.9"), (0, "2")]));
-    let (id, from) = (InstrumentId(0), RecallFrom::Last(2));
+    let (id, from) = (InstrumentId(0), BackfillFrom::Last(2));
     pair.feed
-        .handle_command(Command::Recall { id, from, to: None, wish: Wish::default() }, pair.now);
+        .handle_command(Command::Backfill { id, from, to: None, wish: Wish::default() }, pair.now);
     pair.pump();
-    let recalled = |event: &MarketEvent| match event {
-        MarketEvent::Recalled(update) => update.candle.close.to_string(),
-        MarketEvent::RecallEnd { from, through, .. } => format!("{from} {through}"),
+    let backfilled = |event: &MarketEvent| match event {
+        MarketEvent::Backfilled(update) => update.candle.close.to_string(),
+        MarketEvent::BackfillEnd { from, through, .. } => format!("{from} {through}"),
         other => panic!("{other:?}"),
     };
-    let said: Vec<String> = pair.published.iter().map(recalled).collect();
+    let said: Vec<String> = pair.published.iter().map(backfilled).collect();
     let end = format!("{} {}", UnixMs(at(-2, 0)), UnixMs(at(-1, 0)));
     assert_eq!(said, ["1.8".to_owned(), "1.9".to_owned(), end]);
 }
@@ -193,9 +193,9 @@ fn a_row_that_was_recalled_right_after_its_end_is_compared() {
     pair.subscribe(0, "spot", "BTCUSDT");
     pair.push(&kline("BTCUSDT", 0, "2", false, at(0, 500)));
     pair.rest_answers.push_back(rows(&[(-3, "1.7"), (-2, "1.8"), (-1, "1.9"), (0, "2")]));
-    let (id, from) = (InstrumentId(0), RecallFrom::Last(3));
+    let (id, from) = (InstrumentId(0), BackfillFrom::Last(3));
     pair.feed
-        .handle_command(Command::Recall { id, from, to: None, wish: Wish::default() }, pair.now);
+        .handle_command(Command::Backfill { id, from, to: None, wish: Wish::default() }, pair.now);
     pair.pump();
     let later = rows(&[(-3, "1.75"), (-2, "1.85"), (-1, "1.95"), (0, "2")]);
     pair.rest_answers = (0..20).map(|_| later.clone()).collect();

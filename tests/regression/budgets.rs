@@ -9,7 +9,7 @@ use connector_wss::limits::{
     REFUSED_PATIENCE, UNLISTED_NAME_COST,
 };
 use connector_wss::market::{InstrumentId, Listed, Market, SymbolList, Venue};
-use connector_wss::messages::{Command, FeedEvent, RecallFrom, RestResponse, Wish};
+use connector_wss::messages::{BackfillFrom, Command, FeedEvent, RestResponse, Wish};
 
 use super::pair::{Pair, START_MS, config as feed_config, kline, market};
 use super::world::*;
@@ -245,8 +245,8 @@ fn what_new_clients_want_of_the_past_left_no_question_for_a_hole_in_a_served_ser
 
 /// A client wants the last windows of a series.
 fn wish(pair: &mut Pair, id: u32, windows: u32, wish: Wish) {
-    let (id, from) = (InstrumentId(id), RecallFrom::Last(windows));
-    pair.feed.handle_command(Command::Recall { id, from, to: None, wish }, pair.now);
+    let (id, from) = (InstrumentId(id), BackfillFrom::Last(windows));
+    pair.feed.handle_command(Command::Backfill { id, from, to: None, wish }, pair.now);
     pair.pump();
 }
 

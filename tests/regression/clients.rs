@@ -291,7 +291,7 @@ fn a_correction_that_was_published_while_a_client_waited_for_its_past_was_lost()
     let id = world.open_with(&asking("\"history\":3"));
     assert_eq!(world.summary(id), ["subscribed"], "minute 3 is asked for");
     correction(&mut world, 1, "1.5", 1);
-    world.recalled(3, "3");
+    world.backfilled(3, "3");
     world.recall_end(3, 3);
     let quotes = ["quote BTCUSDT 1", "quote BTCUSDT 3", "quote BTCUSDT 1"];
     let expected = [&["correction BTCUSDT 1.5"], &quotes[..], &["history"]].concat();

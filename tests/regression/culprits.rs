@@ -11,7 +11,7 @@ use connector_wss::messages::FeedEvent;
 
 use crate::pair::{START_MS, config, kline};
 use crate::refusals::{
-    Act, StandIn, Told, binance_accepts, binance_names, candle, good, hyperliquid_accepts,
+    Act, Published, StandIn, binance_accepts, binance_names, candle, good, hyperliquid_accepts,
     hyperliquid_coin, market, okx_accepts, okx_args,
 };
 
@@ -60,7 +60,7 @@ const ALL_THREE: [(Venue, &str); 3] =
 type Doomed = Arc<Mutex<Vec<(SessionId, u64)>>>;
 
 /// Lets time pass, cuts what is doomed, and delivers the first name each second.
-fn run_doomed<F: FnMut(Told<'_>) -> Vec<Act>>(
+fn run_doomed<F: FnMut(Published<'_>) -> Vec<Act>>(
     exchange: &mut StandIn<F>,
     doomed: &Doomed,
     venue: Venue,
@@ -110,7 +110,7 @@ fn assert_deadly_is_found(
     let doomed = Doomed::default();
     let deaths = doomed.clone();
     let deadly = deadly_name(venue, DEADLY);
-    let answer = move |told: Told<'_>| {
+    let answer = move |told: Published<'_>| {
         let Some((names, id)) = asked(venue, told.text) else { return Vec::new() };
         if names.contains(&deadly) {
             let at = told.now + u64::try_from(delay.as_nanos()).unwrap();
@@ -177,7 +177,7 @@ fn an_exchange_that_cuts_everybody_is_no_names_fault() {
         let end = 600_000_000_000;
         let mut seen = BTreeSet::new();
         let mut chance = 7u64;
-        let answer = move |told: Told<'_>| {
+        let answer = move |told: Published<'_>| {
             let Some((names, id)) = asked(venue, told.text) else { return Vec::new() };
             if told.now < end && seen.insert(told.session) {
                 chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -199,7 +199,7 @@ fn an_exchange_that_cuts_everybody_is_no_names_fault() {
 
 #[test]
 fn a_close_after_a_refusal_is_no_other_names_fault() {
-    let answer = |told: Told<'_>| {
+    let answer = |told: Published<'_>| {
         let Some((names, id)) = binance_names(told.text) else { return Vec::new() };
         if !names.iter().any(|name| name.contains("BBB")) {
             return binance_accepts(&(names, id));
@@ -228,11 +228,11 @@ fn a_close_after_a_refusal_is_no_other_names_fault() {
 fn cutting(
     (venue, contract_type): (Venue, &str),
     life: Duration,
-    mut is_cut: impl FnMut(&Told<'_>, &[String]) -> bool,
-) -> (StandIn<impl FnMut(Told<'_>) -> Vec<Act>>, Doomed) {
+    mut is_cut: impl FnMut(&Published<'_>, &[String]) -> bool,
+) -> (StandIn<impl FnMut(Published<'_>) -> Vec<Act>>, Doomed) {
     let doomed = Doomed::default();
     let deaths = doomed.clone();
-    let answer = move |told: Told<'_>| {
+    let answer = move |told: Published<'_>| {
         let Some((names, id)) = asked(venue, told.text) else { return Vec::new() };
         if is_cut(&told, &names) {
             let at = told.now + u64::try_from(life.as_nanos()).unwrap();

@@ -24,7 +24,7 @@ fn each_row_of_the_running_hour_was_a_quote_and_used_up_the_limit() {
     let id = world.open_with(&asking("\"interval\":\"1h\",\"limit\":4"));
     let (first, running) = (hour(), hour() + 49);
     world.open_candle("BTCUSDT", running, "3");
-    (first..running).for_each(|minute| world.recalled(minute, "2"));
+    (first..running).for_each(|minute| world.backfilled(minute, "2"));
     // What is pushed meanwhile is told as ever.
     world.open_candle("BTCUSDT", running, "4");
     world.recall_end(running - 60, running - 1);
@@ -46,11 +46,11 @@ fn each_recalled_row_of_an_hour_that_was_over_was_a_correction() {
     world.closed_candle("BTCUSDT", last - 1, "3");
     world.closed_candle("BTCUSDT", last, "3");
     assert_eq!(told(&mut world, id).last(), Some(&("quote".to_owned(), 58)));
-    (first..last - 1).for_each(|minute| world.recalled(minute, "2"));
+    (first..last - 1).for_each(|minute| world.backfilled(minute, "2"));
     world.recall_end(first, last);
     assert_eq!(told(&mut world, id), [("correction".to_owned(), 0)]);
     let update = world.update("BTCUSDT", last, "3", Some(FinalBy::Rest));
-    world.market(MarketEvent::Recalled(update));
+    world.market(MarketEvent::Backfilled(update));
     world.recall_end(first, last);
     assert_eq!(told(&mut world, id), []);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use connector_wss::clock::UnixMs;
 use connector_wss::feed::FeedConfig;
 use connector_wss::market::{FinalBy, InstrumentId, Listed, Market, SymbolList, Venue};
-use connector_wss::messages::{Command, MarketEvent, RecallFrom, RestResponse, Wish};
+use connector_wss::messages::{BackfillFrom, Command, MarketEvent, RestResponse, Wish};
 
 use super::cases::case;
 use super::pair::{Pair, START_MS, config, kline};
@@ -174,16 +174,16 @@ fn windows_from_before_the_oldest_rows_are_not_called_empty() {
     let mut pair = hyperliquid();
     push(&mut pair, (0, 10, 1));
     pair.published.clear();
-    let (id, from) = (InstrumentId(0), RecallFrom::Last(9_000));
+    let (id, from) = (InstrumentId(0), BackfillFrom::Last(9_000));
     pair.feed
-        .handle_command(Command::Recall { id, from, to: None, wish: Wish::default() }, pair.now);
+        .handle_command(Command::Backfill { id, from, to: None, wish: Wish::default() }, pair.now);
     // Its rows end 5,000 back.
     for _ in 0..400 {
         let url = pair.rests.len();
         let next = answer(&pair, &[]);
         pair.rest_answers.push_back(next);
         pair.pass(SECOND);
-        if pair.published.iter().any(|event| matches!(event, MarketEvent::RecallEnd { .. })) {
+        if pair.published.iter().any(|event| matches!(event, MarketEvent::BackfillEnd { .. })) {
             break;
         }
         assert!(pair.rests.len() <= url + 4);
@@ -232,9 +232,9 @@ fn a_lagging_row_that_a_client_recalls_is_corrected() {
     };
     pair.pass(SECOND * 49);
     pair.rest_answers.push_back(rows("1.8"));
-    let (id, from) = (InstrumentId(0), RecallFrom::Last(1));
+    let (id, from) = (InstrumentId(0), BackfillFrom::Last(1));
     pair.feed
-        .handle_command(Command::Recall { id, from, to: None, wish: Wish::default() }, pair.now);
+        .handle_command(Command::Backfill { id, from, to: None, wish: Wish::default() }, pair.now);
     pair.pump();
     pair.rest_answers = (0..20).map(|_| rows("1.9")).collect();
     pair.pass(SECOND * 45);
@@ -249,19 +249,19 @@ fn windows_before_the_first_row_of_a_young_listing_are_missing_and_not_empty() {
     let mut pair = hyperliquid();
     push(&mut pair, (0, 10, 1));
     pair.published.clear();
-    let (id, from) = (InstrumentId(0), RecallFrom::Last(100));
+    let (id, from) = (InstrumentId(0), BackfillFrom::Last(100));
     pair.feed
-        .handle_command(Command::Recall { id, from, to: None, wish: Wish::default() }, pair.now);
+        .handle_command(Command::Backfill { id, from, to: None, wish: Wish::default() }, pair.now);
     let rows: Vec<Row> = (-50..=0).map(|minute| (minute, 10, 1)).collect();
     for _ in 0..60 {
         let next = answer(&pair, &rows);
         pair.rest_answers.push_back(next);
         pair.pass(SECOND);
     }
-    let is_end = |event: &&MarketEvent| matches!(event, MarketEvent::RecallEnd { .. });
+    let is_end = |event: &&MarketEvent| matches!(event, MarketEvent::BackfillEnd { .. });
     assert_eq!(pair.published.iter().filter(is_end).count(), 1);
-    let recalled = |event: &&MarketEvent| matches!(event, MarketEvent::Recalled(_));
-    assert_eq!(pair.published.iter().filter(recalled).count(), 50);
+    let backfilled = |event: &&MarketEvent| matches!(event, MarketEvent::Backfilled(_));
+    assert_eq!(pair.published.iter().filter(backfilled).count(), 50);
     let empty = |event: &&MarketEvent| matches!(event, MarketEvent::Empty { .. });
     assert_eq!(pair.published.iter().filter(empty).count(), 0);
 }

@@ -32,7 +32,7 @@ pub(crate) struct StandIn<F> {
     answer: F,
 }
 
-impl<F: FnMut(Told<'_>) -> Vec<Act>> StandIn<F> {
+impl<F: FnMut(Published<'_>) -> Vec<Act>> StandIn<F> {
     pub(crate) fn new(market: Market, config: FeedConfig, answer: F) -> Self {
         let mut pair = Pair::with(config);
         pair.manners.is_mute = true;
@@ -59,7 +59,7 @@ impl<F: FnMut(Told<'_>) -> Vec<Act>> StandIn<F> {
                 if let Some(pong) = pong(&text) {
                     self.pair.push_to(id, pong);
                 }
-                for act in (self.answer)(Told { session: id, text: &text, now }) {
+                for act in (self.answer)(Published { session: id, text: &text, now }) {
                     match act {
                         Act::Text(text) => self.pair.push_to(id, &text),
                         Act::Close(code, reason) => self.pair.close(id, code, &reason),
@@ -126,7 +126,7 @@ fn pong(text: &str) -> Option<&'static str> {
 
 /// A text of ours.
 #[derive(Clone, Copy)]
-pub(crate) struct Told<'a> {
+pub(crate) struct Published<'a> {
     pub(crate) session: SessionId,
     pub(crate) text: &'a str,
     pub(crate) now: u64,
@@ -161,8 +161,8 @@ pub(crate) fn binance_accepts((names, id): &(Vec<String>, i64)) -> Vec<Act> {
 fn forty(
     bad: &'static str,
     mut refuse: impl FnMut(i64) -> Vec<Act>,
-) -> StandIn<impl FnMut(Told<'_>) -> Vec<Act>> {
-    let answer = move |told: Told<'_>| match binance_names(told.text) {
+) -> StandIn<impl FnMut(Published<'_>) -> Vec<Act>> {
+    let answer = move |told: Published<'_>| match binance_names(told.text) {
         Some((names, id)) if names.iter().any(|name| name.contains(bad)) => refuse(id),
         Some(names) => binance_accepts(&names),
         None => Vec::new(),
@@ -219,7 +219,7 @@ fn a_bad_name_among_others_is_found_though_each_refusal_ends_the_session() {
 #[test]
 fn a_bad_name_in_the_first_message_of_a_session_is_found() {
     let Some(words) = refusal("binance-malformed-symbol", 0) else { return };
-    let answer = move |told: Told<'_>| match binance_names(told.text) {
+    let answer = move |told: Published<'_>| match binance_names(told.text) {
         Some((names, _)) if names.iter().any(|name| name == "AAA_BBB") => {
             vec![Act::Text(words.clone()), Act::Close(1008, String::new())]
         }
@@ -290,7 +290,7 @@ fn too_many_subscriptions_reject_nobody() {
 
 #[test]
 fn no_message_to_binance_is_longer_than_it_reads() {
-    let answer = |told: Told<'_>| {
+    let answer = |told: Published<'_>| {
         assert!(told.text.len() <= 4096, "{} bytes are ignored", told.text.len());
         binance_names(told.text).as_ref().map(binance_accepts).unwrap_or_default()
     };
@@ -342,7 +342,7 @@ fn a_name_that_stays_unanswered_where_little_is_traded_costs_one_reconnect() {
 #[test]
 fn a_name_that_is_accepted_and_then_costs_the_session_is_found() {
     let mut deadly: Vec<(SessionId, u64)> = Vec::new();
-    let answer = move |told: Told<'_>| {
+    let answer = move |told: Published<'_>| {
         let Some(names) = binance_names(told.text) else { return Vec::new() };
         if !names.0.iter().any(|name| name == "DEADLYUSDT") {
             return binance_accepts(&names);
@@ -375,7 +375,7 @@ fn a_name_that_is_accepted_and_then_costs_the_session_is_found() {
 #[test]
 fn an_outage_is_no_names_fault() {
     let end = 200_000_000_000;
-    let answer = move |told: Told<'_>| match binance_names(told.text) {
+    let answer = move |told: Published<'_>| match binance_names(told.text) {
         Some(_) if told.now < end => vec![Act::Cut],
         Some(names) => binance_accepts(&names),
         None => Vec::new(),
@@ -397,7 +397,7 @@ fn an_outage_is_no_names_fault() {
 #[test]
 fn hyperliquids_silent_drop_is_kept_from_the_others_without_a_list() {
     let perp = market(Venue::Hyperliquid, "usdm");
-    let answer = |told: Told<'_>| {
+    let answer = |told: Published<'_>| {
         let Some(coin) = hyperliquid_coin(told.text) else { return Vec::new() };
         if coin == "NOPE" { vec![Act::Cut] } else { hyperliquid_accepts(&coin) }
     };
@@ -446,7 +446,7 @@ fn a_full_address_holds_a_coin_for_a_minute_and_rejects_it_not() {
     let words = case["answers"][0].as_str().unwrap().to_owned();
     let perp = market(Venue::Hyperliquid, "usdm");
     let mut freed_at = None;
-    let answer = move |told: Told<'_>| {
+    let answer = move |told: Published<'_>| {
         let Some(coin) = hyperliquid_coin(told.text) else { return Vec::new() };
         let first = freed_at.is_none();
         let freed = *freed_at.get_or_insert(told.now + 60_000_000_000);
@@ -480,7 +480,7 @@ fn a_full_address_holds_what_runs_and_asks_for_the_rest_a_minute_later() {
     let perp = market(Venue::Hyperliquid, "usdm");
     let counted: Arc<std::sync::Mutex<Vec<(SessionId, u64)>>> = Arc::default();
     let streams = counted.clone();
-    let answer = move |told: Told<'_>| {
+    let answer = move |told: Published<'_>| {
         let Some(coin) = hyperliquid_coin(told.text) else { return Vec::new() };
         let mut streams = streams.lock().unwrap();
         streams.retain(|(_, until)| *until > told.now);
@@ -519,7 +519,7 @@ fn a_full_address_holds_what_runs_and_asks_for_the_rest_a_minute_later() {
 fn too_many_messages_a_minute_is_no_coins_fault() {
     let perp = market(Venue::Hyperliquid, "usdm");
     let mut is_first = true;
-    let answer = move |told: Told<'_>| match hyperliquid_coin(told.text) {
+    let answer = move |told: Published<'_>| match hyperliquid_coin(told.text) {
         Some(_) if std::mem::take(&mut is_first) => {
             let words = "Cannot send more than 2000 messages per minute.";
             vec![Act::Text(format!(r#"{{"channel":"error","data":"{words}"}}"#))]
@@ -577,8 +577,8 @@ pub(crate) fn okx_accepts(symbol: &str) -> Vec<Act> {
 /// OKX, where 40 symbols are streamed already.
 fn okx_forty(
     mut answer: impl FnMut(&[String], u64) -> Option<Vec<Act>>,
-) -> StandIn<impl FnMut(Told<'_>) -> Vec<Act>> {
-    let answer = move |told: Told<'_>| {
+) -> StandIn<impl FnMut(Published<'_>) -> Vec<Act>> {
+    let answer = move |told: Published<'_>| {
         let Some(args) = okx_args(told.text) else { return Vec::new() };
         let accepted = || args.iter().flat_map(|one| okx_accepts(one)).collect();
         answer(&args, told.now).unwrap_or_else(accepted)
@@ -652,7 +652,7 @@ fn a_refusal_that_names_nothing_is_cleared_up_one_by_one() {
 #[test]
 fn a_session_with_too_many_channels_is_halved_and_nobody_is_rejected() {
     let mut open: BTreeMap<SessionId, usize> = BTreeMap::new();
-    let answer = move |told: Told<'_>| {
+    let answer = move |told: Published<'_>| {
         let Some(args) = okx_args(told.text) else { return Vec::new() };
         let count = open.entry(told.session).or_default();
         *count += args.len();
@@ -674,7 +674,7 @@ fn a_session_with_too_many_channels_is_halved_and_nobody_is_rejected() {
 #[test]
 fn bybit_is_asked_in_smaller_messages_when_one_has_too_many_args() {
     let mut rejected_sizes = 0;
-    let answer = move |told: Told<'_>| {
+    let answer = move |told: Published<'_>| {
         let Ok(message) = serde_json::from_str::<serde_json::Value>(told.text) else {
             return Vec::new();
         };
@@ -699,7 +699,7 @@ fn bybit_is_asked_in_smaller_messages_when_one_has_too_many_args() {
 
 #[test]
 fn gates_refusal_without_an_id_names_its_stream_in_the_payload() {
-    let answer = |told: Told<'_>| {
+    let answer = |told: Published<'_>| {
         let Ok(message) = serde_json::from_str::<serde_json::Value>(told.text) else {
             return Vec::new();
         };
@@ -836,7 +836,7 @@ fn a_stream_that_delivers_while_it_is_listed_as_halted_goes_on_and_its_clients_a
 
 #[test]
 fn a_name_that_comes_back_under_another_id_before_its_answer_is_not_ended_by_the_old_one() {
-    let answer = |told: Told<'_>| {
+    let answer = |told: Published<'_>| {
         let event = if told.text.contains("unsubscribe") { "unsubscribe" } else { "subscribe" };
         told.text
             .match_indices("\"instId\":\"")

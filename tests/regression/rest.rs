@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use connector_wss::clock::UnixMs;
-use connector_wss::feed::{Denied, FeedConfig, Pauses, SpentOn};
+use connector_wss::feed::{Denied, FeedConfig, LimitedAction, Pauses};
 use connector_wss::limits::PAST_PATIENCE_MAX;
 use connector_wss::market::{InstrumentId, Interval, Market, Venue};
 use connector_wss::messages::{
-    Command, EventName, FeedEvent, MarketEvent, RecallFrom, RestResponse, Wish,
+    BackfillFrom, Command, EventName, FeedEvent, MarketEvent, RestResponse, Wish,
 };
 use connector_wss::venue::{self, Denial, RestCandles};
 use connector_wss::wire::json::JsonReader;
@@ -194,7 +194,7 @@ fn absurd_waits() -> Vec<String> {
 }
 
 /// How long the kind is denied at `market` still.
-fn denied_for(pair: &Pair, pauses: &Pauses, market: Market, on: SpentOn) -> Duration {
+fn denied_for(pair: &Pair, pauses: &Pauses, market: Market, on: LimitedAction) -> Duration {
     pauses.denied_for(market, on, pair.now.mono).unwrap().wait
 }
 
@@ -216,15 +216,15 @@ fn one_absurd_retry_after_does_not_hold_a_market_until_restart() {
             }
             let told = texts(&pair, EventName::RestLimited);
             assert!(told.len() == 1 && told[0].contains(&format!("{raw:?}")), "{told:?}");
-            let wait = denied_for(&pair, &pauses, here, SpentOn::Rest);
+            let wait = denied_for(&pair, &pauses, here, LimitedAction::Rest);
             let cap = if venue == Venue::Binance { 259_200 } else { 900 };
             assert!(wait <= SECOND * cap, "{venue:?} {raw:?}: {wait:?}");
             if venue != Venue::Binance {
                 pair.manners.rest_answer = Some(answer(200, None, "[]"));
                 pair.pass(SECOND * 901);
-                let (id, from) = (InstrumentId(0), RecallFrom::Last(5));
+                let (id, from) = (InstrumentId(0), BackfillFrom::Last(5));
                 pair.feed.handle_command(
-                    Command::Recall { id, from, to: None, wish: Wish::default() },
+                    Command::Backfill { id, from, to: None, wish: Wish::default() },
                     pair.now,
                 );
                 pair.pump();
@@ -424,9 +424,9 @@ fn history_with_one_bad_row_gives_the_other_windows_and_live_candles_follow_at_o
     // As far as one request reaches, and the rest.
     pair.rest_answers.push_back(part(&rows[..100]));
     pair.rest_answers.push_back(part(&rows[99..]));
-    let (id, from) = (InstrumentId(0), RecallFrom::Last(100));
+    let (id, from) = (InstrumentId(0), BackfillFrom::Last(100));
     pair.feed
-        .handle_command(Command::Recall { id, from, to: None, wish: Wish::default() }, pair.now);
+        .handle_command(Command::Backfill { id, from, to: None, wish: Wish::default() }, pair.now);
     pair.pump();
     pair.push(&kline("BTCUSDT", 0, "2.5", false, at(0, 900)));
     let kinds: Vec<&str> = pair.published.iter().map(kind).collect();
@@ -444,9 +444,9 @@ fn pair_market() -> Market {
 
 fn kind(event: &MarketEvent) -> &'static str {
     match event {
-        MarketEvent::Recalled(_) => "recalled",
-        MarketEvent::RecallGap { .. } => "gap",
-        MarketEvent::RecallEnd { .. } => "end",
+        MarketEvent::Backfilled(_) => "recalled",
+        MarketEvent::BackfillGap { .. } => "gap",
+        MarketEvent::BackfillEnd { .. } => "end",
         MarketEvent::Candle(_) => "candle",
         _ => "other",
     }
@@ -489,9 +489,9 @@ fn history_that_rest_cannot_give_does_not_silence_the_live_candles() {
     pair.push(&kline("BTCUSDT", 0, "2", false, at(0, 500)));
     pair.manners.rest_answer = Some(answer(400, None, r#"{"code":-1000,"msg":"Unknown error."}"#));
     pair.published.clear();
-    let (id, from) = (InstrumentId(0), RecallFrom::Last(6));
+    let (id, from) = (InstrumentId(0), BackfillFrom::Last(6));
     pair.feed
-        .handle_command(Command::Recall { id, from, to: None, wish: Wish::default() }, pair.now);
+        .handle_command(Command::Backfill { id, from, to: None, wish: Wish::default() }, pair.now);
     pair.pump();
     pair.push(&kline("BTCUSDT", 0, "2.5", false, at(0, 900)));
     assert_eq!(pair.published.last().map(kind), Some("candle"));
@@ -553,7 +553,7 @@ fn after_an_outage_rest_was_asked_two_minutes_later_than_candles_came() {
             let (asked_at, exchange_now) = (now.mono, now.unix_ms());
             let denied =
                 Denied { denial, status, retry_after: None, asked_at, exchange_now, chance: 0 };
-            pauses.deny(spot, SpentOn::Rest, &denied, now.mono);
+            pauses.deny(spot, LimitedAction::Rest, &denied, now.mono);
         }
         pair.manners.refuses_tcp = true;
         pair.cut();
@@ -561,7 +561,7 @@ fn after_an_outage_rest_was_asked_two_minutes_later_than_candles_came() {
         pair.manners.refuses_tcp = false;
         pair.pass(SECOND * 60);
         let before = pair.rests.len();
-        assert!(denied_for(&pair, &pauses, spot, SpentOn::Rest) > SECOND * 60, "{status}");
+        assert!(denied_for(&pair, &pauses, spot, LimitedAction::Rest) > SECOND * 60, "{status}");
         pair.push(&kline("BTCUSDT", 2, "2", false, START_MS + 150_000));
         pair.pass(SECOND * 6);
         assert_eq!(pair.rests.len() > before, is_asked, "{status}");

@@ -8,7 +8,7 @@ use connector_wss::clock::UnixMs;
 use connector_wss::market::{
     Candle, CandleUpdate, FinalBy, InstrumentId, Listed, Market, SymbolList, Venue,
 };
-use connector_wss::messages::{Command, MarketEvent, RecallFrom, RestResponse, Wish};
+use connector_wss::messages::{BackfillFrom, Command, MarketEvent, RestResponse, Wish};
 use serde_json::Value;
 
 use super::pair::{Pair, START_MS};
@@ -111,21 +111,21 @@ fn rest_was_asked_for_rows_whose_contracts_nobody_could_convert() {
     pair.lists.insert(um, Arc::new(SymbolList::new(vec![listed])));
     pair.manners.rest_answer = Some(rows(&pair, &[(-3, 5), (-2, 0), (-1, 70), (0, 1)]));
     pair.subscribe_at(0, um, "ETH_USDT");
-    let (id, from) = (InstrumentId(0), RecallFrom::Window(UnixMs(START_MS - 180_000)));
+    let (id, from) = (InstrumentId(0), BackfillFrom::Window(UnixMs(START_MS - 180_000)));
     pair.feed
-        .handle_command(Command::Recall { id, from, to: None, wish: Wish::default() }, pair.now);
+        .handle_command(Command::Backfill { id, from, to: None, wish: Wish::default() }, pair.now);
     pair.pump();
     pair.pass(SECOND * 5);
     assert!(pair.rests.is_empty(), "the list is not there: {:?}", pair.rests);
     pair.answer_lists();
     pair.pass(SECOND * 5);
-    let recalled = pair.published.iter().filter_map(|event| match event {
-        MarketEvent::Recalled(update) => update.candle.other_volume,
+    let backfilled = pair.published.iter().filter_map(|event| match event {
+        MarketEvent::Backfilled(update) => update.candle.other_volume,
         MarketEvent::Candle(update) if update.is_closed() => update.candle.other_volume,
         _ => None,
     });
-    let recalled: Vec<_> = recalled.map(|base| base.to_string()).collect();
-    assert_eq!(recalled, ["0.05", "0"]);
+    let backfilled: Vec<_> = backfilled.map(|base| base.to_string()).collect();
+    assert_eq!(backfilled, ["0.05", "0"]);
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use connector_wss::feed::{FeedConfig, Spent, SpentOn};
+use connector_wss::feed::{FeedConfig, LimitedAction, Usage};
 use connector_wss::market::{InstrumentId, Market, Venue};
-use connector_wss::messages::{Command, EventName, FeedEvent, Notice, RecallFrom, Wish};
+use connector_wss::messages::{BackfillFrom, Command, EventName, FeedEvent, Notice, Wish};
 use connector_wss::metrics::{ConnectionErrorKind, WaitReason};
 
 use super::pair::{Pair, START_MS, config, kline};
@@ -95,8 +95,8 @@ fn a_quiet_session_was_given_up_while_no_new_one_could_be_opened() {
 #[test]
 fn a_session_that_waits_for_the_budget_said_nothing_or_half_a_second() {
     let linear = market(Venue::Bybit, "linear");
-    let spent = vec![Spent { market: linear, on: SpentOn::Connect, at_ns: 0, count: 450 }];
-    let mut pair = Pair::with(FeedConfig { spent, ..config() });
+    let usage = vec![Usage { market: linear, on: LimitedAction::Connect, at_ns: 0, count: 450 }];
+    let mut pair = Pair::with(FeedConfig { usage, ..config() });
     pair.subscribe_at(0, linear, "BTCUSDT");
     let waits = lines(&pair, linear, &[EventName::WaitChanged]);
     assert_eq!(waits.len(), 1, "{waits:?}");
@@ -118,8 +118,8 @@ fn a_session_that_waits_for_the_budget_said_nothing_or_half_a_second() {
 #[test]
 fn a_lost_session_names_the_budget_that_is_used_up_as_what_it_waits_for() {
     let linear = market(Venue::Bybit, "linear");
-    let spent = vec![Spent { market: linear, on: SpentOn::Connect, at_ns: 0, count: 299 }];
-    let mut pair = Pair::with(FeedConfig { spent, ..config() });
+    let usage = vec![Usage { market: linear, on: LimitedAction::Connect, at_ns: 0, count: 299 }];
+    let mut pair = Pair::with(FeedConfig { usage, ..config() });
     pair.manners.refuses_tcp = true;
     pair.subscribe_at(0, linear, "BTCUSDT");
     let lost = lines(&pair, linear, &[EventName::SessionLost]);
@@ -154,7 +154,7 @@ fn a_pause_of_rest_by_an_answer_to_a_sibling_has_its_line_too() {
     pair.subscribe_at(1, spot, "BTC-USDT");
     for id in [InstrumentId(0), InstrumentId(1)] {
         let past =
-            Command::Recall { id, from: RecallFrom::Last(3), to: None, wish: Wish::default() };
+            Command::Backfill { id, from: BackfillFrom::Last(3), to: None, wish: Wish::default() };
         pair.feed.handle_command(past, pair.now);
     }
     pair.pass(SECOND * 2);
@@ -204,8 +204,8 @@ fn clients_of_a_session_that_never_came_up_were_told_nothing() {
 #[test]
 fn clients_of_a_session_that_waits_for_the_budget_were_told_nothing() {
     let linear = market(Venue::Bybit, "linear");
-    let spent = vec![Spent { market: linear, on: SpentOn::Connect, at_ns: 0, count: 450 }];
-    let mut pair = Pair::with(FeedConfig { spent, ..config() });
+    let usage = vec![Usage { market: linear, on: LimitedAction::Connect, at_ns: 0, count: 450 }];
+    let mut pair = Pair::with(FeedConfig { usage, ..config() });
     pair.subscribe_at(0, linear, "BTCUSDT");
     let told = lost(&pair);
     assert!(told.len() == 1 && told[0].1.contains("allows one address"), "{told:?}");

@@ -98,7 +98,7 @@ impl Book {
             Some("quote") => self.open(json, text),
             Some("correction") => self.corrected(json, text),
             Some("gap") => self.gap(json),
-            Some("empty") => self.settle(json["open_time"].as_i64().unwrap(), Window::Empty),
+            Some("empty") => self.accept_closed(json["open_time"].as_i64().unwrap(), Window::Empty),
             Some("history") => self.history(json),
             other => Err(format!("unknown message {other:?}")),
         }
@@ -139,10 +139,10 @@ impl Book {
                 self.shrunk.push((open_time, format!("{text} closed {told}")));
             }
         }
-        self.settle(open_time, Window::Candle { text: text.to_owned(), revision })
+        self.accept_closed(open_time, Window::Candle { text: text.to_owned(), revision })
     }
 
-    fn settle(&mut self, open_time: i64, window: Window) -> Result<(), String> {
+    fn accept_closed(&mut self, open_time: i64, window: Window) -> Result<(), String> {
         if self.missing.remove(&open_time) || self.unavailable.remove(&open_time) {
             self.repaired += 1;
             self.windows.insert(open_time, window);

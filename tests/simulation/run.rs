@@ -390,14 +390,14 @@ fn judge_running(
     }
 }
 
-/// Values as of the latest revision are the truth. Windows after `settled` may still have been
+/// Values as of the latest revision are the truth. Windows after `closed_window` may still have been
 /// restated after the book ended.
 fn judge_values(
     world: &mut World,
     at: usize,
     series: &Series,
     book: &Book,
-    settled: i64,
+    closed_window: i64,
     report: &mut Report,
 ) -> Result<(), String> {
     let (Some((&first, _)), Some((&last, _))) =
@@ -432,11 +432,11 @@ fn judge_values(
         };
         if let Err(why) = verdict
             && is_whole
-            && open_time + series.2.ms() < settled
+            && open_time + series.2.ms() < closed_window
         {
             let id = world.clients[at].id;
             return Err(format!(
-                "client {at} ({id:?}), {series:?}, window {open_time}, settled {settled}: {why}"
+                "client {at} ({id:?}), {series:?}, window {open_time}, settled {closed_window}: {why}"
             ));
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_wss::clock::{MonoNs, Now};
-use connector_wss::feed::{SessionId, Spent, SpentOn};
+use connector_wss::feed::{LimitedAction, SessionId, Usage};
 use connector_wss::market::{Interval, Listed, Market, SymbolList, Venue};
 use connector_wss::messages::{RestRequest, RestResponse};
 use connector_wss::sim::exchange::{Address, ConnectionId, Exchange, Output, Settings};
@@ -76,7 +76,7 @@ pub(crate) struct Venues {
     pub(crate) rests: u64,
     pub(crate) connects: u64,
     /// What the server has used of the exchanges' limits, as it would have written it down.
-    pub(crate) spent: Vec<Spent>,
+    pub(crate) usage: Vec<Usage>,
     /// When the server was last told to wait before it asks REST again, and until when: by the
     /// market that names the budget.
     told_to_wait: [(MonoNs, MonoNs); Market::COUNT],
@@ -120,7 +120,7 @@ impl Venues {
             next_connection: 1,
             rests: 0,
             connects: 0,
-            spent: Vec::new(),
+            usage: Vec::new(),
             told_to_wait: [NEVER; Market::COUNT],
             disobeyed: 0,
             liar: None,
@@ -166,7 +166,7 @@ impl Venues {
             down.push_back((now.after(Duration::from_millis(250)), Arrival::Closed));
         }
         self.connects += 1;
-        self.spend(market, SpentOn::Connect, now);
+        self.spend(market, LimitedAction::Connect, now);
         let id = ConnectionId(self.next_connection);
         self.next_connection += 1;
         let link = Link {
@@ -210,16 +210,16 @@ impl Venues {
         let market = market_of_url(&request.url);
         let (told, until) = self.told_to_wait[venue::budget_group(market).index()];
         self.disobeyed += u64::from(told < now && now < until);
-        self.spend(market, SpentOn::Rest, now);
+        self.spend(market, LimitedAction::Rest, now);
         let at = now.after(dice.ms(5, 150));
         let id = request.id;
         self.asked.push(Asked { at, shard, id, market, what: Stage::Request(request) });
     }
 
-    fn spend(&mut self, market: Market, on: SpentOn, now: MonoNs) {
+    fn spend(&mut self, market: Market, on: LimitedAction, now: MonoNs) {
         let at_ns = i64::try_from(now.0).unwrap();
-        self.spent.retain(|spent| spent.at_ns > at_ns - 300_000_000_000);
-        self.spent.push(Spent { market, on, at_ns, count: 1 });
+        self.usage.retain(|usage| usage.at_ns > at_ns - 300_000_000_000);
+        self.usage.push(Usage { market, on, at_ns, count: 1 });
     }
 
     /// Lets everything happen that is due on the exchanges' side.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use connector_wss::clock::{MonoNs, Now};
 use connector_wss::fanout::{self, Access, Fanout, FanoutConfig};
-use connector_wss::feed::{self, Feed, FeedConfig, Spent};
+use connector_wss::feed::{self, Feed, FeedConfig, Usage};
 use connector_wss::health;
 use connector_wss::market::{Market, Venue};
 use connector_wss::messages::{EventName, FeedEvent, MarketEvent};
@@ -132,9 +132,9 @@ impl World {
         self.life += 1;
         self.venues.forget_all();
         let seed = self.seed.wrapping_add(self.life as u64);
-        let (count, spent) = (self.shards.len(), self.venues.spent.clone());
+        let (count, usage) = (self.shards.len(), self.venues.usage.clone());
         (self.shards, self.fanout, self.fanout_metrics) =
-            start(count, seed, spent, self.symbols_per_session, self.now);
+            start(count, seed, usage, self.symbols_per_session, self.now);
         self.events.clear();
         self.unsent.clear();
         for client in &mut self.clients {
@@ -470,12 +470,12 @@ impl World {
 fn start(
     count: usize,
     seed: u64,
-    spent: Vec<Spent>,
+    usage: Vec<Usage>,
     symbols_per_session: usize,
     now: Now,
 ) -> (Vec<Shard>, Fanout, Arc<FanoutMetrics>) {
     let config =
-        FeedConfig { spent, max_symbols_per_session: symbols_per_session, ..feed_config(count) };
+        FeedConfig { usage, max_symbols_per_session: symbols_per_session, ..feed_config(count) };
     let shards = (0..count).map(|number| {
         let metrics = Arc::new(ShardMetrics::default());
         let feed = Feed::new(config.clone(), metrics.clone(), seed ^ number as u64);
@@ -527,7 +527,7 @@ fn feed_config(shards: usize) -> FeedConfig {
         breaker_half_open_calls: 1,
         gap_hold: Duration::from_secs(5),
         pauses: Arc::default(),
-        spent: Vec::new(),
+        usage: Vec::new(),
         closed_queue_max: 200,
     }
 }

@@ -22,7 +22,7 @@ pub(crate) type WriteLine<'w> = &'w mut dyn FnMut(&Notice, Option<u64>);
 
 /// What was written lately, and what was counted instead.
 #[derive(Debug, Default)]
-pub(crate) struct Repeats {
+pub(crate) struct LogDedup {
     /// By text, with the market before it.
     recent: HashMap<(Option<Market>, String), Recent>,
     /// As many as there are events and markets.
@@ -49,7 +49,7 @@ struct Flood {
     last: Option<Notice>,
 }
 
-impl Repeats {
+impl LogDedup {
     /// Writes the notice, or counts it.
     pub(crate) fn take(&mut self, notice: Notice, now: MonoNs, write: WriteLine<'_>) {
         let key = (notice.about.market, notice.text.clone());
@@ -201,59 +201,59 @@ mod tests {
     }
 
     /// Takes and flushes in one turn, as the ops core does.
-    fn turn(repeats: &mut Repeats, notices: Vec<Notice>, ns: u64) -> Lines {
+    fn turn(dedup: &mut LogDedup, notices: Vec<Notice>, ns: u64) -> Lines {
         let mut lines = Lines::new();
         let mut write = |notice: &Notice, count| lines.push((notice.clone(), count));
         for notice in notices {
-            repeats.take(notice, MonoNs(ns), &mut write);
+            dedup.take(notice, MonoNs(ns), &mut write);
         }
-        repeats.flush(Some(MonoNs(ns)), &mut write);
+        dedup.flush(Some(MonoNs(ns)), &mut write);
         lines
     }
 
     #[test]
     fn repeated_notices_are_counted_and_told_ever_more_rarely() {
-        let mut repeats = Repeats::default();
+        let mut dedup = LogDedup::default();
         let same = |count| vec![lost(0, "again"); count];
-        assert_eq!(turn(&mut repeats, same(3), 0), [(lost(0, "again"), None)]);
-        assert_eq!(turn(&mut repeats, same(0), SECOND_NS - 1), []);
-        assert_eq!(turn(&mut repeats, same(0), SECOND_NS), [(lost(0, "again"), Some(2))]);
+        assert_eq!(turn(&mut dedup, same(3), 0), [(lost(0, "again"), None)]);
+        assert_eq!(turn(&mut dedup, same(0), SECOND_NS - 1), []);
+        assert_eq!(turn(&mut dedup, same(0), SECOND_NS), [(lost(0, "again"), Some(2))]);
         // From now on for two seconds, then for four, and at most for a minute.
-        assert_eq!(turn(&mut repeats, same(5), 2 * SECOND_NS), []);
-        assert_eq!(turn(&mut repeats, same(0), 3 * SECOND_NS), [(lost(0, "again"), Some(5))]);
+        assert_eq!(turn(&mut dedup, same(5), 2 * SECOND_NS), []);
+        assert_eq!(turn(&mut dedup, same(0), 3 * SECOND_NS), [(lost(0, "again"), Some(5))]);
         let mut told = 0;
         for second in 4..3_600 {
-            told += turn(&mut repeats, same(10), second * SECOND_NS).len();
+            told += turn(&mut dedup, same(10), second * SECOND_NS).len();
         }
         assert!((60..=66).contains(&told), "{told}");
         // It ends: the last count is told, and the text is news again.
-        assert_eq!(turn(&mut repeats, same(0), 3_700 * SECOND_NS).len(), 1);
-        assert_eq!(turn(&mut repeats, same(0), 3_800 * SECOND_NS), []);
-        assert!(repeats.recent.is_empty());
-        assert_eq!(turn(&mut repeats, same(1), 3_800 * SECOND_NS), [(lost(0, "again"), None)]);
+        assert_eq!(turn(&mut dedup, same(0), 3_700 * SECOND_NS).len(), 1);
+        assert_eq!(turn(&mut dedup, same(0), 3_800 * SECOND_NS), []);
+        assert!(dedup.recent.is_empty());
+        assert_eq!(turn(&mut dedup, same(1), 3_800 * SECOND_NS), [(lost(0, "again"), None)]);
     }
 
     #[test]
     fn a_run_of_one_text_names_only_what_all_of_it_is_about() {
-        let mut repeats = Repeats::default();
-        turn(&mut repeats, vec![lost(0, "reset"), lost(1, "reset")], 0);
-        let lines = turn(&mut repeats, vec![], SECOND_NS);
+        let mut dedup = LogDedup::default();
+        turn(&mut dedup, vec![lost(0, "reset"), lost(1, "reset")], 0);
+        let lines = turn(&mut dedup, vec![], SECOND_NS);
         let about = About::from(market("spot"));
         assert_eq!(lines, [(Notice { about, ..lost(0, "reset") }, Some(1))]);
     }
 
     #[test]
     fn a_flood_of_one_event_is_bounded_and_every_one_of_it_is_counted() {
-        let mut repeats = Repeats::default();
+        let mut dedup = LogDedup::default();
         let (mut lines, mut sent) = (Lines::new(), 0);
         // Fifty sessions that are lost again and again, ten times a second, for an hour.
         for turn_index in 0..36_000_u64 {
             let texts = (0..50).map(|at| lost(at, &format!("session {at} is lost: {turn_index}")));
             sent += 50;
-            lines.extend(turn(&mut repeats, texts.collect(), turn_index * SECOND_NS / 10));
+            lines.extend(turn(&mut dedup, texts.collect(), turn_index * SECOND_NS / 10));
         }
         let mut rest = |notice: &Notice, count| lines.push((notice.clone(), count));
-        repeats.flush(None, &mut rest);
+        dedup.flush(None, &mut rest);
         let a_minute = 60 / LOG_EVENT_PAUSE.as_secs();
         let most = u64::from(LOG_EVENT_BURST) + 60 * a_minute + 1;
         assert!(lines.len() as u64 <= most, "{} lines", lines.len());
@@ -266,25 +266,25 @@ mod tests {
 
     #[test]
     fn a_flood_leaves_room_for_other_events_and_other_markets() {
-        let mut repeats = Repeats::default();
+        let mut dedup = LogDedup::default();
         let flood = (0..1_000).map(|at| lost(0, &at.to_string())).collect();
-        assert_eq!(turn(&mut repeats, flood, 0).len(), LOG_EVENT_BURST as usize);
+        assert_eq!(turn(&mut dedup, flood, 0).len(), LOG_EVENT_BURST as usize);
         let open = Notice { event: EventName::BreakerOpen, ..lost(0, "5 failures in a row") };
         let other = Notice { about: About::from(market("usdm")), ..lost(0, "elsewhere") };
-        let lines = turn(&mut repeats, vec![lost(0, "one more"), open.clone(), other.clone()], 1);
+        let lines = turn(&mut dedup, vec![lost(0, "one more"), open.clone(), other.clone()], 1);
         assert_eq!(lines, [(open, None), (other, None)]);
         // The rest is told as soon as there is a line for it.
-        let lines = turn(&mut repeats, vec![], 3 * SECOND_NS);
+        let lines = turn(&mut dedup, vec![], 3 * SECOND_NS);
         assert_eq!(lines.len(), 1);
         assert_eq!(lines[0].1, Some(1_001 - u64::from(LOG_EVENT_BURST)));
     }
 
     #[test]
     fn notices_that_did_not_get_here_are_told_once() {
-        let mut repeats = Repeats::default();
-        assert_eq!(repeats.newly_dropped(0, MonoNs(0)), None);
-        assert_eq!(repeats.newly_dropped(7, MonoNs(0)), Some(7));
-        assert_eq!(repeats.newly_dropped(7, MonoNs(1)), None);
-        assert_eq!(repeats.newly_dropped(9, MonoNs(2)), Some(2));
+        let mut dedup = LogDedup::default();
+        assert_eq!(dedup.newly_dropped(0, MonoNs(0)), None);
+        assert_eq!(dedup.newly_dropped(7, MonoNs(0)), Some(7));
+        assert_eq!(dedup.newly_dropped(7, MonoNs(1)), None);
+        assert_eq!(dedup.newly_dropped(9, MonoNs(2)), Some(2));
     }
 }

@@ -23,7 +23,7 @@ use crate::messages::{About, EventName, Notice};
 use crate::metrics::ShardMetrics;
 
 /// One shard's stamps.
-pub(crate) struct Stamps {
+pub(crate) struct RxTimestamps {
     clock: Clock,
     metrics: Arc<ShardMetrics>,
     /// Room for one stamp; never grows.
@@ -41,7 +41,7 @@ pub(crate) struct Sampling {
     before: Option<u32>,
 }
 
-impl Stamps {
+impl RxTimestamps {
     /// Stamps on this clock, for these counters.
     pub(crate) fn new(clock: Clock, metrics: Arc<ShardMetrics>) -> Self {
         let control = nix::cmsg_space!(TimeSpec);
@@ -154,9 +154,9 @@ mod tests {
         (listener.accept().unwrap().0, near)
     }
 
-    fn stamps() -> (Stamps, Arc<ShardMetrics>) {
+    fn rx_timestamps() -> (RxTimestamps, Arc<ShardMetrics>) {
         let metrics = Arc::new(ShardMetrics::default());
-        (Stamps::new(Clock::new(), Arc::clone(&metrics)), metrics)
+        (RxTimestamps::new(Clock::new(), Arc::clone(&metrics)), metrics)
     }
 
     fn measured(metrics: &ShardMetrics) -> u64 {
@@ -166,12 +166,12 @@ mod tests {
     #[test]
     fn one_read_of_seventeen_says_how_long_its_bytes_had_lain() {
         let (mut far, near) = pair();
-        let (mut stamps, metrics) = stamps();
-        let mut sampling = stamps.ask(&near);
+        let (mut rx_timestamps, metrics) = rx_timestamps();
+        let mut sampling = rx_timestamps.ask(&near);
         let mut read = |sampling: &mut Sampling| {
             far.write_all(b"candle").unwrap();
             let mut into = [0; 64];
-            let (count, kernel) = stamps.read(&near, sampling, &mut into).unwrap();
+            let (count, kernel) = rx_timestamps.read(&near, sampling, &mut into).unwrap();
             assert_eq!(&into[..count], b"candle");
             kernel
         };
@@ -195,12 +195,12 @@ mod tests {
     #[test]
     fn a_read_that_finds_nothing_is_no_read_and_the_end_is_the_end() {
         let (far, near) = pair();
-        let (mut stamps, metrics) = stamps();
-        let mut sampling = stamps.ask(&near);
+        let (mut rx_timestamps, metrics) = rx_timestamps();
+        let mut sampling = rx_timestamps.ask(&near);
         near.set_nonblocking(true).unwrap();
         for before in [0, 1] {
             sampling.before = Some(before);
-            let error = stamps.read(&near, &mut sampling, &mut [0; 64]).unwrap_err();
+            let error = rx_timestamps.read(&near, &mut sampling, &mut [0; 64]).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
             assert_eq!(sampling.before, Some(before));
         }
@@ -208,39 +208,39 @@ mod tests {
         near.set_nonblocking(false).unwrap();
         for before in [0, 1] {
             sampling.before = Some(before);
-            let end = stamps.read(&near, &mut sampling, &mut [0; 64]).unwrap();
+            let end = rx_timestamps.read(&near, &mut sampling, &mut [0; 64]).unwrap();
             assert_eq!(end, (0, RoughLapse::UNKNOWN));
         }
-        assert_eq!((measured(&metrics), stamps.unanswered), (0, 0));
+        assert_eq!((measured(&metrics), rx_timestamps.unanswered), (0, 0));
     }
 
     #[test]
     fn a_stamp_from_across_a_set_clock_is_counted_and_dropped() {
-        let (mut stamps, metrics) = stamps();
-        let now_ns = stamps.clock.reading().unix_ns;
+        let (mut rx_timestamps, metrics) = rx_timestamps();
+        let now_ns = rx_timestamps.clock.reading().unix_ns;
         for wrong_ns in [now_ns + 60_000_000_000, now_ns - 60_000_000_000, 0] {
-            assert_eq!(stamps.judge(Some(wrong_ns)), RoughLapse::UNKNOWN);
+            assert_eq!(rx_timestamps.judge(Some(wrong_ns)), RoughLapse::UNKNOWN);
         }
         assert_eq!((measured(&metrics), metrics.stamps_dropped.value()), (0, 3));
     }
 
     #[test]
     fn where_the_kernel_gives_none_it_is_said_once() {
-        let (mut stamps, metrics) = stamps();
+        let (mut rx_timestamps, metrics) = rx_timestamps();
         for _ in 1..UNANSWERED_READS_MAX {
-            assert_eq!(stamps.judge(None), RoughLapse::UNKNOWN);
+            assert_eq!(rx_timestamps.judge(None), RoughLapse::UNKNOWN);
         }
-        assert_eq!(stamps.take_notice(), None, "it may still be about to begin");
-        stamps.judge(None);
-        let notice = stamps.take_notice().expect("it is said");
+        assert_eq!(rx_timestamps.take_notice(), None, "it may still be about to begin");
+        rx_timestamps.judge(None);
+        let notice = rx_timestamps.take_notice().expect("it is said");
         assert_eq!(notice.event, EventName::StampsMissing);
         for _ in 0..UNANSWERED_READS_MAX {
-            stamps.judge(None);
+            rx_timestamps.judge(None);
         }
         let not_a_socket =
             TcpStream::from(std::os::fd::OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
-        assert_eq!(stamps.ask(&not_a_socket).before, None);
-        assert_eq!(stamps.take_notice(), None, "once");
+        assert_eq!(rx_timestamps.ask(&not_a_socket).before, None);
+        assert_eq!(rx_timestamps.take_notice(), None, "once");
         assert_eq!(measured(&metrics), 0);
     }
 }

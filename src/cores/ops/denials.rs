@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use crate::clock::MonoNs;
-use crate::feed::{Pauses, SpentOn};
+use crate::feed::{LimitedAction, Pauses};
 use crate::market::Market;
 use crate::messages::{EventName, Notice};
 use crate::venue;
@@ -40,7 +40,7 @@ impl Denials {
     /// What `market` denies us now, if anything.
     pub(crate) fn of(&self, market: Market, pauses: &Pauses, now: MonoNs) -> Option<String> {
         let group = venue::budget_group(market);
-        let kinds = [(Kind::Rest, SpentOn::Rest), (Kind::Sessions, SpentOn::Connect)];
+        let kinds = [(Kind::Rest, LimitedAction::Rest), (Kind::Sessions, LimitedAction::Connect)];
         let denied = kinds.into_iter().filter_map(|(kind, on)| {
             let lasting = pauses.denied_for(market, on, now)?;
             let what = if kind == Kind::Rest { "REST" } else { "new sessions" };

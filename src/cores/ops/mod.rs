@@ -27,14 +27,14 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::clock::Now;
-use crate::cores::log::dedup::{Repeats, write_line};
+use crate::cores::log::dedup::{LogDedup, write_line};
 use crate::cores::machine::figures;
 use crate::cores::machine::memory::Slack;
 use crate::cores::ops::denials::Denials;
 use crate::cores::ops::http::{HttpConnection, Response};
 use crate::cores::ops::setup::OpsSetup;
 use crate::cores::ops::slowest::Slowest;
-use crate::cores::ops::usage_log::SpentFile;
+use crate::cores::ops::usage_log::UsageFile;
 use crate::cores::ops::workers::{Question, WorkersSetup};
 use crate::cores::process::supervisor::Watchdog;
 use crate::fanout::HOST_REFUSED;
@@ -201,12 +201,12 @@ struct Server {
     /// Connections whose turn ended before they did: no event will tell of them.
     unfinished: Vec<Token>,
     notices: Receiver<Notice>,
-    repeats: Repeats,
+    dedup: LogDedup,
     denials: Denials,
     handovers: Receiver<SlowUpdates>,
     slowest: Slowest,
     /// Nobody counts what simulated exchanges inside the process are asked.
-    spent: Option<SpentFile>,
+    usage: Option<UsageFile>,
     watchdog: Option<Watchdog>,
     slack: Slack,
     setup: OpsSetup,
@@ -233,12 +233,12 @@ impl Server {
             next_token: 1,
             unfinished: Vec::new(),
             notices,
-            repeats: Repeats::default(),
+            dedup: LogDedup::default(),
             denials: Denials::default(),
             handovers,
             slowest: Slowest::default(),
-            spent: (!setup.config.simulate)
-                .then(|| SpentFile::new(&setup.config.log_dir, setup.clock.now())),
+            usage: (!setup.config.simulate)
+                .then(|| UsageFile::new(&setup.config.log_dir, setup.clock.now())),
             watchdog: Watchdog::asked_for(),
             slack: Slack::new(setup.clock.now()),
             setup,
@@ -273,8 +273,8 @@ impl Server {
             self.accept(now);
             self.expire(now);
             self.log_notices(now);
-            if let Some(spent) = &mut self.spent {
-                spent.look(&self.setup.metrics, now);
+            if let Some(usage) = &mut self.usage {
+                usage.look(&self.setup.metrics, now);
             }
             if let Some(watchdog) = &mut self.watchdog {
                 watchdog.look(&self.setup.metrics, now);
@@ -283,7 +283,7 @@ impl Server {
         }
         let now = self.setup.clock.now();
         self.log_notices(now);
-        self.repeats.flush(None, &mut write_line);
+        self.dedup.flush(None, &mut write_line);
     }
 
     /// How long to wait for events.
@@ -350,11 +350,11 @@ impl Server {
         for _ in 0..NOTICES_MAX {
             let Ok(notice) = self.notices.try_recv() else { break };
             self.denials.note(&notice);
-            self.repeats.take(notice, now.mono, &mut write_line);
+            self.dedup.take(notice, now.mono, &mut write_line);
         }
-        self.repeats.flush(Some(now.mono), &mut write_line);
+        self.dedup.flush(Some(now.mono), &mut write_line);
         let dropped = self.setup.metrics.notices_dropped();
-        if let Some(count) = self.repeats.newly_dropped(dropped, now.mono) {
+        if let Some(count) = self.dedup.newly_dropped(dropped, now.mono) {
             tracing::warn!("{count} notices were dropped: they came faster than they were written");
         }
     }

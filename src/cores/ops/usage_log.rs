@@ -8,24 +8,24 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::clock::{Now, UnixMs};
-use crate::feed::{Spent, SpentOn};
+use crate::feed::{LimitedAction, Usage};
 use crate::market::{Market, Venue};
 use crate::metrics::{FeedMetrics, Metrics};
 
 /// What the file in `folder` says, oldest first; nothing if there is none.
-pub(crate) fn read(folder: &Path, now: Now) -> Vec<Spent> {
+pub(crate) fn read(folder: &Path, now: Now) -> Vec<Usage> {
     let text = std::fs::read_to_string(folder.join(FILE)).unwrap_or_default();
     text.lines().filter_map(|line| parse(line, now)).collect()
 }
 
-fn parse(line: &str, now: Now) -> Option<Spent> {
+fn parse(line: &str, now: Now) -> Option<Usage> {
     let mut words = line.split(' ');
     let at_ms: i64 = words.next()?.parse().ok()?;
     let venue = Venue::from_name(words.next()?)?;
     let market = Market::find(venue, words.next()?)?;
     let on = match words.next()? {
-        "connect" => SpentOn::Connect,
-        "rest" => SpentOn::Rest,
+        "connect" => LimitedAction::Connect,
+        "rest" => LimitedAction::Rest,
         _ => return None,
     };
     let count: usize = words.next()?.parse().ok()?;
@@ -35,26 +35,26 @@ fn parse(line: &str, now: Now) -> Option<Spent> {
         return None;
     }
     let now_ns = i64::try_from(now.mono.0).ok()?;
-    Some(Spent { market, on, at_ns: now_ns - age_ms * 1_000_000, count })
+    Some(Usage { market, on, at_ns: now_ns - age_ms * 1_000_000, count })
 }
 
 /// Keeps the file up to date.
 #[derive(Debug)]
-pub(crate) struct SpentFile {
+pub(crate) struct UsageFile {
     path: PathBuf,
     /// (ms, market, kind, count), oldest first.
-    lines: VecDeque<(UnixMs, Market, SpentOn, u64)>,
+    lines: VecDeque<(UnixMs, Market, LimitedAction, u64)>,
     /// Connects and REST requests of each market at the last look.
     seen: Vec<(u64, u64)>,
     has_failed: bool,
 }
 
-impl SpentFile {
+impl UsageFile {
     /// The file in `folder`, going on from what it says.
     pub(crate) fn new(folder: &Path, now: Now) -> Self {
-        let line = |spent: Spent| {
-            let age_ms = (i64::try_from(now.mono.0).unwrap_or(0) - spent.at_ns) / 1_000_000;
-            (UnixMs(now.unix_ms().0 - age_ms), spent.market, spent.on, spent.count as u64)
+        let line = |usage: Usage| {
+            let age_ms = (i64::try_from(now.mono.0).unwrap_or(0) - usage.at_ns) / 1_000_000;
+            (UnixMs(now.unix_ms().0 - age_ms), usage.market, usage.on, usage.count as u64)
         };
         Self {
             path: folder.join(FILE),
@@ -74,7 +74,10 @@ impl SpentFile {
             let (connects, rests) =
                 (sum(|one| one.connects.value()), sum(|one| one.rest_requests.value()));
             let seen = &mut self.seen[market.index()];
-            let news = [(SpentOn::Connect, connects - seen.0), (SpentOn::Rest, rests - seen.1)];
+            let news = [
+                (LimitedAction::Connect, connects - seen.0),
+                (LimitedAction::Rest, rests - seen.1),
+            ];
             *seen = (connects, rests);
             for (on, count) in news.into_iter().filter(|(_, count)| *count > 0) {
                 has_news = true;
@@ -99,8 +102,8 @@ impl SpentFile {
         let mut text = String::new();
         for (at, market, on, count) in &self.lines {
             let on = match on {
-                SpentOn::Connect => "connect",
-                SpentOn::Rest => "rest",
+                LimitedAction::Connect => "connect",
+                LimitedAction::Rest => "rest",
             };
             let _ = writeln!(text, "{} {market} {on} {count}", at.0);
         }
@@ -154,17 +157,17 @@ mod tests {
             mono: MonoNs(50_000_000_000),
             unix_us: (1_700_000_000 + seconds) * 1_000_000,
         };
-        let mut file = SpentFile::new(&folder, at(0));
+        let mut file = UsageFile::new(&folder, at(0));
         metrics.shards[0].market(spot).connects.add(2);
         metrics.shards[1].market(spot).connects.add(1);
         metrics.shards[1].market(spot).rest_requests.add(7);
         file.look(&metrics, at(0));
-        let spent = read(&folder, at(100));
-        let expected = |on, count| Spent { market: spot, on, at_ns: -50_000_000_000, count };
-        assert_eq!(spent, [expected(SpentOn::Connect, 3), expected(SpentOn::Rest, 7)]);
+        let usage = read(&folder, at(100));
+        let expected = |on, count| Usage { market: spot, on, at_ns: -50_000_000_000, count };
+        assert_eq!(usage, [expected(LimitedAction::Connect, 3), expected(LimitedAction::Rest, 7)]);
         assert_eq!(read(&folder, at(301)), [], "that is long ago");
         assert_eq!(read(&folder, at(-1)), [], "the clock was set back");
-        let mut next = SpentFile::new(&folder, at(100));
+        let mut next = UsageFile::new(&folder, at(100));
         metrics.shards[0].market(spot).connects.increment();
         next.look(&metrics, at(200));
         assert_eq!(read(&folder, at(200)).len(), 4, "the old lines, and the new");

@@ -9,7 +9,7 @@ use listenfd::ListenFd;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::config::Config;
-use crate::fanout::Departure;
+use crate::fanout::DrainKind;
 use crate::limits::{LISTEN_BACKLOG, OPS_SEND_BUFFER_BYTES};
 
 use crate::cores::process::listen_error::ListenError;
@@ -40,7 +40,7 @@ pub(crate) struct Listeners {
     /// Who is to be told when this server serves.
     pub(crate) predecessor: Option<Predecessor>,
     /// What becomes of the sockets when this server is told to stop.
-    pub(crate) departure: Departure,
+    pub(crate) drain_kind: DrainKind,
 }
 
 impl Listeners {
@@ -63,8 +63,8 @@ impl Listeners {
         let ops = config
             .health_check_enabled
             .then(|| bind("CONNECTOR_WSS_HEALTH_CHECK_PORT", address(config.health_check_port)));
-        let (ops, departure) = (ops.transpose()?, Departure::Closed);
-        Ok(Self { clients, ops, predecessor: None, departure })
+        let (ops, drain_kind) = (ops.transpose()?, DrainKind::Closed);
+        Ok(Self { clients, ops, predecessor: None, drain_kind })
     }
 
     /// They are told apart by their ports, since systemd gives all sockets of a unit one name.
@@ -90,8 +90,8 @@ impl Listeners {
         if config.health_check_enabled && ops.is_none() {
             return Err(format!("none is for port {}", config.health_check_port));
         }
-        let (ops, departure) = (ops.filter(|_| config.health_check_enabled), Departure::Kept);
-        Ok(Self { clients, ops, predecessor: None, departure })
+        let (ops, drain_kind) = (ops.filter(|_| config.health_check_enabled), DrainKind::Kept);
+        Ok(Self { clients, ops, predecessor: None, drain_kind })
     }
 
     /// `None`: nobody is there to be taken over from.
@@ -126,8 +126,8 @@ impl Listeners {
             }
             _ => None,
         };
-        let (clients, departure) = (handed.clients, Departure::Closed);
-        Ok(Some(Self { clients, ops, predecessor: Some(predecessor), departure }))
+        let (clients, drain_kind) = (handed.clients, DrainKind::Closed);
+        Ok(Some(Self { clients, ops, predecessor: Some(predecessor), drain_kind }))
     }
 
     fn prepare(&self) -> io::Result<()> {

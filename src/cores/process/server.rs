@@ -13,7 +13,7 @@ use rustls::ClientConfig;
 
 use crate::clock::Clock;
 use crate::config::{Config, Host, Proxies};
-use crate::fanout::{ANY_ORIGIN, Access, Departure, Fanout, FanoutConfig};
+use crate::fanout::{ANY_ORIGIN, Access, DrainKind, Fanout, FanoutConfig};
 use crate::feed::{Feed, FeedConfig, Pauses};
 use crate::health::{self, Lifecycle, Phase};
 use crate::limits::{
@@ -46,7 +46,7 @@ use crate::cores::process::listen_error::ListenError;
 use crate::cores::process::listeners::{Inherited, Listeners};
 use crate::cores::process::remedy;
 use crate::cores::process::shutdown::Shutdown;
-use crate::cores::process::takeover::{Door, Predecessor};
+use crate::cores::process::takeover::{Handover, Predecessor};
 use crate::cores::shard::{ShardCore, ShardLinks};
 
 /// Why the server cannot start. Nothing is left running.
@@ -110,20 +110,20 @@ pub struct Server {
 pub struct Stopper {
     shutdown: Arc<Shutdown>,
     lifecycle: Arc<Lifecycle>,
-    departure: Departure,
+    drain_kind: DrainKind,
 }
 
 impl Stopper {
     /// `/ready` says draining from here on; clients are told and closed.
     pub fn stop(&self) {
         self.lifecycle.draining();
-        self.shutdown.request(self.departure);
+        self.shutdown.request(self.drain_kind);
     }
 
     /// Another server serves at both ports: clients are told to move there.
     fn hand_over(&self) {
         self.lifecycle.handed_over();
-        self.shutdown.request(Departure::Succeeded);
+        self.shutdown.request(DrainKind::Succeeded);
     }
 }
 
@@ -165,8 +165,8 @@ impl Server {
         let listeners = Listeners::open(config, inherited).map_err(StartError::Listen)?;
         let client_address = local_addr(&listeners.clients)?;
         let access = Access { hosts: hosts(config, client_address.ip()), ..access };
-        let door = door(config, &listeners).map_err(StartError::Listen)?;
-        let Listeners { clients, ops, predecessor, departure } = listeners;
+        let handover = handover(config, &listeners).map_err(StartError::Listen)?;
+        let Listeners { clients, ops, predecessor, drain_kind } = listeners;
         let files = divide_files(config, &topology);
         let (ops, ops_handle) = Ops::new(ops);
         let ops_address = ops.local_addr();
@@ -190,7 +190,7 @@ impl Server {
         };
         let ops = ops.spawn(setup).map_err(|error| executor_error("the ops core", &error))?;
         let shutdown = Arc::clone(&plan.shutdown);
-        let stopper = Stopper { shutdown, lifecycle, departure };
+        let stopper = Stopper { shutdown, lifecycle, drain_kind };
         let (renewals, fanout_bell) = (plan.renewals.0.clone(), Arc::clone(&plan.fanout_bell));
         let runtime = choose_runtime();
         let mut clients = Some(clients);
@@ -213,7 +213,7 @@ impl Server {
         if predecessor.is_some() {
             warm_up(config, &metrics, clock);
         }
-        if let Err(error) = server.succeed(predecessor, door) {
+        if let Err(error) = server.succeed(predecessor, handover) {
             server.stopper.stop();
             server.join();
             return Err(error);
@@ -225,7 +225,7 @@ impl Server {
     fn succeed(
         &self,
         predecessor: Option<Predecessor>,
-        door: Option<Door>,
+        handover: Option<Handover>,
     ) -> Result<(), StartError> {
         if let Some(predecessor) = predecessor {
             predecessor.relieve().map_err(|error| {
@@ -234,9 +234,9 @@ impl Server {
                 StartError::Listen(error)
             })?;
         }
-        let Some(door) = door else { return Ok(()) };
+        let Some(handover) = handover else { return Ok(()) };
         let stopper = self.stopper();
-        let opened = door.open(move || stopper.hand_over());
+        let opened = handover.open(move || stopper.hand_over());
         opened.map_err(|error| executor_error("the takeover thread", &error))
     }
 
@@ -602,24 +602,24 @@ const TAKEOVER_LOOK: std::time::Duration = std::time::Duration::from_millis(10);
 
 /// Where a successor may ask for the sockets, if it may. Who has them from a supervisor gives them
 /// back to it alone.
-fn door(config: &Config, listeners: &Listeners) -> Result<Option<Door>, ListenError> {
+fn handover(config: &Config, listeners: &Listeners) -> Result<Option<Handover>, ListenError> {
     let Some(path) = &config.takeover_socket else { return Ok(None) };
-    if listeners.departure == Departure::Kept {
+    if listeners.drain_kind == DrainKind::Kept {
         tracing::warn!(
             "CONNECTOR_TAKEOVER_SOCKET is without effect: the supervisor holds the listening sockets"
         );
         return Ok(None);
     }
     let sockets = [Some(&listeners.clients), listeners.ops.as_ref()].into_iter().flatten();
-    let door = sockets
+    let handover = sockets
         .map(|socket| Ok(socket.try_clone()?.into()))
         .collect::<io::Result<Vec<_>>>()
-        .and_then(|sockets| Door::new(path, sockets));
+        .and_then(|sockets| Handover::new(path, sockets));
     let failed = |error: io::Error| ListenError::Takeover {
         path: path.clone(),
         why: format!("{error}; give a path in a folder that the server may write to"),
     };
-    door.map(Some).map_err(failed)
+    handover.map(Some).map_err(failed)
 }
 
 pub(crate) fn feed_config(
@@ -645,7 +645,7 @@ pub(crate) fn feed_config(
         breaker_half_open_calls: u32::try_from(config.breaker_half_open_calls).unwrap_or(u32::MAX),
         gap_hold: config.gap_hold_timeout,
         pauses: Arc::clone(pauses),
-        spent: match config.simulate {
+        usage: match config.simulate {
             true => Vec::new(),
             false => usage_log::read(&config.log_dir, clock.now()),
         },

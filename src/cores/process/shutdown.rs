@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, OnceLock};
 
-use crate::fanout::Departure;
+use crate::fanout::DrainKind;
 
 use crate::cores::machine::doorbell::Doorbell;
 
 /// Says when to go down, and how, from any thread.
 #[derive(Debug)]
 pub struct Shutdown {
-    requested: OnceLock<Departure>,
+    requested: OnceLock<DrainKind>,
     bell: Arc<Doorbell>,
 }
 
@@ -20,13 +20,13 @@ impl Shutdown {
     }
 
     /// Begins the drain. May be called more than once; the first call decides.
-    pub fn request(&self, departure: Departure) {
-        self.requested.get_or_init(|| departure);
+    pub fn request(&self, drain_kind: DrainKind) {
+        self.requested.get_or_init(|| drain_kind);
         self.bell.ring();
     }
 
     /// The drain that has been asked for.
-    pub fn requested(&self) -> Option<Departure> {
+    pub fn requested(&self) -> Option<DrainKind> {
         self.requested.get().copied()
     }
 }

@@ -133,7 +133,7 @@ fn listener(socket: OwnedFd) -> io::Result<TcpListener> {
 }
 
 /// Where a successor asks for this server's sockets.
-pub(crate) struct Door {
+pub(crate) struct Handover {
     listener: UnixListener,
     /// Where it was bound, out of the way of a predecessor's, and where it is to be.
     bound: PathBuf,
@@ -141,7 +141,7 @@ pub(crate) struct Door {
     sockets: Vec<OwnedFd>,
 }
 
-impl Door {
+impl Handover {
     /// Prepares one at `path`, which opens with [`Self::open`]. `sockets`: the clients' first.
     ///
     /// Errors: nothing can be made in that folder, or the path is longer than a socket's may be.
@@ -150,10 +150,10 @@ impl Door {
         bound.push(format!(".{}", std::process::id()));
         let bound = PathBuf::from(bound);
         let listener = UnixListener::bind(&bound)?;
-        let door = Self { listener, bound, path: path.to_owned(), sockets };
+        let handover = Self { listener, bound, path: path.to_owned(), sockets };
         // Whoever gets the sockets gets the clients.
-        fs::set_permissions(&door.bound, Permissions::from_mode(0o600))?;
-        Ok(door)
+        fs::set_permissions(&handover.bound, Permissions::from_mode(0o600))?;
+        Ok(handover)
     }
 
     /// Serves successors from here on, in a thread of its own, in place of whoever did so before.
@@ -183,7 +183,7 @@ impl Door {
     }
 }
 
-impl Drop for Door {
+impl Drop for Handover {
     fn drop(&mut self) {
         if !self.bound.as_os_str().is_empty() {
             let _gone = fs::remove_file(&self.bound);
@@ -233,8 +233,8 @@ mod tests {
         std::env::temp_dir().join(format!("connector-takeover-{}-{name}", std::process::id()))
     }
 
-    fn door(path: &Path, listener: &TcpListener) -> Door {
-        Door::new(path, vec![listener.try_clone().unwrap().into()]).unwrap()
+    fn handover(path: &Path, listener: &TcpListener) -> Handover {
+        Handover::new(path, vec![listener.try_clone().unwrap().into()]).unwrap()
     }
 
     #[test]
@@ -243,7 +243,7 @@ mod tests {
         assert!(ask(&path).unwrap().is_none(), "nobody is there");
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (left, leaving) = channel();
-        door(&path, &listener).open(move || left.send(()).unwrap()).unwrap();
+        handover(&path, &listener).open(move || left.send(()).unwrap()).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 
         let (predecessor, handed) = ask(&path).unwrap().unwrap();
@@ -264,7 +264,7 @@ mod tests {
         drop(UnixListener::bind(&path).unwrap());
         assert!(ask(&path).unwrap().is_none());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        door(&path, &listener).open(|| {}).unwrap();
+        handover(&path, &listener).open(|| {}).unwrap();
         assert!(ask(&path).unwrap().is_some());
         fs::remove_file(&path).unwrap();
     }
@@ -280,7 +280,7 @@ mod tests {
         other.accept().unwrap().0.write_all(b"hello").unwrap();
         assert!(asked.join().unwrap().is_some_and(|why| why.contains("does not hand over")));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let unopened = door(&path, &listener);
+        let unopened = handover(&path, &listener);
         let bound = unopened.bound.clone();
         assert!(bound.exists());
         drop(unopened);

@@ -9,13 +9,13 @@ use crate::metrics::ShardMetrics;
 
 /// The closes of one shard.
 #[derive(Debug)]
-pub(crate) struct Closes {
+pub(crate) struct CloseLag {
     /// By [`InstrumentId::index`]; grows with subscriptions, not with updates.
     instruments: Vec<Option<(InstrumentId, Venue, Interval)>>,
     metrics: Arc<ShardMetrics>,
 }
 
-impl Closes {
+impl CloseLag {
     /// Knows no instrument yet.
     pub(crate) fn new(metrics: Arc<ShardMetrics>) -> Self {
         Self { instruments: Vec::new(), metrics }
@@ -79,11 +79,11 @@ mod tests {
 
     fn noted(update: &CandleUpdate, unix_ms: i64) -> Vec<(u64, u64)> {
         let metrics = Arc::new(ShardMetrics::default());
-        let mut closes = Closes::new(Arc::clone(&metrics));
+        let mut close_lag = CloseLag::new(Arc::clone(&metrics));
         let market = Market::find(Venue::Okx, "swap").unwrap();
         let symbol = "BTC-USDT-SWAP".into();
-        closes.learn(InstrumentId(3), &Instrument { market, symbol, interval: Interval::M1 });
-        closes.note(update, Now { mono: MonoNs(0), unix_us: unix_ms * 1000 });
+        close_lag.learn(InstrumentId(3), &Instrument { market, symbol, interval: Interval::M1 });
+        close_lag.note(update, Now { mono: MonoNs(0), unix_us: unix_ms * 1000 });
         let each = metrics.close_lags.iter();
         each.map(|lags| (lags.cumulative().last().unwrap().1, lags.sum_ns())).collect()
     }

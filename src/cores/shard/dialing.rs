@@ -125,7 +125,7 @@ impl ShardCore {
             Ok(stream) => {
                 let slot = Slot {
                     session,
-                    sampling: self.stamps.ask(&stream),
+                    sampling: self.rx_timestamps.ask(&stream),
                     stream,
                     reach: Reach::Dialing(passage),
                     address,

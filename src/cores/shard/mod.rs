@@ -3,7 +3,7 @@
 //!
 //! | file | writes |
 //! |---|---|
-//! | here | `feed`, `links`, `stamps`, `closes`, `unsent_events`, `scratch` |
+//! | here | `feed`, `links`, `rx_timestamps`, `close_lag`, `unsent_events`, `scratch` |
 //! | `dialing` | `slots`, `by_session`, `open_sockets` (`forget` here takes them out), `resolving`, `next_try`, `dead` |
 
 pub(crate) mod close_lag;
@@ -27,10 +27,10 @@ use crate::metrics::ShardMetrics;
 use crate::wire::touched;
 
 use crate::cores::machine::doorbell::Doorbell;
-use crate::cores::machine::rx_timestamps::{Sampling, Stamps};
+use crate::cores::machine::rx_timestamps::{RxTimestamps, Sampling};
 use crate::cores::machine::wait::{Ready, Token, Waiter};
 use crate::cores::ops::OpsHandle;
-use crate::cores::shard::close_lag::Closes;
+use crate::cores::shard::close_lag::CloseLag;
 
 use crate::cores::shard::dialing::{Reach, Route};
 
@@ -58,8 +58,8 @@ pub struct ShardCore {
     /// Read before a turn's candles are put into the ring.
     clock: Clock,
     metrics: Arc<ShardMetrics>,
-    stamps: Stamps,
-    closes: Closes,
+    rx_timestamps: RxTimestamps,
+    close_lag: CloseLag,
     slots: Vec<Option<Slot>>,
     by_session: HashMap<SessionId, usize>,
     /// Which proxies lead to exchanges.
@@ -105,8 +105,8 @@ impl ShardCore {
             feed,
             links,
             clock,
-            stamps: Stamps::new(clock, Arc::clone(&metrics)),
-            closes: Closes::new(Arc::clone(&metrics)),
+            rx_timestamps: RxTimestamps::new(clock, Arc::clone(&metrics)),
+            close_lag: CloseLag::new(Arc::clone(&metrics)),
             metrics,
             slots: Vec::new(),
             by_session: HashMap::new(),
@@ -161,7 +161,7 @@ impl ShardCore {
         let mut worked = false;
         while let Ok(command) = self.links.commands.try_recv() {
             if let Command::Subscribe { id, instrument } = &command {
-                self.closes.learn(*id, instrument);
+                self.close_lag.learn(*id, instrument);
             }
             self.feed.handle_command(command, now);
             worked = true;
@@ -216,7 +216,7 @@ impl ShardCore {
             Reach::Connected => {}
         }
         let session = slot.session;
-        match self.stamps.read(&slot.stream, &mut slot.sampling, &mut self.scratch) {
+        match self.rx_timestamps.read(&slot.stream, &mut slot.sampling, &mut self.scratch) {
             Ok((0, _)) => {
                 self.forget(session);
                 self.feed.handle_closed(session, "the exchange closed the connection", now);
@@ -245,7 +245,7 @@ impl ShardCore {
 
     fn drain_outputs(&mut self, now: Now, waiter: &Waiter) -> bool {
         let mut worked = self.send_events();
-        if let Some(notice) = self.stamps.take_notice() {
+        if let Some(notice) = self.rx_timestamps.take_notice() {
             self.note(notice);
         }
         while let Some(output) = self.feed.poll_output() {
@@ -321,7 +321,7 @@ impl ShardCore {
                 let began = *began.get_or_insert_with(|| self.clock.mono());
                 update.until_ring = Lapse::between(update.received, began);
                 self.metrics.received_to_ring.record_ns(began.ns_since(update.received));
-                self.closes.note(update, now);
+                self.close_lag.note(update, now);
             }
             let pushed = self.links.ring.push(event);
             assert!(pushed.is_ok(), "a free slot was seen, and there is one producer");
@@ -402,6 +402,6 @@ fn touch(ring: &mut rtrb::Producer<MarketEvent>) {
     let (first, second) = chunk.as_mut_slices();
     for slot in first.iter_mut().chain(second) {
         let (instrument, open_time) = (InstrumentId(0), UnixMs(0));
-        slot.write(MarketEvent::Empty { instrument, open_time, is_recalled: false });
+        slot.write(MarketEvent::Empty { instrument, open_time, is_backfilled: false });
     }
 }

@@ -28,7 +28,7 @@ pub struct Access {
     /// The names by which the server may be addressed.
     pub hosts: Hosts,
     /// The pages that browsers may connect from, in lower case; `*`: any; empty: those of the host
-    /// that the request itself names. A client that sends no `Origin` is no browser.
+    /// that the request itself names. A client that sends no `CandleSource` is no browser.
     pub origins: Vec<String>,
     /// Connections from one address at once; 0: any number. Reached: HTTP 429.
     pub connections_per_address_max: usize,
@@ -61,7 +61,7 @@ impl Access {
         self.hosts.admit(request.hosts.iter().map(String::as_str))
     }
 
-    /// Returns whether a page that sends these `Origin`s, to a server that it calls by these names,
+    /// Returns whether a page that sends these `CandleSource`s, to a server that it calls by these names,
     /// may connect.
     pub(crate) fn admits_page(&self, origins: &[String], hosts: &[String]) -> bool {
         origins.iter().all(|origin| match self.origins.is_empty() {

@@ -14,14 +14,14 @@ use crate::wire::Request;
 
 use crate::fanout::clients::access::{Credential, TokenDigest, Tokens};
 use crate::fanout::clients::client::{Client, Phase};
-use crate::fanout::delivery::turn_buffer::Run;
+use crate::fanout::delivery::turn_buffer::TurnBuffer;
 use crate::fanout::protocol::messages::{Refusal, write_authenticated, write_health};
 use crate::fanout::protocol::request::Op;
 use crate::fanout::{ClientId, Fanout};
 
 impl Fanout {
     /// Why a connection from `address` is not admitted now.
-    pub(crate) fn closed_door(&self, address: IpAddr) -> Option<RefusedBy> {
+    pub(crate) fn closed_to_clients(&self, address: IpAddr) -> Option<RefusedBy> {
         let admitted = usize::try_from(self.metrics.clients.value()).unwrap_or(0);
         let per_address = self.config.access.connections_per_address_max;
         if self.is_draining {
@@ -37,7 +37,7 @@ impl Fanout {
 
     /// Tells a connection that it is not admitted: at once, but through TLS only after its
     /// handshake. More than [`REFUSALS_MAX`] at a time are closed unanswered.
-    pub(crate) fn turn_away(&mut self, id: ClientId, by: RefusedBy, now: Now) {
+    pub(crate) fn refuse_connection(&mut self, id: ClientId, by: RefusedBy, now: Now) {
         self.metrics.refused.increment(by);
         let admitted = usize::try_from(self.metrics.clients.value()).unwrap_or(0);
         let refusals = self.clients.len().saturating_sub(admitted);
@@ -55,7 +55,7 @@ impl Fanout {
     }
 
     /// Reads the opening request, if it is there, and answers it. Returns whether messages follow.
-    pub(crate) fn shake_hands(&mut self, id: ClientId, now: Now) -> bool {
+    pub(crate) fn handshake(&mut self, id: ClientId, now: Now) -> bool {
         let Some(client) = self.clients.find(id) else { return false };
         let request = match client.connection(&mut self.run).take_request() {
             Ok(Some(request)) => request,
@@ -201,7 +201,7 @@ impl Fanout {
     }
 }
 
-fn refuse(client: &mut Client, run: &mut Run, by: RefusedBy) {
+fn refuse(client: &mut Client, run: &mut TurnBuffer, by: RefusedBy) {
     let (status, headers, why) = words(by);
     client.connection(run).refuse(status, headers, why);
 }

@@ -14,10 +14,10 @@ use crate::wire::Connection;
 use crate::fanout::clients::access::TokenDigest;
 use crate::fanout::clients::rate_limit::{Allowance, NewNames};
 use crate::fanout::delivery::outbox::Outbox;
-use crate::fanout::delivery::turn_buffer::{Outgoing, Part, Run, Share};
+use crate::fanout::delivery::turn_buffer::{Outgoing, Part, SharedSlices, TurnBuffer};
 use crate::fanout::frame::{Class, FrameMeta};
-use crate::fanout::protocol::candle_source::Origin;
-use crate::fanout::protocol::candle_source::Together;
+use crate::fanout::protocol::candle_source::CandleSource;
+use crate::fanout::protocol::candle_source::SeriesGroup;
 use crate::fanout::series::Interest;
 use crate::fanout::{ClientId, FanoutConfig};
 
@@ -47,7 +47,7 @@ pub(crate) enum Due {
 
 /// The client's Close or FIN.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Goodbye {
+pub(crate) struct PendingClose {
     /// What it still gets.
     pub(crate) due: Due,
     /// When it has waited long enough.
@@ -79,7 +79,7 @@ pub(crate) struct Subscription {
     /// The length of the candles.
     pub(crate) interval: Interval,
     /// Who makes them.
-    pub(crate) origin: Origin,
+    pub(crate) origin: CandleSource,
     /// What is left of the symbols asked for, in the order given.
     pub(crate) instruments: Vec<InstrumentId>,
     /// Quotes it was given; 0: without end.
@@ -103,8 +103,8 @@ impl Subscription {
     }
 
     /// The series that end together with its own.
-    pub(crate) fn together(&self) -> Together {
-        Together { market: self.market, interval: self.interval, origin: self.origin }
+    pub(crate) fn together(&self) -> SeriesGroup {
+        SeriesGroup { market: self.market, interval: self.interval, origin: self.origin }
     }
 
     fn satisfies(&self, due: Due) -> bool {
@@ -121,13 +121,13 @@ impl Subscription {
 #[repr(C)]
 pub(crate) struct Client {
     pub(crate) offer: Offer,
-    pub(crate) goodbye: Option<Goodbye>,
+    pub(crate) pending_close: Option<PendingClose>,
     /// The newest closed candle made ready for it.
     pub(crate) newest_closed: Option<UnixMs>,
     /// Whether there is an `oldest`.
     is_timed: bool,
     /// What it gets of the run, after the connection's outgoing bytes. It begins with a whole frame.
-    share: Share,
+    share: SharedSlices,
     pub(crate) id: ClientId,
     pub(crate) peer: SocketAddr,
     connection: Connection,
@@ -137,7 +137,7 @@ pub(crate) struct Client {
     pub(crate) next_key: u32,
     pub(crate) outbox: Outbox,
     /// Subscriptions and series whose past is ready to be sent.
-    pub(crate) joins: VecDeque<(u32, InstrumentId)>,
+    pub(crate) catch_ups: VecDeque<(u32, InstrumentId)>,
     /// It is owed too much, and cut off as soon as it is its turn.
     pub(crate) is_slow: bool,
     /// Its FIN was read.
@@ -182,16 +182,16 @@ impl Client {
             id,
             peer,
             connection,
-            share: Share::default(),
+            share: SharedSlices::default(),
             phase: Phase::Handshaking,
             subscriptions: Vec::new(),
             next_key: 0,
             outbox: Outbox::default(),
-            joins: VecDeque::new(),
+            catch_ups: VecDeque::new(),
             offer: Offer::Nothing,
             is_slow: false,
             is_half_closed: false,
-            goodbye: None,
+            pending_close: None,
             is_admitted: true,
             turned_away: None,
             token: None,
@@ -247,7 +247,7 @@ impl Client {
                 is_exhausted |= subscription.remaining == 0;
             }
         }
-        is_exhausted || self.goodbye.is_some()
+        is_exhausted || self.pending_close.is_some()
     }
 
     fn note(&mut self, meta: &FrameMeta) {
@@ -274,10 +274,10 @@ impl Client {
     }
 
     /// Whether the client's goodbye, if it has said one, may be answered now.
-    pub(crate) fn is_goodbye_due(&self, now: Now) -> bool {
-        self.goodbye.is_some_and(|goodbye| {
-            let all = self.subscriptions.iter().all(|one| one.satisfies(goodbye.due));
-            all || goodbye.until <= now.mono
+    pub(crate) fn is_close_due(&self, now: Now) -> bool {
+        self.pending_close.is_some_and(|pending_close| {
+            let all = self.subscriptions.iter().all(|one| one.satisfies(pending_close.due));
+            all || pending_close.until <= now.mono
         })
     }
 
@@ -287,9 +287,9 @@ impl Client {
             Phase::Handshaking => self.opened.after(config.access.handshake_timeout),
             Phase::Flushing { until } | Phase::Draining { until } => until,
             Phase::Live => {
-                let goodbye = self.goodbye.map(|goodbye| goodbye.until);
+                let pending_close = self.pending_close.map(|pending_close| pending_close.until);
                 let (ping, idle) = (self.ping_deadline(config), self.idle_deadline(config));
-                let all = [self.subscribe_by, goodbye, ping, idle, self.paused_until];
+                let all = [self.subscribe_by, pending_close, ping, idle, self.paused_until];
                 all.into_iter().flatten().min().unwrap_or(MonoNs(u64::MAX))
             }
         }
@@ -298,7 +298,7 @@ impl Client {
     /// When to ping, or when to give up waiting for the answer. A client that has said goodbye
     /// has another deadline.
     pub(crate) fn ping_deadline(&self, config: &FanoutConfig) -> Option<MonoNs> {
-        if self.goodbye.is_some() || config.ping_interval.is_zero() {
+        if self.pending_close.is_some() || config.ping_interval.is_zero() {
             return None;
         }
         Some(match self.pinged {
@@ -312,7 +312,7 @@ impl Client {
     pub(crate) fn idle_deadline(&self, config: &FanoutConfig) -> Option<MonoNs> {
         let timeout = config.access.idle_timeout;
         let is_idle = self.subscriptions.is_empty() && self.subscribe_by.is_none();
-        (is_idle && self.goodbye.is_none() && !timeout.is_zero())
+        (is_idle && self.pending_close.is_none() && !timeout.is_zero())
             .then(|| self.spoke_at.after(timeout))
     }
 
@@ -325,7 +325,7 @@ impl Client {
 
 impl Client {
     /// Whether updates are not for it: it is not live, or about to be cut off.
-    pub(crate) fn is_deaf(&self) -> bool {
+    pub(crate) fn is_closing(&self) -> bool {
         self.phase != Phase::Live || self.is_slow
     }
 
@@ -346,7 +346,7 @@ impl Client {
     }
 
     /// All that was outgoing is written.
-    pub(crate) fn written(&mut self, run: &mut Run) {
+    pub(crate) fn written(&mut self, run: &mut TurnBuffer) {
         self.offer = Offer::Nothing;
         run.reclaim(&mut self.connection);
     }
@@ -355,27 +355,27 @@ impl Client {
 impl Client {
     /// Its connection, to be read from or written to: what it shares with others goes first, in a
     /// copy.
-    pub(crate) fn connection(&mut self, run: &mut Run) -> &mut Connection {
+    pub(crate) fn connection(&mut self, run: &mut TurnBuffer) -> &mut Connection {
         self.own_share(run);
         &mut self.connection
     }
 
     /// Its share of the run becomes its own.
-    pub(crate) fn own_share(&mut self, run: &mut Run) {
+    pub(crate) fn own_share(&mut self, run: &mut TurnBuffer) {
         if !self.share.is_empty() {
             run.copy(&mut self.share, &mut self.connection);
         }
     }
 
     /// Adds whole frames of its own to its outgoing bytes.
-    pub(crate) fn append_frames(&mut self, run: &mut Run, frames: &[u8]) {
+    pub(crate) fn append_frames(&mut self, run: &mut TurnBuffer, frames: &[u8]) {
         self.own_share(run);
         run.append(&mut self.connection, frames);
     }
 
     /// Adds a frame of the run to its outgoing bytes: shared, unless it is to be encrypted or the
     /// client has too many pieces.
-    pub(crate) fn append_part(&mut self, run: &mut Run, part: Part) {
+    pub(crate) fn append_part(&mut self, run: &mut TurnBuffer, part: Part) {
         if !self.connection.is_plain() {
             return run.copy_part(part, &mut self.connection);
         }
@@ -391,7 +391,7 @@ impl Client {
     /// Whether it has a share that its socket was not offered yet. Then it is live and keeps up, for
     /// whatever ends that makes the share its own; and it has not said that it is done.
     pub(crate) fn is_flowing(&self) -> bool {
-        !self.share.is_empty() && self.offer == Offer::Queued && self.goodbye.is_none()
+        !self.share.is_empty() && self.offer == Offer::Queued && self.pending_close.is_none()
     }
 
     /// One more frame for a client [`Self::is_flowing`] says it of, by an interest that it changes
@@ -416,13 +416,13 @@ impl Client {
     }
 
     /// The bytes ready for its socket.
-    pub(crate) fn outgoing<'a>(&'a self, run: &'a Run) -> Outgoing<'a> {
+    pub(crate) fn outgoing<'a>(&'a self, run: &'a TurnBuffer) -> Outgoing<'a> {
         Outgoing::new(self.connection.outgoing(), &self.share, run)
     }
 
     /// The first `count` bytes are written. What is left of a share is copied: it may begin within
     /// a frame, and nothing may come between.
-    pub(crate) fn consume_outgoing(&mut self, run: &mut Run, count: usize) {
+    pub(crate) fn consume_outgoing(&mut self, run: &mut TurnBuffer, count: usize) {
         let of_own = count.min(self.connection.outgoing().len());
         self.connection.consume_outgoing(of_own);
         self.share.consume(count - of_own);

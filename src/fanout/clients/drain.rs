@@ -15,7 +15,7 @@ use crate::fanout::{ClientId, Fanout};
 
 /// What becomes of the clients' address when the server goes down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Departure {
+pub enum DrainKind {
     /// Nobody listens there any more.
     Closed,
     /// The listening socket stays open with the supervisor: who connects waits for the next server.
@@ -24,7 +24,7 @@ pub enum Departure {
     Succeeded,
 }
 
-impl Departure {
+impl DrainKind {
     /// What the last `notice` says.
     fn notice(self) -> &'static str {
         match self {
@@ -68,7 +68,7 @@ impl Fanout {
         let waiting: VecDeque<_> = self.clients.ids().into();
         let count = u32::try_from(waiting.len()).unwrap_or(u32::MAX).max(1);
         let interval = MOVE_INTERVAL.min(within / count);
-        self.departure = Departure::Succeeded;
+        self.drain_kind = DrainKind::Succeeded;
         self.moves = Moves { waiting, next: now.mono, interval };
     }
 
@@ -89,18 +89,18 @@ impl Fanout {
     /// The server is going down: nobody new is admitted, everybody is told, gets what is owed, and
     /// is closed with 1001. Where a successor comes, who is on the way in is let in for that, if its
     /// request arrives within [`CLOSE_DRAIN`]. The driver bounds the time of all this.
-    pub fn begin_drain(&mut self, departure: Departure, now: Now) {
+    pub fn begin_drain(&mut self, drain_kind: DrainKind, now: Now) {
         if std::mem::replace(&mut self.is_draining, true) {
             return;
         }
-        self.departure = departure;
+        self.drain_kind = drain_kind;
         self.moves.waiting.clear();
         let access = &mut self.config.access;
         access.handshake_timeout = access.handshake_timeout.min(CLOSE_DRAIN);
         for id in self.clients.ids() {
             let Some(client) = self.clients.find(id) else { continue };
             match client.phase {
-                Phase::Handshaking if departure == Departure::Closed => {
+                Phase::Handshaking if drain_kind == DrainKind::Closed => {
                     let (status, headers, why) = words(RefusedBy::Draining);
                     client.connection(&mut self.run).refuse(status, headers, why);
                     self.flush(id, now);
@@ -130,9 +130,9 @@ impl Fanout {
         client.is_unread = false;
         self.end_pause(id);
         self.payload.clear();
-        write_notice(&mut self.payload, "draining", self.departure.notice(), None, now);
+        write_notice(&mut self.payload, "draining", self.drain_kind.notice(), None, now);
         self.send_payload(id);
-        self.settle(id, now);
+        self.accept_closed(id, now);
         self.offer(id);
     }
 }

@@ -10,8 +10,8 @@ use crate::metrics::RefusedBy;
 use crate::wire::{Connection, Event, MessageKind, WireError};
 
 use crate::fanout::clients::admission::words;
-use crate::fanout::clients::client::{Client, Due, Goodbye, Phase};
-use crate::fanout::clients::rate_limit::Pace;
+use crate::fanout::clients::client::{Client, Due, PendingClose, Phase};
+use crate::fanout::clients::rate_limit::RateLimit;
 use crate::fanout::delivery::publish::{CLOSE_NORMAL, CLOSE_POLICY};
 use crate::fanout::protocol::messages::Refusal;
 use crate::fanout::{ClientId, Fanout, Output};
@@ -20,7 +20,7 @@ impl Fanout {
     /// A TCP connection was accepted. Where there is no room, or the server is going down, the
     /// client is answered with HTTP 503 or 429 at once, then closed.
     pub fn handle_accepted(&mut self, peer: SocketAddr, now: Now) -> ClientId {
-        let closed = self.closed_door(peer.ip());
+        let closed = self.closed_to_clients(peer.ip());
         let tls = self.config.access.tls.as_ref();
         let connection = tls.map_or_else(Connection::server, Connection::server_over_tls);
         let id = self.clients.insert(|id| Client::new(id, peer, connection, now));
@@ -28,7 +28,7 @@ impl Fanout {
             client.connection(&mut self.run).accept_messages_up_to(bytes_max);
         }
         match closed {
-            Some(by) => self.turn_away(id, by, now),
+            Some(by) => self.refuse_connection(id, by, now),
             None => {
                 self.metrics.accepted.increment();
                 self.metrics.clients.add(1);
@@ -66,16 +66,16 @@ impl Fanout {
             }
             match client.phase {
                 Phase::Live => {}
-                Phase::Handshaking => match self.shake_hands(id, now) {
+                Phase::Handshaking => match self.handshake(id, now) {
                     true => continue,
                     false => return,
                 },
                 Phase::Flushing { .. } | Phase::Draining { .. } => return,
             }
-            match client.allowance.pace(now) {
-                Pace::Now => {}
-                Pace::Later(until) => return self.pause(id, until, now),
-                Pace::Never => return self.stop_flood(id, now),
+            match client.allowance.rate_limit(now) {
+                RateLimit::Now => {}
+                RateLimit::Later(until) => return self.pause(id, until, now),
+                RateLimit::Never => return self.stop_flood(id, now),
             }
             match client.connection(&mut self.run).next_event() {
                 Err(error) => return self.fail(id, &error, now),
@@ -111,7 +111,7 @@ impl Fanout {
             // Libraries that encode JSON as bytes send it so.
             Event::Binary(bytes) => self.serve(id, &bytes, now),
             Event::Open { .. } | Event::Ping | Event::Pong(_) => {}
-            Event::Close { code, .. } => self.say_goodbye(id, code, now),
+            Event::Close { code, .. } => self.answer_close(id, code, now),
         }
     }
 
@@ -125,20 +125,20 @@ impl Fanout {
         if client.is_blocked() && client.outbox.bytes() > self.config.client_buffer_max {
             return self.close_slow(id, now);
         }
-        self.settle(id, now);
+        self.accept_closed(id, now);
         self.offer(id);
         self.arm(id);
     }
 
     /// The peer said Close; what it still gets depends on the code.
-    fn say_goodbye(&mut self, id: ClientId, code: Option<u16>, now: Now) {
+    fn answer_close(&mut self, id: ClientId, code: Option<u16>, now: Now) {
         let (due, patience) = match code {
             None => (Due::Everything, self.config.close_linger),
             Some(CLOSE_NORMAL) => (Due::FirstQuotes, CLOSE_NORMAL_LINGER),
             Some(_) => (Due::Nothing, CLOSE_NORMAL_LINGER),
         };
         let Some(client) = self.clients.find(id) else { return };
-        client.goodbye = Some(Goodbye { due, until: now.mono.after(patience) });
+        client.pending_close = Some(PendingClose { due, until: now.mono.after(patience) });
         client.subscribe_by = None;
     }
 
@@ -152,10 +152,10 @@ impl Fanout {
             Phase::Handshaking | Phase::Draining { .. } => self.remove(id, now),
             Phase::Flushing { .. } => {}
             Phase::Live => {
-                if client.goodbye.is_none() {
-                    self.say_goodbye(id, None, now);
+                if client.pending_close.is_none() {
+                    self.answer_close(id, None, now);
                 }
-                self.settle(id, now);
+                self.accept_closed(id, now);
                 self.arm(id);
             }
         }
@@ -289,8 +289,8 @@ impl Fanout {
             client.paused_until = None;
             return self.read_messages(id, now);
         }
-        if client.goodbye.is_some() {
-            return self.settle(id, now);
+        if client.pending_close.is_some() {
+            return self.accept_closed(id, now);
         }
         if client.subscribe_by.is_some_and(|deadline| deadline <= now.mono) {
             let refusal = self.late(id);

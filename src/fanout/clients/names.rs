@@ -17,7 +17,7 @@ use crate::market::{Instrument, InstrumentId, Interval, Market, SymbolList, Venu
 use crate::messages::{Command, EventName};
 
 use crate::fanout::hub::Hub;
-use crate::fanout::protocol::candle_source::Origin;
+use crate::fanout::protocol::candle_source::CandleSource;
 use crate::fanout::protocol::messages::Refusal;
 use crate::fanout::protocol::request::{Name, Wanted};
 use crate::fanout::series::LetGo;
@@ -106,8 +106,8 @@ impl Fanout {
         names: Vec<Name>,
     ) -> (Vec<Name>, Vec<Name>) {
         let ids_each = match wanted.origin {
-            Origin::Exchange => 1,
-            Origin::Derived => 2,
+            CandleSource::Exchange => 1,
+            CandleSource::Derived => 2,
         };
         let is_listed = self.hub.has_list(wanted.market);
         let free = UNCONFIRMED_MAX.saturating_sub(self.hub.counts().1);
@@ -177,10 +177,10 @@ impl Fanout {
     fn intern(
         &mut self,
         instrument: &Instrument,
-        origin: Origin,
+        origin: CandleSource,
         now: Now,
     ) -> Result<InstrumentId, TableFull> {
-        if origin == Origin::Exchange {
+        if origin == CandleSource::Exchange {
             return self.with_room(now, |fanout| fanout.hub.intern(instrument));
         }
         let minutes = Instrument { interval: Interval::M1, ..instrument.clone() };

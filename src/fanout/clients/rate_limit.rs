@@ -28,7 +28,7 @@ pub(crate) struct Allowance {
 
 /// What becomes of a client's next message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pace {
+pub(crate) enum RateLimit {
     /// It is handled.
     Now,
     /// It is looked at again then.
@@ -44,20 +44,20 @@ impl Allowance {
     }
 
     /// What becomes of the next message.
-    pub(crate) fn pace(&mut self, now: Now) -> Pace {
+    pub(crate) fn rate_limit(&mut self, now: Now) -> RateLimit {
         let earned = earned(&mut self.counted_at, CLIENT_MESSAGES_PER_SECOND, now);
         self.left = self.left.saturating_add(earned).min(CLIENT_MESSAGES_BURST);
         if self.left >= CLIENT_MESSAGES_PER_SECOND {
             self.pauses = 0;
         }
         if self.left > 0 {
-            return Pace::Now;
+            return RateLimit::Now;
         }
         self.pauses += 1;
         if self.pauses > CLIENT_PAUSES_MAX {
-            return Pace::Never;
+            return RateLimit::Never;
         }
-        Pace::Later(now.mono.after(CLIENT_PAUSE))
+        RateLimit::Later(now.mono.after(CLIENT_PAUSE))
     }
 
     /// One message is handled.
@@ -182,7 +182,7 @@ mod tests {
     /// Spends all it may at this time; how many that were.
     fn exhaust(allowance: &mut Allowance, now: Now) -> u32 {
         let mut handled = 0;
-        while allowance.pace(now) == Pace::Now {
+        while allowance.rate_limit(now) == RateLimit::Now {
             allowance.spend();
             handled += 1;
         }
@@ -214,11 +214,11 @@ mod tests {
             exhaust(&mut allowance, at(now_ms));
             now_ms += if allowance.pauses == CLIENT_PAUSES_MAX { 1_000 } else { 50 };
         }
-        assert_ne!(allowance.pace(at(now_ms)), Pace::Never);
+        assert_ne!(allowance.rate_limit(at(now_ms)), RateLimit::Never);
         let is_refused = (0..=CLIENT_PAUSES_MAX).any(|_| {
             now_ms += 50;
             exhaust(&mut allowance, at(now_ms));
-            allowance.pace(at(now_ms)) == Pace::Never
+            allowance.rate_limit(at(now_ms)) == RateLimit::Never
         });
         assert!(is_refused);
     }

@@ -150,7 +150,7 @@ impl Fanout {
     }
 
     /// Tells a client what was refused lately. One that has nothing else is closed with the last.
-    pub(crate) fn tell_refused(
+    pub(crate) fn send_refused(
         &mut self,
         id: ClientId,
         mut refusals: Vec<Refusal>,

@@ -13,7 +13,7 @@ use crate::fanout::clients::client::{Phase, Subscription};
 use crate::fanout::clients::names::{Sorted, named_twice, once_each, stream_name, symbols_of};
 use crate::fanout::clients::refused_names::rejection;
 use crate::fanout::derive::derived_windows_max;
-use crate::fanout::protocol::candle_source::{Origin, Past};
+use crate::fanout::protocol::candle_source::{CandleSource, HistoryRequest};
 use crate::fanout::protocol::encode::Spelling;
 use crate::fanout::protocol::messages::{
     ListWriter, Refusal, Shown, write_error, write_notice, write_pong, write_subscribed,
@@ -21,7 +21,7 @@ use crate::fanout::protocol::messages::{
 };
 use crate::fanout::protocol::request;
 use crate::fanout::protocol::request::{Name, Op, Request, Wanted};
-use crate::fanout::series::Join;
+use crate::fanout::series::CatchUp;
 use crate::fanout::series::{ANY_WINDOW, Interest};
 use crate::fanout::{ClientId, Fanout};
 
@@ -106,11 +106,11 @@ impl Fanout {
         self.check_past(&wanted, &names, now)?;
         if names.is_empty() {
             let Some(last) = surplus.pop() else {
-                self.tell_refused(id, refused, echo.as_ref(), now);
+                self.send_refused(id, refused, echo.as_ref(), now);
                 return Ok(());
             };
             surplus.extend(refused);
-            self.tell_surplus(id, surplus, echo.as_ref());
+            self.send_surplus(id, surplus, echo.as_ref());
             return Err(Box::new(last));
         }
         let instruments = self.intern_all(&wanted, &names, now)?;
@@ -138,17 +138,17 @@ impl Fanout {
         write_subscribed(&mut self.payload, &shown, subscription.id.as_deref());
         self.send_payload(id);
         let (past, echo) = (wanted.past, subscription.id.clone());
-        self.tell_surplus(id, surplus, echo.as_ref());
+        self.send_surplus(id, surplus, echo.as_ref());
         let added = self.add_subscription(id, subscription, &spelled, past.is_some(), now);
         let Some(key) = added else {
             return Ok(());
         };
-        self.tell_refused(id, refused, echo.as_ref(), now);
+        self.send_refused(id, refused, echo.as_ref(), now);
         self.send_lost(id, &instruments, now);
         for instrument in instruments {
             if let Some(past) = past {
-                let join = Join::new(id, key, past, self.publications, now);
-                self.begin_join(join, instrument, now);
+                let join = CatchUp::new(id, key, past, self.publications, now);
+                self.begin_catch_up(join, instrument, now);
                 continue;
             }
             self.send_latest(id, key, instrument, now);
@@ -157,7 +157,7 @@ impl Fanout {
         Ok(())
     }
 
-    fn tell_surplus(&mut self, id: ClientId, surplus: Vec<Refusal>, echo: Option<&String>) {
+    fn send_surplus(&mut self, id: ClientId, surplus: Vec<Refusal>, echo: Option<&String>) {
         for refusal in surplus {
             self.send_error(id, &Refusal { id: echo.cloned(), ..refusal });
         }
@@ -188,8 +188,8 @@ impl Fanout {
             return Ok(names.iter().map(|name| self.as_listed(name)).collect());
         }
         let streamed = match wanted.origin {
-            Origin::Exchange => wanted.interval,
-            Origin::Derived => Interval::M1,
+            CandleSource::Exchange => wanted.interval,
+            CandleSource::Derived => Interval::M1,
         };
         let names = self.hub.streaming(wanted.market, streamed);
         if names.is_empty() {
@@ -208,7 +208,7 @@ impl Fanout {
     /// The name with the symbol that the market's list has for it.
     fn as_listed(&self, name: &Name) -> Name {
         match self.hub.listed_for(name) {
-            Some(symbol) => Name { symbol, ..name.clone() }.settled(),
+            Some(symbol) => Name { symbol, ..name.clone() }.closed_window(),
             None => name.clone(),
         }
     }
@@ -218,15 +218,17 @@ impl Fanout {
         let kept = self.config.history_candles;
         let derived_max = derived_windows_max(wanted.interval);
         let refusal = match wanted.past {
-            Some(Past::Last(count)) if usize::try_from(count).unwrap_or(usize::MAX) > kept => {
+            Some(HistoryRequest::Last(count))
+                if usize::try_from(count).unwrap_or(usize::MAX) > kept =>
+            {
                 let message = format!(
                     "\"history\": {count} candles are more than are kept; ask for at most {kept} \
                      (CONNECTOR_HISTORY_CANDLES)"
                 );
                 Refusal::field("history_too_long", "history", message)
             }
-            Some(Past::Last(count))
-                if wanted.origin == Origin::Derived && count as usize > derived_max =>
+            Some(HistoryRequest::Last(count))
+                if wanted.origin == CandleSource::Derived && count as usize > derived_max =>
             {
                 let message = format!(
                     "\"history\": {count} derived candles of {} need more minutes than are looked \
@@ -236,7 +238,9 @@ impl Fanout {
                 Refusal::field("history_too_long", "history", message)
             }
             // The machine's clock may be wrong by hours; how far back is too far is seen later.
-            Some(Past::Since(since)) if since.0 > now.unix_ms().0 + CLOCK_ERROR_MAX_MS => {
+            Some(HistoryRequest::Since(since))
+                if since.0 > now.unix_ms().0 + CLOCK_ERROR_MAX_MS =>
+            {
                 let message = format!(
                     "\"since\": {} lies in the future; it is {} here",
                     since.0,
@@ -317,7 +321,7 @@ impl Fanout {
         id: ClientId,
         mut subscription: Subscription,
         spelled: &[Option<Spelling>],
-        is_joining: bool,
+        is_catching_up: bool,
         now: Now,
     ) -> Option<u32> {
         let client = self.clients.find(id)?;
@@ -332,7 +336,7 @@ impl Fanout {
             spelling: 0,
             is_limited: subscription.limit > 0,
             is_quoted: false,
-            is_joining,
+            is_catching_up,
             first: ANY_WINDOW,
             is_begun: false,
             is_warned: false,
@@ -552,14 +556,14 @@ impl Fanout {
             return self.close_with_answer(id, refusal, now);
         }
         self.send_error(id, refusal);
-        self.settle(id, now);
+        self.accept_closed(id, now);
         self.offer(id);
         self.arm(id);
     }
 
     /// Sends a `notice` about a session or a listing to each client that wants some of its `instruments`, with
     /// the symbols that it wants.
-    pub(crate) fn tell_session(
+    pub(crate) fn send_session(
         &mut self,
         code: &str,
         message: &str,
@@ -625,7 +629,7 @@ struct Unwanted {
     word: Option<Arc<str>>,
     names: Option<Vec<Name>>,
     interval: Option<Interval>,
-    origin: Option<Origin>,
+    origin: Option<CandleSource>,
 }
 
 impl Unwanted {

@@ -7,7 +7,7 @@ use crate::limits::SERIES_SPELLINGS_MAX;
 use crate::wire::write_text_frame;
 
 use crate::fanout::delivery::outbox::{FrameId, FramePool};
-use crate::fanout::delivery::turn_buffer::{Part, Run};
+use crate::fanout::delivery::turn_buffer::{Part, TurnBuffer};
 use crate::fanout::frame::FrameMeta;
 use crate::fanout::series::Interest;
 
@@ -71,7 +71,7 @@ impl<'a> Form<'a> {
     }
 
     /// Its place in the run, if there is room; put there for the first client.
-    pub(crate) fn part(&mut self, run: &mut Run) -> Option<Part> {
+    pub(crate) fn part(&mut self, run: &mut TurnBuffer) -> Option<Part> {
         *self.part.get_or_insert_with(|| match self.is_apart {
             false => run.push(self.bytes),
             true => run.push_basic(self.bytes),

@@ -8,7 +8,7 @@ use crate::wire::Connection;
 
 /// Buffers used again and again: after the first burst of a size no further one allocates.
 #[derive(Debug, Default)]
-pub(crate) struct Spares {
+pub(crate) struct BufferPool {
     /// Of [`IDLE_BUFFER_BYTES`]: outgrown by a client that has more to send.
     small: Vec<Vec<u8>>,
     /// Of [`SPARE_BUFFER_BYTES`].
@@ -17,7 +17,7 @@ pub(crate) struct Spares {
     long: Vec<Vec<u8>>,
 }
 
-impl Spares {
+impl BufferPool {
     /// Adds whole frames to what is outgoing, in a buffer that has room: the small one that the
     /// connection keeps, or one that it is lent.
     pub(crate) fn append(&mut self, connection: &mut Connection, frames: &[u8]) {
@@ -26,7 +26,7 @@ impl Spares {
             // Else a long answer on top of much: the connection's own buffer grows.
             let lengths = [IDLE_BUFFER_BYTES, SPARE_BUFFER_BYTES, LONG_BUFFER_BYTES];
             if let Some(length) = lengths.into_iter().find(|&length| needed <= length) {
-                let spare = self.spares(length).and_then(|(spares, _)| spares.pop());
+                let spare = self.buffer_pool(length).and_then(|(buffer_pool, _)| buffer_pool.pop());
                 let spare = spare.unwrap_or_else(|| Vec::with_capacity(length));
                 let outgrown = connection.lend(spare);
                 self.keep(outgrown);
@@ -43,15 +43,15 @@ impl Spares {
     }
 
     fn keep(&mut self, buffer: Vec<u8>) {
-        if let Some((spares, most)) = self.spares(buffer.capacity())
-            && spares.len() < most
+        if let Some((buffer_pool, most)) = self.buffer_pool(buffer.capacity())
+            && buffer_pool.len() < most
         {
-            spares.push(buffer);
+            buffer_pool.push(buffer);
         }
     }
 
     /// The buffers of a length, and how many are kept; `None`: it is none of ours.
-    fn spares(&mut self, length: usize) -> Option<(&mut Vec<Vec<u8>>, usize)> {
+    fn buffer_pool(&mut self, length: usize) -> Option<(&mut Vec<Vec<u8>>, usize)> {
         match length {
             IDLE_BUFFER_BYTES => Some((&mut self.small, SPARE_BUFFERS_MAX)),
             SPARE_BUFFER_BYTES => Some((&mut self.buffers, SPARE_BUFFERS_MAX)),

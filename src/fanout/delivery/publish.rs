@@ -3,7 +3,7 @@
 
 use crate::clock::{Now, UnixMs};
 use crate::limits::{READY_BYTES_MAX, SHARE_BYTES_MAX};
-use crate::market::{Candle, CandleUpdate, InstrumentId, Settled, Source};
+use crate::market::{Candle, CandleUpdate, ClosedWindow, InstrumentId, Source};
 use crate::messages::EventName;
 use crate::wire::{text_frame_payload, write_text_frame};
 
@@ -12,7 +12,7 @@ use crate::fanout::delivery::basic::{Form, is_basic};
 use crate::fanout::delivery::outbox::Owed;
 use crate::fanout::frame::Hops;
 use crate::fanout::frame::{Class, FrameMeta};
-use crate::fanout::history::{Restated, settled};
+use crate::fanout::history::{Restated, closed_window};
 use crate::fanout::protocol::encode::{CandleType, write_unsigned};
 use crate::fanout::{ClientId, Fanout, Output};
 
@@ -27,8 +27,8 @@ impl Fanout {
         let kept_max = self.config.history_candles;
         let (mut replaced, mut is_end) = (None, false);
         if update.is_closed() {
-            replaced = stream.history.put(&settled(update), kept_max);
-            is_end = stream.history.told(update.candle.open_time);
+            replaced = stream.history.put(&closed_window(update), kept_max);
+            is_end = stream.history.sent(update.candle.open_time);
             if update.revision > 0 {
                 let (open_time, serial) = (update.candle.open_time, self.publications);
                 stream.history.note_restated(Restated { open_time, serial, previous: replaced });
@@ -47,12 +47,12 @@ impl Fanout {
         }
         if self.hub.stream(update.instrument).is_some_and(|stream| stream.is_wanted()) {
             let meta = candle_meta(update, self.publications, now);
-            self.tell_unsaid(update, &meta, now);
+            self.warn_basic(update, &meta, now);
             self.write_update(update, replaced.as_ref(), now);
             self.publish(meta, now);
         }
         if is_end && !self.marks.is_empty() {
-            self.note_told(update.instrument, update.candle.open_time, now);
+            self.note_sent(update.instrument, update.candle.open_time, now);
         }
     }
 
@@ -73,14 +73,14 @@ impl Fanout {
         let Some(stream) = self.hub.stream(instrument).filter(|stream| stream.is_live()) else {
             return;
         };
-        stream.history.put(&Settled::Empty { open_time }, self.config.history_candles);
-        let is_end = stream.history.told(open_time);
+        stream.history.put(&ClosedWindow::Empty { open_time }, self.config.history_candles);
+        let is_end = stream.history.sent(open_time);
         self.payload.clear();
         stream.labels.write_empty(&mut self.payload, open_time, now);
-        let meta = self.told_meta(instrument, Class::Empty, open_time);
+        let meta = self.sent_meta(instrument, Class::Empty, open_time);
         self.publish(meta, now);
         if is_end && !self.marks.is_empty() {
-            self.note_told(instrument, open_time, now);
+            self.note_sent(instrument, open_time, now);
         }
     }
 
@@ -98,26 +98,30 @@ impl Fanout {
         let span_ms = i64::try_from(missing).unwrap_or(i64::MAX).saturating_sub(1);
         let span_ms = span_ms.saturating_mul(stream.labels.interval().ms());
         let last = UnixMs(first.0.saturating_add(span_ms));
-        let is_end = stream.history.told(last);
+        let is_end = stream.history.sent(last);
         self.payload.clear();
         stream.labels.write_gap(&mut self.payload, first, missing, "not_received", now);
-        let meta = self.told_meta(instrument, Class::Gap, first);
+        let meta = self.sent_meta(instrument, Class::Gap, first);
         self.publish(meta, now);
         if is_end && !self.marks.is_empty() {
-            self.note_told(instrument, last, now);
+            self.note_sent(instrument, last, now);
         }
     }
 
-    fn told_meta(&self, instrument: InstrumentId, class: Class, open_time: UnixMs) -> FrameMeta {
+    fn sent_meta(&self, instrument: InstrumentId, class: Class, open_time: UnixMs) -> FrameMeta {
         let serial = self.publications;
         FrameMeta { instrument, class, open_time, hops: None, past_of: None, serial }
     }
 
     /// Keeps a window that somebody asked for.
-    pub(crate) fn keep_recalled(&mut self, instrument: InstrumentId, settled: &Settled) {
+    pub(crate) fn keep_backfilled(
+        &mut self,
+        instrument: InstrumentId,
+        closed_window: &ClosedWindow,
+    ) {
         let kept_max = self.config.history_candles;
         if let Some(stream) = self.hub.stream(instrument).filter(|stream| stream.is_live()) {
-            stream.history.put_recalled(settled, kept_max);
+            stream.history.put_backfilled(closed_window, kept_max);
         }
     }
 
@@ -155,7 +159,7 @@ impl Fanout {
                     continue;
                 }
             }
-            if client.is_deaf() || !group.iter().any(|interest| interest.wants(&meta)) {
+            if client.is_closing() || !group.iter().any(|interest| interest.wants(&meta)) {
                 continue;
             }
             let form = &mut forms[group[0].form(has_basic && is_basic(group, &meta))];
@@ -195,7 +199,7 @@ impl Fanout {
     fn follow_up(&mut self, now: Now) {
         while let Some(id) = self.follow_up.pop() {
             self.end_exhausted(id, now);
-            self.settle(id, now);
+            self.accept_closed(id, now);
         }
     }
 
@@ -228,7 +232,7 @@ impl Fanout {
             return;
         }
         if is_basic {
-            self.tell_unsaid_to(id, &update, now);
+            self.warn_basic_to(id, &update, now);
         }
         let Some(stream) = self.hub.stream(of) else { return };
         self.payload.clear();
@@ -325,8 +329,8 @@ impl Fanout {
             Phase::Flushing { .. } => self.shut_down(id, now),
             Phase::Live => {
                 self.refill(id, now);
-                self.pump_joins(id, now);
-                self.settle(id, now);
+                self.pump_catch_ups(id, now);
+                self.accept_closed(id, now);
                 self.offer(id);
                 self.arm(id);
             }
@@ -356,21 +360,22 @@ impl Fanout {
     }
 
     /// Answers a goodbye, or ends a connection whose limits are all served, once nothing is owed.
-    pub(crate) fn settle(&mut self, id: ClientId, now: Now) {
+    pub(crate) fn accept_closed(&mut self, id: ClientId, now: Now) {
         let Some(client) = self.clients.find(id).filter(|client| client.phase == Phase::Live)
         else {
             return;
         };
-        let is_late = client.goodbye.is_some_and(|goodbye| goodbye.until <= now.mono);
+        let is_late =
+            client.pending_close.is_some_and(|pending_close| pending_close.until <= now.mono);
         if !is_late && (client.is_unread || !client.outbox.is_empty()) {
             return;
         }
         let is_served = client.is_served && client.subscriptions.is_empty();
-        if is_served || client.is_goodbye_due(now) {
+        if is_served || client.is_close_due(now) {
             // After the client's own Close, this answers it with the client's code.
             self.close(id, CLOSE_NORMAL, "", now);
         } else if self.is_draining || client.is_leaving {
-            self.close(id, CLOSE_GOING_AWAY, self.departure.reason(), now);
+            self.close(id, CLOSE_GOING_AWAY, self.drain_kind.reason(), now);
         }
     }
 }

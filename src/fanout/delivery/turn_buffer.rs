@@ -13,7 +13,7 @@ use crate::limits::{RUN_BYTES_MAX, SHARED_PARTS_MAX};
 use crate::wire::{Connection, touched};
 
 use crate::fanout::ClientId;
-use crate::fanout::delivery::buffer_pool::Spares;
+use crate::fanout::delivery::buffer_pool::BufferPool;
 
 /// Where a frame stands in the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,27 +42,27 @@ const SECOND: usize = RUN_BYTES_MAX + 1;
 
 /// The frames of this turn, one after the other.
 #[derive(Debug)]
-pub(crate) struct Run {
+pub(crate) struct TurnBuffer {
     bytes: Vec<u8>,
     /// The basic forms of quotes, apart, so that they do not stand between the others: a client's
     /// neighbours stay one piece. Nothing before the first.
     basic: Vec<u8>,
     /// Who has had a share of them. May name clients that are gone, or one twice.
     sharers: Vec<ClientId>,
-    spares: Spares,
+    buffer_pool: BufferPool,
 }
 
-impl Default for Run {
+impl Default for TurnBuffer {
     /// Room for the longest.
     fn default() -> Self {
         let mut bytes = touched(RUN_BYTES_MAX);
         bytes.clear();
         let basic = Vec::new();
-        Self { bytes, basic, sharers: Vec::new(), spares: Spares::default() }
+        Self { bytes, basic, sharers: Vec::new(), buffer_pool: BufferPool::default() }
     }
 }
 
-impl Run {
+impl TurnBuffer {
     /// Adds a frame; `None` if there is no room for it in this turn.
     pub(crate) fn push(&mut self, frame: &[u8]) -> Option<Part> {
         push(&mut self.bytes, frame, 0)
@@ -104,26 +104,26 @@ impl Run {
     }
 
     /// Gives a client a copy of its share.
-    pub(crate) fn copy(&mut self, share: &mut Share, connection: &mut Connection) {
+    pub(crate) fn copy(&mut self, share: &mut SharedSlices, connection: &mut Connection) {
         for part in share.parts.drain(..) {
-            self.spares.append(connection, part.of([&self.bytes, &self.basic]));
+            self.buffer_pool.append(connection, part.of([&self.bytes, &self.basic]));
         }
         share.bytes = 0;
     }
 
     /// Gives a client a copy of one frame.
     pub(crate) fn copy_part(&mut self, part: Part, connection: &mut Connection) {
-        self.spares.append(connection, part.of([&self.bytes, &self.basic]));
+        self.buffer_pool.append(connection, part.of([&self.bytes, &self.basic]));
     }
 
     /// Gives a client frames that are its own.
     pub(crate) fn append(&mut self, connection: &mut Connection, frames: &[u8]) {
-        self.spares.append(connection, frames);
+        self.buffer_pool.append(connection, frames);
     }
 
     /// Takes back what a connection, all of whose bytes are written, needs no more.
     pub(crate) fn reclaim(&mut self, connection: &mut Connection) {
-        self.spares.reclaim(connection);
+        self.buffer_pool.reclaim(connection);
     }
 }
 
@@ -140,7 +140,7 @@ fn push(store: &mut Vec<u8>, frame: &[u8], base: usize) -> Option<Part> {
 
 /// What of the run one client is to get. Empty between turns.
 #[derive(Debug, Default)]
-pub(crate) struct Share {
+pub(crate) struct SharedSlices {
     /// In order; neighbours are one.
     parts: ArrayVec<Part, SHARED_PARTS_MAX>,
     bytes: usize,
@@ -148,7 +148,7 @@ pub(crate) struct Share {
     ahead: usize,
 }
 
-impl Share {
+impl SharedSlices {
     /// Begins with a frame, behind so many bytes of the client's own.
     pub(crate) fn begin(&mut self, ahead: usize, part: Part) {
         assert!(self.is_empty(), "it is begun once");
@@ -215,7 +215,7 @@ impl<'a> Outgoing<'a> {
     /// No bytes.
     pub(crate) const NONE: Self = Self { own: &[], run: [&[], &[]], parts: &[], len: 0 };
 
-    pub(crate) fn new(own: &'a [u8], share: &'a Share, run: &'a Run) -> Self {
+    pub(crate) fn new(own: &'a [u8], share: &'a SharedSlices, run: &'a TurnBuffer) -> Self {
         Self { own, run: run.stores(), parts: &share.parts, len: own.len() + share.bytes }
     }
 
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn neighbours_are_one_piece_and_others_are_not() {
-        let (mut run, mut share) = (Run::default(), Share::default());
+        let (mut run, mut share) = (TurnBuffer::default(), SharedSlices::default());
         for (frame, is_wanted) in [("aa", true), ("bbb", true), ("c", false), ("dd", true)] {
             let part = run.push(frame.as_bytes()).unwrap();
             assert!(!is_wanted || share.add(part));
@@ -262,15 +262,16 @@ mod tests {
 
     #[test]
     fn basic_forms_do_not_stand_between_the_others() {
-        let mut run = Run::default();
-        let (mut whole, mut basic, mut both) = <(Share, Share, Share)>::default();
+        let mut run = TurnBuffer::default();
+        let (mut whole, mut basic, mut both) =
+            <(SharedSlices, SharedSlices, SharedSlices)>::default();
         for (long, short) in [("aaaa", "a"), ("bbbb", "b"), ("cccc", "c")] {
             let part = run.push(long.as_bytes()).unwrap();
             assert!(whole.add(part) && both.add(part));
             let part = run.push_basic(short.as_bytes()).unwrap();
             assert!(basic.add(part) && both.add(part));
         }
-        let pieces = |share: &Share| {
+        let pieces = |share: &SharedSlices| {
             let outgoing = Outgoing::new(b"", share, &run);
             outgoing.pieces().map(|piece| String::from_utf8_lossy(piece).into()).collect::<Vec<_>>()
         };
@@ -283,13 +284,13 @@ mod tests {
         assert!(!run.is_full() && run.push_basic(&vec![0; RUN_BYTES_MAX / 2]).is_some());
         assert!(run.is_full());
         let end = run.push(&vec![0; RUN_BYTES_MAX]).unwrap();
-        let mut share = Share::default();
+        let mut share = SharedSlices::default();
         assert!(share.add(end) && basic.add(end), "the last place of the first is no neighbour");
     }
 
     #[test]
     fn a_share_is_consumed_across_its_pieces() {
-        let (mut run, mut share) = (Run::default(), Share::default());
+        let (mut run, mut share) = (TurnBuffer::default(), SharedSlices::default());
         for frame in ["abc", "-", "def", "-", "ghi"] {
             let part = run.push(frame.as_bytes()).unwrap();
             assert!(frame == "-" || share.add(part));
@@ -303,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_run_and_a_share_have_bounds() {
-        let (mut run, mut share) = (Run::default(), Share::default());
+        let (mut run, mut share) = (TurnBuffer::default(), SharedSlices::default());
         for _ in 0..SHARED_PARTS_MAX {
             assert!(share.add(run.push(b"x").unwrap()));
             run.push(b"-").unwrap();

@@ -15,29 +15,29 @@ use crate::fanout::{ClientId, Fanout};
 impl Fanout {
     /// Before a quote is published: tells those who get its basic form what it leaves out, once
     /// until a closed candle of the series leaves nothing out.
-    pub(crate) fn tell_unsaid(&mut self, update: &CandleUpdate, meta: &FrameMeta, now: Now) {
+    pub(crate) fn warn_basic(&mut self, update: &CandleUpdate, meta: &FrameMeta, now: Now) {
         let Some(stream) = self.hub.stream(update.instrument) else { return };
         if stream.basic_count == 0 || !meta.is_quote() {
             return;
         }
-        let is_unsaid = leaves_out(stream.labels.market(), update);
-        if !is_unsaid && (!update.is_closed() || !stream.has_unsaid) {
+        let is_left_out = leaves_out(stream.labels.market(), update);
+        if !is_left_out && (!update.is_closed() || !stream.has_basic_warning) {
             return;
         }
-        stream.has_unsaid = is_unsaid;
-        let mut untold = Vec::new();
+        stream.has_basic_warning = is_left_out;
+        let mut unwarned = Vec::new();
         let groups = stream.interests_mut().chunk_by_mut(|a, b| a.client == b.client);
         for group in groups {
             let is_wanted = group.iter().any(|interest| interest.wants(meta));
-            if is_unsaid && (!is_wanted || !is_basic(group, meta)) {
+            if is_left_out && (!is_wanted || !is_basic(group, meta)) {
                 continue;
             }
-            if is_unsaid && !group[0].is_warned {
-                untold.push(group[0].client);
+            if is_left_out && !group[0].is_warned {
+                unwarned.push(group[0].client);
             }
-            group[0].is_warned = is_unsaid;
+            group[0].is_warned = is_left_out;
         }
-        for index in untold {
+        for index in unwarned {
             let id = self.clients.at(index).id;
             self.warn(id, update, now);
             self.offer(id);
@@ -45,10 +45,10 @@ impl Fanout {
     }
 
     /// The same for one client that is about to get the newest candle.
-    pub(crate) fn tell_unsaid_to(&mut self, id: ClientId, update: &CandleUpdate, now: Now) {
+    pub(crate) fn warn_basic_to(&mut self, id: ClientId, update: &CandleUpdate, now: Now) {
         let Some(stream) = self.hub.stream(update.instrument) else { return };
         if leaves_out(stream.labels.market(), update) {
-            stream.has_unsaid = true;
+            stream.has_basic_warning = true;
             let own = stream.of_client(id.index).first_mut();
             if own.is_some_and(|own| !std::mem::replace(&mut own.is_warned, true)) {
                 self.warn(id, update, now);

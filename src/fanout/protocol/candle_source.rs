@@ -6,14 +6,14 @@ use crate::market::{Interval, Market};
 
 /// Who makes the candles of a series, as `source` of a request names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub(crate) enum CandleSource {
     /// The exchange. Always so for minutes.
     Exchange,
     /// We, from the exchange's minutes.
     Derived,
 }
 
-impl Origin {
+impl CandleSource {
     /// Both.
     pub(crate) const ALL: [Self; 2] = [Self::Exchange, Self::Derived];
 
@@ -33,15 +33,15 @@ impl Origin {
 
 /// The series that end together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Together {
+pub(crate) struct SeriesGroup {
     pub(crate) market: Market,
     pub(crate) interval: Interval,
-    pub(crate) origin: Origin,
+    pub(crate) origin: CandleSource,
 }
 
 /// Closed candles that are to come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Past {
+pub(crate) enum HistoryRequest {
     /// So many, at least 1: those of `history` candles.
     Last(u32),
     /// All after this open time.

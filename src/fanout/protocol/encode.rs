@@ -9,7 +9,7 @@ use crate::clock::{Now, RFC3339_BYTES, UnixMs, write_rfc3339};
 use crate::market::{Candle, CandleUpdate, Decimal, Instrument, Interval, Market, VolumeUnit};
 use crate::text;
 
-use crate::fanout::protocol::candle_source::Origin;
+use crate::fanout::protocol::candle_source::CandleSource;
 
 /// What is the same in every message about one instrument, rendered once.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ pub(crate) enum CandleType {
 
 impl Labels {
     /// Renders what is fixed about `instrument`.
-    pub(crate) fn new(instrument: &Instrument, origin: Origin) -> Self {
+    pub(crate) fn new(instrument: &Instrument, origin: CandleSource) -> Self {
         let row = instrument.market.row();
         let mut names = Vec::new();
         names.extend_from_slice(b",\"exchange\":");
@@ -113,8 +113,8 @@ impl Labels {
         write_names(&mut names, &instrument.symbol, row.contract_type.name());
         let named_bytes = names.len() - named_from;
         let empty_source = match origin {
-            Origin::Exchange => "rest",
-            Origin::Derived => "derived",
+            CandleSource::Exchange => "rest",
+            CandleSource::Derived => "derived",
         };
         let Instrument { market, interval, .. } = *instrument;
         Self { names, named_bytes, interval, empty_source, market }
@@ -382,7 +382,7 @@ mod tests {
         let market = Market::find(Venue::Binance, "coinm").unwrap();
         Labels::new(
             &Instrument { market, symbol: symbol.into(), interval: Interval::M1 },
-            Origin::Exchange,
+            CandleSource::Exchange,
         )
     }
 

@@ -7,8 +7,8 @@ use crate::clock::{Now, RFC3339_BYTES, UnixMs, write_rfc3339};
 use crate::limits::{CLIENT_MESSAGE_BYTES_MAX, SERVER_MESSAGE_BYTES_MAX, SYMBOL_BYTES_MAX};
 use crate::market::{Interval, Market, Span};
 
-use crate::fanout::protocol::candle_source::Origin;
-use crate::fanout::protocol::candle_source::Together;
+use crate::fanout::protocol::candle_source::CandleSource;
+use crate::fanout::protocol::candle_source::SeriesGroup;
 use crate::fanout::protocol::encode::{write_signed, write_string, write_unsigned};
 
 /// Why a client's request is not served, or what it has to know about a subscription.
@@ -69,7 +69,7 @@ pub(crate) struct Shown<'a> {
     /// The length of the candles.
     pub(crate) interval: Interval,
     /// Who makes them.
-    pub(crate) origin: Origin,
+    pub(crate) origin: CandleSource,
     /// Its symbols.
     pub(crate) symbols: &'a [&'a str],
     /// Quotes it was given; 0: without end.
@@ -229,7 +229,7 @@ pub(crate) struct Mark<'a> {
 }
 
 /// Appends a `mark`.
-pub(crate) fn write_mark(out: &mut Vec<u8>, of: Together, mark: &Mark<'_>, now: Now) {
+pub(crate) fn write_mark(out: &mut Vec<u8>, of: SeriesGroup, mark: &Mark<'_>, now: Now) {
     out.extend_from_slice(b"{\"type\":\"mark\",\"current_time\":\"");
     write_current_time(out, now);
     out.push(b'"');
@@ -383,7 +383,7 @@ mod tests {
     }
 
     fn shown<'a>(symbols: &'a [&'a str]) -> Shown<'a> {
-        let (interval, origin) = (Interval::M5, Origin::Exchange);
+        let (interval, origin) = (Interval::M5, CandleSource::Exchange);
         Shown {
             word: None,
             market: spot(),

@@ -7,9 +7,9 @@ use crate::limits::BACKOFF_MAX;
 
 /// SplitMix64: spreads retries and makes handshake keys. No secret depends on it.
 #[derive(Clone, Debug)]
-pub(crate) struct Dice(u64);
+pub(crate) struct Rng(u64);
 
-impl Dice {
+impl Rng {
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -40,10 +40,10 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    pub(crate) fn next(&mut self, first: Duration, dice: &mut Dice) -> Duration {
+    pub(crate) fn next(&mut self, first: Duration, rng: &mut Rng) -> Duration {
         let doubled = first.saturating_mul(1 << self.failures.min(DOUBLINGS_MAX)).min(BACKOFF_MAX);
         self.failures = self.failures.saturating_add(1);
-        dice.between(doubled / 2, doubled)
+        rng.between(doubled / 2, doubled)
     }
 
     pub(crate) fn reset(&mut self) {
@@ -62,13 +62,13 @@ mod tests {
 
     #[test]
     fn backoff_doubles_to_its_maximum_with_jitter() {
-        let (mut backoff, mut dice) = (Backoff::default(), Dice::new(1));
+        let (mut backoff, mut rng) = (Backoff::default(), Rng::new(1));
         for expected_s in [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
             let expected = SECOND * expected_s;
-            let delay = backoff.next(SECOND, &mut dice);
+            let delay = backoff.next(SECOND, &mut rng);
             assert!(delay >= expected / 2 && delay <= expected, "{delay:?} of {expected:?}");
         }
         backoff.reset();
-        assert!(backoff.next(SECOND, &mut dice) <= SECOND);
+        assert!(backoff.next(SECOND, &mut rng) <= SECOND);
     }
 }

@@ -93,7 +93,7 @@ impl Budget {
         self.under_way >= self.count_max
     }
 
-    /// It was done before this process began, nobody knows for whom; `at_ns` as in [`crate::feed::Spent`].
+    /// It was done before this process began, nobody knows for whom; `at_ns` as in [`crate::feed::Usage`].
     pub(crate) fn spend_before(&mut self, at_ns: i64) {
         let window_ns = i64::try_from(self.window.as_nanos()).unwrap_or(i64::MAX);
         if let Ok(free_at) = u64::try_from(at_ns.saturating_add(window_ns)) {

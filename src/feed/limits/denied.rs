@@ -11,7 +11,7 @@ use crate::venue::{self, Denial};
 use crate::wire::WireError;
 
 use crate::feed::limits::pauses::Denied;
-use crate::feed::limits::rate_limits::SpentOn;
+use crate::feed::limits::rate_limits::LimitedAction;
 use crate::feed::repair::answers::said;
 use crate::feed::session::Phase;
 use crate::feed::session::lifecycle::Socket;
@@ -38,7 +38,7 @@ impl Feed {
         match venue::denial(market, *status, body) {
             // Backoff and breaker do what an outage needs.
             None | Some(Denial::Outage) => {
-                self.gates.pauses.release(market, SpentOn::Connect, now.mono);
+                self.gates.pauses.release(market, LimitedAction::Connect, now.mono);
             }
             Some(denial) => {
                 let denial = match denial {
@@ -46,19 +46,19 @@ impl Feed {
                     other => other,
                 };
                 let exchange_now = self.clocks[market.index()].now(now);
-                let (retry_after, chance) = (retry_after.as_deref(), self.dice.roll());
+                let (retry_after, chance) = (retry_after.as_deref(), self.rng.roll());
                 let status = *status;
                 let denied = Denied { denial, status, retry_after, asked_at, exchange_now, chance };
                 let pauses = &self.gates.pauses;
-                let begun = pauses.deny(market, SpentOn::Connect, &denied, now.mono);
+                let begun = pauses.deny(market, LimitedAction::Connect, &denied, now.mono);
                 if let Some(begun) = begun {
-                    self.notice_denied(market, SpentOn::Connect, denial, &words, &begun);
+                    self.notice_denied(market, LimitedAction::Connect, denial, &words, &begun);
                     remark = begun.remark;
-                    if begun.wait >= TOLD_WAIT_MIN {
+                    if begun.wait >= REPORTED_WAIT_MIN {
                         let claim = self.claim(&self.sessions[index]);
                         let wait = self.gates.wait(market, claim, now.mono, now.mono);
-                        self.tell_wait(market, wait);
-                        self.tell_denied(market, &words);
+                        self.report_wait(market, wait);
+                        self.report_denied(market, &words);
                     }
                 }
             }
@@ -68,18 +68,18 @@ impl Feed {
     }
 
     /// Tells the clients of all sessions of the group that are not open, once each.
-    fn tell_denied(&mut self, market: Market, words: &str) {
+    fn report_denied(&mut self, market: Market, words: &str) {
         let group = venue::budget_group(market);
         for index in 0..self.sessions.len() {
             let session = &self.sessions[index];
             let is_here = venue::budget_group(session.market) == group;
             if is_here && !session.is_open() && session.phase != Phase::Free {
-                self.tell_denied_on(index, words);
+                self.report_denied_on(index, words);
             }
         }
     }
 
-    fn tell_denied_on(&mut self, index: usize, words: &str) {
+    fn report_denied_on(&mut self, index: usize, words: &str) {
         let session = &mut self.sessions[index];
         let is_served = session.replaces.is_some() || session.members.is_empty();
         if session.is_denied || is_served {
@@ -87,41 +87,43 @@ impl Feed {
         }
         session.is_denied = true;
         // The first candle says that it is back.
-        session.told_lost = Some(words.to_owned());
+        session.reported_lost = Some(words.to_owned());
         let (market, instruments) = (session.market, session.members.clone());
         let event = FeedEvent::Denied { market, instruments, why: words.to_owned() };
         self.outputs.push_back(Output::Event(event));
     }
 
     /// A session that may not connect because another one was denied.
-    pub(crate) fn tell_denied_elsewhere(&mut self, index: usize, now: MonoNs) {
+    pub(crate) fn report_denied_elsewhere(&mut self, index: usize, now: MonoNs) {
         let market = self.sessions[index].market;
-        let denied = self.gates.pauses.denied_for(market, SpentOn::Connect, now);
-        if let Some(denied) = denied.filter(|denied| denied.wait >= TOLD_WAIT_MIN) {
-            self.tell_denied_on(index, &format!("HTTP {}", denied.status));
+        let denied = self.gates.pauses.denied_for(market, LimitedAction::Connect, now);
+        if let Some(denied) = denied.filter(|denied| denied.wait >= REPORTED_WAIT_MIN) {
+            self.report_denied_on(index, &format!("HTTP {}", denied.status));
         }
     }
 
     /// A session that may not connect yet, though nothing was lost: its clients are told why.
-    pub(crate) fn tell_waiting(&mut self, index: usize, now: MonoNs) {
+    pub(crate) fn report_waiting(&mut self, index: usize, now: MonoNs) {
         let session = &self.sessions[index];
         let market = session.market;
-        if session.told_lost.is_some() || session.members.is_empty() {
+        if session.reported_lost.is_some() || session.members.is_empty() {
             return;
         }
         let wait = self.gates.wait(market, self.claim(session), now, now);
-        if wait.until.since(now) >= TOLD_WAIT_MIN {
-            self.tell_wait(market, wait);
-            let why = self.wait_words(market, SpentOn::Connect, wait.reason);
-            self.tell_lost(index, &why);
+        if wait.until.since(now) >= REPORTED_WAIT_MIN {
+            self.report_wait(market, wait);
+            let why = self.wait_words(market, LimitedAction::Connect, wait.reason);
+            self.report_lost(index, &why);
         }
     }
 
     /// An instrument has joined a session that is lost, or not let in: its clients are told so, as
     /// those of the others were.
-    pub(crate) fn tell_lost_to(&mut self, index: usize, id: InstrumentId) {
+    pub(crate) fn report_lost_to(&mut self, index: usize, id: InstrumentId) {
         let session = &self.sessions[index];
-        let Some(why) = session.told_lost.clone().filter(|_| !session.is_open()) else { return };
+        let Some(why) = session.reported_lost.clone().filter(|_| !session.is_open()) else {
+            return;
+        };
         let (market, instruments) = (session.market, vec![id]);
         let event = match session.is_denied {
             true => FeedEvent::Denied { market, instruments, why },
@@ -131,11 +133,11 @@ impl Feed {
     }
 
     /// The event under which a denial is logged.
-    pub(crate) fn denial_event(on: SpentOn, denial: Denial) -> EventName {
+    pub(crate) fn denial_event(on: LimitedAction, denial: Denial) -> EventName {
         match (on, denial) {
-            (SpentOn::Rest, Denial::Limit { .. }) => EventName::RestLimited,
-            (SpentOn::Rest, Denial::Block | Denial::Outage) => EventName::RestDenied,
-            (SpentOn::Connect, _) => EventName::SessionsDenied,
+            (LimitedAction::Rest, Denial::Limit { .. }) => EventName::RestLimited,
+            (LimitedAction::Rest, Denial::Block | Denial::Outage) => EventName::RestDenied,
+            (LimitedAction::Connect, _) => EventName::SessionsDenied,
         }
     }
 }
@@ -145,4 +147,4 @@ impl Feed {
 const TOO_MANY_PAUSE: Option<Duration> = Some(Duration::from_secs(300));
 
 /// A shorter wait is over before a person has read of it.
-const TOLD_WAIT_MIN: Duration = Duration::from_secs(5);
+const REPORTED_WAIT_MIN: Duration = Duration::from_secs(5);

@@ -10,12 +10,12 @@ use crate::limits::BACKOFF_MAX;
 use crate::market::Market;
 use crate::venue::{self, Denial};
 
-use crate::feed::SpentOn;
+use crate::feed::LimitedAction;
 
 /// Of each [`venue::budget_group`], the pauses of new sessions and of REST requests.
 #[derive(Debug)]
 pub struct Pauses {
-    /// By [`Market::index`] of the group's name, then by [`SpentOn`].
+    /// By [`Market::index`] of the group's name, then by [`LimitedAction`].
     pauses: [[Pause; 2]; Market::COUNT],
     /// When sessions may subscribe, by [`Market::index`] of the group's name.
     subscribes_at_ns: [AtomicU64; Market::COUNT],
@@ -94,49 +94,49 @@ impl Pauses {
         MonoNs(self.subscribes_at_ns[index].load(Ordering::Relaxed))
     }
 
-    fn of(&self, market: Market, on: SpentOn) -> &Pause {
+    fn of(&self, market: Market, on: LimitedAction) -> &Pause {
         &self.pauses[venue::budget_group(market).index()][on as usize]
     }
 
     /// Nothing of the kind is asked before `until`: its budget is used up.
-    pub(crate) fn hold(&self, market: Market, on: SpentOn, until: MonoNs) {
+    pub(crate) fn hold(&self, market: Market, on: LimitedAction, until: MonoNs) {
         self.of(market, on).held_until_ns.fetch_max(until.0, Ordering::Relaxed);
     }
 
     /// Nothing of the kind is asked before.
-    pub fn until(&self, market: Market, on: SpentOn) -> MonoNs {
+    pub fn until(&self, market: Market, on: LimitedAction) -> MonoNs {
         let pause = self.of(market, on);
         let held = pause.held_until_ns.load(Ordering::Relaxed);
         MonoNs(held.max(pause.denied_until_ns.load(Ordering::Relaxed)))
     }
 
     /// How long we are denied the kind still; `None`: we are not.
-    pub fn denied_for(&self, market: Market, on: SpentOn, now: MonoNs) -> Option<Lasting> {
+    pub fn denied_for(&self, market: Market, on: LimitedAction, now: MonoNs) -> Option<Lasting> {
         let until = self.denied_until(market, on)?;
         Some(Lasting { wait: until.since(now), status: self.status(market, on) })
     }
 
     /// Until when we are denied the kind; `None`: we are not.
-    pub(crate) fn denied_until(&self, market: Market, on: SpentOn) -> Option<MonoNs> {
+    pub(crate) fn denied_until(&self, market: Market, on: LimitedAction) -> Option<MonoNs> {
         let pause = self.of(market, on);
         let until = MonoNs(pause.denied_until_ns.load(Ordering::Relaxed));
         (pause.denials.load(Ordering::Relaxed) > 0).then_some(until)
     }
 
     /// Until when nothing of the kind is asked, since its budget is used up.
-    pub(crate) fn held_until(&self, market: Market, on: SpentOn) -> MonoNs {
+    pub(crate) fn held_until(&self, market: Market, on: LimitedAction) -> MonoNs {
         MonoNs(self.of(market, on).held_until_ns.load(Ordering::Relaxed))
     }
 
     /// The HTTP status of the last denial; 0: no answer came.
-    pub(crate) fn status(&self, market: Market, on: SpentOn) -> u16 {
+    pub(crate) fn status(&self, market: Market, on: LimitedAction) -> u16 {
         let status = self.of(market, on).status.load(Ordering::Relaxed);
         u16::try_from(status).unwrap_or_default()
     }
 
     /// Asks whether one may be sent now. After denials only one of all shards may, and says what
     /// came of it with [`Self::admitted`], [`Self::deny`] or [`Self::release`].
-    pub fn admit(&self, market: Market, on: SpentOn, now: MonoNs) -> bool {
+    pub fn admit(&self, market: Market, on: LimitedAction, now: MonoNs) -> bool {
         let pause = self.of(market, on);
         if self.until(market, on) > now {
             return false;
@@ -154,7 +154,7 @@ impl Pauses {
     }
 
     /// What was asked at `asked_at` was answered.
-    pub fn admitted(&self, market: Market, on: SpentOn, asked_at: MonoNs) {
+    pub fn admitted(&self, market: Market, on: LimitedAction, asked_at: MonoNs) {
         let pause = self.of(market, on);
         pause.faults.store(0, Ordering::Relaxed);
         if pause.denials.load(Ordering::Relaxed) > 0 && !pause.is_before(asked_at) {
@@ -165,7 +165,7 @@ impl Pauses {
 
     /// What was to find out whether we are still denied was not sent, or came to nothing that says
     /// so: another may.
-    pub fn release(&self, market: Market, on: SpentOn, now: MonoNs) {
+    pub fn release(&self, market: Market, on: LimitedAction, now: MonoNs) {
         let pause = self.of(market, on);
         if pause.denials.load(Ordering::Relaxed) > 0 {
             pause.denied_until_ns.fetch_min(now.0, Ordering::Relaxed);
@@ -177,7 +177,7 @@ impl Pauses {
     pub fn deny(
         &self,
         market: Market,
-        on: SpentOn,
+        on: LimitedAction,
         denied: &Denied<'_>,
         now: MonoNs,
     ) -> Option<Begun> {
@@ -217,7 +217,7 @@ impl Pauses {
     }
 
     /// An answer did not come, or made no sense. Whether it is now taken for a [`Denial::Outage`].
-    pub fn is_outage(&self, market: Market, on: SpentOn) -> bool {
+    pub fn is_outage(&self, market: Market, on: LimitedAction) -> bool {
         let pause = self.of(market, on);
         let faults = pause.faults.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         faults >= FAULTS_MAX || pause.denials.load(Ordering::Relaxed) > 0
@@ -269,7 +269,7 @@ mod tests {
         let asked_at = at(asked_at);
         let (status, retry_after) = (403, None);
         let denied = Denied { denial, status, retry_after, asked_at, exchange_now, chance };
-        let begun = pauses.deny(spot(), SpentOn::Rest, &denied, at(now));
+        let begun = pauses.deny(spot(), LimitedAction::Rest, &denied, at(now));
         begun.map(|begun| begun.wait.as_secs())
     }
 
@@ -277,7 +277,7 @@ mod tests {
     fn a_block_pauses_the_whole_group_ever_longer_and_one_asks_after_it() {
         let pauses = Pauses::default();
         let inverse = Market::find(Venue::Bybit, "inverse").unwrap();
-        let admits = |market, now| pauses.admit(market, SpentOn::Rest, at(now));
+        let admits = |market, now| pauses.admit(market, LimitedAction::Rest, at(now));
         assert!(admits(spot(), 0) && admits(inverse, 0));
         assert_eq!(deny(&pauses, Denial::Block, 0, 1), Some(30));
         assert_eq!(deny(&pauses, Denial::Block, 0, 2), None, "asked together with the first");
@@ -287,9 +287,9 @@ mod tests {
             assert_eq!(deny(&pauses, Denial::Block, now - 1, now), Some(wait));
         }
         assert!(admits(spot(), 1056));
-        pauses.admitted(spot(), SpentOn::Rest, at(0));
+        pauses.admitted(spot(), LimitedAction::Rest, at(0));
         assert!(!admits(spot(), 1057), "that was an old answer");
-        pauses.admitted(spot(), SpentOn::Rest, at(1056));
+        pauses.admitted(spot(), LimitedAction::Rest, at(1056));
         assert!(admits(spot(), 1057) && admits(inverse, 1057), "all of them");
         assert_eq!(deny(&pauses, Denial::Block, 1057, 1058), Some(30), "from the beginning");
     }
@@ -298,11 +298,11 @@ mod tests {
     fn a_probe_that_came_to_nothing_is_made_by_another() {
         let pauses = Pauses::default();
         deny(&pauses, Denial::Outage, 0, 0);
-        assert!(pauses.admit(spot(), SpentOn::Rest, at(2)));
-        assert!(!pauses.admit(spot(), SpentOn::Rest, at(3)));
-        pauses.release(spot(), SpentOn::Rest, at(4));
-        assert!(pauses.admit(spot(), SpentOn::Rest, at(4)));
-        assert!(pauses.admit(spot(), SpentOn::Rest, at(24)), "the first is lost");
+        assert!(pauses.admit(spot(), LimitedAction::Rest, at(2)));
+        assert!(!pauses.admit(spot(), LimitedAction::Rest, at(3)));
+        pauses.release(spot(), LimitedAction::Rest, at(4));
+        assert!(pauses.admit(spot(), LimitedAction::Rest, at(4)));
+        assert!(pauses.admit(spot(), LimitedAction::Rest, at(24)), "the first is lost");
     }
 
     #[test]
@@ -312,7 +312,7 @@ mod tests {
             let (denial, exchange_now) = (Denial::Limit { wait: None }, UnixMs(1_795_996_800_000));
             let (status, retry_after, chance) = (429, Some(raw), 7);
             let denied = Denied { denial, status, retry_after, asked_at, exchange_now, chance };
-            pauses.deny(spot(), SpentOn::Connect, &denied, asked_at).unwrap()
+            pauses.deny(spot(), LimitedAction::Connect, &denied, asked_at).unwrap()
         };
         let begun = denied("40", at(0));
         assert_eq!((begun.wait.as_secs(), &*begun.remark), (40, ", Retry-After \"40\""));

@@ -17,11 +17,11 @@ use crate::feed::limits::pauses::Pauses;
 
 /// What an earlier process at this address has used of an exchange's limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Spent {
+pub struct Usage {
     /// Where.
     pub market: Market,
     /// What.
-    pub on: SpentOn,
+    pub on: LimitedAction,
     /// When, on the feed's monotonic clock; before its beginning, so usually negative.
     pub at_ns: i64,
     /// How often.
@@ -30,7 +30,7 @@ pub struct Spent {
 
 /// What is limited per address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SpentOn {
+pub enum LimitedAction {
     /// New sessions.
     Connect,
     /// REST requests.
@@ -53,7 +53,7 @@ pub(crate) struct Gate {
     pub(crate) is_alternate: bool,
     /// Whether a row of REST that makes no sense was shown.
     pub(crate) has_shown_row: bool,
-    /// The waits that were logged last, by [`SpentOn`].
+    /// The waits that were logged last, by [`LimitedAction`].
     pub(crate) logged_waits: [Option<Wait>; 2],
 }
 
@@ -86,17 +86,17 @@ impl Gates {
         };
         // Which shard spent it is not known: each carrier takes its part, rounded up.
         let mut totals = [[0_usize; 2]; Market::COUNT];
-        for spent in &config.spent {
-            let carriers = venue::carriers(spent.market, config.shards);
-            let total = &mut totals[venue::budget_group(spent.market).index()][spent.on as usize];
+        for usage in &config.usage {
+            let carriers = venue::carriers(usage.market, config.shards);
+            let total = &mut totals[venue::budget_group(usage.market).index()][usage.on as usize];
             let before = total.div_ceil(carriers);
-            *total += spent.count;
-            let group = gates.group_mut(spent.market);
-            let budget = match spent.on {
-                SpentOn::Connect => &mut group.connects,
-                SpentOn::Rest => &mut group.rest,
+            *total += usage.count;
+            let group = gates.group_mut(usage.market);
+            let budget = match usage.on {
+                LimitedAction::Connect => &mut group.connects,
+                LimitedAction::Rest => &mut group.rest,
             };
-            (before..total.div_ceil(carriers)).for_each(|_| budget.spend_before(spent.at_ns));
+            (before..total.div_ceil(carriers)).for_each(|_| budget.spend_before(usage.at_ns));
         }
         gates
     }
@@ -124,19 +124,19 @@ impl Gates {
 
     /// When the exchange lets a session be opened.
     pub(crate) fn sessions_at(&self, market: Market, claim: Claim) -> MonoNs {
-        let paused = self.pauses.until(market, SpentOn::Connect);
+        let paused = self.pauses.until(market, LimitedAction::Connect);
         self.group(market).connects.ready_at(claim).max(paused)
     }
 
     /// When the budget of new sessions of `market` has something left.
     pub(crate) fn budget_at(&self, market: Market, claim: Claim) -> MonoNs {
-        let held = self.pauses.held_until(market, SpentOn::Connect);
+        let held = self.pauses.held_until(market, LimitedAction::Connect);
         self.group(market).connects.ready_at(claim).max(held)
     }
 
     /// When a REST request to `market` may be made.
     pub(crate) fn rest_at(&self, market: Market, claim: Claim) -> MonoNs {
-        let paused = self.pauses.until(market, SpentOn::Rest);
+        let paused = self.pauses.until(market, LimitedAction::Rest);
         self.group(market).rest.ready_at(claim).max(paused)
     }
 }

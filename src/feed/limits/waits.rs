@@ -11,7 +11,7 @@ use crate::messages::{EventName, FeedEvent};
 use crate::metrics::WaitReason;
 
 use crate::feed::limits::budget::Claim;
-use crate::feed::limits::rate_limits::{Gates, SpentOn, Wait};
+use crate::feed::limits::rate_limits::{Gates, LimitedAction, Wait};
 use crate::feed::session::Phase;
 use crate::feed::{Feed, Output};
 
@@ -19,7 +19,7 @@ impl Gates {
     /// What a session of `market` waits for whose own backoff ends at `backoff`.
     pub(crate) fn wait(&self, market: Market, claim: Claim, backoff: MonoNs, now: MonoNs) -> Wait {
         let breaker = self.of(market).breaker.ask_again_at();
-        let denied = self.pauses.denied_until(market, SpentOn::Connect);
+        let denied = self.pauses.denied_until(market, LimitedAction::Connect);
         let reasons = [
             (WaitReason::Backoff, backoff),
             (WaitReason::Budget, self.budget_at(market, claim)),
@@ -34,7 +34,12 @@ impl Gates {
 
 impl Feed {
     /// Why this is waited for, for a person.
-    pub(crate) fn wait_words(&self, market: Market, on: SpentOn, reason: WaitReason) -> String {
+    pub(crate) fn wait_words(
+        &self,
+        market: Market,
+        on: LimitedAction,
+        reason: WaitReason,
+    ) -> String {
         match reason {
             WaitReason::Backoff => "the last attempt failed".to_owned(),
             WaitReason::Breaker => {
@@ -54,18 +59,18 @@ impl Feed {
     }
 
     /// Takes note of a wait that was logged.
-    pub(crate) fn note_wait(&mut self, market: Market, on: SpentOn, wait: Wait) {
+    pub(crate) fn note_wait(&mut self, market: Market, on: LimitedAction, wait: Wait) {
         self.gates.of_mut(market).logged_waits[on as usize] = Some(wait);
-        if on == SpentOn::Connect {
-            self.tell_wait(market, wait);
+        if on == LimitedAction::Connect {
+            self.report_wait(market, wait);
         }
     }
 
     /// Clients that ask for something of a market without a session are told what it waits for.
-    pub(crate) fn tell_wait(&mut self, market: Market, wait: Wait) {
+    pub(crate) fn report_wait(&mut self, market: Market, wait: Wait) {
         let why = match wait.reason {
             WaitReason::Backoff => String::new(),
-            reason => self.wait_words(market, SpentOn::Connect, reason),
+            reason => self.wait_words(market, LimitedAction::Connect, reason),
         };
         let event = FeedEvent::Waits { market, until: wait.until, why };
         self.outputs.push_back(Output::Event(event));
@@ -93,15 +98,15 @@ impl Feed {
             metrics.wait_until_ms.set(shown.map_or(0, |wait| now.unix_ms_at(wait.until).0));
             metrics.wait_reason.set(shown.map_or(0, |wait| wait.reason as i64));
             let is_wanted = metrics.instruments.value() > 0;
-            self.log_wait(market, SpentOn::Connect, wait, now.mono);
-            let until = self.gates.pauses.denied_until(market, SpentOn::Rest);
+            self.log_wait(market, LimitedAction::Connect, wait, now.mono);
+            let until = self.gates.pauses.denied_until(market, LimitedAction::Rest);
             let until = until.filter(|_| is_wanted);
             let wait = until.map(|until| Wait { until, reason: WaitReason::Ban });
-            self.log_wait(market, SpentOn::Rest, wait, now.mono);
+            self.log_wait(market, LimitedAction::Rest, wait, now.mono);
         }
     }
 
-    fn log_wait(&mut self, market: Market, on: SpentOn, wait: Option<Wait>, now: MonoNs) {
+    fn log_wait(&mut self, market: Market, on: LimitedAction, wait: Option<Wait>, now: MonoNs) {
         let logged = &mut self.gates.of_mut(market).logged_waits[on as usize];
         let Some(wait) = wait else {
             *logged = None;
@@ -121,8 +126,8 @@ impl Feed {
         self.note_wait(market, on, wait);
         let why = self.wait_words(market, on, wait.reason);
         let what = match on {
-            SpentOn::Connect => "no new session for",
-            SpentOn::Rest => "no REST request for",
+            LimitedAction::Connect => "no new session for",
+            LimitedAction::Rest => "no REST request for",
         };
         let text = format!("{what} {:.1} s: {why}", lasts.as_secs_f64());
         self.notice(EventName::WaitChanged, market, text);

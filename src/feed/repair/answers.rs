@@ -9,7 +9,7 @@ use crate::venue::{self, BadRows, Denial, RestError};
 
 use crate::feed::Feed;
 use crate::feed::limits::pauses::{Begun, Denied};
-use crate::feed::limits::rate_limits::SpentOn;
+use crate::feed::limits::rate_limits::LimitedAction;
 use crate::feed::limits::rate_limits::Wait;
 
 impl Feed {
@@ -28,7 +28,7 @@ impl Feed {
         let read = match result {
             Ok(response) => {
                 if let Some(wait) = venue::rest_exhausted(market, response, exchange_now) {
-                    self.gates.pauses.hold(market, SpentOn::Rest, now.mono.after(wait));
+                    self.gates.pauses.hold(market, LimitedAction::Rest, now.mono.after(wait));
                 }
                 venue::read_candles(market, &mut self.json, response, (symbol, interval))
             }
@@ -57,7 +57,7 @@ impl Feed {
                 Some(Denial::Limit { wait })
             }
             RestError::NoSense { .. } => {
-                let is_outage = self.gates.pauses.is_outage(market, SpentOn::Rest);
+                let is_outage = self.gates.pauses.is_outage(market, LimitedAction::Rest);
                 is_outage.then_some(Denial::Outage)
             }
         }
@@ -81,21 +81,23 @@ impl Feed {
             Err(why) => (0, None, why.clone()),
         };
         let exchange_now = self.clocks[market.index()].now(now);
-        let chance = self.dice.roll();
+        let chance = self.rng.roll();
         let denied = Denied { denial, status, retry_after, asked_at, exchange_now, chance };
-        if let Some(begun) = self.gates.pauses.deny(market, SpentOn::Rest, &denied, now.mono) {
-            self.notice_denied(market, SpentOn::Rest, denial, &words, &begun);
+        if let Some(begun) = self.gates.pauses.deny(market, LimitedAction::Rest, &denied, now.mono)
+        {
+            self.notice_denied(market, LimitedAction::Rest, denial, &words, &begun);
             let until = now.mono.after(begun.wait);
-            self.note_wait(market, SpentOn::Rest, Wait { until, reason: WaitReason::Ban });
+            self.note_wait(market, LimitedAction::Rest, Wait { until, reason: WaitReason::Ban });
         }
     }
 
     /// The exchange answered what was asked at `asked_at`.
     fn note_answer(&mut self, market: Market, asked_at: MonoNs, now: Now) {
-        let is_denied =
-            |feed: &Self| feed.gates.pauses.denied_for(market, SpentOn::Rest, now.mono).is_some();
+        let is_denied = |feed: &Self| {
+            feed.gates.pauses.denied_for(market, LimitedAction::Rest, now.mono).is_some()
+        };
         let was_denied = is_denied(self);
-        self.gates.pauses.admitted(market, SpentOn::Rest, asked_at);
+        self.gates.pauses.admitted(market, LimitedAction::Rest, asked_at);
         if was_denied && !is_denied(self) {
             self.notice(EventName::RestAnswers, market, "REST answers again".to_owned());
         }
@@ -105,18 +107,18 @@ impl Feed {
     pub(crate) fn notice_denied(
         &mut self,
         market: Market,
-        on: SpentOn,
+        on: LimitedAction,
         denial: Denial,
         words: &str,
         begun: &Begun,
     ) {
         let event = Self::denial_event(on, denial);
         let what = match (on, denial) {
-            (SpentOn::Rest, Denial::Limit { .. }) => "REST limit reached",
-            (SpentOn::Rest, Denial::Block) => "REST is blocked",
-            (SpentOn::Rest, Denial::Outage) => "REST is out of order",
-            (SpentOn::Connect, Denial::Limit { .. }) => "limit of new sessions reached",
-            (SpentOn::Connect, Denial::Block | Denial::Outage) => "new sessions are blocked",
+            (LimitedAction::Rest, Denial::Limit { .. }) => "REST limit reached",
+            (LimitedAction::Rest, Denial::Block) => "REST is blocked",
+            (LimitedAction::Rest, Denial::Outage) => "REST is out of order",
+            (LimitedAction::Connect, Denial::Limit { .. }) => "limit of new sessions reached",
+            (LimitedAction::Connect, Denial::Block | Denial::Outage) => "new sessions are blocked",
         };
         let Begun { wait, remark } = begun;
         let text = format!("{what} ({words}{remark}): asking again in {:.1} s", wait.as_secs_f64());

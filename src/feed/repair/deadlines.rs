@@ -1,6 +1,6 @@
 //! What has to be noticed although nothing arrives: windows that are over and not closed, holds that
 //! are over, streams that fell silent, comparisons that are due. Owns when something is looked for;
-//! what REST is asked and what follows from it is in `repair`, `recall` and `compare`.
+//! what REST is asked and what follows from it is in `repair`, `backfill` and `compare`.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use crate::market::{InstrumentId, Market};
 use crate::messages::EventName;
 
 use crate::feed::Feed;
-use crate::feed::candles::{Way, release_given_up};
+use crate::feed::candles::{Publisher, release_given_up};
 use crate::feed::repair::backfill::due_wishes;
-use crate::feed::stream::Ask;
+use crate::feed::stream::RestPurpose;
 use crate::feed::stream::{ContractSize, Stream};
 
 /// What is to be asked about a stream, if anything.
-fn due(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> [Option<Ask>; 2] {
+fn due(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> [Option<RestPurpose>; 2] {
     let repair = &stream.repair;
     if stream.contract_size == ContractSize::Awaited {
         return [None; 2];
@@ -23,7 +23,7 @@ fn due(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> [Option<Ask>; 2] {
     let may_repair = !repair.is_asking && repair.ask_at <= now;
     [
         repair.urgency(stream, exchange_now, now).filter(|_| may_repair),
-        repair.comparisons.is_due(now).then_some(Ask::Compare),
+        repair.comparisons.is_due(now).then_some(RestPurpose::Verify),
     ]
 }
 
@@ -39,10 +39,10 @@ impl Feed {
         let part = self.watched_part;
         self.watched_part = (part + 1) % PARTS;
         self.next_watch = Some(now.mono.after(WATCH_EVERY / PARTS_U32));
-        let Self { streams, clocks, questions, .. } = self;
+        let Self { streams, clocks, rest_queue, .. } = self;
         for (market, clock) in Market::all().zip(clocks.iter_mut()) {
             if let Some(id) = clock.take_asker(now.mono) {
-                questions.push(market, Ask::Clock, id);
+                rest_queue.push(market, RestPurpose::Clock, id);
             }
         }
         let (mut silent, mut impatient) = (Vec::new(), Vec::new());
@@ -51,18 +51,18 @@ impl Feed {
             let exchange_now = clocks[market.index()].now(now);
             for ask in due(stream, exchange_now, now.mono).into_iter().flatten() {
                 stream.repair.mark(ask);
-                questions.push(market, ask, stream.id);
+                rest_queue.push(market, ask, stream.id);
             }
-            due_wishes(stream, now.mono, |wish| questions.push_wish(market, (stream_id, wish)));
-            if stream.repair.recalls.iter().any(|recall| recall.until <= now.mono) {
+            due_wishes(stream, now.mono, |wish| rest_queue.push_wish(market, (stream_id, wish)));
+            if stream.repair.backfills.iter().any(|backfill| backfill.until <= now.mono) {
                 impatient.push(stream.id);
             }
-            if stream.is_delivering && stream.rhythm.is_broken(now.mono) {
+            if stream.is_delivering && stream.message_rate.is_broken(now.mono) {
                 silent.push(stream.id);
             }
         }
-        silent.into_iter().for_each(|id| self.doubt_alone(id, now.mono));
-        impatient.into_iter().for_each(|id| self.end_recalls(id, now));
+        silent.into_iter().for_each(|id| self.suspect_silence_alone(id, now.mono));
+        impatient.into_iter().for_each(|id| self.end_backfills(id, now));
         self.report_late_markets();
     }
 
@@ -93,7 +93,7 @@ impl Feed {
     /// Asks at once about what messages have shown to be missing.
     fn ask_urgent(&mut self, now: Now) {
         for id in std::mem::take(&mut self.urgent) {
-            self.end_recalls(id, now);
+            self.end_backfills(id, now);
             let Some(stream) = self.streams.stream_mut(id).filter(|one| one.is_wanted) else {
                 continue;
             };
@@ -104,10 +104,10 @@ impl Feed {
             let exchange_now = self.clocks[market.index()].now(now);
             for ask in due(stream, exchange_now, now.mono).into_iter().flatten() {
                 stream.repair.mark(ask);
-                self.questions.push(market, ask, id);
+                self.rest_queue.push(market, ask, id);
             }
-            let questions = &mut self.questions;
-            due_wishes(stream, now.mono, |wish| questions.push_wish(market, (id, wish)));
+            let rest_queue = &mut self.rest_queue;
+            due_wishes(stream, now.mono, |wish| rest_queue.push_wish(market, (id, wish)));
         }
     }
 
@@ -119,8 +119,9 @@ impl Feed {
             let Some(until) = stream.repair.hold_until else { return false };
             if until <= now.mono {
                 let metrics = metrics.market(stream.instrument.market);
-                let mut way = Way::new(queue, metrics, urgent, now.mono, config.gap_hold);
-                release_given_up(stream, &mut way);
+                let mut publisher =
+                    Publisher::new(queue, metrics, urgent, now.mono, config.gap_hold);
+                release_given_up(stream, &mut publisher);
             }
             stream.repair.hold_until.is_some()
         });
@@ -139,7 +140,7 @@ impl Feed {
     }
 
     /// A stream that used to deliver fell silent among others: REST is asked whether it has news.
-    fn doubt_alone(&mut self, id: InstrumentId, now: MonoNs) {
+    fn suspect_silence_alone(&mut self, id: InstrumentId, now: MonoNs) {
         if let Some(stream) = self.streams.stream_mut(id) {
             stream.is_delivering = false;
             self.bring_forward(id, now, None);

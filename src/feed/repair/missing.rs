@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use crate::clock::{MonoNs, Now, UnixMs};
 use crate::limits::REST_ROWS_MAX;
-use crate::market::{Instrument, InstrumentId, Interval, Market, Settled, Span};
+use crate::market::{ClosedWindow, Instrument, InstrumentId, Interval, Market, Span};
 use crate::messages::{About, EventName, RestResponse};
 use crate::metrics::DecodeErrorKind;
 use crate::venue::{self, RestCandle, RestCandles, RestError};
 
 use crate::feed::Feed;
-use crate::feed::candles::{Way, settle};
-use crate::feed::repair::rest_evidence::{Heard, Proof, Rows, closed_by_rest, exchange_time};
-use crate::feed::stream::{Ask, Repair, Stream};
+use crate::feed::candles::{Publisher, accept_closed};
+use crate::feed::repair::rest_evidence::{Coverage, Proof, Rows, closed_by_rest, exchange_time};
+use crate::feed::stream::{Repair, RestPurpose, Stream};
 use crate::feed::streams::begin_of;
 
 impl Repair {
@@ -24,15 +24,15 @@ impl Repair {
         stream: &Stream,
         exchange_now: UnixMs,
         now: MonoNs,
-    ) -> Option<Ask> {
+    ) -> Option<RestPurpose> {
         let series = &stream.series;
         let next = series.next()?;
         let interval = stream.instrument.interval;
         let is_overdue = exchange_now.0 > interval.close_time(next).0 + GRACE_MS;
         let is_over = self.over_since.is_some_and(|since| since.after(GRACE) <= now);
         match () {
-            () if series.hole().is_some() || is_overdue || is_over => Some(Ask::Hole),
-            () if !series.missing().is_empty() => Some(Ask::Late),
+            () if series.gap().is_some() || is_overdue || is_over => Some(RestPurpose::Gap),
+            () if !series.missing().is_empty() => Some(RestPurpose::Late),
             () => None,
         }
     }
@@ -52,7 +52,7 @@ pub(crate) fn missing_span(stream: &Stream, exchange_now: UnixMs) -> Option<Span
         let running = interval.open_time(exchange_now).max(shown.unwrap_or(next));
         Span::new(next, before(running))
     };
-    let urgent = series.hole().or_else(overdue).map(|span| span.head(rows, interval));
+    let urgent = series.gap().or_else(overdue).map(|span| span.head(rows, interval));
     let span = urgent.or_else(|| series.missing().last().map(|span| span.tail(rows, interval)))?;
     let reach = Span { first: UnixMs(i64::MIN / 2), ..span }.tail(rows, interval);
     let older = series.missing().iter().map(|older| older.first);
@@ -99,7 +99,7 @@ pub(crate) fn oldest_row(market: Market, interval: Interval, exchange_now: UnixM
 
 impl Feed {
     /// The answer about the missing windows `span` of `id`.
-    pub(crate) fn learn_missing(
+    pub(crate) fn apply_missing(
         &mut self,
         id: InstrumentId,
         span: Span,
@@ -109,20 +109,20 @@ impl Feed {
         let Some(stream) = self.streams.stream_mut(id) else { return };
         stream.repair.is_asking = false;
         let read = self.read_rows(id, result, now);
-        let settled = match read {
+        let closed_window = match read {
             Ok((read, time)) => {
-                let settled = self.settle_rows(id, span, &read, time, now);
+                let closed_window = self.accept_rows(id, span, &read, time, now);
                 self.judge_by_closed(id, span, &read, now);
-                settled
+                closed_window
             }
             Err(error) => {
-                self.tell_failed(id, "missing candles", &error);
+                self.report_failed(id, "missing candles", &error);
                 0
             }
         };
         let Some(stream) = self.streams.stream_mut(id) else { return };
         let repair = &mut stream.repair;
-        match settled {
+        match closed_window {
             0 => {
                 let again = repair.first_answers.again_at(span);
                 repair.ask_at = again.unwrap_or(now.mono.after(pause(repair.failures)));
@@ -208,12 +208,12 @@ impl Feed {
             omits_quiet: venue::omits_quiet(market),
             oldest: oldest_row(market, interval, exchange_now.max(time.unwrap_or(exchange_now))),
             ran: stream.ran(),
-            heard: self.heard(stream, now),
+            coverage: self.coverage(stream, now),
         })
     }
 
     /// When the stream surely missed nothing: since it was first heard on its session, which lives.
-    fn heard(&self, stream: &Stream, now: Now) -> Option<Heard> {
+    fn coverage(&self, stream: &Stream, now: Now) -> Option<Coverage> {
         let index = self.live(stream.unbroken_on?)?;
         let session = Some(&self.sessions[index]).filter(|session| session.is_open())?;
         let exchange_now = self.clocks[stream.instrument.market.index()].now(now);
@@ -224,7 +224,7 @@ impl Feed {
         let is_here = stream.newest_on == stream.unbroken_on;
         let running = stream.newest_open.filter(|_| is_here).map(|(_, open)| open.open_time);
         let (since, until) = (at(stream.unbroken_since), at(session.last_received));
-        Some(Heard { since, until, running })
+        Some(Coverage { since, until, running })
     }
 
     /// A stream that has said nothing yet is owed its windows all the same, from the one in which it
@@ -249,7 +249,7 @@ impl Feed {
         }
     }
 
-    pub(crate) fn tell_failed(&mut self, id: InstrumentId, what: &str, error: &RestError) {
+    pub(crate) fn report_failed(&mut self, id: InstrumentId, what: &str, error: &RestError) {
         let Some(stream) = self.streams.stream(id) else { return };
         if let RestError::Failed { message }
         | RestError::NoSense { message }
@@ -262,7 +262,7 @@ impl Feed {
     }
 
     /// Settles what the rows prove. How many windows that were.
-    fn settle_rows(
+    fn accept_rows(
         &mut self,
         id: InstrumentId,
         span: Span,
@@ -277,7 +277,7 @@ impl Feed {
         let Instrument { market, interval, .. } = stream.instrument;
         let metrics = self.metrics.market(market);
         let (queue, urgent, hold) = (&mut self.queue, &mut self.urgent, self.config.gap_hold);
-        let mut way = Way::new(queue, metrics, urgent, now.mono, hold);
+        let mut publisher = Publisher::new(queue, metrics, urgent, now.mono, hold);
         let mut count = 0;
         let mut open_time = span.first;
         while open_time <= span.last {
@@ -285,13 +285,13 @@ impl Feed {
                 true => stream.repair.first_answers.prove(&rows, open_time, now.mono),
                 false => Proof::Nothing,
             };
-            let settled = match proof {
+            let closed_window = match proof {
                 Proof::Closed(candle) => Some(closed_by_rest(stream, &candle, now.mono)),
-                Proof::Empty => Some(Settled::Empty { open_time }),
+                Proof::Empty => Some(ClosedWindow::Empty { open_time }),
                 Proof::Likely(_) | Proof::Unreadable | Proof::Gone | Proof::Nothing => None,
             };
-            if let Some(settled) = settled {
-                count += usize::from(settle(stream, &mut way, &settled));
+            if let Some(closed_window) = closed_window {
+                count += usize::from(accept_closed(stream, &mut publisher, &closed_window));
             }
             open_time = UnixMs(open_time.0 + interval.ms());
         }

@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::clock::{Lapse, MonoNs, RoughLapse, UnixMs};
 use crate::limits::REST_ROWS_MAX;
-use crate::market::{Candle, CandleUpdate, FinalBy, Interval, Settled, Source, Span};
+use crate::market::{Candle, CandleUpdate, ClosedWindow, FinalBy, Interval, Source, Span};
 use crate::messages::RestResponse;
 use crate::venue::{RestCandle, RestCandles};
 
@@ -39,7 +39,7 @@ pub(crate) enum Proof {
 /// The time, by the exchange's clock, in which a stream missed nothing: from its first message on
 /// the session that carries it to the newest bytes of that session.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Heard {
+pub(crate) struct Coverage {
     pub(crate) since: UnixMs,
     pub(crate) until: UnixMs,
     /// The window whose running candle came last on that session, with all its trades up to then.
@@ -62,7 +62,7 @@ pub(crate) struct Rows<'a> {
     /// knows less is out of date, for a while.
     pub(crate) ran: [Option<Candle>; 2],
     /// `None`: the stream may have missed something.
-    pub(crate) heard: Option<Heard>,
+    pub(crate) coverage: Option<Coverage>,
 }
 
 impl Rows<'_> {
@@ -97,7 +97,7 @@ impl Rows<'_> {
         };
         let may_be_last = row.is_closed.is_none() && self.omits_quiet && is_as_pushed;
         let is_over = self.is_after(end_ms + CLOCK_ERROR_MS);
-        match may_be_last && is_over && self.is_heard(candle.open_time) {
+        match may_be_last && is_over && self.is_covered(candle.open_time) {
             true => Proof::Likely(Some(candle)),
             false => Proof::Nothing,
         }
@@ -129,7 +129,7 @@ impl Rows<'_> {
             // It may be that there were rows before the oldest of these.
             true => Proof::Gone,
             false if self.lacks_pushed() => Proof::Nothing,
-            false if self.is_heard(open_time) => Proof::Likely(None),
+            false if self.is_covered(open_time) => Proof::Likely(None),
             false if is_long_past && has_older => Proof::Likely(None),
             false if is_long_past => Proof::Gone,
             false => Proof::Nothing,
@@ -141,7 +141,7 @@ impl Rows<'_> {
     fn is_reached(&self, open_time: UnixMs) -> bool {
         let is_young = |newest: UnixMs| open_time.0 + KEPT_WINDOWS * self.interval.ms() >= newest.0;
         let ran_before = self.ran.iter().flatten().any(|ran| ran.open_time < open_time);
-        let is_known = ran_before || self.is_heard(open_time);
+        let is_known = ran_before || self.is_covered(open_time);
         is_known && self.newest().is_some_and(is_young) && !self.lacks_pushed()
     }
 
@@ -160,12 +160,12 @@ impl Rows<'_> {
 
     /// Whether the stream was heard from the window's beginning, or since a candle of it that held
     /// all before, until past its end.
-    fn is_heard(&self, open_time: UnixMs) -> bool {
+    fn is_covered(&self, open_time: UnixMs) -> bool {
         let end_ms = self.interval.close_time(open_time).0;
-        self.heard.is_some_and(|heard| {
-            let is_whole = heard.since.0 + CLOCK_ERROR_MS <= open_time.0;
-            let is_seen = is_whole || heard.running == Some(open_time);
-            is_seen && heard.until.0 > end_ms + CLOCK_ERROR_MS
+        self.coverage.is_some_and(|coverage| {
+            let is_whole = coverage.since.0 + CLOCK_ERROR_MS <= open_time.0;
+            let is_seen = is_whole || coverage.running == Some(open_time);
+            is_seen && coverage.until.0 > end_ms + CLOCK_ERROR_MS
         })
     }
 
@@ -224,11 +224,11 @@ impl FirstAnswers {
 
 /// A window of `stream` that closed with an exchange's row. What the row leaves out is taken from
 /// the candle that was pushed last, if that one says as much was traded.
-pub(crate) fn closed_by_rest(stream: &Stream, row: &Candle, received: MonoNs) -> Settled {
+pub(crate) fn closed_by_rest(stream: &Stream, row: &Candle, received: MonoNs) -> ClosedWindow {
     let is_same = |ran: &Candle| (ran.open_time, ran.volume) == (row.open_time, row.volume);
     let ran = stream.ran().into_iter().flatten().find(is_same).and_then(|ran| ran.other_volume);
     let row = &Candle { other_volume: row.other_volume.or(ran), ..*row };
-    Settled::Candle(CandleUpdate {
+    ClosedWindow::Candle(CandleUpdate {
         instrument: stream.id,
         candle: stream.contract_size.complete(row),
         event_time: None,
@@ -337,7 +337,7 @@ mod tests {
             omits_quiet,
             oldest: UnixMs(0),
             ran: [running.copied(), None],
-            heard: None,
+            coverage: None,
         }
     }
 
@@ -351,10 +351,10 @@ mod tests {
     }
 
     /// The same on a session that was there all the time.
-    fn judge_heard(read: &RestCandles, running: Option<&Candle>, late_ms: i64) -> Proof {
+    fn judge_covered(read: &RestCandles, running: Option<&Candle>, late_ms: i64) -> Proof {
         let until = UnixMs(3 * 60_000 + late_ms);
-        let heard = Some(Heard { since: UnixMs(90_000), until, running: None });
-        Rows { heard, ..rows(read, true, running, late_ms) }.judge(UnixMs(120_000))
+        let coverage = Some(Coverage { since: UnixMs(90_000), until, running: None });
+        Rows { coverage, ..rows(read, true, running, late_ms) }.judge(UnixMs(120_000))
     }
 
     #[test]
@@ -371,7 +371,7 @@ mod tests {
         let closed = Proof::Closed(candle(2, "9", 9));
         assert_eq!(judge(&read(&[2], Some(true)), false, None, 0), closed);
         assert_eq!(judge(&read(&[2, 3], Some(false)), false, None, 60_000), Proof::Nothing);
-        assert_eq!(judge_heard(&read(&[2], Some(false)), None, 60_000), Proof::Nothing);
+        assert_eq!(judge_covered(&read(&[2], Some(false)), None, 60_000), Proof::Nothing);
     }
 
     #[test]
@@ -402,7 +402,7 @@ mod tests {
             Proof::Gone,
             "older than its rows"
         );
-        assert_eq!(judge_heard(&read(&[3], None), None, 10_000), Proof::Likely(None));
+        assert_eq!(judge_covered(&read(&[3], None), None, 10_000), Proof::Likely(None));
         let flat = candle(1, "0", 0);
         assert_eq!(judge(&read(&[3], None), true, Some(&flat), 10_000), Proof::Likely(None));
         assert_eq!(judge(&read(&[40], None), true, Some(&flat), 10_000), Proof::Gone);
@@ -442,24 +442,28 @@ mod tests {
     fn without_a_newer_row_the_stream_must_have_been_heard_and_say_the_same() {
         let (row, less, more) = (candle(2, "9", 9), candle(2, "8", 8), candle(2, "10", 10));
         let traded = read(&[1, 2], None);
-        assert_eq!(judge_heard(&traded, Some(&row), 11_000), Proof::Likely(Some(row)));
-        assert_eq!(judge_heard(&traded, Some(&row), 1_999), Proof::Nothing, "not for long enough");
-        assert_eq!(judge_heard(&traded, Some(&less), 11_000), Proof::Nothing);
-        assert_eq!(judge_heard(&traded, Some(&more), 11_000), Proof::Nothing);
-        assert_eq!(judge_heard(&traded, None, 11_000), Proof::Nothing, "it was not pushed");
+        assert_eq!(judge_covered(&traded, Some(&row), 11_000), Proof::Likely(Some(row)));
+        assert_eq!(
+            judge_covered(&traded, Some(&row), 1_999),
+            Proof::Nothing,
+            "not for long enough"
+        );
+        assert_eq!(judge_covered(&traded, Some(&less), 11_000), Proof::Nothing);
+        assert_eq!(judge_covered(&traded, Some(&more), 11_000), Proof::Nothing);
+        assert_eq!(judge_covered(&traded, None, 11_000), Proof::Nothing, "it was not pushed");
         let quiet = read(&[1], None);
-        assert_eq!(judge_heard(&quiet, None, 11_000), Proof::Likely(None));
-        assert_eq!(judge_heard(&quiet, Some(&row), 11_000), Proof::Nothing);
-        let late = Heard { since: UnixMs(150_000), until: UnixMs(200_000), running: None };
+        assert_eq!(judge_covered(&quiet, None, 11_000), Proof::Likely(None));
+        assert_eq!(judge_covered(&quiet, Some(&row), 11_000), Proof::Nothing);
+        let late = Coverage { since: UnixMs(150_000), until: UnixMs(200_000), running: None };
         let judge_late = |running, read| {
-            let heard = Some(Heard { running, ..late });
-            Rows { heard, ..rows(read, true, Some(&row), 11_000) }.judge(UnixMs(120_000))
+            let coverage = Some(Coverage { running, ..late });
+            Rows { coverage, ..rows(read, true, Some(&row), 11_000) }.judge(UnixMs(120_000))
         };
         assert_eq!(judge_late(None, &traded), Proof::Nothing, "the session came later");
         assert_eq!(judge_late(Some(UnixMs(120_000)), &traded), Proof::Likely(Some(row)));
         let before = candle(1, "10", 10);
-        assert_eq!(judge_heard(&quiet, Some(&before), 11_000), Proof::Nothing, "a node behind");
-        assert_eq!(judge_heard(&quiet, Some(&candle(1, "9", 9)), 11_000), Proof::Likely(None));
+        assert_eq!(judge_covered(&quiet, Some(&before), 11_000), Proof::Nothing, "a node behind");
+        assert_eq!(judge_covered(&quiet, Some(&candle(1, "9", 9)), 11_000), Proof::Likely(None));
     }
 
     #[test]
@@ -468,8 +472,8 @@ mod tests {
         let (quiet, traded, newer) =
             (read(&[1], None), read(&[1, 2], None), read(&[1, 2, 3], None));
         let until = UnixMs(300_000);
-        let heard = Some(Heard { since: UnixMs(90_000), until, running: None });
-        let rows = |read| Rows { heard, ..rows(read, true, None, 20_000) };
+        let coverage = Some(Coverage { since: UnixMs(90_000), until, running: None });
+        let rows = |read| Rows { coverage, ..rows(read, true, None, 20_000) };
         let (mut answers, of) = (FirstAnswers::default(), UnixMs(120_000));
         assert_eq!(answers.prove(&rows(&quiet), of, at(0)), Proof::Nothing);
         assert_eq!(answers.again_at(Span { first: of, last: of }), Some(at(20)));

@@ -1,5 +1,5 @@
 //! The questions to the exchanges' REST interfaces: which wait and which are under way. Owns their
-//! order; who asks and what follows from the answers is in `silence`, `repair`, `recall`, `compare`.
+//! order; who asks and what follows from the answers is in `silence`, `repair`, `backfill`, `compare`.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,41 +11,41 @@ use crate::messages::{RestRequest, RestResponse, Wish};
 use crate::venue::{self, RestQuery};
 
 use crate::feed::limits::budget::Claim;
-use crate::feed::limits::rate_limits::{Gates, SpentOn};
-use crate::feed::repair::backfill::recall_span;
+use crate::feed::limits::rate_limits::{Gates, LimitedAction};
+use crate::feed::repair::backfill::backfill_span;
 use crate::feed::repair::missing::{missing_span, rows_asked};
 use crate::feed::repair::turns::{Turn, Turns};
-use crate::feed::stream::{Ask, Check};
+use crate::feed::stream::{Check, RestPurpose};
 use crate::feed::{Feed, Output};
 
-impl Ask {
+impl RestPurpose {
     const COUNT: usize = 8;
 
     /// What is asked first stands first; names and the past take turns.
     const ORDERS: [[Self; Self::COUNT]; 2] = {
-        use Ask::{Clock, Compare, Doubt, Hole, Late, Name, Recall, Symbol};
+        use RestPurpose::{Backfill, Clock, Gap, Late, Name, Silent, Symbol, Verify};
         [
-            [Clock, Hole, Doubt, Name, Recall, Symbol, Late, Compare],
-            [Clock, Hole, Doubt, Recall, Name, Symbol, Late, Compare],
+            [Clock, Gap, Silent, Name, Backfill, Symbol, Late, Verify],
+            [Clock, Gap, Silent, Backfill, Name, Symbol, Late, Verify],
         ]
     };
 
     /// For whom it is asked: what was delivered is completed before anything new is looked at.
     fn claim(self) -> Claim {
         match self {
-            Self::Hole | Self::Doubt | Self::Late | Self::Clock => Claim::Served,
-            Self::Name | Self::Recall | Self::Symbol | Self::Compare => Claim::New,
+            Self::Gap | Self::Silent | Self::Late | Self::Clock => Claim::Served,
+            Self::Name | Self::Backfill | Self::Symbol | Self::Verify => Claim::New,
         }
     }
 }
 
 /// Questions under way and waiting.
 #[derive(Debug)]
-pub(crate) struct Questions {
-    /// By [`Market::index`] of the [`venue::budget_group`]; by [`Ask`]. Each instrument is in each
+pub(crate) struct RestQueue {
+    /// By [`Market::index`] of the [`venue::budget_group`]; by [`RestPurpose`]. Each instrument is in each
     /// at most once.
-    waiting: Vec<[VecDeque<InstrumentId>; Ask::COUNT]>,
-    /// The wishes of the past that wait, by the same index: [`Ask::Recall`].
+    waiting: Vec<[VecDeque<InstrumentId>; RestPurpose::COUNT]>,
+    /// The wishes of the past that wait, by the same index: [`RestPurpose::Backfill`].
     turns: Vec<Turns>,
     /// Requests under way, at most [`RESTS_ASKED_MAX`] of a group.
     asked: Vec<Asked>,
@@ -55,19 +55,19 @@ pub(crate) struct Questions {
 /// One of those that wait.
 #[derive(Clone, Copy, Debug)]
 struct Question {
-    ask: Ask,
+    ask: RestPurpose,
     instrument: InstrumentId,
-    /// Whose wish it is, for [`Ask::Recall`].
+    /// Whose wish it is, for [`RestPurpose::Backfill`].
     wish: Option<Wish>,
 }
 
 #[derive(Debug)]
 struct Asked {
     request: u64,
-    ask: Ask,
+    ask: RestPurpose,
     group: Market,
     instrument: InstrumentId,
-    /// Whose wish it is, for [`Ask::Recall`].
+    /// Whose wish it is, for [`RestPurpose::Backfill`].
     wish: Option<Wish>,
     /// The windows asked for.
     span: Option<Span>,
@@ -84,7 +84,7 @@ impl Asked {
     }
 }
 
-impl Default for Questions {
+impl Default for RestQueue {
     fn default() -> Self {
         let waiting = Market::all().map(|_| Default::default()).collect();
         let turns = Market::all().map(|_| Turns::default()).collect();
@@ -92,8 +92,8 @@ impl Default for Questions {
     }
 }
 
-impl Questions {
-    pub(crate) fn push(&mut self, market: Market, ask: Ask, id: InstrumentId) {
+impl RestQueue {
+    pub(crate) fn push(&mut self, market: Market, ask: RestPurpose, id: InstrumentId) {
         self.waiting[venue::budget_group(market).index()][ask as usize].push_back(id);
     }
 
@@ -117,19 +117,19 @@ impl Questions {
     fn pop(
         &mut self,
         group: Market,
-        (may_ask_new, may_compare): (bool, bool),
+        (may_ask_new, may_verify): (bool, bool),
         new_max: usize,
         now: MonoNs,
     ) -> Option<Question> {
-        let order = Ask::ORDERS[usize::from(self.next_id.is_multiple_of(2))];
+        let order = RestPurpose::ORDERS[usize::from(self.next_id.is_multiple_of(2))];
         let waiting = &mut self.waiting[group.index()];
         let turns = &mut self.turns[group.index()];
         order
             .into_iter()
             .filter(|&ask| may_ask_new || ask.claim() == Claim::Served)
-            .filter(|&ask| may_compare || ask != Ask::Compare)
+            .filter(|&ask| may_verify || ask != RestPurpose::Verify)
             .find_map(|ask| match ask {
-                Ask::Recall => {
+                RestPurpose::Backfill => {
                     let (instrument, wish) = turns.pop(new_max, now)?;
                     Some(Question { ask, instrument, wish: Some(wish) })
                 }
@@ -154,12 +154,13 @@ impl Questions {
         let groups = Market::all().filter(|&group| venue::budget_group(group) == group);
         let asks = groups.filter_map(|group| {
             let waiting = &self.waiting[group.index()];
-            let asks = Ask::ORDERS[0].into_iter().filter(|&ask| !waiting[ask as usize].is_empty());
-            let claims = asks.map(Ask::claim).filter(|&claim| self.has_room(group, claim));
+            let asks =
+                RestPurpose::ORDERS[0].into_iter().filter(|&ask| !waiting[ask as usize].is_empty());
+            let claims = asks.map(RestPurpose::claim).filter(|&claim| self.has_room(group, claim));
             let at = claims.map(|claim| gates.rest_at(group, claim)).min();
-            let has_room = self.has_room(group, Ask::Recall.claim());
+            let has_room = self.has_room(group, RestPurpose::Backfill.claim());
             let turn = self.turns[group.index()].next_at().filter(|_| has_room);
-            let turn = turn.map(|at| at.max(gates.rest_at(group, Ask::Recall.claim())));
+            let turn = turn.map(|at| at.max(gates.rest_at(group, RestPurpose::Backfill.claim())));
             let at = at.into_iter().chain(turn).min()?;
             Some(at.max(now.after(ASK_PAUSE)))
         });
@@ -170,25 +171,26 @@ impl Questions {
 impl Feed {
     /// Asks as much as may be asked at once. Nothing while the ring is full: answers need room.
     pub(crate) fn ask_questions(&mut self, now: Now) {
-        while let Some(lost) = self.questions.asked.iter().find(|asked| asked.until() <= now.mono) {
+        while let Some(lost) = self.rest_queue.asked.iter().find(|asked| asked.until() <= now.mono)
+        {
             self.finish_question(lost.request, Err("no answer came".to_owned()), now);
         }
         if self.is_stopping || !self.queue.has_room() {
             return;
         }
         for group in Market::all().filter(|&market| venue::budget_group(market) == market) {
-            self.settle_checks_unasked(group, now);
+            self.finish_checks_unasked(group, now);
             while self.may_ask(group, Claim::Served, now.mono) {
                 let may_ask_new = self.may_ask(group, Claim::New, now.mono);
                 let has_slack = self.gates.group(group).rest.has_slack(now.mono);
-                let may_compare = has_slack || self.is_comparison_overdue(group, now.mono);
+                let may_verify = has_slack || self.is_comparison_overdue(group, now.mono);
                 let new_max = self.gates.group(group).rest.new_max();
-                let may = (may_ask_new, may_compare);
-                let Some(next) = self.questions.pop(group, may, new_max, now.mono) else { break };
+                let may = (may_ask_new, may_verify);
+                let Some(next) = self.rest_queue.pop(group, may, new_max, now.mono) else { break };
                 let Some(query) = self.query(next, now) else { continue };
-                if !self.gates.pauses.admit(group, SpentOn::Rest, now.mono) {
+                if !self.gates.pauses.admit(group, LimitedAction::Rest, now.mono) {
                     // Another shard asks first.
-                    self.questions.put_back(group, next);
+                    self.rest_queue.put_back(group, next);
                     break;
                 }
                 self.ask(group, next, query, now);
@@ -197,29 +199,30 @@ impl Feed {
     }
 
     fn may_ask(&self, group: Market, claim: Claim, now: MonoNs) -> bool {
-        self.questions.has_room(group, claim) && self.gates.rest_at(group, claim) <= now
+        self.rest_queue.has_room(group, claim) && self.gates.rest_at(group, claim) <= now
     }
 
     /// While we are denied REST, checks of silent streams and of names are settled without it: a
     /// session can be silent for as long as a block lasts.
-    fn settle_checks_unasked(&mut self, group: Market, now: Now) {
-        let is_denied = self.gates.pauses.denied_for(group, SpentOn::Rest, now.mono).is_some();
+    fn finish_checks_unasked(&mut self, group: Market, now: Now) {
+        let is_denied =
+            self.gates.pauses.denied_for(group, LimitedAction::Rest, now.mono).is_some();
         if !is_denied || self.gates.rest_at(group, Claim::Served) <= now.mono {
             return;
         }
-        let waiting = &mut self.questions.waiting[group.index()];
-        let [doubts, checks, names] = [Ask::Doubt, Ask::Symbol, Ask::Name]
+        let waiting = &mut self.rest_queue.waiting[group.index()];
+        let [doubts, checks, names] = [RestPurpose::Silent, RestPurpose::Symbol, RestPurpose::Name]
             .map(|ask| std::mem::take(&mut waiting[ask as usize]));
         let denied = Err("we are denied REST".to_owned());
         for id in doubts.into_iter().chain(checks) {
             self.finish_check(id, 0, &denied, now);
         }
-        names.into_iter().for_each(|id| self.learn_name(id, &denied, now));
+        names.into_iter().for_each(|id| self.apply_name(id, &denied, now));
     }
 
     /// Returns whether the comparison that has waited longest is not to wait for slack any more.
     fn is_comparison_overdue(&self, group: Market, now: MonoNs) -> bool {
-        let first = self.questions.waiting[group.index()][Ask::Compare as usize].front();
+        let first = self.rest_queue.waiting[group.index()][RestPurpose::Verify as usize].front();
         let stream = first.and_then(|&id| self.streams.stream(id));
         stream.is_some_and(|stream| stream.repair.comparisons.is_overdue(now))
     }
@@ -231,7 +234,7 @@ impl Feed {
         let Instrument { market, interval, .. } = stream.instrument;
         let exchange_now = self.clocks[market.index()].now(now);
         let span = match ask {
-            Ask::Symbol | Ask::Doubt => {
+            RestPurpose::Symbol | RestPurpose::Silent => {
                 let is_asked = matches!(stream.check, Check::Asked { .. });
                 if is_asked && stream.is_delivering {
                     stream.check = Check::Idle;
@@ -241,24 +244,24 @@ impl Feed {
                 }
                 return Some((None, self.symbol_query(id, now)?));
             }
-            Ask::Clock => return Some((None, self.symbol_query(id, now)?)),
-            Ask::Name => {
+            RestPurpose::Clock => return Some((None, self.symbol_query(id, now)?)),
+            RestPurpose::Name => {
                 return self.is_unplaced(id).then_some((None, self.symbol_query(id, now)?));
             }
-            Ask::Hole | Ask::Late => {
+            RestPurpose::Gap | RestPurpose::Late => {
                 let span = missing_span(stream, exchange_now).filter(|_| stream.is_wanted);
                 stream.repair.is_asking = span.is_some();
                 span
             }
-            Ask::Recall => {
+            RestPurpose::Backfill => {
                 let ticket = wish.filter(|_| stream.is_wanted)?.ticket;
-                let span = recall_span(stream, ticket, exchange_now, now.mono);
+                let span = backfill_span(stream, ticket, exchange_now, now.mono);
                 if span.is_none() {
                     self.urgent.push(id);
                 }
                 span
             }
-            Ask::Compare => self.comparison_span(id),
+            RestPurpose::Verify => self.comparison_span(id),
         }?;
         let base = &self.config.rest_bases[market.index()];
         let symbol = &self.streams.stream(id)?.instrument.symbol;
@@ -282,17 +285,17 @@ impl Feed {
         (span, query): (Option<Span>, RestQuery),
         now: Now,
     ) {
-        let request = self.questions.next_id;
-        self.questions.next_id += 1;
+        let request = self.rest_queue.next_id;
+        self.rest_queue.next_id += 1;
         let market = self.streams.stream(instrument).map(|stream| stream.instrument.market);
         let offset_ms = self.clocks[market.unwrap_or(group).index()].offset_ms(now);
         let (now, at) = (now.mono, now.mono);
         let asked = Asked { request, ask, group, instrument, wish, span, at, offset_ms };
-        self.questions.asked.push(asked);
+        self.rest_queue.asked.push(asked);
         let rest = &mut self.gates.group_mut(group).rest;
         rest.spend(ask.claim(), now);
         if let Some(wish) = wish {
-            self.questions.turns[group.index()].spend(wish.client, rest.free_at(now));
+            self.rest_queue.turns[group.index()].spend(wish.client, rest.free_at(now));
         }
         self.market_metrics(group).rest_requests.increment();
         let RestQuery { url, body, headers } = query;
@@ -310,21 +313,23 @@ impl Feed {
         result: Result<RestResponse, String>,
         now: Now,
     ) {
-        let asked = &mut self.questions.asked;
+        let asked = &mut self.rest_queue.asked;
         let Some(at) = asked.iter().position(|asked| asked.request == request) else { return };
         let Asked { ask, instrument: id, wish, span, at, offset_ms, .. } = asked.swap_remove(at);
         self.note_limits(id, at, &result, now);
         if let (Some(wish), Some(span)) = (wish, span) {
-            return self.learn_recalled((id, wish), span, result, now);
+            return self.apply_backfill((id, wish), span, result, now);
         }
         match (ask, span) {
-            (Ask::Hole | Ask::Late, Some(span)) => self.learn_missing(id, span, result, now),
-            (Ask::Compare, Some(span)) => self.learn_comparison(id, span, result, now),
-            (Ask::Clock, _) => {
+            (RestPurpose::Gap | RestPurpose::Late, Some(span)) => {
+                self.apply_missing(id, span, result, now)
+            }
+            (RestPurpose::Verify, Some(span)) => self.apply_verification(id, span, result, now),
+            (RestPurpose::Clock, _) => {
                 // That it is learnt is all that is wanted of the answer.
                 let _rows = self.read_rows(id, result, now);
             }
-            (Ask::Name, _) => self.learn_name(id, &result, now),
+            (RestPurpose::Name, _) => self.apply_name(id, &result, now),
             (_, _) => self.finish_check(id, offset_ms, &result, now),
         }
     }

@@ -15,7 +15,7 @@ use crate::venue::{self, RestCandle, RestCandles, SymbolCheck};
 use crate::feed::Feed;
 use crate::feed::limits::budget::Claim;
 use crate::feed::session::{Phase, Session};
-use crate::feed::stream::{Ask, Check, Shown};
+use crate::feed::stream::{Check, RestPurpose, Shown};
 
 impl Feed {
     /// Those of `members` that were acknowledged on a session and may turn out to be silent.
@@ -48,10 +48,10 @@ impl Feed {
             } else if at <= now {
                 stream.check = Check::Asked { shown };
                 let ask = match stream.claim() {
-                    Claim::Served => Ask::Doubt,
-                    Claim::New => Ask::Symbol,
+                    Claim::Served => RestPurpose::Silent,
+                    Claim::New => RestPurpose::Symbol,
                 };
-                self.questions.push(session.market, ask, id);
+                self.rest_queue.push(session.market, ask, id);
             } else {
                 session.next_check = session.next_check.min(at);
             }
@@ -128,7 +128,7 @@ impl Feed {
     }
 
     /// When a session that has delivered is silent for so long that REST is asked about it.
-    pub(crate) fn doubt_at(&self, session: &Session) -> MonoNs {
+    pub(crate) fn suspect_silence_at(&self, session: &Session) -> MonoNs {
         match session.has_delivered {
             true => session.last_candle.after(self.config.stream_idle_timeout),
             false => MonoNs(u64::MAX),
@@ -137,7 +137,7 @@ impl Feed {
 
     /// A session has delivered and fell silent, though its pings may be answered: from here on it
     /// has to prove itself anew. One member speaks for all.
-    pub(crate) fn doubt(&mut self, index: usize, now: MonoNs) {
+    pub(crate) fn suspect_silence(&mut self, index: usize, now: MonoNs) {
         let session = &mut self.sessions[index];
         session.has_delivered = false;
         let Some(&id) = session.members.first() else { return };
@@ -165,7 +165,7 @@ impl Feed {
             return;
         }
         if session.has_delivered {
-            session.script.renew(id);
+            session.subscribe_queue.renew(id);
             if let Some(stream) = self.streams.stream_mut(id) {
                 stream.asked_at = now;
                 stream.note_break(now);

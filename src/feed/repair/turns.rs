@@ -1,7 +1,7 @@
 //! Whose wish of the past REST is asked for next, where many clients share what an exchange allows
 //! one address. They take turns, those that resume before those that look back; and what one client
 //! may take of a window is bounded, so that one that comes later is answered, too. Owns the order
-//! and the shares; what is asked is in `recall`.
+//! and the shares; what is asked is in `backfill`.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -20,7 +20,7 @@ pub(crate) struct Turns {
     resuming: Line,
     others: Line,
     /// When each request of the last window leaves it, and for which client it was, oldest first.
-    spent: VecDeque<(MonoNs, u32)>,
+    usage: VecDeque<(MonoNs, u32)>,
     /// How many of them were for each client.
     counts: HashMap<u32, usize>,
     /// All that wait have had their share, until this time at least.
@@ -90,14 +90,14 @@ impl Turns {
             return None;
         }
         self.forget_old(now);
-        let Self { resuming, others, counts, spent, .. } = self;
+        let Self { resuming, others, counts, usage, .. } = self;
         let may = |client: u32| {
             let own = counts.get(&client).copied().unwrap_or(0);
-            let left = allowed.saturating_sub(spent.len() - own);
+            let left = allowed.saturating_sub(usage.len() - own);
             own < left - left / RESERVED_PART
         };
         let turn = resuming.pop(may).or_else(|| others.pop(may));
-        if let (None, Some(&(free_at, _))) = (turn, spent.front()) {
+        if let (None, Some(&(free_at, _))) = (turn, usage.front()) {
             self.until = free_at;
         }
         turn
@@ -105,13 +105,13 @@ impl Turns {
 
     /// A request was made for `client`, and leaves the window at `free_at`.
     pub(crate) fn spend(&mut self, client: u32, free_at: MonoNs) {
-        self.spent.push_back((free_at, client));
+        self.usage.push_back((free_at, client));
         *self.counts.entry(client).or_default() += 1;
     }
 
     fn forget_old(&mut self, now: MonoNs) {
-        while let Some(&(_, client)) = self.spent.front().filter(|(free_at, _)| *free_at <= now) {
-            self.spent.pop_front();
+        while let Some(&(_, client)) = self.usage.front().filter(|(free_at, _)| *free_at <= now) {
+            self.usage.pop_front();
             if let Some(count) = self.counts.get_mut(&client) {
                 *count -= 1;
                 if *count == 0 {

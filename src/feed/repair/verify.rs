@@ -12,7 +12,7 @@ use crate::market::{
 use crate::messages::RestResponse;
 
 use crate::feed::Feed;
-use crate::feed::candles::{Way, settle};
+use crate::feed::candles::{Publisher, accept_closed};
 use crate::feed::repair::missing::rows_max;
 use crate::feed::repair::rest_evidence::{
     LAGGING_ROW_MS, Proof, Rows, closed_by_rest, knows_less, restated,
@@ -23,24 +23,24 @@ impl Comparisons {
     /// A closed candle was published, with its sequence number.
     pub(crate) fn note(&mut self, update: &CandleUpdate, sequence: i64, now: MonoNs) {
         let (is_compared, patience) = match update.final_by {
-            Some(FinalBy::Successor) => (true, COMPARE_PATIENCE),
-            Some(FinalBy::Rest) => (true, COMPARE_PATIENCE_REST),
+            Some(FinalBy::Successor) => (true, VERIFY_PATIENCE),
+            Some(FinalBy::Rest) => (true, VERIFY_PATIENCE_REST),
             Some(FinalBy::Flag) => {
                 let number = sequence + i64::from(update.instrument.0);
-                (number.rem_euclid(SAMPLED_ONE_IN) == 0, COMPARE_PATIENCE)
+                (number.rem_euclid(SAMPLED_ONE_IN) == 0, VERIFY_PATIENCE)
             }
-            None => (false, COMPARE_PATIENCE),
+            None => (false, VERIFY_PATIENCE),
         };
         self.newest = Some((update.candle.open_time, now));
         if is_compared {
-            self.push(update.candle.open_time, now.after(COMPARE_AFTER), patience);
+            self.push(update.candle.open_time, now.after(VERIFY_AFTER), patience);
         }
     }
 
     /// A candle of the past was published that ended `age_ms` ago. Its row may still lag.
-    pub(crate) fn note_recalled(&mut self, open_time: UnixMs, age_ms: i64, now: MonoNs) {
+    pub(crate) fn note_backfilled(&mut self, open_time: UnixMs, age_ms: i64, now: MonoNs) {
         if age_ms < LAGGING_ROW_MS {
-            self.push(open_time, now.after(COMPARE_AFTER), COMPARE_PATIENCE);
+            self.push(open_time, now.after(VERIFY_AFTER), VERIFY_PATIENCE);
         }
     }
 
@@ -49,14 +49,14 @@ impl Comparisons {
     pub(crate) fn note_empty(&mut self, open_time: UnixMs, now: MonoNs) {
         let together = u64::try_from(EMPTIES_EVERY.as_nanos()).unwrap_or(u64::MAX);
         let at = MonoNs(now.after(EMPTIES_AFTER).0.next_multiple_of(together));
-        self.push(open_time, at, COMPARE_PATIENCE);
+        self.push(open_time, at, VERIFY_PATIENCE);
     }
 
     /// The stream broke: what the exchange said about the newest candle since may be lost.
     pub(crate) fn note_break(&mut self, now: MonoNs) {
         let newest = self.newest.filter(|(_, at)| at.after(RESTATED_WITHIN) > now);
         if let Some((open_time, _)) = newest {
-            self.push(open_time, now.after(COMPARE_AFTER), COMPARE_PATIENCE);
+            self.push(open_time, now.after(VERIFY_AFTER), VERIFY_PATIENCE);
         }
     }
 
@@ -106,7 +106,7 @@ enum Judged {
 impl Comparison {
     /// When it is a reason to ask.
     fn due_at(&self) -> MonoNs {
-        if self.is_same { self.at.after(COMPARE_ANYWAY) } else { self.at }
+        if self.is_same { self.at.after(VERIFY_ANYWAY) } else { self.at }
     }
 
     /// Compares what was published with the answer's row.
@@ -115,7 +115,7 @@ impl Comparison {
         if ours.is_none() && !series.is_empty(self.open_time) {
             return Judged::Dropped;
         }
-        self.at = now.after(COMPARE_AGAIN * 2_u32.pow(self.answers.min(ANSWERS_MAX)));
+        self.at = now.after(VERIFY_AGAIN * 2_u32.pow(self.answers.min(ANSWERS_MAX)));
         self.answers += 1;
         let Proof::Closed(row) = rows.judge(self.open_time) else {
             return if self.answers < ANSWERS_MAX { Judged::Again(self) } else { Judged::Dropped };
@@ -125,7 +125,7 @@ impl Comparison {
             None => (!row.volume.is_zero()).then_some(row),
         };
         let Some(theirs) = theirs else {
-            self.at = now.after(COMPARE_LESS_AGAIN);
+            self.at = now.after(VERIFY_LESS_AGAIN);
             return if self.is_same {
                 Judged::Dropped
             } else {
@@ -138,14 +138,14 @@ impl Comparison {
         }
         // Trades only become more: a row with fewer of them is rather one that lags.
         let is_less = ours.is_some_and(|ours| knows_less(&theirs, ours));
-        self.at = now.after(if is_less { COMPARE_LESS_AGAIN } else { COMPARE_AGAIN });
+        self.at = now.after(if is_less { VERIFY_LESS_AGAIN } else { VERIFY_AGAIN });
         Judged::Again(self)
     }
 }
 
 impl Feed {
     /// The exchange's rows of candles that were published.
-    pub(crate) fn learn_comparison(
+    pub(crate) fn apply_verification(
         &mut self,
         id: InstrumentId,
         span: Span,
@@ -158,16 +158,16 @@ impl Feed {
         let comparisons = &mut stream.repair.comparisons;
         comparisons.is_asking = false;
         let Ok((read, time)) = read else {
-            let again = now.mono.after(COMPARE_AGAIN);
+            let again = now.mono.after(VERIFY_AGAIN);
             comparisons.waiting.iter_mut().for_each(|one| one.at = one.at.max(again));
             return;
         };
         let Some(rows) = self.rows(id, (&read, time), span, now) else { return };
-        let rows = Rows { ran: [None; 2], heard: None, ..rows };
+        let rows = Rows { ran: [None; 2], coverage: None, ..rows };
         let Some(stream) = self.streams.stream_mut(id) else { return };
         let metrics = self.metrics.market(market);
         let (queue, urgent, hold) = (&mut self.queue, &mut self.urgent, self.config.gap_hold);
-        let mut way = Way::new(queue, metrics, urgent, now.mono, hold);
+        let mut publisher = Publisher::new(queue, metrics, urgent, now.mono, hold);
         for one in std::mem::take(&mut stream.repair.comparisons.waiting) {
             if !span.contains(one.open_time) || one.at > now.mono {
                 stream.repair.comparisons.waiting.push_back(one);
@@ -182,8 +182,8 @@ impl Feed {
                 }
                 Judged::Different(theirs) => {
                     metrics.comparisons_different.increment();
-                    let settled = closed_by_rest(stream, &theirs, now.mono);
-                    settle(stream, &mut way, &settled);
+                    let closed_window = closed_by_rest(stream, &theirs, now.mono);
+                    accept_closed(stream, &mut publisher, &closed_window);
                 }
             }
         }
@@ -204,26 +204,26 @@ impl Feed {
 const SAMPLED_ONE_IN: i64 = 16;
 
 /// Source: rows are some seconds late, restatements came within seconds.
-const COMPARE_AFTER: Duration = Duration::from_secs(20);
+const VERIFY_AFTER: Duration = Duration::from_secs(20);
 
 /// A difference is believed if it is still there. An answer that says nothing is asked for again
 /// after twice the time, each time.
-const COMPARE_AGAIN: Duration = Duration::from_secs(10);
+const VERIFY_AGAIN: Duration = Duration::from_secs(10);
 
 /// The same for a row with fewer trades than were published. Source: as long as rows lag.
-const COMPARE_LESS_AGAIN: Duration = Duration::from_millis(LAGGING_ROW_MS.unsigned_abs());
+const VERIFY_LESS_AGAIN: Duration = Duration::from_millis(LAGGING_ROW_MS.unsigned_abs());
 
 /// A comparison waits no longer for slack in the exchange's limits. Source: a series remembers a
 /// quarter of an hour, and one request compares all of it.
-const COMPARE_PATIENCE: Duration = Duration::from_secs(300);
+const VERIFY_PATIENCE: Duration = Duration::from_secs(300);
 
 /// The same for a candle that only one answer has shown, which may have lagged. Source: a client
 /// should not trade on it for longer than a window.
-const COMPARE_PATIENCE_REST: Duration = Duration::from_secs(30);
+const VERIFY_PATIENCE_REST: Duration = Duration::from_secs(30);
 
 /// What was the same is asked for again after so much more time, if nothing else was asked. Source:
 /// where every window is compared, the next ones are asked for in each minute.
-const COMPARE_ANYWAY: Duration = Duration::from_secs(90);
+const VERIFY_ANYWAY: Duration = Duration::from_secs(90);
 
 /// Empty windows are compared so long after at least, and those of so long together. Source: later
 /// than a node lags, and before the series forgets them.

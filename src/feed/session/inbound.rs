@@ -10,7 +10,7 @@ use crate::venue::{self, Klines, Message, SubscribeOp};
 use crate::wire::json::JsonReader;
 use crate::wire::{Connection, Event};
 
-use crate::feed::candles::{Origin, Way, take_klines};
+use crate::feed::candles::{MessageOrigin, Publisher, take_klines};
 use crate::feed::session::lifecycle::Socket;
 use crate::feed::session::refusals::Refused;
 use crate::feed::session::{Phase, Session};
@@ -137,11 +137,11 @@ impl Feed {
         match event {
             Event::Open { .. } => self.opened(index, now),
             Event::Ping => {
-                let Session { wire, script, .. } = &mut self.sessions[index];
+                let Session { wire, subscribe_queue, .. } = &mut self.sessions[index];
                 // Else its pong is on its way already.
                 let is_owed = wire.as_ref().is_some_and(Connection::owes_pong);
                 if !is_owed {
-                    script.spend_heartbeat(now);
+                    subscribe_queue.spend_heartbeat(now);
                 }
             }
             Event::Pong(_) => {}
@@ -152,7 +152,9 @@ impl Feed {
                 self.suspect(index, limit, &why, now);
                 self.lose_to(index, ConnectionErrorKind::Closed, &why, now);
             }
-            Event::Binary(_) => self.complain(index, DecodeErrorKind::Unknown, "binary message"),
+            Event::Binary(_) => {
+                self.count_decode_error(index, DecodeErrorKind::Unknown, "binary message")
+            }
             Event::Text(_) => unreachable!("texts are taken before"),
         }
     }
@@ -164,25 +166,33 @@ impl Feed {
             sessions, json, streams, queue, metrics, clocks, urgent, config, kernel, ..
         } = self;
         let Session {
-            market, id, phase, members, script, wire, has_delivered, last_candle, ..
+            market,
+            id,
+            phase,
+            members,
+            subscribe_queue,
+            wire,
+            has_delivered,
+            last_candle,
+            ..
         } = &mut sessions[index];
         let (market, session) = (*market, *id);
         let is_closing = matches!(phase, Phase::Closing { .. });
-        let origin = Origin { market, session, members, script, is_closing };
+        let origin = MessageOrigin { market, session, members, subscribe_queue, is_closing };
         let text = match text {
             Some(text) => text,
             None => wire.as_mut()?.next_plain_text()?,
         };
         let metrics = metrics.market(market);
         let clock = &mut clocks[market.index()];
-        let way = Way::new(queue, metrics, urgent, now.mono, config.gap_hold);
-        let mut way = Way { kernel: *kernel, ..way };
+        let publisher = Publisher::new(queue, metrics, urgent, now.mono, config.gap_hold);
+        let mut publisher = Publisher { kernel: *kernel, ..publisher };
         metrics.last_message_ms.set(now.unix_ms().0);
         if venue::is_plain_text(market, text) {
             return Some(false);
         }
         let mut take = |klines: &Klines<'_>| {
-            let is_delivered = take_klines(streams, clock, &mut way, origin, klines, now)?;
+            let is_delivered = take_klines(streams, clock, &mut publisher, origin, klines, now)?;
             Ok(if is_delivered { Consequence::Delivered } else { Consequence::Nothing })
         };
         let outcome = {
@@ -209,7 +219,7 @@ impl Feed {
             Ok(consequence) => self.follow(index, consequence, &excerpt, now.mono),
             Err(_) if self.is_greeting(index, text_bytes, &excerpt) => return Some(false),
             Err(kind) => {
-                self.complain(index, kind, &excerpt);
+                self.count_decode_error(index, kind, &excerpt);
                 return Some(false);
             }
         }
@@ -223,33 +233,33 @@ impl Feed {
                 let session = &mut self.sessions[index];
                 (session.has_delivered, session.is_suspect) = (true, false);
                 session.last_candle = now;
-                self.tell_back(index);
+                self.report_back(index);
                 self.prove(index, now);
                 self.take_over(index, now);
             }
             Consequence::Accepted { id } => {
-                let script = &mut self.sessions[index].script;
-                let Some(message) = script.answered(id) else {
-                    if id.is_some_and(|id| script.has_sent(id)) {
+                let subscribe_queue = &mut self.sessions[index].subscribe_queue;
+                let Some(message) = subscribe_queue.answered(id) else {
+                    if id.is_some_and(|id| subscribe_queue.has_sent(id)) {
                         return;
                     }
-                    return self.complain(index, DecodeErrorKind::Unknown, excerpt);
+                    return self.count_decode_error(index, DecodeErrorKind::Unknown, excerpt);
                 };
                 self.accepted(index, message.op, &message.instruments, now);
             }
             Consequence::AcceptedOne { op, symbol, interval } => {
-                let Session { script, members, .. } = &mut self.sessions[index];
+                let Session { subscribe_queue, members, .. } = &mut self.sessions[index];
                 let streams = &self.streams;
                 let is_meant = |id| {
                     let instrument = streams.stream(id).map(|stream| &stream.instrument);
                     instrument.is_some_and(|it| *it.symbol == *symbol && it.interval == interval)
                 };
-                let Some(id) = script.answered_name(op, is_meant) else {
+                let Some(id) = subscribe_queue.answered_name(op, is_meant) else {
                     // It was asked for twice, since the first answer was late.
                     if op == SubscribeOp::Subscribe && members.iter().copied().any(is_meant) {
                         return;
                     }
-                    return self.complain(index, DecodeErrorKind::Unknown, excerpt);
+                    return self.count_decode_error(index, DecodeErrorKind::Unknown, excerpt);
                 };
                 self.accepted(index, op, &[id], now);
             }
@@ -284,10 +294,15 @@ impl Feed {
     }
 
     /// Counts a message that was not understood; the first of a connection is shown.
-    pub(crate) fn complain(&mut self, index: usize, kind: DecodeErrorKind, excerpt: &str) {
+    pub(crate) fn count_decode_error(
+        &mut self,
+        index: usize,
+        kind: DecodeErrorKind,
+        excerpt: &str,
+    ) {
         let session = &mut self.sessions[index];
         let market = session.market;
-        let is_first = !std::mem::replace(&mut session.has_complained, true);
+        let is_first = !std::mem::replace(&mut session.has_logged_decode_error, true);
         self.market_metrics(market).decode_errors[kind as usize].increment();
         if is_first {
             let text = format!("not understood ({}): {excerpt:?}", kind.label());

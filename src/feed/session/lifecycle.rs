@@ -13,7 +13,7 @@ use crate::venue;
 use crate::wire::{Connection, WireError};
 
 use crate::feed::limits::budget::Claim;
-use crate::feed::limits::rate_limits::SpentOn;
+use crate::feed::limits::rate_limits::LimitedAction;
 use crate::feed::session::suspects::SOON;
 use crate::feed::session::{Phase, Session};
 use crate::feed::stream::Check;
@@ -45,7 +45,7 @@ impl Feed {
     }
 
     /// Does what is due on one session.
-    pub(crate) fn tend(&mut self, index: usize, at: Now) {
+    pub(crate) fn tick(&mut self, index: usize, at: Now) {
         let now = at.mono;
         match self.sessions[index].phase {
             Phase::Free => {}
@@ -64,7 +64,7 @@ impl Feed {
                 }
             }
             Phase::Connecting { .. } => {}
-            Phase::Open { since } => self.tend_open(index, since, at),
+            Phase::Open { since } => self.tick_open(index, since, at),
             Phase::Closing { since, .. } if since.after(CLOSE_DRAIN) <= now => {
                 self.finish_close(index, Socket::Open);
             }
@@ -86,13 +86,13 @@ impl Feed {
         if !self.judge_end(index, now) {
             return;
         }
-        self.tell_denied_elsewhere(index, now);
+        self.report_denied_elsewhere(index, now);
         let claim = self.claim(&self.sessions[index]);
         let is_early = self.gates.sessions_at(market, claim) > now;
         if is_early || !self.gates.of_mut(market).breaker.admit(now) {
-            return self.tell_waiting(index, now);
+            return self.report_waiting(index, now);
         }
-        if !self.gates.pauses.admit(market, SpentOn::Connect, now) {
+        if !self.gates.pauses.admit(market, LimitedAction::Connect, now) {
             // Another session of the group connects first.
             return self.gates.of_mut(market).breaker.forget();
         }
@@ -112,7 +112,7 @@ impl Feed {
         let base = &self.config.ws_bases[session.market.index()];
         let endpoint = venue::endpoint(session.market, base, session.is_alternate);
         let headers = venue::handshake_headers(session.market);
-        match Connection::client(&endpoint, &self.config.tls, self.dice.nonce(), headers) {
+        match Connection::client(&endpoint, &self.config.tls, self.rng.nonce(), headers) {
             Ok(wire) => session.wire = Some(wire),
             Err(error) => return self.lose_wire(index, &error, Socket::Open, now),
         }
@@ -122,10 +122,10 @@ impl Feed {
     /// The handshake is done: subscribes everything.
     pub(crate) fn opened(&mut self, index: usize, now: MonoNs) {
         let life = venue::limits(self.sessions[index].market).session_life;
-        let life = life.map(|life| self.dice.between(life, life + RENEWAL_SPREAD));
+        let life = life.map(|life| self.rng.between(life, life + RENEWAL_SPREAD));
         let session = &mut self.sessions[index];
         if let Phase::Connecting { since } = session.phase {
-            self.gates.pauses.admitted(session.market, SpentOn::Connect, since);
+            self.gates.pauses.admitted(session.market, LimitedAction::Connect, since);
         }
         session.is_denied = false;
         session.phase = Phase::Open { since: now };
@@ -143,7 +143,7 @@ impl Feed {
         self.notice_of_session(EventName::SessionUp, index, text);
     }
 
-    fn tend_open(&mut self, index: usize, since: MonoNs, at: Now) {
+    fn tick_open(&mut self, index: usize, since: MonoNs, at: Now) {
         let now = at.mono;
         let is_reading = self.queue.has_room();
         let session = &mut self.sessions[index];
@@ -152,7 +152,7 @@ impl Feed {
             (session.last_received, session.last_candle) = (now, now);
             session.ping_sent = session.ping_sent.map(|_| now);
         }
-        let unanswered = session.script.unanswered_since();
+        let unanswered = session.subscribe_queue.unanswered_since();
         if unanswered.is_some_and(|at| at.after(CONNECT_PATIENCE) <= now) {
             if !self.isolate_unanswered(index, now) {
                 let why = "a subscription was not answered";
@@ -193,8 +193,8 @@ impl Feed {
         if is_old {
             let _successor = self.renew(index, "it is nearly a day old", now);
         }
-        if self.doubt_at(&self.sessions[index]) <= now {
-            self.doubt(index, now);
+        if self.suspect_silence_at(&self.sessions[index]) <= now {
+            self.suspect_silence(index, now);
         }
         if self.sessions[index].next_check <= now {
             self.collect_checks(index, now);
@@ -216,10 +216,10 @@ impl Feed {
                 self.notice(EventName::BreakerClosed, market, text);
             }
             self.wake_siblings(index, now);
-            if self.gates.pauses.status(market, SpentOn::Rest) == 0 {
+            if self.gates.pauses.status(market, LimitedAction::Rest) == 0 {
                 // No answer came from REST, either: what was out of order may have been the
                 // network.
-                self.gates.pauses.release(market, SpentOn::Rest, now);
+                self.gates.pauses.release(market, LimitedAction::Rest, now);
             }
         }
     }
@@ -228,7 +228,7 @@ impl Feed {
     fn wake_siblings(&mut self, index: usize, now: MonoNs) {
         let market = self.sessions[index].market;
         for other in 0..self.sessions.len() {
-            let soon = now.after(self.dice.between(Duration::ZERO, LONE_BACKOFF_MAX));
+            let soon = now.after(self.rng.between(Duration::ZERO, LONE_BACKOFF_MAX));
             let is_sibling = other != index
                 && !self.sessions[other].waits_alone()
                 && self.is_same_host(self.sessions[other].market, market);
@@ -277,7 +277,7 @@ impl Feed {
             return None;
         }
         session.is_replaced = true;
-        let told_lost = session.told_lost.take();
+        let reported_lost = session.reported_lost.take();
         let (market, members) = (session.market, session.members.clone());
         let is_quarantine = session.is_quarantine;
         let text = format!("session {index} is replaced: {why}");
@@ -285,7 +285,7 @@ impl Feed {
         let successor = self.new_session(market, now);
         self.sessions[successor].members = members;
         self.sessions[successor].replaces = Some(index);
-        self.sessions[successor].told_lost = told_lost;
+        self.sessions[successor].reported_lost = reported_lost;
         self.sessions[successor].is_quarantine = is_quarantine;
         Some(successor)
     }
@@ -294,7 +294,7 @@ impl Feed {
     pub(crate) fn take_over(&mut self, index: usize, now: MonoNs) {
         let session = &mut self.sessions[index];
         if session.has_delivered
-            && session.script.is_done()
+            && session.subscribe_queue.is_done()
             && let Some(old) = session.replaces.take()
         {
             self.retire(old, now);
@@ -343,7 +343,7 @@ impl Feed {
         if matches!(self.sessions[index].phase, Phase::Connecting { .. })
             && kind != ConnectionErrorKind::Handshake
         {
-            self.gates.pauses.release(market, SpentOn::Connect, now);
+            self.gates.pauses.release(market, LimitedAction::Connect, now);
         }
         if std::mem::take(&mut self.sessions[index].is_on_trial) {
             // A suspect's own end, or one session's failure in a market that works, is no verdict
@@ -369,7 +369,7 @@ impl Feed {
         let retry_at = if session.is_replaced || session.members.is_empty() || self.is_stopping {
             None
         } else {
-            let delay = session.backoff.next(self.config.reconnect_delay, &mut self.dice);
+            let delay = session.backoff.next(self.config.reconnect_delay, &mut self.rng);
             let is_capped = is_lone && !session.waits_alone();
             Some(now.after(if is_capped { delay.min(LONE_BACKOFF_MAX) } else { delay }))
         };
@@ -378,7 +378,7 @@ impl Feed {
             && session.wire.as_ref().is_some_and(|wire| !wire.outgoing().is_empty());
         let fate = if session.is_open() { "is lost" } else { "did not come up" };
         let retry = retry_at.map_or(String::new(), |at| self.next_attempt(index, at, now));
-        self.tell_lost(index, why);
+        self.report_lost(index, why);
         let session = &mut self.sessions[index];
         session.phase = Phase::Closing { since: now, retry_at };
         let text = format!("session {index} {fate} ({}): {why}{retry}", kind.label());
@@ -395,35 +395,35 @@ impl Feed {
         let session = &self.sessions[index];
         let (market, claim) = (session.market, self.claim(session));
         let wait = self.gates.wait(market, claim, backoff, now);
-        self.note_wait(market, SpentOn::Connect, wait);
+        self.note_wait(market, LimitedAction::Connect, wait);
         let seconds = wait.until.since(now).as_secs_f64();
         let why = match wait.reason {
             WaitReason::Backoff => String::new(),
-            reason => format!(": {}", self.wait_words(market, SpentOn::Connect, reason)),
+            reason => format!(": {}", self.wait_words(market, LimitedAction::Connect, reason)),
         };
         format!("; next attempt in {seconds:.1} s{why}")
     }
 
     /// Tells the clients, once from the loss of a session, or the first attempt that failed, to its
     /// first candle. Those whom another session still serves are told nothing.
-    pub(crate) fn tell_lost(&mut self, index: usize, why: &str) {
+    pub(crate) fn report_lost(&mut self, index: usize, why: &str) {
         let session = &mut self.sessions[index];
         let is_spare = session.is_replaced || session.replaces.is_some();
         let serves = !is_spare && !session.members.is_empty();
-        if !serves || self.is_stopping || session.told_lost.is_some() {
+        if !serves || self.is_stopping || session.reported_lost.is_some() {
             return;
         }
         let (market, instruments) = (session.market, session.members.clone());
         let why = text::visible(why).into_owned();
-        session.told_lost = Some(why.clone());
+        session.reported_lost = Some(why.clone());
         let event = FeedEvent::SessionLost { market, instruments, why };
         self.outputs.push_back(Output::Event(event));
     }
 
-    /// The counterpart of [`Self::tell_lost`], when the first candle is there.
-    pub(crate) fn tell_back(&mut self, index: usize) {
+    /// The counterpart of [`Self::report_lost`], when the first candle is there.
+    pub(crate) fn report_back(&mut self, index: usize) {
         let session = &mut self.sessions[index];
-        if session.told_lost.take().is_some() && !session.members.is_empty() {
+        if session.reported_lost.take().is_some() && !session.members.is_empty() {
             let (market, instruments) = (session.market, session.members.clone());
             self.outputs.push_back(Output::Event(FeedEvent::SessionBack { market, instruments }));
         }
@@ -455,7 +455,7 @@ impl Feed {
             if self.sessions[successor].is_open() {
                 self.arm_checks(successor, &members, now);
             } else {
-                self.tell_lost(successor, why);
+                self.report_lost(successor, why);
             }
         }
     }
@@ -523,8 +523,8 @@ impl Feed {
     /// moves deadlines to later.
     pub(crate) fn refresh(&mut self, at: Now) {
         let now = at.mono;
-        let questions = self.questions.deadline(now, &self.gates);
-        let others = [questions, self.listings.deadline(), self.watch_deadline()];
+        let rest_queue = self.rest_queue.deadline(now, &self.gates);
+        let others = [rest_queue, self.listings.deadline(), self.watch_deadline()];
         let mut deadline = others.into_iter().flatten().min().filter(|_| !self.is_stopping);
         let (mut active, mut wanted) = ([0; Market::COUNT], [0; Market::COUNT]);
         for index in 0..self.sessions.len() {
@@ -545,8 +545,8 @@ impl Feed {
             let breaker = &self.gates.of(market).breaker;
             metrics.breaker_state.set(breaker.gauge());
             let denied = |on| i64::from(self.gates.pauses.denied_for(market, on, now).is_some());
-            metrics.rest_denied.set(denied(SpentOn::Rest));
-            metrics.sessions_denied.set(denied(SpentOn::Connect));
+            metrics.rest_denied.set(denied(LimitedAction::Rest));
+            metrics.sessions_denied.set(denied(LimitedAction::Connect));
             metrics.consecutive_failures.set(i64::from(breaker.failures()));
         }
         if !self.is_stopping {
@@ -565,14 +565,16 @@ impl Feed {
             Phase::Connecting { since } => Some(since.after(CONNECT_PATIENCE)),
             Phase::Closing { since, .. } => Some(since.after(CLOSE_DRAIN)),
             Phase::Open { since } => {
-                let answer = session.script.unanswered_since();
+                let answer = session.subscribe_queue.unanswered_since();
                 let pong = session.ping_sent.map(|at| at.after(self.config.ping_timeout));
                 let proof = session.is_on_trial.then(|| since.after(HEALTHY_AFTER));
-                let fixed = session.renew_at.min(session.next_check).min(self.doubt_at(session));
+                let fixed =
+                    session.renew_at.min(session.next_check).min(self.suspect_silence_at(session));
                 let ping = ping_due(session, self.config.inactivity_timeout);
                 let rest = [answer.map(|at| at.after(CONNECT_PATIENCE)), pong, proof];
                 let held = self.gates.pauses.subscribes_at(session.market);
-                let speaks = session.script.speaks_at(&self.streams).map(|at| at.max(held));
+                let speaks =
+                    session.subscribe_queue.speaks_at(&self.streams).map(|at| at.max(held));
                 let rest = rest.into_iter().chain([speaks, left_at]).flatten();
                 rest.chain([fixed, ping]).min()
             }
@@ -589,7 +591,7 @@ fn ping_due(session: &Session, inactivity_timeout: Duration) -> MonoNs {
         true => session.last_received.after(inactivity_timeout),
         false => MonoNs(u64::MAX),
     };
-    let may = session.script.heartbeats_at();
+    let may = session.subscribe_queue.heartbeats_at();
     session.next_ping.min(silent_at).max(may)
 }
 

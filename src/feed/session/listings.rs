@@ -342,7 +342,7 @@ impl Feed {
 
 /// Returns whether a stream delivers, or did until shortly before: its session may be lost.
 fn delivers_lately(stream: &Stream, now: MonoNs) -> bool {
-    let last = stream.rhythm.last();
+    let last = stream.message_rate.last();
     stream.is_delivering || last.is_some_and(|at| at.after(LATELY) > now)
 }
 

@@ -8,22 +8,22 @@ use crate::messages::RestResponse;
 use crate::venue::{self, SymbolCheck};
 
 use crate::feed::Feed;
-use crate::feed::limits::rate_limits::SpentOn;
-use crate::feed::stream::Ask;
+use crate::feed::limits::rate_limits::LimitedAction;
+use crate::feed::stream::RestPurpose;
 
 impl Feed {
     /// Has REST asked about a name, unless we are denied REST. Returns whether the answer is waited
     /// for.
     pub(crate) fn look_up(&mut self, id: InstrumentId, market: Market) -> bool {
-        let is_denied = self.gates.pauses.denied_until(market, SpentOn::Rest).is_some();
+        let is_denied = self.gates.pauses.denied_until(market, LimitedAction::Rest).is_some();
         if !is_denied {
-            self.questions.push(market, Ask::Name, id);
+            self.rest_queue.push(market, RestPurpose::Name, id);
         }
         !is_denied
     }
 
     /// REST has answered, or does not: rejects the name, or gives it to a session.
-    pub(crate) fn learn_name(
+    pub(crate) fn apply_name(
         &mut self,
         id: InstrumentId,
         result: &Result<RestResponse, String>,

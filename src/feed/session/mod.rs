@@ -20,7 +20,7 @@ use crate::wire::Connection;
 
 use crate::feed::SessionId;
 use crate::feed::limits::backoff::Backoff;
-use crate::feed::session::subscribe_queue::Script;
+use crate::feed::session::subscribe_queue::SubscribeQueue;
 use crate::feed::streams::Streams;
 
 /// A place for one session after another: the first connection, and those that replace it.
@@ -32,14 +32,14 @@ pub(crate) struct Session {
     pub(crate) wire: Option<Connection>,
     /// What is to be subscribed here, whatever the phase.
     pub(crate) members: Vec<InstrumentId>,
-    pub(crate) script: Script,
+    pub(crate) subscribe_queue: SubscribeQueue,
     pub(crate) backoff: Backoff,
     /// Whether the breaker waits for a verdict about this attempt.
     pub(crate) is_on_trial: bool,
     /// When a session at this place was last lost, or did not come up.
     pub(crate) lost_at: Option<MonoNs>,
     /// Why it is lost, as the clients were told, who do not know yet that it is back.
-    pub(crate) told_lost: Option<String>,
+    pub(crate) reported_lost: Option<String>,
     /// Whether they were told so of an exchange that lets no session in, until one is open.
     pub(crate) is_denied: bool,
     /// Whether to use the venue's alternate path.
@@ -47,7 +47,7 @@ pub(crate) struct Session {
     /// Whether this connection delivered a candle.
     pub(crate) has_delivered: bool,
     /// Whether a decode error of this connection was told to the log.
-    pub(crate) has_complained: bool,
+    pub(crate) has_logged_decode_error: bool,
     /// Whether the exchange has news that this silent session did not deliver.
     pub(crate) is_suspect: bool,
     /// Whether the exchange said that this connection has as many streams as it may.
@@ -98,22 +98,22 @@ pub(crate) enum Phase {
 impl Session {
     pub(crate) fn new(id: SessionId, market: Market) -> Self {
         let limits = venue::limits(market);
-        let script = Script::new(&limits);
+        let subscribe_queue = SubscribeQueue::new(&limits);
         Self {
             id,
             market,
             phase: Phase::Free,
             wire: None,
             members: Vec::new(),
-            script,
+            subscribe_queue,
             backoff: Backoff::default(),
             is_on_trial: false,
             lost_at: None,
-            told_lost: None,
+            reported_lost: None,
             is_denied: false,
             is_alternate: false,
             has_delivered: false,
-            has_complained: false,
+            has_logged_decode_error: false,
             is_suspect: false,
             is_full: false,
             is_quarantine: false,
@@ -162,8 +162,8 @@ impl Session {
     pub(crate) fn reset_connection(&mut self) {
         self.wire = None;
         let limits = venue::limits(self.market);
-        self.script = Script::new(&limits);
-        (self.has_delivered, self.has_complained, self.is_suspect) = (false, false, false);
+        self.subscribe_queue = SubscribeQueue::new(&limits);
+        (self.has_delivered, self.has_logged_decode_error, self.is_suspect) = (false, false, false);
         (self.is_full, self.accepted_at, self.refused_at) = (false, None, None);
         (self.ping_sent, self.next_ping) = (None, MonoNs(u64::MAX));
         (self.renew_at, self.next_check) = (MonoNs(u64::MAX), MonoNs(u64::MAX));
@@ -185,8 +185,8 @@ impl Session {
 
     fn ask_for(&mut self, id: InstrumentId) {
         match self.is_quarantine {
-            true => self.script.want_alone([id].into_iter()),
-            false => self.script.want(SubscribeOp::Subscribe, id),
+            true => self.subscribe_queue.want_alone([id].into_iter()),
+            false => self.subscribe_queue.want(SubscribeOp::Subscribe, id),
         }
     }
 
@@ -195,7 +195,7 @@ impl Session {
         let Some(at) = self.members.iter().position(|&member| member == id) else { return false };
         self.members.swap_remove(at);
         if self.is_open() {
-            self.script.want(SubscribeOp::Unsubscribe, id);
+            self.subscribe_queue.want(SubscribeOp::Unsubscribe, id);
         }
         true
     }
@@ -212,11 +212,11 @@ impl Session {
         match venue::heartbeat(self.market) {
             Heartbeat::WebSocketPing => wire.send_ping(&now.mono.0.to_be_bytes()),
             Heartbeat::Text => {
-                venue::write_ping(self.market, &mut self.script.text, now.unix_ms());
-                wire.send_text(&self.script.text);
+                venue::write_ping(self.market, &mut self.subscribe_queue.text, now.unix_ms());
+                wire.send_text(&self.subscribe_queue.text);
             }
         }
-        self.script.spend_heartbeat(now.mono);
+        self.subscribe_queue.spend_heartbeat(now.mono);
         (self.ping_sent, self.next_ping) = (Some(now.mono), now.mono.after(interval));
     }
 
@@ -224,7 +224,7 @@ impl Session {
     pub(crate) fn speak(&mut self, streams: &Streams, now: Now) -> bool {
         let Some(wire) = &mut self.wire else { return false };
         let mut has_spoken = false;
-        while let Some(text) = self.script.next_text(self.market, streams, now) {
+        while let Some(text) = self.subscribe_queue.next_text(self.market, streams, now) {
             wire.send_text(text);
             has_spoken = true;
         }

@@ -124,7 +124,7 @@ impl Feed {
         match self.place_for(market, now) {
             Some(index) => {
                 self.sessions[index].add(id);
-                self.tell_lost_to(index, id);
+                self.report_lost_to(index, id);
             }
             None => {
                 let limits = venue::limits(market);
@@ -172,7 +172,7 @@ impl Feed {
             return;
         }
         let named: HashSet<InstrumentId> =
-            self.sessions.iter().flat_map(|session| session.script.named()).collect();
+            self.sessions.iter().flat_map(|session| session.subscribe_queue.named()).collect();
         self.streams.drop_forgotten(|id| named.contains(&id));
     }
 
@@ -210,7 +210,7 @@ impl Feed {
         self.sessions.iter().position(|session| {
             let is_ordinary = !session.is_full && !session.is_apart(now);
             let has_room = is_ordinary && session.members.len() < members_max;
-            let is_soon = session.script.may_speak_within(SPEECHLESS_MAX, now);
+            let is_soon = session.subscribe_queue.may_speak_within(SPEECHLESS_MAX, now);
             session.market == market && session.is_joinable() && has_room && is_soon
         })
     }

@@ -83,9 +83,9 @@ impl Feed {
                 self.notice_of_session(EventName::SubscriptionRefused, index, text);
             }
             Meant::Message { message, culprit: Some(culprit), .. } => {
-                let script = &mut self.sessions[index].script;
+                let subscribe_queue = &mut self.sessions[index].subscribe_queue;
                 for &id in message.instruments.iter().filter(|&&id| id != culprit) {
-                    script.want(SubscribeOp::Subscribe, id);
+                    subscribe_queue.want(SubscribeOp::Subscribe, id);
                 }
                 self.reject_refused(index, culprit, refused, now);
             }
@@ -115,23 +115,23 @@ impl Feed {
         }
         match message.instruments[..] {
             [only] if is_sure || strikes >= 2 => self.reject_refused(index, only, refused, now),
-            _ => self.sessions[index].script.ask_again(message, Again::Alone),
+            _ => self.sessions[index].subscribe_queue.ask_again(message, Again::Alone),
         }
     }
 
     /// Something was refused among several messages under way: when the answers to the others have
     /// had their time, each stream that is still unanswered is asked for alone.
     fn isolate_all(&mut self, index: usize, refused: &Refused, excerpt: &str, now: MonoNs) {
-        let script = &mut self.sessions[index].script;
-        let asked = script.take_unanswered(|message| message.op == SubscribeOp::Subscribe);
-        if asked.is_empty() && script.awaits_late_answers() {
+        let subscribe_queue = &mut self.sessions[index].subscribe_queue;
+        let asked = subscribe_queue.take_unanswered(|message| message.op == SubscribeOp::Subscribe);
+        if asked.is_empty() && subscribe_queue.awaits_late_answers() {
             return;
         }
         if asked.is_empty() {
-            return self.complain(index, DecodeErrorKind::Unknown, excerpt);
+            return self.count_decode_error(index, DecodeErrorKind::Unknown, excerpt);
         }
-        script.hold(now.after(SETTLE));
-        asked.into_iter().for_each(|message| script.ask_again(message, Again::Alone));
+        subscribe_queue.hold(now.after(SETTLE));
+        asked.into_iter().for_each(|message| subscribe_queue.ask_again(message, Again::Alone));
         let text =
             format!("a subscription was refused: {}; each is asked for alone", refused.words);
         self.notice_of_session(EventName::SubscriptionRefused, index, text);
@@ -148,21 +148,21 @@ impl Feed {
     ) {
         let market = self.sessions[index].market;
         let moves_elsewhere = limit == NotNow::OtherSession && self.moves_elsewhere(index);
-        let script = &mut self.sessions[index].script;
+        let subscribe_queue = &mut self.sessions[index].subscribe_queue;
         let messages = match meant {
             Meant::Message { message, .. } => vec![message],
             Meant::One(id) => {
-                script.want(SubscribeOp::Subscribe, id);
+                subscribe_queue.want(SubscribeOp::Subscribe, id);
                 Vec::new()
             }
-            Meant::Unclear => script.take_unanswered(|_| true),
+            Meant::Unclear => subscribe_queue.take_unanswered(|_| true),
             Meant::Past => Vec::new(),
         };
         let largest = messages.iter().map(|message| message.instruments.len()).max();
         let until = now.after(LIMIT_PAUSE);
-        let mut is_news = !script.is_held_beyond(now.after(SETTLE));
+        let mut is_news = !subscribe_queue.is_held_beyond(now.after(SETTLE));
         match limit {
-            NotNow::SmallerMessage if script.shrink_batches(largest.unwrap_or(0)) => {}
+            NotNow::SmallerMessage if subscribe_queue.shrink_batches(largest.unwrap_or(0)) => {}
             NotNow::OtherSession if moves_elsewhere => {
                 self.sessions[index].is_full = true;
                 let ids = messages.iter().flat_map(|message| &message.instruments).copied();
@@ -174,10 +174,12 @@ impl Feed {
                 is_news = self.gates.pauses.subscribes_at(market) <= now;
                 self.gates.pauses.hold_subscribes(market, until);
             }
-            _ => script.hold(until),
+            _ => subscribe_queue.hold(until),
         }
-        let script = &mut self.sessions[index].script;
-        messages.into_iter().for_each(|message| script.ask_again(message, Again::Together));
+        let subscribe_queue = &mut self.sessions[index].subscribe_queue;
+        messages
+            .into_iter()
+            .for_each(|message| subscribe_queue.ask_again(message, Again::Together));
         if is_news {
             let text = format!(
                 "a subscription was refused: {}; it is asked for again later",
@@ -210,32 +212,33 @@ impl Feed {
     /// Finds what a refusal means: by our id, by the stream it names, by words of ours that it
     /// repeats; or because nothing else is under way.
     fn meant(&mut self, index: usize, refused: &Refused) -> Meant {
-        let asked = self.sessions[index].script.unanswered_instruments();
+        let asked = self.sessions[index].subscribe_queue.unanswered_instruments();
         let (id, named) = match &refused.scope {
             Scope::Whole { id } => (*id, None),
             Scope::WholeBecauseOf { id, stream } => (*id, Some(stream)),
             Scope::One { stream } => {
                 let culprit = self.named(&asked, stream);
-                let script = &mut self.sessions[index].script;
-                match culprit.filter(|&id| script.answered_one(SubscribeOp::Subscribe, id)) {
+                let subscribe_queue = &mut self.sessions[index].subscribe_queue;
+                match culprit.filter(|&id| subscribe_queue.answered_one(SubscribeOp::Subscribe, id))
+                {
                     Some(id) => return Meant::One(id),
                     None => (None, Some(stream)),
                 }
             }
         };
         let (message, is_sure) = match id {
-            Some(id) => (self.sessions[index].script.answered(Some(id)), true),
+            Some(id) => (self.sessions[index].subscribe_queue.answered(Some(id)), true),
             None => match self.message_named_by(index, named, &refused.words) {
                 Some(message) => (Some(message), true),
                 None => {
                     let is_sure = refused.kind == RefusalKind::UnknownSymbol;
-                    (self.sessions[index].script.answered(None), is_sure)
+                    (self.sessions[index].subscribe_queue.answered(None), is_sure)
                 }
             },
         };
         let session = &self.sessions[index];
         let Some(mut message) = message else {
-            let is_past = id.is_some_and(|id| session.script.has_sent(id));
+            let is_past = id.is_some_and(|id| session.subscribe_queue.has_sent(id));
             return if is_past { Meant::Past } else { Meant::Unclear };
         };
         if message.op == SubscribeOp::Subscribe {
@@ -260,7 +263,7 @@ impl Feed {
         stream: Option<&Named>,
         words: &str,
     ) -> Option<Unanswered> {
-        let unanswered = self.sessions[index].script.unanswered();
+        let unanswered = self.sessions[index].subscribe_queue.unanswered();
         let names = |message: &&Unanswered| {
             stream.is_some_and(|stream| self.named(&message.instruments, stream).is_some())
         };
@@ -271,7 +274,7 @@ impl Feed {
         let mut repeated = unanswered.iter().filter(is_repeated);
         let only = repeated.next().filter(|_| repeated.next().is_none());
         let id = unanswered.iter().find(names).or(only)?.id;
-        self.sessions[index].script.answered(Some(id))
+        self.sessions[index].subscribe_queue.answered(Some(id))
     }
 
     /// Those streams of `message` whose symbol stands in `words`.

@@ -13,7 +13,7 @@ use crate::feed::stream::Stream;
 use crate::feed::streams::Streams;
 
 /// The subscribe messages of one connection: wanted, sent, not yet answered.
-pub(crate) struct Script {
+pub(crate) struct SubscribeQueue {
     budget: Budget,
     /// Whether heartbeats count too.
     counts_heartbeats: bool,
@@ -48,7 +48,7 @@ pub(crate) enum Again {
     Alone,
 }
 
-impl Script {
+impl SubscribeQueue {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             budget: Budget::new(limits.messages, limits.messages_window),

@@ -28,7 +28,7 @@ enum Standing {
     /// It was not asked for on this connection.
     Unasked,
     /// It was accepted some time before.
-    Settled,
+    Accepted,
 }
 
 impl Stream {
@@ -36,7 +36,7 @@ impl Stream {
     /// how many there are in a row.
     pub(crate) fn strike(&mut self, now: MonoNs) -> u8 {
         let Suspicion { strikes, struck_at, .. } = self.suspicion;
-        let has_delivered = self.rhythm.last().is_some_and(|at| at > struck_at);
+        let has_delivered = self.message_rate.last().is_some_and(|at| at > struck_at);
         let has_settled =
             self.accepted_at.is_some_and(|at| at > struck_at && at.after(SOON) <= now);
         let strikes = if has_delivered || has_settled { 0 } else { strikes };
@@ -77,20 +77,22 @@ impl Feed {
     /// answers or delivers otherwise, so that the names are to blame.
     pub(crate) fn isolate_unanswered(&mut self, index: usize, now: MonoNs) -> bool {
         let session = &mut self.sessions[index];
-        let Some(since) = session.script.unanswered_since() else { return true };
+        let Some(since) = session.subscribe_queue.unanswered_since() else { return true };
         let is_alive = session.accepted_at.is_some_and(|at| at >= since)
             || (session.has_delivered && session.last_candle >= since);
         if !is_alive {
             return false;
         }
         let is_overdue = |sent: MonoNs| sent.after(CONNECT_PATIENCE) <= now;
-        let overdue = session.script.take_unanswered(|message| is_overdue(message.sent));
+        let overdue = session.subscribe_queue.take_unanswered(|message| is_overdue(message.sent));
         let (asked, left): (Vec<_>, Vec<_>) =
             overdue.into_iter().partition(|message| message.op == SubscribeOp::Subscribe);
         let is_lone = matches!(&asked[..], [one] if one.instruments.len() == 1);
         let names: Vec<InstrumentId> =
             asked.iter().flat_map(|message| message.instruments.iter().copied()).collect();
-        asked.into_iter().for_each(|message| session.script.ask_again(message, Again::Alone));
+        asked
+            .into_iter()
+            .for_each(|message| session.subscribe_queue.ask_again(message, Again::Alone));
         for message in left {
             self.leave_again(index, message);
         }
@@ -108,7 +110,7 @@ impl Feed {
     /// Asks once more for the end of streams, but of those whose names the session carries again
     /// under other ids.
     fn leave_again(&mut self, index: usize, mut message: Unanswered) {
-        let Session { market, members, script, .. } = &mut self.sessions[index];
+        let Session { market, members, subscribe_queue, .. } = &mut self.sessions[index];
         message.instruments.retain(|&id| {
             let left = self.streams.stream(id).map(|stream| stream.instrument.clone());
             let now = left.and_then(|left| {
@@ -117,7 +119,7 @@ impl Feed {
             now.is_none_or(|now| now == id || !members.contains(&now))
         });
         if !message.instruments.is_empty() {
-            script.ask_again(message, Again::Together);
+            subscribe_queue.ask_again(message, Again::Together);
         }
     }
 
@@ -154,21 +156,21 @@ impl Feed {
         members.sort_by_key(|&(standing, _)| standing);
         let before = |end| members.partition_point(|&(standing, _)| standing < end);
         let (pending, asked) = (before(Standing::Fresh), before(Standing::Unasked));
-        let settled = members.len() - before(Standing::Settled);
+        let accepted = members.len() - before(Standing::Accepted);
         let members: Vec<InstrumentId> = members.into_iter().map(|(_, id)| id).collect();
-        if settled > 0 && asked > 0 {
+        if accepted > 0 && asked > 0 {
             return self.quarantine(index, &members[..asked], words, now);
         }
         let is_short = since.after(SHORT_LIFE) > now;
-        if asked == 0 && !(settled > 0 && is_short) {
+        if asked == 0 && !(accepted > 0 && is_short) {
             return;
         }
         let is_settled = asked == 0;
-        let asked = if is_settled { settled } else { asked };
+        let asked = if is_settled { accepted } else { asked };
         let half = asked.div_ceil(2);
         let suspects = if pending < asked { half.max(pending) } else { half };
         let session = &mut self.sessions[index];
-        let is_answered = session.script.unanswered_since().is_none();
+        let is_answered = session.subscribe_queue.unanswered_since().is_none();
         if is_settled && members.len() == 1 {
             session.ends = Ends::default();
         }
@@ -185,15 +187,16 @@ impl Feed {
         id: InstrumentId,
         now: MonoNs,
     ) -> Standing {
-        let script = &session.script;
-        let is_waiting = || !session.is_quarantine && script.singles().any(|single| single == id);
-        if script.is_unanswered(id) || is_waiting() {
+        let subscribe_queue = &session.subscribe_queue;
+        let is_waiting =
+            || !session.is_quarantine && subscribe_queue.singles().any(|single| single == id);
+        if subscribe_queue.is_unanswered(id) || is_waiting() {
             return Standing::Pending;
         }
         let Some(stream) = self.streams.stream(id) else { return Standing::Unasked };
         match stream.accepted_at.filter(|&at| at >= since) {
             None => Standing::Unasked,
-            Some(at) if at.after(SOON) <= now => Standing::Settled,
+            Some(at) if at.after(SOON) <= now => Standing::Accepted,
             Some(_) if stream.is_delivering => Standing::Fresh,
             Some(_) => Standing::Pending,
         }
@@ -281,7 +284,7 @@ impl Feed {
         if !self.may_open_session(market) {
             return None;
         }
-        self.tell_lost(index, words);
+        self.report_lost(index, words);
         for &id in ids {
             if let Some(stream) = self.streams.stream_mut(id) {
                 (stream.is_delivering, stream.check) = (false, Check::Idle);
@@ -290,11 +293,11 @@ impl Feed {
         }
         let session = &mut self.sessions[index];
         session.members.retain(|member| !ids.contains(member));
-        let told_lost = session.told_lost.clone();
+        let reported_lost = session.reported_lost.clone();
         let to = self.new_session(market, now);
         let session = &mut self.sessions[to];
         session.members = ids.to_vec();
-        session.told_lost = told_lost;
+        session.reported_lost = reported_lost;
         Some(to)
     }
 

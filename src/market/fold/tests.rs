@@ -65,10 +65,10 @@ fn a_window_is_its_minutes_and_closes_with_the_last() {
         let open_price = 100 + u32::try_from(at).unwrap();
         fold.closed(&minute(at, open_price, open_price + 1, "0.1"), &mut out);
     }
-    let told = said(&mut out);
-    assert_eq!(told[0], "10 open: 110 112 109 111 0.1 2, lacks 0");
-    assert_eq!(told[3], "10 open: 110 115 109 114 0.4 8, lacks 0");
-    assert_eq!(told[4..], ["10 closed: 110 116 109 115 0.5 10, lacks 0"]);
+    let published = said(&mut out);
+    assert_eq!(published[0], "10 open: 110 112 109 111 0.1 2, lacks 0");
+    assert_eq!(published[3], "10 open: 110 115 109 114 0.4 8, lacks 0");
+    assert_eq!(published[4..], ["10 closed: 110 116 109 115 0.5 10, lacks 0"]);
 }
 
 #[test]
@@ -93,8 +93,12 @@ fn the_running_minute_counts_but_is_no_close() {
     fold.closed(&minute(10, 100, 101, "1"), &mut out);
     fold.open(&open(minute(11, 101, 105, "2")), &mut out);
     fold.open(&open(minute(11, 101, 105, "2")), &mut out);
-    let told = said(&mut out);
-    assert_eq!(told[1..], ["10 open: 100 106 99 105 3 4, lacks 0"], "the same is not said twice");
+    let published = said(&mut out);
+    assert_eq!(
+        published[1..],
+        ["10 open: 100 106 99 105 3 4, lacks 0"],
+        "the same is not said twice"
+    );
     // Minute 12 runs before 11 closed; 13 was never heard of.
     fold.open(&open(minute(12, 105, 106, "1")), &mut out);
     fold.open(&open(minute(14, 106, 107, "1")), &mut out);
@@ -154,10 +158,10 @@ fn an_outage_of_days_is_told_in_one_gap_and_costs_no_memory() {
     fold.closed(&minute(14, 100, 101, "1"), &mut out);
     said(&mut out);
     fold.missing(UnixMs(15 * STEP_MS), 100_000, MonoNs(6), &mut out);
-    let told = said(&mut out);
-    assert_eq!(told[..2], ["15 gap 1", "20 gap 19710"]);
+    let published = said(&mut out);
+    assert_eq!(published[..2], ["15 gap 1", "20 gap 19710"]);
     let windows: u64 =
-        told.iter().map(|gap| gap.split(' ').nth(2).unwrap().parse::<u64>().unwrap()).sum();
+        published.iter().map(|gap| gap.split(' ').nth(2).unwrap().parse::<u64>().unwrap()).sum();
     assert_eq!(windows, 20_000);
     assert!(fold.windows.len() <= 1_440 / 5 + 2);
 }
@@ -165,20 +169,20 @@ fn an_outage_of_days_is_told_in_one_gap_and_costs_no_memory() {
 #[test]
 fn what_is_recalled_fills_what_is_not_known() {
     let (mut fold, mut out) = (five(), Vec::new());
-    fold.recalled(&Settled::Candle(minute(8, 1, 2, "9")));
+    fold.backfilled(&ClosedWindow::Candle(minute(8, 1, 2, "9")));
     fold.open(&open(minute(13, 103, 104, "1")), &mut out);
     assert_eq!(said(&mut out), ["10 open: 103 105 102 104 1 2, lacks 3"]);
     fold.begin(UnixMs(12 * STEP_MS));
     assert_eq!(fold.running_window(), Some(UnixMs(10 * STEP_MS)));
     for at in 10..13 {
-        fold.recalled(&Settled::Candle(minute(at, 100, 101, "1")));
+        fold.backfilled(&ClosedWindow::Candle(minute(at, 100, 101, "1")));
     }
-    fold.tell_recalled(MonoNs(6), &mut out);
+    fold.publish_backfilled(MonoNs(6), &mut out);
     assert_eq!(said(&mut out), ["10 open: 100 105 99 104 4 8, lacks 0"], "once");
-    fold.tell_recalled(MonoNs(6), &mut out);
+    fold.publish_backfilled(MonoNs(6), &mut out);
     assert_eq!(said(&mut out), [""; 0]);
     fold.closed(&minute(13, 103, 104, "1"), &mut out);
-    fold.recalled(&Settled::Candle(minute(13, 1, 1, "1")));
+    fold.backfilled(&ClosedWindow::Candle(minute(13, 1, 1, "1")));
     fold.closed(&minute(14, 104, 105, "1"), &mut out);
     assert_eq!(said(&mut out), ["10 closed: 100 106 99 105 5 10, lacks 0"]);
 }
@@ -198,8 +202,8 @@ fn a_window_that_waits_for_its_end_does_not_run_after_the_next_one() {
 #[test]
 fn windows_before_the_first_that_is_told_are_no_news() {
     let (mut fold, mut out) = (five(), Vec::new());
-    (5..14).for_each(|at| fold.recalled(&Settled::Candle(minute(at, 100, 101, "1"))));
-    fold.tell_recalled(MonoNs(6), &mut out);
+    (5..14).for_each(|at| fold.backfilled(&ClosedWindow::Candle(minute(at, 100, 101, "1"))));
+    fold.publish_backfilled(MonoNs(6), &mut out);
     fold.closed(&minute(14, 104, 105, "1"), &mut out);
     assert_eq!(said(&mut out), ["10 closed: 100 106 99 105 5 10, lacks 0"]);
 }
@@ -207,17 +211,18 @@ fn windows_before_the_first_that_is_told_are_no_news() {
 #[test]
 fn the_past_is_folded_whole_or_not_at_all() {
     let known = |at: UnixMs| {
-        (at.0 != 12 * STEP_MS).then(|| Settled::Candle(minute(at.0 / STEP_MS, 100, 101, "0.5")))
+        (at.0 != 12 * STEP_MS)
+            .then(|| ClosedWindow::Candle(minute(at.0 / STEP_MS, 100, 101, "0.5")))
     };
-    let fold = |first: i64, known: &dyn Fn(UnixMs) -> Option<Settled>| {
+    let fold = |first: i64, known: &dyn Fn(UnixMs) -> Option<ClosedWindow>| {
         fold_whole(ID, Interval::M5, UnixMs(first * STEP_MS), MonoNs(0), known)
     };
-    let Some(Settled::Candle(whole)) = fold(15, &known) else { panic!() };
+    let Some(ClosedWindow::Candle(whole)) = fold(15, &known) else { panic!() };
     assert_eq!((whole.candle.volume.as_str(), whole.candle.trades), ("2.5", 10));
     assert_eq!(fold(10, &known), None);
-    let empty = |open_time| Some(Settled::Empty { open_time });
-    assert_eq!(fold(10, &empty), Some(Settled::Empty { open_time: UnixMs(10 * STEP_MS) }));
-    let long = |at: UnixMs| Some(Settled::Candle(minute(at.0, 100, 101, &"9".repeat(31))));
+    let empty = |open_time| Some(ClosedWindow::Empty { open_time });
+    assert_eq!(fold(10, &empty), Some(ClosedWindow::Empty { open_time: UnixMs(10 * STEP_MS) }));
+    let long = |at: UnixMs| Some(ClosedWindow::Candle(minute(at.0, 100, 101, &"9".repeat(31))));
     assert_eq!(fold(10, &long), None, "never rounded");
 }
 
@@ -233,7 +238,7 @@ proptest! {
         let at = |index: usize| 10 + i64::try_from(index).unwrap();
         let price = |index: usize| 100 + fates[index].1;
         let truth = |index: usize| minute(at(index), price(index), price(index) + 1, "1.5");
-        let mut told = Vec::new();
+        let mut published = Vec::new();
         for (index, &(fate, _)) in fates.iter().enumerate() {
             match fate {
                 0 => fold.missing(UnixMs(at(index) * STEP_MS), 1, MonoNs(0), &mut out),
@@ -247,22 +252,22 @@ proptest! {
                     fold.closed(&truth(index), &mut out);
                 }
             }
-            told.append(&mut out);
+            published.append(&mut out);
         }
         let missing = (0..fates.len()).filter(|&index| fates[index].0 == 0);
         for index in late.iter().copied().filter(|&index| fates[index].0 == 0).chain(missing) {
             fold.closed(&truth(index), &mut out);
-            told.append(&mut out);
+            published.append(&mut out);
         }
         for window in 0..6 {
             let open_time = UnixMs(at(window * 5) * STEP_MS);
             let minutes = |minute: UnixMs| {
                 let index = usize::try_from(minute.0 / STEP_MS - 10).unwrap();
-                Some(Settled::Candle(truth(index)))
+                Some(ClosedWindow::Candle(truth(index)))
             };
             let whole = fold_whole(ID, Interval::M5, open_time, MonoNs(0), minutes);
-            let Some(Settled::Candle(whole)) = whole else { panic!("all minutes are known") };
-            let of_window = told.iter().filter_map(|folded| match folded {
+            let Some(ClosedWindow::Candle(whole)) = whole else { panic!("all minutes are known") };
+            let of_window = published.iter().filter_map(|folded| match folded {
                 Folded::Candle(update) if update.candle.open_time == open_time => Some(*update),
                 _ => None,
             });

@@ -214,7 +214,7 @@ fn okx_instrument(market: Market, one: &Listing) -> String {
     let is_spot = market.contract_type() == ContractType::Spot;
     let is_inverse = one.contract_size > 0;
     let (base, quote) = if is_spot { (&*one.base, &*one.quote) } else { ("", "") };
-    let settle = match (is_spot, is_inverse) {
+    let accept_closed = match (is_spot, is_inverse) {
         (true, _) => "",
         (_, true) => &one.base,
         (_, false) => &one.quote,
@@ -227,7 +227,7 @@ fn okx_instrument(market: Market, one: &Listing) -> String {
     let expiry = one.delivery_ms().map_or(String::new(), |ms| ms.to_string());
     let family = okx_family(market, one);
     format!(
-        "{{\"alias\":\"\",\"baseCcy\":\"{base}\",\"category\":\"1\",\"ctMult\":\"{}\",\"ctType\":\"{}\",\"ctVal\":\"{}\",\"ctValCcy\":\"{}\",\"expTime\":\"{expiry}\",\"instFamily\":\"{family}\",\"instId\":\"{}\",\"instType\":\"{kind}\",\"lever\":\"10\",\"listTime\":\"1548133413000\",\"lotSz\":\"{}\",\"minSz\":\"{}\",\"maxLmtSz\":\"1000000\",\"maxMktSz\":\"1000000\",\"maxIcebergSz\":\"1000000\",\"maxTwapSz\":\"1000000\",\"maxTriggerSz\":\"1000000\",\"maxStopSz\":\"1000000\",\"maxLmtAmt\":\"20000000\",\"maxMktAmt\":\"1000000\",\"ruleType\":\"normal\",\"optType\":\"\",\"quoteCcy\":\"{quote}\",\"settleCcy\":\"{settle}\",\"state\":\"{state}\",\"stk\":\"\",\"tickSz\":\"{}\",\"uly\":\"{family}\"}}",
+        "{{\"alias\":\"\",\"baseCcy\":\"{base}\",\"category\":\"1\",\"ctMult\":\"{}\",\"ctType\":\"{}\",\"ctVal\":\"{}\",\"ctValCcy\":\"{}\",\"expTime\":\"{expiry}\",\"instFamily\":\"{family}\",\"instId\":\"{}\",\"instType\":\"{kind}\",\"lever\":\"10\",\"listTime\":\"1548133413000\",\"lotSz\":\"{}\",\"minSz\":\"{}\",\"maxLmtSz\":\"1000000\",\"maxMktSz\":\"1000000\",\"maxIcebergSz\":\"1000000\",\"maxTwapSz\":\"1000000\",\"maxTriggerSz\":\"1000000\",\"maxStopSz\":\"1000000\",\"maxLmtAmt\":\"20000000\",\"maxMktAmt\":\"1000000\",\"ruleType\":\"normal\",\"optType\":\"\",\"quoteCcy\":\"{quote}\",\"settleCcy\":\"{accept_closed}\",\"state\":\"{state}\",\"stk\":\"\",\"tickSz\":\"{}\",\"uly\":\"{family}\"}}",
         if is_spot { "" } else { "1" },
         contract.0,
         contract.1,
@@ -381,10 +381,10 @@ fn bybit_instrument(market: Market, one: &Listing) -> String {
         (false, false) => "LinearPerpetual",
         (false, true) => "LinearFutures",
     };
-    let settle = if is_inverse { &one.base } else { &one.quote };
+    let accept_closed = if is_inverse { &one.base } else { &one.quote };
     let expiry = one.delivery_ms().unwrap_or(0);
     format!(
-        "{{\"symbol\":\"{}\",\"contractType\":\"{kind}\",\"status\":\"{status}\",\"baseCoin\":\"{}\",\"quoteCoin\":\"{}\",\"launchTime\":\"1585526400000\",\"deliveryTime\":\"{expiry}\",\"deliveryFeeRate\":\"\",\"priceScale\":\"{}\",\"leverageFilter\":{{\"minLeverage\":\"1\",\"maxLeverage\":\"100.00\",\"leverageStep\":\"0.01\"}},\"priceFilter\":{{\"minPrice\":\"{tick}\",\"maxPrice\":\"1999999.80\",\"tickSize\":\"{tick}\"}},\"lotSizeFilter\":{{\"maxOrderQty\":\"1190.000\",\"minOrderQty\":\"{step}\",\"qtyStep\":\"{step}\",\"minNotionalValue\":\"5\"}},\"unifiedMarginTrade\":true,\"fundingInterval\":480,\"settleCoin\":\"{settle}\"}}",
+        "{{\"symbol\":\"{}\",\"contractType\":\"{kind}\",\"status\":\"{status}\",\"baseCoin\":\"{}\",\"quoteCoin\":\"{}\",\"launchTime\":\"1585526400000\",\"deliveryTime\":\"{expiry}\",\"deliveryFeeRate\":\"\",\"priceScale\":\"{}\",\"leverageFilter\":{{\"minLeverage\":\"1\",\"maxLeverage\":\"100.00\",\"leverageStep\":\"0.01\"}},\"priceFilter\":{{\"minPrice\":\"{tick}\",\"maxPrice\":\"1999999.80\",\"tickSize\":\"{tick}\"}},\"lotSizeFilter\":{{\"maxOrderQty\":\"1190.000\",\"minOrderQty\":\"{step}\",\"qtyStep\":\"{step}\",\"minNotionalValue\":\"5\"}},\"unifiedMarginTrade\":true,\"fundingInterval\":480,\"settleCoin\":\"{accept_closed}\"}}",
         one.name, one.base, one.quote, one.price_decimals
     )
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{Clock, MonoNs};
-use crate::feed::{Denied, Pauses, SpentOn};
+use crate::feed::{Denied, LimitedAction, Pauses};
 use crate::limits::{LIST_PAGES_MAX, LIST_PARTS_MAX, LIST_PATIENCE};
 use crate::market::{Listed, Market, SymbolList};
 use crate::messages::{OpsAnswer, RestRequest};
@@ -176,8 +176,8 @@ impl Lists {
         ask: Ask<'_>,
     ) -> Result<InstrumentPage, String> {
         let asked_at = self.clock.mono();
-        if !self.pauses.admit(market, SpentOn::Rest, asked_at) {
-            let wait = self.pauses.until(market, SpentOn::Rest).since(asked_at);
+        if !self.pauses.admit(market, LimitedAction::Rest, asked_at) {
+            let wait = self.pauses.until(market, LimitedAction::Rest).since(asked_at);
             return Err(format!("REST is left alone for {:.1} s more", wait.as_secs_f64()));
         }
         let RestQuery { url, body, headers } =
@@ -191,20 +191,20 @@ impl Lists {
         };
         let (denial, why) = match result {
             Ok(page) => {
-                self.pauses.admitted(market, SpentOn::Rest, asked_at);
+                self.pauses.admitted(market, LimitedAction::Rest, asked_at);
                 return Ok(page);
             }
             Err(failed) => failed,
         };
-        let is_outage = || status == 0 && self.pauses.is_outage(market, SpentOn::Rest);
+        let is_outage = || status == 0 && self.pauses.is_outage(market, LimitedAction::Rest);
         let Some(denial) = denial.or_else(|| is_outage().then_some(Denial::Outage)) else {
-            self.pauses.release(market, SpentOn::Rest, self.clock.mono());
+            self.pauses.release(market, LimitedAction::Rest, self.clock.mono());
             return Err(why);
         };
         let (now, retry_after) = (self.clock.now(), retry_after.as_deref());
         let (exchange_now, chance) = (now.unix_ms(), now.mono.0);
         let denied = Denied { denial, status, retry_after, asked_at, exchange_now, chance };
-        match self.pauses.deny(market, SpentOn::Rest, &denied, now.mono) {
+        match self.pauses.deny(market, LimitedAction::Rest, &denied, now.mono) {
             None => Err(why),
             Some(begun) => Err(format!(
                 "{why}{}; asking again in {:.1} s",
@@ -217,7 +217,7 @@ impl Lists {
     /// When what could not be had may be asked for again.
     fn retry(&self, market: Market) -> Duration {
         let now = self.clock.mono();
-        self.pauses.until(market, SpentOn::Rest).since(now).max(RETRY)
+        self.pauses.until(market, LimitedAction::Rest).since(now).max(RETRY)
     }
 
     /// Whether one more part may be asked for: parts are many, and weigh as much as candles.

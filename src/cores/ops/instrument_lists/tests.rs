@@ -96,7 +96,10 @@ fn a_pause_that_the_exchange_wants_holds_for_all_its_markets() {
     assert_eq!(why, "HTTP 429 \"{}\", Retry-After \"60\"; asking again in 60.0 s");
     let spot = lists.answer(0, spot, none(), &|_| panic!("asked before the pause is over"));
     assert!(symbols(&spot)[0].1.clone().unwrap_err().contains("left alone"));
-    assert!(!lists.pauses.admit(swap, SpentOn::Rest, lists.clock.mono()), "shards obey it too");
+    assert!(
+        !lists.pauses.admit(swap, LimitedAction::Rest, lists.clock.mono()),
+        "shards obey it too"
+    );
 }
 
 #[test]

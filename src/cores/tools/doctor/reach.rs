@@ -329,7 +329,7 @@ fn visit(
     }
     if host.tls {
         let start = clock.mono();
-        let result = stream.and_then(|stream| shake_hands(stream, &host.host, tls));
+        let result = stream.and_then(|stream| handshake(stream, &host.host, tls));
         say(Step::Tls, result.map(|version| format!("{version} in {}", since(start))));
     }
 }
@@ -378,11 +378,7 @@ fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, String> {
     Err(why.join("; "))
 }
 
-fn shake_hands(
-    mut stream: TcpStream,
-    host: &str,
-    tls: &Arc<ClientConfig>,
-) -> Result<String, String> {
+fn handshake(mut stream: TcpStream, host: &str, tls: &Arc<ClientConfig>) -> Result<String, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let timeout = Some(STEP_PATIENCE);
     stream.set_read_timeout(timeout).map_err(|error| text(&error))?;

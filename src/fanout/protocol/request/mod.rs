@@ -18,7 +18,7 @@ use crate::limits::{REQUEST_ID_BYTES_MAX, SYMBOL_BYTES_MAX};
 use crate::market::{Instrument, Interval, Market, Venue, spelled};
 
 use crate::fanout::clients::access::TokenDigest;
-use crate::fanout::protocol::candle_source::{Origin, Past};
+use crate::fanout::protocol::candle_source::{CandleSource, HistoryRequest};
 use crate::fanout::protocol::encode::Spelling;
 use crate::fanout::protocol::messages::Refusal;
 use meant::did_you_mean;
@@ -55,7 +55,7 @@ pub(crate) enum Op {
         /// `None`: of any length.
         interval: Option<Interval>,
         /// `None`: of any origin.
-        origin: Option<Origin>,
+        origin: Option<CandleSource>,
     },
     /// What is subscribed.
     List,
@@ -88,7 +88,7 @@ impl Name {
     }
 
     /// The same, without a spelling that is ours.
-    pub(crate) fn settled(mut self) -> Self {
+    pub(crate) fn closed_window(mut self) -> Self {
         let contract_type = self.market.contract_type().name();
         self.spelling = self.spelling.filter(|spelling| {
             *spelling.symbol != *self.symbol || &*spelling.contract_type != contract_type
@@ -107,7 +107,7 @@ pub(crate) struct Wanted {
     /// The length of the candles.
     pub(crate) interval: Interval,
     /// Who makes them.
-    pub(crate) origin: Origin,
+    pub(crate) origin: CandleSource,
     /// Each once, in the order given, at least one; `None`: all that are streamed.
     pub(crate) names: Option<Vec<Name>>,
     /// The refusal of the symbols beside them that cannot exist at this exchange.
@@ -121,7 +121,7 @@ pub(crate) struct Wanted {
     /// Quotes have the fields of the Python connector only.
     pub(crate) basic: bool,
     /// What is wanted of the time before.
-    pub(crate) past: Option<Past>,
+    pub(crate) past: Option<HistoryRequest>,
 }
 
 impl Wanted {
@@ -132,8 +132,8 @@ impl Wanted {
     /// The length of the candles that the exchange is asked for.
     pub(crate) fn asked(&self) -> Interval {
         match self.origin {
-            Origin::Exchange => self.interval,
-            Origin::Derived => Interval::M1,
+            CandleSource::Exchange => self.interval,
+            CandleSource::Derived => Interval::M1,
         }
     }
 }
@@ -297,17 +297,19 @@ impl<'tape, 'text> Fields<'tape, 'text> {
     }
 
     /// The length of the candles and who makes them.
-    fn candles(&self, market: Market) -> Result<(Interval, Origin), Box<Refusal>> {
+    fn candles(&self, market: Market) -> Result<(Interval, CandleSource), Box<Refusal>> {
         let interval = self.interval.as_ref().map_or(Ok(Interval::default()), read_interval)?;
         let origin = self.source.as_ref().map(read_origin).transpose()?;
-        let origin = origin.unwrap_or(Origin::default_of(interval));
+        let origin = origin.unwrap_or(CandleSource::default_of(interval));
         match origin {
-            Origin::Derived if interval == Interval::M1 => {
+            CandleSource::Derived if interval == Interval::M1 => {
                 let message = "\"source\": minutes are the exchange's own, others are derived from \
                                them; leave it out, or ask for a longer \"interval\"";
                 Err(Refusal::field("not_derived", "source", message.to_owned()))
             }
-            Origin::Exchange if !market.has_own(interval) => Err(not_offered(market, interval)),
+            CandleSource::Exchange if !market.has_own(interval) => {
+                Err(not_offered(market, interval))
+            }
             _ => Ok((interval, origin)),
         }
     }
@@ -417,7 +419,7 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         refusal
     }
 
-    fn past(&self) -> Result<Option<Past>, Box<Refusal>> {
+    fn past(&self) -> Result<Option<HistoryRequest>, Box<Refusal>> {
         let history = self.history.as_ref().map(|value| {
             read_natural("history", value, "an integer, 0 or more: how many closed candles")
         });
@@ -425,8 +427,10 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         let since = self.since.as_ref().map(read_since).transpose()?;
         match (history.filter(|&count| count > 0), since) {
             (None, None) => Ok(None),
-            (Some(count), None) => Ok(Some(Past::Last(u32::try_from(count).unwrap_or(u32::MAX)))),
-            (None, Some(since)) => Ok(Some(Past::Since(UnixMs(since)))),
+            (Some(count), None) => {
+                Ok(Some(HistoryRequest::Last(u32::try_from(count).unwrap_or(u32::MAX))))
+            }
+            (None, Some(since)) => Ok(Some(HistoryRequest::Since(UnixMs(since)))),
             (Some(_), Some(_)) => {
                 let message = "\"history\" and \"since\" exclude each other; send one of them";
                 Err(Refusal::field("history_and_since", "since", message.to_owned()))
@@ -553,13 +557,13 @@ fn read_interval(value: &Value<'_, '_>) -> Result<Interval, Box<Refusal>> {
     })
 }
 
-fn read_origin(value: &Value<'_, '_>) -> Result<Origin, Box<Refusal>> {
-    let names = Origin::ALL.map(Origin::name).join(", ");
+fn read_origin(value: &Value<'_, '_>) -> Result<CandleSource, Box<Refusal>> {
+    let names = CandleSource::ALL.map(CandleSource::name).join(", ");
     let Some(name) = value.as_str() else {
         return Err(wrong_type("source", &format!("a string, one of: {names}")));
     };
     let asked = name.trim().to_ascii_lowercase();
-    Origin::ALL.into_iter().find(|origin| origin.name() == asked).ok_or_else(|| {
+    CandleSource::ALL.into_iter().find(|origin| origin.name() == asked).ok_or_else(|| {
         let message = format!("unknown \"source\" {}; allowed: {names}", quoted(name));
         Refusal::field("unknown_source", "source", message)
     })

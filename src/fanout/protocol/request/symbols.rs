@@ -110,5 +110,5 @@ fn read_name(market: Market, word: Option<&Arc<str>>, text: &str) -> Result<Name
     let contract_type = word.cloned().unwrap_or_else(|| contract_type.into());
     let spelling = Spelling::new(&symbol, contract_type);
     let symbol = own.unwrap_or(symbol);
-    Ok(Name { market, symbol, spelling: Some(spelling) }.settled())
+    Ok(Name { market, symbol, spelling: Some(spelling) }.closed_window())
 }

@@ -172,8 +172,8 @@ fn what_can_be_meant_in_one_way_is_taken_so() {
     for (field, limit, past) in [
         (r#""limit":3.0"#, 3, None),
         (r#""limit":3e0"#, 3, None),
-        (r#""history":2.0"#, 0, Some(Past::Last(2))),
-        (r#""since":1.7e12"#, 0, Some(Past::Since(UnixMs(1_700_000_000_000)))),
+        (r#""history":2.0"#, 0, Some(HistoryRequest::Last(2))),
+        (r#""since":1.7e12"#, 0, Some(HistoryRequest::Since(UnixMs(1_700_000_000_000)))),
         (r#""fields":"All","source":" Exchange""#, 0, None),
     ] {
         let wanted = wanted(&format!("{{{full},{field}}}"));
@@ -342,18 +342,18 @@ fn hyperliquid_s_coins_are_taken_as_the_python_connector_took_them() {
 fn longer_candles_are_derived_unless_the_exchange_s_are_asked_for() {
     let head = r#""exchange":"gateio","contract_type":"um","symbols":["BTC_USDT"]"#;
     for (fields, interval, origin) in [
-        ("", Interval::M1, Origin::Exchange),
-        (r#","source":"exchange""#, Interval::M1, Origin::Exchange),
-        (r#","interval":"5m""#, Interval::M5, Origin::Derived),
-        (r#","interval":"3m","source":"derived""#, Interval::M3, Origin::Derived),
-        (r#","interval":"8h","source":"exchange""#, Interval::H8, Origin::Exchange),
+        ("", Interval::M1, CandleSource::Exchange),
+        (r#","source":"exchange""#, Interval::M1, CandleSource::Exchange),
+        (r#","interval":"5m""#, Interval::M5, CandleSource::Derived),
+        (r#","interval":"3m","source":"derived""#, Interval::M3, CandleSource::Derived),
+        (r#","interval":"8h","source":"exchange""#, Interval::H8, CandleSource::Exchange),
     ] {
         let wanted = wanted(&format!("{{{head}{fields}}}"));
         assert_eq!((wanted.interval, wanted.origin), (interval, origin), "{fields}");
     }
     let end = format!(r#"{{"op":"unsubscribe",{head},"interval":"5m","source":"exchange"}}"#);
     let Op::Unsubscribe { interval, origin, .. } = read(&end).unwrap().op else { panic!() };
-    assert_eq!((interval, origin), (Some(Interval::M5), Some(Origin::Exchange)));
+    assert_eq!((interval, origin), (Some(Interval::M5), Some(CandleSource::Exchange)));
 }
 
 #[test]
