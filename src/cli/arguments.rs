@@ -39,7 +39,7 @@ pub struct Arguments {
     /// Read variables from FILE [default: .env, if it is there]
     #[arg(long, value_name = "FILE", global = true)]
     pub env_file: Option<PathBuf>,
-    /// On the simulated exchanges, inside this process, instead of the real ones
+    /// Use the simulated exchanges inside this process instead of the real ones
     #[arg(long, global = true)]
     pub simulate: bool,
 }
@@ -47,15 +47,15 @@ pub struct Arguments {
 /// What else there is to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Look at this host and at every exchange; exit code 1 if something is wrong
+    /// Examine this host and every exchange; the exit code is 1 if something is wrong
     Doctor {
-        /// Exchanges to look at [default: all]
+        /// Exchanges to examine [default: all]
         exchanges: Vec<String>,
         /// One JSON object instead of text
         #[arg(long)]
         json: bool,
     },
-    /// Ask the server that runs with the same variables for its /health: exit code 0 or 1
+    /// Ask the server that runs with the same variables for its /health; the exit code is 0 or 1
     Healthcheck,
 }
 
@@ -71,15 +71,15 @@ pub struct StreamArguments {
     /// Contract type: spot, usdm, swap, … [default: the exchange's usual one; binance has none]
     #[arg(long, short, value_name = "TYPE", alias = "contract-type")]
     market: Option<String>,
-    /// End after N updates, those of the past included; 0: without end (the Python connector ends
-    /// after 10). Where none comes for CONNECTOR_STREAM_IDLE_TIMEOUT it ends with an error
+    /// End after N updates, also those of --history; 0: without end (the Python connector ends after
+    /// 10). If no update comes for CONNECTOR_STREAM_IDLE_TIMEOUT, the program ends with an error
     #[arg(long, short = 'n', value_name = "N", default_value_t = 0, value_parser = limit,
           allow_negative_numbers = true)]
     pub limit: u64,
-    /// With --limit: wait for as long as it takes
+    /// With --limit: wait without end
     #[arg(long)]
     pub wait: bool,
-    /// The last N closed candles of each symbol first; a day of minutes at most
+    /// First the last N closed candles of each symbol; at most a day of minutes
     #[arg(long, value_name = "N", value_parser = history, allow_negative_numbers = true)]
     history: Option<usize>,
     /// Length of the candles: 1m, 3m, 5m, 15m, 30m, 1h, 2h, 4h, 6h, 8h, 12h or 1d

@@ -64,8 +64,8 @@ fn command() -> Command {
         |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).global(true);
     let env_file = Arg::new("env-file").long("env-file").value_name("FILE").global(true);
     let healthcheck = Command::new(HEALTHCHECK).about(
-        "Ask the server that runs with the same variables for its /health: one line, and exit code \
-         0 where it is healthy, 1 where it is not",
+        "Ask the server that runs with the same variables for its /health: print one line, and end \
+         with 0 if it is healthy, else with 1",
     );
     let env_file = env_file.value_parser(clap::value_parser!(PathBuf));
     Command::new("connector-wss")

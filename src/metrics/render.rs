@@ -317,7 +317,7 @@ impl Exposition {
 
     fn receive_lag(&mut self, metrics: &Metrics) {
         let name = "connector_receive_lag_seconds";
-        let help = "From the exchange's event time to the read of its bytes; in it is its clock.";
+        let help = "From the exchange's event time to the read of its bytes; with the difference of the clocks.";
         self.family(name, Kind::Histogram, help);
         for venue in Venue::ALL {
             let labels = [("exchange", venue.name())];
@@ -425,7 +425,7 @@ impl Exposition {
             );
         }
         let name = "connector_core_parks";
-        self.family(name, Kind::Counter, "Times a core went to sleep for want of work.");
+        self.family(name, Kind::Counter, "Times a core went to sleep because it had no work.");
         for (core, counters) in &metrics.cores {
             self.sample(
                 name,
@@ -481,35 +481,35 @@ const MARKET_ROWS: &[MarketRow] = &[
     market("connector_active_connections", Kind::Gauge, Read::Sum(|p| gauge(&p.active_sessions)), "Live sessions to the exchange."),
     market("connector_wanted_connections", Kind::Gauge, Read::Sum(|p| gauge(&p.wanted_sessions)), "Sessions to the exchange that should be live."),
     market("connector_subscribed_instruments", Kind::Gauge, Read::Sum(|p| gauge(&p.instruments)), "Instruments subscribed at the exchange."),
-    market("connector_late_instruments", Kind::Gauge, Read::Sum(|p| gauge(&p.late_instruments)), "Instruments that deliver nothing but late or refused candles."),
-    market("connector_connection_errors", Kind::Counter, Read::ByCause(connection_errors), "Sessions lost or not begun, and backfills that failed, by cause."),
-    market("connector_reconnections", Kind::Counter, Read::Sum(|p| count(&p.reconnections)), "Sessions begun again."),
+    market("connector_late_instruments", Kind::Gauge, Read::Sum(|p| gauge(&p.late_instruments)), "Instruments that deliver only late or refused candles."),
+    market("connector_connection_errors", Kind::Counter, Read::ByCause(connection_errors), "Sessions that were lost or did not come up, and backfills that failed, by cause."),
+    market("connector_reconnections", Kind::Counter, Read::Sum(|p| count(&p.reconnections)), "Sessions opened again."),
     market("connector_rest_backfills", Kind::Counter, Read::By("status", backfills), "Repairs of gaps by REST."),
     market("connector_queue_depth_closed", Kind::Gauge, Read::Sum(|p| gauge(&p.closed_queue_depth)), "Closed candles waiting for the ring."),
     market("connector_queue_depth_open", Kind::Gauge, Read::Sum(|p| gauge(&p.open_queue_depth)), "Open candles waiting for the ring."),
     market("connector_queue_blocking_events", Kind::Counter, Read::Sum(|p| count(&p.queue_blocking)), "Times a candle found the ring full."),
     market("connector_circuit_breaker_state", Kind::Gauge, Read::Breaker, "0 closed, 1 open, 2 half-open."),
     market("connector_consecutive_failures", Kind::Gauge, Read::Max(|p| gauge(&p.consecutive_failures)), "Failures in a row."),
-    market("connector_duplicates_filtered", Kind::Counter, Read::Sum(|p| count(&p.duplicates)), "Closed candles that were known already, dropped."),
-    market("connector_late", Kind::Counter, Read::Sum(|p| count(&p.late)), "Candles older than the newest closed one, dropped."),
-    market("connector_gaps", Kind::Counter, Read::Sum(|p| count(&p.gaps)), "Holes found between closed candles."),
+    market("connector_duplicates_filtered", Kind::Counter, Read::Sum(|p| count(&p.duplicates)), "Closed candles dropped because they were known already."),
+    market("connector_late", Kind::Counter, Read::Sum(|p| count(&p.late)), "Candles dropped because they are older than the newest closed one."),
+    market("connector_gaps", Kind::Counter, Read::Sum(|p| count(&p.gaps)), "Gaps found between closed candles."),
     market("connector_held", Kind::Counter, Read::Sum(|p| count(&p.held)), "Closed candles that waited for a missing one before them."),
-    market("connector_repaired", Kind::Counter, Read::Sum(|p| count(&p.repaired)), "Candles told as a gap and delivered later."),
-    market("connector_empty_windows", Kind::Counter, Read::Sum(|p| count(&p.empty_windows)), "Windows without any trade, told as such."),
+    market("connector_repaired", Kind::Counter, Read::Sum(|p| count(&p.repaired)), "Candles that were sent as a gap and came late."),
+    market("connector_empty_windows", Kind::Counter, Read::Sum(|p| count(&p.empty_windows)), "Windows without any trade."),
     market("connector_comparisons", Kind::Counter, Read::By("result", comparisons), "Closed candles compared with the exchange's REST rows."),
-    market("connector_connects", Kind::Counter, Read::Sum(|p| count(&p.connects)), "Sessions opened, or tried to."),
-    market("connector_rest_requests", Kind::Counter, Read::Sum(|p| count(&p.rest_requests)), "REST requests, at the first of the contract types that share a limit."),
+    market("connector_connects", Kind::Counter, Read::Sum(|p| count(&p.connects)), "Sessions opened, or tried."),
+    market("connector_rest_requests", Kind::Counter, Read::Sum(|p| count(&p.rest_requests)), "REST requests, counted at the first of the contract types that share a limit."),
     market("connector_rest_refused", Kind::Counter, Read::Sum(|p| count(&p.rest_refused)), "REST requests answered with too many requests."),
-    market("connector_rest_denied", Kind::Gauge, Read::Max(|p| gauge(&p.rest_denied)), "1 while a limit, a block or an outage denies us REST."),
-    market("connector_sessions_denied", Kind::Gauge, Read::Max(|p| gauge(&p.sessions_denied)), "1 while a limit, a block or an outage denies us new sessions."),
+    market("connector_rest_denied", Kind::Gauge, Read::Max(|p| gauge(&p.rest_denied)), "1 while a limit, a block or an outage stops REST."),
+    market("connector_sessions_denied", Kind::Gauge, Read::Max(|p| gauge(&p.sessions_denied)), "1 while a limit, a block or an outage stops new sessions."),
     market("connector_session_wait_reason", Kind::Gauge, Read::Max(|p| gauge(&p.wait_reason)), "What new sessions wait for: 0 nothing, 1 backoff, 2 breaker, 3 ban, 4 budget."),
-    market("connector_session_wait_until_seconds", Kind::Gauge, Read::Max(|p| gauge(&p.wait_until_ms) / 1000), "Unix time at which that is over; 0: nothing waits."),
-    market("connector_rest_bad_rows", Kind::Counter, Read::Sum(|p| count(&p.bad_rows)), "Rows of REST answers that made no sense: their windows stay missing."),
-    market("connector_gap_candles", Kind::Counter, Read::Sum(|p| count(&p.gap_candles)), "Windows missing in those holes."),
+    market("connector_session_wait_until_seconds", Kind::Gauge, Read::Max(|p| gauge(&p.wait_until_ms) / 1000), "Unix time at which that wait ends; 0: nothing waits."),
+    market("connector_rest_bad_rows", Kind::Counter, Read::Sum(|p| count(&p.bad_rows)), "Rows of REST answers that made no sense; their windows stay missing."),
+    market("connector_gap_candles", Kind::Counter, Read::Sum(|p| count(&p.gap_candles)), "Windows missing in gaps."),
     market("connector_corrections", Kind::Counter, Read::Sum(|p| count(&p.corrections)), "Closed candles restated by the exchange."),
-    market("connector_closed_by", Kind::Counter, Read::By("by", closed_by), "Closed candles, by the evidence they were closed on."),
-    market("connector_symbols_rejected", Kind::Counter, Read::Sum(|p| count(&p.rejected)), "Symbols the exchange does not know or refused."),
-    market("connector_decode_errors", Kind::Counter, Read::By("kind", decode_errors), "Messages not understood, dropped."),
+    market("connector_closed_by", Kind::Counter, Read::By("by", closed_by), "Closed candles, by their evidence."),
+    market("connector_symbols_rejected", Kind::Counter, Read::Sum(|p| count(&p.rejected)), "Symbols that the exchange, or its list, rejected."),
+    market("connector_decode_errors", Kind::Counter, Read::By("kind", decode_errors), "Messages dropped because they were not understood."),
 ];
 
 #[rustfmt::skip]
@@ -520,16 +520,16 @@ const FANOUT_ROWS: &[FanoutRow] = &[
     fanout("connector_sent_messages", Kind::Counter, |f| count(&f.sent_messages), "Messages sent to clients."),
     fanout("connector_sent_bytes", Kind::Counter, |f| count(&f.sent_bytes), "Bytes sent to clients."),
     fanout("connector_conflated", Kind::Counter, |f| count(&f.conflated), "Open candles replaced before a client took them."),
-    fanout("connector_slow_disconnects", Kind::Counter, |f| count(&f.slow_disconnects), "Clients closed because they owed too much."),
+    fanout("connector_slow_disconnects", Kind::Counter, |f| count(&f.slow_disconnects), "Clients closed because they did not keep up."),
     fanout("connector_ping_timeouts", Kind::Counter, |f| count(&f.ping_timeouts), "Clients closed because they answered no ping."),
-    fanout("connector_send_failures", Kind::Counter, |f| count(&f.send_failures), "Writes to clients that the kernel refused for want of its own."),
-    fanout("connector_instrument_ids", Kind::Gauge, |f| gauge(&f.instruments), "Series the server knows, of 32768."),
+    fanout("connector_send_failures", Kind::Counter, |f| count(&f.send_failures), "Writes to clients that the kernel refused because it had no memory."),
+    fanout("connector_instrument_ids", Kind::Gauge, |f| gauge(&f.instruments), "Series that the server knows, of 32768."),
     fanout("connector_instrument_ids_unconfirmed", Kind::Gauge, |f| gauge(&f.unconfirmed), "Series whose symbol no exchange has confirmed, of 16384."),
-    fanout("connector_refused_names", Kind::Gauge, |f| gauge(&f.refused_names), "Names refused in the last minute, of 8192."),
-    fanout("connector_refused_from_memory", Kind::Counter, |f| count(&f.refused_again), "Names refused again without asking the exchange."),
-    fanout("connector_new_names_refused", Kind::Counter, |f| count(&f.new_names_refused), "Names new to their exchange, refused since the client brought too many."),
+    fanout("connector_refused_names", Kind::Gauge, |f| gauge(&f.refused_names), "Names rejected in the last minute, of 8192."),
+    fanout("connector_refused_from_memory", Kind::Counter, |f| count(&f.refused_again), "Names rejected again without a question to the exchange."),
+    fanout("connector_new_names_refused", Kind::Counter, |f| count(&f.new_names_refused), "New names rejected because the client brought too many."),
     fanout("connector_client_errors", Kind::Counter, |f| count(&f.client_errors), "Requests answered with an error."),
-    fanout("connector_client_protocol_errors", Kind::Counter, |f| count(&f.protocol_errors), "Clients closed for breaking the WebSocket protocol."),
+    fanout("connector_client_protocol_errors", Kind::Counter, |f| count(&f.protocol_errors), "Clients closed because they broke the WebSocket protocol."),
 ];
 
 #[cfg(test)]
