@@ -25,6 +25,7 @@ use queries::{Exposition, breaches};
 
 const DASHBOARD: &str = include_str!("../../tuning/grafana/connector-wss.json");
 const RULES: &str = include_str!("../../tuning/prometheus/connector-wss.rules.yml");
+const TUNING: &str = include_str!("../../tuning/README.md");
 const RULE_TESTS: &str = include_str!("../../tuning/prometheus/connector-wss.rules.test.yml");
 const SCRAPE: &str = include_str!("../../tuning/prometheus/prometheus.yml");
 const UNIT: &str = include_str!("../../tuning/systemd/connector-wss.service");
@@ -109,6 +110,7 @@ fn every_alert_is_tested_firing_and_not_firing() {
         assert!(alerts.contains(&name), "{name}");
     }
     for name in alerts {
+        assert!(TUNING.contains(&format!("| {name} |")), "{name} is in no document");
         let silent = format!(", alertname: {name}}}");
         assert!(RULE_TESTS.contains(&silent), "{name} is never looked at while it is silent");
         let fires =
