@@ -45,6 +45,8 @@ pub struct FanoutLinks {
 pub struct FanoutCore {
     fanout: Fanout,
     links: FanoutLinks,
+    /// The ring with which the next turn begins.
+    first_ring: usize,
     /// Read after each write: what was written must not seem to have been so earlier.
     clock: Clock,
     metrics: Arc<FanoutMetrics>,
@@ -106,6 +108,7 @@ impl FanoutCore {
         Ok(Self {
             fanout,
             links,
+            first_ring: 0,
             clock,
             metrics,
             listener: Some(listener),
@@ -173,18 +176,7 @@ impl FanoutCore {
     }
 
     fn take_mail(&mut self, now: Now) -> bool {
-        let mut worked = false;
-        for ring in &mut self.links.rings {
-            let count = ring.slots().min(BATCH_EVENTS_MAX);
-            let Ok(batch) = ring.read_chunk(count) else { continue };
-            for event in batch {
-                self.fanout.handle_market(&event, now);
-                worked = true;
-                if self.fanout.is_full() {
-                    return true;
-                }
-            }
-        }
+        let mut worked = self.take_rings(now);
         while let Ok(event) = self.links.events.try_recv() {
             self.fanout.handle_feed(event, now);
             worked = true;
@@ -195,6 +187,27 @@ impl FanoutCore {
                 Renewal::Tokens(tokens) => self.fanout.set_tokens(tokens, now),
             }
             worked = true;
+        }
+        worked
+    }
+
+    /// Takes a batch of each ring. Where the engine is full before the last ring, the next turn
+    /// begins with the ring behind: no shard's candles wait for those of another one.
+    fn take_rings(&mut self, now: Now) -> bool {
+        let mut worked = false;
+        let count = self.links.rings.len();
+        for index in (self.first_ring..count).chain(0..self.first_ring) {
+            let ring = &mut self.links.rings[index];
+            let events = ring.slots().min(BATCH_EVENTS_MAX);
+            let Ok(batch) = ring.read_chunk(events) else { continue };
+            for event in batch {
+                self.fanout.handle_market(&event, now);
+                worked = true;
+                if self.fanout.is_full() {
+                    self.first_ring = (index + 1) % count;
+                    return true;
+                }
+            }
         }
         worked
     }

@@ -317,6 +317,11 @@ impl Feed {
         self.queue.has_room()
     }
 
+    /// Returns whether events wait for the ring.
+    pub fn has_unpublished(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     /// Events wait and the ring is full; counted for the market whose event is next.
     pub fn note_ring_full(&mut self, _now: Now) {
         let id = self.queue.next_instrument();

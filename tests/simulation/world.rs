@@ -362,7 +362,7 @@ impl World {
                     let Some(event) = shard.feed.next_published() else { break };
                     shard.ring.push_back(event);
                 }
-                if shard.ring.len() == RING_SLOTS {
+                if shard.ring.len() == RING_SLOTS && shard.feed.has_unpublished() {
                     self.rings_full += 1;
                     shard.feed.note_ring_full(self.now);
                 }

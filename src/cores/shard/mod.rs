@@ -327,7 +327,7 @@ impl ShardCore {
             assert!(pushed.is_ok(), "a free slot was seen, and there is one producer");
             published += 1;
         }
-        if self.links.ring.slots() == 0 {
+        if self.links.ring.slots() == 0 && self.feed.has_unpublished() {
             self.metrics.ring_full.increment();
             self.feed.note_ring_full(now);
         }
