@@ -90,12 +90,25 @@ fn okx(value: Option<&OwnedValue>, text: &str) -> Frame {
         ))
     };
     let Some(value) = value else { return invalid() };
+    if string(value, "op") == Some("login") {
+        let words = "\"code\":\"60005\",\"msg\":\"Invalid apiKey\"";
+        return Frame::Answer(format!(
+            "{{\"event\":\"error\",{words},\"connId\":\"{CONNECTION}\"}}"
+        ));
+    }
     let Some(args) = value.get("args").and_then(|args| args.as_array()) else { return invalid() };
     let topic = |arg: &OwnedValue| {
-        let (channel, symbol) = (string(arg, "channel")?, string(arg, "instId")?);
-        let name = format!("\"channel\":{},\"instId\":{}", quoted(channel), quoted(symbol));
+        let channel = string(arg, "channel")?;
+        // Channels that are not of one symbol name something else, such as `instType`.
+        let others = || arg.as_object()?.iter().find(|(key, _)| *key != "channel");
+        let symbol = string(arg, "instId");
+        let (key, value) = match symbol {
+            Some(symbol) => ("instId", symbol),
+            None => others().and_then(|(key, one)| Some((key.as_str(), one.as_str()?)))?,
+        };
+        let name = format!("\"channel\":{},{}:{}", quoted(channel), quoted(key), quoted(value));
         let interval = channel.strip_prefix("candle").and_then(|bar| read(Venue::Okx, bar));
-        Some(Topic { name, candles: interval.map(|interval| (symbol.to_owned(), interval)) })
+        Some(Topic { name, candles: symbol.map(str::to_owned).zip(interval) })
     };
     let Some(topics) = args.iter().map(topic).collect() else { return invalid() };
     let request = Request { id: raw_id(value, "id"), topics };

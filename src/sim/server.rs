@@ -13,7 +13,7 @@ use rustls::ServerConfig;
 use tungstenite::Message;
 
 use crate::clock::{Clock, MonoNs};
-use crate::market::Market;
+use crate::market::{Market, Venue};
 
 use super::client::{Client, Gone};
 use super::exchange::{ConnectionId, Exchange};
@@ -167,6 +167,7 @@ impl Server {
             Err(status) => return client.respond(&refusal(status, 0), true),
         };
         if let Some(key) = request.websocket_key {
+            client.exchange = self.with_path(client.exchange, &request.target);
             let exchange = &mut self.exchanges[client.exchange];
             return match exchange.connect(ConnectionId(token), &request.target, now) {
                 Ok(()) => client.upgrade(&key),
@@ -182,6 +183,17 @@ impl Server {
         let is_last = request.close;
         self.held.push(Held { at: now.after(response.delay), token, text, is_last });
         Ok(())
+    }
+
+    /// The market whose path `target` is: that of the port if it has such a path, else another of the
+    /// same exchange. Binance's markets have hosts of their own.
+    fn with_path(&self, port: usize, target: &str) -> usize {
+        let venue = self.exchanges[port].profile.market.venue();
+        if venue == Venue::Binance || self.exchanges[port].has_path(target) {
+            return port;
+        }
+        let mut others = Market::of(venue).map(Market::index);
+        others.find(|&one| self.exchanges[one].has_path(target)).unwrap_or(port)
     }
 
     /// Lets the exchanges send what is due, and writes it.

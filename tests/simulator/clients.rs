@@ -451,3 +451,68 @@ fn continuous_klines_have_the_candles_of_their_contract() {
         assert_silent(&mut socket);
     }
 }
+
+#[test]
+fn a_port_serves_every_path_that_its_exchange_has_on_one_host() {
+    let simulator = sim::start(SimOptions::default()).unwrap();
+    let shake = |venue, kind, path: &str| {
+        let stream = tcp(&simulator, market_of(venue, kind));
+        tungstenite::client(format!("ws://localhost{path}"), stream).map(|opened| opened.0)
+    };
+    let linear = r#"{"op":"subscribe","args":["kline.1.BTCPERP"]}"#;
+    let mut bybit = shake(Venue::Bybit, "spot", "/v5/public/linear").unwrap();
+    bybit.send(Message::text(linear)).unwrap();
+    assert_eq!(json_of(&mut bybit)["success"], true);
+    assert_eq!(json_of(&mut bybit)["topic"], "kline.1.BTCPERP");
+    let future = r#"{"time":1,"channel":"futures.candlesticks","event":"subscribe","payload":["1m","BTC_USD"]}"#;
+    let mut gate = shake(Venue::Gateio, "um", "/v4/ws/btc").unwrap();
+    gate.send(Message::text(future)).unwrap();
+    assert_eq!(json_of(&mut gate)["result"]["status"], "success");
+    assert_eq!(json_of(&mut gate)["result"][0]["n"], "1m_BTC_USD");
+    // Binance's markets have hosts of their own.
+    assert!(shake(Venue::Binance, "spot", "/market/ws").is_err());
+    assert!(shake(Venue::Bybit, "spot", "/v5/public/option").is_err());
+}
+
+#[test]
+fn okx_refuses_a_login_and_channels_that_it_does_not_know_in_words() {
+    let mut okx = connected(market_of(Venue::Okx, "swap"), "/ws/v5/public");
+    for (text, code, words) in [
+        (r#"{"op":"login","args":[{"apiKey":"k","passphrase":"p"}]}"#, "60005", "Invalid apiKey"),
+        (
+            r#"{"op":"subscribe","args":[{"channel":"instruments","instType":"SWAP"}]}"#,
+            "60018",
+            "channel:instruments,instType:SWAP doesn't exist",
+        ),
+        (r#"{"op":"subscribe","args":[{"instType":"SWAP"}]}"#, "60012", "Invalid request"),
+    ] {
+        okx.text(ID, text, at(1));
+        let Some((_, Output::Text(answer))) = okx.poll_output() else { panic!("{text}") };
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!((&answer["event"], &answer["code"]), (&"error".into(), &code.into()), "{text}");
+        assert!(answer["msg"].as_str().unwrap().contains(words), "{answer}");
+    }
+}
+
+#[test]
+fn the_truth_has_the_base_amount_where_the_exchange_counts_something_else() {
+    let simulator = sim::start(SimOptions::default()).unwrap();
+    for (venue, kind, symbol, has) in [
+        (Venue::Okx, "swap", "BTC-USD-SWAP", true),
+        (Venue::Okx, "futures", "BTC-USDT-261225", true),
+        (Venue::Bybit, "inverse", "BTCUSD", true),
+        (Venue::Okx, "spot", "BTC-USDT", false),
+        (Venue::Hyperliquid, "usdm", "BTC", false),
+    ] {
+        let market = market_of(venue, kind);
+        let (_, rows) = asked(&simulator, market, &format!("/truth?symbol={symbol}"));
+        let row = &rows[0];
+        assert_eq!(row["base_volume"].is_string(), has, "{symbol}: {row}");
+        if venue == Venue::Bybit {
+            let window = format!("start={0}&end={0}", row["open_time"]);
+            let target = format!("/v5/market/kline?category={kind}&symbol={symbol}&interval=1");
+            let (_, answer) = asked(&simulator, market, &format!("{target}&{window}"));
+            assert_eq!(row["base_volume"], answer["result"]["list"][0][6]);
+        }
+    }
+}

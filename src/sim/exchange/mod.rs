@@ -274,6 +274,11 @@ impl Exchange {
         self.count_message(id, now);
     }
 
+    /// Whether the market is served at `target` (path and query).
+    pub fn has_path(&self, target: &str) -> bool {
+        self.path(target).is_some()
+    }
+
     fn path(&self, target: &str) -> Option<binance::Target> {
         if self.profile.market.venue() == Venue::Binance {
             return binance::parse_target(&self.profile, target);

@@ -481,6 +481,10 @@ fn truth_row(market: Market, listing: &Listing, candle: &TrueCandle) -> String {
         if is_gate && market.contract_type() != ContractType::Spot {
             out.push_str(&format!(",\"contract_volume\":\"{}\"", amounts.volume()));
         }
+        // Where the exchange's field counts something else, and beside it the base amount is pushed.
+        if !is_gate && amounts.volume() != amounts.base() {
+            out.push_str(&format!(",\"base_volume\":\"{}\"", amounts.base()));
+        }
         if let Some(quote) = amounts.quote_volume() {
             out.push_str(&format!(",\"quote_volume\":\"{quote}\""));
         }
