@@ -33,6 +33,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 ///   another hour than 0:00 UTC;
 ///   Binance's WebSocket API, OKX's and Bybit's options, Gate's delivery contracts, Hyperliquid's
 ///   builder exchanges and outcome markets;
+///   OKX's channel of instruments; on one socket of OKX or Hyperliquid, symbols of another contract
+///   type than its port's;
 ///   compression and binary encodings;
 ///   listings that come and go: a dated contract is never delivered, and every symbol has candles
 ///   back to 1970.

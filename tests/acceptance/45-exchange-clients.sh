@@ -1,5 +1,5 @@
-# Clients of the exchanges, as they are, at the simulated exchanges, in real time: what they ask for and
-# what is pushed to them is the truth. All run at once.
+# Clients of the exchanges, unchanged, at the simulated exchanges, in real time: what they ask for
+# and what is pushed to them is the truth. All run at once.
 
 dir=$work/exchange-clients
 rm -rf "$dir" && mkdir -p "$dir"
@@ -14,8 +14,8 @@ install_python() {
   cmp -s "$dir/requirements.txt" "$venv/installed.txt" && return
   # Wheels alone: nothing is compiled here.
   { [ -x "$venv_python" ] || "$python" -m venv "$venv"; } &&
-    timeout 300 "$venv_python" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
-      -r "$dir/requirements.txt" >"$dir/pip.log" 2>&1 &&
+    timeout 300 "$venv_python" -m pip install --quiet --disable-pip-version-check \
+      --only-binary :all: -r "$dir/requirements.txt" >"$dir/pip.log" 2>&1 &&
     cp "$dir/requirements.txt" "$venv/installed.txt" && return
   venv_python=
 }
@@ -25,7 +25,10 @@ newer_python() {
   local each
   for each in python3.14 python3.13 python3.12 python3 \
     "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[234]*/bin/python; do
-    "$each" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo "$each" && return
+    if "$each" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then
+      echo "$each"
+      return
+    fi
   done
   return 1
 }
@@ -43,12 +46,9 @@ start_client() {
   pids+=("$!")
 }
 
-install_python venv-ccxt python3 'ccxt==4.5.90'
-ccxt_python=$venv_python
-install_python venv-binance python3 'python-binance==1.0.37' 'binance-sdk-spot==13.3.0'
-binance_python=$venv_python
-install_python venv-pybit python3 'pybit==5.17.0'
-pybit_python=$venv_python
+install_python venv-exchange-clients python3 \
+  'ccxt==4.5.90' 'python-binance==1.0.37' 'binance-sdk-spot==13.3.0' 'pybit==5.17.0'
+clients_python=$venv_python
 install_python venv-nautilus "$(newer_python)" 'nautilus_trader==1.231.0'
 nautilus_python=$venv_python
 
@@ -64,16 +64,17 @@ for each in sim nautilus tls; do
   until_true 10 grep -q HYPERLIQUID_COINM_REST_URL "$dir/$each.env"
 done
 bybit_port=$(sed -n 's/^CONNECTOR_BYBIT_SPOT_REST_URL=.*://p' "$dir/tls.env")
-python3 $scripts/connect_proxy.py "api.bybit.com=$bybit_port" "stream.bybit.com=$bybit_port" \
+python3 "$scripts/connect_proxy.py" "api.bybit.com=$bybit_port" "stream.bybit.com=$bybit_port" \
   >"$dir/proxy.out" 2>"$dir/proxy.err" &
 pids+=($!)
 until_true 20 test -s "$dir/proxy.out"
 
 client_names=() client_pids=()
-start_client ccxt "$ccxt_python" "$dir/sim.env"
-start_client python_binance "$binance_python" "$dir/sim.env"
-start_client binance_sdk "$binance_python" "$dir/sim.env"
-start_client pybit "$pybit_python" "$dir/sim.env" "https_proxy=$(cat "$dir/proxy.out")" "SSL_CERT_FILE=$dir/ca.pem"
+start_client ccxt "$clients_python" "$dir/sim.env"
+start_client python_binance "$clients_python" "$dir/sim.env"
+start_client binance_sdk "$clients_python" "$dir/sim.env"
+start_client pybit "$clients_python" "$dir/sim.env" \
+  "https_proxy=$(cat "$dir/proxy.out")" "SSL_CERT_FILE=$dir/ca.pem"
 start_client nautilus "$nautilus_python" "$dir/nautilus.env"
 for index in "${!client_names[@]}"; do
   name=${client_names[$index]}
@@ -84,6 +85,7 @@ for index in "${!client_names[@]}"; do
       ok "$line"
     done < <(grep equal "$dir/$name.out")
   else
-    bad "$name sees the truth at the simulated exchanges" "$(cat "$dir/$name.err" "$dir/$name.out")"
+    bad "$name sees the truth at the simulated exchanges" "$(tr -d '\000' <"$dir/$name.err")
+$(tr -d '\000' <"$dir/$name.out")"
   fi
 done

@@ -99,8 +99,8 @@ class Watched:
 
 
 def run(client, parts):
-    """Runs all parts ((what, coroutine) each) at once; prints a line for each, and exits with 1 if one
-    failed. A coroutine's result is the text of what was equal to the truth."""
+    """Runs all parts ((what, coroutine) each) at once, and prints a line for each. Exits with 1 if
+    one failed. A coroutine's result is the text of what was equal to the truth."""
 
     async def all_parts():
         limited = [asyncio.wait_for(part, PATIENCE_S + 20) for _, part in parts]

@@ -1,5 +1,5 @@
-"""A proxy (CONNECT) on loopback that leads the hosts of an exchange to the simulated one, for clients
-that can be given a proxy and no address. Prints its own address, then serves until it is ended.
+"""A proxy (CONNECT) on loopback that leads the hosts of an exchange to the simulated one, for
+clients that take a proxy and no address. Prints its own address, then serves until it is ended.
 
 usage: connect_proxy.py HOST=PORT…"""
 import asyncio

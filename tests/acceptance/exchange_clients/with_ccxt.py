@@ -1,5 +1,5 @@
-"""ccxt at every market of the simulated exchanges: loadMarkets, pages of fetchOHLCV with `since`, and
-watchOHLCV past a minute's end.
+"""ccxt at every market of the simulated exchanges: loadMarkets, pages of fetchOHLCV with `since`,
+and watchOHLCV past a minute's end.
 
 usage: with_ccxt.py sim.env"""
 import asyncio
@@ -12,8 +12,8 @@ from common import run
 
 # The truth's fields that ccxt shows as the volume: of REST, and of a push.
 BASE = ("volume", "volume")
-# ccxt's id, our exchange and contract type, ccxt's symbol, the exchange's, what ccxt lists, and what
-# its volume is.
+# ccxt's id, our exchange and contract type, ccxt's symbol, the exchange's, what ccxt lists, and
+# what its volume is.
 CASES = [
     ("binance", "binance", "spot", "BTC/USDT", "BTCUSDT", "spot", BASE),
     ("binance", "binance", "usdm", "BTC/USDT:USDT", "BTCUSDT", "linear", BASE),
@@ -85,7 +85,7 @@ async def pages(client, symbol):
 
 
 async def watched(client, symbol):
-    """Candles of the stream, until a minute's end was passed twice and nothing of it can be late."""
+    """Candles of the stream, until a minute's end was passed twice and nothing can be late."""
     candles = {}
     end = time.monotonic() + PATIENCE_S
     over = (now_ms() // MINUTE_MS + 2) * MINUTE_MS + LATE_S * 1000

@@ -1,5 +1,5 @@
-"""nautilus_trader: the data clients of Binance and OKX in a trading node, and the two halves of that of
-Bybit; instruments, bars on request and bars that are subscribed to.
+"""nautilus_trader: the data clients of Binance and OKX in a trading node, and the two halves of
+that of Bybit; instruments, bars on request and bars that are subscribed to.
 
 BybitDataClientConfig has one address, `base_url_http`, and gives it to the WebSocket client too. No
 address is right for both, so its HTTP and WebSocket clients are used by themselves.
@@ -76,7 +76,7 @@ def client_of(case):
 
 
 class Bars(Strategy):
-    """Keeps the bars of every case; for those of the node it asks, and subscribes to the next ones."""
+    """Keeps the bars of every case. For those of the node it asks, and subscribes to the next."""
 
     def __init__(self):
         super().__init__()
@@ -99,10 +99,13 @@ class Bars(Strategy):
 
 
 def keep(bars, bar):
-    """A bar carries the time of its close, which at Binance is the last ms of its minute."""
-    opened = -(-bar.ts_event // 1_000_000 // MINUTE_MS) * MINUTE_MS - MINUTE_MS
+    """A bar carries the time of its close, which at Binance is the last ms of its minute; OKX's, that
+    of its open."""
+    instrument = str(bar.bar_type.instrument_id)
+    at = -(-bar.ts_event // 1_000_000 // MINUTE_MS) * MINUTE_MS
+    opened = at if instrument.endswith(".OKX") else at - MINUTE_MS
     prices = bar.open, bar.high, bar.low, bar.close, bar.volume
-    bars[str(bar.bar_type.instrument_id)][opened] = prices
+    bars[instrument][opened] = [str(price) for price in prices]
 
 
 async def bybit(case, place, bars):
