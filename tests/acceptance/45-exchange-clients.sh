@@ -85,7 +85,7 @@ for index in "${!client_names[@]}"; do
       ok "$line"
     done < <(grep equal "$dir/$name.out")
   else
-    bad "$name sees the truth at the simulated exchanges" "$(tr -d '\000' <"$dir/$name.err")
-$(tr -d '\000' <"$dir/$name.out")"
+    bad "$name sees the truth at the simulated exchanges" \
+      "$(cat "$dir/$name.err" "$dir/$name.out" | tr -d '\000')"
   fi
 done
