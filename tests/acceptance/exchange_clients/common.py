@@ -66,10 +66,9 @@ async def compare(place, symbol, candles, volume="volume"):
     return len(times)
 
 
-def closed_only(candles):
-    """Without the minute that still runs."""
-    running = now_ms() // MINUTE_MS * MINUTE_MS
-    return {at: candle for at, candle in candles.items() if at < running}
+def closed_only(candles, asked_ms):
+    """Without the candles of minutes that still ran when they were asked for."""
+    return {at: candle for at, candle in candles.items() if at + MINUTE_MS <= asked_ms}
 
 
 class Watched:

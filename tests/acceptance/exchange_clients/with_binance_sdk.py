@@ -8,7 +8,7 @@ from binance_sdk_spot.spot import ConfigurationRestAPI, ConfigurationWebSocketSt
 from binance_sdk_spot.rest_api.models import KlinesIntervalEnum
 from binance_sdk_spot.websocket_streams.models import KlineIntervalEnum
 
-from common import Place, Watched, closed_only, compare, environment, rows_of, run
+from common import Place, Watched, closed_only, compare, environment, now_ms, rows_of, run
 
 SYMBOL = "BTCUSDT"
 ROWS = 500
@@ -19,9 +19,10 @@ async def spot(place):
         config_rest_api=ConfigurationRestAPI(base_path=place.rest),
         config_ws_streams=ConfigurationWebSocketStreams(stream_url=place.ws),
     )
+    now = now_ms()
     answer = await asyncio.to_thread(
         client.rest_api.klines, SYMBOL, KlinesIntervalEnum.INTERVAL_1m, limit=ROWS)
-    asked = await compare(place, SYMBOL, closed_only(rows_of(answer.data())))
+    asked = await compare(place, SYMBOL, closed_only(rows_of(answer.data()), now))
     found = Watched()
 
     def on_message(push):

@@ -75,11 +75,12 @@ async def pages(client, symbol):
     """Everything since MINUTES ago, page by page, as ccxt's manual shows it."""
     since, candles = (now_ms() // MINUTE_MS - MINUTES) * MINUTE_MS, {}
     while since < now_ms() - MINUTE_MS:
+        asked = now_ms()
         rows = await client.fetch_ohlcv(symbol, "1m", since, PAGE)
         assert rows and rows[0][0] == since, f"asked from {since}, got {rows[:1]}"
         candles.update((row[0], row[1:]) for row in rows)
         since = rows[-1][0] + MINUTE_MS
-    closed = closed_only(candles)
+    closed = closed_only(candles, asked)
     assert len(closed) >= MINUTES, f"{len(closed)} candles of {MINUTES}"
     return closed
 
@@ -93,7 +94,7 @@ async def watched(client, symbol):
         assert time.monotonic() < end
         for row in await client.watch_ohlcv(symbol, "1m"):
             candles[row[0]] = row[1:]
-    return closed_only(candles)
+    return closed_only(candles, over)
 
 
 async def judge(case, env):

@@ -10,7 +10,7 @@ import os
 
 from pybit.unified_trading import HTTP, WebSocket
 
-from common import Place, Watched, closed_only, compare, environment, rows_of, run
+from common import Place, Watched, closed_only, compare, environment, now_ms, rows_of, run
 
 SYMBOLS = {"spot": "BTCUSDT", "linear": "BTCUSDT", "inverse": "BTCUSD"}
 ROWS = 500
@@ -21,9 +21,10 @@ async def judge(place, symbol):
     client = HTTP()
     # It trusts certifi's authorities alone.
     client.client.verify = os.environ["SSL_CERT_FILE"]
+    now = now_ms()
     answer = await asyncio.to_thread(
         client.get_kline, category=category, symbol=symbol, interval=1, limit=ROWS)
-    asked = await compare(place, symbol, closed_only(rows_of(answer["result"]["list"])))
+    asked = await compare(place, symbol, closed_only(rows_of(answer["result"]["list"]), now))
     found = Watched()
 
     def on_message(message):

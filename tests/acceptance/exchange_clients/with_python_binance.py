@@ -5,7 +5,8 @@ import importlib.metadata
 
 from binance import AsyncClient, BinanceSocketManager
 
-from common import Place, Watched, closed_only, compare, environment, rows_of, run
+from common import CLOSED, Place, Watched, closed_only, compare, environment, now_ms, rows_of
+from common import run
 
 SYMBOL = "BTCUSDT"
 ROWS = 500
@@ -14,11 +15,19 @@ ROWS = 500
 async def watched(socket):
     found = Watched()
     async with socket as stream:
-        while len(found.candles) < 2:
-            candle = (await stream.recv())
-            candle = candle.get("data", candle)["k"]
+        while len(found.candles) < CLOSED:
+            push = await stream.recv()
+            candle = push.get("data", push)["k"]
             found.pushed(candle["x"], candle["t"], *(candle[key] for key in "ohlcv"))
         return await found.complete()
+
+
+async def asked_for(place, klines):
+    """How many rows of REST are the truth."""
+    now = now_ms()
+    rows = await klines(
+        symbol=SYMBOL, interval=AsyncClient.KLINE_INTERVAL_1MINUTE, limit=ROWS)
+    return await compare(place, SYMBOL, closed_only(rows_of(rows), now))
 
 
 async def spot(place):
@@ -28,9 +37,7 @@ async def spot(place):
     try:
         manager = BinanceSocketManager(client)
         manager.STREAM_URL = f"{place.ws}/"
-        asked = closed_only(rows_of(await client.get_klines(
-            symbol=SYMBOL, interval=AsyncClient.KLINE_INTERVAL_1MINUTE, limit=ROWS)))
-        asked = await compare(place, SYMBOL, asked)
+        asked = await asked_for(place, client.get_klines)
         pushed = await compare(place, SYMBOL, await watched(manager.kline_socket(SYMBOL, "1m")))
     finally:
         await client.close_connection()
@@ -45,9 +52,7 @@ async def usdm(place, spot_place):
         manager = BinanceSocketManager(client)
         # The library appends the route, /market.
         manager.FSTREAM_URL = f"{place.ws.removesuffix('market')}"
-        asked = closed_only(rows_of(await client.futures_klines(
-            symbol=SYMBOL, interval=AsyncClient.KLINE_INTERVAL_1MINUTE, limit=ROWS)))
-        asked = await compare(place, SYMBOL, asked)
+        asked = await asked_for(place, client.futures_klines)
         socket = manager.kline_futures_socket(SYMBOL, "1m")
         pushed = await compare(place, SYMBOL, await watched(socket))
     finally:
