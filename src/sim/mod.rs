@@ -17,9 +17,9 @@ pub mod windows;
 
 pub mod profile;
 
-pub mod binance;
+pub mod amounts;
 pub mod frames;
-pub mod pushes;
+pub mod venue;
 
 pub mod faults;
 pub mod playback;
@@ -27,7 +27,6 @@ pub mod playback;
 pub mod exchange;
 pub mod stream;
 
-pub mod info;
 pub mod rest;
 
 mod client;

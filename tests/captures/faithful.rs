@@ -5,11 +5,12 @@
 use std::collections::BTreeMap;
 
 use connector_wss::market::{Market, Venue};
-use connector_wss::sim::binance;
+use connector_wss::sim::amounts::{self, Amounts, Pushed};
 use connector_wss::sim::frames::{self, Op};
 use connector_wss::sim::market::SimMarket;
-use connector_wss::sim::pushes::{self, Pushed};
 use connector_wss::sim::stream::Track;
+use connector_wss::sim::venue;
+use connector_wss::sim::venue::binance;
 use serde_json::Value;
 
 use super::{decode, market, samples};
@@ -54,7 +55,7 @@ fn push(market: Market, flag: Option<bool>) -> String {
     assert!(candle.trades > 0);
     let mut text = String::new();
     let pushed = Pushed { candle: &candle, flag };
-    pushes::write_push(market, &mut text, &sim.listings()[0], &[pushed], NOW_MS);
+    venue::write_push(market, &mut text, &sim.listings()[0], &[pushed], NOW_MS);
     text
 }
 
@@ -168,15 +169,15 @@ fn the_dialects_read_what_the_simulator_pushes() {
             let candle = sim.truth(index, MINUTE);
             let mut text = String::new();
             let pushed = Pushed { candle: &candle, flag: Some(true) };
-            pushes::write_push(market, &mut text, listing, &[pushed], NOW_MS);
+            venue::write_push(market, &mut text, listing, &[pushed], NOW_MS);
             let read = decode(market, text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e:?}"));
             let [kline] = &read.klines[..] else { panic!("{text}") };
-            let amounts = pushes::Amounts { market, listing, candle: &candle };
+            let amounts = Amounts { market, listing, candle: &candle };
             let trimmed = |digits: String| match digits.contains('.') {
                 true => digits.trim_end_matches('0').trim_end_matches('.').to_owned(),
                 false => digits,
             };
-            let price = |ticks| trimmed(pushes::price(listing, ticks));
+            let price = |ticks| trimmed(amounts::price(listing, ticks));
             let [open, high, low, close] =
                 [candle.open, candle.high, candle.low, candle.close].map(price);
             let expected = [open, high, low, close, trimmed(amounts.volume())];

@@ -15,13 +15,13 @@ use tungstenite::Utf8Bytes;
 use crate::clock::MonoNs;
 use crate::market::{ContractType, Interval, Venue};
 
-use super::binance::{self, Method};
 use super::faults::Fault;
 use super::market::{Listing, MINUTE_MS, SimMarket};
 use super::playback::Captured;
 use super::profile::Profile;
 use super::stream::{Form, Stream, Track};
 use super::time::SimTime;
+use super::venue::binance::{self, Method};
 use super::windows;
 
 /// A WebSocket connection, as the server numbers it.

@@ -7,10 +7,10 @@ use tungstenite::Utf8Bytes;
 
 use crate::clock::MonoNs;
 use crate::market::{ContractType, Venue};
-use crate::sim::binance;
+use crate::sim::amounts::Pushed;
 use crate::sim::market::{MINUTE_MS, TrueCandle};
-use crate::sim::pushes::{self, Pushed};
 use crate::sim::stream::{Stream, Track};
+use crate::sim::venue::{self, binance};
 use crate::sim::windows;
 
 use super::{Connection, ConnectionId, Exchange, Output};
@@ -200,7 +200,7 @@ impl Exchange {
                 let said = (last.candle, stream.track.form);
                 binance::write_kline(&mut self.text, kind, listing, said, now_ms, closed);
             }
-            _ => pushes::write_push(market, &mut self.text, listing, candles, now_ms),
+            _ => venue::write_push(market, &mut self.text, listing, candles, now_ms),
         }
         stream.pushed = Some(*last.candle);
         let name = binance::stream_name(listing, stream.track);

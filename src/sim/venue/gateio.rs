@@ -1,17 +1,64 @@
-//! What Gate answers over REST.
+//! Gate.io: what it pushes, and what it answers over REST.
 
 use crate::market::{ContractType, Market, Venue};
-use crate::sim::binance::percent_decode;
+use crate::sim::amounts::{Amounts, Pushed, append, price, spelling};
 use crate::sim::exchange::Exchange;
-use crate::sim::market::{Listing, TrueCandle, unit};
-use crate::sim::pushes::{self, Amounts};
+use crate::sim::market::{Listing, TrueCandle, push_number, unit};
+use crate::sim::rest::rows::{Asked, candles, find, join, newest, number, played, window_from};
+use crate::sim::rest::{Query, Response, plain};
 use crate::sim::stream::Track;
+use crate::sim::venue::binance::percent_decode;
 use crate::sim::windows;
 
-use super::venues::{Asked, candles, find, join, newest, number, played};
-use super::{Query, Response, plain, window_from};
+pub(crate) fn write_push(
+    market: Market,
+    out: &mut String,
+    listing: &Listing,
+    candles: &[Pushed<'_>],
+    now_ms: i64,
+) {
+    let is_spot = market.contract_type() == ContractType::Spot;
+    let channel = if is_spot { "spot.candlesticks" } else { "futures.candlesticks" };
+    let name = [spelling(market, candles), "_", &listing.name].concat();
+    out.push_str("{\"time\":");
+    push_number(out, now_ms.div_euclid(1000).unsigned_abs());
+    out.push_str(",\"time_ms\":");
+    push_number(out, now_ms.unsigned_abs());
+    append(out, &[",\"channel\":\"", channel, "\",\"event\":\"update\",\"result\":"]);
+    out.push_str(if is_spot { "" } else { "[" });
+    for (index, pushed) in candles.iter().enumerate() {
+        let candle = pushed.candle;
+        let amounts = Amounts { market, listing, candle };
+        out.push_str(if index == 0 { "{\"t\":" } else { ",{\"t\":" });
+        let mut seconds = String::new();
+        push_number(&mut seconds, candle.open_time_ms.div_euclid(1000).unsigned_abs());
+        if is_spot {
+            append(out, &["\"", &seconds, "\",\"v\":\"", &amounts.volume(), "\""]);
+        } else {
+            out.push_str(&seconds);
+        }
+        let prices = [("c", candle.close), ("h", candle.high), ("l", candle.low)];
+        for (name, ticks) in prices.into_iter().chain([("o", candle.open)]) {
+            append(out, &[",\"", name, "\":\"", &price(listing, ticks), "\""]);
+        }
+        // Futures, 2026: the name behind the amount, and the volume last.
+        let (name, amount) = ([",\"n\":\"", &name, "\""].concat(), amounts.base());
+        let amount = [",\"a\":\"", &amount, "\""].concat();
+        append(out, &if is_spot { [&name, &amount] } else { [&amount, &*name] });
+        out.push_str(match pushed.flag {
+            Some(true) => ",\"w\":true",
+            Some(false) => ",\"w\":false",
+            None => "",
+        });
+        if !is_spot {
+            append(out, &[",\"v\":", &amounts.volume()]);
+        }
+        out.push('}');
+    }
+    out.push_str(if is_spot { "}" } else { "]}" });
+}
 
-pub(super) fn gateio(exchanges: &[Exchange], (path, query, _): Asked<'_>, now_ms: i64) -> Response {
+pub(crate) fn answer(exchanges: &[Exchange], (path, query, _): Asked<'_>, now_ms: i64) -> Response {
     let not_found = || {
         let body = "{\"label\":\"NOT_FOUND\",\"message\":\"The requested path does not exist\"}";
         plain(404, body.to_owned())
@@ -119,7 +166,7 @@ fn gateio_currencies(exchange: &Exchange) -> Vec<String> {
 
 fn gateio_row(market: Market, listing: &Listing, candle: &TrueCandle, now_ms: i64) -> String {
     let amounts = Amounts { market, listing, candle };
-    let price = |ticks| pushes::price(listing, ticks);
+    let price = |ticks| price(listing, ticks);
     let (t, c, h) = (candle.open_time_ms / 1000, price(candle.close), price(candle.high));
     let (l, o, v) = (price(candle.low), price(candle.open), amounts.volume());
     if market.contract_type() == ContractType::Spot {

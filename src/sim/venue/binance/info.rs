@@ -3,13 +3,17 @@
 
 use crate::market::ContractType;
 
-use super::binance::contract_kind;
-use super::exchange::Exchange;
-use super::market::{Listing, write_decimal};
+use super::contract_kind;
+use crate::sim::exchange::Exchange;
+use crate::sim::market::{Listing, write_decimal};
 
 /// The body of `exchangeInfo` at `now_ms`, of the symbols in `only` or of all. Symbols of a capture
 /// that is played are listed too. `None`: one of `only` is not listed.
-pub fn exchange_info(exchange: &Exchange, now_ms: i64, only: Option<&[String]>) -> Option<String> {
+pub(super) fn exchange_info(
+    exchange: &Exchange,
+    now_ms: i64,
+    only: Option<&[String]>,
+) -> Option<String> {
     let contract_type = exchange.profile.market.contract_type();
     let listed = exchange.market.listings().iter();
     let mut symbols: Vec<(String, String)> =

@@ -1,14 +1,17 @@
-//! Binance's dialect, seen from the exchange's side: its paths, the frames clients send, and the kline messages it pushes. Pure text in, text out.
+//! Binance, seen from the exchange's side: its paths, the frames that clients send, and the kline
+//! messages that it pushes. Pure text in, text out; what it answers over REST is in `rest`.
+
+mod info;
+mod rest;
 
 use simd_json::OwnedValue;
 use simd_json::prelude::*;
 
 use crate::market::{ContractType, Interval, Venue};
-
-use super::market::{BASE_DECIMALS, Listing, TrueCandle, push_number, write_decimal};
-use super::profile::Profile;
-use super::stream::{Form, Track};
-use super::windows;
+use crate::sim::market::{BASE_DECIMALS, Listing, TrueCandle, push_number, write_decimal};
+use crate::sim::profile::Profile;
+use crate::sim::stream::{Form, Track};
+use crate::sim::windows;
 
 /// The stream of a listing's candles.
 pub fn stream_name(listing: &Listing, track: Track) -> String {
@@ -298,8 +301,8 @@ const ID_BYTES_MAX: usize = 36;
 
 #[cfg(test)]
 mod tests {
-    use super::super::market::SimMarket;
-    use super::super::profile::profiles;
+    use crate::sim::market::SimMarket;
+    use crate::sim::profile::profiles;
     use super::*;
 
     #[test]

@@ -1,20 +1,47 @@
-//! What Hyperliquid answers over REST.
+//! Hyperliquid: what it pushes, and what it answers over REST.
 
 use simd_json::OwnedValue;
 use simd_json::prelude::*;
 
 use crate::clock::MonoNs;
 use crate::market::{Market, Venue};
+use crate::sim::amounts::{Pushed, append, price, steps};
 use crate::sim::exchange::Exchange;
-use crate::sim::market::Listing;
-use crate::sim::pushes;
+use crate::sim::market::{Listing, TrueCandle, push_number};
+use crate::sim::rest::rows::{Asked, candles, find, join, played};
+use crate::sim::rest::{Query, Response, Rest, plain};
 use crate::sim::stream::Track;
 use crate::sim::windows;
 
-use super::venues::{Asked, candles, find, join, played};
-use super::{Query, Response, Rest, plain};
+pub(crate) fn write_push(out: &mut String, listing: &Listing, candles: &[Pushed<'_>]) {
+    out.push_str("{\"channel\":\"candle\",\"data\":");
+    for pushed in candles {
+        write_candle(out, listing, pushed.candle);
+    }
+    out.push('}');
+}
 
-pub(super) fn hyperliquid(
+/// The object that pushes and REST answers share.
+pub(crate) fn write_candle(out: &mut String, listing: &Listing, candle: &TrueCandle) {
+    out.push_str("{\"t\":");
+    push_number(out, candle.open_time_ms.unsigned_abs());
+    out.push_str(",\"T\":");
+    push_number(out, candle.close_time_ms().unsigned_abs());
+    let interval = windows::spelled(Venue::Hyperliquid, candle.interval).unwrap_or_default();
+    append(out, &[",\"s\":\"", &listing.name, "\",\"i\":\"", interval, "\""]);
+    let prices = [("o", candle.open), ("c", candle.close), ("h", candle.high), ("l", candle.low)];
+    for (name, ticks) in prices {
+        // Whole prices are shown with one decimal.
+        let text = price(listing, ticks);
+        let whole = if text.contains('.') { "" } else { ".0" };
+        append(out, &[",\"", name, "\":\"", &text, whole, "\""]);
+    }
+    append(out, &[",\"v\":\"", &steps(listing, candle.volume), "\",\"n\":"]);
+    push_number(out, candle.trades);
+    out.push('}');
+}
+
+pub(crate) fn answer(
     exchanges: &[Exchange],
     index: usize,
     (path, _, text): Asked<'_>,
@@ -128,7 +155,7 @@ fn snapshot(exchanges: [&Exchange; 3], body: &OwnedValue, now_ms: i64) -> Option
     });
     let rows = rows.map(|candle| {
         let mut row = String::new();
-        pushes::hyperliquid_candle(&mut row, listing, &candle);
+        write_candle(&mut row, listing, &candle);
         row
     });
     Some(join(rows.collect()))
