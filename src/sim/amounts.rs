@@ -11,7 +11,7 @@ use super::windows;
 pub struct Pushed<'a> {
     /// The candle.
     pub candle: &'a TrueCandle,
-    /// What the closed flag says; `None`: it is left out.
+    /// The closed flag; `None`: it is left out.
     pub flag: Option<bool>,
 }
 

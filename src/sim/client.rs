@@ -1,5 +1,5 @@
 //! One client of the simulator's server: first HTTP, then perhaps a WebSocket. Owns its socket and
-//! its bounded buffers; what is said is `exchange`'s and `rest`'s.
+//! its bounded buffers; the messages are made by `exchange` and `rest`.
 
 use std::io::{self, ErrorKind, Read, Write};
 

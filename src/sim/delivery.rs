@@ -1,4 +1,4 @@
-//! What the names of dated contracts say: when they are delivered, and which base asset they have.
+//! What the names of dated contracts mean: when they are delivered, and which base asset they have.
 
 use std::ops::Range;
 

@@ -10,15 +10,15 @@ pub enum Fault {
     Disconnect,
     /// Keep every TCP connection, and neither read nor write on it any more.
     HalfOpen,
-    /// Acknowledge, and send nothing: on the present connections, and on those made for so long.
+    /// Acknowledge, and send nothing: on the present connections, and on those made for this time.
     Silence(Duration),
     /// Announce a shutdown on every connection.
     ShutdownNotice,
-    /// Refuse new connections for so long.
+    /// Refuse new connections for this time.
     Refuse(Duration),
     /// Send every connection one message that is no JSON.
     Malformed,
-    /// From now on the first data comes so long after a subscription.
+    /// From now on the first data comes this time after a subscription.
     DelayFirst(Duration),
     /// The next push of every stream comes twice.
     Duplicate,
@@ -38,18 +38,18 @@ pub enum Fault {
     Muted,
     /// The exchange's clock is so much ahead, in pushes and REST's `Date`.
     ClockSkew(Duration),
-    /// REST answers 429, then 418, for so long.
+    /// REST answers 429, then 418, for this time.
     RateLimit(Duration),
-    /// REST answers 3 s late for so long.
+    /// REST answers 3 s late for this time.
     SlowRest(Duration),
-    /// REST answers 500 with a page of HTML for so long.
+    /// REST answers 500 with a page of HTML for this time.
     RestError(Duration),
-    /// REST's answers end in the middle for so long.
+    /// REST's answers end in the middle for this time.
     RestGarbage(Duration),
-    /// REST's candles are those of 5 s ago for so long.
+    /// REST's candles are those of 5 s ago for this time.
     RestStale(Duration),
-    /// REST's row of a window that is just over lacks the end of it, beside a newer row, for so long;
-    /// for 5 s that of any that ended within a minute.
+    /// REST's row of a window that is just over lacks the end of it, beside a newer row, for this
+    /// time; for 5 s that of any that ended within a minute.
     RestLags(Duration),
 }
 

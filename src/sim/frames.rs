@@ -241,7 +241,7 @@ pub fn accepted(market: Market, op: Op, id: &str, topic: &str, now_ms: i64) -> S
     }
 }
 
-/// OKX: this topic is not to be had here.
+/// OKX: this topic is not served here.
 pub fn okx_refused(id: &str, topic: &str) -> String {
     let words = topic.replace('"', "");
     let id = optional("id", id);

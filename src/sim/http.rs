@@ -84,7 +84,7 @@ pub(super) fn switching_protocols(key: &str) -> String {
     )
 }
 
-/// A whole response to `method`. `close` says that the connection ends after it.
+/// A whole response to `method`. `close`: the connection ends after it.
 pub(super) fn response(response: &Response, method: Method, close: bool) -> String {
     let mut head = format!("HTTP/1.1 {} {}\r\n", response.status, reason(response.status));
     if response.status != 204 {

@@ -87,7 +87,7 @@ pub struct SimMarket {
     market: Market,
     listings: Vec<Listing>,
     by_lower: HashMap<Arc<str>, usize>,
-    /// Minutes of symbols that were told to have no trade.
+    /// Minutes of symbols that are set to have no trade.
     emptied: BTreeSet<(usize, i64)>,
 }
 
@@ -342,7 +342,7 @@ pub fn mix(left: u64, right: u64) -> u64 {
     word ^ (word >> 31)
 }
 
-/// Appends `value / 10^scale` with `decimals` decimals, of which those beyond `scale` are zeros.
+/// Appends `value / 10^scale` with `decimals` decimals; those beyond `scale` are zeros.
 pub fn write_decimal(out: &mut String, value: u64, scale: u32, decimals: u32) {
     let unit = 10u64.pow(scale);
     push_number(out, value / unit);

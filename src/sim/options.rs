@@ -20,16 +20,16 @@ pub struct SimOptions {
     pub ports: [u16; Market::COUNT],
     /// Time between two pushes of a running candle.
     pub push_interval: Duration,
-    /// Load mode: every subscribed stream gets so many updates a second; 0: off.
+    /// Load mode: updates a second of every subscribed stream; 0: off.
     pub updates_per_second: u32,
     /// First data after a subscription comes so much later.
     pub first_data_delay: Duration,
-    /// The closing push comes so many ms after the minute's last, at least and at most; `None`: as
+    /// Least and greatest delay of the closing push after the minute's last ms; `None`: as
     /// the venue does it (spot 5–120 ms, futures 200–2000 ms).
     pub close_delay_ms: Option<(u64, u64)>,
     /// So many synthetic symbols are listed beside the usual: `SIM0001USDT`, `SIM0001USD_PERP`.
     pub symbols_extra: usize,
-    /// Minutes pass so many times as fast, from the wall clock at the start.
+    /// How many times as fast minutes pass, from the wall clock at the start.
     pub time_scale: u32,
     /// Whether the venue's documented limits hold (message rates, connections, REST weight).
     pub enforce_limits: bool,
@@ -52,7 +52,7 @@ pub struct Playback {
     pub files: Vec<PathBuf>,
     /// Whose messages they are.
     pub market: Market,
-    /// Captured time runs so many times as fast; 0: as fast as possible.
+    /// How many times as fast captured time runs; 0: as fast as possible.
     pub speed: u32,
 }
 

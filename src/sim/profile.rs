@@ -33,9 +33,9 @@ pub struct Profile {
     pub streams_address_max: usize,
     /// How often the server pings, and how long a pong may take before the connection is cut.
     pub server_ping: Option<(Duration, Duration)>,
-    /// A connection to which the server has sent nothing for so long is closed.
+    /// A connection to which the server has sent nothing for this time is closed.
     pub quiet_server: Option<Duration>,
-    /// A connection from which nothing has come for so long is cut; at Gate one without
+    /// A connection from which nothing has come for this time is cut; at Gate one without
     /// subscriptions only, at Bybit one to which nothing has been sent either.
     pub quiet_client: Option<Duration>,
     /// The closing push comes this long after the minute's last ms: least and most, in ms.
@@ -185,8 +185,9 @@ fn gateio(market: Market) -> Profile {
     }
 }
 
-/// Source: "Rate limits and user limits": 10 connections, 30 connects a minute, 1,000 subscriptions,
-/// 2,000 messages a minute, REST weight 1,200 a minute; "Timeouts and heartbeats": 60 s.
+/// Source: "Rate limits and user limits": 10 connections, 30 connects a minute, 1,000
+/// subscriptions, 2,000 messages a minute, REST weight 1,200 a minute; "Timeouts and heartbeats":
+/// 60 s.
 fn hyperliquid(market: Market) -> Profile {
     Profile {
         klines_limit_max: 5000,

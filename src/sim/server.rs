@@ -73,7 +73,7 @@ impl Server {
         Ok((server, waker))
     }
 
-    /// Serves until it is told to stop, or the poll itself fails.
+    /// Serves until it is stopped, or the poll itself fails.
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
         while !self.stop.load(Ordering::Acquire) {
@@ -105,7 +105,8 @@ impl Server {
         loop {
             let mut stream = match self.listeners[index].accept() {
                 Ok((stream, _)) => stream,
-                // Of one connection, or of none: others may wait, and no event tells of them again.
+                // Of one connection, or of none: others may wait, and no further event reports
+                // them.
                 Err(error) if is_passing(&error) => continue,
                 // Nobody waits, or no file is left: the next connection brings the next event.
                 Err(_) => return,
@@ -185,8 +186,8 @@ impl Server {
         Ok(())
     }
 
-    /// The market whose path `target` is: that of the port if it has such a path, else another of the
-    /// same exchange. Binance's markets have hosts of their own.
+    /// The market whose path `target` is: that of the port if it has such a path, else another of
+    /// the same exchange. Binance's markets have hosts of their own.
     fn with_path(&self, port: usize, target: &str) -> usize {
         let venue = self.exchanges[port].profile.market.venue();
         if venue == Venue::Binance || self.exchanges[port].has_path(target) {
@@ -229,7 +230,7 @@ impl Server {
     }
 }
 
-/// Returns whether an error of accept(2) says nothing about the connections that still wait.
+/// Returns whether an error of accept(2) concerns one connection only: others may still wait.
 fn is_passing(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted)
 }

@@ -120,7 +120,7 @@ impl Stream {
         self.subscribers.is_empty()
     }
 
-    /// Whether somebody who may hear has not heard anything yet.
+    /// Returns whether a subscriber that may receive has received nothing yet.
     pub fn owes_first(&self, now: MonoNs) -> bool {
         self.subscribers.iter().any(|one| !one.had_first && one.from <= now)
     }

@@ -16,8 +16,8 @@ pub struct Identity {
     pub ca_pem: String,
 }
 
-/// Makes an authority and a certificate signed by it, also for the host names `more`. The error says
-/// what the library said.
+/// Makes an authority and a certificate signed by it, also for the host names `more`. The error has
+/// the library's words.
 pub fn identity(more: &[String]) -> Result<Identity, String> {
     let (ca, ca_pem) = authority().map_err(|error| error.to_string())?;
     let key = KeyPair::generate().map_err(|error| error.to_string())?;

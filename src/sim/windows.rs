@@ -48,8 +48,8 @@ impl Fold {
         }
     }
 
-    /// What it is with `minute` behind it. A window opens with its first trade, but at Bybit with the
-    /// close before; one without trades is flat.
+    /// What it is with `minute` behind it. A window opens with its first trade, but at Bybit with
+    /// the close before; one without trades is flat.
     fn with(&self, market: &SimMarket, minute: &TrueCandle) -> TrueCandle {
         let (open_time_ms, interval) = (self.window * self.interval.ms(), self.interval);
         let Some(mut candle) = self.candle else {
@@ -94,8 +94,8 @@ pub fn truth(market: &SimMarket, index: usize, of: (Interval, i64)) -> TrueCandl
 /// How the exchange spells this interval in streams, pushes and questions; `None`: it has no such
 /// candles. Contract types do not differ in this.
 ///
-/// Source: Binance "Kline/Candlestick chart intervals"; OKX "Candlesticks channel" (from six hours on
-/// the UTC variants); Bybit "Kline"; Gate "Candlesticks Channel"; Hyperliquid "Subscriptions".
+/// Source: Binance "Kline/Candlestick chart intervals"; OKX "Candlesticks channel" (from six hours
+/// on the UTC variants); Bybit "Kline"; Gate "Candlesticks Channel"; Hyperliquid "Subscriptions".
 pub fn spelled(venue: Venue, interval: Interval) -> Option<&'static str> {
     let (_, row) = SPELLINGS.into_iter().find(|(one, _)| *one == interval)?;
     let text = match venue {

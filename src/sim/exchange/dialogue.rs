@@ -212,7 +212,7 @@ impl Exchange {
         }
     }
 
-    /// What the exchange says before it closes connections for its own reasons.
+    /// What the exchange sends before it closes connections for its own reasons.
     pub(super) fn shutdown_notice(&self, now: MonoNs) -> String {
         let now_ms = self.time.unix_ms(now);
         match self.profile.market.venue() {
@@ -222,7 +222,7 @@ impl Exchange {
                 now_ms / 1000,
                 if self.profile.market.contract_type() == ContractType::Spot { "spot" } else { "futures" },
             ),
-            // Bybit and Hyperliquid have none; what stands here is what Binance says.
+            // Bybit and Hyperliquid have none; this is Binance's message.
             Venue::Binance | Venue::Bybit | Venue::Hyperliquid => {
                 format!("{{\"e\":\"serverShutdown\",\"E\":{now_ms}}}")
             }

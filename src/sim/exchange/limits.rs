@@ -56,7 +56,7 @@ impl Exchange {
     /// Counts a client's frame; false if the connection was cut for it or is gone.
     pub(super) fn count_message(&mut self, id: ConnectionId, now: MonoNs) -> bool {
         let Some(connection) = self.connections.get_mut(&id) else { return false };
-        connection.last_heard = now;
+        connection.last_received = now;
         let window = self.profile.messages.map_or(Duration::MAX, |(_, window)| window);
         if now.since(connection.window_start) >= window {
             connection.window_start = now;
@@ -119,8 +119,8 @@ impl Exchange {
                 // Only a socket without subscriptions is cut.
                 Venue::Gateio if !open.subscriptions.is_empty() => return None,
                 // Data keeps the connection as pings do.
-                Venue::Bybit => open.last_heard.max(open.last_sent),
-                _ => open.last_heard,
+                Venue::Bybit => open.last_received.max(open.last_sent),
+                _ => open.last_received,
             };
             Some((since.after(time), Output::Cut))
         });
@@ -166,7 +166,7 @@ fn forget_before(times: &mut VecDeque<MonoNs>, window: Duration, now: MonoNs) {
     }
 }
 
-/// How long a connection too many is told to wait.
+/// `Retry-After` of a connection too many.
 const FULL_PAUSE: Duration = Duration::from_secs(10);
 const OFFENCES_WINDOW: Duration = Duration::from_secs(300);
 /// Limits broken within [`OFFENCES_WINDOW`] before the address is banned. The venue says

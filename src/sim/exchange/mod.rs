@@ -69,7 +69,7 @@ pub struct Settings {
     pub connection_life: Duration,
     /// Captured messages to play instead of the market's pushes.
     pub playback: Arc<[Captured]>,
-    /// Captured time runs so many times as fast; 0: as fast as possible.
+    /// How many times as fast captured time runs; 0: as fast as possible.
     pub playback_speed: u32,
 }
 
@@ -145,7 +145,7 @@ struct Connection {
     subscriptions: Vec<Subscription>,
     opened: MonoNs,
     last_sent: MonoNs,
-    last_heard: MonoNs,
+    last_received: MonoNs,
     /// Subscribe and unsubscribe frames, where those are limited.
     operations: VecDeque<MonoNs>,
     /// Characters of all topics asked for.
@@ -197,7 +197,7 @@ impl Exchange {
         }
     }
 
-    /// Accepts a connection to `target` (path and query), or says why not.
+    /// Accepts a connection to `target` (path and query), or returns why not.
     pub fn connect(&mut self, id: ConnectionId, target: &str, now: MonoNs) -> Result<(), Refusal> {
         let path = self.path(target);
         let Some(path) = path else { return Err(Refusal { status: 404, retry_after: 0 }) };
@@ -210,7 +210,7 @@ impl Exchange {
             subscriptions: Vec::new(),
             opened: now,
             last_sent: now,
-            last_heard: now,
+            last_received: now,
             operations: VecDeque::new(),
             topic_bytes: 0,
             cut_at: None,
@@ -368,8 +368,8 @@ impl Exchange {
         }
     }
 
-    /// Does `fault` to one symbol's streams, whatever their interval. False if nobody listens to it,
-    /// or the fault is not one of a stream.
+    /// Does `fault` to one symbol's streams, whatever their interval. False if nobody listens to
+    /// it, or the fault is not one of a stream.
     pub fn fault_stream(&mut self, fault: Fault, index: usize, now: MonoNs) -> bool {
         let minute = self.time.unix_ms(now).div_euclid(MINUTE_MS) + 1;
         let mut streams = self.streams.values_mut().filter(|one| one.track.index == index);
@@ -439,8 +439,8 @@ impl Exchange {
         counts
     }
 
-    /// The exchange's time as it says it: wrong by the fault of that name.
-    pub fn told_ms(&self, now: MonoNs) -> i64 {
+    /// The exchange's time as it sends it: wrong by the fault of that name.
+    pub fn sent_ms(&self, now: MonoNs) -> i64 {
         self.unix_ms(now) + self.skew_ms
     }
 

@@ -16,8 +16,8 @@ use crate::sim::windows;
 use super::{Connection, ConnectionId, Exchange, Output};
 
 impl Exchange {
-    /// When the closing push of `window` is due, in the exchange's time: as late as that of its last
-    /// minute.
+    /// When the closing push of `window` is due, in the exchange's time: as late as that of its
+    /// last minute.
     pub(super) fn close_at_ms(&self, Track { index, interval, .. }: Track, window: i64) -> i64 {
         let (least, most) = self.settings.close_delay_ms;
         let end_ms = (window + 1) * interval.ms();
@@ -39,14 +39,14 @@ impl Exchange {
         let interval = self.settings.push_interval;
         let mut pushes = 0;
         while stream.next_push <= now && pushes < CATCH_UP_PUSHES {
-            // Late, the same state is not said again for every push that was missed.
+            // When late, the same state is not sent again for every push that was missed.
             if running && (pushes == 0 || self.settings.always_push) {
                 self.push_running(stream, now, now_ms);
             }
             pushes += 1;
             stream.next_push = stream.next_push.after(interval);
         }
-        // What is still due after that is given up, not said at once.
+        // What is still due after that is given up, not sent at once.
         let soonest = if self.settings.always_push { now } else { now.after(interval) };
         if stream.next_push <= now {
             stream.next_push = soonest;
@@ -77,13 +77,13 @@ impl Exchange {
             self.counters.spoilt += 1;
             return true;
         }
-        let is_told = truth.trades > 0 || self.profile.market.venue() != Venue::Hyperliquid;
-        if is_told && std::mem::take(&mut stream.delay_close) {
+        let is_pushed = truth.trades > 0 || self.profile.market.venue() != Venue::Hyperliquid;
+        if is_pushed && std::mem::take(&mut stream.delay_close) {
             self.counters.spoilt += 1;
             stream.delayed.push((self.time.mono(now_ms + CLOSE_DELAY_MS), truth, flag));
             return true;
         }
-        if is_told && stream.reorder_close {
+        if is_pushed && stream.reorder_close {
             let Some(first_ms) = self.first_push_ms(stream.track, stream.window + 1, now_ms) else {
                 return false;
             };
@@ -118,14 +118,14 @@ impl Exchange {
         windows::running(&self.market, track.index, (track.interval, window), elapsed_ms)
     }
 
-    /// When a running candle of `window` can be pushed for the first time: now, but Hyperliquid says
-    /// nothing before the first trade. `None` if that is too far away to wait for.
+    /// When a running candle of `window` can be pushed for the first time: now, but Hyperliquid
+    /// says nothing before the first trade. `None` if that is too far away to wait for.
     fn first_push_ms(&self, track: Track, window: i64, now_ms: i64) -> Option<i64> {
-        let is_told = |ms: &i64| {
+        let is_pushed = |ms: &i64| {
             let venue = self.profile.market.venue();
             venue != Venue::Hyperliquid || self.running(track, window, *ms).trades > 0
         };
-        (now_ms..now_ms + REORDER_WAIT_MS).step_by(250).find(is_told)
+        (now_ms..now_ms + REORDER_WAIT_MS).step_by(250).find(is_pushed)
     }
 
     fn push_close(&mut self, stream: &mut Stream, now: MonoNs, now_ms: i64) {
@@ -151,7 +151,7 @@ impl Exchange {
                     self.push(stream, &[opened], now, now_ms);
                 }
                 Venue::Gateio => {
-                    // `w` is documented as sometimes missing; then the next candle tells.
+                    // `w` is documented as sometimes missing; then the next candle closes it.
                     let is_flagged =
                         !self.market.chance(track.index, stream.window).is_multiple_of(3);
                     let closed = Pushed { flag: is_flagged.then_some(true), ..closed };
@@ -163,7 +163,7 @@ impl Exchange {
                         false => self.push(stream, &[closed, opened], now, now_ms),
                     }
                 }
-                // Nothing closes a candle; its last trade may still be told.
+                // Nothing closes a candle; its last trade may still be sent.
                 Venue::Hyperliquid => {
                     if truth.trades > 0 && stream.pushed != Some(truth) {
                         self.push(stream, &[closed], now, now_ms);

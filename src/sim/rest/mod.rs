@@ -1,6 +1,6 @@
-//! The simulated exchanges' REST side: candles, instrument lists and time with their weights, and the
-//! simulator's own questions (`/truth`, `/stats`, `/fault`). Pure: request in, response out. Here
-//! are Binance's answers and what all share; the others' are in `venues`.
+//! The simulated exchanges' REST side: candles, instrument lists and time with their weights, and
+//! the simulator's own questions (`/truth`, `/stats`, `/fault`). Pure: request in, response out.
+//! Here are Binance's answers and what all share; the others' are in `venues`.
 
 pub(crate) mod rows;
 mod venues;
@@ -99,7 +99,7 @@ impl Rest {
         if !path.starts_with("/truth") && !path.starts_with("/stats") && path != "/fault" {
             spoil(&mut response, exchanges[index].rest_faults, now);
         }
-        let date = Duration::from_millis(exchanges[index].told_ms(now).unsigned_abs());
+        let date = Duration::from_millis(exchanges[index].sent_ms(now).unsigned_abs());
         let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + date);
         response.headers.push(("Date", date));
         response.headers.extend(shared_with_sites(venue, request.method));
@@ -220,7 +220,7 @@ fn spoil(response: &mut Response, faults: RestFaults, now: MonoNs) {
     }
 }
 
-/// Closed candles of `interval` (1m unless it is said, in the spelling of the connector's clients,
+/// Closed candles of `interval` (1m by default, in the spelling of the connector's clients,
 /// whether or not the exchange has such candles itself) with an open time in `from..=to`, oldest
 /// first; without `from` the last [`TRUTH_ROWS_USUAL`], without `to` up to now. More than
 /// [`TRUTH_MINUTES_MAX`] are refused.
@@ -259,7 +259,8 @@ fn truth(exchanges: &[Exchange], index: usize, query: &Query, now: MonoNs) -> Re
     plain(200, format!("[{}]", rows.collect::<Vec<_>>().join(",")))
 }
 
-/// What a connector is to publish: the exchange's own volume, turnover and trades where it has them.
+/// What a connector is to publish: the exchange's own volume, turnover and trades where it has
+/// them.
 fn truth_row(market: Market, listing: &Listing, candle: &TrueCandle) -> String {
     let mut out = format!(
         "{{\"open_time\":{},\"close_time\":{}",
@@ -292,7 +293,8 @@ fn truth_row(market: Market, listing: &Listing, candle: &TrueCandle) -> String {
         if is_gate && market.contract_type() != ContractType::Spot {
             out.push_str(&format!(",\"contract_volume\":\"{}\"", amounts.volume()));
         }
-        // Where the exchange's field counts something else, and beside it the base amount is pushed.
+        // Where the exchange's field counts something else, and beside it the base amount is
+        // pushed.
         if !is_gate && amounts.volume() != amounts.base() {
             out.push_str(&format!(",\"base_volume\":\"{}\"", amounts.base()));
         }
@@ -345,7 +347,7 @@ fn named_exchange(exchanges: &[Exchange], index: usize, query: &Query) -> Option
     Some(market.index())
 }
 
-/// Whether the symbol comes from a capture: its candles are not the simulator's to tell.
+/// Returns whether the symbol comes from a capture, so that the simulator has no candles of it.
 pub(crate) fn is_played(exchange: &Exchange, symbol: &str) -> bool {
     let lower = symbol.to_lowercase();
     exchange.settings.playback.iter().any(|message| message.symbol() == lower)

@@ -143,6 +143,6 @@ fn a_clock_that_is_ahead_is_ahead_in_what_is_said() {
     let (mut rest, mut all) = (Rest::default(), exchanges());
     let fault = "/fault?contract_type=spot&name=clock_skew_ms&value=5000";
     assert_eq!(ask(&mut rest, &mut all, SPOT, fault, at(0)).status, 200);
-    assert_eq!(all[SPOT].told_ms(at(1)) - all[SPOT].unix_ms(at(1)), 5000);
-    assert_eq!(all[USDM].told_ms(at(1)), all[USDM].unix_ms(at(1)));
+    assert_eq!(all[SPOT].sent_ms(at(1)) - all[SPOT].unix_ms(at(1)), 5000);
+    assert_eq!(all[USDM].sent_ms(at(1)), all[USDM].unix_ms(at(1)));
 }

@@ -1,5 +1,5 @@
-//! The five exchanges' dialects, seen from the exchange's side. One file per exchange, with the same
-//! questions in the same order: what is pushed, what a row of REST is, what REST answers.
+//! The five exchanges' dialects, seen from the exchange's side. One file per exchange, with the
+//! same questions in the same order: what is pushed, what a row of REST is, what REST answers.
 
 pub mod binance;
 pub(crate) mod bybit;

@@ -191,8 +191,8 @@ pub fn ack(result: &str, id: &str) -> String {
     format!("{{\"result\":{result},\"id\":{id}}}")
 }
 
-/// Writes the payload of a kline push, without wrapper, into `out` (cleared first). Within `k`, usdm
-/// has a space behind each comma (2026).
+/// Writes the payload of a kline push, without wrapper, into `out` (cleared first). Within `k`,
+/// usdm has a space behind each comma (2026).
 pub fn write_kline(
     out: &mut String,
     contract_type: ContractType,
@@ -301,9 +301,9 @@ const ID_BYTES_MAX: usize = 36;
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::sim::market::SimMarket;
     use crate::sim::profile::profiles;
-    use super::*;
 
     #[test]
     fn paths_are_routed_as_the_venue_routes_them() {
