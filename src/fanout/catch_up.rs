@@ -1,5 +1,5 @@
-//! Joining the past to the stream: what `history` and `since` ask for is sent first, oldest first,
-//! then what is published. Owns the wait for it: meanwhile the subscription hears nothing of the
+//! Joins history and stream: what `history` and `since` ask for is sent first, oldest first, then
+//! what is published. Owns the wait for it. Meanwhile the subscription receives nothing of the
 //! series, so that nothing overtakes and nothing comes twice.
 
 use std::cmp::Reverse;
@@ -18,12 +18,12 @@ use crate::fanout::protocol::messages::Refusal;
 use crate::fanout::series::{CatchUp, Stream};
 use crate::fanout::{ClientId, Fanout, Timer};
 
-/// What becomes of a join.
+/// The next step for a subscription that waits for history.
 enum Step {
     Wait,
-    /// These windows are asked for: as [`Command::Backfill`] has them.
+    /// Ask the shard for these windows, as in [`Command::Backfill`].
     Ask(BackfillFrom, Option<UnixMs>),
-    /// What is known has to do.
+    /// Send what is known.
     Ready,
     /// More is wanted than is kept: from the first to the last window.
     TooOld(Span),
@@ -41,14 +41,14 @@ impl CatchUp {
         Self { client, key, past, serial, begun, first, ticket, asked_to }
     }
 
-    /// What the shard is to know of who asks.
+    /// What the shard needs to know about the asking client.
     fn wish(&self) -> Wish {
         let resumes = matches!(self.past, HistoryRequest::Since(_));
         Wish { client: self.client.index, ticket: self.ticket, resumes }
     }
 
-    /// When REST has had its time. `progress`: when REST last gave a window of the past of any
-    /// series of the market: then this one waits for its turn.
+    /// When REST has had its time. `progress`: when REST last answered with a past window of any
+    /// series of the market. Until then this subscription waits for its turn.
     fn deadline(&self, progress: MonoNs) -> MonoNs {
         let paced = self.begun.max(progress).after(PAST_PATIENCE);
         paced.min(self.begun.after(PAST_PATIENCE_MAX))
@@ -62,7 +62,7 @@ impl CatchUp {
         }
     }
 
-    /// What is next. `is_over`: REST has had its time.
+    /// The next step. `is_over`: REST has had its time.
     fn step(&mut self, stream: &mut Stream, kept: u64, is_over: bool) -> Step {
         let interval = stream.labels.interval();
         let Some(newest) = stream.history.newest() else {
@@ -71,12 +71,12 @@ impl CatchUp {
         let is_new = self.first.is_none();
         let first = *self.first.get_or_insert(self.first_of(newest, interval));
         let Some(span) = Span::new(first, newest) else { return Step::Ready };
-        // While it waits more windows are kept for it.
+        // While the subscription waits, more windows are kept for it.
         if is_new && span.count(interval) > kept {
             return Step::TooOld(span);
         }
         let is_answered = stream.backfills.is_ended(self.ticket);
-        // What an answer did not bring of the windows that it was about, the next would not either.
+        // The next answer would not bring the windows that the last answer left out.
         let closed_to = self.asked_to.filter(|_| is_answered);
         let open = closed_to.map_or(first, |last| UnixMs(last.0 + interval.ms()).max(first));
         let open = Span::new(open, newest);
@@ -90,7 +90,7 @@ impl CatchUp {
         }
     }
 
-    /// Where the stream begins is not known: the shard finds out.
+    /// Asks the shard for the beginning of the stream, which is not known.
     fn ask_for_begin(&mut self, stream: &mut Stream) -> Step {
         if self.ticket > 0 {
             return Step::Wait;
@@ -107,7 +107,7 @@ impl CatchUp {
         Step::Ask(BackfillFrom::Last(count), None)
     }
 
-    /// The shard is asked for these windows, unless it is already.
+    /// Asks the shard for these windows, unless it is asked already.
     fn ask_for(&mut self, stream: &mut Stream, span: Span) -> Step {
         let covers = |asked: Span| asked.contains(span.first) && asked.contains(span.last);
         self.asked_to = Some(span.last);
@@ -121,7 +121,7 @@ impl CatchUp {
 }
 
 impl Fanout {
-    /// Begins to serve the past of `of` to a subscription; at once, if all of it is known.
+    /// Begins to serve the history of `of` to a subscription: at once if all of it is known.
     pub(crate) fn begin_catch_up(&mut self, catch_up: CatchUp, of: InstrumentId, now: Now) {
         let Some(stream) = self.hub.stream(of) else { return };
         stream.history.pin();
@@ -129,14 +129,15 @@ impl Fanout {
         self.further_catch_ups(of, now);
     }
 
-    /// Looks after the joins of a series: a recall has come back, or time has passed.
+    /// Takes the next step for every waiting subscription of a series: after the answer to a
+    /// backfill, or after a timeout.
     pub(crate) fn further_catch_ups(&mut self, of: InstrumentId, now: Now) {
         let kept = self.kept_windows(of) as u64;
-        let progress = self.past_progress[self.hub.instrument(of).market.index()];
+        let progress = self.backfill_progress[self.hub.instrument(of).market.index()];
         let is_over = |catch_up: &CatchUp| catch_up.deadline(progress) <= now.mono;
         let Some(stream) = self.hub.stream(of) else { return };
         if stream.catch_ups.iter().any(is_over) {
-            self.hand_out_derived(of, now);
+            self.publish_complete_windows(of, now);
         }
         let Some(stream) = self.hub.stream(of) else { return };
         let mut catch_ups = std::mem::take(&mut stream.catch_ups);
@@ -164,27 +165,27 @@ impl Fanout {
                 && !client.catch_ups.contains(&(key, of))
             {
                 client.catch_ups.push_back((key, of));
-                self.pump_catch_ups(id, now);
+                self.send_ready_history(id, now);
             }
         }
         self.arm_catch_ups(of, now);
     }
 
-    /// Sees to it that the joins of a series are looked after when REST has had its time.
+    /// Sets the timer for the end of REST's time.
     fn arm_catch_ups(&mut self, of: InstrumentId, now: Now) {
         let Some(market) = self.hub.find_instrument(of).map(|one| one.market) else { return };
-        let progress = self.past_progress[market.index()];
+        let progress = self.backfill_progress[market.index()];
         let Some(stream) = self.hub.stream(of).filter(|stream| !stream.is_catch_up_timed) else {
             return;
         };
-        // Those whose time is over wait for their client's socket.
+        // Those with an expired deadline wait for their client's socket.
         let deadlines = stream.catch_ups.iter().map(|catch_up| catch_up.deadline(progress));
         let Some(first) = deadlines.filter(|&at| at > now.mono).min() else { return };
         stream.is_catch_up_timed = true;
         self.timers.push(Reverse((first, Timer::CatchUps(of))));
     }
 
-    /// REST may have had its time for some of the joins of a series.
+    /// REST may have had its time for some waiting subscriptions of a series.
     pub(crate) fn catch_ups_timeout(&mut self, of: InstrumentId, now: Now) {
         let Some(stream) = self.hub.stream(of) else { return };
         stream.is_catch_up_timed = false;
@@ -193,15 +194,15 @@ impl Fanout {
         }
     }
 
-    /// REST has given something of the past of a series.
-    pub(crate) fn note_past_progress(&mut self, of: InstrumentId, now: Now) {
+    /// Notes that REST has answered with a past window of a series.
+    pub(crate) fn record_backfill_progress(&mut self, of: InstrumentId, now: Now) {
         if let Some(instrument) = self.hub.find_instrument(of) {
-            self.past_progress[instrument.market.index()] = now.mono;
+            self.backfill_progress[instrument.market.index()] = now.mono;
         }
     }
 
-    /// How many closed windows of a series can be given: of a derived one not more than its minutes
-    /// can be asked for.
+    /// Number of closed windows of a series that a client may get. A derived series has no more
+    /// than its minutes can be asked for.
     fn kept_windows(&self, of: InstrumentId) -> usize {
         let kept = self.config.history_candles;
         match self.hub.base(of) {
@@ -210,7 +211,7 @@ impl Fanout {
         }
     }
 
-    /// More is wanted than is kept.
+    /// Rejects a subscription that wants more than is kept.
     fn refuse_too_old(
         &mut self,
         id: ClientId,
@@ -236,8 +237,9 @@ impl Fanout {
         self.refuse_symbol(id, key, of, &refusal, now);
     }
 
-    /// Sends a client the past that is ready for it, series by series, as far as it keeps up.
-    pub(crate) fn pump_catch_ups(&mut self, id: ClientId, now: Now) {
+    /// Sends a client the history that is ready for it, series by series, as long as the client
+    /// keeps up.
+    pub(crate) fn send_ready_history(&mut self, id: ClientId, now: Now) {
         loop {
             let Some(client) = self.clients.find(id) else { return };
             let owed = client.outbox.bytes() + client.ready_bytes();
@@ -245,20 +247,20 @@ impl Fanout {
                 return;
             }
             let Some((key, of)) = client.catch_ups.pop_front() else { return };
-            self.join(id, key, of, now);
+            self.end_catch_up(id, key, of, now);
             self.offer(id);
         }
     }
 
-    fn join(&mut self, id: ClientId, key: u32, of: InstrumentId, now: Now) {
+    fn end_catch_up(&mut self, id: ClientId, key: u32, of: InstrumentId, now: Now) {
         let Some(&Instrument { interval, .. }) = self.hub.find_instrument(of) else { return };
         let Some(stream) = self.hub.stream(of) else { return };
         let own = |catch_up: &CatchUp| catch_up.client == id && catch_up.key == key;
         let Some(at) = stream.catch_ups.iter().position(own) else { return };
         let catch_up = stream.catch_ups.swap_remove(at);
         stream.history.unpin();
-        let Some(newest) = self.hub.end_of_past(of) else {
-            return self.catch_up_unheard(&catch_up, of, now);
+        let Some(newest) = self.hub.history_end(of) else {
+            return self.catch_up_without_stream(&catch_up, of, now);
         };
         let first = catch_up.first.unwrap_or_else(|| catch_up.first_of(newest, interval));
         if let HistoryRequest::Since(since) = catch_up.past
@@ -302,9 +304,10 @@ impl Fanout {
         self.accept_closed(id, now);
     }
 
-    /// Nothing was heard of a series and REST has had its time: nobody knows where its past ends.
-    /// The client is told how many windows it does not get, and hears what comes.
-    fn catch_up_unheard(&mut self, catch_up: &CatchUp, of: InstrumentId, now: Now) {
+    /// Nothing has arrived for a series, and REST has had its time: the end of its history is
+    /// unknown. The client receives the number of windows that it does not get, and then what is
+    /// published.
+    fn catch_up_without_stream(&mut self, catch_up: &CatchUp, of: InstrumentId, now: Now) {
         let interval = self.hub.instrument(of).interval;
         let (id, key) = (catch_up.client, catch_up.key);
         let count = match catch_up.past {
@@ -327,8 +330,8 @@ impl Fanout {
         self.accept_closed(id, now);
     }
 
-    /// A client resumes behind a candle that nobody can have sent it: by the exchange's candles and
-    /// by our clock.
+    /// Rejects a client that resumes after a candle which nobody can have sent: by the exchange's
+    /// candles and by our clock.
     fn refuse_future(
         &mut self,
         catch_up: &CatchUp,
@@ -346,7 +349,7 @@ impl Fanout {
         self.refuse_symbol(catch_up.client, catch_up.key, of, &refusal, now);
     }
 
-    /// A client resumes, and these windows are missing.
+    /// Rejects a client that resumes, since these windows are missing.
     fn refuse_incomplete(
         &mut self,
         catch_up: &CatchUp,
@@ -367,8 +370,8 @@ impl Fanout {
         self.refuse_symbol(catch_up.client, catch_up.key, of, &refusal, now);
     }
 
-    /// Sends the corrections of windows before `first`, where the past begins. A client that
-    /// resumes may have missed them, and it received none while it waited.
+    /// Sends the corrections of windows before `first`, where the history begins. A client that
+    /// resumes may have missed them, and a waiting one received none.
     fn send_restated(
         &mut self,
         id: ClientId,
@@ -379,7 +382,7 @@ impl Fanout {
     ) {
         let is_resumed = matches!(catch_up.past, HistoryRequest::Since(_));
         let Some(stream) = self.hub.stream(of) else { return };
-        let missed = stream.history.restated_before(first).into_iter();
+        let missed = stream.history.corrections_before(first).into_iter();
         for restated in missed.filter(|one| is_resumed || one.serial >= catch_up.serial) {
             let Some(stream) = self.hub.stream(of) else { return };
             let Some(ClosedWindow::Candle(update)) = stream.history.at(restated.open_time).copied()
@@ -390,7 +393,7 @@ impl Fanout {
             self.payload.clear();
             stream.labels.write_candle(&mut self.payload, kind, &update, previous, now);
             stream.respell_for(id.index, &mut self.payload);
-            self.send_past(id, catch_up.key, of, (Class::Correction, restated.open_time));
+            self.send_history(id, catch_up.key, of, (Class::Correction, restated.open_time));
         }
     }
 
@@ -421,7 +424,7 @@ impl Fanout {
         {
             client.subscription(key).unquoted -= 1;
         }
-        self.send_past(id, key, of, (Class::Closed, closed_window.open_time()));
+        self.send_history(id, key, of, (Class::Closed, closed_window.open_time()));
     }
 
     fn send_absent(&mut self, id: ClientId, key: u32, of: InstrumentId, gap: Span, now: Now) {
@@ -431,11 +434,11 @@ impl Fanout {
         let missing = gap.count(interval);
         stream.labels.write_gap(&mut self.payload, gap.first, missing, "unavailable", now);
         stream.respell_for(id.index, &mut self.payload);
-        self.send_past(id, key, of, (Class::Gap, gap.first));
+        self.send_history(id, key, of, (Class::Gap, gap.first));
     }
 
-    /// Sends the message in `payload`: at once, or behind what the client is owed.
-    fn send_past(
+    /// Sends the message in `payload`: at once, or after what the client is owed.
+    fn send_history(
         &mut self,
         id: ClientId,
         key: u32,
@@ -449,16 +452,17 @@ impl Fanout {
             client.newest_closed = client.newest_closed.max(Some(open_time));
         }
         if client.is_behind() {
-            let (past_of, serial) = (Some(key), self.publications);
-            let meta = FrameMeta { instrument: of, class, open_time, hops: None, past_of, serial };
+            let (history_of, serial) = (Some(key), self.publications);
+            let meta =
+                FrameMeta { instrument: of, class, open_time, hops: None, history_of, serial };
             let frame = self.frames.insert(&self.frame, Some(meta));
             client.outbox.owe(&mut self.frames, frame);
         } else {
-            client.append_frames(&mut self.run, &self.frame);
+            client.append_frames(&mut self.turn, &self.frame);
             self.metrics.sent_messages.increment();
         }
     }
 }
 
-/// Clocks of two hosts differ by less. Source: both are set over the network.
+/// Clocks of two hosts differ by less. Source: both are synchronised over the network.
 const CLOCKS_APART_MS: i64 = 60_000;

@@ -1,6 +1,6 @@
-//! Longer candles derived from minutes: what a shard is to the exchange's own series, this is to them.
-//! Owns which derived series hang on which series of minutes, and how their past is asked for in
-//! minutes; how minutes become longer candles is [`Fold`]'s.
+//! Longer candles derived from minutes: this file is to derived series what a shard is to the
+//! exchange's own. Owns which derived series are attached to which one-minute series, and how their
+//! history is asked for in minutes. [`Fold`] makes longer candles of minutes.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,12 +12,12 @@ use crate::messages::{BackfillFrom, Command, MarketEvent, Wish};
 
 use crate::fanout::Fanout;
 
-/// A derived series while it is streamed.
+/// How a derived series is made, while it is streamed.
 #[derive(Debug)]
 pub(crate) struct Derivation {
     fold: Fold,
     interval: Interval,
-    /// What its subscriptions want of the past, the oldest wish first.
+    /// The backfills that its subscriptions wait for, the oldest first.
     backfills: VecDeque<Backfill>,
 }
 
@@ -26,15 +26,15 @@ pub(crate) struct Derivation {
 struct Backfill {
     from: BackfillFrom,
     to: Option<UnixMs>,
-    /// The recall of minutes that it waits for, counted in its series; 0: none.
+    /// The backfill of minutes that it waits for, in the count of the one-minute series; 0: none.
     ticket: u64,
-    /// Its own number.
+    /// The wish of the derived series.
     wish: Wish,
     minutes: BTreeMap<i64, ClosedWindow>,
 }
 
 impl Backfill {
-    /// Keeps a minute; what was asked for does not replace what was published.
+    /// Keeps a minute. A backfilled one does not replace a published one.
     fn keep(&mut self, closed_window: &ClosedWindow, is_backfilled: bool) {
         let minute = closed_window.open_time().0;
         if !is_backfilled || !self.minutes.contains_key(&minute) {
@@ -43,13 +43,13 @@ impl Backfill {
     }
 }
 
-/// As many windows of a derived series as its past may have.
+/// Number of windows that the history of a derived series has at most.
 pub(crate) fn derived_windows_max(interval: Interval) -> usize {
     FOLD_MINUTES_MAX / interval.minutes().max(1)
 }
 
 impl Fanout {
-    /// What a shard would be told about a series of its own.
+    /// Does for a derived series what a shard would do for one of its own.
     pub(crate) fn command_derived(
         &mut self,
         id: InstrumentId,
@@ -68,8 +68,8 @@ impl Fanout {
         }
     }
 
-    /// From now on the minutes of `base` are folded into `id`; those of its window that are known
-    /// already at once, and the others are asked for.
+    /// Folds the minutes of `base` into `id` from now on. The known minutes of the running window
+    /// are folded at once; the others are asked for.
     fn attach(&mut self, id: InstrumentId, base: InstrumentId, now: Now) {
         let interval = self.hub.instrument(id).interval;
         if self.hub.attach_derived(id, base) {
@@ -98,14 +98,14 @@ impl Fanout {
         if let Some(latest) = minutes.latest(now).filter(|latest| !latest.is_closed()) {
             fold.open(&latest, &mut out);
         }
-        // It is the newest candle of the new stream, and no news yet.
+        // It is the newest candle of the new stream, and is not published.
         let newest = out.drain(..).rev().find_map(|folded| match folded {
             Folded::Candle(update) => Some(update),
             Folded::Empty { .. } | Folded::Gap { .. } => None,
         });
         self.folded = out;
         if is_asked {
-            // It is for the client that came first, if one did.
+            // The backfill is for the first client, if there is one.
             let first = self.hub.stream(id).and_then(|stream| stream.interests.first());
             let client = first.map_or(u32::MAX, |interest| interest.client);
             self.ask_minutes(base, wanted, Wish { client, ..Wish::default() }, now);
@@ -119,15 +119,15 @@ impl Fanout {
         }
     }
 
-    /// `id` is no longer made.
+    /// Stops making `id`.
     fn detach(&mut self, id: InstrumentId, base: InstrumentId) {
         if let Some(stream) = self.hub.stream(id) {
             stream.derivation = None;
         }
-        self.hub.unhang(id, base);
+        self.hub.detach_derived(id, base);
     }
 
-    /// Asks for the minutes of windows of the past. Returns the ticket to wait for.
+    /// Asks for the minutes of past windows. Returns the ticket to wait for.
     fn ask_minutes(
         &mut self,
         base: InstrumentId,
@@ -167,7 +167,7 @@ impl Fanout {
                 self.ask_minutes(base, (from, None), wish, now)
             }
             Some(newest) => {
-                let windows = past_windows(&backfill, interval, newest);
+                let windows = window_range(&backfill, interval, newest);
                 let last = UnixMs(windows.1.0 + interval.ms() - Interval::M1.ms());
                 let span = Span::new(windows.0, last);
                 let known = span.into_iter().flat_map(|span| minutes.history.known(span));
@@ -188,7 +188,7 @@ impl Fanout {
         }
     }
 
-    /// Hands out the windows whose minutes have come.
+    /// Publishes the windows for which all minutes have come.
     fn end_derived_backfills(&mut self, id: InstrumentId, base: InstrumentId, now: Now) {
         loop {
             let Some(derivation) = self.hub.derivation(id) else { return };
@@ -201,7 +201,7 @@ impl Fanout {
             let backfill = self.hub.derivation(id).and_then(|one| one.backfills.remove(at));
             let Some(backfill) = backfill else { return };
             let ticket = backfill.wish.ticket;
-            let (first, last) = past_windows(&backfill, interval, newest);
+            let (first, last) = window_range(&backfill, interval, newest);
             self.fold_backfilled(id, &backfill, (first, last), now);
             let through = last.max(UnixMs(first.0 - interval.ms()));
             let end = MarketEvent::BackfillEnd { instrument: id, from: first, through, ticket };
@@ -209,22 +209,22 @@ impl Fanout {
         }
     }
 
-    /// Hands out the windows of a derived series of which all minutes are here, though others of the
-    /// same wish may still come.
-    pub(crate) fn hand_out_derived(&mut self, id: InstrumentId, now: Now) {
-        let newest = self.hub.base(id).and_then(|base| self.hub.end_of_past(base));
+    /// Publishes the complete windows of a derived series, though other windows of the same wish
+    /// may still come.
+    pub(crate) fn publish_complete_windows(&mut self, id: InstrumentId, now: Now) {
+        let newest = self.hub.base(id).and_then(|base| self.hub.history_end(base));
         let (Some(newest), Some(derivation)) = (newest, self.hub.derivation(id)) else { return };
         let interval = derivation.interval;
         let backfills = std::mem::take(&mut derivation.backfills);
         for backfill in &backfills {
-            self.fold_backfilled(id, backfill, past_windows(backfill, interval, newest), now);
+            self.fold_backfilled(id, backfill, window_range(backfill, interval, newest), now);
         }
         if let Some(derivation) = self.hub.derivation(id) {
             derivation.backfills = backfills;
         }
     }
 
-    /// Hands out those of the windows from `first` to `last` of which all minutes are known.
+    /// Publishes the windows from `first` to `last` for which all minutes are known.
     fn fold_backfilled(
         &mut self,
         id: InstrumentId,
@@ -248,12 +248,12 @@ impl Fanout {
         }
     }
 
-    /// What happened to a series is folded into those that are derived from it.
+    /// Folds an event of a series into the series derived from it.
     pub(crate) fn derive(&mut self, base: InstrumentId, event: &MarketEvent, now: Now) {
         let Some(minutes) = self.hub.stream(base).filter(|stream| stream.is_live()) else { return };
         let newest = minutes.history.newest();
         for at in 0.. {
-            let Some(id) = self.hub.hanging(base, at) else { return };
+            let Some(id) = self.hub.derived_at(base, at) else { return };
             let mut out = std::mem::take(&mut self.folded);
             if let Some(derivation) = self.hub.derivation(id) {
                 derivation.take(event, newest, now, &mut out);
@@ -275,7 +275,8 @@ impl Fanout {
 }
 
 impl Fanout {
-    /// A minute of a window that was recalled, and is folded no more, may have been restated.
+    /// Publishes a correction if a restated minute changes a backfilled window that is no longer
+    /// folded.
     fn restate_past(&mut self, id: InstrumentId, base: InstrumentId, minute: UnixMs, now: Now) {
         let interval = self.hub.instrument(id).interval;
         let window = interval.open_time(minute);
@@ -297,7 +298,7 @@ impl Fanout {
 }
 
 impl Derivation {
-    /// One event of the minutes. `newest`: the newest minute of which anything was told.
+    /// Folds one event of the minutes. `newest`: the newest minute that was published.
     fn take(
         &mut self,
         event: &MarketEvent,
@@ -336,8 +337,8 @@ impl Derivation {
     }
 }
 
-/// The first and the last window of a wish. `newest`: the newest minute that is past.
-fn past_windows(backfill: &Backfill, interval: Interval, newest: UnixMs) -> (UnixMs, UnixMs) {
+/// The first and the last window of a backfill. `newest`: the newest past minute.
+fn window_range(backfill: &Backfill, interval: Interval, newest: UnixMs) -> (UnixMs, UnixMs) {
     let running = interval.open_time(UnixMs(newest.0 + Interval::M1.ms()));
     let end = UnixMs(running.0 - interval.ms());
     let last = backfill.to.map_or(end, |to| to.min(end));
@@ -360,7 +361,7 @@ fn published(instrument: InstrumentId, folded: Folded) -> MarketEvent {
     }
 }
 
-/// Minutes of a window.
+/// Number of minutes in a window.
 fn count(interval: Interval) -> u32 {
     u32::try_from(interval.minutes()).unwrap_or(u32::MAX)
 }

@@ -19,28 +19,28 @@ pub(crate) enum Class {
     Gap,
 }
 
-/// What is known about a frame that came from an instrument.
+/// What is known of a frame that came from an instrument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FrameMeta {
-    /// Whose message it is.
+    /// The instrument of the message.
     pub(crate) instrument: InstrumentId,
-    /// What it says.
+    /// The kind of the message.
     pub(crate) class: Class,
     /// Open time of the candle, or of the first missing window.
     pub(crate) open_time: UnixMs,
-    /// Its way so far; `None` if that is not measured.
+    /// Its way so far; `None` if it is not measured.
     pub(crate) hops: Option<Hops>,
-    /// It is the past of this subscription of one client: counted by no limit. `None`: it is for
-    /// everybody who was there when it was published.
-    pub(crate) past_of: Option<u32>,
+    /// The frame is history for this subscription of one client, and no limit counts it. `None`: it
+    /// is for every client that was there when it was published.
+    pub(crate) history_of: Option<u32>,
     /// Publications before it.
     pub(crate) serial: u64,
 }
 
 impl FrameMeta {
-    /// Whether it is a `quote`: what `limit` counts.
+    /// Returns whether it is a `quote`: the messages that `limit` counts.
     pub(crate) fn is_quote(&self) -> bool {
-        matches!(self.class, Class::Open | Class::Closed) && self.past_of.is_none()
+        matches!(self.class, Class::Open | Class::Closed) && self.history_of.is_none()
     }
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct Hops {
 }
 
 impl Hops {
-    /// Of `update`, taken now.
+    /// The way of `update`, which the fan-out takes at `taken`.
     pub(crate) fn new(update: &CandleUpdate, taken: MonoNs) -> Self {
         let CandleUpdate { event_time, received, until_ring, kernel, .. } = *update;
         Self { event_time, received, until_ring, kernel, taken }

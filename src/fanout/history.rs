@@ -1,5 +1,5 @@
-//! The newest closed windows of one series, as they were published or recalled. Owns how many are
-//! kept and which are known; asks nobody for those that are not.
+//! The newest closed windows of one series, as they were published or backfilled. Owns the number
+//! that is kept and which windows are known; asks no shard for the others.
 
 use std::collections::VecDeque;
 
@@ -11,15 +11,16 @@ use crate::market::{Candle, CandleUpdate, ClosedWindow, Interval, Span};
 #[derive(Debug, Default)]
 pub(crate) struct History {
     slots: VecDeque<ClosedWindow>,
-    /// The newest window that was published, or told as missing. `None`: nothing was, and it is
-    /// not known where the stream begins.
+    /// The newest window that was published, as a candle, as empty or as missing. `None`: nothing
+    /// was published, and the beginning of the stream is not known.
     newest: Option<UnixMs>,
-    /// Windows whose rows at the exchange make no sense, ascending: they are told as a gap, and asking
-    /// again would not help.
+    /// Windows for which the exchange's rows make no sense, ascending. They are sent as a gap, and
+    /// are not asked for again.
     unreadable: VecDeque<UnixMs>,
-    /// Readers that wait for older windows: twice as many are kept meanwhile.
+    /// Number of subscriptions that wait for older windows. While there are any, twice as many
+    /// windows are kept.
     readers: usize,
-    /// The last corrections, one for each window, the oldest first.
+    /// The last corrections, one per window, the oldest first.
     restated: VecDeque<Restated>,
 }
 
@@ -29,18 +30,18 @@ pub(crate) struct Restated {
     pub(crate) open_time: UnixMs,
     /// Publications before it.
     pub(crate) serial: u64,
-    /// What it replaced, if that was known.
+    /// The candle that it replaced, if that was known.
     pub(crate) previous: Option<Candle>,
 }
 
 impl History {
-    /// The newest window of which clients were told something.
+    /// The newest window that was published, in any form.
     pub(crate) fn newest(&self) -> Option<UnixMs> {
         self.newest
     }
 
-    /// Everything up to this window was told, in some way. Whether that is news.
-    pub(crate) fn sent(&mut self, open_time: UnixMs) -> bool {
+    /// Notes that everything up to this window was published. Returns whether that is an advance.
+    pub(crate) fn advance(&mut self, open_time: UnixMs) -> bool {
         let is_newer = self.newest < Some(open_time);
         self.newest = self.newest.max(Some(open_time));
         is_newer
@@ -64,15 +65,15 @@ impl History {
         }
     }
 
-    /// Keeps a window that was asked for, if nothing is known of it: what was published is newer.
+    /// Keeps a backfilled window if the window is not known: a published one is newer.
     pub(crate) fn put_backfilled(&mut self, closed_window: &ClosedWindow, kept_max: usize) {
         if self.find(closed_window.open_time()).is_err() {
             self.put(closed_window, kept_max);
         }
     }
 
-    /// Takes note of a correction.
-    pub(crate) fn note_restated(&mut self, restated: Restated) {
+    /// Remembers a correction.
+    pub(crate) fn add_correction(&mut self, restated: Restated) {
         self.restated.retain(|one| one.open_time != restated.open_time);
         if self.restated.len() >= REMEMBERED {
             self.restated.pop_front();
@@ -80,15 +81,15 @@ impl History {
         self.restated.push_back(restated);
     }
 
-    /// The corrections of windows before `first`, in the order of the windows.
-    pub(crate) fn restated_before(&self, first: UnixMs) -> Vec<Restated> {
+    /// The corrections of windows before `first`, in the order of their windows.
+    pub(crate) fn corrections_before(&self, first: UnixMs) -> Vec<Restated> {
         let before = self.restated.iter().filter(|one| one.open_time < first);
         let mut before: Vec<Restated> = before.copied().collect();
         before.sort_by_key(|one| one.open_time);
         before
     }
 
-    /// The windows of `span` that are not known: from the first to the last of them.
+    /// The unknown windows of `span`, as spans.
     pub(crate) fn absent(&self, span: Span, interval: Interval) -> Vec<Span> {
         let mut absent = Vec::new();
         let mut expected = span.first;
@@ -101,7 +102,7 @@ impl History {
         absent
     }
 
-    /// The windows of `span` that are neither known nor unreadable.
+    /// The windows of `span` that are neither known nor unreadable, as spans.
     pub(crate) fn unasked(&self, span: Span, interval: Interval) -> Vec<Span> {
         let mut unasked = Vec::new();
         for absent in self.absent(span, interval) {
@@ -115,8 +116,8 @@ impl History {
         unasked
     }
 
-    /// The exchange has a row of this window that makes no sense.
-    pub(crate) fn note_unreadable(&mut self, open_time: UnixMs) {
+    /// Remembers that the exchange's row of this window makes no sense.
+    pub(crate) fn add_unreadable(&mut self, open_time: UnixMs) {
         if let Err(at) = self.unreadable.binary_search(&open_time) {
             self.unreadable.insert(at, open_time);
             while self.unreadable.len() > UNREADABLE_MAX {
@@ -130,24 +131,24 @@ impl History {
         self.find(open_time).ok().map(|at| &self.slots[at])
     }
 
-    /// What is known of `span`, ascending.
+    /// The known windows of `span`, ascending.
     pub(crate) fn known(&self, span: Span) -> impl Iterator<Item = &ClosedWindow> {
         let start = self.slots.partition_point(|slot| slot.open_time() < span.first);
         self.slots.range(start..).take_while(move |slot| slot.open_time() <= span.last)
     }
 
-    /// One more reader waits.
+    /// Counts one more waiting subscription.
     pub(crate) fn pin(&mut self) {
         self.readers += 1;
     }
 
-    /// One reader less waits.
+    /// Counts one waiting subscription less.
     pub(crate) fn unpin(&mut self) {
         self.readers = self.readers.saturating_sub(1);
     }
 
     fn find(&self, open_time: UnixMs) -> Result<usize, usize> {
-        // Nearly everything comes at the end.
+        // Nearly every window is appended at the end.
         match self.slots.back() {
             Some(last) if last.open_time() < open_time => Err(self.slots.len()),
             _ => self.slots.binary_search_by_key(&open_time, ClosedWindow::open_time),
@@ -155,11 +156,11 @@ impl History {
     }
 }
 
-/// Unreadable windows that are remembered. Beyond: the oldest are asked for again. Source: as many as
-/// can be repaired.
+/// Unreadable windows that are remembered. Above it the oldest are forgotten and asked for again.
+/// Source: as many as the feed can repair.
 const UNREADABLE_MAX: usize = 1_440;
 
-/// The candle of a published update as a settled window.
+/// The closed window of a published candle.
 pub(crate) fn closed_window(update: &CandleUpdate) -> ClosedWindow {
     ClosedWindow::Candle(*update)
 }
@@ -199,7 +200,7 @@ mod tests {
         for minute in [1, 2, 6] {
             history.put(&empty(minute), 9);
         }
-        [4, 5, 4].into_iter().for_each(|minute| history.note_unreadable(UnixMs(minute * 60_000)));
+        [4, 5, 4].into_iter().for_each(|minute| history.add_unreadable(UnixMs(minute * 60_000)));
         assert_eq!(history.absent(span(1, 7), Interval::M1), [span(3, 5), span(7, 7)]);
         assert_eq!(history.unasked(span(1, 7), Interval::M1), [span(3, 3), span(7, 7)]);
         assert_eq!(history.unasked(span(4, 6), Interval::M1), []);
@@ -214,15 +215,15 @@ mod tests {
             previous: None,
         };
         for (minute, serial) in [(7, 1), (3, 2), (7, 3), (5, 4)] {
-            history.note_restated(restated(minute, serial));
+            history.add_correction(restated(minute, serial));
         }
         let before = |history: &History, minute: i64| {
-            let all = history.restated_before(UnixMs(minute * 60_000)).into_iter();
+            let all = history.corrections_before(UnixMs(minute * 60_000)).into_iter();
             all.map(|one| (one.open_time.0 / 60_000, one.serial)).collect::<Vec<_>>()
         };
         assert_eq!(before(&history, 7), [(3, 2), (5, 4)]);
         assert_eq!(before(&history, 8), [(3, 2), (5, 4), (7, 3)]);
-        (10..100).for_each(|minute| history.note_restated(restated(minute, 9)));
+        (10..100).for_each(|minute| history.add_correction(restated(minute, 9)));
         assert_eq!(before(&history, 1_000).len(), REMEMBERED);
     }
 

@@ -1,5 +1,11 @@
-//! Who wants which instrument. Owns the table of instruments and their streams: which name is
-//! whose, whether it is known to exist, how long it is kept; knows no frame and no socket.
+//! The table of instruments and their streams. Owns which client wants which instrument, whether a
+//! symbol is known to exist, and how long an instrument without clients is kept. Knows no frame and
+//! no socket.
+//!
+//! A *stream* is one instrument while a client, `CONNECTOR_PRELOAD` or a derived series wants it. A
+//! *derived* series is made of the one-minute candles of another stream, its *base*. An instrument
+//! is *confirmed* once its symbol is known to exist: the market lists it, it has delivered a
+//! candle, or the operator has configured it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -14,24 +20,25 @@ use crate::fanout::protocol::candle_source::SeriesGroup;
 use crate::fanout::protocol::request::Name;
 use crate::fanout::series::{Interest, Stream};
 
-/// Every instrument that is wanted, or was until a while ago.
+/// Every instrument that is wanted, or was wanted until a short time ago.
 #[derive(Debug)]
 pub(crate) struct Hub {
     table: InstrumentTable,
-    /// By the place of the id.
+    /// The stream of each id, at [`InstrumentId::index`].
     streams: Vec<Option<Box<Stream>>>,
-    /// What the markets list, by [`Market::index`], as far as it is known.
+    /// The symbols that each market lists, by [`Market::index`]. `None`: the list is not known yet.
     lists: [Option<Arc<SymbolList>>; Market::COUNT],
-    /// Instruments that are forgotten then, if they rest until then; the earliest first.
+    /// Instruments that no stream needs, each with the time at which it is forgotten unless a
+    /// client wants it again before; earliest first.
     resting: VecDeque<(MonoNs, InstrumentId)>,
-    /// Instruments that are not confirmed.
+    /// How many instruments are not confirmed.
     unconfirmed: usize,
-    /// Series of each client (by index) that are not confirmed, by [`Market::index`].
+    /// How many series of each client (by index) are not confirmed, by [`Market::index`].
     unconfirmed_of: HashMap<u32, [usize; Market::COUNT]>,
 }
 
 impl Hub {
-    /// A hub that knows no instrument.
+    /// A hub without instruments.
     pub(crate) fn new() -> Self {
         Self {
             table: InstrumentTable::new(INSTRUMENTS_MAX),
@@ -43,7 +50,10 @@ impl Hub {
         }
     }
 
-    /// The id of `instrument`, which is added if it is new.
+    /// Returns the id of `instrument`, and adds the instrument if it is new.
+    ///
+    /// # Errors
+    /// `INSTRUMENTS_MAX` instruments are known already.
     pub(crate) fn intern(&mut self, instrument: &Instrument) -> Result<InstrumentId, TableFull> {
         let id = self.table.intern(instrument)?;
         if let Some(stream) = self.stream(id) {
@@ -55,8 +65,11 @@ impl Hub {
         Ok(id)
     }
 
-    /// The id of the series of `instrument` that is derived from its minutes `base`, added if it is
-    /// new.
+    /// Returns the id of the series `instrument` that is derived from the one-minute series `base`,
+    /// and adds the series if it is new.
+    ///
+    /// # Errors
+    /// No room is left in the table.
     pub(crate) fn intern_derived(
         &mut self,
         instrument: &Instrument,
@@ -80,7 +93,7 @@ impl Hub {
         self.streams[at] = Some(Box::new(stream));
     }
 
-    /// Forgets an instrument that nobody wants: its id means nothing from now on.
+    /// Forgets an instrument that nothing wants. Its id is invalid from now on.
     pub(crate) fn release(&mut self, id: InstrumentId) {
         let place = self.streams.get_mut(id.index());
         let stream = place.and_then(|place| place.take_if(|stream| stream.id == id));
@@ -98,7 +111,7 @@ impl Hub {
         (self.table.len(), self.unconfirmed)
     }
 
-    /// Whether the exchange is known to have this symbol.
+    /// Returns whether the symbol is known to exist at the exchange.
     pub(crate) fn is_confirmed(&self, instrument: &Instrument) -> bool {
         let minutes = Instrument { interval: Interval::M1, ..instrument.clone() };
         let known = [instrument, &minutes].map(|one| self.table.find(one)).into_iter().flatten();
@@ -106,7 +119,7 @@ impl Hub {
             || self.is_listed(instrument.market, &instrument.symbol)
     }
 
-    /// Whether the exchange is asked for this now.
+    /// Returns whether the exchange streams this instrument to us now.
     pub(crate) fn is_streamed(&self, instrument: &Instrument) -> bool {
         let stream = self.table.find(instrument).and_then(|id| self.peek(id));
         stream.is_some_and(Stream::is_on)
@@ -117,8 +130,8 @@ impl Hub {
         list.is_some_and(|list| list.find(symbol).is_some())
     }
 
-    /// The symbol that is meant by a client's `name`, as far as the market's list tells more than
-    /// its spelling.
+    /// The listed symbol that a client means by `name`. `None`: the market's list adds nothing to
+    /// the spelling.
     pub(crate) fn listed_for(&self, name: &Name) -> Option<String> {
         let spelling = name.spelling.as_ref()?;
         let list = self.lists[name.market.index()].as_deref()?;
@@ -129,12 +142,13 @@ impl Hub {
         found.or_else(|| list.find_any_case(&name.symbol)).map(str::to_owned)
     }
 
-    /// Whether it is known what the market lists.
+    /// Returns whether the market's list is known.
     pub(crate) fn has_list(&self, market: Market) -> bool {
         self.lists[market.index()].is_some()
     }
 
-    /// The market lists this. Returns its instruments that are not confirmed by it, by id.
+    /// Takes the market's list and confirms the instruments in it. Returns the ids of the
+    /// instruments that the list does not confirm.
     pub(crate) fn take_list(&mut self, market: Market, list: Arc<SymbolList>) -> Vec<InstrumentId> {
         self.lists[market.index()] = Some(list);
         let in_doubt: Vec<InstrumentId> = self
@@ -149,7 +163,8 @@ impl Hub {
         unlisted
     }
 
-    /// The symbol of this instrument is known to exist, and so are the candles derived from it.
+    /// Notes that the symbol of this instrument exists. The series derived from it are confirmed
+    /// too.
     pub(crate) fn confirm(&mut self, id: InstrumentId) {
         for id in self.with_derived(vec![id]) {
             let Some(market) = self.table.instrument(id).map(|one| one.market) else { continue };
@@ -165,48 +180,48 @@ impl Hub {
         }
     }
 
-    /// Series of a client (by index) that are not confirmed: those in markets whose list is known
-    /// (`is_list_known`), or the others.
+    /// How many series of a client (by index) are not confirmed: in the markets with a known list
+    /// if `is_list_known`, otherwise in the other markets.
     pub(crate) fn unconfirmed_of(&self, client: u32, is_list_known: bool) -> usize {
         let Some(counts) = self.unconfirmed_of.get(&client) else { return 0 };
         let markets = Market::all().filter(|&market| self.has_list(market) == is_list_known);
         markets.map(|market| counts[market.index()]).sum()
     }
 
-    /// The series of minutes of which a derived one is made; `None` for the exchange's own.
+    /// The one-minute series from which `id` is derived. `None`: `id` is the exchange's own series.
     pub(crate) fn base(&self, id: InstrumentId) -> Option<InstrumentId> {
         self.peek(id)?.base
     }
 
-    /// The last window of a series that is past: what follows comes as news. `None`: nothing was
-    /// heard of it yet.
-    pub(crate) fn end_of_past(&self, id: InstrumentId) -> Option<UnixMs> {
+    /// The last window of a series that belongs to its history: later windows are published live.
+    /// `None`: nothing has arrived for the series yet.
+    pub(crate) fn history_end(&self, id: InstrumentId) -> Option<UnixMs> {
         let stream = self.peek(id)?;
         let interval = stream.labels.interval();
         let before = |open_time: UnixMs| UnixMs(open_time.0 - interval.ms());
         let own = stream.history.newest().or_else(|| stream.began.map(before));
         own.or_else(|| {
-            let last_minute = self.end_of_past(stream.base?)?;
+            let last_minute = self.history_end(stream.base?)?;
             let next_minute = UnixMs(last_minute.0 + Interval::M1.ms());
             Some(before(interval.open_time(next_minute)))
         })
     }
 
-    /// Whether any series is derived from this one now.
+    /// Returns whether a series is derived from this one now.
     pub(crate) fn has_derived(&self, id: InstrumentId) -> bool {
         self.peek(id).is_some_and(|stream| !stream.derived.is_empty())
     }
 
-    /// The series that end together with this one.
-    pub(crate) fn together(&self, id: InstrumentId) -> Option<SeriesGroup> {
+    /// The group of series that close together with this one.
+    pub(crate) fn group_of(&self, id: InstrumentId) -> Option<SeriesGroup> {
         let origin = self.peek(id)?.origin();
         let Instrument { market, interval, .. } = *self.instrument(id);
         Some(SeriesGroup { market, interval, origin })
     }
 
-    /// The live series of which this window ends together, with their symbols: those of which it or an
-    /// earlier one was told, be it as running.
-    pub(crate) fn of_group(
+    /// The live series of group `of`, with their symbols, if something of the window at
+    /// `open_time`, or of an earlier one, has arrived for them. A running candle counts.
+    pub(crate) fn members(
         &self,
         of: SeriesGroup,
         open_time: UnixMs,
@@ -218,13 +233,13 @@ impl Hub {
         live.map(|(one, stream)| (&*one.symbol, stream))
     }
 
-    /// How many of them are not told up to this window.
+    /// How many series of group `of` have not yet published up to this window.
     pub(crate) fn count_behind(&self, of: SeriesGroup, open_time: UnixMs) -> usize {
         let behind = |(_, stream): &(&str, &Stream)| stream.history.newest() < Some(open_time);
-        self.of_group(of, open_time).filter(behind).count()
+        self.members(of, open_time).filter(behind).count()
     }
 
-    /// The symbols whose minutes, or whose own candles of `interval`, are streamed.
+    /// The symbols of `market` whose own candles of `interval` the exchange streams.
     pub(crate) fn streaming(&self, market: Market, interval: Interval) -> Vec<String> {
         let streamed = self.all().filter(|(one, stream)| {
             let is_meant = (one.market, one.interval) == (market, interval);
@@ -239,17 +254,17 @@ impl Hub {
         streams.map(|stream| (self.instrument(stream.id), &**stream))
     }
 
-    /// One after the other the series derived from `base`.
-    pub(crate) fn hanging(&self, base: InstrumentId, at: usize) -> Option<InstrumentId> {
+    /// The series derived from `base` at place `at`; `None` after the last one.
+    pub(crate) fn derived_at(&self, base: InstrumentId, at: usize) -> Option<InstrumentId> {
         self.peek(base)?.derived.get(at).copied()
     }
 
-    /// How a derived series is made, while it is.
+    /// How a derived series is made; `None` while it is not streamed.
     pub(crate) fn derivation(&mut self, id: InstrumentId) -> Option<&mut Derivation> {
         self.stream(id)?.derivation.as_deref_mut()
     }
 
-    /// These, and all that is derived from them.
+    /// `ids`, and every series derived from them.
     pub(crate) fn with_derived(&self, mut ids: Vec<InstrumentId>) -> Vec<InstrumentId> {
         for at in 0..ids.len() {
             let stream = self.peek(ids[at]);
@@ -258,7 +273,8 @@ impl Hub {
         ids
     }
 
-    /// `derived` is made of `base` from now on. Returns whether the exchange has to be subscribed.
+    /// Makes `derived` of `base` from now on. Returns whether the caller must subscribe to `base`
+    /// at the exchange.
     pub(crate) fn attach_derived(&mut self, derived: InstrumentId, base: InstrumentId) -> bool {
         let stream = self.known(base);
         assert!(!stream.derived.contains(&derived), "a derived series is attached once");
@@ -266,36 +282,36 @@ impl Hub {
         stream.switch_on()
     }
 
-    /// `derived` is made of `base` no longer.
-    pub(crate) fn unhang(&mut self, derived: InstrumentId, base: InstrumentId) {
+    /// Stops making `derived` of `base`.
+    pub(crate) fn detach_derived(&mut self, derived: InstrumentId, base: InstrumentId) {
         if let Some(stream) = self.stream(base) {
             stream.derived.retain(|&one| one != derived);
         }
     }
 
-    /// The instrument with `id`, which is known.
+    /// The instrument with this id, which must be known.
     pub(crate) fn instrument(&self, id: InstrumentId) -> &Instrument {
         self.find_instrument(id).expect("what has a stream has its place in the table")
     }
 
-    /// The symbol of `id` as a client (by index) names it.
+    /// The symbol of `id` as this client (by index) writes it.
     pub(crate) fn symbol_for(&self, client: u32, id: InstrumentId) -> &str {
         let spelling = self.peek(id).and_then(|stream| stream.spelling_of(client));
         spelling.map_or(&*self.instrument(id).symbol, |spelling| &*spelling.symbol)
     }
 
-    /// The instrument with `id`; `None` if it was forgotten.
+    /// The instrument with this id; `None` if it was forgotten.
     pub(crate) fn find_instrument(&self, id: InstrumentId) -> Option<&Instrument> {
         self.table.instrument(id)
     }
 
-    /// The stream with `id`; `None` if it was forgotten.
+    /// The stream with this id; `None` if it was forgotten.
     pub(crate) fn stream(&mut self, id: InstrumentId) -> Option<&mut Stream> {
         let stream = self.streams.get_mut(id.index())?.as_deref_mut();
         stream.filter(|stream| stream.id == id)
     }
 
-    /// The same, to look at.
+    /// As [`Self::stream`], read-only.
     fn peek(&self, id: InstrumentId) -> Option<&Stream> {
         let stream = self.streams.get(id.index())?.as_deref();
         stream.filter(|stream| stream.id == id)
@@ -305,7 +321,7 @@ impl Hub {
         self.stream(id).expect("an id that was just given out is known")
     }
 
-    /// Keeps the exchange's stream for ever. Returns whether it has to be subscribed now.
+    /// Keeps the stream for ever. Returns whether the caller must subscribe at the exchange now.
     pub(crate) fn preload(&mut self, id: InstrumentId) -> bool {
         self.confirm(id);
         let stream = self.known(id);
@@ -313,7 +329,7 @@ impl Hub {
         stream.switch_on()
     }
 
-    /// Adds an interest. Returns whether the exchange has to be subscribed now.
+    /// Adds an interest. Returns whether the caller must subscribe at the exchange now.
     pub(crate) fn add(&mut self, id: InstrumentId, interest: Interest) -> bool {
         let market = self.instrument(id).market;
         let stream = self.known(id);
@@ -329,7 +345,8 @@ impl Hub {
         is_new
     }
 
-    /// Removes an interest; `None` if there was none. The caller lets the stream go.
+    /// Removes an interest; `None` if there was none. The caller then decides with
+    /// [`Stream::let_go`] whether the stream ends.
     pub(crate) fn remove(&mut self, id: InstrumentId, client: u32, key: u32) -> Option<Interest> {
         let market = self.find_instrument(id)?.market;
         let stream = self.stream(id)?;
@@ -346,7 +363,7 @@ impl Hub {
         Some(interest)
     }
 
-    /// The stream of `id` has ended; the instrument is kept for a while.
+    /// The stream of `id` has ended. Keeps the instrument for [`INSTRUMENT_REST`].
     pub(crate) fn rest(&mut self, id: InstrumentId, now: Now) {
         let until = now.mono.after(INSTRUMENT_REST);
         self.known(id).rest(until);
@@ -358,7 +375,7 @@ impl Hub {
         self.resting.front().map(|&(until, _)| until)
     }
 
-    /// The next instrument that has rested until `end`; `None` if there is none.
+    /// Takes the next instrument that has rested until `end`; `None` if there is none.
     pub(crate) fn next_rested(&mut self, end: MonoNs) -> Option<InstrumentId> {
         while self.rest_deadline().is_some_and(|until| until <= end) {
             let (until, id) = self.resting.pop_front()?;
@@ -369,13 +386,13 @@ impl Hub {
         None
     }
 
-    /// The exchange's series behind `id`, if its session is lost.
+    /// The exchange's own series behind `id`, if its session is lost.
     pub(crate) fn lost_base(&self, id: InstrumentId) -> Option<InstrumentId> {
         let base = self.peek(id)?.base.unwrap_or(id);
         self.peek(base).filter(|stream| stream.is_lost).map(|_| base)
     }
 
-    /// The session of these instruments is lost, or back.
+    /// Notes that the session of these instruments is lost, or is back.
     pub(crate) fn set_lost(&mut self, ids: &[InstrumentId], is_lost: bool) {
         for &id in ids {
             if let Some(stream) = self.stream(id) {
@@ -396,7 +413,7 @@ impl Hub {
         clients
     }
 
-    /// The exchange ended the stream: it is removed. Returns the clients (by index) that wanted it.
+    /// Ends a stream that the exchange has rejected. Returns the clients (by index) that want it.
     pub(crate) fn reject(&mut self, id: InstrumentId) -> Vec<u32> {
         let Some(stream) = self.stream(id) else { return Vec::new() };
         stream.switch_off();
@@ -407,7 +424,7 @@ impl Hub {
     }
 }
 
-/// One series less of a client is not confirmed.
+/// Counts one unconfirmed series less for a client.
 fn forget_unconfirmed(of: &mut HashMap<u32, [usize; Market::COUNT]>, client: u32, market: Market) {
     let counts = of.get_mut(&client).expect("each was counted when it came");
     counts[market.index()] -= 1;
@@ -428,7 +445,7 @@ mod tests {
         Instrument { market, symbol: symbol.into(), interval: Interval::M1 }
     }
 
-    /// A hub with one symbol, which has delivered.
+    /// A hub with one confirmed symbol.
     fn hub() -> (Hub, InstrumentId) {
         let mut hub = Hub::new();
         let id = hub.intern(&instrument("BTCUSDT")).unwrap();

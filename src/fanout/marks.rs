@@ -1,5 +1,5 @@
-//! The end of an interval, told to those who asked: how many series of a market closed, which did not,
-//! and why. Owns when that is known: when the last one has closed, or when enough was waited after
+//! Interval ends, for clients that want them: how many series of a market closed, which did not,
+//! and why. Owns when an interval ends: when its last series has closed, or [`MARK_PATIENCE`] after
 //! the first.
 
 use crate::clock::{MonoNs, Now, UnixMs};
@@ -11,7 +11,7 @@ use crate::fanout::protocol::messages::{Mark, write_mark};
 use crate::fanout::series::Stream;
 use crate::fanout::{ClientId, Fanout, Timer};
 
-/// Who wants marks, and where each market stands.
+/// The subscriptions that want marks, and the state of each group of series.
 #[derive(Debug, Default)]
 pub(crate) struct Marks {
     boards: Vec<Board>,
@@ -31,13 +31,13 @@ struct Board {
 #[derive(Clone, Copy, Debug)]
 struct Ending {
     open_time: UnixMs,
-    /// Series of which nothing was told yet.
+    /// Number of series with nothing published for this window yet.
     awaited: usize,
     until: MonoNs,
 }
 
 impl Marks {
-    /// A subscription wants the marks of its series.
+    /// Adds a subscription that wants the marks of its series.
     pub(crate) fn add(&mut self, of: SeriesGroup, client: ClientId, key: u32) {
         match self.boards.iter_mut().find(|board| board.of == of) {
             Some(board) => board.wanted_by.push((client, key)),
@@ -48,7 +48,7 @@ impl Marks {
         }
     }
 
-    /// A subscription has ended.
+    /// Removes a subscription that has ended.
     pub(crate) fn remove(&mut self, client: ClientId, key: u32) {
         for board in &mut self.boards {
             board.wanted_by.retain(|&wanted| wanted != (client, key));
@@ -56,16 +56,16 @@ impl Marks {
         self.boards.retain(|board| !board.wanted_by.is_empty());
     }
 
-    /// Whether nobody wants any.
+    /// Returns whether no subscription wants marks.
     pub(crate) fn is_empty(&self) -> bool {
         self.boards.is_empty()
     }
 }
 
 impl Fanout {
-    /// Everything up to the newest window of `id` is told now.
-    pub(crate) fn note_sent(&mut self, id: InstrumentId, open_time: UnixMs, now: Now) {
-        let Some(of) = self.hub.together(id) else { return };
+    /// Notes that everything up to the newest window of `id` is published.
+    pub(crate) fn advance_marks(&mut self, id: InstrumentId, open_time: UnixMs, now: Now) {
+        let Some(of) = self.hub.group_of(id) else { return };
         let Some(at) = self.marks.boards.iter().position(|board| board.of == of) else { return };
         let board = &mut self.marks.boards[at];
         if board.marked >= Some(open_time) {
@@ -87,7 +87,7 @@ impl Fanout {
             }
         }
         let ending = self.marks.boards[at].ending;
-        // Series may have begun or ended meanwhile: at zero they are counted.
+        // Series may have begun or ended meanwhile: at zero they are counted again.
         if ending.is_some_and(|ending| ending.awaited == 0) {
             match self.hub.count_behind(of, open_time) {
                 0 => self.end_mark(at, now),
@@ -99,7 +99,7 @@ impl Fanout {
         }
     }
 
-    /// Marks what was waited for long enough.
+    /// Marks the windows with an expired wait.
     pub(crate) fn marks_timeout(&mut self, now: Now) {
         for at in 0..self.marks.boards.len() {
             let ending = self.marks.boards[at].ending;
@@ -115,14 +115,14 @@ impl Fanout {
         }
     }
 
-    /// Tells everybody who wants it how a window ended.
+    /// Sends every client that wants it how a window ended.
     fn mark(&mut self, at: usize, open_time: UnixMs, now: Now) {
         let board = &mut self.marks.boards[at];
         board.marked = board.marked.max(Some(open_time));
         let (of, mut clients) = (board.of, board.wanted_by.clone());
         clients.dedup_by_key(|(client, _)| *client);
         let mut mark = Mark { open_time, closed: 0, empty: 0, absent: Vec::new(), absent_count: 0 };
-        for (symbol, stream) in self.hub.of_group(of, open_time) {
+        for (symbol, stream) in self.hub.members(of, open_time) {
             match fate(stream, open_time) {
                 Fate::Closed => mark.closed += 1,
                 Fate::Empty => mark.empty += 1,

@@ -1,10 +1,19 @@
 //! Engine 2: candle updates in, client frames out. Owns every client, its subscriptions and what it
-//! is owed; encodes an update once for all of them. Knows no socket, thread, clock or randomness,
+//! is owed; encodes an update once for all clients. Knows no socket, thread, clock or randomness,
 //! and no exchange dialect: the driver hands in bytes and time, drains [`Fanout::poll_output`] to
 //! empty, and parks until [`Fanout::next_deadline`].
 //!
-//! A client's life is in `lifecycle`, its coming in in `door`, its going with the server in `leaving`,
-//! its requests in `serve`, the way of an update in `publish`.
+//! Where to read what:
+//!
+//! | file | owns |
+//! |---|---|
+//! | `hub`, `series`, `history` | which client wants which instrument; one stream; its closed
+//! windows |
+//! | `clients` | a connection: admission, access, its requests, its limits, its end |
+//! | `protocol` | what a request may contain and how messages are written |
+//! | `delivery` | an update on its way to the clients: encode once, then send, owe or drop |
+//! | `catch_up`, `derive`, `marks` | `history` and `since`; longer candles from minutes; interval
+//! ends |
 
 mod catch_up;
 mod clients;
@@ -46,37 +55,38 @@ pub use clients::admission::HOST_REFUSED;
 pub use clients::drain::DrainKind;
 pub use delivery::turn_buffer::{OUTGOING_PIECES_MAX, Outgoing};
 
-/// What is configurable about the fan-out.
+/// The configurable values of the fan-out.
 #[derive(Clone, Debug)]
 pub struct FanoutConfig {
-    /// Time for a client's first subscription. Reached: error, close 1008.
+    /// Time for a client's first subscription. After it: an error and close 1008.
     pub subscribe_timeout: Duration,
-    /// How long a client that said it is done waits for what it asked for.
+    /// Time that a client waits for what it asked for after it has sent that it is done.
     pub close_linger: Duration,
-    /// Bytes a client may owe, beyond what is made ready. Reached: close 1013.
+    /// Bytes that a client may be owed beyond what is ready for its socket. Above it: close 1013.
     pub client_buffer_max: usize,
-    /// Clients at once, at most [`crate::limits::CLIENTS_MAX`]. Reached: HTTP 503.
+    /// Clients at once, at most [`crate::limits::CLIENTS_MAX`]. Above it: HTTP 503.
     pub clients_max: usize,
-    /// Connections beyond them that are answered before they are closed, at most
+    /// Connections beyond `clients_max` that get an answer before they are closed, at most
     /// [`crate::limits::REFUSALS_MAX`].
     pub refusals_max: usize,
-    /// Silence of a client after which it is pinged; zero: never.
+    /// A client that sends nothing for this time is pinged. Zero: never.
     pub ping_interval: Duration,
-    /// Time to answer a ping. Reached: the client is lost.
+    /// Time to answer a ping. After it the client counts as lost.
     pub ping_timeout: Duration,
-    /// Closed windows kept of each series, for `history` and `since`.
+    /// Closed windows kept per series, for `history` and `since`.
     pub history_candles: usize,
-    /// Shards, at least 1.
+    /// Number of shards, at least 1.
     pub shards: usize,
-    /// How many of them share the instruments of each market, by [`Market::index`]: 1 to `shards`.
+    /// Number of shards that share the instruments of each market, by [`Market::index`]: 1 to
+    /// `shards`.
     pub carriers: [usize; Market::COUNT],
-    /// Instruments subscribed from the start and for ever.
+    /// Instruments that are subscribed from the start and for ever.
     pub preload: Vec<Instrument>,
-    /// Who may come in.
+    /// Which connections are admitted.
     pub access: Access,
 }
 
-/// A client, from accept to close. Ids are never reused.
+/// A client, from accept to close. An id is never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientId {
     index: u32,
@@ -84,50 +94,50 @@ pub struct ClientId {
 }
 
 impl ClientId {
-    /// A small number that no other living client has, for tables in the driver.
+    /// A small number, unique among the living clients, for tables in the driver.
     pub fn index(self) -> usize {
         self.index as usize
     }
 }
 
-/// What the driver has to do.
+/// A task for the driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// [`Fanout::outgoing`] became non-empty. Once per batch, not per frame; after a short write
-    /// the driver goes on by itself when the socket is writable.
+    /// [`Fanout::outgoing`] is no longer empty. Once per batch, not per frame: after a short write
+    /// the driver itself continues when the socket is writable.
     Transmit {
-        /// Whose bytes.
+        /// The client to write to.
         client: ClientId,
     },
-    /// All is written: send FIN, go on reading.
+    /// Everything is written: send FIN, keep reading.
     ShutdownWrite {
-        /// Whose socket.
+        /// The client whose writing side ends.
         client: ClientId,
     },
-    /// Stop reading the socket, or go on with it. It is read from the start.
+    /// Stop reading the socket, or read it again. At first it is read.
     Read {
-        /// Whose socket.
+        /// The client to read, or not to read.
         client: ClientId,
-        /// Whether it is to be read.
+        /// Whether the driver reads the socket.
         wanted: bool,
     },
-    /// Close the socket; the id is dead.
+    /// Close the socket; the id is invalid from now on.
     Close {
-        /// Whose socket.
+        /// The client to close.
         client: ClientId,
     },
-    /// To a shard.
+    /// Pass a command to a shard.
     Command {
-        /// Which one, below [`FanoutConfig::shards`].
+        /// The shard's number, below [`FanoutConfig::shards`].
         shard: usize,
-        /// What it is to do.
+        /// The command.
         command: Command,
     },
-    /// To the log. Boxed: it is rare, and larger than what every turn is full of.
+    /// Write a notice to the log. Boxed, since it is rare and larger than the other outputs.
     Notice(Box<Notice>),
 }
 
-/// What a deadline is about.
+/// What a deadline is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     Client(ClientId),
@@ -142,55 +152,56 @@ pub struct Fanout {
     metrics: Arc<FanoutMetrics>,
     hub: Hub,
     clients: Clients,
-    /// Where the clients admitted come from.
+    /// How many clients come from which address.
     addresses: Addresses,
     frames: FramePool,
     marks: Marks,
-    /// What is published in this turn.
-    run: TurnBuffer,
-    /// Bytes published since the clients were last written to, counted once for each that is to
-    /// get them at once.
+    /// The frames published in this turn.
+    turn: TurnBuffer,
+    /// Bytes published since the driver last wrote to the clients, counted once for each client
+    /// that gets them at once.
     turn_bytes: usize,
-    /// A client that keeps up has as much ready as it may.
+    /// A client that keeps up has as many bytes ready as its limit allows.
     is_one_full: bool,
-    /// Earliest first. An entry may be outdated: a client's own deadline decides when it is due.
+    /// Earliest first. An entry may be outdated: the client's own deadline decides.
     timers: BinaryHeap<Reverse<(MonoNs, Timer)>>,
     outputs: VecDeque<Output>,
-    /// Updates whose way to a client was long.
+    /// The updates that took longest to reach a client.
     slowest: Slowest,
     /// Market messages published so far.
     publications: u64,
-    /// When REST last gave something of the past of a series, by [`Market::index`].
-    past_progress: [MonoNs; Market::COUNT],
-    /// Clients whose messages wait for the next turn.
+    /// When REST last answered with a past window of any series, by [`Market::index`].
+    backfill_progress: [MonoNs; Market::COUNT],
+    /// Clients with messages that wait for the next turn.
     unread: VecDeque<ClientId>,
-    /// Clients to look at after a publication: a subscription ended, a goodbye is due.
+    /// Clients to look at after a publication: a subscription has ended, or the close is due.
     follow_up: Vec<ClientId>,
-    /// Clients that are owed too much and are to be cut off, a few in each turn.
+    /// Clients that are owed too much. A few are closed in each turn.
     slow: VecDeque<ClientId>,
-    /// What the clients of lost instruments were told: those that come later are told the same.
+    /// Why the session of these instruments is lost: code and message of the error. Clients that
+    /// subscribe later get the same error.
     lost: BTreeMap<InstrumentId, (&'static str, Arc<str>)>,
-    /// What the next session of each market waits for, and until when, as a shard said it last; by
-    /// [`Market::index`].
+    /// What the next session of each market waits for, and until when, as its shard last reported
+    /// it; by [`Market::index`].
     waits: [Option<(MonoNs, Arc<str>)>; Market::COUNT],
-    /// What exchanges have just refused.
+    /// The names that exchanges have just rejected.
     refused: RefusedNames,
-    /// Reused: one message's JSON, and the same as a frame.
+    /// Reused: the JSON of one message, and its frame.
     payload: Vec<u8>,
     frame: Vec<u8>,
-    /// The same of the basic fields of a quote.
+    /// Reused: the same with the basic fields of a quote only.
     basic: BasicFrame,
-    /// The same under the other names of a series.
+    /// Reused: the same under the other spellings of a series.
     respelled: Respelled,
-    /// Reused: what one event of minutes makes of a derived series.
+    /// Reused: what one event of the minutes makes of a derived series.
     folded: Vec<Folded>,
-    /// Whether it was logged that little room is left for instruments.
+    /// Whether it was logged that the table of instruments is nearly full.
     is_table_filling: bool,
     is_draining: bool,
-    /// How it goes down; of no meaning before.
+    /// How the server ends; meaningless before the drain.
     drain_kind: DrainKind,
     moves: Moves,
-    /// Clients get their messages back, up to so many bytes each.
+    /// Clients get their own messages back, up to this many bytes each. `None`: not an echo server.
     echo_bytes_max: Option<usize>,
 }
 
@@ -200,7 +211,7 @@ impl Fanout {
     /// # Panics
     /// If `config` has no shard.
     pub fn new(config: FanoutConfig, metrics: Arc<FanoutMetrics>, now: Now) -> Self {
-        assert!(config.shards > 0, "somebody has to stream the instruments");
+        assert!(config.shards > 0, "at least one shard streams the instruments");
         let mut fanout = Self {
             config,
             metrics,
@@ -209,14 +220,14 @@ impl Fanout {
             addresses: Addresses::default(),
             frames: FramePool::default(),
             marks: Marks::default(),
-            run: TurnBuffer::default(),
+            turn: TurnBuffer::default(),
             turn_bytes: 0,
             is_one_full: false,
             timers: BinaryHeap::new(),
             outputs: VecDeque::new(),
             slowest: Slowest::default(),
             publications: 0,
-            past_progress: [MonoNs(0); Market::COUNT],
+            backfill_progress: [MonoNs(0); Market::COUNT],
             unread: VecDeque::new(),
             follow_up: Vec::new(),
             slow: VecDeque::new(),
@@ -250,7 +261,7 @@ impl Fanout {
         fanout
     }
 
-    /// One message from a shard's ring.
+    /// Takes one message from a shard's ring.
     pub fn handle_market(&mut self, event: &MarketEvent, now: Now) {
         match event {
             MarketEvent::Candle(update) => self.publish_candle(update, now),
@@ -262,23 +273,23 @@ impl Fanout {
             }
             MarketEvent::Empty { instrument, open_time, is_backfilled: true } => {
                 self.keep_backfilled(*instrument, &ClosedWindow::Empty { open_time: *open_time });
-                self.note_past_progress(*instrument, now);
+                self.record_backfill_progress(*instrument, now);
             }
             MarketEvent::Backfilled(update) => {
                 self.keep_backfilled(update.instrument, &ClosedWindow::Candle(*update));
-                self.note_past_progress(update.instrument, now);
+                self.record_backfill_progress(update.instrument, now);
             }
             MarketEvent::BackfillGap { instrument, open_time } => {
                 if let Some(stream) = self.hub.stream(*instrument) {
-                    stream.history.note_unreadable(*open_time);
+                    stream.history.add_unreadable(*open_time);
                 }
-                self.note_past_progress(*instrument, now);
+                self.record_backfill_progress(*instrument, now);
             }
             MarketEvent::BackfillEnd { instrument, through, ticket, .. } => {
                 let Some(stream) = self.hub.stream(*instrument) else { return };
                 if stream.is_live() {
                     stream.backfills.end(*ticket);
-                    stream.history.sent(*through);
+                    stream.history.advance(*through);
                     self.further_catch_ups(*instrument, now);
                 }
             }
@@ -294,6 +305,7 @@ impl Fanout {
         }
     }
 
+    /// Reports to the clients of `instruments` that their session is lost.
     fn lose(
         &mut self,
         notice: (&'static str, Arc<str>),
@@ -317,12 +329,12 @@ impl Fanout {
             return why.to_owned();
         };
         let seconds = until.since(now.mono).as_secs_f64().ceil();
-        let is_said = words.is_empty() || why.ends_with(&**words);
-        let (colon, words) = if is_said { ("", "") } else { (": ", &**words) };
+        let is_included = words.is_empty() || why.ends_with(&**words);
+        let (colon, words) = if is_included { ("", "") } else { (": ", &**words) };
         format!("{why}; next attempt in {seconds} s{colon}{words}")
     }
 
-    /// A shard's word about a subscription.
+    /// Takes one event of a shard about its subscriptions, or about its session.
     pub fn handle_feed(&mut self, event: FeedEvent, now: Now) {
         match event {
             FeedEvent::Rejected { instrument, message, exchange_message, is_lasting } => {
@@ -360,7 +372,8 @@ impl Fanout {
         }
     }
 
-    /// Does what is due. To be called when [`Self::next_deadline`] has come; harmless earlier.
+    /// Does what is due. The driver calls it at [`Self::next_deadline`]; an earlier call is
+    /// harmless.
     pub fn handle_timeout(&mut self, now: Now) {
         while let Some(&Reverse((at, timer))) = self.timers.peek() {
             if at > now.mono {
@@ -390,7 +403,7 @@ impl Fanout {
         }
     }
 
-    /// When [`Self::handle_timeout`] is to be called next; zero: on the next turn.
+    /// When the driver calls [`Self::handle_timeout`] next; zero: in the next turn.
     pub fn next_deadline(&self) -> Option<MonoNs> {
         if !self.unread.is_empty() || !self.slow.is_empty() {
             return Some(MonoNs(0));
@@ -401,13 +414,13 @@ impl Fanout {
         timer.into_iter().chain(others.into_iter().flatten()).min()
     }
 
-    /// Whether so much is ready, for all clients or for one, that they should be written to before
-    /// the next market message is handed in: else who keeps up would have to queue.
+    /// Returns whether the driver should write to the clients before it hands in the next market
+    /// message. Otherwise clients that keep up would need the outbox.
     pub fn is_full(&self) -> bool {
-        self.is_one_full || self.turn_bytes >= TURN_BYTES_MAX || self.run.is_full()
+        self.is_one_full || self.turn_bytes >= TURN_BYTES_MAX || self.turn.is_full()
     }
 
-    /// The next thing to do; `None` when all is done.
+    /// The next task for the driver; `None` when nothing is left to do.
     pub fn poll_output(&mut self) -> Option<Output> {
         (self.turn_bytes, self.is_one_full) = (0, false);
         loop {
@@ -415,7 +428,7 @@ impl Fanout {
                 if self.outputs.capacity() > OUTPUTS_KEPT {
                     self.outputs = VecDeque::new();
                 }
-                self.end_run();
+                self.release_turn();
                 return None;
             };
             match output {
@@ -436,27 +449,28 @@ impl Fanout {
         }
     }
 
-    /// Who has not been written to gets a copy of its share of the run, which begins anew.
-    fn end_run(&mut self) {
-        while let Some(id) = self.run.next_sharer() {
+    /// Clients that the driver did not write to get a copy of their share of the turn's frames.
+    /// Then the buffer begins anew.
+    fn release_turn(&mut self) {
+        while let Some(id) = self.turn.next_sharer() {
             if let Some(client) = self.clients.find(id) {
-                client.own_share(&mut self.run);
+                client.copy_share(&mut self.turn);
             }
         }
-        self.run.clear();
+        self.turn.clear();
     }
 
-    /// Bytes ready for a client's socket; none if the client is gone.
+    /// The bytes ready for a client's socket; none if the client is gone.
     pub fn outgoing(&self, client: ClientId) -> Outgoing<'_> {
-        self.clients.peek(client).map_or(Outgoing::NONE, |client| client.outgoing(&self.run))
+        self.clients.peek(client).map_or(Outgoing::NONE, |client| client.outgoing(&self.turn))
     }
 
-    /// Whether the drain is over: it was begun, and every client is gone.
+    /// Returns whether the drain is over: it has begun, and every client is gone.
     pub fn is_drained(&self) -> bool {
         self.is_draining && self.clients.is_empty()
     }
 
-    /// Clients connected, those being closed included.
+    /// Number of connected clients, including those that are being closed.
     pub fn clients(&self) -> usize {
         self.clients.len()
     }
@@ -468,7 +482,7 @@ impl Fanout {
         let instrument = self.hub.instrument(id);
         let carriers = self.config.carriers[instrument.market.index()];
         let place = usize::try_from(instrument.stable_hash() % carriers as u64);
-        // Venues that few shards carry do not all burden the same ones.
+        // Venues that few shards carry begin at different shards.
         let first = instrument.market.venue() as usize * carriers;
         let shard = (first + place.expect("below the number of shards")) % self.config.shards;
         self.outputs.push_back(Output::Command { shard, command });
@@ -484,7 +498,7 @@ impl Fanout {
         self.outputs.push_back(Output::Notice(Box::new(notice)));
     }
 
-    /// Sees to it that the client's next deadline is among the timers.
+    /// Puts the client's next deadline among the timers.
     fn arm(&mut self, id: ClientId) {
         let Some(client) = self.clients.find(id) else { return };
         let deadline = client.deadline(&self.config);
@@ -494,7 +508,7 @@ impl Fanout {
         }
     }
 
-    /// Sees to it that the driver knows of the client's outgoing bytes.
+    /// Lets the driver know that the client has outgoing bytes.
     fn offer(&mut self, id: ClientId) {
         let Some(client) = self.clients.find(id) else { return };
         if client.make_offer() {
@@ -503,6 +517,6 @@ impl Fanout {
     }
 }
 
-/// Storage for outputs that is kept while there are none; what a flood of names took beyond it is given
-/// back. Source: all clients are written to, and some leave.
+/// Storage for outputs that is kept while there are none; what a flood of requests needed beyond it
+/// is freed. Source: every client is written to, and some leave.
 const OUTPUTS_KEPT: usize = 2 * CLIENTS_MAX;

@@ -1,5 +1,5 @@
-//! One series while somebody wants it: who wants it, its newest candle, its closed windows, and
-//! whether the exchange is subscribed. Knows no other series, no frame and no socket.
+//! One series while it is wanted: its interests, its newest candle, its closed windows, and whether
+//! the exchange is subscribed. Knows no other series, no frame and no socket.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -19,121 +19,123 @@ use crate::fanout::protocol::candle_source::HistoryRequest;
 use crate::fanout::protocol::encode::Labels;
 use crate::fanout::protocol::encode::Spelling;
 
-/// One client's interest in one instrument, by one of its subscriptions.
+/// The interest of one subscription of a client in one instrument.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Interest {
-    /// Index of the client in its table; the client lives at least as long as its interests.
+    /// Index of the client in its table. The client lives at least as long as its interests.
     pub(crate) client: u32,
-    /// Which of the client's subscriptions.
+    /// The subscription among those of the client.
     pub(crate) key: u32,
-    /// Open candles are not wanted.
+    /// Whether open candles are not wanted.
     pub(crate) closed_only: bool,
-    /// Its quotes have the fields of the Python connector only.
+    /// Whether its quotes have only the fields of the Python connector.
     pub(crate) is_basic: bool,
-    /// Under which name its client asked for the series: 0 for ours, else one more than the place
-    /// among [`Stream::spellings`].
+    /// The spelling that the client uses for the series: 0 for our own, otherwise one more than the
+    /// place in [`Stream::spellings`].
     pub(crate) spelling: u8,
-    /// The subscription ends after a number of quotes.
+    /// Whether the subscription ends after a number of quotes.
     pub(crate) is_limited: bool,
-    /// The subscription has had a quote of this instrument.
+    /// Whether the subscription has received a quote of this instrument.
     pub(crate) is_quoted: bool,
-    /// It waits for the past, and hears nothing before that has been sent.
+    /// Whether it waits for history. Until that is sent, it receives nothing else of the series.
     pub(crate) is_catching_up: bool,
-    /// The first window whose end it may receive, or has received. Repairs of older ones are for
-    /// others.
+    /// The first closed window that it may receive, or has received. Repaired windows before it are
+    /// not sent to this subscription.
     pub(crate) first: UnixMs,
-    /// Whether it has received one.
+    /// Whether it has received a closed window.
     pub(crate) is_begun: bool,
-    /// Its client has had the notice of what the basic fields leave out: see [`crate::fanout::delivery::unsaid`].
+    /// Whether its client has received the notice about what the basic fields leave out, which
+    /// `delivery/unsaid.rs` sends.
     pub(crate) is_warned: bool,
-    /// What was published before, and may still be owed, is not for it.
+    /// The publication at which it begins: earlier ones, though perhaps still owed, are not for it.
     pub(crate) since_serial: u64,
 }
 
-/// The beginning of time.
+/// Earlier than every window.
 pub(crate) const ANY_WINDOW: UnixMs = UnixMs(i64::MIN);
 
 impl Interest {
-    /// A frame that it wants is sent, or owed.
-    pub(crate) fn note(&mut self, meta: &FrameMeta) {
-        let is_published = meta.class != Class::Open && meta.past_of.is_none();
+    /// Notes that a frame which it wants is sent or owed.
+    pub(crate) fn record(&mut self, meta: &FrameMeta) {
+        let is_published = meta.class != Class::Open && meta.history_of.is_none();
         if is_published && !self.is_begun && self.wants(meta) {
             (self.first, self.is_begun) = (meta.open_time, true);
         }
     }
 
-    /// Whether such a frame, sent, changes nothing about it.
+    /// Returns whether sending such a frame changes nothing in the interest.
     pub(crate) fn is_settled(&self, meta: &FrameMeta) -> bool {
         let is_begun = self.is_begun || meta.class == Class::Open;
         self.is_quoted && !self.is_limited && is_begun
     }
 
-    /// In which of the forms of a publication it is served. `is_basic`: without the fields that
-    /// only we have.
+    /// Which of the encoded forms of a publication it receives. `is_basic`: the form with only the
+    /// fields of the Python connector.
     pub(crate) fn form(&self, is_basic: bool) -> usize {
         2 * usize::from(self.spelling) + usize::from(is_basic)
     }
 
-    /// Whether the subscription covers such a frame.
+    /// Returns whether the subscription wants such a frame.
     pub(crate) fn wants(&self, meta: &FrameMeta) -> bool {
         let is_present = !self.is_catching_up && meta.serial >= self.since_serial;
-        match (meta.past_of, meta.class) {
+        match (meta.history_of, meta.class) {
             (Some(key), _) => key == self.key,
             (None, Class::Open) => is_present && !self.closed_only,
-            // It may hold the window from an earlier connection.
+            // The client may hold the window from an earlier connection.
             (None, Class::Correction) => is_present,
             (None, _) => is_present && meta.open_time >= self.first,
         }
     }
 }
 
-/// Whether the exchange streams an instrument to us.
+/// Whether the exchange streams the instrument to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Upstream {
     Off,
-    /// It has ended, and the instrument is forgotten at this time unless somebody comes back.
+    /// The stream has ended. The instrument is forgotten at this time unless it is wanted again.
     Resting(MonoNs),
     On,
-    /// Nobody wants it; it ends at this time unless somebody comes back.
+    /// Nothing wants the stream. It ends at this time unless it is wanted again.
     Lingering(MonoNs),
 }
 
-/// Windows of the past that a shard was asked for.
+/// The backfills that a shard was asked for, for one series.
 #[derive(Debug, Default)]
 pub(crate) struct Backfills {
-    /// Not answered yet, the oldest first: the number, and the first and last window; `None`: up to
+    /// Not answered yet, the oldest first: the ticket, and the first and last window. `None`: up to
     /// where the stream begins.
     waiting: VecDeque<(u64, Option<Span>)>,
-    /// How many there were, ever.
+    /// Backfills asked for so far.
     asked: u64,
 }
 
 impl Backfills {
-    /// The shard is asked. Returns the recall's number, from 1.
+    /// Records that the shard is asked for `span`. Returns the ticket of the backfill, from 1.
     pub(crate) fn ask(&mut self, span: Option<Span>) -> u64 {
         self.asked += 1;
         self.waiting.push_back((self.asked, span));
         self.asked
     }
 
-    /// One of them was answered.
+    /// Records that a backfill was answered.
     pub(crate) fn end(&mut self, ticket: u64) {
         self.waiting.retain(|(asked, _)| *asked != ticket);
     }
 
-    /// Whether the recall of this number was answered; there is none of the number 0.
+    /// Returns whether the backfill with this ticket was answered. Ticket 0 stands for none and
+    /// counts as answered.
     pub(crate) fn is_ended(&self, ticket: u64) -> bool {
         self.waiting.iter().all(|(asked, _)| *asked != ticket)
     }
 
-    /// The number of the first that is not answered yet and is `like` that.
+    /// The ticket of the first unanswered backfill with a span that satisfies `like`.
     pub(crate) fn find(&self, like: impl Fn(Option<Span>) -> bool) -> Option<u64> {
         let found = self.waiting.iter().find(|&&(_, asked)| like(asked))?;
         Some(found.0)
     }
 }
 
-/// A subscription that waits for the past of one series.
+/// A subscription that waits for the history of one series.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CatchUp {
     pub(crate) client: ClientId,
@@ -144,73 +146,76 @@ pub(crate) struct CatchUp {
     pub(crate) begun: MonoNs,
     /// The first window that is wanted, once that is known.
     pub(crate) first: Option<UnixMs>,
-    /// The number of the recall that it waits for, or waited for last; 0: nothing was asked.
+    /// The ticket of the backfill that it waits for, or waited for last; 0: none was asked for.
     pub(crate) ticket: u64,
-    /// The last window of that recall, if it was known.
+    /// The last window of that backfill, if it was known.
     pub(crate) asked_to: Option<UnixMs>,
 }
 
-/// What becomes of a stream when somebody has left it.
+/// What becomes of a stream when an interest in it has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LetGo {
-    /// It stays as it is.
+    /// The stream stays as it is.
     Kept,
-    /// Nobody wants it: it ends unless somebody comes back. A timer is to look after it then.
+    /// Nothing wants the stream: it ends at this time unless it is wanted again. The caller sets a
+    /// timer.
     Lingers(MonoNs),
-    /// It has ended and is removed.
+    /// The stream has ended and is removed.
     Over,
 }
 
-/// One instrument.
+/// The stream of one instrument.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    /// The id under which it is known now; what names an earlier one is late.
+    /// The id of the instrument now. A message with an earlier id is late.
     pub(crate) id: InstrumentId,
-    /// Whether the symbol is known to exist: it is listed, has delivered, or was configured.
+    /// Whether the symbol is known to exist: listed, delivered or configured.
     pub(crate) is_confirmed: bool,
-    /// What is constant in its messages.
+    /// The constant parts of its messages.
     pub(crate) labels: Labels,
-    /// Sorted by client and key, so one client's interests are neighbours.
+    /// Sorted by client and key, so that the interests of one client are neighbours.
     pub(crate) interests: Vec<Interest>,
-    /// How many of them want quotes with the basic fields only.
+    /// How many of the interests want the basic fields only.
     pub(crate) basic_count: usize,
-    /// Whether some have had the notice of what these leave out, and every candle since left
-    /// something out.
+    /// Whether at least one of them has received the notice about what the basic fields leave out,
+    /// and every candle since then left something out.
     pub(crate) has_basic_warning: bool,
-    /// The other names under which clients have asked for it; a place stays while one of them is
-    /// here.
+    /// The other spellings under which clients have asked for the series, each with the number of
+    /// its interests. A spelling keeps its place while it is in use.
     spellings: ArrayVec<Option<(Spelling, usize)>, SERIES_SPELLINGS_MAX>,
     /// The newest candle while the stream is live.
     pub(crate) latest: Option<CandleUpdate>,
-    /// The first window with a candle since it is live.
+    /// The first window with a candle since the stream is live.
     pub(crate) began: Option<UnixMs>,
-    /// Its closed windows.
+    /// The closed windows of the series.
     pub(crate) history: History,
-    /// Subscriptions that wait for older ones.
+    /// Subscriptions that wait for older windows.
     pub(crate) catch_ups: Vec<CatchUp>,
-    /// Whether a timer looks after them: one at a time.
+    /// Whether a timer is set for them. There is one timer at a time.
     pub(crate) is_catch_up_timed: bool,
-    /// What the shard was asked for them.
+    /// The backfills that the shard was asked for.
     pub(crate) backfills: Backfills,
-    /// The shard has not begun yet: what comes is of an earlier subscription.
+    /// The shard has not begun yet: what arrives belongs to an earlier subscription.
     is_starting: bool,
     upstream: Upstream,
-    /// Whether a timer looks after its linger: one at a time, however often it is left and wanted.
+    /// Whether a timer for the linger is set. There is one timer at a time, whatever comes and
+    /// goes.
     is_linger_timed: bool,
-    /// Its session is lost: no candle is kept, since a straggler from before is not the state now.
+    /// The session is lost. No candle is kept, since a late one from before is not the present
+    /// state.
     pub(crate) is_lost: bool,
-    /// Wanted whether or not a client wants it.
+    /// Wanted with or without clients.
     pub(crate) is_preloaded: bool,
-    /// The derived series that are made of it now.
+    /// The series that are derived from it now.
     pub(crate) derived: Vec<InstrumentId>,
-    /// The series of minutes that a derived series is made from.
+    /// The one-minute series from which a derived series is made.
     pub(crate) base: Option<InstrumentId>,
-    /// How it is made of them, while it is.
+    /// How a derived series is made of its base, while it is streamed.
     pub(crate) derivation: Option<Box<Derivation>>,
 }
 
 impl Stream {
-    /// A stream that nobody wants yet. `base`: the minutes from which a derived one is made.
+    /// A stream without interests. `base`: the minutes from which a derived series is made.
     pub(crate) fn new(
         id: InstrumentId,
         instrument: &Instrument,
@@ -243,12 +248,13 @@ impl Stream {
         }
     }
 
-    /// Everybody's interest; one client's are neighbours.
+    /// All interests. Those of one client are neighbours.
     pub(crate) fn interests_mut(&mut self) -> &mut [Interest] {
         &mut self.interests
     }
 
-    /// The number of a name for [`Interest::spelling`]; `None`: too many others are in use.
+    /// The number of a spelling for [`Interest::spelling`]. `None`: the series has as many other
+    /// spellings as fit.
     pub(crate) fn number_of(&mut self, spelling: Option<&Spelling>) -> Option<u8> {
         let Some(spelling) = spelling else { return Some(0) };
         let is_it = |place: &Option<(Spelling, usize)>| {
@@ -267,7 +273,7 @@ impl Stream {
         u8::try_from(at + 1).ok()
     }
 
-    /// Whether [`Self::number_of`] has one for this name.
+    /// Returns whether [`Self::number_of`] has a number for this spelling.
     pub(crate) fn has_room_for(&self, spelling: Option<&Spelling>) -> bool {
         let is_free = |place: &Option<(Spelling, usize)>| match place {
             Some((known, _)) => Some(known) == spelling,
@@ -276,7 +282,7 @@ impl Stream {
         spelling.is_none() || !self.spellings.is_full() || self.spellings.iter().any(is_free)
     }
 
-    /// One interest more, or less, uses this name.
+    /// Counts one interest more, or one less, with this spelling.
     pub(crate) fn count_spelling(&mut self, number: u8, is_new: bool) {
         let Some(at) = usize::from(number).checked_sub(1) else { return };
         let Some((_, count)) = &mut self.spellings[at] else { return };
@@ -289,19 +295,19 @@ impl Stream {
         }
     }
 
-    /// The names with the numbers from 1.
+    /// The spellings, with the numbers from 1.
     pub(crate) fn spellings(&self) -> impl Iterator<Item = Option<&Spelling>> {
         self.spellings.iter().map(|place| place.as_ref().map(|(spelling, _)| spelling))
     }
 
-    /// The name that a client uses, if it is not ours.
+    /// The spelling that a client uses, if it is not our own.
     pub(crate) fn spelling_of(&self, client: u32) -> Option<&Spelling> {
         let number = self.interests[self.range(client)].first()?.spelling;
         let at = usize::from(number).checked_sub(1)?;
         self.spellings.get(at)?.as_ref().map(|(spelling, _)| spelling)
     }
 
-    /// Puts a client's name for it into a message about it.
+    /// Writes a client's spelling into a message about the series.
     pub(crate) fn respell_for(&self, client: u32, payload: &mut Vec<u8>) {
         if let Some(spelling) = self.spelling_of(client) {
             self.labels.respell(payload, spelling);
@@ -313,12 +319,12 @@ impl Stream {
         !self.interests.is_empty()
     }
 
-    /// Who makes its candles.
+    /// What makes the candles of the series.
     pub(crate) fn origin(&self) -> CandleSource {
         self.base.map_or(CandleSource::Exchange, |_| CandleSource::Derived)
     }
 
-    /// Whether its session is lost.
+    /// Returns whether the session is lost.
     pub(crate) fn is_lost(&self) -> bool {
         self.is_lost
     }
@@ -329,17 +335,18 @@ impl Stream {
         &mut self.interests[range]
     }
 
-    /// Whether what comes is of the present subscription; else it is late and goes nowhere.
+    /// Returns whether what arrives belongs to the present subscription. Otherwise it is late and
+    /// is dropped.
     pub(crate) fn is_live(&self) -> bool {
         self.is_on() && !self.is_starting
     }
 
-    /// Whether the exchange is asked for it, or it is made of minutes.
+    /// Returns whether the series is subscribed at the exchange, or made of minutes.
     pub(crate) fn is_on(&self) -> bool {
         matches!(self.upstream, Upstream::On | Upstream::Lingering(_))
     }
 
-    /// The shard has begun with the present subscription.
+    /// Notes that the shard has begun the present subscription.
     pub(crate) fn start(&mut self) {
         self.is_starting = false;
     }
@@ -358,7 +365,7 @@ impl Stream {
         true
     }
 
-    /// Whether something was told of this window or of one before it.
+    /// Returns whether something has arrived for this window or for one before it.
     pub(crate) fn takes_part(&self, open_time: UnixMs) -> bool {
         self.history.newest().is_some() || self.began.is_some_and(|began| began <= open_time)
     }
@@ -367,7 +374,7 @@ impl Stream {
     pub(crate) fn latest(&self, now: Now) -> Option<CandleUpdate> {
         let fresh_since = UnixMs(now.unix_ms().0 - 2 * self.labels.interval().ms());
         let latest = self.latest.filter(|latest| latest.candle.open_time > fresh_since);
-        // A window that was told as empty, or as missing, runs no more.
+        // A window that was published as empty or as missing is over.
         let is_over = |latest: &CandleUpdate| {
             !latest.is_closed() && self.history.newest() >= Some(latest.candle.open_time)
         };
@@ -382,9 +389,9 @@ impl Stream {
         !was_on
     }
 
-    /// Somebody has left, or did not come. A stream that nobody wants any longer is left after a
-    /// while, since a client's restart takes seconds; but at once where nobody knows whether there
-    /// is such a symbol, or where it has ended already.
+    /// An interest has ended, or was not added. A stream that nothing wants lingers for
+    /// [`UNSUBSCRIBE_LINGER`], since the restart of a client takes seconds. It ends at once if its
+    /// symbol is not confirmed, or if it has ended already.
     pub(crate) fn let_go(&mut self, now: Now) -> LetGo {
         if self.is_wanted() || self.is_preloaded || !self.derived.is_empty() {
             return LetGo::Kept;
@@ -406,8 +413,8 @@ impl Stream {
         }
     }
 
-    /// The timer of its linger has come. Ends the stream if nobody wants it by now; `Lingers` where
-    /// it was left anew since.
+    /// The timer of the linger is due. Ends the stream if nothing wants it by now. Returns
+    /// `Lingers` if the stream was left once more since the timer was set.
     pub(crate) fn end_linger(&mut self, now: Now) -> LetGo {
         self.is_linger_timed = false;
         match self.upstream {
@@ -423,25 +430,25 @@ impl Stream {
         }
     }
 
-    /// The stream has ended, and its instrument is kept until then.
+    /// The stream has ended. Its instrument is kept until `until`.
     pub(crate) fn rest(&mut self, until: MonoNs) {
         assert!(!self.is_wanted() && !self.is_on(), "a stream that is wanted does not rest");
         self.upstream = Upstream::Resting(until);
     }
 
-    /// Somebody is about to want it: it rests no more.
+    /// The instrument is about to be wanted: it rests no longer.
     pub(crate) fn claim(&mut self) {
         if matches!(self.upstream, Upstream::Resting(_)) {
             self.upstream = Upstream::Off;
         }
     }
 
-    /// Whether it rests until exactly then.
+    /// Returns whether the instrument rests until exactly this time.
     pub(crate) fn rests_until(&self, until: MonoNs) -> bool {
         self.upstream == Upstream::Resting(until)
     }
 
-    /// Nothing is known of the present any more.
+    /// Ends the stream and forgets its present state.
     pub(crate) fn switch_off(&mut self) {
         self.upstream = Upstream::Off;
         (self.latest, self.is_lost, self.history) = (None, false, History::default());

@@ -74,7 +74,7 @@ impl OpsHandle {
         let _shown = self.slowest.try_send(updates);
     }
 
-    /// A question from the shard with this index; the answer comes over its [`ShardLink`].
+    /// A question from the shard with this index; the answer comes over its [`workers::ShardLink`].
     /// `Err`: the queue is full, to be asked again later.
     pub fn ask(&self, shard: usize, request: OpsRequest) -> Result<(), OpsRequest> {
         let queue = match &request {

@@ -33,7 +33,7 @@ pub struct OpsSetup {
     pub hosts: Hosts,
     /// The clients' port, where the page gets its candles.
     pub client_port: u16,
-    /// Connections to the ops port at once, at most [`OPS_CONNECTIONS_MAX`].
+    /// Connections to the ops port at once, at most [`crate::limits::OPS_CONNECTIONS_MAX`].
     pub connections_max: usize,
     /// REST requests under way at once; fewer with `CONNECTOR_REST_POOL_MAXSIZE`.
     pub rest_max: usize,

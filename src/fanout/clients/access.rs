@@ -1,5 +1,5 @@
-//! Who may come in, and how much one client may ask for: tokens, origins, limits. Owns the rules and
-//! compares; opens no file, sends nothing and keeps no token in clear.
+//! Which connections are admitted, and how much one client may ask for: tokens, origins, limits.
+//! Owns the rules and compares; opens no file, sends nothing and keeps no token in clear.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,25 +18,26 @@ use crate::limits::{
 use crate::wire::Request;
 use crate::wire::host::{Hosts, is_same_host};
 
-/// Who may come in, and how much one client may ask for. The default lets in everybody.
+/// Which connections are admitted, and how much one client may ask for. The default admits every
+/// connection.
 #[derive(Clone, Debug)]
 pub struct Access {
-    /// TLS is spoken, with this certificate; `None`: plain text.
+    /// The server's certificate for TLS; `None`: plain text.
     pub tls: Option<Arc<ServerConfig>>,
-    /// A client has to show one of these; `None`: none is asked for.
+    /// The tokens of which a client must show one; `None`: no token is needed.
     pub tokens: Option<Tokens>,
     /// The names by which the server may be addressed.
     pub hosts: Hosts,
-    /// The pages that browsers may connect from, in lower case; `*`: any; empty: those of the host
-    /// that the request itself names. A client that sends no `CandleSource` is no browser.
+    /// The origins of pages that browsers may connect from, in lower case. `*`: any. Empty: those
+    /// of the host that the request itself names. A client that sends no `Origin` is not a browser.
     pub origins: Vec<String>,
-    /// Connections from one address at once; 0: any number. Reached: HTTP 429.
+    /// Connections from one address at once; 0: any number. Above it: HTTP 429.
     pub connections_per_address_max: usize,
-    /// Series one client may subscribe, at most [`CLIENT_SERIES_MAX`]. Reached: refused.
+    /// Series that one client may subscribe, at most [`CLIENT_SERIES_MAX`]. Above it: rejected.
     pub client_series_max: usize,
-    /// Time for the opening request to arrive, TLS included. Reached: HTTP 408.
+    /// Time for the opening request to arrive, TLS included. After it: HTTP 408.
     pub handshake_timeout: Duration,
-    /// Time that a client may be silent while it has no subscription; zero: any. Reached: 1008.
+    /// Time that a client without a subscription may send nothing; zero: any. After it: close 1008.
     pub idle_timeout: Duration,
 }
 
@@ -56,13 +57,13 @@ impl Default for Access {
 }
 
 impl Access {
-    /// Returns whether the request names this server by a name that is known here.
+    /// Returns whether the request names this server by a host name that the server answers to.
     pub(crate) fn admits_host(&self, request: &Request) -> bool {
         self.hosts.admit(request.hosts.iter().map(String::as_str))
     }
 
-    /// Returns whether a page that sends these `CandleSource`s, to a server that it calls by these names,
-    /// may connect.
+    /// Returns whether a page with these `Origin` headers, in a request to these hosts, may
+    /// connect.
     pub(crate) fn admits_page(&self, origins: &[String], hosts: &[String]) -> bool {
         origins.iter().all(|origin| match self.origins.is_empty() {
             true => !hosts.is_empty() && hosts.iter().all(|host| is_same_host(origin, host)),
@@ -73,19 +74,22 @@ impl Access {
     }
 }
 
-/// Stands in `CONNECTOR_WSS_ORIGINS` for every page.
+/// The value of `CONNECTOR_WSS_ORIGINS` that admits every page.
 pub const ANY_ORIGIN: &str = "*";
 
-/// The tokens that open the door. Kept and compared as digests, so that neither a memory dump nor
-/// the time of a comparison tells one; a comparison always looks at every token.
+/// The valid tokens. They are kept and compared as digests, so that neither a memory dump nor the
+/// time of a comparison reveals one; a comparison always looks at every token.
 #[derive(Clone)]
 pub struct Tokens {
     digests: Vec<TokenDigest>,
 }
 
 impl Tokens {
-    /// Reads a file's text: one token a line, white space around it dropped; empty lines and lines
-    /// that begin with `#` are comments. Errors: see [`TokensError`].
+    /// Reads the text of a token file: one token per line, without the white space around it. Empty
+    /// lines and lines that begin with `#` are comments.
+    ///
+    /// # Errors
+    /// See [`TokensError`].
     pub fn parse(text: &[u8]) -> Result<Self, TokensError> {
         let mut digests = Vec::new();
         let lines = text.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
@@ -107,13 +111,13 @@ impl Tokens {
         if digests.is_empty() { Err(TokensError::Empty) } else { Ok(Self { digests }) }
     }
 
-    /// Whether the token is one of them, in a time that does not depend on which.
+    /// Returns whether `token` is one of the tokens, in a time that does not depend on which one.
     pub(crate) fn contains(&self, token: &TokenDigest) -> bool {
         let fold = |found: Choice, one: &TokenDigest| found | one.0.ct_eq(&token.0);
         self.digests.iter().fold(Choice::from(0), fold).into()
     }
 
-    /// How many there are.
+    /// Number of tokens.
     pub fn count(&self) -> usize {
         self.digests.len()
     }
@@ -125,21 +129,21 @@ impl fmt::Debug for Tokens {
     }
 }
 
-/// Why a text is no list of tokens. No variant repeats any of it.
+/// Why a text is not a list of tokens. No variant repeats any part of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokensError {
-    /// No line holds a token: nobody could come in.
+    /// No line holds a token: no client could be admitted.
     Empty,
-    /// More than [`TOKENS_MAX`].
+    /// There are more than [`TOKENS_MAX`] tokens.
     TooMany,
-    /// A token of more than [`TOKEN_BYTES_MAX`] bytes.
+    /// A token has more than [`TOKEN_BYTES_MAX`] bytes.
     TooLong {
-        /// Its line, from 1.
+        /// The line, from 1.
         line: usize,
     },
-    /// A token with white space, control characters or letters beyond ASCII.
+    /// A token contains white space, control characters or letters beyond ASCII.
     Character {
-        /// Its line, from 1.
+        /// The line, from 1.
         line: usize,
     },
 }
@@ -163,7 +167,7 @@ impl fmt::Display for TokensError {
 
 impl std::error::Error for TokensError {}
 
-/// A token that cannot be read back. To be compared by [`Tokens::contains`] only.
+/// The digest of a token: the token cannot be read back. Only [`Tokens::contains`] compares it.
 #[derive(Clone, Copy)]
 pub(crate) struct TokenDigest([u8; 32]);
 
@@ -181,19 +185,19 @@ impl fmt::Debug for TokenDigest {
     }
 }
 
-/// What a request shows for itself.
+/// The token that a request carries.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Credential {
-    /// Nothing; it may still come in the first message.
+    /// None; it may still come in the first message.
     Missing,
-    /// Something that is no token: another scheme, or more than one.
+    /// Something that is not one token: another scheme, or more than one token.
     Unusable,
-    /// A token, right or wrong.
+    /// One token, valid or not.
     Token(TokenDigest),
 }
 
 impl Credential {
-    /// Looks at `Authorization: Bearer …` and `?token=…`.
+    /// Reads `Authorization: Bearer …` and `?token=…`.
     pub(crate) fn of(request: &Request) -> Self {
         let headers = request.authorizations.iter().map(|value| {
             let (scheme, token) = value.split_once(' ')?;
@@ -205,7 +209,7 @@ impl Credential {
             let token: Vec<u8> = percent_decode_str(text).collect();
             Some(TokenDigest::of(&token))
         });
-        // Of two, one may be a guess: who has a token shows it once.
+        // Of two tokens one may be a guess. A client with a token sends it once.
         let mut shown = headers.chain(fields).take(2);
         match (shown.next(), shown.next()) {
             (None, _) => Self::Missing,
@@ -215,24 +219,24 @@ impl Credential {
     }
 }
 
-/// Connections by the address they come from.
+/// Number of connections by the address that they come from.
 #[derive(Debug, Default)]
 pub(crate) struct Addresses {
     counts: HashMap<IpAddr, usize>,
 }
 
 impl Addresses {
-    /// Connections from where `address` is.
+    /// Number of connections from the place of `address`.
     pub(crate) fn count(&self, address: IpAddr) -> usize {
         self.counts.get(&place(address)).copied().unwrap_or(0)
     }
 
-    /// One more.
+    /// Counts one connection more.
     pub(crate) fn add(&mut self, address: IpAddr) {
         *self.counts.entry(place(address)).or_default() += 1;
     }
 
-    /// One less.
+    /// Counts one connection less.
     pub(crate) fn remove(&mut self, address: IpAddr) {
         if let Some(count) = self.counts.get_mut(&place(address)) {
             *count -= 1;

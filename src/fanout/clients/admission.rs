@@ -1,5 +1,6 @@
-//! The front door: who is admitted, what the opening request is answered, and what a client without a
-//! token may say. Owns refusals before the first message; the rules are [`crate::fanout::clients::access`]'s.
+//! Decides whether a connection becomes a client: who is admitted, how the opening request is
+//! answered, what a client without a token may send. Owns rejections before the first message; the
+//! rules are in [`crate::fanout::clients::access`].
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,8 +21,8 @@ use crate::fanout::protocol::request::Op;
 use crate::fanout::{ClientId, Fanout};
 
 impl Fanout {
-    /// Why a connection from `address` is not admitted now.
-    pub(crate) fn closed_to_clients(&self, address: IpAddr) -> Option<RefusedBy> {
+    /// Why a connection from `address` is not admitted now; `None`: it is admitted.
+    pub(crate) fn rejection_of(&self, address: IpAddr) -> Option<RefusedBy> {
         let admitted = usize::try_from(self.metrics.clients.value()).unwrap_or(0);
         let per_address = self.config.access.connections_per_address_max;
         if self.is_draining {
@@ -35,8 +36,8 @@ impl Fanout {
         }
     }
 
-    /// Tells a connection that it is not admitted: at once, but through TLS only after its
-    /// handshake. More than [`REFUSALS_MAX`] at a time are closed unanswered.
+    /// Rejects a connection: at once, or with TLS after its handshake. Above [`REFUSALS_MAX`] such
+    /// connections at a time, the next ones are closed without an answer.
     pub(crate) fn refuse_connection(&mut self, id: ClientId, by: RefusedBy, now: Now) {
         self.metrics.refused.increment(by);
         let admitted = usize::try_from(self.metrics.clients.value()).unwrap_or(0);
@@ -47,17 +48,18 @@ impl Fanout {
             return self.remove(id, now);
         }
         if self.config.access.tls.is_some() {
-            client.turned_away = Some(by);
+            client.rejected_by = Some(by);
             return self.arm(id);
         }
-        refuse(client, &mut self.run, by);
+        refuse(client, &mut self.turn, by);
         self.flush(id, now);
     }
 
-    /// Reads the opening request, if it is there, and answers it. Returns whether messages follow.
+    /// Reads the opening request, if it has arrived, and answers it. Returns whether messages
+    /// follow.
     pub(crate) fn handshake(&mut self, id: ClientId, now: Now) -> bool {
         let Some(client) = self.clients.find(id) else { return false };
-        let request = match client.connection(&mut self.run).take_request() {
+        let request = match client.connection(&mut self.turn).take_request() {
             Ok(Some(request)) => request,
             Ok(None) => {
                 self.end_turn(id, now);
@@ -68,15 +70,15 @@ impl Fanout {
                 return false;
             }
         };
-        if let Some(by) = client.turned_away {
-            refuse(client, &mut self.run, by);
+        if let Some(by) = client.rejected_by {
+            refuse(client, &mut self.turn, by);
         } else if !self.config.access.admits_host(&request) {
             return self.refuse_request(id, RefusedBy::Host, now);
         } else if request.path == HEALTH && matches!(&*request.method, "GET" | "HEAD") {
             self.payload.clear();
             write_health(&mut self.payload, now);
             let body = String::from_utf8_lossy(&self.payload);
-            client.connection(&mut self.run).answer(200, NO_STORE, "application/json", &body);
+            client.connection(&mut self.turn).answer(200, NO_STORE, "application/json", &body);
         } else {
             return self.judge(id, &request, now);
         }
@@ -97,7 +99,7 @@ impl Fanout {
         };
         let subscribe_by = now.mono.after(self.config.subscribe_timeout);
         let Some(client) = self.clients.find(id) else { return false };
-        if let Err(error) = client.connection(&mut self.run).accept(request) {
+        if let Err(error) = client.connection(&mut self.turn).accept(request) {
             self.fail(id, &error, now);
             return false;
         }
@@ -105,7 +107,7 @@ impl Fanout {
         client.subscribe_by = Some(subscribe_by);
         client.token = token;
         if self.is_draining {
-            self.take_leave(id, now);
+            self.drain_client(id, now);
         }
         true
     }
@@ -113,33 +115,34 @@ impl Fanout {
     fn refuse_request(&mut self, id: ClientId, by: RefusedBy, now: Now) -> bool {
         self.metrics.refused.increment(by);
         if let Some(client) = self.clients.find(id) {
-            refuse(client, &mut self.run, by);
-            let text = format!("a client at {} was refused: {}", client.peer.ip(), words(by).2);
+            refuse(client, &mut self.turn, by);
+            let text =
+                format!("a client at {} was refused: {}", client.peer.ip(), rejection_parts(by).2);
             self.notice(EventName::ClientRefused, text);
         }
         self.flush(id, now);
         false
     }
 
-    /// Whether the client has yet to show a token.
-    pub(crate) fn is_locked(&mut self, id: ClientId) -> bool {
+    /// Returns whether the client still has to show a token.
+    pub(crate) fn lacks_token(&mut self, id: ClientId) -> bool {
         let needs_token = self.config.access.tokens.is_some();
         needs_token && self.clients.find(id).is_some_and(|client| client.token.is_none())
     }
 
-    /// What a client that has shown no token is told instead of being served.
-    pub(crate) fn locked_out(&mut self, id: ClientId, op: Option<&Op>) -> Option<Box<Refusal>> {
-        if matches!(op, Some(Op::Auth(_) | Op::Ping)) || !self.is_locked(id) {
+    /// The error for a client that has shown no token; `None`: its message may be handled.
+    pub(crate) fn token_error(&mut self, id: ClientId, op: Option<&Op>) -> Option<Box<Refusal>> {
+        if matches!(op, Some(Op::Auth(_) | Op::Ping)) || !self.lacks_token(id) {
             return None;
         }
         let message = format!("a token is needed before anything else; send {AUTH_EXAMPLE}");
         Some(Refusal::new("auth_required", message))
     }
 
-    /// What a client is told that has let its time for the first subscription pass.
-    pub(crate) fn late(&mut self, id: ClientId) -> Box<Refusal> {
+    /// The error for a client that has not subscribed in time.
+    pub(crate) fn subscribe_timeout_error(&mut self, id: ClientId) -> Box<Refusal> {
         let seconds = self.config.subscribe_timeout.as_secs_f64();
-        if self.is_locked(id) {
+        if self.lacks_token(id) {
             let message = format!("no token within {seconds} s; send {AUTH_EXAMPLE}");
             return Refusal::new("auth_timeout", message);
         }
@@ -150,8 +153,8 @@ impl Fanout {
         Refusal::new("subscribe_timeout", message)
     }
 
-    /// A token in a message: the right one opens the door, a wrong one closes it. Where none is
-    /// asked for, every one is right.
+    /// Checks the token in a message: a valid one admits the client, a wrong one closes it. If no
+    /// token is needed, every token is valid.
     pub(crate) fn authenticate(
         &mut self,
         id: ClientId,
@@ -159,17 +162,18 @@ impl Fanout {
         echo: Option<String>,
         now: Now,
     ) {
-        let was_locked = self.is_locked(id);
+        let lacked_token = self.lacks_token(id);
         if let Some(tokens) = &self.config.access.tokens {
             if !tokens.contains(&token) {
                 self.metrics.refused.increment(RefusedBy::Token);
-                let refusal = Refusal::new("unauthorized", words(RefusedBy::Token).2.to_owned());
+                let refusal =
+                    Refusal::new("unauthorized", rejection_parts(RefusedBy::Token).2.to_owned());
                 return self.close_with_error(id, &Refusal { id: echo, ..*refusal }, now);
             }
             let subscribe_by = now.mono.after(self.config.subscribe_timeout);
             let Some(client) = self.clients.find(id) else { return };
             client.token = Some(token);
-            if was_locked {
+            if lacked_token {
                 client.subscribe_by = Some(subscribe_by);
             }
         }
@@ -178,13 +182,13 @@ impl Fanout {
         self.send_payload(id);
     }
 
-    /// From now on TLS is spoken with this certificate; connections that are there keep theirs.
+    /// Sets the certificate for new connections. Existing ones keep theirs.
     pub fn set_tls(&mut self, tls: Arc<ServerConfig>) {
         self.config.access.tls = Some(tls);
     }
 
-    /// From now on these are the tokens. Clients whose token is not among them are told and closed
-    /// with 1008; the others stay.
+    /// Sets the tokens. A client with a token that is not among them gets an error and close 1008;
+    /// the others stay.
     pub fn set_tokens(&mut self, tokens: Tokens, now: Now) {
         let is_revoked = |client: &Client| {
             client.phase == Phase::Live
@@ -201,14 +205,13 @@ impl Fanout {
     }
 }
 
-fn refuse(client: &mut Client, run: &mut TurnBuffer, by: RefusedBy) {
-    let (status, headers, why) = words(by);
-    client.connection(run).refuse(status, headers, why);
+fn refuse(client: &mut Client, turn: &mut TurnBuffer, by: RefusedBy) {
+    let (status, headers, why) = rejection_parts(by);
+    client.connection(turn).refuse(status, headers, why);
 }
 
-/// Status, further header lines and a sentence. What is no valid request, the wire has refused in
-/// words of its own.
-pub(crate) fn words(by: RefusedBy) -> (u16, &'static str, &'static str) {
+/// Status, further header lines, and a sentence. For a malformed request `wire` has its own text.
+pub(crate) fn rejection_parts(by: RefusedBy) -> (u16, &'static str, &'static str) {
     match by {
         RefusedBy::Full => (503, RETRY_AFTER, "too many clients"),
         RefusedBy::Draining => (503, RETRY_AFTER, "the server is going down"),

@@ -1,5 +1,5 @@
-//! One client: its connection, its subscriptions, and where it stands between accept and close.
-//! Owns its timers and what it is owed; does not know other clients or who publishes.
+//! One client: its connection, its subscriptions, and its phase between accept and close. Owns its
+//! timers and what it is owed; knows neither other clients nor what is published.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -21,20 +21,20 @@ use crate::fanout::protocol::candle_source::SeriesGroup;
 use crate::fanout::series::Interest;
 use crate::fanout::{ClientId, FanoutConfig};
 
-/// Where a client stands.
+/// The phase of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// The upgrade request has not arrived whole.
+    /// The upgrade request has not completely arrived.
     Handshaking,
-    /// Messages flow, perhaps after the client's own Close or FIN.
+    /// Messages are exchanged, perhaps after the client's own Close or FIN.
     Live,
-    /// Our last bytes are ready; the socket is closed at `until` if they are not taken.
+    /// Our last bytes are ready. If the socket does not take them until `until`, it is closed.
     Flushing { until: MonoNs },
-    /// Our FIN is out; what still comes is discarded until `until`.
+    /// Our FIN is sent. What still arrives until `until` is dropped.
     Draining { until: MonoNs },
 }
 
-/// What a client that has said it is done still gets.
+/// What a client still receives after its own Close or FIN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
     /// Nothing more.
@@ -48,61 +48,61 @@ pub(crate) enum Due {
 /// The client's Close or FIN.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PendingClose {
-    /// What it still gets.
+    /// What the client still receives.
     pub(crate) due: Due,
-    /// When it has waited long enough.
+    /// When the client is closed at the latest.
     pub(crate) until: MonoNs,
 }
 
-/// Whether the driver knows that there are bytes to write.
+/// Whether the driver knows of the bytes to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Offer {
-    /// There are none.
+    /// There are no bytes to write.
     Nothing,
     /// A `Transmit` is among the outputs.
     Queued,
-    /// The driver took the `Transmit`: what is still there, the socket did not take.
+    /// The driver has taken the `Transmit`. The socket did not take the bytes that are left.
     Taken,
 }
 
-/// Some instruments of one market.
+/// Subscribed instruments of one market.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     /// Ascending within a client.
     pub(crate) key: u32,
     /// The request's `id`, as JSON.
     pub(crate) id: Option<String>,
-    /// Where.
+    /// The market of its instruments.
     pub(crate) market: Market,
-    /// The contract type in the client's own words, where these are others.
+    /// The contract type as the client wrote it, if that differs from our word.
     pub(crate) word: Option<Arc<str>>,
     /// The length of the candles.
     pub(crate) interval: Interval,
-    /// Who makes them.
+    /// What makes the candles.
     pub(crate) origin: CandleSource,
-    /// What is left of the symbols asked for, in the order given.
+    /// The instruments still subscribed, in the order of the request.
     pub(crate) instruments: Vec<InstrumentId>,
-    /// Quotes it was given; 0: without end.
+    /// Quotes that it ends after; 0: it does not end.
     pub(crate) limit: u64,
-    /// Quotes still to come, if there is a limit.
+    /// Quotes still to be sent, if there is a limit.
     pub(crate) remaining: u64,
-    /// Open candles are left out.
+    /// Whether open candles are left out.
     pub(crate) closed_only: bool,
-    /// The ends of intervals are told.
+    /// Whether the client receives the ends of intervals.
     pub(crate) mark: bool,
-    /// Quotes have the fields of the Python connector only.
+    /// Whether its quotes have only the fields of the Python connector.
     pub(crate) basic: bool,
-    /// Instruments without a quote so far.
+    /// Number of instruments without a quote so far.
     pub(crate) unquoted: usize,
 }
 
 impl Subscription {
-    /// Whether its limit is reached.
+    /// Returns whether its limit is reached.
     pub(crate) fn is_exhausted(&self) -> bool {
         self.limit > 0 && self.remaining == 0
     }
 
-    /// The series that end together with its own.
+    /// The group of series that close together with its own.
     pub(crate) fn together(&self) -> SeriesGroup {
         SeriesGroup { market: self.market, interval: self.interval, origin: self.origin }
     }
@@ -116,17 +116,18 @@ impl Subscription {
     }
 }
 
-/// One client. What every frame looks at stands in front, together: with a hundred clients that is
-/// what the first-level cache holds.
+/// One client. The fields that every frame touches stand first, together: with a hundred clients
+/// the first-level cache holds just these.
 #[repr(C)]
 pub(crate) struct Client {
     pub(crate) offer: Offer,
     pub(crate) pending_close: Option<PendingClose>,
     /// The newest closed candle made ready for it.
     pub(crate) newest_closed: Option<UnixMs>,
-    /// Whether there is an `oldest`.
+    /// Whether `oldest` is set.
     is_timed: bool,
-    /// What it gets of the run, after the connection's outgoing bytes. It begins with a whole frame.
+    /// Its share of the turn's frames, sent after the connection's outgoing bytes. It begins with a
+    /// whole frame.
     share: SharedSlices,
     pub(crate) id: ClientId,
     pub(crate) peer: SocketAddr,
@@ -136,47 +137,47 @@ pub(crate) struct Client {
     pub(crate) subscriptions: Vec<Subscription>,
     pub(crate) next_key: u32,
     pub(crate) outbox: Outbox,
-    /// Subscriptions and series whose past is ready to be sent.
+    /// Subscriptions and series with history that is ready to be sent.
     pub(crate) catch_ups: VecDeque<(u32, InstrumentId)>,
-    /// It is owed too much, and cut off as soon as it is its turn.
+    /// It is owed too much, and is closed in its turn.
     pub(crate) is_slow: bool,
-    /// Its FIN was read.
+    /// Its FIN has arrived.
     pub(crate) is_half_closed: bool,
-    /// Counted among the clients, not among those told that there is no room.
+    /// Whether it counts among the clients, not among the rejected connections.
     pub(crate) is_admitted: bool,
-    /// It is to be told that it is not admitted, once it has sent its request.
-    pub(crate) turned_away: Option<RefusedBy>,
-    /// The token it has shown; `None` too where none is asked for.
+    /// Why it is rejected as soon as its request has arrived.
+    pub(crate) rejected_by: Option<RefusedBy>,
+    /// The token that it has shown; also `None` if no token is needed.
     pub(crate) token: Option<TokenDigest>,
-    /// A limit was reached, which ends the connection with the last subscription.
+    /// A limit was reached: the connection ends with the last subscription.
     pub(crate) is_served: bool,
-    /// It was told to go, as the server does.
-    pub(crate) is_leaving: bool,
-    /// Messages of it wait for the next turn.
+    /// It has received the notice that the server drains.
+    pub(crate) is_draining: bool,
+    /// Some of its messages wait for the next turn.
     pub(crate) is_unread: bool,
-    /// Its socket is being read.
+    /// The driver reads its socket.
     pub(crate) is_read: bool,
-    /// Messages of it wait until then, for it has said too many.
+    /// Its messages wait until this time, since it has sent too many.
     pub(crate) paused_until: Option<MonoNs>,
     pub(crate) allowance: Allowance,
     pub(crate) new_names: NewNames,
-    /// When it last said something.
-    pub(crate) spoke_at: MonoNs,
+    /// When its last message arrived.
+    pub(crate) last_message: MonoNs,
     /// The deadline for its first subscription; `None` once it has one.
     pub(crate) subscribe_by: Option<MonoNs>,
-    /// The earliest entry among the timers.
+    /// The earliest entry of the client among the timers.
     pub(crate) armed: MonoNs,
-    pub(crate) last_heard: MonoNs,
-    /// When a ping went out that nothing has answered.
+    pub(crate) last_bytes: MonoNs,
+    /// When the unanswered ping was sent.
     pub(crate) pinged: Option<MonoNs>,
     opened: MonoNs,
-    /// The oldest frame that is ready and whose way is measured. Written once for a batch, so it
-    /// stands behind.
+    /// The oldest frame that is ready and has a measured way. It is written once per batch, so it
+    /// stands last.
     oldest: Option<FrameMeta>,
 }
 
 impl Client {
-    /// A client whose TCP connection was accepted now.
+    /// A client with a TCP connection that was accepted now.
     pub(crate) fn new(id: ClientId, peer: SocketAddr, connection: Connection, now: Now) -> Self {
         Self {
             id,
@@ -193,43 +194,43 @@ impl Client {
             is_half_closed: false,
             pending_close: None,
             is_admitted: true,
-            turned_away: None,
+            rejected_by: None,
             token: None,
             is_served: false,
-            is_leaving: false,
+            is_draining: false,
             is_unread: false,
             is_read: true,
             paused_until: None,
             allowance: Allowance::new(now),
             new_names: NewNames::new(now),
-            spoke_at: now.mono,
+            last_message: now.mono,
             newest_closed: None,
             is_timed: false,
             subscribe_by: None,
             armed: MonoNs(u64::MAX),
-            last_heard: now.mono,
+            last_bytes: now.mono,
             pinged: None,
             opened: now.mono,
             oldest: None,
         }
     }
 
-    /// Whether frames must queue: the socket did not take what it was offered, enough is ready for
-    /// it, or older frames are owed.
+    /// Returns whether frames must wait in the outbox: the socket did not take the offered bytes,
+    /// enough bytes are ready, or older frames are owed.
     pub(crate) fn is_behind(&self) -> bool {
         self.is_blocked() || self.is_full() || !self.outbox.is_empty()
     }
 
-    /// Whether the socket did not take all that it was offered.
+    /// Returns whether the socket did not take all the offered bytes.
     pub(crate) fn is_blocked(&self) -> bool {
         self.offer == Offer::Taken && self.ready_bytes() > 0
     }
 
-    /// Takes note of a frame that was made ready: counts it for each of the client's `interests`
-    /// in its instrument. Returns whether a subscription may have ended or a goodbye be due.
+    /// Records a frame that was made ready, and counts it for each of the client's `interests` in
+    /// its instrument. Returns whether a subscription may have ended, or the close may be due.
     pub(crate) fn count(&mut self, interests: &mut [Interest], meta: &FrameMeta) -> bool {
-        self.note(meta);
-        interests.iter_mut().for_each(|interest| interest.note(meta));
+        self.record(meta);
+        interests.iter_mut().for_each(|interest| interest.record(meta));
         if !meta.is_quote() {
             return false;
         }
@@ -250,7 +251,7 @@ impl Client {
         is_exhausted || self.pending_close.is_some()
     }
 
-    fn note(&mut self, meta: &FrameMeta) {
+    fn record(&mut self, meta: &FrameMeta) {
         if meta.class == Class::Closed {
             self.newest_closed = self.newest_closed.max(Some(meta.open_time));
         }
@@ -259,7 +260,7 @@ impl Client {
         }
     }
 
-    /// What was the oldest frame ready: it is written now.
+    /// Takes the oldest frame that was ready: it is written now.
     pub(crate) fn take_oldest(&mut self) -> Option<FrameMeta> {
         if !std::mem::take(&mut self.is_timed) {
             return None;
@@ -267,13 +268,13 @@ impl Client {
         self.oldest.take()
     }
 
-    /// The subscription with `key`, which an interest names.
+    /// The subscription that an interest names by `key`.
     pub(crate) fn subscription(&mut self, key: u32) -> &mut Subscription {
         let at = self.subscriptions.binary_search_by_key(&key, |subscription| subscription.key);
         &mut self.subscriptions[at.expect("an interest's subscription lives")]
     }
 
-    /// Whether the client's goodbye, if it has said one, may be answered now.
+    /// Returns whether the client's Close or FIN, if there was one, may be answered now.
     pub(crate) fn is_close_due(&self, now: Now) -> bool {
         self.pending_close.is_some_and(|pending_close| {
             let all = self.subscriptions.iter().all(|one| one.satisfies(pending_close.due));
@@ -281,7 +282,7 @@ impl Client {
         })
     }
 
-    /// When something has to happen without anything arriving.
+    /// When something has to happen although nothing arrives.
     pub(crate) fn deadline(&self, config: &FanoutConfig) -> MonoNs {
         match self.phase {
             Phase::Handshaking => self.opened.after(config.access.handshake_timeout),
@@ -295,41 +296,42 @@ impl Client {
         }
     }
 
-    /// When to ping, or when to give up waiting for the answer. A client that has said goodbye
+    /// When to ping, or when to stop waiting for the answer. A client that has sent Close or FIN
     /// has another deadline.
     pub(crate) fn ping_deadline(&self, config: &FanoutConfig) -> Option<MonoNs> {
         if self.pending_close.is_some() || config.ping_interval.is_zero() {
             return None;
         }
         Some(match self.pinged {
-            None => self.last_heard.after(config.ping_interval),
+            None => self.last_bytes.after(config.ping_interval),
             Some(pinged) => pinged.after(config.ping_timeout),
         })
     }
 
-    /// When it has been here for nothing for too long: it has had a subscription or a try at one,
-    /// has none, and says nothing.
+    /// When the client is closed for being idle: it has no subscription any more, and sends
+    /// nothing.
     pub(crate) fn idle_deadline(&self, config: &FanoutConfig) -> Option<MonoNs> {
         let timeout = config.access.idle_timeout;
         let is_idle = self.subscriptions.is_empty() && self.subscribe_by.is_none();
         (is_idle && self.pending_close.is_none() && !timeout.is_zero())
-            .then(|| self.spoke_at.after(timeout))
+            .then(|| self.last_message.after(timeout))
     }
 
-    /// The client gave a sign of life.
-    pub(crate) fn heard(&mut self, now: Now) {
-        self.last_heard = now.mono;
+    /// Notes that bytes have arrived from the client.
+    pub(crate) fn note_bytes(&mut self, now: Now) {
+        self.last_bytes = now.mono;
         self.pinged = None;
     }
 }
 
 impl Client {
-    /// Whether updates are not for it: it is not live, or about to be cut off.
+    /// Returns whether updates skip the client: it is not live, or it is owed too much.
     pub(crate) fn is_closing(&self) -> bool {
         self.phase != Phase::Live || self.is_slow
     }
 
-    /// Notes that the driver is to be told of outgoing bytes. Returns whether it has to be now.
+    /// Notes that there are outgoing bytes. Returns whether the driver must be asked to write them
+    /// now.
     pub(crate) fn make_offer(&mut self) -> bool {
         if self.offer != Offer::Nothing || self.ready_bytes() == 0 {
             return false;
@@ -338,94 +340,96 @@ impl Client {
         true
     }
 
-    /// The driver is being told. `false`: there is nothing to write any more.
+    /// The driver takes the `Transmit`. Returns whether there are still bytes to write.
     pub(crate) fn take_offer(&mut self) -> bool {
         let is_ready = self.ready_bytes() > 0;
         self.offer = if is_ready { Offer::Taken } else { Offer::Nothing };
         is_ready
     }
 
-    /// All that was outgoing is written.
-    pub(crate) fn written(&mut self, run: &mut TurnBuffer) {
+    /// Notes that all outgoing bytes are written.
+    pub(crate) fn written(&mut self, turn: &mut TurnBuffer) {
         self.offer = Offer::Nothing;
-        run.reclaim(&mut self.connection);
+        turn.reclaim(&mut self.connection);
     }
 }
 
 impl Client {
-    /// Its connection, to be read from or written to: what it shares with others goes first, in a
-    /// copy.
-    pub(crate) fn connection(&mut self, run: &mut TurnBuffer) -> &mut Connection {
-        self.own_share(run);
+    /// The connection, for reading or writing. Frames that the client shares with others are copied
+    /// into it first.
+    pub(crate) fn connection(&mut self, turn: &mut TurnBuffer) -> &mut Connection {
+        self.copy_share(turn);
         &mut self.connection
     }
 
-    /// Its share of the run becomes its own.
-    pub(crate) fn own_share(&mut self, run: &mut TurnBuffer) {
+    /// Copies the client's share of the turn's frames into its connection.
+    pub(crate) fn copy_share(&mut self, turn: &mut TurnBuffer) {
         if !self.share.is_empty() {
-            run.copy(&mut self.share, &mut self.connection);
+            turn.copy(&mut self.share, &mut self.connection);
         }
     }
 
-    /// Adds whole frames of its own to its outgoing bytes.
-    pub(crate) fn append_frames(&mut self, run: &mut TurnBuffer, frames: &[u8]) {
-        self.own_share(run);
-        run.append(&mut self.connection, frames);
+    /// Appends whole frames for this client alone.
+    pub(crate) fn append_frames(&mut self, turn: &mut TurnBuffer, frames: &[u8]) {
+        self.copy_share(turn);
+        turn.append(&mut self.connection, frames);
     }
 
-    /// Adds a frame of the run to its outgoing bytes: shared, unless it is to be encrypted or the
-    /// client has too many pieces.
-    pub(crate) fn append_part(&mut self, run: &mut TurnBuffer, part: Part) {
+    /// Appends a frame of the turn: shared, unless the connection encrypts or the client has too
+    /// many pieces.
+    pub(crate) fn append_part(&mut self, turn: &mut TurnBuffer, part: Part) {
         if !self.connection.is_plain() {
-            return run.copy_part(part, &mut self.connection);
+            return turn.copy_part(part, &mut self.connection);
         }
         if self.share.is_empty() {
             self.share.begin(self.connection.outgoing().len(), part);
-            run.add_sharer(self.id);
+            turn.add_sharer(self.id);
         } else if !self.share.add(part) {
-            self.own_share(run);
-            run.copy_part(part, &mut self.connection);
+            self.copy_share(turn);
+            turn.copy_part(part, &mut self.connection);
         }
     }
 
-    /// Whether it has a share that its socket was not offered yet. Then it is live and keeps up, for
-    /// whatever ends that makes the share its own; and it has not said that it is done.
+    /// Returns whether the client has a share that its socket was not offered yet. Then the client
+    /// is live and keeps up, since every way out of that state copies the share; and it has not
+    /// sent Close or FIN.
     pub(crate) fn is_flowing(&self) -> bool {
         !self.share.is_empty() && self.offer == Offer::Queued && self.pending_close.is_none()
     }
 
-    /// One more frame for a client [`Self::is_flowing`] says it of, by an interest that it changes
-    /// nothing for. Returns the bytes ready then; `None` if it has to take another way.
+    /// Appends a frame for a client that [`Self::is_flowing`], for an interest that the frame does
+    /// not change. Returns the bytes that are ready then; `None`: the caller must take the general
+    /// way.
     pub(crate) fn flow(&mut self, part: Part, meta: &FrameMeta) -> Option<usize> {
         if self.share.ready_bytes() >= SHARE_BYTES_MAX || !self.share.add(part) {
             return None;
         }
-        self.note(meta);
+        self.record(meta);
         Some(self.share.ready_bytes())
     }
 
-    /// Whether as much is ready for it as may be.
+    /// Returns whether as many bytes are ready for it as may be.
     pub(crate) fn is_full(&self) -> bool {
         let bytes_max = if self.share.is_empty() { READY_BYTES_MAX } else { SHARE_BYTES_MAX };
         self.ready_bytes() >= bytes_max
     }
 
-    /// Bytes ready for its socket.
+    /// Number of bytes ready for its socket.
     pub(crate) fn ready_bytes(&self) -> usize {
         self.connection.outgoing().len() + self.share.len()
     }
 
     /// The bytes ready for its socket.
-    pub(crate) fn outgoing<'a>(&'a self, run: &'a TurnBuffer) -> Outgoing<'a> {
-        Outgoing::new(self.connection.outgoing(), &self.share, run)
+    pub(crate) fn outgoing<'a>(&'a self, turn: &'a TurnBuffer) -> Outgoing<'a> {
+        Outgoing::new(self.connection.outgoing(), &self.share, turn)
     }
 
-    /// The first `count` bytes are written. What is left of a share is copied: it may begin within
-    /// a frame, and nothing may come between.
-    pub(crate) fn consume_outgoing(&mut self, run: &mut TurnBuffer, count: usize) {
+    /// Notes that the first `count` bytes are written. The rest of a share is copied: it may begin
+    /// within a frame, and nothing may be written before it.
+    pub(crate) fn consume_outgoing(&mut self, turn: &mut TurnBuffer, count: usize) {
         let of_own = count.min(self.connection.outgoing().len());
         self.connection.consume_outgoing(of_own);
         self.share.consume(count - of_own);
-        self.own_share(run);
+        self.copy_share(turn);
     }
 }

@@ -1,5 +1,5 @@
-//! How the server takes leave of its clients: who is told what, and when. Owns the order in which they
-//! move to a successor; closing itself is [`crate::fanout::clients::lifecycle`]'s.
+//! The drain: which client receives which notice, and when. Owns the order in which clients move to
+//! a successor; closing itself is in [`crate::fanout::clients::lifecycle`].
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,24 +8,24 @@ use crate::clock::{MonoNs, Now};
 use crate::limits::{CLOSE_DRAIN, MOVE_INTERVAL};
 use crate::metrics::RefusedBy;
 
-use crate::fanout::clients::admission::words;
+use crate::fanout::clients::admission::rejection_parts;
 use crate::fanout::clients::client::Phase;
 use crate::fanout::protocol::messages::write_notice;
 use crate::fanout::{ClientId, Fanout};
 
-/// What becomes of the clients' address when the server goes down.
+/// What becomes of the clients' address when the server ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DrainKind {
-    /// Nobody listens there any more.
+    /// Nothing listens there any more.
     Closed,
-    /// The listening socket stays open with the supervisor: who connects waits for the next server.
+    /// The supervisor keeps the listening socket open: a new connection waits for the next server.
     Kept,
-    /// A successor accepts there already.
+    /// A successor accepts connections there already.
     Succeeded,
 }
 
 impl DrainKind {
-    /// What the last `notice` says.
+    /// The text of the last `notice`.
     fn notice(self) -> &'static str {
         match self {
             Self::Closed => "the server is going down; connect again",
@@ -44,26 +44,27 @@ impl DrainKind {
     }
 }
 
-/// Clients that are to move to the successor, a few at a time, so that it is not stormed.
+/// Clients that still have to move to the successor, a few at a time, so that they do not all
+/// arrive at once.
 #[derive(Debug, Default)]
 pub(crate) struct Moves {
     waiting: VecDeque<ClientId>,
-    /// When the next one is told.
+    /// When the next client is asked to move.
     next: MonoNs,
     interval: Duration,
 }
 
 impl Moves {
-    /// When [`Fanout::move_clients`] is to be called next.
+    /// When [`Fanout::move_clients`] is due next.
     pub(crate) fn next_deadline(&self) -> Option<MonoNs> {
         (!self.waiting.is_empty()).then_some(self.next)
     }
 }
 
 impl Fanout {
-    /// A successor serves at this address: clients are told to move, one after the other, the last of
-    /// them before `within` is over. Until it is told a client is served as ever.
-    /// [`Self::begin_drain`] follows when [`Self::has_moved`].
+    /// A successor serves at this address. Asks the clients to move, one after the other, the last
+    /// of them within `within`. Until then a client is served as before. The driver calls
+    /// [`Self::begin_drain`] once [`Self::has_moved`].
     pub fn begin_moves(&mut self, within: Duration, now: Now) {
         let waiting: VecDeque<_> = self.clients.ids().into();
         let count = u32::try_from(waiting.len()).unwrap_or(u32::MAX).max(1);
@@ -72,23 +73,24 @@ impl Fanout {
         self.moves = Moves { waiting, next: now.mono, interval };
     }
 
-    /// Whether every client of [`Self::begin_moves`] has been told.
+    /// Returns whether every client of [`Self::begin_moves`] was asked to move.
     pub fn has_moved(&self) -> bool {
         self.moves.waiting.is_empty()
     }
 
-    /// Tells the clients whose turn it is.
+    /// Asks the clients to move that are due.
     pub(crate) fn move_clients(&mut self, now: Now) {
         while self.moves.next <= now.mono {
             let Some(id) = self.moves.waiting.pop_front() else { return };
             self.moves.next = self.moves.next.after(self.moves.interval);
-            self.take_leave(id, now);
+            self.drain_client(id, now);
         }
     }
 
-    /// The server is going down: nobody new is admitted, everybody is told, gets what is owed, and
-    /// is closed with 1001. Where a successor comes, who is on the way in is let in for that, if its
-    /// request arrives within [`CLOSE_DRAIN`]. The driver bounds the time of all this.
+    /// Begins the drain: no client is admitted, every client gets a notice and what it is owed, and
+    /// is closed with 1001. If a successor comes, a connection with an unfinished handshake is
+    /// admitted for that, provided that its request arrives within [`CLOSE_DRAIN`]. The driver
+    /// limits the time of the drain.
     pub fn begin_drain(&mut self, drain_kind: DrainKind, now: Now) {
         if std::mem::replace(&mut self.is_draining, true) {
             return;
@@ -101,30 +103,30 @@ impl Fanout {
             let Some(client) = self.clients.find(id) else { continue };
             match client.phase {
                 Phase::Handshaking if drain_kind == DrainKind::Closed => {
-                    let (status, headers, why) = words(RefusedBy::Draining);
-                    client.connection(&mut self.run).refuse(status, headers, why);
+                    let (status, headers, why) = rejection_parts(RefusedBy::Draining);
+                    client.connection(&mut self.turn).refuse(status, headers, why);
                     self.flush(id, now);
                 }
                 Phase::Handshaking => self.arm(id),
-                Phase::Live => self.take_leave(id, now),
+                Phase::Live => self.drain_client(id, now),
                 Phase::Flushing { .. } | Phase::Draining { .. } => {}
             }
         }
         self.unread.clear();
     }
 
-    /// Whether the client was told to go, or is about to be.
-    pub(crate) fn is_leaving(&mut self, id: ClientId) -> bool {
-        self.is_draining || self.clients.find(id).is_some_and(|client| client.is_leaving)
+    /// Returns whether the client has received the notice of the drain, or is about to.
+    pub(crate) fn is_client_draining(&mut self, id: ClientId) -> bool {
+        self.is_draining || self.clients.find(id).is_some_and(|client| client.is_draining)
     }
 
-    /// Tells a client to go, and closes it with 1001 as soon as nothing is owed.
-    pub(crate) fn take_leave(&mut self, id: ClientId, now: Now) {
+    /// Sends a client the notice of the drain, and closes it with 1001 as soon as nothing is owed.
+    pub(crate) fn drain_client(&mut self, id: ClientId, now: Now) {
         let Some(client) = self.clients.find(id).filter(|client| client.phase == Phase::Live)
         else {
             return;
         };
-        if std::mem::replace(&mut client.is_leaving, true) {
+        if std::mem::replace(&mut client.is_draining, true) {
             return;
         }
         client.is_unread = false;

@@ -1,5 +1,5 @@
-//! A client's life: accepted, upgraded, read, pinged, closed. Owns the closing rules: who is told
-//! what before the FIN, and how long anything is waited for. Serves no request itself.
+//! A client's life: accepted, upgraded, read, pinged, closed. Owns the closing rules: what is sent
+//! before the FIN, and how long each step may take. Answers no request itself.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use crate::messages::EventName;
 use crate::metrics::RefusedBy;
 use crate::wire::{Connection, Event, MessageKind, WireError};
 
-use crate::fanout::clients::admission::words;
+use crate::fanout::clients::admission::rejection_parts;
 use crate::fanout::clients::client::{Client, Due, PendingClose, Phase};
 use crate::fanout::clients::rate_limit::RateLimit;
 use crate::fanout::delivery::publish::{CLOSE_NORMAL, CLOSE_POLICY};
@@ -17,15 +17,15 @@ use crate::fanout::protocol::messages::Refusal;
 use crate::fanout::{ClientId, Fanout, Output};
 
 impl Fanout {
-    /// A TCP connection was accepted. Where there is no room, or the server is going down, the
-    /// client is answered with HTTP 503 or 429 at once, then closed.
+    /// A TCP connection was accepted. Without room, or during the drain, it is answered with HTTP
+    /// 503 or 429 at once and closed.
     pub fn handle_accepted(&mut self, peer: SocketAddr, now: Now) -> ClientId {
-        let closed = self.closed_to_clients(peer.ip());
+        let closed = self.rejection_of(peer.ip());
         let tls = self.config.access.tls.as_ref();
         let connection = tls.map_or_else(Connection::server, Connection::server_over_tls);
         let id = self.clients.insert(|id| Client::new(id, peer, connection, now));
         if let (Some(bytes_max), Some(client)) = (self.echo_bytes_max, self.clients.find(id)) {
-            client.connection(&mut self.run).accept_messages_up_to(bytes_max);
+            client.connection(&mut self.turn).accept_messages_up_to(bytes_max);
         }
         match closed {
             Some(by) => self.refuse_connection(id, by, now),
@@ -39,15 +39,15 @@ impl Fanout {
         id
     }
 
-    /// Bytes from a client's socket, at most [`crate::limits::READ_BYTES_MAX`] at a time. What
-    /// comes after our Close is discarded.
+    /// Takes bytes from a client's socket, at most [`crate::limits::READ_BYTES_MAX`] at a time.
+    /// What arrives after our Close is dropped.
     pub fn handle_bytes(&mut self, id: ClientId, bytes: &[u8], now: Now) {
         let Some(client) = self.clients.find(id) else { return };
         if !matches!(client.phase, Phase::Handshaking | Phase::Live) {
             return;
         }
-        client.heard(now);
-        if let Err(error) = client.connection(&mut self.run).handle_bytes(bytes) {
+        client.note_bytes(now);
+        if let Err(error) = client.connection(&mut self.turn).handle_bytes(bytes) {
             return self.fail(id, &error, now);
         }
         if !client.is_unread && client.paused_until.is_none() {
@@ -55,7 +55,7 @@ impl Fanout {
         }
     }
 
-    /// Handles what a client has sent, as far as one turn's share goes.
+    /// Handles a client's messages, up to the client's share of one turn.
     pub(crate) fn read_messages(&mut self, id: ClientId, now: Now) {
         let Some(client) = self.clients.find(id) else { return };
         client.allowance.begin_turn();
@@ -77,7 +77,7 @@ impl Fanout {
                 RateLimit::Later(until) => return self.pause(id, until, now),
                 RateLimit::Never => return self.stop_flood(id, now),
             }
-            match client.connection(&mut self.run).next_event() {
+            match client.connection(&mut self.turn).next_event() {
                 Err(error) => return self.fail(id, &error, now),
                 Ok(None) => {
                     self.want_bytes(id, true);
@@ -99,27 +99,27 @@ impl Fanout {
 
     fn handle_event(&mut self, id: ClientId, event: Event, now: Now) {
         if let (Event::Text(_) | Event::Binary(_), Some(client)) = (&event, self.clients.find(id)) {
-            client.spoke_at = now.mono;
+            client.last_message = now.mono;
         }
         match event {
-            Event::Text(_) | Event::Binary(_) if self.is_leaving(id) => {}
+            Event::Text(_) | Event::Binary(_) if self.is_client_draining(id) => {}
             Event::Text(text) if self.is_echo() => {
                 self.echo(id, MessageKind::Text, text.as_bytes())
             }
             Event::Binary(bytes) if self.is_echo() => self.echo(id, MessageKind::Binary, &bytes),
             Event::Text(text) => self.serve(id, text.as_bytes(), now),
-            // Libraries that encode JSON as bytes send it so.
+            // Libraries that encode JSON as bytes send it as binary.
             Event::Binary(bytes) => self.serve(id, &bytes, now),
             Event::Open { .. } | Event::Ping | Event::Pong(_) => {}
             Event::Close { code, .. } => self.answer_close(id, code, now),
         }
     }
 
-    /// After a client's bytes were handled.
+    /// Ends the work on a client after its bytes were handled.
     pub(crate) fn end_turn(&mut self, id: ClientId, now: Now) {
         let Some(client) = self.clients.find(id) else { return };
         if client.ready_bytes() > self.config.client_buffer_max + PONGS_BYTES_MAX {
-            // It asks and pings without ever reading the answers.
+            // The client sends requests and pings without reading the answers.
             return self.remove(id, now);
         }
         if client.is_blocked() && client.outbox.bytes() > self.config.client_buffer_max {
@@ -130,7 +130,7 @@ impl Fanout {
         self.arm(id);
     }
 
-    /// The peer said Close; what it still gets depends on the code.
+    /// The client has sent Close. The code decides what the client still receives.
     fn answer_close(&mut self, id: ClientId, code: Option<u16>, now: Now) {
         let (due, patience) = match code {
             None => (Due::Everything, self.config.close_linger),
@@ -142,7 +142,7 @@ impl Fanout {
         client.subscribe_by = None;
     }
 
-    /// A client's FIN: `read()` returned 0. Harmless when repeated.
+    /// A client's FIN has arrived: `read()` returned 0. Harmless when repeated.
     pub fn handle_half_closed(&mut self, id: ClientId, now: Now) {
         let Some(client) = self.clients.find(id) else { return };
         if std::mem::replace(&mut client.is_half_closed, true) {
@@ -161,13 +161,13 @@ impl Fanout {
         }
     }
 
-    /// A client's socket failed: it is gone, and the driver has closed the socket or will.
-    /// Not to be called after [`Output::Close`]; harmless then.
+    /// A client's socket has failed: the client is gone, and the driver closes the socket. The
+    /// driver does not call it after [`Output::Close`], though that is harmless.
     pub fn handle_lost(&mut self, id: ClientId, now: Now) {
         self.forget(id, now);
     }
 
-    /// The client broke the protocol; what it is to be told is outgoing already.
+    /// Ends a client that broke the protocol. The error is among the outgoing bytes already.
     pub(crate) fn fail(&mut self, id: ClientId, error: &WireError, now: Now) {
         match error {
             WireError::Protocol { .. } => self.metrics.protocol_errors.increment(),
@@ -178,8 +178,8 @@ impl Fanout {
         }
         if let Some(client) = self.clients.find(id) {
             let (event, text) = match error {
-                // A mistake that somebody has to hear of. Without the port, so that an address that
-                // repeats it is one line a second.
+                // The operator must see this mistake. Without the port, so that an address that
+                // repeats it is logged once a second.
                 WireError::Tls(why) => {
                     (EventName::ClientTls, format!("a client at {}: {why}", client.peer.ip()))
                 }
@@ -190,7 +190,7 @@ impl Fanout {
         self.flush(id, now);
     }
 
-    /// Says why, then Close 1008.
+    /// Sends an error, then Close 1008.
     pub(crate) fn close_with_error(&mut self, id: ClientId, refusal: &Refusal, now: Now) {
         self.end_with_error(id, CLOSE_POLICY, refusal, now);
     }
@@ -203,27 +203,28 @@ impl Fanout {
     fn end_with_error(&mut self, id: ClientId, code: u16, refusal: &Refusal, now: Now) {
         self.write_error_frame(refusal);
         if let Some(client) = self.clients.find(id).filter(|client| client.phase == Phase::Live) {
-            // Ahead of what is owed, which is not sent any more.
-            client.append_frames(&mut self.run, &self.frame);
+            // Ahead of what is owed, which is no longer sent.
+            client.append_frames(&mut self.turn, &self.frame);
             self.metrics.sent_messages.increment();
         }
         self.close(id, code, &refusal.message, now);
     }
 
-    /// Says Close; what is owed beyond the outgoing bytes is dropped.
+    /// Sends Close. What is owed beyond the outgoing bytes is dropped.
     pub(crate) fn close(&mut self, id: ClientId, code: u16, reason: &str, now: Now) {
         if let Some(client) = self.clients.find(id) {
-            client.connection(&mut self.run).send_close(code, reason);
+            client.connection(&mut self.turn).send_close(code, reason);
             self.flush(id, now);
         }
     }
 
-    /// Nothing is added to the outgoing bytes any more; when they are written, FIN.
+    /// Ends the outgoing bytes: nothing is appended any more, and when they are written, FIN
+    /// follows.
     pub(crate) fn flush(&mut self, id: ClientId, now: Now) {
         self.end_subscriptions(id, now);
         self.end_pause(id);
         let Some(client) = self.clients.find(id) else { return };
-        client.connection(&mut self.run).finish();
+        client.connection(&mut self.turn).finish();
         client.outbox.clear(&mut self.frames);
         client.phase = Phase::Flushing { until: now.mono.after(CLOSE_WRITE_PATIENCE) };
         if client.ready_bytes() == 0 {
@@ -233,7 +234,7 @@ impl Fanout {
         self.arm(id);
     }
 
-    /// Everything is written: FIN, unless the peer's was there first.
+    /// Everything is written: sends FIN, unless the client's FIN came first.
     pub(crate) fn shut_down(&mut self, id: ClientId, now: Now) {
         let Some(client) = self.clients.find(id) else { return };
         if client.is_half_closed {
@@ -244,7 +245,7 @@ impl Fanout {
         self.arm(id);
     }
 
-    /// The client's socket is to be closed now.
+    /// Removes the client, and has the driver close its socket now.
     pub(crate) fn remove(&mut self, id: ClientId, now: Now) {
         if self.forget(id, now) {
             self.outputs.push_back(Output::Close { client: id });
@@ -262,18 +263,18 @@ impl Fanout {
         true
     }
 
-    /// One of the client's deadlines may have come.
+    /// Handles the deadline of the client that has come, if one has.
     pub(crate) fn client_timeout(&mut self, id: ClientId, now: Now) {
         let Some(client) = self.clients.find(id) else { return };
         client.armed = crate::clock::MonoNs(u64::MAX);
         if client.deadline(&self.config) <= now.mono {
             match client.phase {
                 Phase::Handshaking => {
-                    if client.turned_away.is_none() {
+                    if client.rejected_by.is_none() {
                         self.metrics.refused.increment(RefusedBy::Timeout);
                     }
-                    let (status, headers, why) = words(RefusedBy::Timeout);
-                    client.connection(&mut self.run).refuse(status, headers, why);
+                    let (status, headers, why) = rejection_parts(RefusedBy::Timeout);
+                    client.connection(&mut self.turn).refuse(status, headers, why);
                     self.flush(id, now);
                 }
                 Phase::Flushing { .. } | Phase::Draining { .. } => self.remove(id, now),
@@ -293,7 +294,7 @@ impl Fanout {
             return self.accept_closed(id, now);
         }
         if client.subscribe_by.is_some_and(|deadline| deadline <= now.mono) {
-            let refusal = self.late(id);
+            let refusal = self.subscribe_timeout_error(id);
             return self.close_with_error(id, &refusal, now);
         }
         if client.idle_deadline(&self.config).is_some_and(|deadline| deadline <= now.mono) {
@@ -309,13 +310,13 @@ impl Fanout {
                 return self.close_silent(id, now);
             }
             client.pinged = Some(now.mono);
-            // Some clients answer no ping without a payload.
-            client.connection(&mut self.run).send_ping(&now.mono.0.to_be_bytes());
+            // Some clients do not answer a ping without a payload.
+            client.connection(&mut self.turn).send_ping(&now.mono.0.to_be_bytes());
             self.offer(id);
         }
     }
 
-    /// The client has sent nothing at all since it was pinged.
+    /// Closes a client that has sent nothing since it was pinged.
     fn close_silent(&mut self, id: ClientId, now: Now) {
         let Some(client) = self.clients.find(id) else { return };
         let (seconds, peer) = (self.config.ping_timeout.as_secs_f64(), client.peer);

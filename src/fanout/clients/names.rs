@@ -1,6 +1,6 @@
-//! Which names a client may bring, and when they are forgotten. Owns the bounds for names that
-//! nobody has confirmed, and the end of an instrument that nobody wants; whether a name exists is
-//! for the exchange and its list to say.
+//! Which names a client may bring, and when they are forgotten. Owns the bounds for names that are
+//! not confirmed, and the end of an instrument that nothing wants. Whether a name exists is for the
+//! exchange and its list to decide.
 
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
@@ -25,11 +25,11 @@ use crate::fanout::{ClientId, Fanout, Timer};
 
 /// The names of a request, sorted.
 pub(crate) struct Sorted {
-    /// Those that the client may bring.
+    /// The names that the client may bring.
     pub(crate) names: Vec<Name>,
-    /// What it is told of those for which there is no room, or which come too fast.
+    /// The errors for names without room, or that come too fast.
     pub(crate) surplus: Vec<Refusal>,
-    /// What it is told of those that were refused lately.
+    /// The errors for names that were rejected lately.
     pub(crate) refused: Vec<Refusal>,
 }
 
@@ -55,7 +55,7 @@ impl Fanout {
         Sorted { names, surplus, refused }
     }
 
-    /// Splits off the names that are new to the exchange and beyond what the client may bring now.
+    /// Splits off the new names that exceed the client's allowance.
     fn split_new(
         &mut self,
         id: ClientId,
@@ -97,8 +97,8 @@ impl Fanout {
         (names, Some(Box::new(Refusal { symbols: beyond, retry_after_ms, ..*refusal })))
     }
 
-    /// Splits the names of a request: those that the client may bring, and those for which there is
-    /// no room, since nobody has confirmed them.
+    /// Splits the names of a request: those that the client may bring, and unconfirmed ones without
+    /// room.
     fn split_names(
         &self,
         id: ClientId,
@@ -126,7 +126,7 @@ impl Fanout {
         })
     }
 
-    /// Why names that nobody has confirmed are not taken.
+    /// Why unconfirmed names are rejected.
     pub(crate) fn too_many_unconfirmed(
         &self,
         market: Market,
@@ -149,7 +149,8 @@ impl Fanout {
         Box::new(Refusal { symbols, ..*refusal.about(market) })
     }
 
-    /// All or none. Where the table is full, what has rested for the longest time makes room.
+    /// Adds all the names, or none. If the table is full, the instrument that has rested longest
+    /// makes room.
     pub(crate) fn intern_all(
         &mut self,
         wanted: &Wanted,
@@ -207,7 +208,8 @@ impl Fanout {
         }
     }
 
-    /// Somebody has left an instrument, or did not come: it goes, if nobody else wants it.
+    /// An interest in an instrument has ended, or was not added: the instrument goes if nothing
+    /// wants it.
     pub(crate) fn let_go(&mut self, id: InstrumentId, now: Now) {
         let Some(stream) = self.hub.stream(id) else { return };
         match stream.let_go(now) {
@@ -220,8 +222,9 @@ impl Fanout {
         }
     }
 
-    /// The linger of `id` may be over. The exchange's own series is kept for a while, so that it
-    /// knows what it has published; a derived one can be made anew.
+    /// The linger of `id` may be over. The exchange's own series is kept for
+    /// [`crate::limits::INSTRUMENT_REST`], so that its feed remembers what it has published; a
+    /// derived series can be made again.
     pub(crate) fn end_linger(&mut self, id: InstrumentId, now: Now) {
         let Some(stream) = self.hub.stream(id) else { return };
         match stream.end_linger(now) {
@@ -239,7 +242,7 @@ impl Fanout {
         self.hub.rest(id, now);
     }
 
-    /// Forgets the instruments that have rested for long enough.
+    /// Forgets the instruments that have rested long enough.
     pub(crate) fn end_rests(&mut self, now: Now) {
         while let Some(id) = self.hub.next_rested(now.mono) {
             self.release(id, now);
@@ -247,8 +250,8 @@ impl Fanout {
         }
     }
 
-    /// Forgets an instrument that nobody wants, here and at its shard; and with a derived one, its
-    /// minutes, if nobody else wants them.
+    /// Forgets an instrument that nothing wants, here and at its shard; and with a derived series
+    /// its base, if nothing else wants that.
     fn release(&mut self, id: InstrumentId, now: Now) {
         let base = self.hub.base(id);
         self.command(id, Command::Forget { id }, now);
@@ -259,8 +262,8 @@ impl Fanout {
         }
     }
 
-    /// A market's list has come: what it names is confirmed, and of the other names each client
-    /// keeps as many as it may have.
+    /// Takes a market's list: the names in it are confirmed, and each client keeps as many of the
+    /// others as its limit allows.
     pub(crate) fn take_list(&mut self, market: Market, list: Arc<SymbolList>, now: Now) {
         self.forget_listed(market, &list);
         let unlisted = self.hub.take_list(market, list);
@@ -282,7 +285,7 @@ impl Fanout {
         self.show_table();
     }
 
-    /// Shows how full the table is, and logs it once where little room is left.
+    /// Sets the gauges of the table, and logs once that the table is nearly full.
     pub(crate) fn show_table(&mut self) {
         let (known, unconfirmed) = self.hub.counts();
         let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
@@ -304,8 +307,8 @@ impl Fanout {
     }
 }
 
-/// Keeps each series under the first of its names. The second value refuses the other names: a
-/// message has room for one.
+/// Keeps each series under the first of its names. The second value has an error for each other
+/// name, since a message has room for one.
 pub(crate) fn once_each(names: Vec<Name>) -> (Vec<Name>, Vec<Refusal>) {
     let mut seen = HashMap::with_capacity(names.len());
     let mut repeated = Vec::new();
@@ -322,7 +325,8 @@ pub(crate) fn once_each(names: Vec<Name>) -> (Vec<Name>, Vec<Refusal>) {
     (names.collect(), repeated)
 }
 
-/// The client's name of a series, with its contract type where the client chooses that word, too.
+/// The client's name of a series; with its contract type on OKX, where the client chooses that word
+/// too.
 fn name_of(name: &Name) -> String {
     let word = name.spelling.as_ref().map(|own| &*own.contract_type);
     stream_name(name.market, name.shown(), word)
@@ -335,7 +339,7 @@ pub(crate) fn stream_name(market: Market, symbol: &str, word: Option<&str>) -> S
     }
 }
 
-/// One series under two names.
+/// The error for one series under two names.
 pub(crate) fn named_twice(name: &Name, other: &str) -> Box<Refusal> {
     let shown = name.shown();
     let message = format!(
@@ -348,12 +352,12 @@ pub(crate) fn named_twice(name: &Name, other: &str) -> Box<Refusal> {
     Box::new(Refusal { symbols: vec![shown.to_owned()], ..*refusal })
 }
 
-/// The names as the client gave them.
+/// The names as the client wrote them.
 fn shown_of(names: impl Iterator<Item = Name>) -> Vec<String> {
     names.map(|name| name.shown().to_owned()).collect()
 }
 
-/// The first few of them, for a sentence.
+/// The first `SHOWN_MAX` symbols, for a sentence.
 fn shown(symbols: &[String]) -> String {
     let named = symbols.iter().take(SHOWN_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
     match symbols.len().saturating_sub(SHOWN_MAX) {
@@ -362,8 +366,8 @@ fn shown(symbols: &[String]) -> String {
     }
 }
 
-/// The symbols of these instruments as a client (by index) names them, each once though it may have
-/// several intervals.
+/// The symbols of these instruments as a client (by index) writes them, each once though it may
+/// have several intervals.
 pub(crate) fn symbols_of<'a>(
     hub: &'a Hub,
     client: u32,

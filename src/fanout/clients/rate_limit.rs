@@ -1,7 +1,7 @@
-//! How fast a client may talk. Owns its allowance of messages and the order of consequences: who says
-//! more is read later, and only who keeps at it is refused. Meanwhile nothing more is read from its
-//! socket, so what waits is bounded here and the client's own kernel makes it wait. Owns, too, how many
-//! names new to an exchange it may bring.
+//! How many messages a client may send per second. Owns its allowance and the order of
+//! consequences: messages above the allowance are read later, and only a client that keeps sending
+//! is closed. Meanwhile its socket is not read, so what waits is bounded here, and the client's own
+//! kernel makes it wait. Owns, too, how many names new to an exchange a client may bring.
 
 use std::time::Duration;
 
@@ -19,21 +19,21 @@ use crate::fanout::{ClientId, Fanout, Output};
 #[derive(Debug)]
 pub(crate) struct Allowance {
     left: u32,
-    /// Since this turn began.
+    /// Messages in this turn.
     spent: u32,
     counted_at: MonoNs,
-    /// Pauses since it last had a second's worth left.
+    /// Pauses since at least one second's allowance was left.
     pauses: u32,
 }
 
-/// What becomes of a client's next message.
+/// When a client's next message is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RateLimit {
-    /// It is handled.
+    /// Now.
     Now,
-    /// It is looked at again then.
+    /// At this time at the earliest.
     Later(MonoNs),
-    /// The client has been delayed for long and goes on.
+    /// Never: the client was delayed for long and keeps sending.
     Never,
 }
 
@@ -43,7 +43,7 @@ impl Allowance {
         Self { left: CLIENT_MESSAGES_BURST, spent: 0, counted_at: now.mono, pauses: 0 }
     }
 
-    /// What becomes of the next message.
+    /// When the next message is handled.
     pub(crate) fn rate_limit(&mut self, now: Now) -> RateLimit {
         let earned = earned(&mut self.counted_at, CLIENT_MESSAGES_PER_SECOND, now);
         self.left = self.left.saturating_add(earned).min(CLIENT_MESSAGES_BURST);
@@ -60,25 +60,25 @@ impl Allowance {
         RateLimit::Later(now.mono.after(CLIENT_PAUSE))
     }
 
-    /// One message is handled.
+    /// Takes one message from the allowance.
     pub(crate) fn spend(&mut self) {
         self.left = self.left.saturating_sub(1);
         self.spent = self.spent.saturating_add(1);
     }
 
-    /// What is handled names this many symbols.
+    /// Takes what a message with `symbols` symbols costs beyond one message.
     pub(crate) fn spend_on(&mut self, symbols: usize) {
         let more = u32::try_from(symbols / SYMBOLS_PER_MESSAGE).unwrap_or(u32::MAX);
         self.left = self.left.saturating_sub(more);
         self.spent = self.spent.saturating_add(more);
     }
 
-    /// A turn begins.
+    /// Begins a turn.
     pub(crate) fn begin_turn(&mut self) {
         self.spent = 0;
     }
 
-    /// Whether this turn's share is spent.
+    /// Returns whether this turn's share is spent.
     pub(crate) fn is_turn_over(&self) -> bool {
         self.spent >= CLIENT_MESSAGES_PER_TURN
     }
@@ -97,28 +97,29 @@ impl NewNames {
         Self { left: CLIENT_NEW_NAMES_BURST, counted_at: now.mono }
     }
 
-    /// Adds what was earned.
+    /// Adds what was earned since the last call.
     pub(crate) fn earn(&mut self, now: Now) {
         let earned = earned(&mut self.counted_at, CLIENT_NEW_NAMES_PER_SECOND, now);
         self.left = self.left.saturating_add(earned).min(CLIENT_NEW_NAMES_BURST);
     }
 
-    /// Returns whether there was as much left; then it is spent.
+    /// Takes `cost` from the allowance. Returns whether that much was left; otherwise nothing is
+    /// taken.
     pub(crate) fn spend(&mut self, cost: u32) -> bool {
         let left = self.left.checked_sub(cost);
         self.left = left.unwrap_or(self.left);
         left.is_some()
     }
 
-    /// How long it takes to earn `cost`, of which no more than all of it is ever needed at once.
+    /// How long it takes to earn `cost`, at most a full allowance.
     pub(crate) fn wait(&self, cost: u32) -> Duration {
         let missing = cost.min(CLIENT_NEW_NAMES_BURST).saturating_sub(self.left);
         Duration::from_millis(u64::from(missing) * 1000 / u64::from(CLIENT_NEW_NAMES_PER_SECOND))
     }
 }
 
-/// What was earned since `counted_at`, at so much a second. The time of a part that is not whole
-/// yet counts the next time.
+/// What was earned since `counted_at` at `per_second`. The time for an incomplete unit counts in
+/// the next call.
 fn earned(counted_at: &mut MonoNs, per_second: u32, now: Now) -> u32 {
     let elapsed_ns = now.mono.since(*counted_at).as_nanos();
     let earned = elapsed_ns.saturating_mul(u128::from(per_second)) / NS_PER_SECOND;
@@ -131,7 +132,7 @@ fn earned(counted_at: &mut MonoNs, per_second: u32, now: Now) -> u32 {
 const NS_PER_SECOND: u128 = 1_000_000_000;
 
 impl Fanout {
-    /// The client's messages wait until then.
+    /// Pauses the client's messages until `until`.
     pub(crate) fn pause(&mut self, id: ClientId, until: MonoNs, now: Now) {
         if let Some(client) = self.clients.find(id) {
             client.paused_until = Some(until);
@@ -140,7 +141,7 @@ impl Fanout {
         self.end_turn(id, now);
     }
 
-    /// Has the driver stop reading the client's socket, or go on.
+    /// Has the driver stop reading the client's socket, or read it again.
     pub(crate) fn want_bytes(&mut self, id: ClientId, wanted: bool) {
         let Some(client) = self.clients.find(id) else { return };
         if client.is_read != wanted {
@@ -149,7 +150,7 @@ impl Fanout {
         }
     }
 
-    /// The client is read as it speaks: nothing of it waits for its allowance any more.
+    /// Ends a pause: the client's messages no longer wait for its allowance.
     pub(crate) fn end_pause(&mut self, id: ClientId) {
         if let Some(client) = self.clients.find(id) {
             client.paused_until = None;
@@ -157,7 +158,7 @@ impl Fanout {
         self.want_bytes(id, true);
     }
 
-    /// It was delayed for long enough.
+    /// Closes a client that has kept sending through the last pause.
     pub(crate) fn stop_flood(&mut self, id: ClientId, now: Now) {
         let message = "too many messages; wait between requests, or name more symbols in one";
         let refusal = Refusal::new("too_many_messages", message.to_owned());
@@ -179,7 +180,7 @@ mod tests {
         Now { mono: MonoNs(ms * 1_000_000), ..Now::default() }
     }
 
-    /// Spends all it may at this time; how many that were.
+    /// Spends all that is allowed at this time. Returns how many messages that were.
     fn exhaust(allowance: &mut Allowance, now: Now) -> u32 {
         let mut handled = 0;
         while allowance.rate_limit(now) == RateLimit::Now {

@@ -1,5 +1,5 @@
-//! Names that an exchange or its list has just refused: who asks for one again is answered from
-//! memory, and the exchange is not asked. Owns what is remembered, and for how long.
+//! Names that an exchange or its list has just rejected: a client that asks for one again gets its
+//! answer from memory, and the exchange is not asked. Owns what is remembered, and for how long.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -11,12 +11,12 @@ use crate::fanout::protocol::messages::{Refusal, cut};
 use crate::fanout::protocol::request::{Name, Wanted};
 use crate::fanout::{ClientId, Fanout};
 
-/// The newest refusals.
+/// The newest rejections.
 #[derive(Debug, Default)]
 pub(crate) struct RefusedNames {
     words: HashMap<Instrument, Words>,
-    /// When each is forgotten, the earliest first; never more than [`REFUSED_NAMES_MAX`]. An entry
-    /// is outdated if the words of its name are of another time.
+    /// When each name is forgotten, the earliest first; at most [`REFUSED_NAMES_MAX`] entries. An
+    /// entry is outdated if the rejection of its name has another time.
     order: VecDeque<(MonoNs, Instrument)>,
 }
 
@@ -49,14 +49,14 @@ impl RefusedNames {
         }
     }
 
-    /// Forgets what was refused long enough ago.
+    /// Forgets the rejections that are too old.
     fn forget_old(&mut self, now: MonoNs) {
         while self.deadline().is_some_and(|until| until <= now) {
             self.forget_first();
         }
     }
 
-    /// Forgets the names that a new list has as trading.
+    /// Forgets the names that a new list shows as trading.
     fn forget_listed(&mut self, market: Market, list: &SymbolList) {
         self.words.retain(|one, _| {
             let listed = list.find(&one.symbol).filter(|_| one.market == market);
@@ -69,19 +69,19 @@ impl RefusedNames {
         self.order.front().map(|&(until, _)| until)
     }
 
-    /// How many are remembered.
+    /// Number of remembered names.
     pub(crate) fn len(&self) -> usize {
         self.words.len()
     }
 
-    /// What a client is told that asks for `instrument`; `None`: it was not refused lately.
+    /// The error for a client that asks for `instrument`; `None`: it was not rejected lately.
     fn find(&self, instrument: &Instrument, now: Now) -> Option<Refusal> {
         let words = self.words.get(instrument).filter(|words| words.until > now.mono)?;
         Some(rejection(instrument, &words.message, &words.exchange))
     }
 }
 
-/// What clients are told of an instrument that the exchange does not have or want.
+/// The error for an instrument that the exchange does not have or does not serve.
 pub(crate) fn rejection(instrument: &Instrument, message: &str, exchange: &str) -> Refusal {
     let refusal = Refusal::new("symbol_rejected", message.to_owned()).about(instrument.market);
     Refusal {
@@ -93,7 +93,7 @@ pub(crate) fn rejection(instrument: &Instrument, message: &str, exchange: &str) 
 }
 
 impl Fanout {
-    /// Remembers that the exchange has refused `instrument`.
+    /// Remembers that the exchange has rejected `instrument`.
     pub(crate) fn remember_refused(
         &mut self,
         instrument: Instrument,
@@ -105,7 +105,7 @@ impl Fanout {
         self.show_refused();
     }
 
-    /// Forgets what was refused long enough ago.
+    /// Forgets the rejections that are too old.
     pub(crate) fn forget_refused(&mut self, now: Now) {
         if self.refused.deadline().is_some_and(|until| until <= now.mono) {
             self.refused.forget_old(now.mono);
@@ -113,7 +113,7 @@ impl Fanout {
         }
     }
 
-    /// A list may have names that were refused before.
+    /// Forgets rejected names that the market's new list shows as trading.
     pub(crate) fn forget_listed(&mut self, market: Market, list: &SymbolList) {
         self.refused.forget_listed(market, list);
         self.show_refused();
@@ -124,8 +124,8 @@ impl Fanout {
         self.metrics.refused_names.set(known);
     }
 
-    /// Splits the names of a request: those that were not refused lately, and what the client is
-    /// told of the others.
+    /// Splits the names of a request: those that were not rejected lately, and the errors for the
+    /// others.
     pub(crate) fn split_refused(
         &self,
         wanted: &Wanted,
@@ -149,7 +149,8 @@ impl Fanout {
         (names, refusals)
     }
 
-    /// Tells a client what was refused lately. One that has nothing else is closed with the last.
+    /// Sends the errors for names that were rejected lately. A client without subscriptions is
+    /// closed with the last error.
     pub(crate) fn send_refused(
         &mut self,
         id: ClientId,

@@ -1,5 +1,5 @@
-//! Requests served: subscribe, unsubscribe, list, ping, and how subscriptions end. Owns the rule
-//! that `subscribed` and the newest candles leave in the turn of the request.
+//! Answers requests: subscribe, unsubscribe, list, ping; and ends subscriptions. Owns the rule that
+//! `subscribed` and the newest candles are sent in the turn of the request.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -26,19 +26,19 @@ use crate::fanout::series::{ANY_WINDOW, Interest};
 use crate::fanout::{ClientId, Fanout};
 
 impl Fanout {
-    /// One message of a client, text or binary.
+    /// Handles one message of a client, text or binary.
     pub(crate) fn serve(&mut self, id: ClientId, text: &[u8], now: Now) {
         let request = match request::parse(&mut text.to_vec()) {
             Ok(request) => request,
             Err(refusal) => {
-                return match self.locked_out(id, None) {
+                return match self.token_error(id, None) {
                     Some(refusal) => self.send_error(id, &refusal),
                     None => self.refuse(id, &refusal, now),
                 };
             }
         };
         let Request { id: echo, names_op, op } = request;
-        if let Some(refusal) = self.locked_out(id, Some(&op)) {
+        if let Some(refusal) = self.token_error(id, Some(&op)) {
             return self.send_error(id, &Refusal { id: echo, ..*refusal });
         }
         let result = match op {
@@ -67,8 +67,8 @@ impl Fanout {
         }
     }
 
-    /// Answers a request with an error. A client whose first request leaves it without a
-    /// subscription is closed with 1000, as by the Python connector: it waits for nothing else. One
+    /// Answers a request with an error. A client that has no subscription after its first request
+    /// is closed with 1000, as the Python connector does, since it waits for nothing else. A client
     /// that names an `op` knows this protocol, and may go on.
     pub(crate) fn refuse(&mut self, id: ClientId, refusal: &Refusal, now: Now) {
         let Some(client) = self.clients.find(id) else { return };
@@ -103,7 +103,7 @@ impl Fanout {
             let refusal = Refusal::field("too_many_subscriptions", "symbols", message);
             return Err(refusal.about(wanted.market));
         }
-        self.check_past(&wanted, &names, now)?;
+        self.check_history(&wanted, &names, now)?;
         if names.is_empty() {
             let Some(last) = surplus.pop() else {
                 self.send_refused(id, refused, echo.as_ref(), now);
@@ -147,8 +147,8 @@ impl Fanout {
         self.send_lost(id, &instruments, now);
         for instrument in instruments {
             if let Some(past) = past {
-                let join = CatchUp::new(id, key, past, self.publications, now);
-                self.begin_catch_up(join, instrument, now);
+                let catch_up = CatchUp::new(id, key, past, self.publications, now);
+                self.begin_catch_up(catch_up, instrument, now);
                 continue;
             }
             self.send_latest(id, key, instrument, now);
@@ -163,7 +163,7 @@ impl Fanout {
         }
     }
 
-    /// Tells a client that comes later what the others were told when a session was lost.
+    /// Sends a new subscription the notices that were sent when the session was lost.
     fn send_lost(&mut self, id: ClientId, wanted: &[InstrumentId], now: Now) {
         let mut notices = BTreeMap::<_, Vec<InstrumentId>>::new();
         for &instrument in wanted {
@@ -182,7 +182,7 @@ impl Fanout {
         }
     }
 
-    /// The symbols asked for, or all that are streamed.
+    /// The requested symbols, or all that are streamed.
     fn names(&self, wanted: &Wanted) -> Result<Vec<Name>, Box<Refusal>> {
         if let Some(names) = &wanted.names {
             return Ok(names.iter().map(|name| self.as_listed(name)).collect());
@@ -208,13 +208,13 @@ impl Fanout {
     /// The name with the symbol that the market's list has for it.
     fn as_listed(&self, name: &Name) -> Name {
         match self.hub.listed_for(name) {
-            Some(symbol) => Name { symbol, ..name.clone() }.closed_window(),
+            Some(symbol) => Name { symbol, ..name.clone() }.without_own_spelling(),
             None => name.clone(),
         }
     }
 
-    /// Refuses more than is kept.
-    fn check_past(&self, wanted: &Wanted, names: &[Name], now: Now) -> Result<(), Box<Refusal>> {
+    /// Rejects a wish for more history than is kept.
+    fn check_history(&self, wanted: &Wanted, names: &[Name], now: Now) -> Result<(), Box<Refusal>> {
         let kept = self.config.history_candles;
         let derived_max = derived_windows_max(wanted.interval);
         let refusal = match wanted.past {
@@ -237,7 +237,8 @@ impl Fanout {
                 );
                 Refusal::field("history_too_long", "history", message)
             }
-            // The machine's clock may be wrong by hours; how far back is too far is seen later.
+            // The host's clock may be wrong by hours. Whether `since` is too far back is checked
+            // later.
             Some(HistoryRequest::Since(since))
                 if since.0 > now.unix_ms().0 + CLOCK_ERROR_MAX_MS =>
             {
@@ -255,7 +256,7 @@ impl Fanout {
         Err(Box::new(Refusal { symbols, ..*refusal }))
     }
 
-    /// Refuses one subscription too many of the same series.
+    /// Rejects one subscription too many of the same series.
     fn check_repeated(
         &mut self,
         id: ClientId,
@@ -278,7 +279,7 @@ impl Fanout {
         Err(Box::new(Refusal { symbols: vec![symbol], ..*refusal.about(wanted.market) }))
     }
 
-    /// Refuses a series under another name than the client has it already, and one name too many.
+    /// Rejects a series that the client has under another spelling, and one spelling too many.
     fn check_spelled(
         &mut self,
         id: ClientId,
@@ -315,7 +316,7 @@ impl Fanout {
         Err(refusal.about(wanted.market))
     }
 
-    /// Gives the subscription its key and its interests; the exchange is subscribed where need be.
+    /// Gives the subscription its key and its interests, and subscribes at the exchange if needed.
     fn add_subscription(
         &mut self,
         id: ClientId,
@@ -405,7 +406,7 @@ impl Fanout {
         let mut left: Vec<InstrumentId> = leaving.iter().map(|&(_, left)| left).collect();
         left.sort_unstable();
         left.dedup();
-        // What is left may be forgotten at once, with its name.
+        // The instruments may be forgotten in `leave`, and their names with them.
         let names = symbols_of(&self.hub, id.index, &left);
         self.payload.clear();
         write_unsubscribed(&mut self.payload, market, unwanted.word.as_deref(), &names, echo);
@@ -429,7 +430,7 @@ impl Fanout {
         self.send_payload(id);
     }
 
-    /// Takes one instrument from a subscription, which ends with its last.
+    /// Takes one instrument from a subscription. The subscription ends with its last instrument.
     fn leave(&mut self, id: ClientId, key: u32, instrument: InstrumentId, now: Now) {
         let Some(interest) = self.hub.remove(instrument, id.index, key) else { return };
         self.let_go(instrument, now);
@@ -456,7 +457,7 @@ impl Fanout {
         }
     }
 
-    /// Ends the subscriptions whose limit is reached.
+    /// Ends the subscriptions that have reached their limit.
     pub(crate) fn end_exhausted(&mut self, id: ClientId, now: Now) {
         while let Some(client) = self.clients.find(id) {
             let at = client.subscriptions.iter().position(Subscription::is_exhausted);
@@ -475,8 +476,9 @@ impl Fanout {
         }
     }
 
-    /// The exchange refused an instrument: everybody who wants it is told, and goes on without. A
-    /// client that has nothing else is closed with 1000, so that no program waits for ever.
+    /// The exchange has rejected an instrument: every client that wants it gets an error and keeps
+    /// its other instruments. A client without others is closed with 1000, so that no program waits
+    /// for ever.
     pub(crate) fn reject(&mut self, of: InstrumentId, message: &str, exchange: &str, now: Now) {
         for derived in self.hub.with_derived(vec![of]).split_off(1) {
             self.reject(derived, message, exchange, now);
@@ -488,7 +490,7 @@ impl Fanout {
             let id = self.clients.at(index).id;
             self.reject_for(id, of, &refusal, now);
         }
-        // The last client's leaving has done this; but it may have had none.
+        // The end of the last interest has done this, but there may have been none.
         self.let_go(of, now);
     }
 
@@ -504,7 +506,7 @@ impl Fanout {
         self.end_symbol(id, &Refusal { id: echo, ..refusal }, now);
     }
 
-    /// Ends some instruments of all subscriptions of a client with one error.
+    /// Ends some instruments in all subscriptions of a client with one error.
     pub(crate) fn refuse_instruments(
         &mut self,
         id: ClientId,
@@ -537,7 +539,7 @@ impl Fanout {
         self.end_symbol(id, &Refusal { id: echo, interval, ..refusal }, now);
     }
 
-    /// The refusal of one series with the client's own names for it.
+    /// The error about one series, with the client's own spelling of it.
     fn respelled(&mut self, id: ClientId, of: InstrumentId, refusal: &Refusal) -> Refusal {
         let mut refusal = refusal.clone();
         let spelling = self.hub.stream(of).and_then(|stream| stream.spelling_of(id.index));
@@ -548,7 +550,7 @@ impl Fanout {
         refusal
     }
 
-    /// Says why a symbol has ended. A client that has nothing else is closed.
+    /// Sends the error that ends a symbol. A client without other subscriptions is closed.
     pub(crate) fn end_symbol(&mut self, id: ClientId, refusal: &Refusal, now: Now) {
         let Some(client) = self.clients.find(id) else { return };
         if client.subscriptions.is_empty() {
@@ -561,8 +563,8 @@ impl Fanout {
         self.arm(id);
     }
 
-    /// Sends a `notice` about a session or a listing to each client that wants some of its `instruments`, with
-    /// the symbols that it wants.
+    /// Sends a `notice` about a session or a listing to each client that wants at least one of
+    /// `instruments`, with the symbols that the client wants.
     pub(crate) fn send_session(
         &mut self,
         code: &str,
@@ -600,7 +602,7 @@ impl Fanout {
         write_text_frame(&mut self.frame, &self.payload);
     }
 
-    /// Sends the message in `payload` to one client: at once, or behind what it is owed.
+    /// Sends the message in `payload` to one client: at once, or after what it is owed.
     pub(crate) fn send_payload(&mut self, id: ClientId) {
         self.frame.clear();
         write_text_frame(&mut self.frame, &self.payload);
@@ -617,13 +619,13 @@ impl Fanout {
             let frame = self.frames.insert(&self.frame, None);
             client.outbox.owe(&mut self.frames, frame);
         } else {
-            client.append_frames(&mut self.run, &self.frame);
+            client.append_frames(&mut self.turn, &self.frame);
             self.metrics.sent_messages.increment();
         }
     }
 }
 
-/// What a client wants no longer: what is left out means any.
+/// What a client no longer wants; `None` means any.
 struct Unwanted {
     market: Option<Market>,
     word: Option<Arc<str>>,
@@ -633,7 +635,7 @@ struct Unwanted {
 }
 
 impl Unwanted {
-    /// Whether some of the subscription's symbols may be meant.
+    /// Returns whether symbols of the subscription may be meant.
     fn covers(&self, subscription: &Subscription) -> bool {
         let venue = self.market.map(Market::venue);
         venue.is_none_or(|venue| venue == subscription.market.venue())
@@ -657,5 +659,6 @@ fn show<'a>(subscription: &Subscription, symbols: &'a [&'a str]) -> Shown<'a> {
     }
 }
 
-/// A `since` later than this after the machine's clock is a mistake, not a clock that was set.
+/// A `since` later than this after the host's clock is a mistake of the client. Source: a clock
+/// that is set wrong is rarely a day off.
 const CLOCK_ERROR_MAX_MS: i64 = 86_400_000;

@@ -1,4 +1,4 @@
-//! The table of clients. Owns their ids; an id outlives its client without harm.
+//! The table of clients. Owns their ids; an id stays harmless after its client is gone.
 
 use crate::fanout::ClientId;
 use crate::fanout::clients::client::Client;
@@ -29,25 +29,25 @@ impl Clients {
         id
     }
 
-    /// The client, if it is still there.
+    /// The client, if it still exists.
     pub(crate) fn find(&mut self, id: ClientId) -> Option<&mut Client> {
         let slot = self.slots.get_mut(id.index())?;
         slot.client.as_deref_mut().filter(|client| client.id == id)
     }
 
-    /// The client, if it is still there, to look at.
+    /// As [`Self::find`], read-only.
     pub(crate) fn peek(&self, id: ClientId) -> Option<&Client> {
         let slot = self.slots.get(id.index())?;
         slot.client.as_deref().filter(|client| client.id == id)
     }
 
-    /// The client in a slot that an interest names.
+    /// The client at an index that an interest names.
     pub(crate) fn at(&mut self, index: u32) -> &mut Client {
         let client = self.slots[index as usize].client.as_deref_mut();
         client.expect("interests end before their client does")
     }
 
-    /// Takes the client out; its id is dead.
+    /// Takes the client out. Its id is invalid from now on.
     pub(crate) fn remove(&mut self, id: ClientId) -> Option<Box<Client>> {
         self.find(id)?;
         let slot = &mut self.slots[id.index()];
@@ -66,7 +66,7 @@ impl Clients {
         self.slots.len() - self.free.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no clients.
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }

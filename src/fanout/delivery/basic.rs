@@ -1,5 +1,5 @@
-//! A quote with the fields of the Python connector only, and what one publication is in each of its
-//! two forms. Owns that both are made once for all clients; knows no client.
+//! A quote with only the fields of the Python connector, and the forms of one publication. Owns
+//! that each form is made once for all clients; knows no client.
 
 use arrayvec::ArrayVec;
 
@@ -11,7 +11,7 @@ use crate::fanout::delivery::turn_buffer::{Part, TurnBuffer};
 use crate::fanout::frame::FrameMeta;
 use crate::fanout::series::Interest;
 
-/// The basic form of the latest quote; empty where nobody wants it.
+/// The basic form of the latest quote; empty if no client wants it.
 #[derive(Debug, Default)]
 pub(crate) struct BasicFrame {
     payload: Vec<u8>,
@@ -19,7 +19,7 @@ pub(crate) struct BasicFrame {
 }
 
 impl BasicFrame {
-    /// Takes the basic fields of a quote, which is an object without its end.
+    /// Takes the basic fields of a quote: an object without its closing brace.
     pub(crate) fn set(&mut self, fields: &[u8], is_wanted: bool) {
         self.frame.clear();
         if is_wanted {
@@ -39,26 +39,26 @@ impl BasicFrame {
 /// One publication in all its forms: the number of a form is [`Interest::form`].
 pub(crate) type Forms<'a> = ArrayVec<Form<'a>, { 2 + 2 * SERIES_SPELLINGS_MAX }>;
 
-/// One publication in one form: the same bytes for all who want that form.
+/// One publication in one form: the same bytes for every client that wants that form.
 #[derive(Debug)]
 pub(crate) struct Form<'a> {
     pub(crate) bytes: &'a [u8],
-    /// Whether few want it.
+    /// Whether few clients want it.
     is_apart: bool,
-    /// Clients that were sent it.
+    /// Number of clients that it was sent to.
     pub(crate) sent: usize,
-    /// Where it stands in the run; the inner `None`: there was no room.
+    /// Its place in the turn's buffer; the inner `None`: there was no room.
     part: Option<Option<Part>>,
     owed: Option<FrameId>,
 }
 
 impl<'a> Form<'a> {
-    /// A form that nobody was sent yet.
+    /// A form that was sent to no client yet.
     fn new(bytes: &'a [u8], is_apart: bool) -> Self {
         Self { bytes, is_apart, sent: 0, part: None, owed: None }
     }
 
-    /// The whole form and the basic one, and both under each other name of the series.
+    /// The whole form and the basic one, and both under each other spelling of the series.
     pub(crate) fn all(
         whole: &'a [u8],
         basic: &'a [u8],
@@ -70,22 +70,22 @@ impl<'a> Form<'a> {
         forms
     }
 
-    /// Its place in the run, if there is room; put there for the first client.
-    pub(crate) fn part(&mut self, run: &mut TurnBuffer) -> Option<Part> {
+    /// Its place in the turn's buffer, if there is room. The first client has it put there.
+    pub(crate) fn part(&mut self, turn: &mut TurnBuffer) -> Option<Part> {
         *self.part.get_or_insert_with(|| match self.is_apart {
-            false => run.push(self.bytes),
-            true => run.push_basic(self.bytes),
+            false => turn.push(self.bytes),
+            true => turn.push_basic(self.bytes),
         })
     }
 
-    /// Its place among the frames owed; put there for the first client.
+    /// Its place among the owed frames. The first client has it put there.
     pub(crate) fn owed(&mut self, frames: &mut FramePool, meta: FrameMeta) -> FrameId {
         *self.owed.get_or_insert_with(|| frames.insert(self.bytes, Some(meta)))
     }
 }
 
-/// Whether a quote is wanted with its basic fields only. A client that wants all of them by another
-/// subscription gets all, once.
+/// Returns whether a client gets the basic form of a quote. A client that wants the whole form by
+/// another subscription gets that, once.
 pub(crate) fn is_basic(interests: &[Interest], meta: &FrameMeta) -> bool {
     interests.iter().filter(|interest| interest.wants(meta)).all(|interest| interest.is_basic)
 }

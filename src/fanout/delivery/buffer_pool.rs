@@ -1,15 +1,15 @@
-//! Buffers for bursts. Owns those that no client needs at the moment, so that a client is lent one
-//! while it has much to send and keeps next to nothing while it has not.
+//! Buffers for bursts. Owns the buffers that no client needs now: a client borrows one while it has
+//! much to send, and keeps almost nothing otherwise.
 
 use crate::limits::{
     IDLE_BUFFER_BYTES, LONG_BUFFER_BYTES, LONG_BUFFERS_MAX, SPARE_BUFFER_BYTES, SPARE_BUFFERS_MAX,
 };
 use crate::wire::Connection;
 
-/// Buffers used again and again: after the first burst of a size no further one allocates.
+/// Buffers that are used again: after the first burst of a size none is allocated.
 #[derive(Debug, Default)]
 pub(crate) struct BufferPool {
-    /// Of [`IDLE_BUFFER_BYTES`]: outgrown by a client that has more to send.
+    /// Of [`IDLE_BUFFER_BYTES`]: left by a client that has more to send.
     small: Vec<Vec<u8>>,
     /// Of [`SPARE_BUFFER_BYTES`].
     buffers: Vec<Vec<u8>>,
@@ -18,12 +18,12 @@ pub(crate) struct BufferPool {
 }
 
 impl BufferPool {
-    /// Adds whole frames to what is outgoing, in a buffer that has room: the small one that the
-    /// connection keeps, or one that it is lent.
+    /// Appends whole frames to the outgoing bytes: in the small buffer that the connection keeps if
+    /// they fit, otherwise in a borrowed one.
     pub(crate) fn append(&mut self, connection: &mut Connection, frames: &[u8]) {
         if connection.is_cramped(frames.len()) {
             let needed = connection.outgoing().len() + frames.len();
-            // Else a long answer on top of much: the connection's own buffer grows.
+            // A longer answer makes the connection's own buffer grow.
             let lengths = [IDLE_BUFFER_BYTES, SPARE_BUFFER_BYTES, LONG_BUFFER_BYTES];
             if let Some(length) = lengths.into_iter().find(|&length| needed <= length) {
                 let spare = self.buffer_pool(length).and_then(|(buffer_pool, _)| buffer_pool.pop());
@@ -35,7 +35,7 @@ impl BufferPool {
         connection.append_frames(frames);
     }
 
-    /// Takes back what a connection, all of whose bytes are written, needs no more.
+    /// Takes back a buffer that the connection no longer needs: all its bytes are written.
     pub(crate) fn reclaim(&mut self, connection: &mut Connection) {
         if let Some(buffer) = connection.give_back(IDLE_BUFFER_BYTES) {
             self.keep(buffer);
@@ -50,7 +50,7 @@ impl BufferPool {
         }
     }
 
-    /// The buffers of a length, and how many are kept; `None`: it is none of ours.
+    /// The buffers of a length, and how many are kept; `None`: no length of this pool.
     fn buffer_pool(&mut self, length: usize) -> Option<(&mut Vec<Vec<u8>>, usize)> {
         match length {
             IDLE_BUFFER_BYTES => Some((&mut self.small, SPARE_BUFFERS_MAX)),

@@ -1,6 +1,6 @@
 //! What a client that is behind is still owed. Owns the order (closed candles, corrections, gaps
-//! and answers as they came; open candles last, the newest of each series only) and the frames
-//! that several clients share. Writes to no socket and counts no subscription.
+//! and answers as they came; open candles last, only the newest of each series) and the frames that
+//! several clients share. Writes to no socket and counts no subscription.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -15,8 +15,8 @@ use crate::fanout::frame::FrameMeta;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FrameId(u32);
 
-/// Frames owed to at least one client, each stored once. Freed frames keep their buffer for the
-/// next one, so a fan-out that has been busy before allocates nothing.
+/// Frames that at least one client is owed, each stored once. A freed frame keeps its buffer for
+/// the next one, so that a fan-out that was busy before does not allocate.
 #[derive(Debug, Default)]
 pub(crate) struct FramePool {
     slots: Vec<Slot>,
@@ -26,13 +26,13 @@ pub(crate) struct FramePool {
 #[derive(Debug)]
 struct Slot {
     owners: u32,
-    /// `None`: an answer to one client, owed whatever it subscribes.
+    /// `None`: an answer to one client, owed whatever the client subscribes.
     meta: Option<FrameMeta>,
     bytes: Vec<u8>,
 }
 
 impl FramePool {
-    /// Stores `bytes`, owned by nobody yet. Every call is followed by at least one [`Self::own`].
+    /// Stores `bytes` without an owner. At least one [`Self::own`] follows every call.
     pub(crate) fn insert(&mut self, bytes: &[u8], meta: Option<FrameMeta>) -> FrameId {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { owners: 0, meta: None, bytes: Vec::new() });
@@ -46,12 +46,12 @@ impl FramePool {
         FrameId(index)
     }
 
-    /// One more client is owed the frame.
+    /// Counts one more client that is owed the frame.
     fn own(&mut self, id: FrameId) {
         self.slots[id.0 as usize].owners += 1;
     }
 
-    /// One client less is owed the frame; with the last it is freed.
+    /// Counts one client less. The last one frees the frame.
     pub(crate) fn release(&mut self, id: FrameId) {
         let slot = &mut self.slots[id.0 as usize];
         assert!(slot.owners > 0, "released more often than owned");
@@ -69,26 +69,27 @@ impl FramePool {
         &self.slots[id.0 as usize].bytes
     }
 
-    /// What is known about the frame; `None` for an answer.
+    /// What is known of the frame; `None` for an answer.
     pub(crate) fn meta(&self, id: FrameId) -> Option<FrameMeta> {
         self.slots[id.0 as usize].meta
     }
 
-    /// Frames owed to somebody.
+    /// Number of frames that a client is owed.
     #[cfg(test)]
     pub(crate) fn in_use(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 }
 
-/// What one client is owed beyond the bytes made ready for its socket.
+/// What one client is owed beyond the bytes ready for its socket.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     /// In order: closed candles, corrections, gaps, answers.
     ordered: VecDeque<FrameId>,
     /// The newest open candle of each series.
     open: HashMap<InstrumentId, OwedOpen>,
-    /// The series in `open`, oldest first. May name a series whose candle is gone, or one twice.
+    /// The series in `open`, oldest first. It may name a series without a candle, or a series
+    /// twice.
     open_order: VecDeque<InstrumentId>,
     bytes: usize,
 }
@@ -97,21 +98,21 @@ pub(crate) struct Outbox {
 #[derive(Clone, Copy, Debug)]
 struct OwedOpen {
     frame: FrameId,
-    /// Open candles of the series that it replaced, none of which was written.
+    /// How many open candles of the series it replaced before they were written.
     conflated: u32,
 }
 
 /// The next frame to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Owed {
-    /// To be released by who takes it.
+    /// The caller releases it.
     pub(crate) frame: FrameId,
     /// How many open candles of its series it replaced before they were written.
     pub(crate) conflated: u32,
 }
 
 impl Outbox {
-    /// Whether nothing is owed.
+    /// Returns whether nothing is owed.
     pub(crate) fn is_empty(&self) -> bool {
         self.ordered.is_empty() && self.open.is_empty()
     }
@@ -121,8 +122,8 @@ impl Outbox {
         self.bytes
     }
 
-    /// Owes the client `id`. Returns whether an open candle was conflated: replaced by its
-    /// successor, or made pointless by its own closed candle.
+    /// Adds the frame `id`. Returns whether an open candle was conflated: replaced by its
+    /// successor, or made useless by its own closed candle.
     pub(crate) fn owe(&mut self, frames: &mut FramePool, id: FrameId) -> bool {
         frames.own(id);
         self.bytes += frames.bytes(id).len();
@@ -155,8 +156,8 @@ impl Outbox {
         }
     }
 
-    /// Takes the next frame to be written; the caller releases it. With the last one, what a
-    /// burst has made grow is given back.
+    /// Takes the next frame to be written; the caller releases it. After the last one, the storage
+    /// of a burst is freed.
     pub(crate) fn pop(&mut self, frames: &FramePool) -> Option<Owed> {
         let ordered = self.ordered.pop_front().map(|frame| Owed { frame, conflated: 0 });
         let Some(owed) = ordered.or_else(|| self.pop_open()) else {
@@ -167,15 +168,15 @@ impl Outbox {
         Some(owed)
     }
 
-    /// Owes nothing any more.
+    /// Drops everything that is owed.
     pub(crate) fn clear(&mut self, frames: &mut FramePool) {
         while let Some(owed) = self.pop(frames) {
             frames.release(owed.frame);
         }
     }
 
-    /// Interval and open time of the oldest closed candle or correction owed: what a client that is
-    /// cut off now has not had. `interval`: of an instrument; none if it was forgotten since.
+    /// Interval and open time of the oldest owed closed candle or correction: a client that is
+    /// closed now has not received it. `interval`: of an instrument; `None` if it was forgotten.
     pub(crate) fn oldest_closed(
         &self,
         frames: &FramePool,
@@ -204,7 +205,7 @@ impl Outbox {
     }
 }
 
-/// Buffers above this are given back. Source: a quote has 500 bytes; a list of symbols up to 60 kB.
+/// Buffers above this are freed. Source: a quote has 500 bytes; a list of symbols up to 60 kB.
 const KEPT_BYTES_MAX: usize = 4 * 1024;
 
 #[cfg(test)]
@@ -213,7 +214,7 @@ mod tests {
 
     fn meta(instrument: u32, class: Class, minute: i64) -> Option<FrameMeta> {
         let (instrument, open_time) = (InstrumentId(instrument), UnixMs(minute * 60_000));
-        Some(FrameMeta { instrument, class, open_time, hops: None, past_of: None, serial: 0 })
+        Some(FrameMeta { instrument, class, open_time, hops: None, history_of: None, serial: 0 })
     }
 
     fn owe(

@@ -1,5 +1,5 @@
-//! The way of an update: encoded once, appended to every subscriber that keeps up, owed to those
-//! that do not, and refilled from there as their sockets take bytes.
+//! The way of an update: it is encoded once, appended for every subscriber that keeps up, and owed
+//! to the others, who get it from the outbox as their sockets take bytes.
 
 use crate::clock::{Now, UnixMs};
 use crate::limits::{READY_BYTES_MAX, SHARE_BYTES_MAX};
@@ -17,7 +17,7 @@ use crate::fanout::protocol::encode::{CandleType, write_unsigned};
 use crate::fanout::{ClientId, Fanout, Output};
 
 impl Fanout {
-    /// Publishes a candle to all who want it, and keeps it if it is closed.
+    /// Publishes a candle to every client that wants it, and keeps it if it is closed.
     pub(crate) fn publish_candle(&mut self, update: &CandleUpdate, now: Now) {
         let Some(stream) = self.hub.stream(update.instrument) else { return };
         if !stream.take(update) {
@@ -28,11 +28,12 @@ impl Fanout {
         let (mut replaced, mut is_end) = (None, false);
         if update.is_closed() {
             replaced = stream.history.put(&closed_window(update), kept_max);
-            is_end = stream.history.sent(update.candle.open_time);
+            is_end = stream.history.advance(update.candle.open_time);
             if update.revision > 0 {
                 let (open_time, serial) = (update.candle.open_time, self.publications);
-                stream.history.note_restated(Restated { open_time, serial, previous: replaced });
-                // A client that joins from now on comes after it, also where it reached no client.
+                stream.history.add_correction(Restated { open_time, serial, previous: replaced });
+                // A client that catches up from now on comes after this correction, even if it
+                // reached no client.
                 self.publications += 1;
             }
         }
@@ -52,7 +53,7 @@ impl Fanout {
             self.publish(meta, now);
         }
         if is_end && !self.marks.is_empty() {
-            self.note_sent(update.instrument, update.candle.open_time, now);
+            self.advance_marks(update.instrument, update.candle.open_time, now);
         }
     }
 
@@ -74,17 +75,17 @@ impl Fanout {
             return;
         };
         stream.history.put(&ClosedWindow::Empty { open_time }, self.config.history_candles);
-        let is_end = stream.history.sent(open_time);
+        let is_end = stream.history.advance(open_time);
         self.payload.clear();
         stream.labels.write_empty(&mut self.payload, open_time, now);
         let meta = self.sent_meta(instrument, Class::Empty, open_time);
         self.publish(meta, now);
         if is_end && !self.marks.is_empty() {
-            self.note_sent(instrument, open_time, now);
+            self.advance_marks(instrument, open_time, now);
         }
     }
 
-    /// Publishes that windows are missing.
+    /// Publishes a gap.
     pub(crate) fn publish_gap(
         &mut self,
         instrument: InstrumentId,
@@ -98,22 +99,22 @@ impl Fanout {
         let span_ms = i64::try_from(missing).unwrap_or(i64::MAX).saturating_sub(1);
         let span_ms = span_ms.saturating_mul(stream.labels.interval().ms());
         let last = UnixMs(first.0.saturating_add(span_ms));
-        let is_end = stream.history.sent(last);
+        let is_end = stream.history.advance(last);
         self.payload.clear();
         stream.labels.write_gap(&mut self.payload, first, missing, "not_received", now);
         let meta = self.sent_meta(instrument, Class::Gap, first);
         self.publish(meta, now);
         if is_end && !self.marks.is_empty() {
-            self.note_sent(instrument, last, now);
+            self.advance_marks(instrument, last, now);
         }
     }
 
     fn sent_meta(&self, instrument: InstrumentId, class: Class, open_time: UnixMs) -> FrameMeta {
         let serial = self.publications;
-        FrameMeta { instrument, class, open_time, hops: None, past_of: None, serial }
+        FrameMeta { instrument, class, open_time, hops: None, history_of: None, serial }
     }
 
-    /// Keeps a window that somebody asked for.
+    /// Keeps a backfilled window.
     pub(crate) fn keep_backfilled(
         &mut self,
         instrument: InstrumentId,
@@ -125,8 +126,8 @@ impl Fanout {
         }
     }
 
-    /// Publishes the message in `payload`: one frame, the same bytes for everybody, but that those
-    /// who want a quote's basic fields only share another one.
+    /// Publishes the message in `payload`: one frame, the same bytes for every client. Clients that
+    /// want only the basic fields of a quote share a second frame.
     pub(crate) fn publish(&mut self, meta: FrameMeta, now: Now) {
         if self.is_draining {
             return;
@@ -135,8 +136,8 @@ impl Fanout {
         write_text_frame(&mut self.frame, &self.payload);
         self.publications += 1;
         let Self { hub, clients, frames, metrics, outputs, config, follow_up, slow, .. } = self;
-        let (run, turn_bytes, is_full) =
-            (&mut self.run, &mut self.turn_bytes, &mut self.is_one_full);
+        let (turn, turn_bytes, is_full) =
+            (&mut self.turn, &mut self.turn_bytes, &mut self.is_one_full);
         let Some(stream) = hub.stream(meta.instrument) else { return };
         let has_basic = meta.is_quote() && stream.basic_count > 0;
         let basic = if has_basic { self.basic.bytes() } else { &[] };
@@ -153,7 +154,7 @@ impl Fanout {
                     continue;
                 }
                 let form = &mut forms[interest.form(has_basic && interest.is_basic)];
-                if let Some(ready) = form.part(run).and_then(|part| client.flow(part, &meta)) {
+                if let Some(ready) = form.part(turn).and_then(|part| client.flow(part, &meta)) {
                     form.sent += 1;
                     *is_full |= ready >= SHARE_BYTES_MAX;
                     continue;
@@ -168,16 +169,16 @@ impl Fanout {
                 if client.outbox.owe(frames, id) {
                     metrics.conflated.increment();
                 }
-                group.iter_mut().for_each(|interest| interest.note(&meta));
+                group.iter_mut().for_each(|interest| interest.record(&meta));
                 if client.outbox.bytes() > config.client_buffer_max {
                     client.is_slow = true;
                     slow.push_back(client.id);
                 }
                 continue;
             }
-            match form.part(run) {
-                Some(part) => client.append_part(run, part),
-                None => client.append_frames(run, form.bytes),
+            match form.part(turn) {
+                Some(part) => client.append_part(turn, part),
+                None => client.append_frames(turn, form.bytes),
             }
             form.sent += 1;
             *is_full |= client.is_full();
@@ -195,7 +196,7 @@ impl Fanout {
         self.follow_up(now);
     }
 
-    /// Looks after the clients for whom the latest publication changed more than their bytes.
+    /// Handles the clients for which the latest publication may have ended a subscription.
     fn follow_up(&mut self, now: Now) {
         while let Some(id) = self.follow_up.pop() {
             self.end_exhausted(id, now);
@@ -203,7 +204,7 @@ impl Fanout {
         }
     }
 
-    /// After the past, the running candle.
+    /// Sends the running candle after the history.
     pub(crate) fn send_running(&mut self, id: ClientId, key: u32, of: InstrumentId, now: Now) {
         let newest = self.hub.stream(of).and_then(|stream| stream.latest(now));
         if newest.is_some_and(|update| !update.is_closed()) {
@@ -211,9 +212,9 @@ impl Fanout {
         }
     }
 
-    /// Sends a client the newest candle of an instrument that one of its subscriptions has just
-    /// begun with. It counts for that subscription alone: for the others it is no news. A closed
-    /// candle that another of them has brought already is not sent twice.
+    /// Sends a client the newest candle of an instrument to which one of its subscriptions has just
+    /// begun. It counts for that subscription alone. A closed candle that another of its
+    /// subscriptions has already received is not sent twice.
     pub(crate) fn send_latest(&mut self, id: ClientId, key: u32, of: InstrumentId, now: Now) {
         let Some(stream) = self.hub.stream(of) else { return };
         let Some(update) = stream.latest(now) else { return };
@@ -255,7 +256,7 @@ impl Fanout {
             client.outbox.owe(&mut self.frames, frame);
             return;
         }
-        client.append_frames(&mut self.run, bytes);
+        client.append_frames(&mut self.turn, bytes);
         client.count(&mut stream.of_client(id.index)[at..=at], &meta);
         self.metrics.sent_messages.increment();
     }
@@ -277,11 +278,12 @@ impl Fanout {
     }
 
     /// Sends one owed frame if the client still wants it: a subscription may have ended meanwhile.
+    /// Returns whether a subscription may have ended, or the close may be due.
     fn send_owed(&mut self, id: ClientId, Owed { frame, conflated }: Owed) -> bool {
         let Some(client) = self.clients.find(id) else { return false };
         let mut bytes = self.frames.bytes(frame);
         let Some(meta) = self.frames.meta(frame) else {
-            client.append_frames(&mut self.run, bytes);
+            client.append_frames(&mut self.turn, bytes);
             self.metrics.sent_messages.increment();
             return false;
         };
@@ -296,12 +298,12 @@ impl Fanout {
             write_text_frame(&mut self.frame, &self.payload);
             bytes = &self.frame;
         }
-        client.append_frames(&mut self.run, bytes);
+        client.append_frames(&mut self.turn, bytes);
         self.metrics.sent_messages.increment();
         client.count(interests, &meta)
     }
 
-    /// The driver has written the first `count` outgoing bytes of a client.
+    /// Notes that the driver has written the first `count` outgoing bytes of a client.
     ///
     /// When all are written, what is owed refills them: closed candles and answers first, then the
     /// newest open candles.
@@ -310,26 +312,26 @@ impl Fanout {
     /// If `count` exceeds what was outgoing.
     pub fn consume_outgoing(&mut self, id: ClientId, count: usize, now: Now) {
         let Some(client) = self.clients.find(id) else { return };
-        client.consume_outgoing(&mut self.run, count);
+        client.consume_outgoing(&mut self.turn, count);
         self.metrics.sent_bytes.add(count as u64);
         if client.ready_bytes() > 0 {
             if count > 0 && client.pinged.is_some() {
-                // It takes what it is sent; its pong waits behind that.
+                // The client takes what it is sent. Its pong may wait behind that.
                 client.pinged = Some(now.mono);
             }
             return;
         }
-        client.written(&mut self.run);
+        client.written(&mut self.turn);
         if let Some(meta @ FrameMeta { hops: Some(hops), .. }) = client.take_oldest() {
             self.metrics.received_to_written.record_ns(now.mono.ns_since(hops.received));
             self.metrics.taken_to_written.record_ns(now.mono.ns_since(hops.taken));
-            self.slowest.note(&meta, &hops, now.mono);
+            self.slowest.record(&meta, &hops, now.mono);
         }
         match client.phase {
             Phase::Flushing { .. } => self.shut_down(id, now),
             Phase::Live => {
                 self.refill(id, now);
-                self.pump_catch_ups(id, now);
+                self.send_ready_history(id, now);
                 self.accept_closed(id, now);
                 self.offer(id);
                 self.arm(id);
@@ -338,7 +340,8 @@ impl Fanout {
         }
     }
 
-    /// Cuts off a client that owes too much, and tells it from where on candles are missing.
+    /// Closes a client that is owed too much. The close reason names the open time up to which it
+    /// has all closed candles.
     pub(crate) fn close_slow(&mut self, id: ClientId, now: Now) {
         let Some(client) = self.clients.find(id).filter(|client| client.phase == Phase::Live)
         else {
@@ -359,7 +362,8 @@ impl Fanout {
         self.close(id, CLOSE_SLOW, &reason, now);
     }
 
-    /// Answers a goodbye, or ends a connection whose limits are all served, once nothing is owed.
+    /// Closes a client when nothing is owed: in answer to its own Close or FIN, or after all its
+    /// limits, or for the drain.
     pub(crate) fn accept_closed(&mut self, id: ClientId, now: Now) {
         let Some(client) = self.clients.find(id).filter(|client| client.phase == Phase::Live)
         else {
@@ -374,7 +378,7 @@ impl Fanout {
         if is_served || client.is_close_due(now) {
             // After the client's own Close, this answers it with the client's code.
             self.close(id, CLOSE_NORMAL, "", now);
-        } else if self.is_draining || client.is_leaving {
+        } else if self.is_draining || client.is_draining {
             self.close(id, CLOSE_GOING_AWAY, self.drain_kind.reason(), now);
         }
     }
@@ -394,12 +398,12 @@ fn candle_meta(update: &CandleUpdate, serial: u64, now: Now) -> FrameMeta {
         class: candle_class(update),
         open_time: update.candle.open_time,
         hops: (update.source == Source::Ws).then(|| Hops::new(update, now.mono)),
-        past_of: None,
+        history_of: None,
         serial,
     }
 }
 
-/// The frame is shared, so what is so for one client alone is said in a copy.
+/// The frame is shared, so the field for one client goes into a copy.
 fn mark_conflated(out: &mut Vec<u8>, quote: &[u8], conflated: u32) {
     out.clear();
     out.extend_from_slice(quote);

@@ -1,6 +1,5 @@
-//! The way of an update from an exchange's socket to a client's, in hops, and the updates whose way
-//! was the longest lately. Owns what a frame remembers of its way and which few are kept; what is
-//! made of them is the reader's business.
+//! The updates that recently took longest from an exchange's socket to a client's, with the times
+//! of their hops. Owns which few are kept; what is made of them is for the reader.
 
 use arrayvec::ArrayVec;
 
@@ -11,11 +10,12 @@ use crate::messages::{SlowUpdate, SlowUpdates};
 use crate::fanout::Fanout;
 use crate::fanout::frame::{Class, FrameMeta, Hops};
 
-/// The slowest updates since they were last taken, each once, at the slowest of its clients.
+/// The slowest updates since they were last taken, each once, for the slowest of its clients.
 #[derive(Debug, Default)]
 pub(crate) struct Slowest {
     kept: ArrayVec<Kept, SLOWEST_UPDATES>,
-    /// Nothing that took no longer is kept: the shortest of a full list, else 0.
+    /// An update that took no longer than this is not kept: the shortest time in a full list,
+    /// otherwise 0.
     least_ns: u64,
     taken_at: MonoNs,
 }
@@ -34,8 +34,8 @@ impl Kept {
 }
 
 impl Slowest {
-    /// A client's socket has taken the last byte of an update. Nearly always one comparison.
-    pub(crate) fn note(&mut self, meta: &FrameMeta, hops: &Hops, written: MonoNs) {
+    /// Records that a client's socket has taken the last byte of an update. Usually one comparison.
+    pub(crate) fn record(&mut self, meta: &FrameMeta, hops: &Hops, written: MonoNs) {
         if written.ns_since(hops.received) > self.least_ns {
             self.keep(Kept { meta: *meta, hops: *hops, written });
         }
@@ -68,7 +68,7 @@ impl Slowest {
 }
 
 impl Fanout {
-    /// Whether [`Self::take_slowest`] has something to give: at most once in
+    /// Returns whether [`Self::take_slowest`] has something to give: at most once per
     /// [`SLOWEST_PERIOD`].
     pub fn has_slowest(&self, now: MonoNs) -> bool {
         self.slowest.is_due(now)
@@ -100,8 +100,8 @@ mod tests {
     use crate::clock::{Lapse, RoughLapse, UnixMs};
     use crate::market::InstrumentId;
 
-    /// Notes update number `serial`, which took `total_ns`.
-    fn note(slowest: &mut Slowest, serial: u64, total_ns: u64) {
+    /// Records update number `serial`, which took `total_ns`.
+    fn record(slowest: &mut Slowest, serial: u64, total_ns: u64) {
         let (received, until_ring, taken) = (MonoNs(10), Lapse::default(), MonoNs(10));
         let kernel = RoughLapse::UNKNOWN;
         let hops = Hops { event_time: None, received, until_ring, kernel, taken };
@@ -110,10 +110,10 @@ mod tests {
             class: Class::Open,
             open_time: UnixMs(0),
             hops: Some(hops),
-            past_of: None,
+            history_of: None,
             serial,
         };
-        slowest.note(&meta, &hops, MonoNs(10 + total_ns));
+        slowest.record(&meta, &hops, MonoNs(10 + total_ns));
     }
 
     fn totals(slowest: &mut Slowest, now: MonoNs) -> Vec<(u64, u64)> {
@@ -127,19 +127,19 @@ mod tests {
     fn the_slowest_are_kept_whatever_their_order() {
         let mut slowest = Slowest::default();
         // 37 and 1000 have no common factor: every number below 1000 once.
-        (0..1000).for_each(|serial| note(&mut slowest, serial, serial * 37 % 1000 + 1));
+        (0..1000).for_each(|serial| record(&mut slowest, serial, serial * 37 % 1000 + 1));
         let slow = totals(&mut slowest, MonoNs(0));
         let expected: Vec<u64> = (0..SLOWEST_UPDATES as u64).map(|at| 985 + at).collect();
         assert_eq!(slow.iter().map(|(total, _)| *total).collect::<Vec<_>>(), expected);
-        note(&mut slowest, 2000, 1);
+        record(&mut slowest, 2000, 1);
         assert_eq!(totals(&mut slowest, MonoNs(0)), [(1, 2000)], "begun anew");
     }
 
     #[test]
     fn an_update_is_kept_once_at_the_slowest_of_its_clients() {
         let mut slowest = Slowest::default();
-        (0..1000).for_each(|client| note(&mut slowest, 7, client * 37 % 1000 + 1));
-        note(&mut slowest, 8, 500);
+        (0..1000).for_each(|client| record(&mut slowest, 7, client * 37 % 1000 + 1));
+        record(&mut slowest, 8, 500);
         assert_eq!(totals(&mut slowest, MonoNs(0)), [(500, 8), (1000, 7)]);
     }
 
@@ -148,10 +148,10 @@ mod tests {
         let mut slowest = Slowest::default();
         let at = |periods: u32| MonoNs(0).after(SLOWEST_PERIOD * periods);
         assert!(!slowest.is_due(at(9)));
-        note(&mut slowest, 1, 1);
+        record(&mut slowest, 1, 1);
         assert!(slowest.is_due(at(9)));
         slowest.take(at(9));
-        note(&mut slowest, 2, 1);
+        record(&mut slowest, 2, 1);
         assert!(!slowest.is_due(MonoNs(at(10).0 - 1)));
         assert!(slowest.is_due(at(10)));
     }

@@ -1,8 +1,8 @@
-//! The frames published in one turn, stored once for all clients that keep up. Owns their bytes, which
-//! parts of them a client is to get, and the buffers for clients that need bytes of their own; knows
-//! no interest and no socket.
+//! The frames published in one turn, stored once for all clients that keep up. Owns their bytes,
+//! which parts of them a client gets, and the buffers for clients that need bytes of their own;
+//! knows no interest and no socket.
 //!
-//! A run ends when the driver has been told of everything: what a socket has not taken by then is
+//! A turn ends when the driver has taken all outputs: what a socket has not taken by then is
 //! copied, and the storage begins anew.
 
 use std::ops::Range;
@@ -15,7 +15,7 @@ use crate::wire::{Connection, touched};
 use crate::fanout::ClientId;
 use crate::fanout::delivery::buffer_pool::BufferPool;
 
-/// Where a frame stands in the run.
+/// The place of a frame in the turn's buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
     start: u32,
@@ -27,7 +27,7 @@ impl Part {
         self.start as usize..self.end as usize
     }
 
-    /// Its bytes: those of the first or the second store.
+    /// Its bytes, in the first or the second store.
     fn of(self, stores: [&[u8]; 2]) -> &[u8] {
         let Range { start, end } = self.range();
         match start.checked_sub(SECOND) {
@@ -37,23 +37,23 @@ impl Part {
     }
 }
 
-/// Where the places in the second store begin: never next to one in the first.
+/// The first place of the second store: never next to a place in the first.
 const SECOND: usize = RUN_BYTES_MAX + 1;
 
 /// The frames of this turn, one after the other.
 #[derive(Debug)]
 pub(crate) struct TurnBuffer {
     bytes: Vec<u8>,
-    /// The basic forms of quotes, apart, so that they do not stand between the others: a client's
-    /// neighbours stay one piece. Nothing before the first.
+    /// The basic forms of quotes. They stand apart, so that a client's frames are neighbours and
+    /// stay one piece. Not allocated before the first one.
     basic: Vec<u8>,
-    /// Who has had a share of them. May name clients that are gone, or one twice.
+    /// The clients with a share. It may name clients that are gone, or a client twice.
     sharers: Vec<ClientId>,
     buffer_pool: BufferPool,
 }
 
 impl Default for TurnBuffer {
-    /// Room for the longest.
+    /// Allocates the room for the longest turn.
     fn default() -> Self {
         let mut bytes = touched(RUN_BYTES_MAX);
         bytes.clear();
@@ -68,7 +68,7 @@ impl TurnBuffer {
         push(&mut self.bytes, frame, 0)
     }
 
-    /// As [`Self::push`], of a frame that is the basic form of another one.
+    /// As [`Self::push`], for the basic form of another frame.
     pub(crate) fn push_basic(&mut self, frame: &[u8]) -> Option<Part> {
         if self.basic.capacity() == 0 {
             self.basic = touched(RUN_BYTES_MAX);
@@ -81,29 +81,29 @@ impl TurnBuffer {
         [&self.bytes, &self.basic]
     }
 
-    /// Whether it should be written before more is added.
+    /// Returns whether the clients should be written to before more is added.
     pub(crate) fn is_full(&self) -> bool {
         self.bytes.len().max(self.basic.len()) >= RUN_BYTES_MAX / 2
     }
 
-    /// Somebody has a share.
+    /// Notes that a client has a share.
     pub(crate) fn add_sharer(&mut self, id: ClientId) {
         self.sharers.push(id);
     }
 
-    /// The next of those who have had a share.
+    /// Takes the next client with a share.
     pub(crate) fn next_sharer(&mut self) -> Option<ClientId> {
         self.sharers.pop()
     }
 
-    /// Nobody has a share any more: the next turn begins.
+    /// Begins the next turn: no client has a share any more.
     pub(crate) fn clear(&mut self) {
         assert!(self.sharers.is_empty(), "every share was written or copied");
         self.bytes.clear();
         self.basic.clear();
     }
 
-    /// Gives a client a copy of its share.
+    /// Copies a client's share into its connection.
     pub(crate) fn copy(&mut self, share: &mut SharedSlices, connection: &mut Connection) {
         for part in share.parts.drain(..) {
             self.buffer_pool.append(connection, part.of([&self.bytes, &self.basic]));
@@ -111,23 +111,23 @@ impl TurnBuffer {
         share.bytes = 0;
     }
 
-    /// Gives a client a copy of one frame.
+    /// Copies one frame into a client's connection.
     pub(crate) fn copy_part(&mut self, part: Part, connection: &mut Connection) {
         self.buffer_pool.append(connection, part.of([&self.bytes, &self.basic]));
     }
 
-    /// Gives a client frames that are its own.
+    /// Appends frames for one client alone.
     pub(crate) fn append(&mut self, connection: &mut Connection, frames: &[u8]) {
         self.buffer_pool.append(connection, frames);
     }
 
-    /// Takes back what a connection, all of whose bytes are written, needs no more.
+    /// Takes back a buffer that the connection no longer needs: all its bytes are written.
     pub(crate) fn reclaim(&mut self, connection: &mut Connection) {
         self.buffer_pool.reclaim(connection);
     }
 }
 
-/// Adds a frame to a store whose places begin at `base`; `None` if there is no room.
+/// Appends a frame to a store with places from `base`; `None` if there is no room.
 fn push(store: &mut Vec<u8>, frame: &[u8], base: usize) -> Option<Part> {
     if store.len() + frame.len() > RUN_BYTES_MAX {
         return None;
@@ -138,18 +138,18 @@ fn push(store: &mut Vec<u8>, frame: &[u8], base: usize) -> Option<Part> {
     Some(Part { start, end: bound(base + store.len()) })
 }
 
-/// What of the run one client is to get. Empty between turns.
+/// The frames of the turn that one client gets. Empty between turns.
 #[derive(Debug, Default)]
 pub(crate) struct SharedSlices {
-    /// In order; neighbours are one.
+    /// In order; neighbouring parts are joined.
     parts: ArrayVec<Part, SHARED_PARTS_MAX>,
     bytes: usize,
-    /// Bytes of the client's own that go first, as long as there is a share.
+    /// Bytes of the client's own that are sent first, while there is a share.
     ahead: usize,
 }
 
 impl SharedSlices {
-    /// Begins with a frame, behind so many bytes of the client's own.
+    /// Begins with a frame, after `ahead` bytes of the client's own.
     pub(crate) fn begin(&mut self, ahead: usize, part: Part) {
         assert!(self.is_empty(), "it is begun once");
         self.ahead = ahead;
@@ -157,12 +157,12 @@ impl SharedSlices {
         self.bytes = part.range().len();
     }
 
-    /// Bytes ready with it.
+    /// Bytes ready for the client, its own included.
     pub(crate) fn ready_bytes(&self) -> usize {
         self.ahead + self.bytes
     }
 
-    /// Adds a frame that was pushed after all that is in here. Returns whether there was room.
+    /// Adds a frame that was pushed after all frames in here. Returns whether there was room.
     pub(crate) fn add(&mut self, part: Part) -> bool {
         match self.parts.last_mut() {
             Some(last) if last.end == part.start => last.end = part.end,
@@ -181,12 +181,12 @@ impl SharedSlices {
         self.bytes
     }
 
-    /// Whether it is nothing.
+    /// Returns whether it has no bytes.
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes == 0
     }
 
-    /// The first `count` bytes are written.
+    /// Notes that the first `count` bytes are written.
     pub(crate) fn consume(&mut self, mut count: usize) {
         assert!(count <= self.bytes, "consumed more bytes than there are");
         self.bytes -= count;
@@ -206,33 +206,33 @@ impl SharedSlices {
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing<'a> {
     own: &'a [u8],
-    run: [&'a [u8]; 2],
+    turn: [&'a [u8]; 2],
     parts: &'a [Part],
     len: usize,
 }
 
 impl<'a> Outgoing<'a> {
     /// No bytes.
-    pub(crate) const NONE: Self = Self { own: &[], run: [&[], &[]], parts: &[], len: 0 };
+    pub(crate) const NONE: Self = Self { own: &[], turn: [&[], &[]], parts: &[], len: 0 };
 
-    pub(crate) fn new(own: &'a [u8], share: &'a SharedSlices, run: &'a TurnBuffer) -> Self {
-        Self { own, run: run.stores(), parts: &share.parts, len: own.len() + share.bytes }
+    pub(crate) fn new(own: &'a [u8], share: &'a SharedSlices, turn: &'a TurnBuffer) -> Self {
+        Self { own, turn: turn.stores(), parts: &share.parts, len: own.len() + share.bytes }
     }
 
-    /// How many there are.
+    /// Number of bytes.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no bytes.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Them in order, in pieces, none of which is empty; at most [`OUTGOING_PIECES_MAX`].
+    /// The bytes in order, as pieces that are not empty; at most [`OUTGOING_PIECES_MAX`].
     pub fn pieces(self) -> impl Iterator<Item = &'a [u8]> {
         let own = Some(self.own).filter(|own| !own.is_empty());
-        own.into_iter().chain(self.parts.iter().map(move |part| part.of(self.run)))
+        own.into_iter().chain(self.parts.iter().map(move |part| part.of(self.turn)))
     }
 
     /// A copy.
@@ -241,7 +241,8 @@ impl<'a> Outgoing<'a> {
     }
 }
 
-/// See [`Outgoing::pieces`].
+/// Pieces of [`Outgoing::pieces`] at most. Source: every part of a share, and the client's own
+/// bytes.
 pub const OUTGOING_PIECES_MAX: usize = SHARED_PARTS_MAX + 1;
 
 #[cfg(test)]
@@ -250,29 +251,29 @@ mod tests {
 
     #[test]
     fn neighbours_are_one_piece_and_others_are_not() {
-        let (mut run, mut share) = (TurnBuffer::default(), SharedSlices::default());
+        let (mut turn, mut share) = (TurnBuffer::default(), SharedSlices::default());
         for (frame, is_wanted) in [("aa", true), ("bbb", true), ("c", false), ("dd", true)] {
-            let part = run.push(frame.as_bytes()).unwrap();
+            let part = turn.push(frame.as_bytes()).unwrap();
             assert!(!is_wanted || share.add(part));
         }
-        let outgoing = Outgoing::new(b"own", &share, &run);
+        let outgoing = Outgoing::new(b"own", &share, &turn);
         assert_eq!(outgoing.pieces().collect::<Vec<_>>(), [&b"own"[..], b"aabbb", b"dd"]);
         assert_eq!((outgoing.len(), outgoing.to_vec()), (10, b"ownaabbbdd".to_vec()));
     }
 
     #[test]
     fn basic_forms_do_not_stand_between_the_others() {
-        let mut run = TurnBuffer::default();
+        let mut turn = TurnBuffer::default();
         let (mut whole, mut basic, mut both) =
             <(SharedSlices, SharedSlices, SharedSlices)>::default();
         for (long, short) in [("aaaa", "a"), ("bbbb", "b"), ("cccc", "c")] {
-            let part = run.push(long.as_bytes()).unwrap();
+            let part = turn.push(long.as_bytes()).unwrap();
             assert!(whole.add(part) && both.add(part));
-            let part = run.push_basic(short.as_bytes()).unwrap();
+            let part = turn.push_basic(short.as_bytes()).unwrap();
             assert!(basic.add(part) && both.add(part));
         }
         let pieces = |share: &SharedSlices| {
-            let outgoing = Outgoing::new(b"", share, &run);
+            let outgoing = Outgoing::new(b"", share, &turn);
             outgoing.pieces().map(|piece| String::from_utf8_lossy(piece).into()).collect::<Vec<_>>()
         };
         assert_eq!(
@@ -280,40 +281,40 @@ mod tests {
             (vec!["aaaabbbbcccc".to_owned()], vec!["abc".to_owned()])
         );
         assert_eq!(pieces(&both), ["aaaa", "a", "bbbb", "b", "cccc", "c"]);
-        run.clear();
-        assert!(!run.is_full() && run.push_basic(&vec![0; RUN_BYTES_MAX / 2]).is_some());
-        assert!(run.is_full());
-        let end = run.push(&vec![0; RUN_BYTES_MAX]).unwrap();
+        turn.clear();
+        assert!(!turn.is_full() && turn.push_basic(&vec![0; RUN_BYTES_MAX / 2]).is_some());
+        assert!(turn.is_full());
+        let end = turn.push(&vec![0; RUN_BYTES_MAX]).unwrap();
         let mut share = SharedSlices::default();
         assert!(share.add(end) && basic.add(end), "the last place of the first is no neighbour");
     }
 
     #[test]
     fn a_share_is_consumed_across_its_pieces() {
-        let (mut run, mut share) = (TurnBuffer::default(), SharedSlices::default());
+        let (mut turn, mut share) = (TurnBuffer::default(), SharedSlices::default());
         for frame in ["abc", "-", "def", "-", "ghi"] {
-            let part = run.push(frame.as_bytes()).unwrap();
+            let part = turn.push(frame.as_bytes()).unwrap();
             assert!(frame == "-" || share.add(part));
         }
         for (count, rest) in [(1, &b"bcdefghi"[..]), (5, b"ghi"), (0, b"ghi"), (3, b"")] {
             share.consume(count);
-            assert_eq!(Outgoing::new(b"", &share, &run).to_vec(), rest);
+            assert_eq!(Outgoing::new(b"", &share, &turn).to_vec(), rest);
         }
         assert!(share.is_empty());
     }
 
     #[test]
     fn a_run_and_a_share_have_bounds() {
-        let (mut run, mut share) = (TurnBuffer::default(), SharedSlices::default());
+        let (mut turn, mut share) = (TurnBuffer::default(), SharedSlices::default());
         for _ in 0..SHARED_PARTS_MAX {
-            assert!(share.add(run.push(b"x").unwrap()));
-            run.push(b"-").unwrap();
+            assert!(share.add(turn.push(b"x").unwrap()));
+            turn.push(b"-").unwrap();
         }
-        assert!(!share.add(run.push(b"x").unwrap()));
+        assert!(!share.add(turn.push(b"x").unwrap()));
         assert_eq!(share.len(), SHARED_PARTS_MAX);
-        assert_eq!(run.push(&vec![0; RUN_BYTES_MAX]), None);
-        assert!(!run.is_full());
-        run.push(&vec![0; RUN_BYTES_MAX / 2]).unwrap();
-        assert!(run.is_full());
+        assert_eq!(turn.push(&vec![0; RUN_BYTES_MAX]), None);
+        assert!(!turn.is_full());
+        turn.push(&vec![0; RUN_BYTES_MAX / 2]).unwrap();
+        assert!(turn.is_full());
     }
 }

@@ -1,6 +1,6 @@
-//! The notice of what quotes with the basic fields leave out though it changes what their numbers
-//! mean. Owns when it is sent: before the first such quote of a series. A whole quote says it
-//! itself.
+//! The notice of what the basic fields of a quote leave out although it changes the meaning of
+//! their numbers. Owns when it is sent: before the first such quote of a series. A whole quote
+//! carries these facts itself.
 
 use crate::clock::Now;
 use crate::market::{CandleUpdate, Instrument, Market};
@@ -13,7 +13,7 @@ use crate::fanout::protocol::messages::write_notice;
 use crate::fanout::{ClientId, Fanout};
 
 impl Fanout {
-    /// Before a quote is published: tells those who get its basic form what it leaves out, once
+    /// Sends the notice before a quote is published, to clients that get its basic form: once,
     /// until a closed candle of the series leaves nothing out.
     pub(crate) fn warn_basic(&mut self, update: &CandleUpdate, meta: &FrameMeta, now: Now) {
         let Some(stream) = self.hub.stream(update.instrument) else { return };
@@ -81,7 +81,7 @@ impl Fanout {
     }
 }
 
-/// Whether the basic fields leave out what changes the meaning of the others.
+/// Returns whether the basic fields leave out something that changes the meaning of the others.
 fn leaves_out(market: Market, update: &CandleUpdate) -> bool {
     update.source.missing() > 0 || other_unit(market, update).is_some()
 }

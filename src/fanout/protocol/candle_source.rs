@@ -1,15 +1,15 @@
-//! What a request wants of a series beside its live candles: who makes them, and how far back they
-//! begin; and which series end together. Data only.
+//! What a request wants beside live candles: what makes them, and how far back they begin; and
+//! which series close together. Data only.
 
 use crate::clock::UnixMs;
 use crate::market::{Interval, Market};
 
-/// Who makes the candles of a series, as `source` of a request names it.
+/// What makes the candles of a series: `source` in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CandleSource {
-    /// The exchange. Always so for minutes.
+    /// The exchange. Minutes always come from the exchange.
     Exchange,
-    /// We, from the exchange's minutes.
+    /// We derive them from the exchange's minutes.
     Derived,
 }
 
@@ -17,7 +17,7 @@ impl CandleSource {
     /// Both.
     pub(crate) const ALL: [Self; 2] = [Self::Exchange, Self::Derived];
 
-    /// The word for it.
+    /// Its word in the protocol.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Exchange => "exchange",
@@ -25,13 +25,13 @@ impl CandleSource {
         }
     }
 
-    /// Whose candles of `interval` are meant where the client does not say it.
+    /// The default for candles of `interval`, if the client sends no `source`.
     pub(crate) fn default_of(interval: Interval) -> Self {
         if interval == Interval::M1 { Self::Exchange } else { Self::Derived }
     }
 }
 
-/// The series that end together.
+/// The series that close together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SeriesGroup {
     pub(crate) market: Market,
@@ -39,11 +39,11 @@ pub(crate) struct SeriesGroup {
     pub(crate) origin: CandleSource,
 }
 
-/// Closed candles that are to come first.
+/// Closed candles that are sent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HistoryRequest {
-    /// So many, at least 1: those of `history` candles.
+    /// The last `n` closed candles, at least 1: `history` in a request.
     Last(u32),
-    /// All after this open time.
+    /// All closed candles after this open time: `since` in a request.
     Since(UnixMs),
 }

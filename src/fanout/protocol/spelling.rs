@@ -1,14 +1,14 @@
-//! The names under which clients have asked for a series, where these are not ours: Hyperliquid's
-//! coins as the Python connector spelled them, and OKX's contract types, which it did not look at.
-//! Every message about the series carries its client's own. Owns how a name is put into a message;
-//! what names mean is the market's to say.
+//! The spellings of a series that clients use, if they are not ours: Hyperliquid's coins as the
+//! Python connector wrote them, and OKX's contract types, which it did not check. Every message
+//! about the series carries the client's own spelling. Owns how a spelling is put into a message;
+//! the market decides what a name means.
 
 use crate::wire::{text_frame_payload, write_text_frame};
 
 use crate::fanout::protocol::encode::{Labels, Spelling};
 
-/// The frames of the latest publication under the other names of its series, in both forms. Their
-/// storage is kept.
+/// The frames of the latest publication under the other spellings of its series, in both forms.
+/// Their storage is kept.
 #[derive(Debug, Default)]
 pub(crate) struct Respelled {
     frames: Vec<[Vec<u8>; 2]>,
@@ -17,7 +17,7 @@ pub(crate) struct Respelled {
 }
 
 impl Respelled {
-    /// Makes the frames of a message, `payload` and, where it is wanted, the frame `basic`.
+    /// Makes the frames of a message: of `payload`, and of the frame `basic` if it is not empty.
     pub(crate) fn set<'a>(
         &mut self,
         labels: &Labels,

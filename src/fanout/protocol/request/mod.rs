@@ -88,7 +88,7 @@ impl Name {
     }
 
     /// The same, without a spelling that is ours.
-    pub(crate) fn closed_window(mut self) -> Self {
+    pub(crate) fn without_own_spelling(mut self) -> Self {
         let contract_type = self.market.contract_type().name();
         self.spelling = self.spelling.filter(|spelling| {
             *spelling.symbol != *self.symbol || &*spelling.contract_type != contract_type

@@ -1,5 +1,4 @@
-//! The symbols of a request: each read, and those that can be none refused without their
-//! neighbours.
+//! The symbols of a request: each is read, and impossible ones are rejected without the others.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -16,8 +15,8 @@ use crate::fanout::protocol::messages::Refusal;
 use crate::fanout::protocol::request::Name;
 use crate::fanout::protocol::request::words::{invalid_symbol, strange, wrong_type};
 
-/// The symbols as they were given: a string or an array of strings. In each string several may
-/// stand with commas between them.
+/// The symbols as given: a string or an array of strings. One string may hold several symbols with
+/// commas between them.
 pub(crate) fn texts<'text>(value: &Value<'_, 'text>) -> Result<Vec<&'text str>, Box<Refusal>> {
     let is_wrong = || wrong_type("symbols", "an array of strings such as [\"BTCUSDT\"]");
     let given = match (value.into_string(), value.as_array()) {
@@ -36,16 +35,16 @@ pub(crate) fn texts<'text>(value: &Value<'_, 'text>) -> Result<Vec<&'text str>, 
     Ok(given.into_iter().flat_map(split).collect())
 }
 
-/// Whether everything that is streamed is meant: `["*"]`.
+/// Returns whether the request wants everything that is streamed: `["*"]`.
 pub(crate) fn is_all(value: &Value<'_, '_>) -> bool {
     texts(value).is_ok_and(|texts| texts == ["*"])
 }
 
-/// Symbols that can be some, and the refusal of those that cannot.
+/// Possible symbols, and the error for the impossible ones.
 type Names = (Vec<Name>, Option<Box<Refusal>>);
 
-/// The symbols with their markets, each once under its name, at least one; and the refusal of those
-/// that can be none: their neighbours are served.
+/// The symbols with their markets, each once per spelling, at least one; and the error for the
+/// impossible symbols. The possible ones are served.
 pub(crate) fn read_names(
     market: Market,
     word: Option<&Arc<str>>,
@@ -110,5 +109,5 @@ fn read_name(market: Market, word: Option<&Arc<str>>, text: &str) -> Result<Name
     let contract_type = word.cloned().unwrap_or_else(|| contract_type.into());
     let spelling = Spelling::new(&symbol, contract_type);
     let symbol = own.unwrap_or(symbol);
-    Ok(Name { market, symbol, spelling: Some(spelling) }.closed_window())
+    Ok(Name { market, symbol, spelling: Some(spelling) }.without_own_spelling())
 }

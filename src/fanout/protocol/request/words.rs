@@ -1,5 +1,5 @@
-//! The words in which a bad request is refused: which field, what is wrong with it, what would be
-//! right. Decides nothing.
+//! The texts that reject a bad request: which field, what is wrong with it, what would be right.
+//! Decides nothing.
 
 use simd_json::prelude::*;
 use simd_json::tape::Value;
@@ -29,7 +29,7 @@ pub(crate) fn not_offered(market: Market, interval: Interval) -> Box<Refusal> {
 pub(crate) fn invalid_symbol(market: Market, text: &str) -> Box<Refusal> {
     let elsewhere = Market::default_of(market.venue(), text).filter(|other| *other != market);
     let message = match elsewhere {
-        // Only OKX tells by the spelling.
+        // Only OKX's spelling shows the contract type.
         Some(other) if market.venue() == Venue::Okx => format!(
             "{} in \"symbols\" is no symbol of {market} but of {other}; send it with \
              \"contract_type\":\"{}\"",
@@ -49,7 +49,7 @@ pub(crate) fn invalid_symbol(market: Market, text: &str) -> Box<Refusal> {
     symbol_refusal(text, message)
 }
 
-/// What is wrong with `text`, if it is one of its characters.
+/// What is wrong with `text`, if one of its characters is.
 fn foreign(market: Market, text: &str) -> String {
     let foreign = text.chars().find(|&c| !market.is_symbol_char(c));
     foreign.map_or(String::new(), |c| {
@@ -64,7 +64,7 @@ fn spaced(signs: &str) -> String {
     signs.chars().map(String::from).collect::<Vec<_>>().join(" ")
 }
 
-/// A symbol whose spelling tells no contract type.
+/// The error for a symbol with a spelling that shows no contract type.
 pub(crate) fn strange(venue: Venue, text: &str) -> Box<Refusal> {
     let mut meant = Vec::new();
     for symbol in Market::of(venue).filter_map(|market| spelled::symbol(market, text)) {
@@ -88,7 +88,7 @@ fn symbol_refusal(text: &str, message: String) -> Box<Refusal> {
     refusal
 }
 
-/// How symbols are spelled there.
+/// How the venue spells its symbols.
 fn spelling(venue: Venue) -> &'static str {
     match venue {
         Venue::Binance | Venue::Bybit => "such as BTCUSDT",
@@ -108,8 +108,8 @@ pub(crate) fn symbols_right(venue: Venue) -> &'static str {
     }
 }
 
-/// The refusal of the first number that no field can take: parsers give up at it. Only for messages
-/// that are no JSON to ours.
+/// The error for the first number that no field can take, since parsers stop at it. Only for
+/// messages that our parser takes for invalid JSON.
 pub(crate) fn too_large_number(text: &[u8]) -> Option<Box<Refusal>> {
     let text = str::from_utf8(text).ok()?;
     let mut rest = text;
@@ -137,10 +137,10 @@ const NUMBERS: [(&str, &str); 4] = [
     ("id", "an integer from -9223372036854775808 to 18446744073709551615, or a string"),
 ];
 
-/// 2^64: no integer of ours is larger.
+/// 2^64: all our integers are below it.
 const TOO_LARGE: f64 = 18_446_744_073_709_551_616.0;
 
-/// Why a message is no JSON, if it is none.
+/// Why a message is not JSON, if a reason is known.
 pub(crate) fn why_no_json(text: &[u8]) -> &'static str {
     let zeros = text.iter().filter(|byte| **byte == 0).count();
     match text {
@@ -179,7 +179,7 @@ pub(crate) fn contract_types(venue: Venue) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// The client's own text as far as it is repeated in an answer.
+/// The part of the client's own text that an answer repeats.
 pub(crate) fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(SHOWN_BYTES_MAX)]
 }
@@ -198,5 +198,6 @@ pub(crate) fn shown(value: &Value<'_, '_>) -> Option<String> {
     value.as_str().map(|text| cut(text).to_owned())
 }
 
-/// The client's own text beyond this is not repeated.
+/// Bytes of the client's own text that an answer repeats. Source: as long as
+/// the longest symbol.
 const SHOWN_BYTES_MAX: usize = 64;
