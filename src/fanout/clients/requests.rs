@@ -94,15 +94,7 @@ impl Fanout {
         surplus.extend(repeated);
         surplus.extend(wanted.impossible.as_deref().cloned());
         let spelled = names.iter().map(|name| name.spelling.clone()).collect::<Vec<_>>();
-        let Some(client) = self.clients.find(id) else { return Ok(()) };
-        let series: usize = client.subscriptions.iter().map(|one| one.instruments.len()).sum();
-        let series_max = self.config.access.client_series_max.min(CLIENT_SERIES_MAX);
-        if series + names.len() > series_max {
-            let message =
-                format!("\"symbols\": a client may subscribe {series_max} series at once");
-            let refusal = Refusal::field("too_many_subscriptions", "symbols", message);
-            return Err(refusal.about(wanted.market));
-        }
+        self.check_room(id, wanted.market, names.len())?;
         self.check_history(&wanted, &names, now)?;
         if names.is_empty() {
             let Some(last) = surplus.pop() else {
@@ -145,6 +137,37 @@ impl Fanout {
         };
         self.send_refused(id, refused, echo.as_ref(), now);
         self.send_lost(id, &instruments, now);
+        self.serve_first(id, key, instruments, past, now);
+        Ok(())
+    }
+
+    /// Refuses more series than a client may have at once.
+    fn check_room(
+        &mut self,
+        id: ClientId,
+        market: Market,
+        more: usize,
+    ) -> Result<(), Box<Refusal>> {
+        let Some(client) = self.clients.find(id) else { return Ok(()) };
+        let series: usize = client.subscriptions.iter().map(|one| one.instruments.len()).sum();
+        let series_max = self.config.access.client_series_max.min(CLIENT_SERIES_MAX);
+        if series + more <= series_max {
+            return Ok(());
+        }
+        let message = format!("\"symbols\": a client may subscribe {series_max} series at once");
+        let refusal = Refusal::field("too_many_subscriptions", "symbols", message);
+        Err(refusal.about(market))
+    }
+
+    /// What a new subscription gets first: history, or else the newest candle of each series.
+    fn serve_first(
+        &mut self,
+        id: ClientId,
+        key: u32,
+        instruments: Vec<InstrumentId>,
+        past: Option<HistoryRequest>,
+        now: Now,
+    ) {
         for instrument in instruments {
             if let Some(past) = past {
                 let catch_up = CatchUp::new(id, key, past, self.publications, now);
@@ -154,7 +177,6 @@ impl Fanout {
             self.send_latest(id, key, instrument, now);
             self.end_exhausted(id, now);
         }
-        Ok(())
     }
 
     fn send_surplus(&mut self, id: ClientId, surplus: Vec<Refusal>, echo: Option<&String>) {
