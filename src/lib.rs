@@ -47,6 +47,7 @@
 // The ground floor: times, bounds, text from outside.
 pub mod clock;
 pub mod limits;
+pub mod rng;
 pub mod text;
 
 // What is traded: decimals, candles, instruments, the series of closed candles.

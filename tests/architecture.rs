@@ -10,34 +10,38 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("clock", &[]),
+    ("rng", &[]),
     ("text", &[]),
-    ("market", &["limits", "clock", "text"]),
-    ("messages", &["limits", "clock", "text", "market"]),
-    ("metrics", &["limits", "clock", "text", "market"]),
-    ("wire", &["limits", "clock", "text"]),
-    ("venue", &["limits", "clock", "text", "market", "messages", "metrics", "wire"]),
-    ("feed", &["limits", "clock", "text", "market", "messages", "metrics", "wire", "venue"]),
-    ("fanout", &["limits", "clock", "text", "market", "messages", "metrics", "wire"]),
-    ("health", &["limits", "clock", "text", "market", "messages", "metrics", "wire"]),
+    ("market", &["limits", "clock", "rng", "text"]),
+    ("messages", &["limits", "clock", "rng", "text", "market"]),
+    ("metrics", &["limits", "clock", "rng", "text", "market"]),
+    ("wire", &["limits", "clock", "rng", "text"]),
+    ("venue", &["limits", "clock", "rng", "text", "market", "messages", "metrics", "wire"]),
+    ("feed", &["limits", "clock", "rng", "text", "market", "messages", "metrics", "wire", "venue"]),
+    ("fanout", &["limits", "clock", "rng", "text", "market", "messages", "metrics", "wire"]),
+    ("health", &["limits", "clock", "rng", "text", "market", "messages", "metrics", "wire"]),
     (
         "config",
         &[
-            "limits", "clock", "text", "market", "messages", "metrics", "wire", "venue", "feed",
-            "fanout", "health",
+            "limits", "clock", "rng", "text", "market", "messages", "metrics", "wire", "venue",
+            "feed", "fanout", "health",
         ],
     ),
     (
         "sim",
-        &["limits", "clock", "text", "market", "messages", "metrics", "wire", "venue", "config"],
+        &[
+            "limits", "clock", "rng", "text", "market", "messages", "metrics", "wire", "venue",
+            "config",
+        ],
     ),
     (
         "cores",
         &[
-            "limits", "clock", "text", "market", "messages", "metrics", "wire", "venue", "feed",
-            "fanout", "health", "config", "sim",
+            "limits", "clock", "rng", "text", "market", "messages", "metrics", "wire", "venue",
+            "feed", "fanout", "health", "config", "sim",
         ],
     ),
-    ("cli", &["limits", "clock", "text", "market", "messages", "config", "cores"]),
+    ("cli", &["limits", "clock", "rng", "text", "market", "messages", "config", "cores"]),
 ];
 
 fn sources() -> Vec<(String, PathBuf, String)> {

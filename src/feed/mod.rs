@@ -14,6 +14,7 @@ use crate::clock::{MonoNs, Now, RoughLapse};
 use crate::market::{InstrumentId, Market, SymbolList};
 use crate::messages::{About, Command, EventName, FeedEvent, Notice, RestRequest, RestResponse};
 use crate::metrics::{ConnectionErrorKind, FeedMetrics, ShardMetrics};
+use crate::rng::Rng;
 use crate::text;
 use crate::wire::Endpoint;
 use crate::wire::json::JsonReader;
@@ -28,7 +29,6 @@ mod stream;
 mod streams;
 
 use exchange_clock::ExchangeClock;
-use limits::backoff::Rng;
 use limits::budget::Claim;
 pub use limits::pauses::{Begun, Denied, Lasting, Pauses};
 use limits::rate_limits::Gates;

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::market::{ContractType, Interval, Market, Venue};
+use crate::rng::{self, GOLDEN};
 
 use super::delivery;
 use super::listed::{Row, rows, synthetic};
@@ -334,12 +335,9 @@ fn flat(minute: i64, price: i64) -> TrueCandle {
     }
 }
 
-/// SplitMix64 of two words: fast, and the same everywhere.
+/// A number of two words: fast, and the same everywhere.
 pub fn mix(left: u64, right: u64) -> u64 {
-    let mut word = left.rotate_left(23) ^ right.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
+    rng::mix(left.rotate_left(23) ^ right.wrapping_mul(GOLDEN))
 }
 
 /// Appends `value / 10^scale` with `decimals` decimals; those beyond `scale` are zeros.

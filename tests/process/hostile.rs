@@ -6,6 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use connector_wss::rng::Rng;
 use connector_wss::sim::{self, SimOptions};
 use rustix::process::Signal;
 
@@ -17,23 +18,16 @@ use super::raw::{UPGRADE, frame_masked};
 const CONNECTIONS: u64 = 1500;
 const SEED: u64 = 0x5eed;
 
-/// Numbers from a seed: SplitMix64.
-struct Random(u64);
+/// Numbers from a seed.
+struct Random(Rng);
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
     fn byte(&mut self) -> u8 {
-        self.next().to_le_bytes()[0]
+        self.0.roll().to_le_bytes()[0]
     }
 
     fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end as u64).unwrap()
+        usize::try_from(self.0.roll() % end as u64).unwrap()
     }
 
     fn bytes(&mut self, most: usize) -> Vec<u8> {
@@ -124,7 +118,7 @@ fn hostile_sockets_neither_end_the_process_nor_break_a_client_s_stream() {
         let reader = scope.spawn(move || read_on(&mut good, is_over));
         let worker = |number| {
             scope.spawn(move || {
-                let mut random = Random(SEED + number);
+                let mut random = Random(Rng::new(SEED + number));
                 (0..CONNECTIONS).for_each(|_| strike(address, &mut random));
             })
         };

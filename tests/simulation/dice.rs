@@ -2,18 +2,17 @@
 
 use std::time::Duration;
 
-pub(crate) struct Dice(u64);
+use connector_wss::rng::{GOLDEN, Rng};
+
+pub(crate) struct Dice(Rng);
 
 impl Dice {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5157_2d1a_55ed_1e57)
+        Self(Rng::new(seed.wrapping_mul(GOLDEN) ^ 0x5157_2d1a_55ed_1e57))
     }
 
     pub(crate) fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0.roll()
     }
 
     /// Below `end`, which is not 0.

@@ -23,6 +23,7 @@ use crate::limits::{
 use crate::market::{Instrument, Interval, Market};
 use crate::messages::{Command, FeedEvent, MarketEvent, OpsAnswer};
 use crate::metrics::{CoreMetrics, FanoutMetrics, Metrics, ShardMetrics};
+use crate::rng::GOLDEN;
 use crate::venue;
 use crate::wire::host::Hosts;
 use crate::wire::tls;
@@ -683,7 +684,7 @@ pub(crate) fn fanout_config(config: &Config, access: Access, shards: usize) -> F
 /// Differs between shards and between starts: jitter must not march in step.
 pub(crate) fn seed(clock: Clock, shard: usize) -> u64 {
     let shard = u64::try_from(shard).unwrap_or(0);
-    clock.now().unix_us.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ shard
+    clock.now().unix_us.unsigned_abs().wrapping_mul(GOLDEN) ^ shard
 }
 
 pub(crate) fn executor_error(name: &str, error: &io::Error) -> StartError {

@@ -4,34 +4,7 @@
 use std::time::Duration;
 
 use crate::limits::BACKOFF_MAX;
-
-/// SplitMix64: spreads retries and makes handshake keys. No secret depends on it.
-#[derive(Clone, Debug)]
-pub(crate) struct Rng(u64);
-
-impl Rng {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(crate) fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// From `low` to `high`, both ends included, to the ms.
-    pub(crate) fn between(&mut self, low: Duration, high: Duration) -> Duration {
-        let span_ms = u64::try_from(high.saturating_sub(low).as_millis()).unwrap_or(u64::MAX - 1);
-        low + Duration::from_millis(self.roll() % (span_ms + 1))
-    }
-
-    pub(crate) fn nonce(&mut self) -> [u8; 16] {
-        let wide = u128::from(self.roll()) << 64 | u128::from(self.roll());
-        wide.to_be_bytes()
-    }
-}
+use crate::rng::Rng;
 
 /// How long one session waits before it connects again: doubling, the upper half of it by chance.
 #[derive(Clone, Copy, Debug, Default)]
