@@ -219,7 +219,7 @@ impl Feed {
         }
     }
 
-    /// TCP did not come up. `kind`: `Dns`, `Tcp` or `Timeout`; `why`: a few words.
+    /// TCP did not come up. `kind`: `Dns`, `Tcp`, `Timeout`, `Proxy` or `Local`; `why`: a few words.
     pub fn handle_connect_failed(
         &mut self,
         session: SessionId,

@@ -4,7 +4,8 @@
 /// `connector_connection_errors_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionErrorKind {
-    /// The name could not be resolved.
+    /// The name of the exchange, or of the proxy that leads there, has no address for the resolver.
+    /// No breaker counts it.
     Dns,
     /// TCP was refused, reset or timed out.
     Tcp,
@@ -44,6 +45,12 @@ impl ConnectionErrorKind {
         Self::Venue,
         Self::Local,
     ];
+
+    /// Returns whether an attempt that failed so may have reached the exchange, or the proxy that
+    /// leads there. One that did not is no evidence about the exchange and costs no budget.
+    pub fn may_have_reached(self) -> bool {
+        !matches!(self, Self::Dns | Self::Local)
+    }
 
     /// The value of the label `error_type`, as the Python connector has it: whether the session did
     /// not come up, or ended while it was read.

@@ -249,10 +249,10 @@ def pump(source, sink):
         pass
 
 
-# A pause between attempts after two of them, and five seconds until the resolver asks anew.
-BACK_S = 15
+# A name that is not answered is looked up again every 1.5 s.
+BACK_S = 2
 
-# Longer than a look-up is waited for, and than the first pauses between attempts.
+# Longer than a look-up is waited for, and than the resolver repeats a lost question.
 SILENCE = 12
 
 

@@ -19,6 +19,8 @@ pub(crate) const START_MS: i64 = 1_700_000_040_000;
 /// How the exchange behaves.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Manners {
+    /// The exchange's name has no address.
+    pub(crate) fails_look_up: bool,
     /// TCP is refused.
     pub(crate) refuses_tcp: bool,
     /// The upgrade is answered with 503.
@@ -333,6 +335,10 @@ impl Pair {
 
     fn connect(&mut self, session: SessionId, endpoint: Endpoint) {
         self.connects.push((self.now.mono, endpoint));
+        if self.manners.fails_look_up {
+            let (kind, why) = (ConnectionErrorKind::Dns, "no name server answered");
+            return self.feed.handle_connect_failed(session, kind, why, self.now);
+        }
         if self.manners.refuses_tcp {
             let kind = ConnectionErrorKind::Tcp;
             return self.feed.handle_connect_failed(session, kind, "refused", self.now);

@@ -129,6 +129,55 @@ fn a_lost_session_names_the_budget_that_is_used_up_as_what_it_waits_for() {
 }
 
 #[test]
+fn a_name_server_that_failed_opened_the_breaker_and_used_up_the_connects_of_an_exchange() {
+    for (venue, contract_type, symbol) in [
+        (Venue::Binance, "spot", "BTCUSDT"),
+        (Venue::Okx, "swap", "BTC-USDT-SWAP"),
+        (Venue::Bybit, "linear", "BTCUSDT"),
+        (Venue::Gateio, "spot", "BTC_USDT"),
+        (Venue::Hyperliquid, "usdm", "BTC"),
+    ] {
+        let market = market(venue, contract_type);
+        let mut pair = Pair::new();
+        pair.manners.fails_look_up = true;
+        pair.subscribe_at(0, market, symbol);
+        pair.pass(SECOND * 600);
+        let asked: Vec<_> = pair.connects.iter().map(|connect| connect.0).collect();
+        let pauses = asked.windows(2).map(|pair| pair[1].since(pair[0]));
+        let (least, most) = (pauses.clone().min().unwrap(), pauses.max().unwrap());
+        assert!(least >= SECOND && most <= SECOND * 3 / 2, "{market}: {least:?} to {most:?}");
+        let metrics = pair.metrics.market(market);
+        assert_eq!(metrics.breaker_state.value(), 0, "{market}");
+        assert_eq!(metrics.consecutive_failures.value(), 0, "{market}");
+        assert_eq!(metrics.connects.value(), 0, "{market}: none has left this host");
+        let errors = metrics.connection_errors[ConnectionErrorKind::Dns as usize].value();
+        assert_eq!(errors, asked.len() as u64, "{market}");
+        assert_eq!(shown(&pair, market).0, Some(WaitReason::Backoff), "{market}");
+        assert_eq!(lost(&pair), [(vec![InstrumentId(0)], "no name server answered".to_owned())]);
+        pair.manners.fails_look_up = false;
+        pair.pass(SECOND * 2);
+        assert_eq!((pair.peers.len(), pair.connects.len()), (1, asked.len() + 1), "{market}");
+        assert_eq!(pair.metrics.market(market).connects.value(), 1, "{market}");
+    }
+}
+
+#[test]
+fn every_session_of_an_exchange_without_an_address_asked_for_its_name() {
+    let mut pair = Pair::with(FeedConfig { max_symbols_per_session: 1, ..config() });
+    pair.manners.fails_look_up = true;
+    for id in 0..20 {
+        pair.subscribe(id, "spot", &format!("S{id}USDT"));
+    }
+    let first = pair.connects.len();
+    pair.pass(SECOND * 60);
+    let asked = pair.connects.len() - first;
+    assert!((40..=60).contains(&asked), "{asked} look-ups a minute for 20 sessions");
+    pair.manners.fails_look_up = false;
+    pair.pass(SECOND * 2);
+    assert_eq!(pair.peers.len(), 20, "the name is known: all of them are let in");
+}
+
+#[test]
 fn a_session_that_waits_for_the_breaker_names_it() {
     let spot = market(Venue::Binance, "spot");
     let mut pair = Pair::new();

@@ -207,6 +207,8 @@ struct Server {
     slowest: Slowest,
     /// Nobody counts what simulated exchanges inside the process are asked.
     usage: Option<UsageFile>,
+    /// Whether a wait for events has failed: it is logged once.
+    has_lost_events: bool,
     watchdog: Option<Watchdog>,
     slack: Slack,
     setup: OpsSetup,
@@ -239,6 +241,7 @@ impl Server {
             slowest: Slowest::default(),
             usage: (!setup.config.simulate)
                 .then(|| UsageFile::new(&setup.config.log_dir, setup.clock.now())),
+            has_lost_events: false,
             watchdog: Watchdog::asked_for(),
             slack: Slack::new(setup.clock.now()),
             setup,
@@ -249,41 +252,58 @@ impl Server {
     fn run(&mut self, stop: &AtomicBool) {
         let mut events = Events::with_capacity(OPS_CONNECTIONS_MAX);
         while !stop.load(Ordering::Acquire) {
-            match self.poll.poll(&mut events, Some(self.patience())) {
-                Err(error) if error.kind() != ErrorKind::Interrupted => {
-                    tracing::error!("the ops core cannot wait for events: {error}");
-                    return;
-                }
-                _ => {}
-            }
-            let now = self.setup.clock.now();
-            self.handovers.try_iter().for_each(|updates| self.slowest.take(updates));
-            self.slowest.forget(now.mono);
-            for token in std::mem::take(&mut self.unfinished) {
-                self.serve(token, now);
-            }
-            for event in &events {
-                self.serve(event.token(), now);
-            }
-            if self.setup.lifecycle.is_handed_over() {
-                // What waits there is the successor's to answer.
-                self.listener = None;
-            }
-            // Every turn, not only when told: after EMFILE no new event would come.
-            self.accept(now);
-            self.expire(now);
-            self.log_notices(now);
-            if let Some(usage) = &mut self.usage {
-                usage.look(&self.setup.metrics, now);
-            }
-            if let Some(watchdog) = &mut self.watchdog {
-                watchdog.look(&self.setup.metrics, now);
-            }
-            self.slack.look(now);
+            let polled = self.poll.poll(&mut events, Some(self.patience()));
+            self.note_poll(polled, thread::sleep);
+            self.turn(&events);
         }
         let now = self.setup.clock.now();
         self.log_notices(now);
         self.dedup.flush(None, &mut write_line);
+    }
+
+    /// Serves the connections that `events` name, then does everything that is due.
+    fn turn(&mut self, events: &Events) {
+        let now = self.setup.clock.now();
+        self.handovers.try_iter().for_each(|updates| self.slowest.take(updates));
+        self.slowest.forget(now.mono);
+        for token in std::mem::take(&mut self.unfinished) {
+            self.serve(token, now);
+        }
+        for event in events {
+            self.serve(event.token(), now);
+        }
+        if self.setup.lifecycle.is_handed_over() {
+            // What waits there is the successor's to answer.
+            self.listener = None;
+        }
+        // Every turn, not only when told: after EMFILE no new event would come.
+        self.accept(now);
+        self.expire(now);
+        self.log_notices(now);
+        if let Some(usage) = &mut self.usage {
+            usage.look(&self.setup.metrics, now);
+        }
+        if let Some(watchdog) = &mut self.watchdog {
+            watchdog.look(&self.setup.metrics, now);
+        }
+        self.slack.look(now);
+    }
+
+    /// Without events the core goes on: it serves every connection, after a pause instead of a wait.
+    /// The log, the metrics and `/health` are needed most where something is broken.
+    fn note_poll(&mut self, polled: io::Result<()>, pause: impl FnOnce(Duration)) {
+        let error = match polled {
+            Err(error) if error.kind() != ErrorKind::Interrupted => error,
+            _ => return,
+        };
+        if !std::mem::replace(&mut self.has_lost_events, true) {
+            tracing::error!(
+                "the ops core cannot wait for events: {error}; it looks at every connection \
+                 instead, at least every {OPS_TURN_MAX:?}"
+            );
+        }
+        self.unfinished = self.clients.keys().copied().collect();
+        pause(OPS_TURN_MAX);
     }
 
     /// How long to wait for events.

@@ -1,5 +1,8 @@
-//! Name look-ups: side by side, shared by all who ask for the same name, and with a deadline of
-//! their own. A name server that is silent about one exchange keeps nobody from another.
+//! Name look-ups: side by side, and shared by all shards that wait for the same name. A name server
+//! that is silent about one exchange delays no other one.
+//!
+//! While a shard waits, a name that is not answered is looked up again beside the look-ups that are
+//! still under way: the host's resolver repeats a lost question only after five seconds.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -24,34 +27,52 @@ pub(crate) type Found = Result<Vec<SocketAddr>, String>;
 /// What came of a look-up.
 type Outcome = (Name, Found);
 
-/// Asks the host's resolver. May block for as long as that likes.
+/// Asks the host's resolver. May block for any time.
 pub(crate) type LookUp = Arc<dyn Fn(&Name) -> Found + Send + Sync>;
 
-/// What is asked, what is known.
+/// The names that were asked for. There are no more than the configuration has hosts.
 pub(crate) struct Names {
     look_up: LookUp,
     patience: Duration,
     clock: Clock,
-    /// The names that are being looked up.
-    under_way: Vec<Name>,
-    /// The shards that wait for a name, once for each question, and until when.
-    waiting: HashMap<Name, Vec<(usize, MonoNs)>>,
-    /// The addresses that were found last.
-    good: HashMap<Name, Vec<SocketAddr>>,
+    names: HashMap<Name, NameState>,
     found: (Sender<Outcome>, Receiver<Outcome>),
+}
+
+/// What is known of one name.
+#[derive(Default)]
+struct NameState {
+    /// The shards that wait for it, once for each question, and until when.
+    waiting: Vec<(usize, MonoNs)>,
+    /// Look-ups that have not ended: at most [`LOOK_UPS_MAX`].
+    under_way: usize,
+    /// When the newest look-up began.
+    asked_at: MonoNs,
+    /// Whether the newest look-up that ended found nothing.
+    has_failed: bool,
+    /// The addresses that were found last.
+    good: Option<Vec<SocketAddr>>,
+}
+
+impl NameState {
+    /// When the next look-up begins; `None`: no shard waits, or enough are under way.
+    fn next_look_up(&self) -> Option<MonoNs> {
+        let is_wanted = !self.waiting.is_empty() && self.under_way < LOOK_UPS_MAX;
+        let is_first = self.under_way == 0 && !self.has_failed;
+        let at = if is_first { MonoNs(0) } else { self.asked_at.after(LOOK_UP_PAUSE) };
+        is_wanted.then_some(at)
+    }
+
+    /// When something is due: a look-up, or the end of a shard's patience.
+    fn deadline(&self) -> Option<MonoNs> {
+        let ends = self.waiting.iter().map(|&(_, until)| until);
+        ends.chain(self.next_look_up()).min()
+    }
 }
 
 impl Names {
     pub(crate) fn new(look_up: LookUp, patience: Duration, clock: Clock) -> Self {
-        Self {
-            look_up,
-            patience,
-            clock,
-            under_way: Vec::new(),
-            waiting: HashMap::new(),
-            good: HashMap::new(),
-            found: unbounded(),
-        }
+        Self { look_up, patience, clock, names: HashMap::new(), found: unbounded() }
     }
 
     /// Answers `questions` until `stop` is disconnected.
@@ -63,13 +84,16 @@ impl Names {
     ) {
         let found = self.found.1.clone();
         loop {
+            self.give_up(&answer);
+            self.begin_look_ups();
+            let due = self.names.values().filter_map(NameState::deadline).min();
             let now = self.clock.mono();
-            let due = self.waiting.values().flatten().map(|&(_, until)| until).min();
-            let overdue = due.map_or_else(never, |due| after(due.since(now)));
+            let is_due = due.map_or_else(never, |due| after(due.since(now)));
             select! {
                 recv(questions) -> question => match question {
                     Ok((shard, OpsRequest::Resolve { host, port })) => {
-                        self.ask(shard, (host, port), now);
+                        let until = self.clock.mono().after(self.patience);
+                        self.names.entry((host, port)).or_default().waiting.push((shard, until));
                     }
                     Ok((shard, other)) => answer(shard, workers::misled(other)),
                     Err(_) => return,
@@ -78,69 +102,84 @@ impl Names {
                     let Ok((name, found)) = found else { return };
                     self.take(&name, found, &answer);
                 }
-                recv(overdue) -> _ => self.give_up(&answer),
+                recv(is_due) -> _ => {}
                 recv(stop) -> _ => return,
             }
         }
     }
 
-    fn ask(&mut self, shard: usize, name: Name, now: MonoNs) {
-        self.waiting.entry(name.clone()).or_default().push((shard, now.after(self.patience)));
-        if self.under_way.contains(&name) {
+    /// Begins the look-ups that are due, each on a thread of its own.
+    fn begin_look_ups(&mut self) {
+        let now = self.clock.mono();
+        for (name, state) in &mut self.names {
+            if state.next_look_up().is_none_or(|at| at > now) {
+                continue;
+            }
+            state.under_way += 1;
+            state.asked_at = now;
+            let (look_up, found, asked) =
+                (Arc::clone(&self.look_up), self.found.0.clone(), name.clone());
+            let started = thread::Builder::new().name("dns".to_owned()).spawn(move || {
+                let result = look_up(&asked);
+                // Nobody takes it any more where the process ends.
+                let _taken = found.send((asked, result));
+            });
+            if let Err(error) = started {
+                let _queued = self.found.0.send((name.clone(), Err(error.to_string())));
+            }
+        }
+    }
+
+    /// A look-up has ended. A failure is an answer only if no other look-up of the name is under way:
+    /// the older one may have failed for a question that was lost.
+    fn take(&mut self, name: &Name, found: Found, answer: &impl Fn(usize, OpsAnswer)) {
+        let Some(state) = self.names.get_mut(name) else { return };
+        state.under_way -= 1;
+        state.has_failed = found.is_err();
+        if let Ok(addresses) = &found {
+            state.good = Some(addresses.clone());
+        } else if state.under_way > 0 {
             return;
         }
-        self.under_way.push(name.clone());
-        let (look_up, found, asked) =
-            (Arc::clone(&self.look_up), self.found.0.clone(), name.clone());
-        let started = thread::Builder::new().name("dns".to_owned()).spawn(move || {
-            let result = look_up(&asked);
-            let _heard = found.send((asked, result));
-        });
-        if let Err(error) = started {
-            let _queued = self.found.0.send((name, Err(error.to_string())));
+        for (shard, _) in std::mem::take(&mut state.waiting) {
+            answer(shard, resolved(name, state, found.clone()));
         }
     }
 
-    fn take(&mut self, name: &Name, found: Found, answer: &impl Fn(usize, OpsAnswer)) {
-        self.under_way.retain(|other| other != name);
-        if let Ok(addresses) = &found {
-            self.good.insert(name.clone(), addresses.clone());
-        }
-        for (shard, _) in self.waiting.remove(name).unwrap_or_default() {
-            answer(shard, self.resolved(name, found.clone()));
-        }
-    }
-
-    /// Those who have waited for long enough get what was found last.
+    /// Shards that have waited for `patience` get the addresses that were found last.
     fn give_up(&mut self, answer: &impl Fn(usize, OpsAnswer)) {
         let now = self.clock.mono();
-        let names: Vec<Name> = self.waiting.keys().cloned().collect();
-        for name in names {
-            let Some(waiting) = self.waiting.get_mut(&name) else { continue };
-            let overdue: Vec<usize> = waiting
-                .extract_if(.., |(_, until)| *until <= now)
-                .map(|(shard, _)| shard)
-                .collect();
-            if waiting.is_empty() {
-                self.waiting.remove(&name);
-            }
+        for (name, state) in &mut self.names {
+            let overdue: Vec<_> =
+                state.waiting.extract_if(.., |(_, until)| *until <= now).collect();
             let why = format!("no name server answered within {:?}", self.patience);
-            for shard in overdue {
-                answer(shard, self.resolved(&name, Err(why.clone())));
+            for (shard, _) in overdue {
+                answer(shard, resolved(name, state, Err(why.clone())));
             }
         }
     }
-
-    /// What is answered: where nothing was found now, the addresses that were found last.
-    fn resolved(&self, name: &Name, found: Found) -> OpsAnswer {
-        let result = found.or_else(|why| self.good.get(name).cloned().ok_or(why));
-        OpsAnswer::Resolved { host: name.0.clone(), port: name.1, result }
-    }
 }
+
+/// The answer to a shard: where nothing was found now, the addresses that were found last.
+fn resolved(name: &Name, state: &NameState, found: Found) -> OpsAnswer {
+    let result = found.or_else(|why| state.good.clone().ok_or(why));
+    OpsAnswer::Resolved { host: name.0.clone(), port: name.1, result }
+}
+
+/// Pause between two look-ups of a name that is not answered, or has no address. Source: the exchange
+/// is to be back 2 s after its name server answers again; glibc repeats a question after 5 s.
+const LOOK_UP_PAUSE: Duration = Duration::from_millis(1_500);
+
+/// Most look-ups of one name beside each other; at the bound the next one waits for the end of one.
+/// Source: glibc gives a name server up after 10 s, in which seven begin.
+const LOOK_UPS_MAX: usize = 8;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Instant;
+
     use crossbeam_channel::bounded;
 
     const PATIENCE: Duration = Duration::from_secs(20);
@@ -164,7 +203,7 @@ mod tests {
             let (_alive, stop) = bounded::<()>(0);
             let mut names = Names::new(look_up, patience, Clock::new());
             names.serve(&questions, &stop, |shard, answer| {
-                let _heard = answers.send((shard, answer));
+                let _taken = answers.send((shard, answer));
             });
         });
         (ask, answered)
@@ -176,10 +215,10 @@ mod tests {
 
     #[test]
     fn a_name_that_nobody_answers_keeps_no_other_one_waiting_and_has_an_end() {
-        let (_silent, never_told) = bounded::<()>(0);
+        let (_silent, never) = bounded::<()>(0);
         let look_up: LookUp = Arc::new(move |(host, _)| {
             if host == "silent" {
-                let _ends_never = never_told.recv();
+                let _ends_never = never.recv();
             }
             Ok(vec![address()])
         });
@@ -218,5 +257,60 @@ mod tests {
         release.send(Err("no".to_owned())).unwrap();
         let answer = answered.recv_timeout(PATIENCE).unwrap();
         assert_eq!(answer, (0, resolved("other", Err("no".to_owned()))));
+    }
+
+    #[test]
+    fn a_question_that_was_lost_is_asked_again_while_a_shard_waits() {
+        let (asked, look_ups) = unbounded();
+        let (_silent, never) = bounded::<()>(0);
+        let is_silent = Arc::new(AtomicBool::new(true));
+        let answers = Arc::clone(&is_silent);
+        let look_up: LookUp = Arc::new(move |_| {
+            asked.send(Instant::now()).unwrap();
+            if answers.load(Ordering::SeqCst) {
+                let _ends_never = never.recv();
+            }
+            Ok(vec![address()])
+        });
+        let (ask, answered) = served(look_up, PATIENCE);
+        ask.send((0, question("one"))).unwrap();
+        let first = look_ups.recv_timeout(PATIENCE).unwrap();
+        is_silent.store(false, Ordering::SeqCst);
+        let (_, answer) = answered.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(answer, resolved("one", Ok(vec![address()])));
+        let second = look_ups.recv_timeout(PATIENCE).unwrap();
+        assert!(second - first >= LOOK_UP_PAUSE, "{:?}", second - first);
+        assert!(look_ups.is_empty(), "one was enough");
+    }
+
+    #[test]
+    fn look_ups_of_a_name_keep_their_pause_and_their_bound() {
+        let at = |ms: u64| MonoNs(ms * 1_000_000);
+        let mut state = NameState { asked_at: at(500), ..NameState::default() };
+        assert_eq!(state.next_look_up(), None, "no shard waits");
+        state.waiting.push((0, at(5_500)));
+        assert_eq!(state.next_look_up(), Some(at(0)), "the name was good");
+        state.has_failed = true;
+        assert_eq!(state.next_look_up(), Some(at(2_000)));
+        state.under_way = LOOK_UPS_MAX - 1;
+        assert_eq!((state.next_look_up(), state.deadline()), (Some(at(2_000)), Some(at(2_000))));
+        state.under_way = LOOK_UPS_MAX;
+        assert_eq!((state.next_look_up(), state.deadline()), (None, Some(at(5_500))));
+    }
+
+    #[test]
+    fn a_late_failure_is_no_answer_while_a_newer_look_up_is_under_way() {
+        let (answers, answered) = unbounded();
+        let look_up: LookUp = Arc::new(|_| Err("unused".to_owned()));
+        let mut names = Names::new(look_up, PATIENCE, Clock::new());
+        let name = ("one".to_owned(), 443);
+        let waiting = vec![(3, MonoNs(u64::MAX))];
+        let state = NameState { waiting, under_way: 2, ..NameState::default() };
+        names.names.insert(name.clone(), state);
+        let answer = |shard, answer| answers.send((shard, answer)).unwrap();
+        names.take(&name, Err("timed out".to_owned()), &answer);
+        assert!(answered.is_empty());
+        names.take(&name, Ok(vec![address()]), &answer);
+        assert_eq!(answered.recv().unwrap(), (3, resolved("one", Ok(vec![address()]))));
     }
 }

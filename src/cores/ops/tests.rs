@@ -29,37 +29,45 @@ fn trust(roots: rustls::RootCertStore) -> Arc<ClientConfig> {
     Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
-fn start(roots: rustls::RootCertStore) -> Running {
-    let pairs = [("CONNECTOR_WSS_HEALTH_CHECK_PORT", "0"), ("CONNECTOR_REST_POOL_MAXSIZE", "2")];
-    let config = Arc::new(Config::from_pairs(&pairs).unwrap());
+fn listen() -> std::net::TcpListener {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
-    let (ops, handle) = Ops::new(Some(listener));
-    let address = ops.local_addr().unwrap();
-    let (answers_in, answers) = bounded(8);
-    let (rings_in, rings) = bounded(8);
-    let wake: workers::Wake = Arc::new(move || {
-        let _ = rings_in.try_send(());
-    });
-    let lifecycle = Arc::new(Lifecycle::default());
+    listener
+}
+
+fn setup(roots: rustls::RootCertStore, shard: ShardLink) -> OpsSetup {
+    let pairs = [("CONNECTOR_WSS_HEALTH_CHECK_PORT", "0"), ("CONNECTOR_REST_POOL_MAXSIZE", "2")];
+    let config = Arc::new(Config::from_pairs(&pairs).unwrap());
     let metrics = Metrics {
         shards: vec![Arc::new(ShardMetrics::default())],
         fanout: Arc::default(),
         cores: vec![],
     };
-    let setup = OpsSetup {
+    OpsSetup {
         config,
         metrics: Arc::new(metrics),
-        lifecycle: Arc::clone(&lifecycle),
+        lifecycle: Arc::default(),
         clock: Clock::new(),
-        shards: vec![ShardLink { answers: answers_in, wake }],
+        shards: vec![shard],
         pauses: Arc::default(),
         tls: trust(roots),
         hosts: Hosts::local([].into_iter()),
         client_port: 8765,
         connections_max: OPS_CONNECTIONS_MAX,
         rest_max: usize::MAX,
-    };
+    }
+}
+
+fn start(roots: rustls::RootCertStore) -> Running {
+    let (ops, handle) = Ops::new(Some(listen()));
+    let address = ops.local_addr().unwrap();
+    let (answers_in, answers) = bounded(8);
+    let (rings_in, rings) = bounded(8);
+    let wake: workers::Wake = Arc::new(move || {
+        let _ = rings_in.try_send(());
+    });
+    let setup = setup(roots, ShardLink { answers: answers_in, wake });
+    let lifecycle = Arc::clone(&setup.lifecycle);
     let thread = ops.spawn(setup).unwrap();
     Running { thread, handle, address, answers, rings, lifecycle }
 }
@@ -113,6 +121,31 @@ fn a_crowd_of_silent_connections_does_not_keep_a_probe_out() {
     assert!(fetch(running.address, "GET", "/health", "").starts_with("HTTP/1.1 200 "));
     drop(crowd);
     running.thread.stop();
+}
+
+#[test]
+fn an_ops_core_that_can_wait_for_no_event_serves_on_and_logs_it_once() {
+    let listener = listen();
+    let address = listener.local_addr().unwrap();
+    let (answers, _) = bounded(1);
+    let shard = ShardLink { answers, wake: Arc::new(|| {}) };
+    let setup = setup(rustls::RootCertStore::empty(), shard);
+    let (_notices, notices) = bounded(1);
+    let (_updates, updates) = bounded(1);
+    let listener = Some(TcpListener::from_std(listener));
+    let mut server = Server::new(listener, notices, updates, setup).unwrap();
+    let client = thread::spawn(move || fetch(address, "GET", "/health", ""));
+    let (events, mut pauses) = (Events::with_capacity(1), 0);
+    while !client.is_finished() {
+        server.note_poll(Err(io::Error::other("no events")), |pause| {
+            pauses += 1;
+            thread::sleep(pause);
+        });
+        assert!(server.has_lost_events);
+        server.turn(&events);
+    }
+    assert!(client.join().unwrap().starts_with("HTTP/1.1 200 ") && pauses > 0);
+    server.note_poll(Ok(()), |_| panic!("no pause where events come"));
 }
 
 /// Answers one request on a loopback socket with `answer`, and gives back its request line.

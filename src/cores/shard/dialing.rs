@@ -100,9 +100,7 @@ impl ShardCore {
                 let why = format!("{host} has no address");
                 self.fail(session, passage.as_ref(), ConnectionErrorKind::Dns, &why, now);
             }
-            Err(why) => {
-                self.fail(session, passage.as_ref(), ConnectionErrorKind::Dns, why, now);
-            }
+            Err(why) => self.fail(session, passage.as_ref(), ConnectionErrorKind::Dns, why, now),
         }
     }
 
@@ -264,6 +262,7 @@ impl ShardCore {
         now: Now,
     ) {
         let (kind, why) = match passage {
+            Some(passage) if kind == ConnectionErrorKind::Dns => (kind, passage.failed(&why)),
             Some(passage) if kind != ConnectionErrorKind::Local => {
                 (ConnectionErrorKind::Proxy, passage.failed(&why))
             }
@@ -326,19 +325,41 @@ fn open_socket(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
-    match socket.connect(&SockAddr::from(address)) {
-        Ok(()) => {}
-        Err(error) if error.raw_os_error() == Some(EINPROGRESS) => {}
-        Err(error) => return Err(error),
-    }
+    begin(|| socket.connect(&SockAddr::from(address)))?;
     Ok(socket.into())
 }
 
-const EINPROGRESS: i32 = Errno::INPROGRESS.raw_os_error();
+/// Calls `connect` again for as long as signals interrupt it. An interrupted call may have begun the
+/// connection all the same: the next one then reports that it is under way, or done.
+fn begin(mut connect: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    loop {
+        let Err(error) = connect() else { return Ok(()) };
+        match Errno::from_io_error(&error) {
+            Some(Errno::INTR) => {}
+            Some(Errno::INPROGRESS | Errno::ALREADY | Errno::ISCONN) => return Ok(()),
+            _ => return Err(error),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interrupted_connect_is_called_again_and_a_refused_one_is_not() {
+        for (then, is_begun) in [
+            (Errno::INPROGRESS, true),
+            (Errno::ALREADY, true),
+            (Errno::ISCONN, true),
+            (Errno::NETUNREACH, false),
+            (Errno::CONNREFUSED, false),
+        ] {
+            let mut calls = [Errno::INTR, Errno::INTR, then].into_iter();
+            let begun = begin(|| Err(calls.next().unwrap().into()));
+            assert_eq!((begun.is_ok(), calls.len()), (is_begun, 0), "{then}");
+        }
+    }
 
     #[test]
     fn every_address_is_tried_once_in_turn_and_the_dead_ones_last() {

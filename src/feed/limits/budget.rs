@@ -69,6 +69,20 @@ impl Budget {
         self.push(claim, now.after(self.window));
     }
 
+    /// What was spent at `at` for `claim` never reached the other side: it is free again.
+    pub(crate) fn take_back(&mut self, claim: Claim, at: MonoNs) {
+        let free_at = at.after(self.window);
+        let remove = |times: &mut VecDeque<MonoNs>| {
+            if let Some(place) = times.iter().rposition(|&time| time == free_at) {
+                times.remove(place);
+            }
+        };
+        remove(&mut self.free_at);
+        if claim == Claim::New {
+            remove(&mut self.new_free_at);
+        }
+    }
+
     /// When what is done now leaves the window.
     pub(crate) fn free_at(&self, now: MonoNs) -> MonoNs {
         now.after(self.window)
@@ -152,6 +166,23 @@ mod tests {
         assert_eq!(small.ready_at(Claim::New), at(0), "of one there is no third");
         small.spend(Claim::New, at(0));
         assert_eq!(small.ready_at(Claim::New), at(1_000));
+    }
+
+    #[test]
+    fn what_is_taken_back_is_free_again_and_nothing_else_is() {
+        let mut budget = Budget::new(3, Duration::from_secs(1));
+        let at = |ms: u64| MonoNs(ms * 1_000_000);
+        budget.spend(Claim::New, at(0));
+        budget.spend(Claim::New, at(5));
+        budget.spend(Claim::Served, at(9));
+        assert_eq!(budget.ready_at(Claim::Served), at(1_000));
+        budget.take_back(Claim::New, at(5));
+        assert_eq!(budget.ready_at(Claim::Served), at(0));
+        assert_eq!(budget.ready_at(Claim::New), at(0), "one of two");
+        budget.take_back(Claim::New, at(7));
+        budget.spend(Claim::New, at(10));
+        assert_eq!(budget.ready_at(Claim::Served), at(1_000), "nothing was spent at 7 ms");
+        assert_eq!(budget.ready_at(Claim::New), at(1_000));
     }
 
     #[test]

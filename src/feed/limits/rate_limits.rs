@@ -53,6 +53,9 @@ pub(crate) struct Gate {
     pub(crate) is_alternate: bool,
     /// Whether a row of REST that makes no sense was shown.
     pub(crate) has_shown_row: bool,
+    /// While the resolver has no address for the market's host: when one session asks for it again.
+    /// The others wait for what comes of it.
+    pub(crate) unresolved_until: Option<MonoNs>,
     /// The waits that were logged last, by [`LimitedAction`].
     pub(crate) logged_waits: [Option<Wait>; 2],
 }
@@ -77,6 +80,7 @@ impl Gates {
             ),
             is_alternate: false,
             has_shown_row: false,
+            unresolved_until: None,
             logged_waits: [None; 2],
         };
         let mut gates = Self {
@@ -122,10 +126,15 @@ impl Gates {
         Some(self.of(market).breaker.ask_again_at()?.max(self.sessions_at(market, claim)))
     }
 
-    /// When the exchange lets a session be opened.
+    /// When the exchange lets a session be opened, and its name may be looked up.
     pub(crate) fn sessions_at(&self, market: Market, claim: Claim) -> MonoNs {
         let paused = self.pauses.until(market, LimitedAction::Connect);
-        self.group(market).connects.ready_at(claim).max(paused)
+        self.group(market).connects.ready_at(claim).max(paused).max(self.looked_up_at(market))
+    }
+
+    /// When the name of the market's host may be looked up; in the past if now.
+    pub(crate) fn looked_up_at(&self, market: Market) -> MonoNs {
+        self.of(market).unresolved_until.unwrap_or(MonoNs(0))
     }
 
     /// When the budget of new sessions of `market` has something left.

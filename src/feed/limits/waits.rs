@@ -21,7 +21,7 @@ impl Gates {
         let breaker = self.of(market).breaker.ask_again_at();
         let denied = self.pauses.denied_until(market, LimitedAction::Connect);
         let reasons = [
-            (WaitReason::Backoff, backoff),
+            (WaitReason::Backoff, backoff.max(self.looked_up_at(market))),
             (WaitReason::Budget, self.budget_at(market, claim)),
             // A trial is under way.
             (WaitReason::Breaker, breaker.unwrap_or(now.after(CONNECT_PATIENCE))),

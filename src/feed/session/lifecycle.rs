@@ -89,7 +89,8 @@ impl Feed {
         self.report_denied_elsewhere(index, now);
         let claim = self.claim(&self.sessions[index]);
         let is_early = self.gates.sessions_at(market, claim) > now;
-        if is_early || !self.gates.of_mut(market).breaker.admit(now) {
+        let must_wait = is_early || self.is_being_resolved(market);
+        if must_wait || !self.gates.of_mut(market).breaker.admit(now) {
             return self.report_waiting(index, now);
         }
         if !self.gates.pauses.admit(market, LimitedAction::Connect, now) {
@@ -97,7 +98,6 @@ impl Feed {
             return self.gates.of_mut(market).breaker.forget();
         }
         self.gates.group_mut(market).connects.spend(claim, now);
-        self.metrics.market(market).connects.increment();
         let session = &mut self.sessions[index];
         session.id.generation = session.id.generation.wrapping_add(1);
         session.is_on_trial = true;
@@ -107,8 +107,55 @@ impl Feed {
         self.outputs.push_back(Output::Connect { session: session.id, endpoint });
     }
 
+    /// Returns whether the host of `market` had no address, and a session asks for it again.
+    fn is_being_resolved(&self, market: Market) -> bool {
+        let asks = |session: &Session| session.market == market && session.is_reaching();
+        self.gates.of(market).unresolved_until.is_some() && self.sessions.iter().any(asks)
+    }
+
+    /// An attempt has reached the exchange, or may have.
+    fn count_attempt(&self, index: usize) {
+        let session = &self.sessions[index];
+        if session.is_reaching() {
+            self.metrics.market(session.market).connects.increment();
+        }
+    }
+
+    /// An attempt has not left this host: what it took of the budget is free again.
+    fn take_back_attempt(&mut self, index: usize) {
+        let session = &self.sessions[index];
+        let (market, claim) = (session.market, self.claim(session));
+        if let Phase::Connecting { since } = session.phase {
+            self.gates.group_mut(market).connects.take_back(claim, since);
+        }
+    }
+
+    /// When the name is asked for again, if the session's host, or its proxy's, has no address. A
+    /// failure of another kind shows that it has one.
+    fn resolves_at(
+        &mut self,
+        index: usize,
+        kind: ConnectionErrorKind,
+        now: MonoNs,
+    ) -> Option<MonoNs> {
+        let session = &self.sessions[index];
+        let gate = self.gates.of_mut(session.market);
+        if kind == ConnectionErrorKind::Dns {
+            let soon = now.after(self.rng.between(LOOK_UP_PAUSE, LOOK_UP_PAUSE_MAX));
+            let known = gate.unresolved_until.filter(|&at| at > now);
+            gate.unresolved_until = Some(known.unwrap_or(soon));
+            return gate.unresolved_until;
+        }
+        if kind.may_have_reached() && session.is_reaching() {
+            gate.unresolved_until = None;
+        }
+        None
+    }
+
     pub(crate) fn begin_handshake(&mut self, index: usize, now: Now) {
+        self.count_attempt(index);
         let session = &mut self.sessions[index];
+        self.gates.of_mut(session.market).unresolved_until = None;
         let base = &self.config.ws_bases[session.market.index()];
         let endpoint = venue::endpoint(session.market, base, session.is_alternate);
         let headers = venue::handshake_headers(session.market);
@@ -340,6 +387,11 @@ impl Feed {
         }
         let market = self.sessions[index].market;
         self.market_metrics(market).connection_errors[kind as usize].increment();
+        match kind.may_have_reached() {
+            true => self.count_attempt(index),
+            false => self.take_back_attempt(index),
+        }
+        let resolves_at = self.resolves_at(index, kind, now);
         if matches!(self.sessions[index].phase, Phase::Connecting { .. })
             && kind != ConnectionErrorKind::Handshake
         {
@@ -352,8 +404,7 @@ impl Feed {
             let works = others.any(|(_, other)| other.market == market && other.is_proven())
                 || matches!(self.sessions[index].phase, Phase::Open { since }
                     if self.lives_beside(index, market, since));
-            let is_ours = kind == ConnectionErrorKind::Local;
-            if works || is_ours || self.ends_for_suspects(index) {
+            if works || !kind.may_have_reached() || self.ends_for_suspects(index) {
                 self.gates.of_mut(market).breaker.forget();
             } else {
                 self.fail_trial(market, now);
@@ -368,6 +419,8 @@ impl Feed {
         session.lost_at = Some(now).filter(|_| !was_idle);
         let retry_at = if session.is_replaced || session.members.is_empty() || self.is_stopping {
             None
+        } else if resolves_at.is_some() {
+            resolves_at
         } else {
             let delay = session.backoff.next(self.config.reconnect_delay, &mut self.rng);
             let is_capped = is_lone && !session.waits_alone();
@@ -470,7 +523,10 @@ impl Feed {
         match &mut session.phase {
             Phase::Free => {}
             Phase::Waiting { .. } => self.free(index),
-            Phase::Connecting { .. } => self.finish_close(index, Socket::Open),
+            Phase::Connecting { .. } => {
+                self.count_attempt(index);
+                self.finish_close(index, Socket::Open);
+            }
             Phase::Closing { retry_at, .. } => *retry_at = None,
             Phase::Open { .. } => {
                 session.phase = Phase::Closing { since: now, retry_at: None };
@@ -560,6 +616,7 @@ impl Feed {
             Phase::Free => None,
             Phase::Waiting { until } => {
                 let connects_at = self.gates.connects_at(session.market, self.claim(session));
+                let connects_at = connects_at.filter(|_| !self.is_being_resolved(session.market));
                 connects_at.map(|at| at.max(until)).into_iter().chain(left_at).min()
             }
             Phase::Connecting { since } => Some(since.after(CONNECT_PATIENCE)),
@@ -605,6 +662,13 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 /// Longest wait before a session is connected again while all others of its host are up. Source: six
 /// attempts a minute are a small part of what any exchange allows.
 const LONE_BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+/// Pause before a name that had no address is asked for again, at least. Source: the resolver of this
+/// host is asked, and no exchange.
+const LOOK_UP_PAUSE: Duration = Duration::from_secs(1);
+
+/// The same pause at most. Source: a session is to be up 2 s after its name server answers again.
+const LOOK_UP_PAUSE_MAX: Duration = Duration::from_millis(1_500);
 
 /// Sessions opened together are not renewed together; with a day's life, 15 minutes are left.
 const RENEWAL_SPREAD: Duration = Duration::from_secs(45 * 60);

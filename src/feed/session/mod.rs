@@ -142,6 +142,11 @@ impl Session {
         matches!(self.phase, Phase::Open { .. })
     }
 
+    /// Returns whether the session's name is looked up, or TCP is under way.
+    pub(crate) fn is_reaching(&self) -> bool {
+        matches!(self.phase, Phase::Connecting { .. }) && self.wire.is_none()
+    }
+
     /// Whether the connection has shown that it works.
     pub(crate) fn is_proven(&self) -> bool {
         self.is_open() && !self.is_on_trial
