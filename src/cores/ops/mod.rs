@@ -253,7 +253,7 @@ impl Server {
         let mut events = Events::with_capacity(OPS_CONNECTIONS_MAX);
         while !stop.load(Ordering::Acquire) {
             let polled = self.poll.poll(&mut events, Some(self.patience()));
-            self.note_poll(polled, thread::sleep);
+            self.note_poll(polled, thread::park_timeout);
             self.turn(&events);
         }
         let now = self.setup.clock.now();

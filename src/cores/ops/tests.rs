@@ -139,7 +139,7 @@ fn an_ops_core_that_can_wait_for_no_event_serves_on_and_logs_it_once() {
     while !client.is_finished() {
         server.note_poll(Err(io::Error::other("no events")), |pause| {
             pauses += 1;
-            thread::sleep(pause);
+            thread::park_timeout(pause);
         });
         assert!(server.has_lost_events);
         server.turn(&events);
