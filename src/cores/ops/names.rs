@@ -33,7 +33,10 @@ pub(crate) type LookUp = Arc<dyn Fn(&Name) -> Found + Send + Sync>;
 /// The names that were asked for. There are no more than the configuration has hosts.
 pub(crate) struct Names {
     look_up: LookUp,
+    /// The longest time for which a shard waits.
     patience: Duration,
+    /// Between two look-ups of one name: [`LOOK_UP_PAUSE`].
+    pause: Duration,
     clock: Clock,
     names: HashMap<Name, NameState>,
     found: (Sender<Outcome>, Receiver<Outcome>),
@@ -56,23 +59,24 @@ struct NameState {
 
 impl NameState {
     /// When the next look-up begins; `None`: no shard waits, or enough are under way.
-    fn next_look_up(&self) -> Option<MonoNs> {
+    fn next_look_up(&self, pause: Duration) -> Option<MonoNs> {
         let is_wanted = !self.waiting.is_empty() && self.under_way < LOOK_UPS_MAX;
         let is_first = self.under_way == 0 && !self.has_failed;
-        let at = if is_first { MonoNs(0) } else { self.asked_at.after(LOOK_UP_PAUSE) };
+        let at = if is_first { MonoNs(0) } else { self.asked_at.after(pause) };
         is_wanted.then_some(at)
     }
 
     /// When something is due: a look-up, or the end of a shard's patience.
-    fn deadline(&self) -> Option<MonoNs> {
+    fn deadline(&self, pause: Duration) -> Option<MonoNs> {
         let ends = self.waiting.iter().map(|&(_, until)| until);
-        ends.chain(self.next_look_up()).min()
+        ends.chain(self.next_look_up(pause)).min()
     }
 }
 
 impl Names {
     pub(crate) fn new(look_up: LookUp, patience: Duration, clock: Clock) -> Self {
-        Self { look_up, patience, clock, names: HashMap::new(), found: unbounded() }
+        let pause = LOOK_UP_PAUSE;
+        Self { look_up, patience, pause, clock, names: HashMap::new(), found: unbounded() }
     }
 
     /// Answers `questions` until `stop` is disconnected.
@@ -86,7 +90,7 @@ impl Names {
         loop {
             self.give_up(&answer);
             self.begin_look_ups();
-            let due = self.names.values().filter_map(NameState::deadline).min();
+            let due = self.names.values().filter_map(|state| state.deadline(self.pause)).min();
             let now = self.clock.mono();
             let is_due = due.map_or_else(never, |due| after(due.since(now)));
             select! {
@@ -112,7 +116,7 @@ impl Names {
     fn begin_look_ups(&mut self) {
         let now = self.clock.mono();
         for (name, state) in &mut self.names {
-            if state.next_look_up().is_none_or(|at| at > now) {
+            if state.next_look_up(self.pause).is_none_or(|at| at > now) {
                 continue;
             }
             state.under_way += 1;
@@ -195,12 +199,14 @@ mod tests {
     fn served(
         look_up: LookUp,
         patience: Duration,
+        pause: Duration,
     ) -> (Sender<Question>, Receiver<(usize, OpsAnswer)>) {
         let (ask, questions) = unbounded();
         let (answers, answered) = unbounded();
         thread::spawn(move || {
             let (_alive, stop) = bounded::<()>(0);
-            let mut names = Names::new(look_up, patience, Clock::new());
+            let names = Names::new(look_up, patience, Clock::new());
+            let mut names = Names { pause, ..names };
             names.serve(&questions, &stop, |shard, answer| {
                 let _taken = answers.send((shard, answer));
             });
@@ -221,7 +227,7 @@ mod tests {
             }
             Ok(vec![address()])
         });
-        let (ask, answered) = served(look_up, Duration::from_millis(300));
+        let (ask, answered) = served(look_up, Duration::from_millis(300), PATIENCE);
         for (shard, host) in [(0, "silent"), (1, "other"), (2, "silent")] {
             ask.send((shard, question(host))).unwrap();
         }
@@ -239,7 +245,7 @@ mod tests {
     fn all_who_ask_at_once_share_one_look_up_and_what_was_found_last_is_kept() {
         let (release, held) = unbounded::<Found>();
         let look_up: LookUp = Arc::new(move |_| held.recv().unwrap());
-        let (ask, answered) = served(look_up, PATIENCE);
+        let (ask, answered) = served(look_up, PATIENCE, PATIENCE);
         for shard in 0..3 {
             ask.send((shard, question("one"))).unwrap();
         }
@@ -272,7 +278,7 @@ mod tests {
             }
             Ok(vec![address()])
         });
-        let (ask, answered) = served(look_up, PATIENCE);
+        let (ask, answered) = served(look_up, PATIENCE, Duration::from_millis(1));
         ask.send((0, question("one"))).unwrap();
         look_ups.recv_timeout(PATIENCE).unwrap();
         is_silent.store(false, Ordering::SeqCst);
@@ -285,15 +291,16 @@ mod tests {
     fn look_ups_of_a_name_keep_their_pause_and_their_bound() {
         let at = |ms: u64| MonoNs(ms * 1_000_000);
         let mut state = NameState { asked_at: at(500), ..NameState::default() };
-        assert_eq!(state.next_look_up(), None, "no shard waits");
+        assert_eq!(state.next_look_up(LOOK_UP_PAUSE), None, "no shard waits");
         state.waiting.push((0, at(5_500)));
-        assert_eq!(state.next_look_up(), Some(at(0)), "the name was good");
+        assert_eq!(state.next_look_up(LOOK_UP_PAUSE), Some(at(0)), "the name was good");
         state.has_failed = true;
-        assert_eq!(state.next_look_up(), Some(at(2_000)));
+        assert_eq!(state.next_look_up(LOOK_UP_PAUSE), Some(at(2_000)));
         state.under_way = LOOK_UPS_MAX - 1;
-        assert_eq!((state.next_look_up(), state.deadline()), (Some(at(2_000)), Some(at(2_000))));
+        assert_eq!(state.deadline(LOOK_UP_PAUSE), Some(at(2_000)));
         state.under_way = LOOK_UPS_MAX;
-        assert_eq!((state.next_look_up(), state.deadline()), (None, Some(at(5_500))));
+        assert_eq!(state.next_look_up(LOOK_UP_PAUSE), None);
+        assert_eq!(state.deadline(LOOK_UP_PAUSE), Some(at(5_500)), "enough are under way");
     }
 
     #[test]
