@@ -1,5 +1,6 @@
-//! Candles on their way from a message to the ring: verdicts, finality, publishing. The hot path: a
-//! push that fits its series allocates nothing and is logged nowhere.
+//! The path of a candle from an exchange's message to the ring. Owns the verdict on each candle,
+//! the evidence that a window is closed, and publishing. Knows no socket and no wire format. This
+//! is the hot path: a push that fits its series allocates nothing and logs nothing.
 
 use std::time::Duration;
 
@@ -21,21 +22,21 @@ use crate::feed::session::subscribe_queue::SubscribeQueue;
 use crate::feed::stream::{Check, ContractSize, Stream};
 use crate::feed::streams::{Streams, begin_of};
 
-/// Where candles go, and what is said about them on the way.
+/// What a candle needs on its way to the ring: the queue, the metrics and the time of this turn.
 pub(crate) struct Publisher<'feed> {
     pub(crate) queue: &'feed mut PublishQueue,
     pub(crate) metrics: &'feed FeedMetrics,
-    /// Streams whose windows are found to be missing: to be asked about in this turn.
+    /// Streams with missing windows. REST is asked for them in this turn.
     pub(crate) urgent: &'feed mut Vec<InstrumentId>,
     pub(crate) now: MonoNs,
-    /// How long what was pushed had lain in the kernel.
+    /// How long the bytes of this push lay in the kernel before they were read.
     pub(crate) kernel: RoughLapse,
-    /// How long a closed candle waits at most, if one before it is missing.
+    /// How long a closed candle waits at most while a window before it is missing.
     pub(crate) hold: Duration,
 }
 
 impl<'feed> Publisher<'feed> {
-    /// The way of what no push brought.
+    /// For candles that no push brought, so that their time in the kernel is unknown.
     pub(crate) fn new(
         queue: &'feed mut PublishQueue,
         metrics: &'feed FeedMetrics,
@@ -51,16 +52,16 @@ impl<'feed> Publisher<'feed> {
     }
 }
 
-/// Where a message came from.
+/// The session that received a message.
 #[derive(Clone, Copy)]
 pub(crate) struct MessageOrigin<'feed> {
     pub(crate) market: Market,
     pub(crate) session: SessionId,
-    /// What the session carries.
+    /// The instruments that the session carries.
     pub(crate) members: &'feed [InstrumentId],
-    /// What the session was asked for.
+    /// The subscribe messages of the session.
     pub(crate) subscribe_queue: &'feed SubscribeQueue,
-    /// Whether our Close is out.
+    /// Whether our Close frame is sent.
     pub(crate) is_closing: bool,
 }
 
@@ -69,8 +70,9 @@ impl MessageOrigin<'_> {
         stream.unbroken_on == Some(self.session) || self.members.contains(&stream.id)
     }
 
-    /// Returns whether the session may still push this series, though another one carries it now.
-    /// The name counts: asked for anew, a series may have another id.
+    /// Returns whether the session may still push this series although another session carries it
+    /// now. The symbol is compared, not the id: a series that was subscribed again may have another
+    /// id.
     fn may_push_still(&self, streams: &Streams, kline: &Kline<'_>) -> bool {
         let is_it = |id| {
             streams.stream(id).is_some_and(|left| {
@@ -82,8 +84,11 @@ impl MessageOrigin<'_> {
         self.is_closing || self.subscribe_queue.leaving().any(is_it)
     }
 
-    /// A candle of a stream that another session carries is an error only where this session has no
-    /// reason to push it.
+    /// Forgives a candle of a stream that another session carries, if this session has a reason to
+    /// push it.
+    ///
+    /// # Errors
+    /// `error`, if there is no such reason.
     fn excuse(
         &self,
         streams: &Streams,
@@ -97,8 +102,11 @@ impl MessageOrigin<'_> {
     }
 }
 
-/// Takes every candle of a message of one session, or none: a message that is wrong in one is not to
-/// be trusted. Returns whether one of them was wanted.
+/// Takes all candles of one message, or none: if one candle is wrong, the message is not trusted.
+/// Returns whether at least one candle was wanted.
+///
+/// # Errors
+/// Why the message is not trusted; the caller counts it.
 pub(crate) fn take_klines(
     streams: &mut Streams,
     clock: &mut ExchangeClock,
@@ -107,7 +115,7 @@ pub(crate) fn take_klines(
     klines: &Klines<'_>,
     now: Now,
 ) -> Result<bool, DecodeErrorKind> {
-    // Nearly all messages have one.
+    // Nearly all messages have one candle.
     if let [kline] = &klines[..] {
         let stream = find(streams, origin.market, kline)?;
         return match judge(stream, clock, publisher, origin, (kline, now)) {
@@ -136,7 +144,10 @@ fn find<'streams>(
     streams.find(market, kline.symbol, kline.interval).ok_or(DecodeErrorKind::Unknown)
 }
 
-/// Judges whether a pushed candle may be taken at all.
+/// Checks whether a pushed candle may be taken at all.
+///
+/// # Errors
+/// What is wrong with the candle, as the kind of decode error to count.
 fn judge(
     stream: &mut Stream,
     clock: &mut ExchangeClock,
@@ -160,12 +171,12 @@ fn judge(
     } else {
         return Ok(());
     };
-    note_late(stream, publisher);
+    mark_late(stream, publisher);
     Err(error)
 }
 
-/// How far the times of a push may lie ahead of the market's clock. After a jump over windows that
-/// were not seen no more than a roll-over explains.
+/// How far the times of a push may lie ahead of the market's clock, in ms. After a jump over
+/// windows that were not seen, the limit is no more than a change of window explains.
 fn ahead_ms_max(stream: &Stream, kline: &Kline<'_>) -> i64 {
     let interval_ms = kline.interval.ms();
     let next = stream.series.next();
@@ -175,7 +186,7 @@ fn ahead_ms_max(stream: &Stream, kline: &Kline<'_>) -> i64 {
     }
 }
 
-/// Takes a candle, if its stream is wanted from this session. Returns whether it is.
+/// Takes a candle if its stream is wanted from this session. Returns whether it is wanted.
 fn take_wanted(
     stream: &mut Stream,
     clock: &ExchangeClock,
@@ -190,8 +201,9 @@ fn take_wanted(
     is_wanted
 }
 
-/// Puts a series right that began where it cannot be, by the clock on which others agree. Returns
-/// whether this candle is of a window that was over before the series began, and is dropped.
+/// Mends a series that began at an impossible time, by the clock on which other streams agree.
+/// Returns whether the window of this candle was over before the series began; the candle is then
+/// dropped.
 fn is_out_of_time(
     stream: &mut Stream,
     clock: &ExchangeClock,
@@ -209,14 +221,14 @@ fn is_out_of_time(
         return false;
     }
     let agreed = clock.agreed_now(stream.id, now);
-    // Where nothing agrees yet, a push is at least not older than the window that a series begins
-    // with.
+    // Where no other stream agrees yet, the push itself gives a bound: it is not older than the
+    // window with which a series begins.
     let begun = agreed.or(kline.event_time.filter(|_| next.is_none()));
     let Some(agreed) = begun else { return false };
     if next.is_none() {
         let is_over = interval.close_time(candle.open_time).0 + interval.ms() + AHEAD_MS < agreed.0;
         if is_over {
-            note_late(stream, publisher);
+            mark_late(stream, publisher);
             publisher.metrics.late.increment();
         }
         return is_over;
@@ -292,25 +304,25 @@ fn take_kline(
         }
     };
     match verdict {
-        Verdict::Late | Verdict::Misaligned => note_late(stream, publisher),
-        _ => note_timely(stream, publisher),
+        Verdict::Late | Verdict::Misaligned => mark_late(stream, publisher),
+        _ => mark_timely(stream, publisher),
     }
     if verdict == Verdict::Late && is_stale(stream, kline, clock, now) {
         stream.unbroken_on = None;
     }
-    note_over(stream, publisher, is_unbroken, now.mono);
+    mark_over(stream, publisher, is_unbroken, now.mono);
 }
 
-/// Returns whether a late message is about a window that others have left long ago: it comes from a
-/// node that is behind, and what the stream said meanwhile about the newest window is lost.
+/// Returns whether a late message is about a window that ended long ago. It then comes from a
+/// server that is behind, and the stream's messages about the newest window are lost.
 fn is_stale(stream: &Stream, kline: &Kline<'_>, clock: &ExchangeClock, now: Now) -> bool {
     let Kline { candle, interval, .. } = kline;
     let is_before = stream.newest_open.is_some_and(|(_, open)| candle.open_time < open.open_time);
     is_before && clock.now(now).0 > interval.close_time(candle.open_time).0 + STALE_AFTER_MS
 }
 
-/// A message was late or refused.
-fn note_late(stream: &mut Stream, publisher: &mut Publisher<'_>) {
+/// Records that a message was late or refused, and reports a stream that stays late.
+fn mark_late(stream: &mut Stream, publisher: &mut Publisher<'_>) {
     let first = stream.late.map_or(publisher.now, |(first, _)| first);
     stream.late = Some((first, publisher.now));
     let is_long = first.after(LATE_FOR) <= publisher.now;
@@ -319,15 +331,15 @@ fn note_late(stream: &mut Stream, publisher: &mut Publisher<'_>) {
     }
 }
 
-/// A message was neither.
-fn note_timely(stream: &mut Stream, publisher: &mut Publisher<'_>) {
+/// Records that a message was in time.
+fn mark_timely(stream: &mut Stream, publisher: &mut Publisher<'_>) {
     if stream.late.take().is_some() && std::mem::take(&mut stream.is_late) {
         publisher.metrics.late_instruments.add(-1);
     }
 }
 
-/// The first candle of a stream: its windows are owed from the one in which it was subscribed, by
-/// the exchange's time.
+/// Begins a series with its first candle. Windows are owed from the one in which the stream was
+/// subscribed, by the exchange's time.
 fn begin(stream: &mut Stream, clock: &ExchangeClock, kline: &Kline<'_>, now: Now) {
     let interval = stream.instrument.interval;
     let running = kline.candle.open_time;
@@ -338,9 +350,9 @@ fn begin(stream: &mut Stream, clock: &ExchangeClock, kline: &Kline<'_>, now: Now
     stream.series.begin(interval.open_time(UnixMs(wanted)).min(running));
 }
 
-/// A message of a later window shows that the next one is over. After a break it was surely missed;
-/// else its end may still be on its way.
-fn note_over(stream: &mut Stream, publisher: &mut Publisher<'_>, is_unbroken: bool, now: MonoNs) {
+/// Records that a message of a later window shows the next window to be over. After a break its end
+/// was surely missed; otherwise its end may still arrive.
+fn mark_over(stream: &mut Stream, publisher: &mut Publisher<'_>, is_unbroken: bool, now: MonoNs) {
     let shown = stream.newest_open.as_ref().map(|(_, open)| open.open_time);
     if stream.series.next() >= shown {
         stream.repair.over_since = None;
@@ -352,8 +364,8 @@ fn note_over(stream: &mut Stream, publisher: &mut Publisher<'_>, is_unbroken: bo
     }
 }
 
-/// The first message of a later window ends the candle before it, if nothing of that one can have
-/// been missed.
+/// Closes the newest candle at the first message of a later window. The caller has checked that no
+/// message can have been missed in between.
 fn close_predecessor(
     stream: &mut Stream,
     publisher: &mut Publisher<'_>,
@@ -379,7 +391,7 @@ fn close_predecessor(
     close(stream, publisher, update, FinalBy::Successor);
 }
 
-/// Whether a candle that was closed by its successor got further trades after all.
+/// Returns whether a candle that its successor closed has more trades now.
 fn is_late_trade(stream: &Stream, kline: &Kline<'_>) -> bool {
     let closed = stream.series.published(kline.candle.open_time);
     closed.is_some_and(|closed| closed.trades < kline.candle.trades)
@@ -395,7 +407,8 @@ fn close(
     judge_closed(stream, publisher, &closed_window)
 }
 
-/// Takes what a window came to, as far as its series agrees. Whether it was news.
+/// Gives a closed window to its series and publishes what follows. Returns whether the window was
+/// new or changed.
 pub(crate) fn accept_closed(
     stream: &mut Stream,
     publisher: &mut Publisher<'_>,
@@ -405,7 +418,7 @@ pub(crate) fn accept_closed(
     !matches!(verdict, Verdict::Duplicate | Verdict::Late | Verdict::Misaligned)
 }
 
-/// The same, with the series' word for it.
+/// The same as [`accept_closed`], but returns the verdict of the series.
 pub(crate) fn judge_closed(
     stream: &mut Stream,
     publisher: &mut Publisher<'_>,
@@ -440,7 +453,7 @@ pub(crate) fn judge_closed(
     verdict
 }
 
-/// Publishes what waited, as far as nothing before it is missing.
+/// Publishes the held windows, up to the next window that is missing.
 fn release(stream: &mut Stream, publisher: &mut Publisher<'_>) {
     while let Some(closed_window) = stream.series.pop_held() {
         publish(stream, publisher, &closed_window, 0);
@@ -451,7 +464,7 @@ fn release(stream: &mut Stream, publisher: &mut Publisher<'_>) {
     }
 }
 
-/// The hold is over: the hole is told as a gap, and what waited for it follows.
+/// Ends the hold: publishes the missing windows as a gap, and then the windows that waited.
 pub(crate) fn release_given_up(stream: &mut Stream, publisher: &mut Publisher<'_>) {
     if let Some(gap) = stream.series.give_up() {
         publish_gap(stream, publisher, gap);
@@ -469,8 +482,8 @@ fn publish_gap(stream: &Stream, publisher: &mut Publisher<'_>, gap: Span) {
     publisher.queue.push_closed(MarketEvent::Gap { instrument, first_missing, missing });
 }
 
-/// An open candle is made ready; where there is no room it replaces the one that waits. Not if it is
-/// older than what was already seen.
+/// Queues an open candle for the ring. Without room it replaces the open candle that waits. A
+/// candle older than the newest one seen is dropped.
 fn take_open(
     stream: &mut Stream,
     publisher: &mut Publisher<'_>,
@@ -485,7 +498,7 @@ fn take_open(
             metrics.duplicates.increment();
             return Verdict::Duplicate;
         }
-        // One connection keeps its order; on another, an older candle may come later.
+        // One connection keeps its order; on another one an older candle may arrive later.
         let is_behind = stream.newest_on != Some(session)
             && kline.candle.open_time == seen.open_time
             && knows_less(&kline.candle, seen);
@@ -515,7 +528,7 @@ fn take_open(
     Verdict::Open
 }
 
-/// Makes a settled window ready, and takes an open candle of it or of one before out of the queue.
+/// Queues a closed window, and removes a waiting open candle of that window or of an earlier one.
 fn publish(
     stream: &mut Stream,
     publisher: &mut Publisher<'_>,
@@ -553,24 +566,26 @@ fn publish(
     }
 }
 
-/// A message may be so long on its way: a window that ended just before the subscription is not owed.
+/// How long a message is under way at most: a window that ended less than this before the
+/// subscription is not owed. Source: messages are under way for up to one second.
 const DELIVERY_MAX: Duration = Duration::from_secs(1);
 
-/// A message about a window that ended longer ago, while a newer one runs, comes from a node that
-/// is behind. Source: closing pushes are up to 4 s late, late trades come within seconds.
+/// A message about a window that ended longer ago, while a newer one runs, comes from a server that
+/// is behind. Source: closing pushes are up to 4 s late, late trades arrive within seconds.
 const STALE_AFTER_MS: i64 = 10_000;
 
-/// A push may lie so far ahead of the market's clock, beside its own interval: clocks of hosts are
-/// minutes apart at worst.
+/// How far a push may lie ahead of the market's clock, beyond its own interval. Source: clocks of
+/// hosts are minutes apart at worst.
 const AHEAD_MS: i64 = 300_000;
 
-/// A push that leaves out more windows than these jumps.
+/// A push that leaves out more windows than these is a jump. Source: chosen, so that a short break
+/// of the connection is no jump.
 const JUMP_WINDOWS: i64 = 2;
 
-/// So far ahead of the market's clock a push may lie that jumps. Source: less than the jump itself,
-/// and the clock may be a minute too early where pushes carry no time.
+/// How far a push that jumps may lie ahead of the market's clock. Source: less than the jump
+/// itself; and the clock may be a minute too early where pushes carry no time.
 const JUMP_AHEAD_MS: i64 = 120_000;
 
-/// A stream whose messages are all late for this long is reported. Source: a restated or late
-/// closing push comes within seconds, and two windows pass meanwhile.
+/// A stream is reported once all its messages were late for this long. Source: restated and late
+/// closing pushes arrive within seconds, and two windows pass in this time.
 const LATE_FOR: Duration = Duration::from_secs(120);

@@ -1,10 +1,10 @@
-//! The closed windows of one instrument in order: watermark, duplicates, late candles, holes.
-//! Owns the decision whether a window may be published as closed; does not fetch, publish or log.
+//! The closed windows of one instrument, in order. Owns the watermark and the decision whether a
+//! window may be published as closed; fetches nothing, publishes nothing and logs nothing.
 //!
-//! A window that closes behind a hole is held until the hole is filled or given up. So whoever
-//! publishes what [`Series::accept_closed`] calls [`Verdict::Next`], and then what [`Series::pop_held`]
-//! gives, publishes each window once and in order; and what was given up is remembered, and may be
-//! repaired once.
+//! A window that closes after a gap is held until the gap is filled or given up. The caller
+//! publishes each window that [`Series::accept_closed`] calls [`Verdict::Next`], and then all
+//! windows that [`Series::pop_held`] returns. Each window is then published once and in order.
+//! Windows that were given up are remembered and may be repaired once.
 
 use std::collections::VecDeque;
 
@@ -14,22 +14,22 @@ use crate::limits::{HELD_WINDOWS_MAX, REPAIR_WINDOWS_MAX};
 use super::candle::{Candle, CandleUpdate};
 use super::interval::Interval;
 
-/// What a window came to.
+/// How a window ended.
 // Nearly all are candles.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClosedWindow {
-    /// It closed with this candle, whose `final_by` is set.
+    /// The window closed with this candle; its `final_by` is set.
     Candle(CandleUpdate),
-    /// Nothing was traded in it, and the exchange makes no candle of it.
+    /// There was no trade in the window, and the exchange makes no candle of it.
     Empty {
-        /// The window.
+        /// Start of the window.
         open_time: UnixMs,
     },
 }
 
 impl ClosedWindow {
-    /// The window's start.
+    /// Start of the window.
     pub fn open_time(&self) -> UnixMs {
         match self {
             Self::Candle(update) => update.candle.open_time,
@@ -45,98 +45,98 @@ impl ClosedWindow {
     }
 }
 
-/// What a candle or a window is to its series.
+/// The verdict of a series on a candle or a closed window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// A running candle of a window that is not closed: publish as open.
+    /// A running candle of a window that is not closed: publish it as open.
     Open,
-    /// The next window: publish it, then what [`Series::pop_held`] gives.
+    /// The next window: publish it, then the windows that [`Series::pop_held`] returns.
     Next,
-    /// A later window, held until those before it are known or given up.
+    /// A later window: the series holds it until the windows before it are known or given up.
     Held,
-    /// A window that was given up as missing: publish it, late.
+    /// A window that was given up as missing: publish it late.
     Repaired,
-    /// Known already, equal in every field: drop.
+    /// A window that is known already, equal in every field: drop it.
     Duplicate,
-    /// Published already with other values: a restatement, to be published.
+    /// A window that was published with other values: publish the correction.
     Correction {
-        /// Its revision, from 1.
+        /// Number of the correction, from 1.
         revision: u16,
     },
-    /// Older than what is remembered, or a running candle of a window that is already closed: drop.
+    /// Older than the remembered windows, or a running candle of a closed window: drop it.
     Late,
-    /// The open time is no multiple of the interval: drop, count as a decode error.
+    /// The open time is no multiple of the interval: drop it and count a decode error.
     Misaligned,
 }
 
-/// Windows from the first to the last, both included.
+/// Consecutive windows from `first` to `last`, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Open time of the first.
+    /// Open time of the first window.
     pub first: UnixMs,
-    /// Open time of the last, not before the first.
+    /// Open time of the last window; never before `first`.
     pub last: UnixMs,
 }
 
 impl Span {
-    /// The windows of `interval` from `first` to `last`; `None` if there are none.
+    /// The windows of `interval` from `first` to `last`; `None` if `last` lies before `first`.
     pub fn new(first: UnixMs, last: UnixMs) -> Option<Self> {
         (first <= last).then_some(Self { first, last })
     }
 
-    /// How many windows.
+    /// Number of windows.
     pub fn count(&self, interval: Interval) -> u64 {
         ((self.last.0 - self.first.0) / interval.ms() + 1).unsigned_abs()
     }
 
-    /// Whether `open_time` is one of them.
+    /// Returns whether `open_time` lies in the span.
     pub fn contains(&self, open_time: UnixMs) -> bool {
         (self.first..=self.last).contains(&open_time)
     }
 
-    /// The first `count` windows at most; `count` at least 1.
+    /// At most the first `count` windows; `count` is at least 1.
     pub fn head(self, count: i64, interval: Interval) -> Self {
         let last = self.last.min(UnixMs(self.first.0 + (count - 1) * interval.ms()));
         Self { last, ..self }
     }
 
-    /// The last `count` windows at most; `count` at least 1.
+    /// At most the last `count` windows; `count` is at least 1.
     pub fn tail(self, count: i64, interval: Interval) -> Self {
         let first = self.first.max(UnixMs(self.last.0 - (count - 1) * interval.ms()));
         Self { first, ..self }
     }
 }
 
-/// A window that was published, as far back as restatements are understood.
+/// A published window that a correction can still change.
 #[derive(Clone, Copy, Debug)]
 struct Published {
     open_time: UnixMs,
-    /// `None`: it was empty.
+    /// `None` if the window was empty.
     candle: Option<Candle>,
     revision: u16,
 }
 
-/// The windows of one instrument, from the first that was to be published.
+/// The windows of one instrument, from the first one that is owed.
 #[derive(Clone, Debug)]
 pub struct Series {
     interval: Interval,
-    /// The window to be published next; `None` until the series has begun.
+    /// Open time of the window to be published next; `None` until the series has begun.
     ///
-    /// Invariant: it never goes back, but by [`Self::suspend`] and only to `None`; then it begins
-    /// anew after the watermark.
+    /// Invariant: never decreases. Only [`Self::suspend`] resets it to `None`; the series then
+    /// begins again after the watermark.
     next: Option<UnixMs>,
-    /// Open time of the newest window published or given up.
+    /// Open time of the newest window that was published or given up.
     watermark: Option<UnixMs>,
-    /// Oldest first, ascending.
+    /// The newest published windows, at most [`REMEMBERED`], ascending by open time.
     published: VecDeque<Published>,
-    /// Windows after `next`, ascending.
+    /// Windows that closed after `next`, ascending by open time.
     held: VecDeque<ClosedWindow>,
-    /// Given up, and not repaired yet: ascending, apart from each other.
+    /// Windows that were given up and not repaired yet: ascending, never adjoining.
     missing: Vec<Span>,
 }
 
 impl Series {
-    /// A series that has published nothing.
+    /// A series without any window.
     pub fn new(interval: Interval) -> Self {
         Self {
             interval,
@@ -148,14 +148,15 @@ impl Series {
         }
     }
 
-    /// From `at` on every window is owed, if the series has not begun yet. Never before what was
-    /// already published.
+    /// Owes every window from `at` on, if the series has not begun yet; never a window at or below
+    /// the watermark.
     pub fn begin(&mut self, at: UnixMs) {
         let after = self.watermark.map(|watermark| UnixMs(watermark.0 + self.interval.ms()));
         self.next.get_or_insert(after.map_or(at, |after| after.max(at)));
     }
 
-    /// Nothing is owed until the series begins anew: nobody wants it, and nobody keeps what was told.
+    /// Owes nothing until the series begins again: no client wants it, and no client keeps what was
+    /// published.
     pub fn suspend(&mut self) {
         self.next = None;
         self.published.clear();
@@ -163,8 +164,8 @@ impl Series {
         self.missing.clear();
     }
 
-    /// Forgets a watermark that lies after `latest`, which is no time yet, and begins anew. Returns
-    /// whether it did.
+    /// Forgets a watermark that lies after `latest`, because no window can have closed there. The
+    /// series then begins again. Returns whether there was such a watermark.
     pub fn forget_ahead(&mut self, latest: UnixMs) -> bool {
         let is_ahead = self.watermark.max(self.next) > Some(latest);
         if is_ahead {
@@ -174,8 +175,8 @@ impl Series {
         is_ahead
     }
 
-    /// No window before `first` is owed. Returns those that were, where others were published
-    /// before them.
+    /// Owes no window before `first`. Returns the windows that were owed, if earlier windows of the
+    /// series were published.
     pub fn skip_before(&mut self, first: UnixMs) -> Option<Span> {
         let next = self.next.filter(|&next| next < first)?;
         let last = UnixMs(first.0 - self.interval.ms());
@@ -186,12 +187,13 @@ impl Series {
         Span::new(next, last).filter(|_| is_begun)
     }
 
-    /// Returns whether so many windows are held that no more may wait.
+    /// Returns whether the series holds more than [`HELD_WINDOWS_MAX`] windows; the caller then
+    /// gives up the gap.
     pub fn is_overfull(&self) -> bool {
         self.held.len() > HELD_WINDOWS_MAX
     }
 
-    /// The window to be published next, once the series has begun.
+    /// Open time of the window to be published next, once the series has begun.
     pub fn next(&self) -> Option<UnixMs> {
         self.next
     }
@@ -201,28 +203,29 @@ impl Series {
         self.watermark
     }
 
-    /// The candle published for this window, if it is one of the newest few and was not empty.
+    /// The candle published for this window; `None` if the window is no longer remembered or was
+    /// empty.
     pub fn published(&self, open_time: UnixMs) -> Option<&Candle> {
         self.remembered(open_time)?.candle.as_ref()
     }
 
-    /// Whether this window was published as empty, and is one of the newest few.
+    /// Returns whether this window is remembered and was published as empty.
     pub fn is_empty(&self, open_time: UnixMs) -> bool {
         self.remembered(open_time).is_some_and(|published| published.candle.is_none())
     }
 
-    /// The windows that hold back a later one.
+    /// The missing windows that hold back a later one.
     pub fn gap(&self) -> Option<Span> {
         let last = UnixMs(self.held.front()?.open_time().0 - self.interval.ms());
         Span::new(self.next?, last)
     }
 
-    /// What was given up and is not repaired, the oldest first.
+    /// The windows that were given up and not repaired, the oldest first.
     pub fn missing(&self) -> &[Span] {
         &self.missing
     }
 
-    /// Whether this window is still to be published, in order or late.
+    /// Returns whether this window is still to be published, in order or late.
     pub fn is_owed(&self, open_time: UnixMs) -> bool {
         let is_next = self.next.is_some_and(|next| open_time >= next);
         is_next || self.missing.iter().any(|span| span.contains(open_time))
@@ -241,8 +244,8 @@ impl Series {
         }
     }
 
-    /// Takes what a window came to, and says what is to be done with it. The first window begins
-    /// the series if nothing else has.
+    /// Takes a closed window and returns what the caller does with it. The first window begins the
+    /// series if [`Self::begin`] did not.
     pub fn accept_closed(&mut self, closed_window: &ClosedWindow) -> Verdict {
         let open_time = closed_window.open_time();
         if !self.interval.is_aligned(open_time) {
@@ -261,11 +264,15 @@ impl Series {
         }
     }
 
-    /// A candle of before the series began was told to somebody: it may still be restated. Nothing if
-    /// it is older than what is remembered.
+    /// Remembers a candle from before the beginning of the series, which a client has received, so
+    /// that a correction of it is understood. Does nothing if it is older than the remembered
+    /// windows.
+    ///
+    /// # Panics
+    /// If the window is owed: it is then published, not remembered.
     pub fn remember(&mut self, candle: &Candle) {
         let open_time = candle.open_time;
-        assert!(!self.is_owed(open_time), "what is owed is published");
+        assert!(!self.is_owed(open_time), "an owed window is published, not remembered");
         let at = self.published.partition_point(|one| one.open_time < open_time);
         let is_known = self.published.get(at).is_some_and(|one| one.open_time == open_time);
         let is_full = self.published.len() == REMEMBERED;
@@ -277,7 +284,7 @@ impl Series {
         self.published.insert(at - dropped, published);
     }
 
-    /// The next window, if it was held and nothing is missing before it any more.
+    /// Removes and returns the next window, if it is held and no window before it is missing.
     pub fn pop_held(&mut self) -> Option<ClosedWindow> {
         self.held.front().filter(|held| Some(held.open_time()) == self.next)?;
         let closed_window = self.held.pop_front()?;
@@ -285,7 +292,8 @@ impl Series {
         Some(closed_window)
     }
 
-    /// Gives up the windows that hold back a later one, which [`Self::pop_held`] then gives.
+    /// Gives up the windows that hold back a later one and returns them. [`Self::pop_held`] then
+    /// returns the held window.
     pub fn give_up(&mut self) -> Option<Span> {
         let gap = self.gap()?;
         self.watermark = Some(gap.last);
@@ -314,7 +322,7 @@ impl Series {
     fn hold(&mut self, closed_window: &ClosedWindow) -> Verdict {
         match self.find_held(closed_window.open_time()) {
             Ok(at) if self.held[at].candle() == closed_window.candle() => Verdict::Duplicate,
-            // Restated before it was published: the later word counts.
+            // Restated before it was published: the newer candle counts.
             Ok(at) => {
                 self.held[at] = *closed_window;
                 Verdict::Held
@@ -336,7 +344,7 @@ impl Series {
             return Verdict::Late;
         };
         match closed_window.candle() {
-            // That nothing was traded is not said against a candle.
+            // An empty window does not contradict a published candle.
             None => Verdict::Duplicate,
             candle if candle == published.candle => Verdict::Duplicate,
             candle => {
@@ -347,7 +355,7 @@ impl Series {
         }
     }
 
-    /// Takes `open_time` out of what is missing. True if it was there.
+    /// Removes `open_time` from the missing windows. Returns whether it was missing.
     fn take_missing(&mut self, open_time: UnixMs) -> bool {
         let step = self.interval.ms();
         let Some(at) = self.missing.iter().position(|span| span.contains(open_time)) else {
@@ -379,9 +387,8 @@ impl Series {
     }
 }
 
-/// How many published windows a restatement can still reach.
-/// Source: restatements come within seconds of the close; a quarter of an hour outlasts an outage of
-/// REST, by which they are found.
+/// Number of published windows that a correction can still change. Source: restatements arrive
+/// within seconds of the close; a quarter of an hour outlasts an outage of REST, which finds them.
 pub const REMEMBERED: usize = 16;
 
 #[cfg(test)]
@@ -455,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_recalled_may_be_restated() {
+    fn a_remembered_candle_may_be_restated() {
         let mut series = Series::new(Interval::M1);
         series.begin(UnixMs(30 * 60_000));
         for minute in (10..28).rev().chain([29]) {
@@ -471,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn what_closes_behind_a_hole_waits_for_it() {
+    fn a_window_after_a_gap_waits_for_it() {
         let mut series = Series::new(Interval::M1);
         series.accept_closed(&closed(1, "1"));
         assert_eq!(series.accept_closed(&closed(4, "4")), Verdict::Held);
@@ -485,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_that_was_given_up_is_repaired_once() {
+    fn a_gap_that_was_given_up_is_repaired_once() {
         let mut series = Series::new(Interval::M1);
         series.accept_closed(&closed(1, "1"));
         series.accept_closed(&closed(6, "6"));
@@ -502,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_much_that_is_missing_is_remembered() {
+    fn only_the_newest_missing_windows_are_remembered() {
         let mut series = Series::new(Interval::M1);
         series.accept_closed(&closed(0, "1"));
         series.accept_closed(&closed(3, "1"));
@@ -536,7 +543,7 @@ mod tests {
     }
 
     #[test]
-    fn a_suspended_series_begins_anew_after_what_it_has_said() {
+    fn a_suspended_series_begins_again_after_its_watermark() {
         let mut series = Series::new(Interval::M1);
         series.begin(UnixMs(60_000));
         series.begin(UnixMs(0));
@@ -559,8 +566,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever arrives, and whenever holes are given up: in order each window is published
-        /// once, and published, empty and given up windows are exactly the span.
+        /// Whatever arrives and whenever gaps are given up: each window is published once and in
+        /// order, and the published and given up windows together are exactly the span.
         #[test]
         fn published_and_given_up_are_the_whole_span(
             steps in proptest::collection::vec((1i64..60, 0u8..8), 1..300),

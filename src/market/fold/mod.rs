@@ -1,10 +1,11 @@
-//! Longer candles folded of closed minutes, exactly. Owns which minutes a window has, when it is over,
-//! and what it becomes when a minute is repaired or restated later; asks for no minute and publishes
-//! nothing.
+//! Longer candles, folded exactly from closed minutes. Owns which minutes a window has, when the
+//! window is over, and how a repaired or restated minute changes it. Fetches no minute and
+//! publishes nothing.
 //!
-//! Minutes come as their own series publishes them: in order, each once; those that were given up may
-//! come late, those of the past when they are recalled, and any may be restated. A window closes with
-//! its last minute and not before; while a minute of it is not known, its candle says so.
+//! Minutes arrive as their own series publishes them: in order and each once. Minutes that were
+//! given up may arrive late, minutes before the live stream arrive by backfill, and any minute may
+//! be restated. A window closes with its last minute and not before. While a minute is unknown, the
+//! candle of its window counts it as missing.
 
 use std::collections::VecDeque;
 
@@ -16,23 +17,23 @@ use super::interval::Interval;
 use super::series::{ClosedWindow, REMEMBERED};
 use super::table::InstrumentId;
 
-/// What is to be published of a longer series.
+/// An event of a longer series, to be published.
 // Nearly all are candles.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Folded {
-    /// A candle, open, closed, or (with a revision) closed and changed.
+    /// A candle: open, closed, or closed and corrected (with a revision).
     Candle(CandleUpdate),
-    /// A window without any trade.
+    /// A window without trades.
     Empty {
-        /// Which one.
+        /// Start of the window.
         open_time: UnixMs,
     },
-    /// Windows of which no minute is known, before what follows them.
+    /// Windows without any known minute, before the windows that follow them.
     Gap {
-        /// The first.
+        /// Start of the first window.
         first: UnixMs,
-        /// How many, at least 1.
+        /// Number of windows, at least 1.
         count: u64,
     },
 }
@@ -42,15 +43,17 @@ pub enum Folded {
 pub struct Fold {
     instrument: InstrumentId,
     interval: Interval,
-    /// Ascending. Windows that are complete and can no longer be restated are dropped.
+    /// Ascending by open time. A window that is complete and can no longer be restated is dropped.
     windows: VecDeque<Window>,
-    /// Room of dropped windows, for the next ones.
+    /// Buffers of dropped windows, for new ones; at most [`SPARE_MAX`].
     spare: Vec<Vec<Minute>>,
-    /// The newest minute of which was told how it ended, in order. Never goes back.
+    /// The newest minute that ended, in order: closed, empty or given up.
+    ///
+    /// Invariant: never decreases.
     published: Option<UnixMs>,
 }
 
-/// What is known of one minute.
+/// What is known about one minute.
 // Nearly all are candles.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +64,7 @@ enum Minute {
     Closed(Candle),
 }
 
-/// What was published of a window that is over.
+/// What was published for a window that is over.
 // Nearly all are candles.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,24 +78,26 @@ enum Published {
 struct Window {
     open_time: UnixMs,
     minutes: Vec<Minute>,
-    /// The first so many minutes are in `prefix`: they are over, whether or not they are known.
+    /// Number of minutes in `prefix`, from the first. All of them are over, known or not.
     folded: usize,
+    /// The sum of the first `folded` minutes.
     prefix: Sum,
-    /// The newest open candle published.
+    /// The newest open candle that was published.
     running: Option<CandleUpdate>,
     /// The evidence of the newest closed minute.
     final_by: Option<FinalBy>,
     published: Option<Published>,
-    /// Whether minutes of the past were put into it since it was told last.
+    /// Whether a backfill put minutes into the window since its candle was last published.
     has_backfilled: bool,
 }
 
-/// Minutes added up. A window begins with its first trade: a flat minute counts where all are flat.
+/// A sum of minutes. A window begins with its first trade: a minute without trades counts only if
+/// all are without trades.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sum {
-    /// Of the minutes with trades, or while there are none, of the flat ones.
+    /// The sum of the minutes with trades; of those without trades while no other minute is known.
     candle: Option<Candle>,
-    /// Minutes that are not in it, because they are not known or their sum does not fit.
+    /// Number of minutes that are not in the sum: unknown, or with a sum that does not fit.
     missing: u16,
 }
 
@@ -112,7 +117,7 @@ impl Sum {
     }
 }
 
-/// A candle and the minute that follows it; `None` if a sum has too many digits.
+/// A candle joined with the minute after it; `None` if a sum has too many digits.
 fn joined(before: &Candle, minute: &Candle) -> Option<Candle> {
     let other_volume = match (&before.other_volume, &minute.other_volume) {
         (Some(before), Some(minute)) => Some(before.checked_add(minute)?),
@@ -150,10 +155,10 @@ impl Window {
     }
 
     fn at(&self, minute: UnixMs) -> usize {
-        usize::try_from((minute.0 - self.open_time.0) / STEP_MS).expect("a minute of the window")
+        usize::try_from((minute.0 - self.open_time.0) / MINUTE_MS).expect("a minute of the window")
     }
 
-    /// Puts a minute; what was added up with another one is added up anew.
+    /// Puts a minute. A sum that contained another state of this minute begins again.
     fn put(&mut self, at: usize, minute: Minute) {
         self.minutes[at] = minute;
         if at < self.folded {
@@ -161,7 +166,8 @@ impl Window {
         }
     }
 
-    /// The sum of all minutes before `over`, which are over, and of those up to `end` that run.
+    /// The sum of all minutes before `over`, which are over, and of the running minutes before
+    /// `end`.
     fn sum(&mut self, over: usize, end: usize) -> Sum {
         while self.folded < over {
             match &self.minutes[self.folded] {
@@ -194,17 +200,18 @@ impl Window {
 }
 
 impl Fold {
-    /// The series of `interval` that is published as `instrument`.
+    /// A fold that publishes the series of `interval` as `instrument`.
     ///
     /// # Panics
-    /// If `interval` is not made of minutes.
+    /// If `interval` does not consist of minutes.
     pub fn new(instrument: InstrumentId, interval: Interval) -> Self {
         assert!(interval.is_foldable(), "{} is not made of minutes", interval.name());
         let (windows, spare) = (VecDeque::new(), Vec::new());
         Self { instrument, interval, windows, spare, published: None }
     }
 
-    /// Everything up to the minute `through` is past: windows that end with it are not published.
+    /// Puts the beginning after the minute `through`, unless minutes have ended already. Windows
+    /// that end with `through` or before are not published.
     pub fn begin(&mut self, through: UnixMs) {
         if self.published.is_some() {
             return;
@@ -216,18 +223,18 @@ impl Fold {
         }
     }
 
-    /// The window that runs: the one of the first minute of which nothing was told. `None`: nothing
-    /// was told at all.
+    /// The running window: the window of the first minute that has not ended. `None` before the
+    /// first minute has ended.
     pub fn running_window(&self) -> Option<UnixMs> {
         Some(self.interval.open_time(minute_after(self.published?, 1)))
     }
 
-    /// Whether the window is among those that change with their minutes.
+    /// Returns whether the window is kept and still changes with its minutes.
     pub fn has(&self, window: UnixMs) -> bool {
         self.windows.binary_search_by_key(&window, |one| one.open_time).is_ok()
     }
 
-    /// A minute runs.
+    /// Takes a running candle of a minute.
     pub fn open(&mut self, update: &CandleUpdate, out: &mut Vec<Folded>) {
         let minute = update.candle.open_time;
         if self.published >= Some(minute) {
@@ -241,7 +248,7 @@ impl Fold {
         }
     }
 
-    /// A minute closed, in order, late, or restated.
+    /// Takes a closed minute: in order, late or restated.
     pub fn closed(&mut self, update: &CandleUpdate, out: &mut Vec<Folded>) {
         let (minute, received) = (update.candle.open_time, update.received);
         let is_next = self.published.is_none_or(|published| minute > published);
@@ -255,7 +262,7 @@ impl Fold {
         self.follow(minute, is_next, Some(update), received, out);
     }
 
-    /// A minute turned out to be without trades, in order or late.
+    /// Takes a minute without trades, in order or late.
     pub fn empty(&mut self, minute: UnixMs, received: MonoNs, out: &mut Vec<Folded>) {
         let is_next = self.published.is_none_or(|published| minute > published);
         if let Some(window) = self.window(minute) {
@@ -265,17 +272,17 @@ impl Fold {
         self.follow(minute, is_next, None, received, out);
     }
 
-    /// `count` minutes from `first` on were given up. They may still come.
+    /// Takes `count` minutes from `first` on that were given up. They may still arrive.
     pub fn missing(&mut self, first: UnixMs, count: u64, received: MonoNs, out: &mut Vec<Folded>) {
         let count = usize::try_from(count).unwrap_or(usize::MAX).max(1);
         let last = minute_after(first, count - 1);
-        // Older windows are never repaired: nothing of them is kept.
-        let oldest = self.interval.open_time(UnixMs(last.0 - REPAIR_WINDOWS_MAX * STEP_MS));
+        // Older windows are never repaired, so that nothing of them is kept.
+        let oldest = self.interval.open_time(UnixMs(last.0 - REPAIR_WINDOWS_MAX * MINUTE_MS));
         let mut minute = first;
         while minute <= last {
             let next = UnixMs(self.interval.open_time(minute).0 + self.interval.ms());
             let _made = self.window(minute);
-            self.tell(last.min(before(next)), None, received, out);
+            self.end_through(last.min(before(next)), None, received, out);
             minute = next;
             if minute < oldest {
                 let count = ((oldest.0 - minute.0) / self.interval.ms()).unsigned_abs();
@@ -285,8 +292,8 @@ impl Fold {
         }
     }
 
-    /// A minute of the past, of which nothing better may be known. It is told with the others that
-    /// come with it, see [`Self::publish_backfilled`].
+    /// Takes a minute from before the live stream, if nothing better is known about it.
+    /// [`Self::publish_backfilled`] publishes its window.
     pub fn backfilled(&mut self, closed_window: &ClosedWindow) {
         let minute = closed_window.open_time();
         let Some(window) = self.window(minute) else { return };
@@ -297,8 +304,8 @@ impl Fold {
         }
     }
 
-    /// All minutes of the past that were asked for have come: one candle of each window that they
-    /// change, not one for each of them.
+    /// Publishes the windows that a backfill has changed: one candle for each window, not one for
+    /// each minute.
     pub fn publish_backfilled(&mut self, received: MonoNs, out: &mut Vec<Folded>) {
         for at in 0..self.windows.len() {
             let window = &mut self.windows[at];
@@ -312,7 +319,7 @@ impl Fold {
         }
     }
 
-    /// What follows from what was put into `minute`.
+    /// Publishes the changes that follow from a minute that was put.
     fn follow(
         &mut self,
         minute: UnixMs,
@@ -322,7 +329,7 @@ impl Fold {
         out: &mut Vec<Folded>,
     ) {
         if is_next {
-            return self.tell(minute, update, received, out);
+            return self.end_through(minute, update, received, out);
         }
         self.revise(minute, received, out);
         let running = self.find(minute).and_then(|window| window.running);
@@ -331,19 +338,16 @@ impl Fold {
         }
     }
 
-    /// Everything up to `minute` is over: windows that end with it close.
-    fn tell(
+    /// Ends every minute up to `minute`, and closes the windows that end by then.
+    fn end_through(
         &mut self,
         minute: UnixMs,
         update: Option<&CandleUpdate>,
         received: MonoNs,
         out: &mut Vec<Folded>,
     ) {
-        assert!(
-            self.published.is_none_or(|published| minute >= published),
-            "minutes are told in order"
-        );
-        // Recalled windows before the first one are nobody's news.
+        assert!(self.published.is_none_or(|published| minute >= published), "minutes end in order");
+        // No client waits for backfilled windows before the first one.
         self.begin(before(minute));
         self.published = Some(minute);
         let instrument = self.instrument;
@@ -359,14 +363,14 @@ impl Fold {
         while self.windows.front().is_some_and(|window| {
             let last = window.last_minute().0;
             let is_past = last < oldest && window.published.is_some();
-            is_past && (window.is_complete() || last < minute.0 - REPAIR_WINDOWS_MAX * STEP_MS)
+            is_past && (window.is_complete() || last < minute.0 - REPAIR_WINDOWS_MAX * MINUTE_MS)
         }) {
             self.drop_oldest();
         }
     }
 
-    /// Publishes the running candle of the window of `minute`, if that window runs, none after it was
-    /// seen to run, and its candle is another than before.
+    /// Publishes the running candle of the window of `minute`. Nothing is published if that window
+    /// is over, if a later window runs already, or if the candle is the same as before.
     fn publish_running(
         &mut self,
         minute: UnixMs,
@@ -402,7 +406,7 @@ impl Fold {
         out.push(Folded::Candle(running));
     }
 
-    /// A window that is over changes with one of its minutes.
+    /// Corrects a window that is over after one of its minutes changed.
     fn revise(&mut self, minute: UnixMs, received: MonoNs, out: &mut Vec<Folded>) {
         let instrument = self.instrument;
         let Some(window) = self.find(minute) else { return };
@@ -430,7 +434,7 @@ impl Fold {
         out.push(Folded::Candle(closed_candle(instrument, sum, final_by, revision, received)));
     }
 
-    /// The window of `minute`, made if it is not past.
+    /// The window of `minute`, created if needed; `None` if the window is dropped already.
     fn window(&mut self, minute: UnixMs) -> Option<&mut Window> {
         let open_time = self.interval.open_time(minute);
         let found = self.windows.binary_search_by_key(&open_time, |window| window.open_time);
@@ -462,7 +466,7 @@ impl Fold {
     }
 }
 
-/// The window is over.
+/// Closes a window with the sum of its minutes.
 fn close(
     window: &mut Window,
     instrument: InstrumentId,
@@ -497,7 +501,7 @@ fn closed_candle(
 ) -> CandleUpdate {
     CandleUpdate {
         instrument,
-        candle: sum.candle.expect("a window with a minute that is known"),
+        candle: sum.candle.expect("a window with a known minute has a candle"),
         event_time: None,
         received,
         until_ring: Lapse::default(),
@@ -508,8 +512,8 @@ fn closed_candle(
     }
 }
 
-/// The window of `interval` at `open_time`, folded of minutes that are all known; `None` if one is
-/// not, or a sum has too many digits.
+/// The window of `interval` at `open_time`, folded from minutes that are all known. `None` if a
+/// minute is unknown, or if a sum has too many digits.
 pub fn fold_whole(
     instrument: InstrumentId,
     interval: Interval,
@@ -546,20 +550,21 @@ fn known(closed_window: &ClosedWindow) -> Minute {
 
 fn minute_after(minute: UnixMs, count: usize) -> UnixMs {
     UnixMs(
-        minute.0.saturating_add(i64::try_from(count).unwrap_or(i64::MAX).saturating_mul(STEP_MS)),
+        minute.0.saturating_add(i64::try_from(count).unwrap_or(i64::MAX).saturating_mul(MINUTE_MS)),
     )
 }
 
 fn before(minute: UnixMs) -> UnixMs {
-    UnixMs(minute.0 - STEP_MS)
+    UnixMs(minute.0 - MINUTE_MS)
 }
 
-const STEP_MS: i64 = 60_000;
+/// Length of a minute, in ms.
+const MINUTE_MS: i64 = 60_000;
 
-/// As far back as a minute can be restated.
-const REMEMBERED_MS: i64 = REMEMBERED as i64 * STEP_MS;
+/// How far back a minute can be restated, in ms. Source: the windows that a series remembers.
+const REMEMBERED_MS: i64 = REMEMBERED as i64 * MINUTE_MS;
 
-/// Buffers kept for coming windows: one runs while the one before can be restated.
+/// Buffers kept for new windows. Source: one window runs while the one before can be restated.
 const SPARE_MAX: usize = 2;
 
 const _: () =
