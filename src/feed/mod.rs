@@ -1,7 +1,9 @@
-//! Engine 1: exchange bytes in, candle updates out. Owns the sessions of one shard, what is
-//! subscribed on them, and the series. Knows no socket, thread, clock or randomness: its driver
-//! hands it what happened and the time, drains [`Feed::poll_output`], and parks until
-//! [`Feed::next_deadline`].
+//! Engine 1: exchange bytes in, candle updates out. Owns the sessions of one shard, their
+//! subscriptions and the series. Knows no socket, thread, clock or randomness.
+//!
+//! The driver keeps the *drain contract*: it calls one of the `handle_…` functions with the input
+//! and the time, drains [`Feed::poll_output`] to `None`, and only then parks until
+//! [`Feed::next_deadline`]. `next_deadline` asserts that no output is left.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -37,50 +39,52 @@ use publish::PublishQueue;
 use repair::rest_queue::RestQueue;
 use session::lifecycle::Socket;
 use session::listings::Listings;
-use session::{Phase, Session};
+use session::{Session, SessionPhase};
 use streams::Streams;
 
-/// What a feed is told about the world. Durations as `CONNECTOR_…` variables name them.
+/// Endpoints, limits and times of a feed. The durations are those of the `CONNECTOR_…` variables.
 #[derive(Clone, Debug)]
 pub struct FeedConfig {
     /// Base of each market's WebSocket URL, by [`Market::index`]; the dialect adds the path.
     pub ws_bases: Vec<Endpoint>,
     /// Base of each market's REST URL, by [`Market::index`].
     pub rest_bases: Vec<String>,
-    /// For `wss`.
+    /// TLS settings for `wss` endpoints.
     pub tls: Arc<ClientConfig>,
-    /// How many shards share the exchanges' limits per address; at least 1.
+    /// Number of shards that share the exchanges' limits per address; at least 1.
     pub shards: usize,
-    /// A ping is sent this often.
+    /// Pause between two pings.
     pub ping_interval: Duration,
     /// A session on which nothing arrives for this long after a ping is lost.
     pub ping_timeout: Duration,
-    /// First wait before a lost session is connected again; doubles.
+    /// Delay before the first reconnect of a lost session; it doubles with each failure.
     pub reconnect_delay: Duration,
-    /// After this much silence a session is asked by a ping whether it lives.
+    /// A session that has delivered is sent a ping after this much silence.
     pub inactivity_timeout: Duration,
-    /// A stream that has never delivered is checked by REST after this long.
+    /// A stream that has never delivered is checked by REST after this time.
     pub stream_idle_timeout: Duration,
-    /// Instruments on one session, at least 1; the venue's own limit holds too.
+    /// Most instruments on one session, at least 1; the venue's own limit holds too.
     pub max_symbols_per_session: usize,
     /// Failures in a row that open a market's breaker.
     pub breaker_threshold: u32,
-    /// How long an open breaker stays so at first.
+    /// How long a breaker stays open the first time.
     pub breaker_recovery: Duration,
-    /// Sessions that a half-open breaker lets try at once.
+    /// Most sessions that connect at once while the breaker is half-open.
     pub breaker_half_open_calls: u32,
-    /// How long closed candles wait for one before them that is missing.
+    /// How long closed candles wait for a missing one before them.
     pub gap_hold: Duration,
     /// Pauses that exchanges have ordered, shared by all shards of this address.
     pub pauses: Arc<Pauses>,
-    /// What was used of the exchanges' limits shortly before this feed began, oldest first.
+    /// What this address used of the exchanges' limits shortly before this feed began, oldest
+    /// first.
     pub usage: Vec<Usage>,
-    /// Closed candles that may wait for the ring before sockets are no longer read; at least 1.
+    /// Most closed candles that wait for the ring before the sockets are no longer read; at least
+    /// 1.
     pub closed_queue_max: usize,
 }
 
-/// Names one connection of a feed. Never used again, so that what is said about a dead connection
-/// is not taken for its successor.
+/// Names one connection of a feed. An id is never used again, so that an event of a dead connection
+/// is not taken for an event of its successor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId {
     index: u32,
@@ -88,13 +92,13 @@ pub struct SessionId {
 }
 
 impl SessionId {
-    /// The session's place: small, dense, used again by later sessions.
+    /// The session's place: small, dense, and used again by later sessions.
     pub fn index(self) -> usize {
         self.index as usize
     }
 }
 
-/// What the driver is to do.
+/// A task for the driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Open a TCP connection; report with [`Feed::handle_connected`] or
@@ -102,31 +106,31 @@ pub enum Output {
     Connect {
         /// The new session.
         session: SessionId,
-        /// Where to; TLS is spoken by the feed.
+        /// Address of the exchange; the feed itself does TLS.
         endpoint: Endpoint,
     },
-    /// [`Feed::outgoing`] of this session is not empty.
+    /// Write [`Feed::outgoing`] of this session to its socket; it is not empty.
     Transmit {
         /// The session.
         session: SessionId,
     },
-    /// Close the socket, or give up connecting. The id is dead.
+    /// Close the socket, or stop connecting. The session's id is dead.
     Disconnect {
         /// The session.
         session: SessionId,
     },
-    /// Ask; report with [`Feed::handle_rest`].
+    /// Send a REST request; report with [`Feed::handle_rest`].
     Rest(RestRequest),
-    /// Find out what the market lists; report with [`Feed::handle_listed`].
+    /// Fetch the market's list of symbols; report with [`Feed::handle_listed`].
     List {
         /// The market.
         market: Market,
-        /// The parts of its list that are wanted beside the main pages.
+        /// The parts of the list that are wanted in addition to the main pages.
         parts: Vec<String>,
     },
-    /// For the fan-out core.
+    /// An event for the fan-out core.
     Event(FeedEvent),
-    /// For the log.
+    /// A notice for the log.
     Notice(Notice),
 }
 
@@ -140,32 +144,33 @@ pub struct Feed {
     gates: Gates,
     listings: Listings,
     rest_queue: RestQueue,
-    /// What time it is at the exchanges, by [`Market::index`].
+    /// The exchanges' clocks, by [`Market::index`].
     clocks: Vec<ExchangeClock>,
-    /// Streams to be asked about in this turn.
+    /// Streams with missing windows: REST is asked for them in this turn.
     urgent: Vec<InstrumentId>,
     /// Streams that hold closed candles back.
     holds: Vec<InstrumentId>,
-    /// When a part of the streams is next looked after, and which.
+    /// When the next part of the streams is checked.
     next_watch: Option<MonoNs>,
-    /// By [`Market::index`]: whether it was last logged that all its candles are late.
+    /// By [`Market::index`]: whether the newest log line reported that all its candles are late.
     late_markets: [bool; Market::COUNT],
+    /// Number of the part of the streams that is checked next.
     watched_part: usize,
     queue: PublishQueue,
     json: JsonReader,
-    /// Of the bytes that are handled.
+    /// How long the bytes of this turn lay in the kernel.
     kernel: RoughLapse,
     outputs: VecDeque<Output>,
-    /// Never later than what is due; looked for again when it has passed.
+    /// Never later than the next thing that is due. Computed again when it has passed.
     deadline: Option<MonoNs>,
     is_stopping: bool,
 }
 
 impl Feed {
-    /// A feed without instruments. `seed` decides all that is left to chance.
+    /// A feed without instruments. `seed` decides every random choice.
     ///
     /// # Panics
-    /// If `config` lacks a market's endpoint.
+    /// If `config` lacks the endpoint of a market.
     pub fn new(config: FeedConfig, metrics: Arc<ShardMetrics>, seed: u64) -> Self {
         assert!(config.ws_bases.len() == Market::COUNT, "one WebSocket base per market");
         assert!(config.rest_bases.len() == Market::COUNT, "one REST base per market");
@@ -194,7 +199,7 @@ impl Feed {
         }
     }
 
-    /// Takes a command of the fan-out core.
+    /// Takes a command from the fan-out core.
     pub fn handle_command(&mut self, command: Command, now: Now) {
         match command {
             Command::Subscribe { id, instrument } => {
@@ -211,7 +216,7 @@ impl Feed {
         self.handle_timeout(now);
     }
 
-    /// TCP is up.
+    /// Takes the report that TCP is connected.
     pub fn handle_connected(&mut self, session: SessionId, now: Now) {
         if let Some(index) = self.live(session) {
             self.begin_handshake(index, now);
@@ -219,7 +224,8 @@ impl Feed {
         }
     }
 
-    /// TCP did not come up. `kind`: `Dns`, `Tcp`, `Timeout`, `Proxy` or `Local`; `why`: a few words.
+    /// Takes the report that TCP did not connect. `kind` is `Dns`, `Tcp`, `Timeout`, `Proxy` or
+    /// `Local`; `why` is a few words for the log.
     pub fn handle_connect_failed(
         &mut self,
         session: SessionId,
@@ -233,7 +239,8 @@ impl Feed {
         }
     }
 
-    /// The socket is gone: end of stream or reset. Not to be called after our `Disconnect`.
+    /// Takes the report that the socket is closed: end of stream or reset. The driver does not call
+    /// this after our `Disconnect`.
     pub fn handle_closed(&mut self, session: SessionId, why: &str, now: Now) {
         if let Some(index) = self.live(session) {
             match self.begun_refusal(index) {
@@ -247,13 +254,13 @@ impl Feed {
         }
     }
 
-    /// The answer to an [`Output::Rest`], or why there is none.
+    /// Takes the answer to an [`Output::Rest`], or the reason why there is none.
     pub fn handle_rest(&mut self, id: u64, result: Result<RestResponse, String>, now: Now) {
         self.finish_question(id, result, now);
         self.handle_timeout(now);
     }
 
-    /// The answer to an [`Output::List`], or why there is none.
+    /// Takes the answer to an [`Output::List`], or the reason why there is none.
     pub fn handle_listed(
         &mut self,
         market: Market,
@@ -264,12 +271,12 @@ impl Feed {
         self.handle_timeout(now);
     }
 
-    /// Time has passed. Harmless when nothing is due.
+    /// Does everything that is due. Harmless when nothing is due.
     pub fn handle_timeout(&mut self, now: Now) {
-        // What was served is connected before what is new.
+        // Sessions of served streams connect before sessions of new ones.
         for index in 0..self.sessions.len() {
             let session = &self.sessions[index];
-            let is_waiting = matches!(session.phase, Phase::Waiting { .. });
+            let is_waiting = matches!(session.phase, SessionPhase::Waiting { .. });
             if is_waiting && self.claim(session) == Claim::Served {
                 self.tick(index, now);
             }
@@ -283,12 +290,21 @@ impl Feed {
         self.refresh(now);
     }
 
-    /// When [`Self::handle_timeout`] is next to be called.
+    /// When the driver calls [`Self::handle_timeout`] next; `None` if nothing will be due.
+    ///
+    /// # Panics
+    /// If outputs are left: the driver drains [`Self::poll_output`] before it parks.
     pub fn next_deadline(&self) -> Option<MonoNs> {
+        assert!(self.outputs.is_empty(), "outputs are drained before the driver parks");
         self.deadline
     }
 
-    /// The next thing to do; to be drained to `None` after every `handle_…`.
+    /// Returns whether [`Self::handle_timeout`] has something to do at `now`; outputs may be left.
+    pub fn is_due(&self, now: MonoNs) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    /// The next task for the driver, which drains this to `None` after every `handle_…`.
     pub fn poll_output(&mut self) -> Option<Output> {
         let next = self.outputs.pop_front();
         if next.is_none() && self.outputs.capacity() > OUTPUTS_KEPT {
@@ -297,13 +313,13 @@ impl Feed {
         next
     }
 
-    /// Bytes for the session's socket; empty for a dead session.
+    /// Bytes to be written to the session's socket; empty for a dead session.
     pub fn outgoing(&self, session: SessionId) -> &[u8] {
         let live = self.live(session).and_then(|index| self.sessions[index].wire.as_ref());
         live.map_or(&[], |wire| wire.outgoing())
     }
 
-    /// The first `count` outgoing bytes were written.
+    /// Removes the first `count` outgoing bytes, which the driver has written.
     pub fn consume_outgoing(&mut self, session: SessionId, count: usize) {
         let index = self.live(session);
         if let Some(wire) = index.and_then(|index| self.sessions[index].wire.as_mut()) {
@@ -311,8 +327,8 @@ impl Feed {
         }
     }
 
-    /// False while the closed queue is at its bound: sockets are then not to be read, so that TCP
-    /// holds the exchange back. One read may bring more than the bound; nothing is dropped.
+    /// Returns whether sockets may be read. While the closed queue is full the driver reads none,
+    /// so that TCP holds the exchange back. One read may exceed the bound; nothing is dropped.
     pub fn wants_bytes(&self) -> bool {
         self.queue.has_room()
     }
@@ -322,7 +338,7 @@ impl Feed {
         !self.queue.is_empty()
     }
 
-    /// Events wait and the ring is full; counted for the market whose event is next.
+    /// Counts a turn in which events waited for a full ring, for the market of the next event.
     pub fn note_ring_full(&mut self, _now: Now) {
         let id = self.queue.next_instrument();
         if let Some(stream) = id.and_then(|id| self.streams.stream(id)) {
@@ -330,9 +346,9 @@ impl Feed {
         }
     }
 
-    /// Whether [`Command::Stop`] was given and every session is closed.
+    /// Returns whether [`Command::Stop`] was given and every session is closed.
     pub fn is_stopped(&self) -> bool {
-        self.is_stopping && self.sessions.iter().all(|session| session.phase == Phase::Free)
+        self.is_stopping && self.sessions.iter().all(|session| session.phase == SessionPhase::Free)
     }
 
     /// The place of a session that is not dead.
@@ -367,6 +383,6 @@ impl Feed {
     }
 }
 
-/// Storage for outputs that is kept while there are none; what a flood of names took beyond it is given
-/// back. Source: a subscription of a whole market.
+/// Room for outputs that is kept while there are none. Room beyond it, which a flood of names has
+/// taken, is freed. Source: a subscription of a whole market.
 const OUTPUTS_KEPT: usize = 4_096;

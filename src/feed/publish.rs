@@ -1,6 +1,6 @@
-//! What waits for the ring: closed candles and gaps in order, open candles in order too while there
-//! is room and conflated beyond. Owns the order of publishing; whether a candle may be published is
-//! the series' decision.
+//! The queue of events for the ring. Closed candles and gaps leave in order. Open candles leave in
+//! order while there is room, and are conflated beyond. Owns the order of publishing; whether a
+//! candle may be published is the decision of its series.
 
 use std::collections::VecDeque;
 
@@ -11,31 +11,31 @@ use crate::messages::MarketEvent;
 use crate::feed::Feed;
 use crate::feed::stream::Stream;
 
-/// Events on their way to the ring.
+/// Events that wait for the ring.
 ///
-/// What is ready leaves in the order in which it came, before any conflated candle. An instrument
-/// with a conflated candle gets no ready open one, so its updates never overtake each other; and
-/// an open candle never overtakes the closed candle of an earlier window.
+/// Ready events leave in the order of their arrival, before any conflated candle. An instrument
+/// with a conflated candle gets no ready open one, so that its updates never overtake each other.
+/// An open candle never overtakes the closed candle of an earlier window.
 #[derive(Debug)]
 pub(crate) struct PublishQueue {
-    /// Closed candles, gaps, and as many open candles as there is room for, oldest first.
+    /// Closed candles, gaps, and at most [`OPEN_BURST_MAX`] open candles, oldest first.
     ready: VecDeque<MarketEvent>,
-    /// How many of `ready` are closed candles or gaps.
+    /// Number of closed candles and gaps in `ready`.
     closed: usize,
-    /// From this many on the sockets are not read.
+    /// From this number of closed events on the sockets are not read.
     closed_max: usize,
     /// Instruments with a conflated open candle, in the order in which they began to wait.
     conflated: VecDeque<InstrumentId>,
 }
 
 impl PublishQueue {
-    /// `closed_max` is passed by at most what one read of a socket may bring.
+    /// An empty queue. One read of a socket may exceed `closed_max`.
     pub(crate) fn new(closed_max: usize) -> Self {
         let closed_max = closed_max.max(1);
         let burst = READ_BYTES_MAX / CLOSED_PUSH_BYTES_MIN;
         let room = closed_max.min(ROOM_MAX) + burst + OPEN_BURST_MAX;
         let mut ready = VecDeque::with_capacity(room);
-        // What a burst needs is filled once, so that its pages are there before it comes.
+        // The pages that a burst needs are written once, so that they are mapped before the burst.
         let filler = || MarketEvent::Begin { instrument: InstrumentId(0) };
         ready.extend(std::iter::repeat_with(filler).take(room.min(4 * OPEN_BURST_MAX)));
         ready.clear();
@@ -46,12 +46,12 @@ impl PublishQueue {
         self.closed < self.closed_max
     }
 
-    /// Whether an open candle may be made ready rather than conflated.
+    /// Returns whether an open candle may be queued rather than conflated.
     pub(crate) fn has_room_for_open(&self) -> bool {
         self.ready.len() - self.closed < OPEN_BURST_MAX
     }
 
-    /// An open candle, while [`Self::has_room_for_open`].
+    /// Queues an open candle. The caller has checked [`Self::has_room_for_open`].
     pub(crate) fn push_open(&mut self, update: CandleUpdate) {
         assert!(update.final_by.is_none(), "a closed candle counts towards its own bound");
         self.ready.push_back(MarketEvent::Candle(update));
@@ -62,7 +62,7 @@ impl PublishQueue {
         self.closed += 1;
     }
 
-    /// `id` has a conflated candle waiting and had none before.
+    /// Queues `id`, which has a conflated candle since now.
     pub(crate) fn push_conflated(&mut self, id: InstrumentId) {
         self.conflated.push_back(id);
     }
@@ -78,30 +78,30 @@ impl PublishQueue {
         Some(event)
     }
 
-    /// The next instrument to look at; its open candle may have been withdrawn meanwhile.
+    /// The next instrument with a conflated candle. That candle may have been removed meanwhile.
     pub(crate) fn pop_conflated(&mut self) -> Option<InstrumentId> {
         self.conflated.pop_front()
     }
 
-    /// Whether nothing waits.
+    /// Returns whether no event waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.ready.is_empty() && self.conflated.is_empty()
     }
 
-    /// Whose event is next.
+    /// The instrument of the next event.
     pub(crate) fn next_instrument(&self) -> Option<InstrumentId> {
         self.ready.front().map(MarketEvent::instrument).or_else(|| self.conflated.front().copied())
     }
 
-    /// Makes room for one conflated candle of each of `count` instruments.
+    /// Reserves room for one conflated candle of each of `count` instruments.
     pub(crate) fn reserve_conflated(&mut self, count: usize) {
         self.conflated.reserve(count.saturating_sub(self.conflated.len()));
     }
 }
 
 impl Feed {
-    /// The next event for the ring: what is ready in its order, then conflated open candles, one
-    /// per instrument. To be called only when the ring has a free slot.
+    /// The next event for the ring: ready events in order, then conflated open candles, one per
+    /// instrument. The driver calls this only if the ring has a free slot.
     pub fn next_published(&mut self) -> Option<MarketEvent> {
         let metrics = &self.metrics;
         let depth = |stream: &Stream| metrics.market(stream.instrument.market);
@@ -127,13 +127,15 @@ impl Feed {
     }
 }
 
-/// Whether an event counts towards the bound of closed candles.
+/// Returns whether an event counts towards the bound of closed events.
 pub(crate) fn is_closed(event: &MarketEvent) -> bool {
     !matches!(event, MarketEvent::Candle(CandleUpdate { final_by: None, .. }))
 }
 
-/// The shortest closed push of any venue has more bytes, even with a gap before it.
+/// Fewest bytes of a closed push. Source: the shortest one of any venue is longer, even with a gap
+/// before it.
 const CLOSED_PUSH_BYTES_MIN: usize = 64;
 
-/// Room made at once; a larger bound is grown into.
+/// Most events for which room is reserved; a larger bound grows into its room. Source: chosen, far
+/// above the default bound.
 const ROOM_MAX: usize = 65_536;

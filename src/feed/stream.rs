@@ -1,12 +1,12 @@
-//! The state of one stream: what each file of this engine knows of it. Data only; the rules are in
-//! the files that the fields name.
+//! The state of one stream, as each file of this engine knows it. Owns data only; the rules are in
+//! the files of the table.
 //!
 //! | field | written by |
 //! |---|---|
 //! | `series`, `newest_open`, `ran_before`, `waiting` | `candles` |
-//! | `is_wanted`, `wanted_since` | `placing`, `streams` |
+//! | `is_wanted`, `wanted_since` | `placement`, `streams` |
 //! | `check`, `check_wait` | `silence` |
-//! | `repair` | `repair`, `backfill`, `compare`, `watch` |
+//! | `repair` | `missing`, `backfill`, `verify`, `deadlines` |
 //! | `suspicion`, `accepted_at`, `was_served` | `suspects`, `culprits`, `inbound` |
 
 use std::collections::VecDeque;
@@ -19,88 +19,92 @@ use crate::messages::{BackfillFrom, Wish};
 use crate::feed::SessionId;
 use crate::feed::limits::budget::Claim;
 
-/// One instrument: its series and what is known of its stream.
+/// One instrument: its series and the state of its stream.
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) id: InstrumentId,
     pub(crate) instrument: Instrument,
-    /// Whether anyone wants it. If not, what still arrives is dropped without a word.
+    /// Whether a client wants it. Messages for an unwanted stream are dropped silently.
     pub(crate) is_wanted: bool,
-    /// The watermark outlives sessions and subscriptions, so that nothing is published twice.
+    /// The closed windows. The watermark outlives sessions and subscriptions, so that no window is
+    /// published twice.
     pub(crate) series: Series,
-    /// When it was last subscribed: from then on its windows are owed.
+    /// When the stream was last subscribed: its windows are owed from then on.
     pub(crate) wanted_since: MonoNs,
-    /// What the newest list says of it, if not that it trades.
+    /// The state in the newest list, if it is another one than trading.
     pub(crate) unlisted_as: Option<String>,
-    /// For exchanges that count contracts.
+    /// Size of a contract, for exchanges that count contracts.
     pub(crate) contract_size: ContractSize,
-    /// What it is suspected of.
+    /// The evidence that this symbol ends sessions or is ignored.
     pub(crate) suspicion: Suspicion,
     /// When the exchange last accepted the subscription.
     pub(crate) accepted_at: Option<MonoNs>,
-    /// Whether a session once lived on after it was accepted, for longer than beside a culprit.
+    /// Whether a session once lived on after this stream was accepted, longer than beside a
+    /// culprit.
     pub(crate) was_served: bool,
-    /// The connection on which nothing of this stream can have been missed since `newest_open` came:
-    /// only its successor there proves that it was the last word.
+    /// The connection on which no message of this stream was missed since `newest_open` arrived.
+    /// Only a successor on this connection proves that `newest_open` is final.
     pub(crate) unbroken_on: Option<SessionId>,
-    /// When the first message of this stream came on that connection.
+    /// When the first message of this stream arrived on that connection.
     pub(crate) unbroken_since: MonoNs,
-    /// What REST is to find out about its windows.
+    /// Windows that REST is asked for.
     pub(crate) repair: Repair,
-    /// How often it usually delivers.
+    /// How often the stream usually delivers.
     pub(crate) message_rate: MessageRate,
-    /// The newest open candle published or waiting, with the exchange's time.
+    /// The newest open candle that was published or waits, with the exchange's time.
     pub(crate) newest_open: Option<(Option<UnixMs>, Candle)>,
-    /// The connection on which it came.
+    /// The connection on which `newest_open` arrived.
     pub(crate) newest_on: Option<SessionId>,
-    /// The last one of the window that ran before.
+    /// The last open candle of the window before `newest_open`.
     pub(crate) ran_before: Option<Candle>,
     /// The open candle that waits for the ring.
     pub(crate) waiting: Option<CandleUpdate>,
     /// Whether the publish queue holds this stream's id.
     pub(crate) is_queued: bool,
-    /// When its exchange was last asked for it, if it was silent then.
+    /// When REST was last asked about this stream because it was silent.
     pub(crate) asked_at: MonoNs,
-    /// Whether it delivered anything since it was last subscribed by a client.
+    /// Whether the stream delivered a candle since a client last subscribed it.
     pub(crate) is_delivering: bool,
-    /// When the first and the latest came of the messages that were late or refused, since one was
-    /// not.
+    /// When the first and the newest of the late or refused messages arrived, since the last
+    /// message in time.
     pub(crate) late: Option<(MonoNs, MonoNs)>,
-    /// Whether that goes on for so long that it is reported.
+    /// Whether the messages were late for long enough to be reported.
     pub(crate) is_late: bool,
+    /// The REST check of a stream that never delivered.
     pub(crate) check: Check,
     /// The pause before the next check, if the symbol turns out to be quiet.
     pub(crate) check_wait: Duration,
 }
 
-/// Where the REST check of a stream that never delivered stands.
+/// The state of the REST check of a stream that never delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Check {
-    /// Nothing to check: not acknowledged, or delivering.
+    /// Nothing is checked: the subscription is not acknowledged, or the stream delivers.
     Idle,
-    /// To be asked at this time, if still silent. With what an earlier answer showed.
+    /// REST is asked at `at` if the stream is still silent. `shown` is what an earlier answer
+    /// showed.
     Due { at: MonoNs, shown: Option<Shown> },
-    /// Asked.
+    /// REST is asked.
     Asked { shown: Option<Shown> },
 }
 
-/// What an answer showed of a silent symbol.
+/// What an answer showed about a silent symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shown {
-    /// Of its rows, see [`crate::venue::SymbolCheck::Known`].
+    /// Fingerprint of the answer's rows, see [`crate::venue::SymbolCheck::Known`].
     pub(crate) fingerprint: u64,
-    /// Milliseconds of the market's clock from our monotonic clock when it was asked: the windows in question
-    /// were those of that time.
+    /// The market's clock minus our monotonic clock when REST was asked, in ms. The answer is about
+    /// the windows of that time.
     pub(crate) offset_ms: i64,
 }
 
 impl Shown {
-    /// Whether both are about the windows of their time by the same clock.
+    /// Returns whether both answers took the time from the same clock, to within one interval.
     pub(crate) fn is_comparable(self, other: Self, interval: Interval) -> bool {
         self.offset_ms.abs_diff(other.offset_ms) < interval.ms().unsigned_abs()
     }
 
-    /// Whether there were trades after `old`.
+    /// Returns whether there were trades after `old`.
     pub(crate) fn is_news_after(self, old: Self) -> bool {
         self.fingerprint != old.fingerprint && self.fingerprint != 0
     }
@@ -111,16 +115,16 @@ impl Shown {
 pub(crate) enum ContractSize {
     /// The exchange gives every unit that clients get.
     NotNeeded,
-    /// The list that says it is still to come. REST is not asked before.
+    /// The list with the size has not arrived yet. REST is not asked before it does.
     Awaited,
-    /// The list does not say it, or cannot be had.
+    /// The list has no size, or there is no list.
     Unknown,
-    /// It is this much.
+    /// The size of one contract.
     Known(Decimal),
 }
 
 impl ContractSize {
-    /// `candle` with the base amount that its contracts are, where the exchange left it out.
+    /// `candle` with the base amount of its contracts, where the exchange left it out.
     pub(crate) fn complete(self, candle: &Candle) -> Candle {
         let other_volume = candle.other_volume.or_else(|| match self {
             Self::NotNeeded => None,
@@ -165,13 +169,13 @@ impl Stream {
 }
 
 impl Stream {
-    /// From here on until the next message something may be missed.
+    /// Records that messages may be missed from now until the next message.
     pub(crate) fn note_break(&mut self, now: MonoNs) {
         self.unbroken_on = None;
         self.repair.comparisons.note_break(now);
     }
 
-    /// For whom something is done that is done for this stream.
+    /// The claim of this stream on an exchange's limits.
     pub(crate) fn claim(&self) -> Claim {
         match self.message_rate.last() {
             Some(_) if self.is_wanted => Claim::Served,
@@ -179,47 +183,49 @@ impl Stream {
         }
     }
 
-    /// What REST's rows are to know at least.
+    /// The candles that REST rows must not fall behind: the newest open one, and the last one of
+    /// the window before.
     pub(crate) fn ran(&self) -> [Option<Candle>; 2] {
         [self.newest_open.map(|(_, candle)| candle), self.ran_before]
     }
 
-    /// What has traded since then would have been pushed.
+    /// Since when the stream is silent: any trade after it would have been pushed.
     pub(crate) fn silent_since(&self) -> MonoNs {
         self.message_rate.last().map_or(self.asked_at, |last| last.max(self.asked_at))
     }
 }
 
-/// What REST is to find out about one stream's windows.
+/// Windows of one stream that REST is asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Repair {
-    /// Until then newer closed windows wait for those that are missing.
+    /// Newer closed windows wait for the missing ones until then.
     pub(crate) hold_until: Option<MonoNs>,
-    /// When a message first showed that the next window is over, though nothing has closed it.
+    /// When a message first showed that the next window is over, though no message closed it.
     pub(crate) over_since: Option<MonoNs>,
-    /// Whether a question about missing windows waits or is asked.
+    /// Whether a request for missing windows waits or is under way.
     pub(crate) is_asking: bool,
-    /// It is not asked before.
+    /// REST is not asked before.
     pub(crate) ask_at: MonoNs,
-    /// Answers in a row that brought nothing.
+    /// Number of answers in a row without a missing window.
     pub(crate) failures: u32,
-    /// What clients want of the past, the oldest wish first.
+    /// Backfills that clients want, the oldest first.
     pub(crate) backfills: Vec<Backfill>,
-    /// Closed candles that are to be compared with the exchange's rows.
+    /// Closed candles that are compared with the exchange's rows.
     pub(crate) comparisons: Comparisons,
-    /// What is believed when another answer says it too.
+    /// Answers that count once a second answer confirms them.
     pub(crate) first_answers: FirstAnswers,
 }
 
 impl Repair {
-    /// Nobody wants the stream any longer. What was asked is still answered, and then dropped.
+    /// Forgets everything, because no client wants the stream any longer. Requests under way are
+    /// still answered; their answers are dropped.
     pub(crate) fn reset(&mut self) {
         let (is_asking, is_comparing) = (self.is_asking, self.comparisons.is_asking);
         *self = Self { is_asking, ..Self::default() };
         self.comparisons.is_asking = is_comparing;
     }
 
-    /// The question waits from now on.
+    /// Records that a request for this purpose waits from now on.
     pub(crate) fn mark(&mut self, ask: RestPurpose) {
         match ask {
             RestPurpose::Gap | RestPurpose::Late => self.is_asking = true,
@@ -233,92 +239,93 @@ impl Repair {
     }
 }
 
-/// The comparisons of one stream that are still to be made.
+/// The comparisons that one stream still needs.
 #[derive(Debug, Default)]
 pub(crate) struct Comparisons {
-    /// The oldest first.
+    /// Comparisons to make, the oldest first.
     pub(crate) waiting: VecDeque<Comparison>,
-    /// Whether a question waits or is asked.
+    /// Whether a request waits or is under way.
     pub(crate) is_asking: bool,
     /// The newest candle, and when it was published.
     pub(crate) newest: Option<(UnixMs, MonoNs)>,
 }
 
-/// A comparison to be made.
+/// A comparison of a closed candle with the exchange's row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Comparison {
     pub(crate) open_time: UnixMs,
-    /// Not before.
+    /// The comparison is not made before.
     pub(crate) at: MonoNs,
-    /// It waits no longer for slack in the exchange's limits.
+    /// After this time the comparison no longer waits for slack in the exchange's limits.
     pub(crate) patience: Duration,
-    /// What the row said differently last time.
+    /// The other candle that the newest row showed.
     pub(crate) doubted: Option<Candle>,
     pub(crate) answers: u32,
-    /// A row said the same, and may have lagged as what was pushed did. It is looked at again when
-    /// something is asked anyway, or some time later.
+    /// Whether a row agreed, which may have lagged as the push did. The window is compared again
+    /// with the next request, or some time later.
     pub(crate) is_same: bool,
 }
 
-/// One wish.
+/// One backfill that a client wants.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backfill {
     pub(crate) wish: Wish,
     pub(crate) from: BackfillFrom,
     pub(crate) to: Option<UnixMs>,
-    /// The first window and the next to be told, once anything was told: before, "the last so many"
-    /// may become others as the exchange's time is better known.
+    /// The first window and the next window to be published, once a window was published. Before
+    /// that, "the last N windows" may become others as the exchange's time is better known.
     pub(crate) published: Option<(UnixMs, UnixMs)>,
-    /// Then what is known has to do.
+    /// After this time the backfill ends with the windows that are known.
     pub(crate) until: MonoNs,
     pub(crate) failures: u32,
-    /// Whether a question for it waits or is asked.
+    /// Whether a request for it waits or is under way.
     pub(crate) is_asking: bool,
-    /// It is not asked before.
+    /// REST is not asked before.
     pub(crate) ask_at: MonoNs,
 }
 
-/// What answers said about windows that one answer alone does not prove.
+/// Answers about windows that one answer alone does not prove.
 #[derive(Debug, Default)]
 pub(crate) struct FirstAnswers {
-    /// The window, its candle (`None`: no row), and when that was said first; the oldest first.
+    /// The window, its candle (`None`: no row), and when an answer first showed it; the oldest
+    /// first.
     pub(crate) said: VecDeque<(UnixMs, Option<Candle>, MonoNs)>,
 }
 
-/// What an exchange's REST interface is asked about an instrument: the urgent first.
+/// The purpose of a REST request about an instrument, the most urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RestPurpose {
-    /// Windows that hold others back, or are over and not closed.
+    /// Missing windows that hold others back, or that are over and not closed.
     Gap,
-    /// Whether there is news of a symbol that has delivered and is silent.
+    /// Whether a silent symbol that has delivered has news.
     Silent,
-    /// Whether a name exists that the exchange's list does not have.
+    /// Whether a symbol exists that is not in the exchange's list.
     Name,
-    /// What a client wants of the past.
+    /// Windows that a client wants from before the live stream.
     Backfill,
     /// Whether a symbol that has delivered nothing exists and has news.
     Symbol,
     /// Windows that were given up.
     Late,
-    /// Whether a closed candle is still what it was.
+    /// Whether a closed candle is still the same.
     Verify,
-    /// What time it is.
+    /// The exchange's time.
     Clock,
 }
 
-/// What a name is suspected of: the exchange did not answer when it was asked for it, or refused it
+/// Evidence against a symbol: the exchange did not answer a subscription of it, or refused it
 /// without a reason.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Suspicion {
-    /// How often in a row.
+    /// Number of times in a row.
     pub(crate) strikes: u8,
-    /// When the last time.
+    /// When it happened last.
     pub(crate) struck_at: MonoNs,
-    /// And the time before.
+    /// When it happened the time before.
     pub(crate) struck_before: MonoNs,
 }
 
-/// How often a stream delivers: the mean pause between its messages, the latest counting most.
+/// How often a stream delivers: the mean pause between its messages, newer pauses counting more.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct MessageRate {
     last: Option<MonoNs>,
@@ -327,12 +334,12 @@ pub(crate) struct MessageRate {
 }
 
 impl MessageRate {
-    /// When the latest message came.
+    /// When the newest message arrived.
     pub(crate) fn last(&self) -> Option<MonoNs> {
         self.last
     }
 
-    /// A message came.
+    /// Takes the arrival of a message.
     pub(crate) fn beat(&mut self, now: MonoNs) {
         if let Some(last) = self.last.replace(now) {
             let pause_ms = now.since(last).as_millis();
@@ -342,8 +349,8 @@ impl MessageRate {
         self.beats = self.beats.saturating_add(1);
     }
 
-    /// Whether it is silent for longer than it ever used to be; while that is not known, for longer
-    /// than nearly any stream is.
+    /// Returns whether the stream is silent for longer than its usual pauses explain; while those
+    /// are unknown, for longer than nearly any stream is.
     pub(crate) fn is_broken(&self, now: MonoNs) -> bool {
         let mute = match self.beats {
             BEATS_MIN.. => MUTE_MIN.max(Duration::from_millis(self.mean_ms * 8)),
@@ -353,17 +360,19 @@ impl MessageRate {
     }
 }
 
-/// A pause that tells nothing about a rhythm any more.
+/// Longest pause that counts towards the mean, in ms: a longer one is an outage, no rhythm. Source:
+/// chosen.
 const PAUSE_MS_MAX: u64 = 600_000;
 
-/// A stream is not called silent sooner. Source: closing pushes are up to 4 s late, and streams of
-/// quiet symbols pause for seconds.
+/// Shortest silence that counts as broken. Source: closing pushes are up to 4 s late, and streams
+/// of quiet symbols pause for seconds.
 const MUTE_MIN: Duration = Duration::from_secs(15);
 
-/// So long a stream may be silent whose rhythm is not known yet. Source: two whole windows.
+/// Silence that counts as broken while the usual pause is unknown. Source: two whole windows.
 const MUTE_UNKNOWN: Duration = Duration::from_secs(120);
 
-/// A rhythm is known after so many messages.
+/// Number of messages after which the usual pause is known. Source: the mean then rests on seven
+/// pauses.
 const BEATS_MIN: u32 = 8;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Which instruments there are and where each one's stream runs. Owns the streams, their series and
-//! the way from a pushed symbol to its stream; opens no session.
+//! The streams of one shard. Owns the streams and the way from a pushed symbol to its stream; opens
+//! no session and publishes nothing.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,22 +10,22 @@ use crate::market::{Instrument, InstrumentId, Interval, Market};
 
 use crate::feed::stream::{Check, MessageRate, Stream, Suspicion};
 
-/// The window in which the stream was subscribed, by the exchange's time, or the one before: from
-/// there on everything is news.
+/// The window from which on every candle is news: the one in which the stream was subscribed, by
+/// the exchange's time, or the one before.
 pub(crate) fn begin_of(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> UnixMs {
     let since = now.since(stream.wanted_since) + CLOCK_ERROR_MAX;
     let since_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
     stream.instrument.interval.open_time(UnixMs(exchange_now.0.saturating_sub(since_ms)))
 }
 
-/// Every instrument this shard was told to subscribe, until it is told to forget it.
+/// Every stream of this shard, from its subscription until the fan-out core forgets it.
 #[derive(Debug)]
 pub(crate) struct Streams {
-    /// By [`InstrumentId::index`]; ids are dense over all shards, so there are holes. Only the id
-    /// that a stream has finds it: an older one means nothing here.
+    /// By [`InstrumentId::index`]. Ids are dense over all shards, so that some places are empty
+    /// here. Only the stream's own id finds it; an older id of the same place finds nothing.
     by_id: Vec<Option<Box<Stream>>>,
-    /// Forgotten, and still named by what is to be sent or published. After a storm of names there
-    /// are thousands, and each is looked up whenever a session that names it may speak.
+    /// Forgotten streams that a message to send or an event to publish still names. A storm of
+    /// symbols leaves thousands, and each is looked up whenever a session that names it may send.
     forgotten: HashMap<InstrumentId, Stream>,
     by_symbol: [SymbolTable; Market::COUNT],
 }
@@ -39,7 +39,7 @@ impl Streams {
         }
     }
 
-    /// Wants `instrument` under `id`. False if it is wanted already.
+    /// Wants `instrument` under `id`. Returns whether this is news: not if it is wanted already.
     pub(crate) fn want(&mut self, id: InstrumentId, instrument: &Instrument, now: MonoNs) -> bool {
         if self.by_id.len() <= id.index() {
             self.by_id.resize_with(id.index() + 1, || None);
@@ -68,13 +68,13 @@ impl Streams {
         true
     }
 
-    /// Every wanted stream, to be looked at.
+    /// Every wanted stream, read-only.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Stream> {
         self.by_id.iter().flatten().map(|stream| &**stream).filter(|stream| stream.is_wanted)
     }
 
-    /// Nobody wants `id`, and its place may be given out again: its stream stays for as long as it
-    /// is named somewhere.
+    /// Forgets `id`, which no client wants, so that its place may be given to another instrument.
+    /// The stream stays for as long as a queue names it.
     pub(crate) fn forget(&mut self, id: InstrumentId) {
         let place = self.by_id.get_mut(id.index());
         let Some(stream) = place.and_then(|place| place.take_if(|stream| stream.id == id)) else {
@@ -86,12 +86,12 @@ impl Streams {
         self.forgotten.insert(id, *stream);
     }
 
-    /// Whether streams wait to be dropped.
+    /// Returns whether forgotten streams wait to be dropped.
     pub(crate) fn has_forgotten(&self) -> bool {
         !self.forgotten.is_empty()
     }
 
-    /// Drops the forgotten streams that are named nowhere.
+    /// Drops the forgotten streams that no queue names.
     pub(crate) fn drop_forgotten(&mut self, is_named: impl Fn(InstrumentId) -> bool) {
         self.forgotten.retain(|&id, _| is_named(id));
         if self.forgotten.is_empty() {
@@ -99,12 +99,12 @@ impl Streams {
         }
     }
 
-    /// Every stream that is wanted.
+    /// Every wanted stream.
     pub(crate) fn wanted(&mut self) -> impl Iterator<Item = &mut Stream> {
         self.wanted_slice(0, 1)
     }
 
-    /// One of `count` equal parts of what is wanted.
+    /// Part `part` of `count` equal parts of the wanted streams.
     pub(crate) fn wanted_slice(
         &mut self,
         part: usize,
@@ -115,17 +115,19 @@ impl Streams {
         streams.filter(|stream| stream.is_wanted)
     }
 
+    /// The stream with `id`, forgotten or not.
     pub(crate) fn stream(&self, id: InstrumentId) -> Option<&Stream> {
         let kept = self.by_id.get(id.index()).and_then(|place| place.as_deref());
         kept.filter(|stream| stream.id == id).or_else(|| self.forgotten.get(&id))
     }
 
+    /// The stream with `id`, forgotten or not.
     pub(crate) fn stream_mut(&mut self, id: InstrumentId) -> Option<&mut Stream> {
         let kept = self.by_id.get_mut(id.index()).and_then(|place| place.as_deref_mut());
         kept.filter(|stream| stream.id == id).or_else(|| self.forgotten.get_mut(&id))
     }
 
-    /// The stream of what `market` calls `symbol`.
+    /// The stream of the instrument that `market` calls `symbol`.
     pub(crate) fn find(
         &mut self,
         market: Market,
@@ -136,7 +138,7 @@ impl Streams {
         self.stream_mut(id)
     }
 
-    /// How many ids there is room for.
+    /// Number of places, used or not.
     pub(crate) fn capacity(&self) -> usize {
         self.by_id.len()
     }
@@ -145,7 +147,7 @@ impl Streams {
 /// Symbols to ids: open addressing, at most half full, FNV-1a over the symbol's few bytes.
 #[derive(Debug, Default)]
 struct SymbolTable {
-    /// A power of two of slots, or none.
+    /// The number of slots is 0 or a power of two.
     slots: Vec<Option<Entry>>,
     length: usize,
 }
@@ -171,7 +173,7 @@ impl SymbolTable {
         old.into_iter().flatten().for_each(|entry| self.place(entry));
     }
 
-    /// Takes an entry out, and moves what was pushed aside by it back towards its home.
+    /// Removes an entry, and moves the entries that it displaced back towards their home slots.
     fn remove(&mut self, symbol: &str, interval: Interval) {
         let Some(mut gap) = self.position(symbol, interval) else { return };
         self.slots[gap] = None;
@@ -187,7 +189,7 @@ impl SymbolTable {
             }
             at = (at + 1) & last;
         }
-        // A flood of names leaves no storage behind.
+        // A flood of symbols leaves no storage behind.
         if self.length * SLOTS_PER_ENTRY_MAX < self.slots.len() && self.slots.len() > SLOTS_MIN {
             self.resize(self.slots.len() / 2);
         }
@@ -229,14 +231,15 @@ impl SymbolTable {
     }
 }
 
-/// An exchange's clock as we know it is wrong by no more. Source: `Date` is cut to the second, and
+/// Largest error of an exchange's clock as we know it. Source: `Date` is cut to the second, and
 /// messages are under way for up to one.
 const CLOCK_ERROR_MAX: Duration = Duration::from_secs(2);
 
-/// Room for the symbols of a few clients without growing.
+/// Smallest number of slots: room for the symbols of a few clients without growing.
 const SLOTS_MIN: usize = 64;
 
-/// With more slots than so many for each symbol, half of them are given back.
+/// With more slots per symbol than this, half of the slots are freed. Source: four times the
+/// emptiest table that growing leaves.
 const SLOTS_PER_ENTRY_MAX: usize = 8;
 
 #[cfg(test)]

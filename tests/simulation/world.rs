@@ -205,7 +205,7 @@ impl World {
             }
             for at in 0..self.shards.len() {
                 let feed = &mut self.shards[at].feed;
-                if feed.next_deadline().is_some_and(|due| due <= now.mono) {
+                if feed.is_due(now.mono) {
                     feed.handle_timeout(now);
                     has_worked = true;
                 }

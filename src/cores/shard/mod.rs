@@ -129,7 +129,7 @@ impl ShardCore {
             self.leave_silent_addresses(now, waiter);
             worked = true;
         }
-        if self.feed.next_deadline().is_some_and(|deadline| deadline <= now.mono) {
+        if self.feed.is_due(now.mono) {
             self.feed.handle_timeout(now);
             worked = true;
         }

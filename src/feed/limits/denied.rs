@@ -13,7 +13,7 @@ use crate::wire::WireError;
 use crate::feed::limits::pauses::Denied;
 use crate::feed::limits::rate_limits::LimitedAction;
 use crate::feed::repair::answers::said;
-use crate::feed::session::Phase;
+use crate::feed::session::SessionPhase;
 use crate::feed::session::lifecycle::Socket;
 use crate::feed::{Feed, Output};
 
@@ -31,7 +31,7 @@ impl Feed {
         let market = self.sessions[index].market;
         let words = said(*status, body);
         let asked_at = match self.sessions[index].phase {
-            Phase::Connecting { since } => since,
+            SessionPhase::Connecting { since } => since,
             _ => now.mono,
         };
         let mut remark = String::new();
@@ -73,7 +73,7 @@ impl Feed {
         for index in 0..self.sessions.len() {
             let session = &self.sessions[index];
             let is_here = venue::budget_group(session.market) == group;
-            if is_here && !session.is_open() && session.phase != Phase::Free {
+            if is_here && !session.is_open() && session.phase != SessionPhase::Free {
                 self.report_denied_on(index, words);
             }
         }

@@ -12,7 +12,7 @@ use crate::metrics::WaitReason;
 
 use crate::feed::limits::budget::Claim;
 use crate::feed::limits::rate_limits::{Gates, LimitedAction, Wait};
-use crate::feed::session::Phase;
+use crate::feed::session::SessionPhase;
 use crate::feed::{Feed, Output};
 
 impl Gates {
@@ -81,8 +81,8 @@ impl Feed {
         let mut waits = [None::<Wait>; Market::COUNT];
         for session in &self.sessions {
             let until = match session.phase {
-                Phase::Waiting { until } if !session.members.is_empty() => until,
-                Phase::Closing { retry_at: Some(at), .. } => at,
+                SessionPhase::Waiting { until } if !session.members.is_empty() => until,
+                SessionPhase::Closing { retry_at: Some(at), .. } => at,
                 _ => continue,
             };
             let wait = self.gates.wait(session.market, self.claim(session), until, now.mono);

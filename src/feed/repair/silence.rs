@@ -14,7 +14,7 @@ use crate::venue::{self, RestCandle, RestCandles, SymbolCheck};
 
 use crate::feed::Feed;
 use crate::feed::limits::budget::Claim;
-use crate::feed::session::{Phase, Session};
+use crate::feed::session::{Session, SessionPhase};
 use crate::feed::stream::{Check, RestPurpose, Shown};
 
 impl Feed {
@@ -211,7 +211,7 @@ impl Feed {
         let long = Duration::from_millis(stream.instrument.interval.ms().unsigned_abs());
         let session = self.carrier(id).map(|index| &self.sessions[index]);
         session.is_some_and(|session| match session.phase {
-            Phase::Open { .. } => {
+            SessionPhase::Open { .. } => {
                 !session.has_delivered && session.last_candle.after(long * LONG_SILENCE) <= now
             }
             _ => false,

@@ -1,11 +1,11 @@
-//! What proves that a name costs its session. It is alone on a session that ends soon after the name
-//! was asked for, several times in a row; meanwhile no other session of the market ends, and a
-//! connection as young as those that ended lives: the control. If there is none, one is opened that
-//! carries no name.
+//! The proof that a symbol ends its session. The symbol is alone on a session that ends soon after
+//! the subscription, several times in a row. Meanwhile no other session of the market ends, and a
+//! connection as young as those that ended stays open: the control. If there is no control, a
+//! connection without symbols is opened.
 //!
-//! So a network that cuts sessions often proves nothing, nor does an exchange that cuts new
-//! connections and keeps the old ones. A name that was once served for longer is never rejected
-//! here: it waits, for longer and longer, on a session of its own.
+//! A network that often cuts sessions therefore proves nothing, nor does an exchange that cuts new
+//! connections and keeps the old ones. A symbol that was once served for longer is never rejected
+//! here: it waits on a session of its own, longer each time.
 
 use std::time::Duration;
 
@@ -14,31 +14,31 @@ use crate::market::{InstrumentId, Market};
 
 use crate::feed::Feed;
 use crate::feed::session::suspects::{ENDS_TOGETHER, SHORT_LIFE, SOON, STRIKES_MAX, STRIKES_MIN};
-use crate::feed::session::{Ends, Phase, Session};
+use crate::feed::session::{Ends, Session, SessionPhase};
 use crate::feed::stream::Stream;
 
 impl Stream {
-    /// The stream is about to end on its connection, or begins on another one.
-    pub(crate) fn note_served(&mut self, now: MonoNs) {
+    /// Remembers a long life before the stream ends on its connection or begins on another one.
+    pub(crate) fn remember_served(&mut self, now: MonoNs) {
         self.was_served |= self.accepted_at.is_some_and(|at| at.after(SHORT_LIFE) <= now);
     }
 }
 
 impl Session {
-    /// Returns whether it ended so often for its name that it waits for longer than others.
+    /// Returns whether the session ended often enough for its symbol to wait longer than others.
     pub(crate) fn waits_alone(&self) -> bool {
         self.is_lone_suspect() && self.ends.count >= STRIKES_MAX
     }
 
-    /// Returns whether it carries one name, which is under suspicion.
+    /// Returns whether the session carries one symbol, which is under suspicion.
     fn is_lone_suspect(&self) -> bool {
         self.is_quarantine && self.members.len() == 1
     }
 }
 
 impl Feed {
-    /// The session of `only`, open since `opened`, has ended again: returns whether it is the name,
-    /// and not the network.
+    /// Returns whether the symbol `only` is to blame, and not the network, for another end of its
+    /// session, which was open since `opened`.
     pub(crate) fn is_proven(
         &mut self,
         index: usize,
@@ -70,8 +70,8 @@ impl Feed {
         count >= enough && has_lived && self.serves_beside(Some(index), market, since)
     }
 
-    /// Returns whether a session of `market` has ended, or did not come up, since `since`, beside
-    /// those of lone suspects.
+    /// Returns whether a session of `market` has ended or failed to connect since `since`. Sessions
+    /// of lone suspects do not count.
     fn has_ended_beside(&self, index: usize, market: Market, since: MonoNs) -> bool {
         let mut others = self.sessions.iter().enumerate().filter(|&(at, _)| at != index);
         others.any(|(_, other)| {
@@ -80,12 +80,11 @@ impl Feed {
         })
     }
 
-    /// When the oldest of those connections of `market` opened that live and are not much older than
-    /// `since`.
+    /// When the oldest living connection of `market` opened that is not much older than `since`.
     fn control(&self, index: usize, market: Market, since: MonoNs) -> Option<MonoNs> {
         let others = self.sessions.iter().enumerate().filter(|&(at, _)| at != index);
         let opened = others.filter_map(|(_, other)| match other.phase {
-            Phase::Open { since: opened } if other.market == market => {
+            SessionPhase::Open { since: opened } if other.market == market => {
                 let is_served = other.members.is_empty() || other.accepted_at.is_some();
                 (is_served && opened.after(CONTROL_AGE_MAX) >= since).then_some(opened)
             }
@@ -94,7 +93,7 @@ impl Feed {
         opened.min()
     }
 
-    /// Opens a connection without names, unless one is under way.
+    /// Opens a connection without symbols, unless there is one.
     fn begin_control(&mut self, market: Market, now: MonoNs) {
         let is_begun = |session: &Session| {
             session.market == market && session.members.is_empty() && session.is_joinable()
@@ -107,10 +106,10 @@ impl Feed {
     }
 }
 
-/// A connection that opened at most this long before the first end is a control for it.
-/// Source: an exchange's restart takes minutes, and a connection of the minute before is cut by it.
+/// A connection that opened at most this long before the first end is a control for it. Source: an
+/// exchange's restart takes minutes, and cuts a connection of the minute before.
 const CONTROL_AGE_MAX: Duration = Duration::from_secs(60);
 
-/// How long a control is kept. Source: the longest waits of a name that is to be proven guilty, six
-/// ends, are 16 s and 32 s.
+/// How long a control is kept. Source: the longest waits of a symbol before the proof of six ends
+/// are 16 s and 32 s.
 const CONTROL_LIFE: Duration = Duration::from_secs(60);

@@ -1,5 +1,6 @@
-//! From a session's bytes to messages, and what they ask of the session: acknowledgements, refusals,
-//! notices. The hot path begins here; candles go on in [`crate::feed::candles`].
+//! From a session's bytes to messages, and from messages to what they change in the session:
+//! acknowledgements, refusals, notices. Owns the order of reading; knows no rule about candles. The
+//! hot path begins here and continues in [`crate::feed::candles`].
 
 use crate::clock::{MonoNs, Now, RoughLapse};
 use crate::market::{InstrumentId, Interval, Market};
@@ -13,16 +14,16 @@ use crate::wire::{Connection, Event};
 use crate::feed::candles::{MessageOrigin, Publisher, take_klines};
 use crate::feed::session::lifecycle::Socket;
 use crate::feed::session::refusals::Refused;
-use crate::feed::session::{Phase, Session};
+use crate::feed::session::{Session, SessionPhase};
 use crate::feed::stream::Stream;
 use crate::feed::streams::Streams;
 use crate::feed::{Feed, SessionId};
 
-/// What a message asks of its session, beside the candles already taken from it.
+/// What a message changes in its session, after its candles were taken.
 enum Consequence {
-    /// A candle of a wanted stream came.
+    /// A candle of a wanted stream arrived.
     Delivered,
-    /// Candles that nobody wants any longer, or a message that asks nothing.
+    /// Only candles of unwanted streams arrived, or the message changes nothing.
     Nothing,
     Accepted {
         id: Option<i64>,
@@ -36,7 +37,10 @@ enum Consequence {
     ShuttingDown,
 }
 
-/// A text of any kind; its candles are handed to `take`.
+/// Reads a text of any kind and hands its candles to `take`.
+///
+/// # Errors
+/// The kind of decode error, if the text is not understood or `take` refuses its candles.
 fn read_any(
     json: &mut JsonReader,
     market: Market,
@@ -59,8 +63,9 @@ fn read_any(
     read.unwrap_or(Err(DecodeErrorKind::Json))
 }
 
-/// A message was not taken that may have been the last word about a window: no successor proves the
-/// end of those that it names. Where it names none, `may_be_any` of its session was meant.
+/// Breaks the streams that a dropped message names. It may have been the last message about a
+/// window, so that no successor proves the window's end. If the message names no member and
+/// `may_be_any` is set, all members are broken.
 fn break_named(streams: &mut Streams, members: &[InstrumentId], text: &str, may_be_any: bool) {
     let names = |stream: &Stream| {
         let symbol = &*stream.instrument.symbol;
@@ -77,17 +82,18 @@ fn break_named(streams: &mut Streams, members: &[InstrumentId], text: &str, may_
     }
 }
 
-/// A longer message is not searched for names. Source: pushes of one candle have up to 560 bytes.
+/// A longer message is not searched for symbols. Source: pushes of one candle have at most 560
+/// bytes.
 const PUSH_BYTES_MAX: usize = 1024;
 
 impl Feed {
-    /// How long the bytes of the next [`Self::handle_bytes`] had lain in the kernel. To be said
-    /// before each, where it is said at all.
+    /// How long the bytes of the next [`Self::handle_bytes`] lay in the kernel. The driver calls
+    /// this before each `handle_bytes`, or never.
     pub fn note_kernel(&mut self, kernel: RoughLapse) {
         self.kernel = kernel;
     }
 
-    /// Bytes came from the session's socket; `now` is when.
+    /// Takes bytes that were read from the session's socket at `now`.
     pub fn handle_bytes(&mut self, session: SessionId, bytes: &[u8], now: Now) {
         let Some(index) = self.live(session) else { return };
         let session = &mut self.sessions[index];
@@ -107,7 +113,7 @@ impl Feed {
         self.transmit(index);
     }
 
-    /// Takes every complete message. True if something but candles happened.
+    /// Takes every complete message. Returns whether anything but candles happened.
     fn read_events(&mut self, index: usize, now: Now) -> bool {
         let mut has_news = false;
         loop {
@@ -138,7 +144,7 @@ impl Feed {
             Event::Open { .. } => self.opened(index, now),
             Event::Ping => {
                 let Session { wire, subscribe_queue, .. } = &mut self.sessions[index];
-                // Else its pong is on its way already.
+                // Otherwise its pong waits to be sent already.
                 let is_owed = wire.as_ref().is_some_and(Connection::owes_pong);
                 if !is_owed {
                     subscribe_queue.spend_heartbeat(now);
@@ -159,8 +165,8 @@ impl Feed {
         }
     }
 
-    /// Takes a text, or the next one that is as plain as usual. Whether something but candles
-    /// happened; `None`: there was none.
+    /// Takes `text`, or else the next plain text of the connection. Returns whether anything but
+    /// candles happened; `None` if there is no such text.
     fn take_text(&mut self, index: usize, text: Option<&str>, now: Now) -> Option<bool> {
         let Self {
             sessions, json, streams, queue, metrics, clocks, urgent, config, kernel, ..
@@ -177,7 +183,7 @@ impl Feed {
             ..
         } = &mut sessions[index];
         let (market, session) = (*market, *id);
-        let is_closing = matches!(phase, Phase::Closing { .. });
+        let is_closing = matches!(phase, SessionPhase::Closing { .. });
         let origin = MessageOrigin { market, session, members, subscribe_queue, is_closing };
         let text = match text {
             Some(text) => text,
@@ -226,6 +232,7 @@ impl Feed {
         Some(true)
     }
 
+    /// Changes the session as a message requires.
     fn follow(&mut self, index: usize, consequence: Consequence, excerpt: &str, now: MonoNs) {
         match consequence {
             Consequence::Nothing => {}
@@ -255,7 +262,7 @@ impl Feed {
                     instrument.is_some_and(|it| *it.symbol == *symbol && it.interval == interval)
                 };
                 let Some(id) = subscribe_queue.answered_name(op, is_meant) else {
-                    // It was asked for twice, since the first answer was late.
+                    // It was subscribed twice, because the first answer was late.
                     if op == SubscribeOp::Subscribe && members.iter().copied().any(is_meant) {
                         return;
                     }
@@ -268,12 +275,13 @@ impl Feed {
         }
     }
 
+    /// Takes the exchange's acceptance of `op` for `ids`.
     fn accepted(&mut self, index: usize, op: SubscribeOp, ids: &[InstrumentId], now: MonoNs) {
         if op == SubscribeOp::Subscribe {
             self.sessions[index].accepted_at = Some(now);
             for &id in ids {
                 if let Some(stream) = self.streams.stream_mut(id) {
-                    stream.note_served(now);
+                    stream.remember_served(now);
                     stream.accepted_at = Some(now);
                 }
             }
@@ -282,8 +290,8 @@ impl Feed {
         self.take_over(index, now);
     }
 
-    /// Returns whether a text that is no message of the dialect is a greeting: a few words, before
-    /// anything else on a connection.
+    /// Returns whether a text that is no message of the dialect is a greeting: a few words before
+    /// any other message of a connection.
     fn is_greeting(&self, index: usize, bytes: usize, text: &str) -> bool {
         let session = &self.sessions[index];
         let is_first = !session.has_delivered && session.accepted_at.is_none();
@@ -293,7 +301,7 @@ impl Feed {
         is_first && is_words
     }
 
-    /// Counts a message that was not understood; the first of a connection is shown.
+    /// Counts a message that was not understood, and logs the first one of a connection.
     pub(crate) fn count_decode_error(
         &mut self,
         index: usize,
@@ -311,5 +319,5 @@ impl Feed {
     }
 }
 
-/// As much of a message that was not understood as goes into the log.
+/// Most bytes of a misunderstood message that are logged. Source: chosen.
 const EXCERPT_BYTES: usize = 200;

@@ -1,5 +1,5 @@
-//! How sessions begin, live, end and are replaced: connect, handshake, heartbeat, loss, backoff,
-//! renewal, farewell. Owns the changes of [`Phase`]; knows no candle.
+//! The life of a session: connect, handshake, heartbeat, loss, backoff, renewal, close. Owns the
+//! times at which a session changes its [`SessionPhase`]; knows no candle.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use crate::wire::{Connection, WireError};
 use crate::feed::limits::budget::Claim;
 use crate::feed::limits::rate_limits::LimitedAction;
 use crate::feed::session::suspects::SOON;
-use crate::feed::session::{Phase, Session};
+use crate::feed::session::{Session, SessionPhase};
 use crate::feed::stream::Check;
 use crate::feed::{Feed, Output, SessionId};
 
-/// Whether a lost session's socket is still there to be closed.
+/// Whether the socket of a lost session is still open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Socket {
     Open,
@@ -27,14 +27,15 @@ pub(crate) enum Socket {
 }
 
 impl Feed {
-    /// An empty place for a session of `market`, which connects as soon as it may.
+    /// Takes an empty place for a session of `market`, which connects as soon as the limits allow
+    /// it.
     pub(crate) fn new_session(&mut self, market: Market, now: MonoNs) -> usize {
-        let free = self.sessions.iter().position(|session| session.phase == Phase::Free);
+        let free = self.sessions.iter().position(|session| session.phase == SessionPhase::Free);
         let index = free.unwrap_or(self.sessions.len());
         let number = u32::try_from(index).expect("no more sessions than instruments");
         let generation = free.map_or(0, |index| self.sessions[index].id.generation);
         let mut session = Session::new(SessionId { index: number, generation }, market);
-        session.phase = Phase::Waiting { until: now };
+        session.enter(SessionPhase::Waiting { until: now });
         session.is_alternate = self.gates.of(market).is_alternate;
         if index == self.sessions.len() {
             self.sessions.push(session);
@@ -44,17 +45,19 @@ impl Feed {
         index
     }
 
-    /// Does what is due on one session.
+    /// Does everything that is due on one session.
     pub(crate) fn tick(&mut self, index: usize, at: Now) {
         let now = at.mono;
         match self.sessions[index].phase {
-            Phase::Free => {}
-            Phase::Waiting { .. } | Phase::Open { .. } if self.sessions[index].is_left(now) => {
+            SessionPhase::Free => {}
+            SessionPhase::Waiting { .. } | SessionPhase::Open { .. }
+                if self.sessions[index].is_left(now) =>
+            {
                 self.retire(index, now);
             }
-            Phase::Waiting { until } if until <= now => self.connect(index, now),
-            Phase::Waiting { .. } => {}
-            Phase::Connecting { since } if since.after(CONNECT_PATIENCE) <= now => {
+            SessionPhase::Waiting { until } if until <= now => self.connect(index, now),
+            SessionPhase::Waiting { .. } => {}
+            SessionPhase::Connecting { since } if since.after(CONNECT_PATIENCE) <= now => {
                 match self.begun_refusal(index) {
                     Some(refusal) => self.lose_wire(index, &refusal, Socket::Open, at),
                     None => {
@@ -63,16 +66,16 @@ impl Feed {
                     }
                 }
             }
-            Phase::Connecting { .. } => {}
-            Phase::Open { since } => self.tick_open(index, since, at),
-            Phase::Closing { since, .. } if since.after(CLOSE_DRAIN) <= now => {
+            SessionPhase::Connecting { .. } => {}
+            SessionPhase::Open { since } => self.tick_open(index, since, at),
+            SessionPhase::Closing { since, .. } if since.after(CLOSE_DRAIN) <= now => {
                 self.finish_close(index, Socket::Open);
             }
-            Phase::Closing { .. } => {}
+            SessionPhase::Closing { .. } => {}
         }
     }
 
-    /// For whom a session is opened.
+    /// The claim of a session on the exchange's limits: that of its most deserving member.
     pub(crate) fn claim(&self, session: &Session) -> Claim {
         let mut members = session.members.iter().filter_map(|&id| self.streams.stream(id));
         match members.any(|stream| stream.claim() == Claim::Served) {
@@ -101,7 +104,7 @@ impl Feed {
         let session = &mut self.sessions[index];
         session.id.generation = session.id.generation.wrapping_add(1);
         session.is_on_trial = true;
-        session.phase = Phase::Connecting { since: now };
+        session.enter(SessionPhase::Connecting { since: now });
         let base = &self.config.ws_bases[session.market.index()];
         let endpoint = venue::endpoint(session.market, base, session.is_alternate);
         self.outputs.push_back(Output::Connect { session: session.id, endpoint });
@@ -125,7 +128,7 @@ impl Feed {
     fn take_back_attempt(&mut self, index: usize) {
         let session = &self.sessions[index];
         let (market, claim) = (session.market, self.claim(session));
-        if let Phase::Connecting { since } = session.phase {
+        if let SessionPhase::Connecting { since } = session.phase {
             self.gates.group_mut(market).connects.take_back(claim, since);
         }
     }
@@ -166,16 +169,16 @@ impl Feed {
         self.transmit(index);
     }
 
-    /// The handshake is done: subscribes everything.
+    /// Subscribes all members, because the handshake is done.
     pub(crate) fn opened(&mut self, index: usize, now: MonoNs) {
         let life = venue::limits(self.sessions[index].market).session_life;
         let life = life.map(|life| self.rng.between(life, life + RENEWAL_SPREAD));
         let session = &mut self.sessions[index];
-        if let Phase::Connecting { since } = session.phase {
+        if let SessionPhase::Connecting { since } = session.phase {
             self.gates.pauses.admitted(session.market, LimitedAction::Connect, since);
         }
         session.is_denied = false;
-        session.phase = Phase::Open { since: now };
+        session.enter(SessionPhase::Open { since: now });
         (session.last_received, session.last_candle) = (now, now);
         session.renew_at = life.map_or(MonoNs(u64::MAX), |life| now.after(life));
         session.next_ping = now.after(session.ping_interval(self.config.ping_interval));
@@ -195,7 +198,7 @@ impl Feed {
         let is_reading = self.queue.has_room();
         let session = &mut self.sessions[index];
         if !is_reading {
-            // Nobody reads the socket: its silence says nothing.
+            // The socket is not read, so that its silence proves nothing.
             (session.last_received, session.last_candle) = (now, now);
             session.ping_sent = session.ping_sent.map(|_| now);
         }
@@ -229,7 +232,7 @@ impl Feed {
             session.ping(self.config.ping_interval, at);
         }
         if may_subscribe {
-            session.speak(&self.streams, at);
+            session.send_due(&self.streams, at);
         }
         let (is_old, is_proven) =
             (session.renew_at <= now, session.is_on_trial && since.after(HEALTHY_AFTER) <= now);
@@ -248,7 +251,7 @@ impl Feed {
         }
     }
 
-    /// A session has shown that it works: failures before it are forgotten.
+    /// Records that a session works. Earlier failures are forgotten.
     pub(crate) fn prove(&mut self, index: usize, now: MonoNs) {
         let session = &mut self.sessions[index];
         if !session.is_quarantine {
@@ -264,14 +267,13 @@ impl Feed {
             }
             self.wake_siblings(index, now);
             if self.gates.pauses.status(market, LimitedAction::Rest) == 0 {
-                // No answer came from REST, either: what was out of order may have been the
-                // network.
+                // No answer arrived from REST either: perhaps the network was out of order.
                 self.gates.pauses.release(market, LimitedAction::Rest, now);
             }
         }
     }
 
-    /// The host works: what waits there for longer is tried soon.
+    /// Lets the waiting sessions of the same host try soon, because the host works.
     fn wake_siblings(&mut self, index: usize, now: MonoNs) {
         let market = self.sessions[index].market;
         for other in 0..self.sessions.len() {
@@ -279,10 +281,11 @@ impl Feed {
             let is_sibling = other != index
                 && !self.sessions[other].waits_alone()
                 && self.is_same_host(self.sessions[other].market, market);
-            if let Phase::Waiting { until } = &mut self.sessions[other].phase
+            let session = &mut self.sessions[other];
+            if let SessionPhase::Waiting { until } = session.phase
                 && is_sibling
             {
-                *until = soon.min(*until);
+                session.enter(SessionPhase::Waiting { until: soon.min(until) });
             }
         }
     }
@@ -292,10 +295,11 @@ impl Feed {
         bases[one.index()].host == bases[other.index()].host
     }
 
-    /// Whether every other session that is wanted on the same host has shown that it works.
+    /// Returns whether every other session that is wanted on the same host has shown that it works.
     fn is_lone_failure(&self, index: usize) -> bool {
         let market = self.sessions[index].market;
-        let is_wanted = |other: &Session| !other.members.is_empty() && other.phase != Phase::Free;
+        let is_wanted =
+            |other: &Session| !other.members.is_empty() && other.phase != SessionPhase::Free;
         let others = self.sessions.iter().enumerate().filter(|&(at, other)| {
             at != index && is_wanted(other) && self.is_same_host(other.market, market)
         });
@@ -303,8 +307,8 @@ impl Feed {
         others.peek().is_some() && others.all(|is_proven| is_proven)
     }
 
-    /// The exchange announced that it will end this session. It may repeat that every second, on the
-    /// session that replaces this one, too: one replacement follows from all of it.
+    /// Replaces a session after the exchange announced its end. The exchange may repeat the
+    /// announcement every second, also on the replacement; only one replacement follows.
     pub(crate) fn renew_announced(&mut self, index: usize, now: MonoNs) {
         if now < self.sessions[index].announced_until {
             return;
@@ -314,8 +318,8 @@ impl Feed {
         }
     }
 
-    /// Opens a second session with the same instruments, which takes over once it delivers. Its
-    /// place; `None`: this session ends anyway, or is replaced already.
+    /// Opens a second session with the same instruments, which takes over once it delivers. Returns
+    /// its place; `None` if this session ends anyway or is replaced already.
     pub(crate) fn renew(&mut self, index: usize, why: &str, now: MonoNs) -> Option<usize> {
         let session = &mut self.sessions[index];
         session.renew_at = MonoNs(u64::MAX);
@@ -348,7 +352,7 @@ impl Feed {
         }
     }
 
-    /// What refused the session's handshake, if the exchange had begun to say so.
+    /// The exchange's refusal of the handshake, if it had begun to arrive.
     pub(crate) fn begun_refusal(&self, index: usize) -> Option<WireError> {
         self.sessions[index].wire.as_ref()?.begun_refusal()
     }
@@ -373,7 +377,7 @@ impl Feed {
         self.lose(index, kind, why, Socket::Open, now);
     }
 
-    /// A session failed or ended: counts it, and connects again after a while.
+    /// Ends a session that failed, counts the error, and connects again after a delay.
     pub(crate) fn lose(
         &mut self,
         index: usize,
@@ -382,7 +386,7 @@ impl Feed {
         socket: Socket,
         now: MonoNs,
     ) {
-        if matches!(self.sessions[index].phase, Phase::Closing { .. }) {
+        if matches!(self.sessions[index].phase, SessionPhase::Closing { .. }) {
             return self.finish_close(index, socket);
         }
         let market = self.sessions[index].market;
@@ -392,17 +396,17 @@ impl Feed {
             false => self.take_back_attempt(index),
         }
         let resolves_at = self.resolves_at(index, kind, now);
-        if matches!(self.sessions[index].phase, Phase::Connecting { .. })
+        if matches!(self.sessions[index].phase, SessionPhase::Connecting { .. })
             && kind != ConnectionErrorKind::Handshake
         {
             self.gates.pauses.release(market, LimitedAction::Connect, now);
         }
         if std::mem::take(&mut self.sessions[index].is_on_trial) {
-            // A suspect's own end, or one session's failure in a market that works, is no verdict
-            // about the market.
+            // The end of a suspect, or the failure of one session in a market that works, proves
+            // nothing about the market.
             let mut others = self.sessions.iter().enumerate().filter(|&(at, _)| at != index);
             let works = others.any(|(_, other)| other.market == market && other.is_proven())
-                || matches!(self.sessions[index].phase, Phase::Open { since }
+                || matches!(self.sessions[index].phase, SessionPhase::Open { since }
                     if self.lives_beside(index, market, since));
             if works || !kind.may_have_reached() || self.ends_for_suspects(index) {
                 self.gates.of_mut(market).breaker.forget();
@@ -414,7 +418,7 @@ impl Feed {
         let is_lone = self.is_lone_failure(index);
         let session = &mut self.sessions[index];
         session.clear_of_suspicion(now);
-        // One that carried nothing for a while may be closed for that.
+        // A session without members may be closed for being idle.
         let was_idle = session.members.is_empty() && session.has_lived(SOON, now);
         session.lost_at = Some(now).filter(|_| !was_idle);
         let retry_at = if session.is_replaced || session.members.is_empty() || self.is_stopping {
@@ -433,7 +437,7 @@ impl Feed {
         let retry = retry_at.map_or(String::new(), |at| self.next_attempt(index, at, now));
         self.report_lost(index, why);
         let session = &mut self.sessions[index];
-        session.phase = Phase::Closing { since: now, retry_at };
+        session.enter(SessionPhase::Closing { since: now, retry_at });
         let text = format!("session {index} {fate} ({}): {why}{retry}", kind.label());
         self.notice_of_session(EventName::SessionLost, index, text);
         if has_last_words {
@@ -443,7 +447,7 @@ impl Feed {
         }
     }
 
-    /// When the next attempt is made, for the log: not before breaker, budget and exchange let it.
+    /// The time of the next attempt in words for the log, after breaker, budget and exchange.
     fn next_attempt(&mut self, index: usize, backoff: MonoNs, now: MonoNs) -> String {
         let session = &self.sessions[index];
         let (market, claim) = (session.market, self.claim(session));
@@ -457,8 +461,8 @@ impl Feed {
         format!("; next attempt in {seconds:.1} s{why}")
     }
 
-    /// Tells the clients, once from the loss of a session, or the first attempt that failed, to its
-    /// first candle. Those whom another session still serves are told nothing.
+    /// Reports a lost session to its clients: once from the loss, or the first failed attempt, to
+    /// the first candle. Clients that another session still serves receive nothing.
     pub(crate) fn report_lost(&mut self, index: usize, why: &str) {
         let session = &mut self.sessions[index];
         let is_spare = session.is_replaced || session.replaces.is_some();
@@ -473,7 +477,7 @@ impl Feed {
         self.outputs.push_back(Output::Event(event));
     }
 
-    /// The counterpart of [`Self::report_lost`], when the first candle is there.
+    /// Reports that the session is back, at its first candle after [`Self::report_lost`].
     pub(crate) fn report_back(&mut self, index: usize) {
         let session = &mut self.sessions[index];
         if session.reported_lost.take().is_some() && !session.members.is_empty() {
@@ -492,13 +496,13 @@ impl Feed {
         }
     }
 
-    /// The members of a lost session are as if they had never delivered. Those that another
-    /// session already carries are looked at there.
+    /// Treats the members of a lost session as if they had never delivered. Members that another
+    /// session carries already are checked there.
     fn forget_deliveries(&mut self, index: usize, why: &str, now: MonoNs) {
         let members = self.sessions[index].members.clone();
         for &id in &members {
             if let Some(stream) = self.streams.stream_mut(id) {
-                stream.note_served(now);
+                stream.remember_served(now);
                 (stream.is_delivering, stream.check) = (false, Check::Idle);
                 stream.note_break(now);
             }
@@ -517,19 +521,21 @@ impl Feed {
         self.sessions.iter().position(|session| session.replaces == Some(index))
     }
 
-    /// Ends a session for good: it is empty, replaced, or we stop.
+    /// Ends a session for good, because it is empty or replaced, or the feed stops.
     pub(crate) fn retire(&mut self, index: usize, now: MonoNs) {
         let session = &mut self.sessions[index];
-        match &mut session.phase {
-            Phase::Free => {}
-            Phase::Waiting { .. } => self.free(index),
-            Phase::Connecting { .. } => {
+        match session.phase {
+            SessionPhase::Free => {}
+            SessionPhase::Waiting { .. } => self.free(index),
+            SessionPhase::Connecting { .. } => {
                 self.count_attempt(index);
                 self.finish_close(index, Socket::Open);
             }
-            Phase::Closing { retry_at, .. } => *retry_at = None,
-            Phase::Open { .. } => {
-                session.phase = Phase::Closing { since: now, retry_at: None };
+            SessionPhase::Closing { since, .. } => {
+                session.enter(SessionPhase::Closing { since, retry_at: None });
+            }
+            SessionPhase::Open { .. } => {
+                session.enter(SessionPhase::Closing { since: now, retry_at: None });
                 if let Some(wire) = &mut session.wire {
                     wire.send_close(CLOSE_NORMAL, "");
                 }
@@ -544,9 +550,9 @@ impl Feed {
             self.outputs.push_back(Output::Disconnect { session: session.id });
         }
         match session.phase {
-            Phase::Closing { retry_at: Some(until), .. } => {
+            SessionPhase::Closing { retry_at: Some(until), .. } => {
                 session.reset_connection();
-                session.phase = Phase::Waiting { until };
+                session.enter(SessionPhase::Waiting { until });
             }
             _ => self.free(index),
         }
@@ -559,7 +565,7 @@ impl Feed {
         }
         session.members.clear();
         session.reset_connection();
-        session.phase = Phase::Free;
+        session.enter(SessionPhase::Free);
         if let Some(old) = session.replaces.take() {
             self.sessions[old].is_replaced = false;
         }
@@ -575,8 +581,8 @@ impl Feed {
         }
     }
 
-    /// Looks again for the next deadline and at the gauges. Not on the hot path: a push only
-    /// moves deadlines to later.
+    /// Computes the next deadline and the gauges. Not on the hot path: a push only moves deadlines
+    /// to later times.
     pub(crate) fn refresh(&mut self, at: Now) {
         let now = at.mono;
         let rest_queue = self.rest_queue.deadline(now, &self.gates);
@@ -588,7 +594,7 @@ impl Feed {
             let due = self.session_due(session).filter(|&due| due < MonoNs(u64::MAX));
             deadline = deadline.into_iter().chain(due).min();
             active[session.market.index()] += i64::from(session.is_open());
-            // What clients ask for anew makes nobody unready.
+            // A session for new instruments does not make the market unready.
             let is_wanted =
                 session.is_open() || session.is_joinable() && self.claim(session) == Claim::Served;
             wanted[session.market.index()] += i64::from(is_wanted);
@@ -613,15 +619,15 @@ impl Feed {
     fn session_due(&self, session: &Session) -> Option<MonoNs> {
         let left_at = session.members.is_empty().then_some(session.kept_until);
         match session.phase {
-            Phase::Free => None,
-            Phase::Waiting { until } => {
+            SessionPhase::Free => None,
+            SessionPhase::Waiting { until } => {
                 let connects_at = self.gates.connects_at(session.market, self.claim(session));
                 let connects_at = connects_at.filter(|_| !self.is_being_resolved(session.market));
                 connects_at.map(|at| at.max(until)).into_iter().chain(left_at).min()
             }
-            Phase::Connecting { since } => Some(since.after(CONNECT_PATIENCE)),
-            Phase::Closing { since, .. } => Some(since.after(CLOSE_DRAIN)),
-            Phase::Open { since } => {
+            SessionPhase::Connecting { since } => Some(since.after(CONNECT_PATIENCE)),
+            SessionPhase::Closing { since, .. } => Some(since.after(CLOSE_DRAIN)),
+            SessionPhase::Open { since } => {
                 let answer = session.subscribe_queue.unanswered_since();
                 let pong = session.ping_sent.map(|at| at.after(self.config.ping_timeout));
                 let proof = session.is_on_trial.then(|| since.after(HEALTHY_AFTER));
@@ -630,8 +636,7 @@ impl Feed {
                 let ping = ping_due(session, self.config.inactivity_timeout);
                 let rest = [answer.map(|at| at.after(CONNECT_PATIENCE)), pong, proof];
                 let held = self.gates.pauses.subscribes_at(session.market);
-                let speaks =
-                    session.subscribe_queue.speaks_at(&self.streams).map(|at| at.max(held));
+                let speaks = session.subscribe_queue.sends_at(&self.streams).map(|at| at.max(held));
                 let rest = rest.into_iter().chain([speaks, left_at]).flatten();
                 rest.chain([fixed, ping]).min()
             }
@@ -639,7 +644,7 @@ impl Feed {
     }
 }
 
-/// When a ping is to be sent: by the clock, or after silence of a session that has spoken.
+/// When a ping is to be sent: at a fixed pace, or after silence of a session that has delivered.
 fn ping_due(session: &Session, inactivity_timeout: Duration) -> MonoNs {
     if session.ping_sent.is_some() {
         return MonoNs(u64::MAX);
@@ -652,26 +657,28 @@ fn ping_due(session: &Session, inactivity_timeout: Duration) -> MonoNs {
     session.next_ping.min(silent_at).max(may)
 }
 
-/// An announcement that comes so soon after a replacement is the one that led to it. Source: OKX
-/// announces a minute ahead (notice 64008); nobody documents more than ten.
+/// An announcement this soon after a replacement is the one that led to it. Source: OKX announces a
+/// minute ahead (notice 64008); no exchange documents more than ten.
 const ANNOUNCED_AGAIN: Duration = Duration::from_secs(600);
 
-/// An exchange that served a session this long works, even if it had nothing to say.
+/// An exchange that served a session this long works, even if no message arrived. Source: chosen,
+/// one whole window.
 const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
-/// Longest wait before a session is connected again while all others of its host are up. Source: six
-/// attempts a minute are a small part of what any exchange allows.
+/// Longest wait before a session connects again while all other sessions of its host are up.
+/// Source: six attempts a minute are a small part of what any exchange allows.
 const LONE_BACKOFF_MAX: Duration = Duration::from_secs(10);
 
-/// Pause before a name that had no address is asked for again, at least. Source: the resolver of this
-/// host is asked, and no exchange.
+/// Pause before a name that had no address is looked up again, at least. Source: the resolver of
+/// this host is asked, and no exchange.
 const LOOK_UP_PAUSE: Duration = Duration::from_secs(1);
 
-/// The same pause at most. Source: a session is to be up 2 s after its name server answers again.
+/// The same pause at most. Source: a session connects within 2 s after its name server answers.
 const LOOK_UP_PAUSE_MAX: Duration = Duration::from_millis(1_500);
 
-/// Sessions opened together are not renewed together; with a day's life, 15 minutes are left.
+/// Sessions that opened together are renewed at times spread over this. Source: a session lives a
+/// day, so that 15 minutes are left.
 const RENEWAL_SPREAD: Duration = Duration::from_secs(45 * 60);
 
-/// RFC 6455: normal closure.
+/// Code of a normal close. Source: RFC 6455.
 const CLOSE_NORMAL: u16 = 1000;

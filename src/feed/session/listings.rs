@@ -1,6 +1,6 @@
-//! What the exchanges list, as far as it is known: halted symbols are refused, unknown ones doubted
-//! or refused, misspelt ones explained. Owns when the lists are asked for. Without a list everything
-//! works; the exchange then has the only word.
+//! What the exchanges list, as far as it is known. Halted symbols are rejected, unknown ones
+//! rejected or checked, misspelt ones explained. Owns when the lists are fetched. Everything works
+//! without a list: the exchange then decides alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,21 +26,22 @@ pub(crate) struct Listings {
 #[derive(Debug)]
 struct Listing {
     list: Option<Arc<SymbolList>>,
-    /// When it is to be asked for, or, while it was, when the answer is taken for lost.
-    /// The end of time while nobody wants anything of this market.
+    /// When the list is fetched next; while it is being fetched, when its answer counts as lost.
+    /// The end of time while no client wants an instrument of this market.
     next_at: MonoNs,
     is_asked: bool,
-    /// Whether it was once not to be had, and nothing has to wait for it any longer.
+    /// Whether the list once failed to arrive, so that no instrument waits for it any longer.
     has_failed: bool,
-    /// Instruments that are not to be subscribed before the list is there, or their part of it.
+    /// Instruments that wait for the list, or for their part of it.
     waiting: Vec<InstrumentId>,
-    /// When they are tried unseen, though the answer is still to come. The end of time where none
-    /// waits, or where the exchange drops a session that names what it does not know.
+    /// When the waiting ones are subscribed without the list. The end of time if none waits, or if
+    /// the exchange ends a session for an unknown symbol.
     unseen_at: MonoNs,
-    /// The parts of the list that are wanted, and how many of them, the first, were asked for last.
+    /// The wanted parts of the list. The first `parts_asked` of them were in the newest request.
     parts: Vec<String>,
     parts_asked: usize,
-    /// What the exchange has refused, with its words: told when the list can say what was meant.
+    /// Refused instruments with the exchange's words. They are rejected once the list can suggest
+    /// the right symbol.
     refused: Vec<(InstrumentId, String)>,
 }
 
@@ -75,7 +76,7 @@ impl Listing {
 }
 
 impl Listing {
-    /// Says how much a contract of `stream` is, as far as that is needed and known.
+    /// Sets the contract size of `stream`, as far as it is needed and known.
     fn size(&self, stream: &mut Stream) {
         let Instrument { market, ref symbol, .. } = stream.instrument;
         if !venue::needs_contract_size(market) {
@@ -98,14 +99,14 @@ impl Listings {
         due.filter(|&due| due < MonoNs(u64::MAX))
     }
 
-    /// Returns whether there is a list, and it shows that there is no `symbol`.
+    /// Returns whether a list has arrived and shows that `symbol` does not exist.
     pub(crate) fn lacks(&self, market: Market, symbol: &str) -> bool {
         let list = self.markets[market.index()].list.as_deref();
         let part = venue::list_part(market, symbol);
         list.is_some_and(|list| list.lacks(symbol, part))
     }
 
-    /// `; did you mean …?`, if another contract type has `symbol`, or something near it is listed.
+    /// `; did you mean …?`, if another contract type has `symbol`, or a similar symbol is listed.
     pub(crate) fn hint(&self, market: Market, symbol: &str) -> String {
         let list = |of: Market| self.markets[of.index()].list.as_deref();
         let has = |of: &Market| list(*of).is_some_and(|list| list.find(symbol).is_some());
@@ -118,8 +119,8 @@ impl Listings {
 }
 
 impl Feed {
-    /// Rejects `id` for the exchange's `words`, once the list is there or known not to come, so that
-    /// the error can name what may have been meant.
+    /// Rejects `id` with the exchange's `words`. Waits for the list if it may still arrive, so that
+    /// the error can name the right symbol.
     pub(crate) fn reject_unknown(&mut self, id: InstrumentId, words: &str, now: MonoNs) {
         let Some(stream) = self.streams.stream(id) else { return };
         let listing = &mut self.listings.markets[stream.instrument.market.index()];
@@ -130,7 +131,7 @@ impl Feed {
         }
     }
 
-    /// Asks for the lists that are due.
+    /// Fetches the lists that are due.
     pub(crate) fn ask_lists(&mut self, now: MonoNs) {
         if self.is_stopping || self.listings.deadline().is_none_or(|due| due > now) {
             return;
@@ -155,6 +156,7 @@ impl Feed {
         }
     }
 
+    /// Takes a market's list, or the reason why there is none.
     pub(crate) fn take_list(
         &mut self,
         market: Market,
@@ -170,7 +172,7 @@ impl Feed {
                 let life = if list.is_cut() || is_unread { RETRY } else { FRESH };
                 (listing.list, listing.next_at) = (Some(list), now.after(life));
                 self.judge_silent_by_list(market, now);
-                self.note_listings(market, now);
+                self.report_listings(market, now);
             }
             result => {
                 listing.next_at = now.after(RETRY);
@@ -197,7 +199,7 @@ impl Feed {
         self.place_waiting(market, now);
     }
 
-    /// What waited for the list goes on with it, or without it.
+    /// Places the instruments that waited for the list, with it or without it.
     fn place_waiting(&mut self, market: Market, now: MonoNs) {
         let listing = &mut self.listings.markets[market.index()];
         let is_unseen = listing.unseen_at <= now;
@@ -215,7 +217,7 @@ impl Feed {
         }
     }
 
-    /// What the list says about a new subscription. Rejects it where it is known to be vain.
+    /// Decides about a new subscription by the list. Rejects it if it cannot succeed.
     pub(crate) fn admit_listed(
         &mut self,
         id: InstrumentId,
@@ -240,7 +242,7 @@ impl Feed {
                     listing.unseen_at = listing.unseen_at.min(now.after(UNSEEN_PATIENCE));
                 }
                 if listing.waiting.len() >= INSTRUMENTS_MAX {
-                    // Those that left meanwhile make room.
+                    // Unwanted instruments make room.
                     listing
                         .waiting
                         .retain(|&id| streams.stream(id).is_some_and(|one| one.is_wanted));
@@ -276,7 +278,7 @@ impl Feed {
     }
 
     /// How long an acknowledged stream may stay silent before REST is asked whether its symbol
-    /// exists: not at all if it is not listed.
+    /// exists; zero if it is not listed.
     pub(crate) fn patience_with(&self, market: Market, symbol: &str) -> Duration {
         match self.listings.lacks(market, symbol) {
             true => Duration::ZERO,
@@ -284,9 +286,9 @@ impl Feed {
         }
     }
 
-    /// A list has come: of what delivers and does not trade by the list, or does again, clients and
-    /// log are told once. The stream is the better witness.
-    fn note_listings(&mut self, market: Market, now: MonoNs) {
+    /// Reports once, to clients and in the log, streams that deliver though the list halts them,
+    /// and streams that the list trades again. The stream counts more than the list.
+    fn report_listings(&mut self, market: Market, now: MonoNs) {
         let Some(list) = self.listings.markets[market.index()].list.clone() else { return };
         let mut changes = Vec::new();
         let here = |stream: &&mut Stream| {
@@ -317,7 +319,7 @@ impl Feed {
         }
     }
 
-    /// A list has come: what was subscribed before and has not delivered is judged by it.
+    /// Applies a new list to streams that were subscribed before and do not deliver.
     fn judge_silent_by_list(&mut self, market: Market, now: MonoNs) {
         let here = |stream: &&mut Stream| {
             stream.instrument.market == market && !delivers_lately(stream, now)
@@ -346,20 +348,21 @@ fn delivers_lately(stream: &Stream, now: MonoNs) -> bool {
     stream.is_delivering || last.is_some_and(|at| at.after(LATELY) > now)
 }
 
-/// What delivered this long ago is believed to go on, whatever the list says.
-/// Source: no backoff and no silence that a check finds is longer.
+/// A stream that delivered within this time counts as delivering, whatever the list shows. Source:
+/// no backoff and no silence before a check is longer.
 const LATELY: Duration = Duration::from_secs(600);
 
-/// A list is asked for anew after this long. Source: exchanges announce listings a day ahead.
+/// A list is fetched again after this time. Source: exchanges announce listings a day ahead.
 const FRESH: Duration = Duration::from_secs(3600);
 
-/// Names that do not fit on a market's first session wait for its list for this long. Source: the
+/// How long symbols that do not fit on a market's first session wait for its list. Source: the
 /// longest list, 17 MB, at 30 Mbit/s.
 const UNSEEN_PATIENCE: Duration = Duration::from_secs(5);
 
-/// A list that was not to be had is asked for again after this long.
+/// A list that failed to arrive is fetched again after this time. Source: chosen.
 const RETRY: Duration = Duration::from_secs(60);
 
-/// A list that has not come by then never will.
+/// A list that has not arrived after this time counts as lost. Source: longer than the ops core
+/// waits for it.
 const ANSWER_LOST: Duration = Duration::from_secs(120);
 const _: () = assert!(ANSWER_LOST.as_secs() > LIST_PATIENCE.as_secs());

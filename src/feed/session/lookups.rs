@@ -1,6 +1,7 @@
-//! Names that an exchange's list does not have: REST is asked about each before it is subscribed, so
-//! that it costs no session and no neighbour if it does not exist. Owns what follows from the answer.
-//! Where REST has none, the name is tried apart from others, see [`crate::feed::session::suspects`].
+//! Symbols that an exchange's list does not have. REST is asked about each one before it is
+//! subscribed, so that a symbol that does not exist costs no session and no neighbour. Owns what
+//! follows from the answer. If REST has no answer, the symbol is tried apart from others, see
+//! [`crate::feed::session::suspects`].
 
 use crate::clock::Now;
 use crate::market::{InstrumentId, Market};
@@ -12,8 +13,7 @@ use crate::feed::limits::rate_limits::LimitedAction;
 use crate::feed::stream::RestPurpose;
 
 impl Feed {
-    /// Has REST asked about a name, unless we are denied REST. Returns whether the answer is waited
-    /// for.
+    /// Asks REST about a symbol, unless REST is denied to us. Returns whether an answer is awaited.
     pub(crate) fn look_up(&mut self, id: InstrumentId, market: Market) -> bool {
         let is_denied = self.gates.pauses.denied_until(market, LimitedAction::Rest).is_some();
         if !is_denied {
@@ -22,7 +22,7 @@ impl Feed {
         !is_denied
     }
 
-    /// REST has answered, or does not: rejects the name, or gives it to a session.
+    /// Takes REST's answer, or its absence: rejects the symbol, or gives it to a session.
     pub(crate) fn apply_name(
         &mut self,
         id: InstrumentId,
@@ -49,7 +49,7 @@ impl Feed {
         }
     }
 
-    /// Whether `id` is wanted and no session carries it: then the answer is waited for.
+    /// Returns whether `id` is wanted and no session carries it, so that the answer is awaited.
     pub(crate) fn is_unplaced(&self, id: InstrumentId) -> bool {
         self.streams.stream(id).is_some_and(|stream| stream.is_wanted) && self.carrier(id).is_none()
     }

@@ -1,5 +1,6 @@
-//! One session to a venue: its connection, what is subscribed on it and what is still to be said.
-//! Owns the wording and pacing of what we send; when it begins, ends and is replaced is the feed's.
+//! One session to a venue: its connection, its members, and the messages that it still has to send.
+//! Owns the content and the pace of what we send. The feed decides when a session begins, ends and
+//! is replaced.
 
 mod culprits;
 mod inbound;
@@ -23,76 +24,95 @@ use crate::feed::limits::backoff::Backoff;
 use crate::feed::session::subscribe_queue::SubscribeQueue;
 use crate::feed::streams::Streams;
 
-/// A place for one session after another: the first connection, and those that replace it.
+/// A place for one session after another: the first connection and those that replace it.
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) market: Market,
-    pub(crate) phase: Phase,
-    /// From TCP being up to the end.
+    pub(crate) phase: SessionPhase,
+    /// The connection, from TCP connect to the end.
     pub(crate) wire: Option<Connection>,
-    /// What is to be subscribed here, whatever the phase.
+    /// The instruments to be subscribed here, whatever the phase.
     pub(crate) members: Vec<InstrumentId>,
     pub(crate) subscribe_queue: SubscribeQueue,
     pub(crate) backoff: Backoff,
-    /// Whether the breaker waits for a verdict about this attempt.
+    /// Whether the breaker waits for the result of this attempt.
     pub(crate) is_on_trial: bool,
-    /// When a session at this place was last lost, or did not come up.
+    /// When a session at this place was last lost or failed to connect.
     pub(crate) lost_at: Option<MonoNs>,
-    /// Why it is lost, as the clients were told, who do not know yet that it is back.
+    /// The reason for the loss that clients received, until they receive that the session is back.
     pub(crate) reported_lost: Option<String>,
-    /// Whether they were told so of an exchange that lets no session in, until one is open.
+    /// Whether the clients received that the exchange lets no session in; until a session is open.
     pub(crate) is_denied: bool,
     /// Whether to use the venue's alternate path.
     pub(crate) is_alternate: bool,
-    /// Whether this connection delivered a candle.
+    /// Whether this connection has delivered a candle.
     pub(crate) has_delivered: bool,
-    /// Whether a decode error of this connection was told to the log.
+    /// Whether a decode error of this connection was logged.
     pub(crate) has_logged_decode_error: bool,
     /// Whether the exchange has news that this silent session did not deliver.
     pub(crate) is_suspect: bool,
-    /// Whether the exchange said that this connection has as many streams as it may.
+    /// Whether the exchange refused more streams on this connection.
     pub(crate) is_full: bool,
-    /// Whether it carries only names under suspicion: they are asked for one by one, and nobody
-    /// else is placed here. See [`crate::feed::session::suspects`].
+    /// Whether all members are under suspicion. They are then subscribed one by one, and no other
+    /// instrument is placed here. See [`crate::feed::session::suspects`].
     pub(crate) is_quarantine: bool,
-    /// How it ended soon after its members were asked for.
+    /// The ends of sessions at this place soon after the members were subscribed.
     pub(crate) ends: Ends,
     /// When a member was last rejected because the exchange refused it on this connection.
     pub(crate) refused_at: Option<MonoNs>,
     /// When the exchange last accepted a subscription on this connection.
     pub(crate) accepted_at: Option<MonoNs>,
     pub(crate) last_received: MonoNs,
-    /// When the newest candle came; when the session opened, if none did.
+    /// When the newest candle arrived; before the first one, when the session opened.
     pub(crate) last_candle: MonoNs,
     /// When the unanswered ping was sent.
     pub(crate) ping_sent: Option<MonoNs>,
     pub(crate) next_ping: MonoNs,
     pub(crate) renew_at: MonoNs,
-    /// Until then an announced shutdown is the one for which this session replaced another.
+    /// An announced shutdown before this time is the one for which this session replaced another.
     pub(crate) announced_until: MonoNs,
-    /// When a silent member is next to be looked at.
+    /// When the next silent member is checked.
     pub(crate) next_check: MonoNs,
-    /// Until then the session is kept though it has no members.
+    /// The session is kept until then although it has no members.
     pub(crate) kept_until: MonoNs,
-    /// The place that this one replaces, once it delivers.
+    /// The place of the session that this one replaces once it delivers.
     pub(crate) replaces: Option<usize>,
     /// Whether another place is about to replace this one.
     pub(crate) is_replaced: bool,
 }
 
-/// Where a session stands.
+/// The phase of a session. [`Session::enter`] makes every change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum SessionPhase {
     /// The place is empty.
     Free,
-    /// To be connected at this time, breaker and budget permitting.
+    /// The session connects at this time if breaker and budget allow it.
     Waiting { until: MonoNs },
-    /// TCP, then TLS and the upgrade, are under way.
+    /// TCP connects, then TLS and the upgrade.
     Connecting { since: MonoNs },
-    /// Messages flow.
+    /// The connection is open.
     Open { since: MonoNs },
-    /// Our Close is out; then the place waits until `retry_at`, or is free.
+    /// Our Close is sent. The place then waits until `retry_at`, or becomes free.
     Closing { since: MonoNs, retry_at: Option<MonoNs> },
+}
+
+impl SessionPhase {
+    /// Returns whether a session in this phase may change to `next`.
+    fn may_become(self, next: Self) -> bool {
+        match self {
+            Self::Free => matches!(next, Self::Waiting { .. }),
+            Self::Waiting { .. } => {
+                matches!(next, Self::Waiting { .. } | Self::Connecting { .. } | Self::Free)
+            }
+            Self::Connecting { .. } => {
+                matches!(next, Self::Open { .. } | Self::Closing { .. } | Self::Free)
+            }
+            Self::Open { .. } => matches!(next, Self::Closing { .. }),
+            Self::Closing { .. } => {
+                matches!(next, Self::Closing { .. } | Self::Waiting { .. } | Self::Free)
+            }
+        }
+    }
 }
 
 impl Session {
@@ -102,7 +122,7 @@ impl Session {
         Self {
             id,
             market,
-            phase: Phase::Free,
+            phase: SessionPhase::Free,
             wire: None,
             members: Vec::new(),
             subscribe_queue,
@@ -133,37 +153,55 @@ impl Session {
         }
     }
 
-    /// Whether a connection is open or being opened.
-    pub(crate) fn is_connected(&self) -> bool {
-        matches!(self.phase, Phase::Connecting { .. } | Phase::Open { .. } | Phase::Closing { .. })
+    /// Changes the phase. Every change is made here.
+    ///
+    /// # Panics
+    /// If a session in its phase never changes to `next`.
+    pub(crate) fn enter(&mut self, next: SessionPhase) {
+        assert!(self.phase.may_become(next), "a session {:?} never becomes {next:?}", self.phase);
+        self.phase = next;
     }
 
+    /// Returns whether a connection is open, being opened or being closed.
+    pub(crate) fn is_connected(&self) -> bool {
+        matches!(
+            self.phase,
+            SessionPhase::Connecting { .. }
+                | SessionPhase::Open { .. }
+                | SessionPhase::Closing { .. }
+        )
+    }
+
+    /// Returns whether the connection is open.
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.phase, Phase::Open { .. })
+        matches!(self.phase, SessionPhase::Open { .. })
     }
 
     /// Returns whether the session's name is looked up, or TCP is under way.
     pub(crate) fn is_reaching(&self) -> bool {
-        matches!(self.phase, Phase::Connecting { .. }) && self.wire.is_none()
+        matches!(self.phase, SessionPhase::Connecting { .. }) && self.wire.is_none()
     }
 
-    /// Whether the connection has shown that it works.
+    /// Returns whether the connection is open and has shown that it works.
     pub(crate) fn is_proven(&self) -> bool {
         self.is_open() && !self.is_on_trial
     }
 
-    /// Whether instruments may be added.
+    /// Returns whether instruments may be added.
     pub(crate) fn is_joinable(&self) -> bool {
         !self.is_replaced
-            && !matches!(self.phase, Phase::Free | Phase::Closing { retry_at: None, .. })
+            && !matches!(
+                self.phase,
+                SessionPhase::Free | SessionPhase::Closing { retry_at: None, .. }
+            )
     }
 
-    /// Whether it has no members, and was kept long enough.
+    /// Returns whether the session has no members and is no longer kept.
     pub(crate) fn is_left(&self, now: MonoNs) -> bool {
         self.members.is_empty() && self.kept_until <= now
     }
 
-    /// Forgets the connection, keeps the members.
+    /// Forgets the connection and keeps the members.
     pub(crate) fn reset_connection(&mut self) {
         self.wire = None;
         let limits = venue::limits(self.market);
@@ -181,7 +219,7 @@ impl Session {
         }
     }
 
-    /// Asks for all members, on a connection that has just opened.
+    /// Subscribes all members on a connection that has just opened.
     pub(crate) fn ask_for_all(&mut self) {
         for at in 0..self.members.len() {
             self.ask_for(self.members[at]);
@@ -195,7 +233,7 @@ impl Session {
         }
     }
 
-    /// Ends the stream of `id` here, if it is one of ours. True if it was.
+    /// Removes `id` from the members and ends its stream. Returns whether it was a member.
     pub(crate) fn remove(&mut self, id: InstrumentId) -> bool {
         let Some(at) = self.members.iter().position(|&member| member == id) else { return false };
         self.members.swap_remove(at);
@@ -205,12 +243,12 @@ impl Session {
         true
     }
 
-    /// The pause between two heartbeats: as configured, unless the exchange wants them sooner.
+    /// The pause between two heartbeats: as configured, or shorter if the exchange requires it.
     pub(crate) fn ping_interval(&self, configured: Duration) -> Duration {
         configured.min(venue::limits(self.market).ping_interval_max)
     }
 
-    /// Asks for a sign of life.
+    /// Sends a heartbeat that the exchange answers.
     pub(crate) fn ping(&mut self, interval: Duration, now: Now) {
         let interval = self.ping_interval(interval);
         let Some(wire) = &mut self.wire else { return };
@@ -225,38 +263,39 @@ impl Session {
         (self.ping_sent, self.next_ping) = (Some(now.mono), now.mono.after(interval));
     }
 
-    /// Says what there is to say, as far as the budget goes. True if anything was said.
-    pub(crate) fn speak(&mut self, streams: &Streams, now: Now) -> bool {
+    /// Sends the subscribe messages that are due, as far as the budget allows. Returns whether any
+    /// message was sent.
+    pub(crate) fn send_due(&mut self, streams: &Streams, now: Now) -> bool {
         let Some(wire) = &mut self.wire else { return false };
-        let mut has_spoken = false;
+        let mut has_sent = false;
         while let Some(text) = self.subscribe_queue.next_text(self.market, streams, now) {
             wire.send_text(text);
-            has_spoken = true;
+            has_sent = true;
         }
-        has_spoken
+        has_sent
     }
 }
 
-/// The ends of a session that came soon after its names were asked for.
+/// The ends of sessions that came soon after their members were subscribed.
 #[derive(Debug, Default)]
 pub(crate) struct Ends {
-    /// How many in a row.
+    /// Number of such ends in a row.
     pub(crate) count: u8,
-    /// When the first of them was.
+    /// When the first of them came.
     pub(crate) since: MonoNs,
-    /// Whether the exchange had accepted the names at one of them.
+    /// Whether the exchange had accepted the members before one of them.
     pub(crate) is_answered: bool,
-    /// The newest, until it is judged: when the session is connected again.
+    /// The newest end, until it is judged when the session connects again.
     pub(crate) newest: Option<End>,
 }
-
+/// An end of a session soon after its members were subscribed.
 #[derive(Debug)]
 pub(crate) struct End {
     /// When the session had opened.
     pub(crate) opened: MonoNs,
-    /// Whether the exchange had answered about all that it was asked for.
+    /// Whether the exchange had answered every subscribe message.
     pub(crate) is_answered: bool,
-    /// How many of the session's members, the first ones, are to be parted from the rest.
+    /// Number of members, from the first, that are to be moved away from the others.
     pub(crate) suspects: usize,
     /// The exchange's last words.
     pub(crate) words: String,
@@ -272,7 +311,7 @@ impl Ends {
         self.newest = Some(end);
     }
 
-    /// What was before proves nothing.
+    /// Begins to count again at `now`, because the ends before prove nothing.
     pub(crate) fn restart(&mut self, now: MonoNs) {
         *self = Self { count: 1, since: now, is_answered: self.is_answered, newest: None };
     }

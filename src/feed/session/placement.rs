@@ -1,5 +1,5 @@
-//! Which session carries which instrument: subscribing, refusing, ending, within what an exchange
-//! allows. Owns the choice of the session; what is said on it is the session's.
+//! Which session carries which instrument: subscribe, reject, unsubscribe, within what an exchange
+//! allows. Owns the choice of the session; knows no message.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -11,27 +11,27 @@ use crate::messages::{About, EventName, FeedEvent, MarketEvent};
 use crate::text;
 use crate::venue;
 
-use crate::feed::session::{Phase, Session};
+use crate::feed::session::{Session, SessionPhase};
 use crate::feed::stream::Check;
 use crate::feed::{Feed, Output};
 
-/// Why an instrument's stream is not to be had.
+/// Why an instrument has no stream.
 pub(crate) enum Rejection<'words> {
-    /// There is no such symbol; the exchange's words, if it said any.
+    /// There is no such symbol; the exchange's words, if there are any.
     Unknown(&'words str),
-    /// The exchange does not want it; its words.
+    /// The exchange refuses it; the exchange's words.
     Refused(&'words str),
-    /// It is listed, and does not trade; the exchange's word for its state.
+    /// It is listed and does not trade; the exchange's word for its state.
     Halted(&'words str),
-    /// The exchange ends the session whenever it is asked for; its last words.
+    /// The exchange ends every session that subscribes it; its last words.
     Drops(&'words str),
-    /// The exchange does not answer when it is asked for, and answers about others.
+    /// The exchange does not answer its subscription, but answers others.
     Unanswered,
-    /// The exchange allows so many streams.
+    /// The exchange allows at most this number of streams.
     NoRoom(usize),
 }
 
-/// What is to be done with a new subscription, as far as the exchange's list tells.
+/// What the exchange's list decides about a new subscription.
 pub(crate) enum Admission {
     Now,
     Later,
@@ -39,7 +39,7 @@ pub(crate) enum Admission {
 }
 
 impl Feed {
-    /// Ends the stream of `id` for a reason that is the instrument's own.
+    /// Ends the stream of `id` for a reason that lies in the instrument, and reports the rejection.
     pub(crate) fn reject(&mut self, id: InstrumentId, why: &Rejection<'_>, now: MonoNs) {
         let Some(stream) = self.streams.stream(id).filter(|stream| stream.is_wanted) else {
             return;
@@ -103,12 +103,12 @@ impl Feed {
         self.arm_watch(now);
         match self.admit_listed(id, market, symbol, now) {
             Admission::Now => self.place(id, market, now),
-            // The list is asked for, and brings the first on.
+            // The list will arrive, and places the waiting ones.
             Admission::Later | Admission::Rejected => {}
         }
     }
 
-    /// Gives an instrument to a session; one that the exchange does not list, once REST knows it.
+    /// Gives an instrument to a session; an unlisted one only after REST knows it.
     pub(crate) fn place(&mut self, id: InstrumentId, market: Market, now: MonoNs) {
         let symbol = self.streams.stream(id).map(|stream| stream.instrument.symbol.clone());
         let is_unlisted = symbol.is_some_and(|symbol| self.listings.lacks(market, &symbol));
@@ -119,7 +119,7 @@ impl Feed {
         }
     }
 
-    /// Gives an instrument to a session like any other.
+    /// Gives an instrument to a session, listed or not.
     pub(crate) fn place_among(&mut self, id: InstrumentId, market: Market, now: MonoNs) {
         match self.place_for(market, now) {
             Some(index) => {
@@ -166,7 +166,7 @@ impl Feed {
         self.streams.forget(id);
     }
 
-    /// Drops the forgotten streams that no session and no event still names.
+    /// Drops the forgotten streams that no session and no event names.
     pub(crate) fn drop_forgotten(&mut self) {
         if !self.streams.has_forgotten() || !self.queue.is_empty() {
             return;
@@ -176,8 +176,8 @@ impl Feed {
         self.streams.drop_forgotten(|id| named.contains(&id));
     }
 
-    /// The first session with room, else a new one, else the emptiest, as far as the exchange's
-    /// limits go.
+    /// A session for one more instrument: the first with room, else a new one, else the emptiest,
+    /// within the exchange's limits.
     fn place_for(&mut self, market: Market, now: MonoNs) -> Option<usize> {
         let group = venue::budget_group(market);
         let sessions = self.sessions.iter().filter(|session| counts_for(session, group));
@@ -193,7 +193,7 @@ impl Feed {
         if self.may_open_session(market) {
             return Some(self.new_session(market, now));
         }
-        // Among suspects is better than nowhere, and so is a session that takes no more for now.
+        // A session of suspects is better than none, and so is a full one.
         let fitting = self.sessions.iter().enumerate().filter(|(_, session)| {
             let is_here = session.market == market && session.is_joinable();
             is_here && session.members.len() < venue_max
@@ -204,33 +204,34 @@ impl Feed {
         emptiest.map(|(index, _)| index)
     }
 
-    /// The first session that one more instrument may join.
+    /// The first session with room for one more instrument.
     fn session_with_room(&self, market: Market, now: MonoNs) -> Option<usize> {
         let members_max = self.members_max(market);
         self.sessions.iter().position(|session| {
             let is_ordinary = !session.is_full && !session.is_apart(now);
             let has_room = is_ordinary && session.members.len() < members_max;
-            let is_soon = session.subscribe_queue.may_speak_within(SPEECHLESS_MAX, now);
+            let is_soon = session.subscribe_queue.may_send_within(SEND_WAIT_MAX, now);
             session.market == market && session.is_joinable() && has_room && is_soon
         })
     }
 
-    /// Whether a name that may not exist has a place without a further session for it: on one with
+    /// Returns whether an unverified symbol has a place without an extra session: on a session with
     /// room, or on the market's first.
     pub(crate) fn has_place_unseen(&self, market: Market, now: MonoNs) -> bool {
-        let mut sessions = self.sessions.iter().filter(|session| session.phase != Phase::Free);
+        let mut sessions =
+            self.sessions.iter().filter(|session| session.phase != SessionPhase::Free);
         self.session_with_room(market, now).is_some()
             || !sessions.any(|session| session.market == market)
     }
 
-    /// Instruments on one session of `market` at most.
+    /// Most instruments on one session of `market`.
     pub(crate) fn members_max(&self, market: Market) -> usize {
         let venue_max = venue::limits(market).streams_per_session;
         self.config.max_symbols_per_session.clamp(1, venue_max)
     }
 
-    /// Returns whether the exchange allows one more session of `market`, and one for each other
-    /// market of its group that has none or whose last is ending.
+    /// Returns whether the exchange allows one more session of `market`. One session stays reserved
+    /// for each other market of its group without a lasting session.
     pub(crate) fn may_open_session(&self, market: Market) -> bool {
         let group = venue::budget_group(market);
         let counting = || self.sessions.iter().filter(|session| counts_for(session, group));
@@ -243,12 +244,13 @@ impl Feed {
     }
 }
 
-/// Returns whether `session` counts for the limits of `group`.
+/// Returns whether `session` counts towards the limits of `group`.
 fn counts_for(session: &Session, group: Market) -> bool {
-    let is_ending = matches!(session.phase, Phase::Free | Phase::Closing { retry_at: None, .. });
+    let is_ending =
+        matches!(session.phase, SessionPhase::Free | SessionPhase::Closing { retry_at: None, .. });
     !is_ending && venue::budget_group(session.market) == group
 }
 
-/// A session that may not speak for so long gets no new instruments while another may be opened.
-/// Source: OKX allows 480 operations an hour.
-const SPEECHLESS_MAX: Duration = Duration::from_secs(10);
+/// A session that may send nothing for longer than this gets no new instruments while another
+/// session may be opened. Source: OKX allows 480 operations an hour.
+const SEND_WAIT_MAX: Duration = Duration::from_secs(10);

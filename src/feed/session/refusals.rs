@@ -1,6 +1,6 @@
-//! What an exchange refuses: which of our messages it means, whose fault it is, and what follows.
-//! A limit is nobody's fault: what it stopped is asked for again. A stream at fault is rejected. Where
-//! the exchange does not say which one it means, each is asked for alone.
+//! Refusals of an exchange: which of our messages is meant, which stream is at fault, and what
+//! follows. A limit is no stream's fault: the stopped streams are subscribed again. A stream at
+//! fault is rejected. If the exchange does not name the stream, each one is subscribed alone.
 
 use std::time::Duration;
 
@@ -39,13 +39,13 @@ struct Named {
 
 /// Which of our messages a refusal means.
 enum Meant {
-    /// One stream of a message; the others of it are served.
+    /// One stream of a message; its other streams are served.
     One(InstrumentId),
-    /// A message; and the stream at fault, if the exchange names it.
+    /// A message, and the stream at fault if the exchange names it.
     Message { message: Unanswered, culprit: Option<InstrumentId>, is_sure: bool },
-    /// One of those under way; it cannot be told which.
+    /// One of the messages under way; it is unknown which.
     Unclear,
-    /// None that matters any longer.
+    /// A message that no longer matters.
     Past,
 }
 
@@ -97,8 +97,8 @@ impl Feed {
         }
     }
 
-    /// A message was refused, and the exchange does not say why: the only stream it names is at
-    /// fault; of several each is asked for alone.
+    /// Handles a refused message without a named stream: a lone stream is at fault; several streams
+    /// are subscribed one by one.
     fn isolate_message(
         &mut self,
         index: usize,
@@ -119,8 +119,8 @@ impl Feed {
         }
     }
 
-    /// Something was refused among several messages under way: when the answers to the others have
-    /// had their time, each stream that is still unanswered is asked for alone.
+    /// Handles a refusal that may mean any of several messages: once the answers to the others have
+    /// had time to arrive, each unanswered stream is subscribed alone.
     fn isolate_all(&mut self, index: usize, refused: &Refused, excerpt: &str, now: MonoNs) {
         let subscribe_queue = &mut self.sessions[index].subscribe_queue;
         let asked = subscribe_queue.take_unanswered(|message| message.op == SubscribeOp::Subscribe);
@@ -137,7 +137,8 @@ impl Feed {
         self.notice_of_session(EventName::SubscriptionRefused, index, text);
     }
 
-    /// A limit or a fault of the exchange: nobody is rejected, what runs goes on.
+    /// Handles a limit or a fault of the exchange: no stream is rejected, and running streams go
+    /// on.
     fn limited(
         &mut self,
         index: usize,
@@ -189,8 +190,8 @@ impl Feed {
         }
     }
 
-    /// Returns whether the session serves others, and another one may do better: none is waiting
-    /// for a first acceptance.
+    /// Returns whether refused streams fit better on another session: this session serves some, and
+    /// no session of the market waits for its first acceptance.
     fn moves_elsewhere(&self, index: usize) -> bool {
         let Session { market, accepted_at, .. } = self.sessions[index];
         let waits = |session: &Session| {
@@ -209,8 +210,8 @@ impl Feed {
         }
     }
 
-    /// Finds what a refusal means: by our id, by the stream it names, by words of ours that it
-    /// repeats; or because nothing else is under way.
+    /// Finds the message that a refusal means: by our id, by the named stream, by our words in the
+    /// refusal, or because no other message is under way.
     fn meant(&mut self, index: usize, refused: &Refused) -> Meant {
         let asked = self.sessions[index].subscribe_queue.unanswered_instruments();
         let (id, named) = match &refused.scope {
@@ -255,8 +256,8 @@ impl Feed {
         Meant::Message { message, culprit, is_sure }
     }
 
-    /// The unanswered message that names the stream, or else the only one whose streams all stand
-    /// in `words`.
+    /// The unanswered message that names the stream; otherwise the only message with all its
+    /// symbols in `words`.
     fn message_named_by(
         &mut self,
         index: usize,
@@ -277,7 +278,7 @@ impl Feed {
         self.sessions[index].subscribe_queue.answered(Some(id))
     }
 
-    /// Those streams of `message` whose symbol stands in `words`.
+    /// The streams of `message` with their symbols in `words`.
     fn in_words(&self, message: &Unanswered, words: &str) -> Vec<InstrumentId> {
         let is_there = |id: &&InstrumentId| {
             let stream = self.streams.stream(**id);
@@ -286,7 +287,7 @@ impl Feed {
         message.instruments.iter().filter(is_there).copied().collect()
     }
 
-    /// The stream is at fault: it never began, so that nothing is said to end it.
+    /// Rejects the stream at fault. It never began, so that no unsubscription is sent.
     fn reject_refused(&mut self, index: usize, id: InstrumentId, refused: &Refused, now: MonoNs) {
         let session = &mut self.sessions[index];
         session.members.retain(|&member| member != id);
@@ -301,7 +302,7 @@ impl Feed {
         }
     }
 
-    /// The one of `ids` that is named; exchanges repeat a name in the case in which it was sent.
+    /// The one of `ids` that is named. Exchanges repeat a symbol in the case in which it was sent.
     fn named(&self, ids: &[InstrumentId], named: &Named) -> Option<InstrumentId> {
         let find = |is_same: &dyn Fn(&str, &str) -> bool| {
             ids.iter().copied().find(|&id| {
@@ -317,7 +318,7 @@ impl Feed {
     }
 }
 
-/// Returns whether `name` stands in `words`, whatever its case, and not as a part of a longer name.
+/// Returns whether `name` is in `words` as a whole symbol, in any case.
 fn has_word(words: &str, name: &str) -> bool {
     let (words, name) = (words.to_lowercase(), name.to_lowercase());
     words.match_indices(&name).any(|(at, _)| {
@@ -332,12 +333,12 @@ fn has_word(words: &str, name: &str) -> bool {
     })
 }
 
-/// What a limit stopped is asked for again after this long. Source: OKX, Bybit and Gate count in
-/// windows of seconds, Hyperliquid in a minute, and there a dead connection counts as long.
+/// A stream that a limit stopped is subscribed again after this time. Source: OKX, Bybit and Gate
+/// count in windows of seconds, Hyperliquid in a minute; there a dead connection counts as long.
 const LIMIT_PAUSE: Duration = Duration::from_secs(60);
 
-/// Answers that were under way when something was refused are there by then.
-/// Source: intercontinental round trips are 0.3 s, ten times over.
+/// Answers that were under way at a refusal have arrived after this time. Source: ten
+/// intercontinental round trips of 0.3 s.
 const SETTLE: Duration = Duration::from_secs(3);
 const _: () = assert!(SETTLE.as_secs() < CONNECT_PATIENCE.as_secs());
 

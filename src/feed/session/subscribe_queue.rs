@@ -1,5 +1,5 @@
 //! The subscribe messages of one connection: which are due, which wait for an answer, and which are
-//! sent again. Owns the order and the pace; what an answer means is decided in `refusals`.
+//! sent again. Owns their order and pace; `refusals` decides what an answer means.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,27 +12,28 @@ use crate::feed::limits::budget::{Budget, Claim};
 use crate::feed::stream::Stream;
 use crate::feed::streams::Streams;
 
-/// The subscribe messages of one connection: wanted, sent, not yet answered.
+/// The subscribe messages of one connection: wanted, sent, unanswered.
 pub(crate) struct SubscribeQueue {
+    /// What the exchange allows in messages on one connection.
     budget: Budget,
-    /// Whether heartbeats count too.
+    /// Whether heartbeats count towards the budget.
     counts_heartbeats: bool,
-    /// The exchange said that we are too fast: nothing is said before.
+    /// No message is sent before, because the exchange found us too fast.
     hold_until: MonoNs,
-    /// What is to be said, in order; runs of one kind share a message.
+    /// Subscriptions to send, in order. Neighbours of one kind share a message.
     wanted: VecDeque<(SubscribeOp, InstrumentId)>,
-    /// What is to be said one by one, since a message naming several was refused.
+    /// Subscriptions to send one by one, because a message with several was refused.
     singles: VecDeque<InstrumentId>,
     unanswered: Vec<Unanswered>,
-    /// Messages whose streams are to be asked for again, and whose answers may still come.
+    /// Messages whose streams are subscribed again, while their own answers may still arrive.
     withdrawn: Vec<Unanswered>,
-    /// Streams in one message at most, fewer once the exchange said that there were too many.
+    /// Most streams in one message; fewer once the exchange refused a message as too large.
     batch_max: usize,
     next_id: i64,
     pub(crate) text: String,
 }
 
-/// A subscribe message without an answer yet.
+/// A subscribe message without an answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Unanswered {
     pub(crate) id: i64,
@@ -41,7 +42,7 @@ pub(crate) struct Unanswered {
     pub(crate) sent: MonoNs,
 }
 
-/// How the streams of a message that came to nothing are asked for again.
+/// How the streams of a failed message are subscribed again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Again {
     Together,
@@ -64,25 +65,26 @@ impl SubscribeQueue {
         }
     }
 
-    /// A wish that takes back an earlier one which was not yet said replaces it.
+    /// Wants `op` for `id`. A wish that only takes back an unsent one cancels it.
     pub(crate) fn want(&mut self, op: SubscribeOp, id: InstrumentId) {
         let wishes = self.wanted.len() + self.singles.len();
         self.wanted.retain(|&(_, wanted)| wanted != id);
         self.singles.retain(|&wanted| wanted != id);
         self.forget_withdrawn(&[id]);
-        let was_said = wishes == self.wanted.len() + self.singles.len();
-        if was_said || op == SubscribeOp::Subscribe {
+        let was_sent = wishes == self.wanted.len() + self.singles.len();
+        if was_sent || op == SubscribeOp::Subscribe {
             self.wanted.push_back((op, id));
         }
     }
 
-    /// Ends and begins the stream of `id` anew.
+    /// Ends the stream of `id` and begins it again.
     pub(crate) fn renew(&mut self, id: InstrumentId) {
         self.want(SubscribeOp::Subscribe, id);
         self.wanted.pop_back();
         self.wanted.extend([(SubscribeOp::Unsubscribe, id), (SubscribeOp::Subscribe, id)]);
     }
 
+    /// Subscribes each of `ids` with a message of its own.
     pub(crate) fn want_alone(&mut self, ids: impl Iterator<Item = InstrumentId>) {
         for id in ids {
             if !self.singles.contains(&id) {
@@ -91,7 +93,7 @@ impl SubscribeQueue {
         }
     }
 
-    /// Asks again for the streams of `message`. An answer to it that comes all the same still counts.
+    /// Subscribes the streams of `message` again. A late answer to the message still counts.
     pub(crate) fn ask_again(&mut self, message: Unanswered, how: Again) {
         match (how, message.op) {
             (Again::Alone, SubscribeOp::Subscribe) => {
@@ -106,8 +108,7 @@ impl SubscribeQueue {
         self.withdrawn.push(message);
     }
 
-    /// From now on a message names at most half as many streams as `count`. Returns whether that
-    /// is any change.
+    /// Limits messages to half of `count` streams. Returns whether messages become smaller.
     pub(crate) fn shrink_batches(&mut self, count: usize) -> bool {
         let smaller = (count / 2).max(1);
         let is_change = smaller < self.batch_max.min(count);
@@ -115,6 +116,7 @@ impl SubscribeQueue {
         is_change
     }
 
+    /// Takes `ids` out of the withdrawn messages.
     fn forget_withdrawn(&mut self, ids: &[InstrumentId]) {
         for message in &mut self.withdrawn {
             message.instruments.retain(|id| !ids.contains(id));
@@ -122,14 +124,15 @@ impl SubscribeQueue {
         self.withdrawn.retain(|message| !message.instruments.is_empty());
     }
 
+    /// The next message to send, if one is due now.
     pub(crate) fn next_text(
         &mut self,
         market: Market,
         streams: &Streams,
         now: Now,
     ) -> Option<&str> {
-        // What an answer has come to has reached the exchange, however long it was under way: so no
-        // messages that a slow network brings together are too many.
+        // A message that is answered has reached the exchange, however long it was under way. So
+        // messages that a slow network delivers together never exceed the budget.
         self.budget.end(self.unanswered.len(), now.mono);
         let claim = self.next_claim(streams)?;
         if self.ready_at(claim) > now.mono {
@@ -161,10 +164,10 @@ impl SubscribeQueue {
         Some(&self.text)
     }
 
-    /// For whom the next thing is said, if there is any: what was served comes before what is new.
+    /// The claim of the next message, if there is one: served streams come before new ones.
     fn next_claim(&self, streams: &Streams) -> Option<Claim> {
         let wanted = self.wanted.iter().map(|&(_, id)| id);
-        // One at a time, so that what happens then is that one's doing.
+        // One at a time, so that the consequence is the fault of that one.
         let may_be_alone = self.wanted.is_empty() && self.unanswered.is_empty();
         let mut named = wanted.chain(self.singles().filter(|_| may_be_alone)).peekable();
         named.peek()?;
@@ -174,7 +177,7 @@ impl SubscribeQueue {
         }
     }
 
-    /// What the next message names: all for the same claim.
+    /// The content of the next message. All its streams have the same claim.
     fn next_batch(
         &mut self,
         length_max: usize,
@@ -199,8 +202,8 @@ impl SubscribeQueue {
         Some((op, batch))
     }
 
-    /// The message that the exchange answers with `id`; without one, the only unanswered message.
-    /// What it names is no longer asked for again.
+    /// Removes the message that the exchange answers with `id`; without an id, the only unanswered
+    /// message. Its streams are no longer subscribed again.
     pub(crate) fn answered(&mut self, id: Option<i64>) -> Option<Unanswered> {
         let is_answered = |message: &Unanswered| id.is_none_or(|id| message.id == id);
         let is_clear = id.is_some() || self.unanswered.len() == 1;
@@ -214,14 +217,14 @@ impl SubscribeQueue {
         Some(message)
     }
 
-    /// The exchange answered about `id` alone: takes it out of the message that named it. Whether
-    /// there was one that did `op`.
+    /// Removes `id` from the message that named it, because the exchange answered about this one
+    /// stream. Returns whether there was a message that did `op`.
     pub(crate) fn answered_one(&mut self, op: SubscribeOp, id: InstrumentId) -> bool {
         self.answered_name(op, |named| named == id).is_some()
     }
 
-    /// The same where the answer says a name, which may have been asked for under several ids: the
-    /// one that was asked for first.
+    /// The same for an answer that names a symbol. The symbol may have been subscribed under
+    /// several ids: the id of the oldest message counts.
     pub(crate) fn answered_name(
         &mut self,
         op: SubscribeOp,
@@ -239,7 +242,7 @@ impl SubscribeQueue {
         Some(id)
     }
 
-    /// `id` need not be asked for again.
+    /// Removes `id` from the streams that are to be sent again.
     fn unqueue(&mut self, op: SubscribeOp, id: InstrumentId) {
         self.wanted.retain(|&wanted| wanted != (op, id));
         if op == SubscribeOp::Subscribe {
@@ -247,13 +250,13 @@ impl SubscribeQueue {
         }
     }
 
-    /// Returns whether `id` is that of a message sent on this connection.
+    /// Returns whether a message with this id was sent on this connection.
     pub(crate) fn has_sent(&self, id: i64) -> bool {
         (1..self.next_id).contains(&id)
     }
 
-    /// The streams whose end is asked for, or to be asked for: until the exchange has answered, it
-    /// may still push them.
+    /// The streams that end, whether the message is sent or not. The exchange may still push them
+    /// until it has answered.
     pub(crate) fn leaving(&self) -> impl Iterator<Item = InstrumentId> {
         let is_end = |op: SubscribeOp| op == SubscribeOp::Unsubscribe;
         let wanted = self.wanted.iter().filter(move |wish| is_end(wish.0)).map(|wish| wish.1);
@@ -267,7 +270,7 @@ impl SubscribeQueue {
         &self.unanswered
     }
 
-    /// Takes out the unanswered messages that `is_taken` chooses.
+    /// Removes and returns the unanswered messages that `is_taken` chooses.
     pub(crate) fn take_unanswered(
         &mut self,
         mut is_taken: impl FnMut(&Unanswered) -> bool,
@@ -275,41 +278,41 @@ impl SubscribeQueue {
         self.unanswered.extract_if(.., |message| is_taken(message)).collect()
     }
 
-    /// Whether `id` was asked for and not answered yet.
+    /// Returns whether `id` is in an unanswered subscribe message.
     pub(crate) fn is_unanswered(&self, id: InstrumentId) -> bool {
         let asked = self.unanswered.iter().filter(|message| message.op == SubscribeOp::Subscribe);
         asked.into_iter().any(|message| message.instruments.contains(&id))
     }
 
-    /// What was asked for and not answered yet.
+    /// The streams in unanswered subscribe messages.
     pub(crate) fn unanswered_instruments(&self) -> Vec<InstrumentId> {
         let asked = self.unanswered.iter().filter(|message| message.op == SubscribeOp::Subscribe);
         asked.flat_map(|message| message.instruments.iter().copied()).collect()
     }
 
-    /// What is to be asked for one by one.
+    /// The streams that are to be subscribed one by one.
     pub(crate) fn singles(&self) -> impl Iterator<Item = InstrumentId> {
         self.singles.iter().copied()
     }
 
-    /// Returns whether an answer to a message that was withdrawn may still come.
+    /// Returns whether an answer to a withdrawn message may still arrive.
     pub(crate) fn awaits_late_answers(&self) -> bool {
         !self.withdrawn.is_empty()
     }
 
-    /// Everything that is to be sent, or was sent and not answered.
+    /// Every stream that is to be sent, or was sent and not answered.
     pub(crate) fn named(&self) -> impl Iterator<Item = InstrumentId> {
         let wanted = self.wanted.iter().map(|&(_, id)| id).chain(self.singles.iter().copied());
         let asked = self.unanswered.iter().chain(&self.withdrawn);
         wanted.chain(asked.flat_map(|message| message.instruments.iter().copied()))
     }
 
-    /// Says nothing before `until`.
+    /// Sends no subscribe message before `until`.
     pub(crate) fn hold(&mut self, until: MonoNs) {
         self.hold_until = self.hold_until.max(until);
     }
 
-    /// Whether everything is said and answered.
+    /// Returns whether every message is sent and answered.
     pub(crate) fn is_done(&self) -> bool {
         self.wanted.is_empty() && self.singles.is_empty() && self.unanswered.is_empty()
     }
@@ -319,23 +322,23 @@ impl SubscribeQueue {
         self.unanswered.iter().map(|message| message.sent).min()
     }
 
-    /// When there will be something to say.
-    pub(crate) fn speaks_at(&self, streams: &Streams) -> Option<MonoNs> {
+    /// When the next message may be sent, if there is one.
+    pub(crate) fn sends_at(&self, streams: &Streams) -> Option<MonoNs> {
         self.next_claim(streams).map(|claim| self.ready_at(claim))
     }
 
-    /// When the next subscribe message may be sent for `claim`.
+    /// When a subscribe message for `claim` may be sent.
     pub(crate) fn ready_at(&self, claim: Claim) -> MonoNs {
         self.budget.ready_at(claim).max(self.hold_until)
     }
 
-    /// Whether nothing may be said before `until`, by the exchange's word.
+    /// Returns whether the exchange forbids messages beyond `until`.
     pub(crate) fn is_held_beyond(&self, until: MonoNs) -> bool {
         self.hold_until > until
     }
 
-    /// Whether something may be said within `patience`: an answer that is due allows it.
-    pub(crate) fn may_speak_within(&self, patience: Duration, now: MonoNs) -> bool {
+    /// Returns whether a message may be sent within `patience`, or as soon as a due answer arrives.
+    pub(crate) fn may_send_within(&self, patience: Duration, now: MonoNs) -> bool {
         self.budget.is_under_way() || self.ready_at(Claim::New) <= now.after(patience)
     }
 
@@ -344,7 +347,7 @@ impl SubscribeQueue {
         if self.counts_heartbeats { self.budget.ready_at(Claim::Served) } else { MonoNs(0) }
     }
 
-    /// A ping or a pong was sent.
+    /// Counts a ping or a pong that was sent.
     pub(crate) fn spend_heartbeat(&mut self, now: MonoNs) {
         if self.counts_heartbeats {
             self.budget.spend(Claim::Served, now);

@@ -1,8 +1,8 @@
-//! Names that cost a session: found, kept apart, and rejected when it is proven. A session that ends
-//! soon after names were asked for parts with them; if they are all it carries, and it ends so again,
-//! it is halved. The half that lives is left alone, the other one is halved again until one name is
-//! alone. Alone it waits for longer and longer, and hurts nobody. What proves its guilt is in
-//! [`crate::feed::session::culprits`].
+//! Symbols that end sessions: found, kept apart, and rejected once that is proven. A session that
+//! ends soon after symbols were subscribed loses them to another one. If they are all its members
+//! and it ends again, it is halved. The half that lives is left alone; the other half is halved
+//! again until one symbol is alone. Alone it waits longer each time and harms no neighbour. Owns
+//! the search; [`crate::feed::session::culprits`] owns the proof.
 
 use std::time::Duration;
 
@@ -15,25 +15,25 @@ use crate::venue::{NotNow, SubscribeOp};
 use crate::feed::Feed;
 use crate::feed::session::placement::Rejection;
 use crate::feed::session::subscribe_queue::{Again, Unanswered};
-use crate::feed::session::{End, Ends, Phase, Session};
+use crate::feed::session::{End, Ends, Session, SessionPhase};
 use crate::feed::stream::{Check, Stream, Suspicion};
 
-/// Where a member stood when its session ended; the most suspicious first.
+/// The state of a member when its session ended, the most suspicious first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Standing {
-    /// It was asked for, or accepted shortly before, and did not deliver.
+    /// It was subscribed, or accepted shortly before, and had not delivered.
     Pending,
-    /// It was accepted shortly before, and delivered.
+    /// It was accepted shortly before, and had delivered.
     Fresh,
-    /// It was not asked for on this connection.
+    /// It was not subscribed on this connection.
     Unasked,
     /// It was accepted some time before.
     Accepted,
 }
 
 impl Stream {
-    /// Counts a strike against this name, unless it has proven itself since the last one. Returns
-    /// how many there are in a row.
+    /// Counts a strike against this symbol. Strikes before a delivery or a lasting acceptance no
+    /// longer count. Returns the number of strikes in a row.
     pub(crate) fn strike(&mut self, now: MonoNs) -> u8 {
         let Suspicion { strikes, struck_at, .. } = self.suspicion;
         let has_delivered = self.message_rate.last().is_some_and(|at| at > struck_at);
@@ -47,17 +47,19 @@ impl Stream {
 }
 
 impl Session {
-    /// Whether it carries names under suspicion, beside which nobody is placed.
+    /// Returns whether the session carries symbols under suspicion, so that no other one is placed
+    /// here.
     pub(crate) fn is_apart(&self, now: MonoNs) -> bool {
         self.is_quarantine && !(self.has_delivered && self.has_lived(SHORT_LIFE, now))
     }
 
+    /// Returns whether the session has been open for `time`.
     pub(crate) fn has_lived(&self, time: Duration, now: MonoNs) -> bool {
-        matches!(self.phase, Phase::Open { since } if since.after(time) <= now)
+        matches!(self.phase, SessionPhase::Open { since } if since.after(time) <= now)
     }
 
-    /// The session is about to be lost: if it lived for long, and did not end for a name, it is one
-    /// like any other. If it did not come up, that is no name's fault.
+    /// Prepares the loss of a session: one that lived long, and did not end for a symbol, is an
+    /// ordinary one again. A session that failed to connect blames no symbol.
     pub(crate) fn clear_of_suspicion(&mut self, now: MonoNs) {
         if !self.is_open() {
             self.ends = Ends::default();
@@ -73,8 +75,8 @@ impl Session {
 }
 
 impl Feed {
-    /// A subscription has waited too long for its answer. Returns whether the session goes on: it
-    /// answers or delivers otherwise, so that the names are to blame.
+    /// Handles a subscription without an answer in time. Returns whether the session goes on: it
+    /// answers others or delivers, so that the symbols are to blame.
     pub(crate) fn isolate_unanswered(&mut self, index: usize, now: MonoNs) -> bool {
         let session = &mut self.sessions[index];
         let Some(since) = session.subscribe_queue.unanswered_since() else { return true };
@@ -94,7 +96,7 @@ impl Feed {
             .into_iter()
             .for_each(|message| session.subscribe_queue.ask_again(message, Again::Alone));
         for message in left {
-            self.leave_again(index, message);
+            self.unsubscribe_again(index, message);
         }
         for &id in &names {
             if let Some(stream) = self.streams.stream_mut(id) {
@@ -107,9 +109,9 @@ impl Feed {
         true
     }
 
-    /// Asks once more for the end of streams, but of those whose names the session carries again
-    /// under other ids.
-    fn leave_again(&mut self, index: usize, mut message: Unanswered) {
+    /// Sends unsubscriptions once more, except for symbols that the session carries again under
+    /// other ids.
+    fn unsubscribe_again(&mut self, index: usize, mut message: Unanswered) {
         let Session { market, members, subscribe_queue, .. } = &mut self.sessions[index];
         message.instruments.retain(|&id| {
             let left = self.streams.stream(id).map(|stream| stream.instrument.clone());
@@ -123,9 +125,9 @@ impl Feed {
         }
     }
 
-    /// The exchange ended a session: names that it was asked for shortly before come under
-    /// suspicion, unless it was for a limit, or for a name that it has just refused. To be called
-    /// before the session is lost.
+    /// Suspects the symbols that a session had subscribed shortly before the exchange ended it. A
+    /// limit, or a symbol that was just refused, explains the end without them. Called before the
+    /// session is lost.
     pub(crate) fn suspect(
         &mut self,
         index: usize,
@@ -135,7 +137,7 @@ impl Feed {
     ) {
         let session = &self.sessions[index];
         let is_renewal = session.is_replaced || session.replaces.is_some();
-        let Phase::Open { since } = session.phase else { return };
+        let SessionPhase::Open { since } = session.phase else { return };
         if is_renewal || self.is_stopping {
             return;
         }
@@ -179,7 +181,7 @@ impl Feed {
         session.ends.note(End { opened: since, is_answered, suspects, words }, now);
     }
 
-    /// Where a member stands on a connection that has been open since `since`.
+    /// The state of a member on a connection that has been open since `since`.
     fn standing(
         &self,
         session: &Session,
@@ -202,8 +204,8 @@ impl Feed {
         }
     }
 
-    /// Judges the newest end of a session that is to be connected again: halves it, or rejects the
-    /// only name. Returns whether it is still to be connected.
+    /// Judges the newest end of a session before it connects again: halves the session, or rejects
+    /// its only symbol. Returns whether the session is still to connect.
     pub(crate) fn judge_end(&mut self, index: usize, now: MonoNs) -> bool {
         let session = &mut self.sessions[index];
         let market = session.market;
@@ -231,8 +233,8 @@ impl Feed {
         true
     }
 
-    /// Moves members of a session that is lost to a new one that carries only suspects, if one more
-    /// is allowed; else they stay. What stays is under suspicion too, if it was not accepted before.
+    /// Moves members of a session to a new one that carries only suspects, if one more session is
+    /// allowed. After a loss the remaining members are under suspicion too.
     fn quarantine(&mut self, index: usize, ids: &[InstrumentId], words: &str, now: MonoNs) {
         let session = &self.sessions[index];
         let (market, is_lost) = (session.market, !session.is_open());
@@ -256,7 +258,7 @@ impl Feed {
         self.notice_of_session(EventName::SessionReplaced, index, text);
     }
 
-    /// How many sessions `market` has, and how many its instruments need.
+    /// The number of sessions of `market`, and the number that its instruments need.
     fn sessions_of(&self, market: Market) -> (usize, usize) {
         let of_market = |session: &&Session| session.market == market && session.is_joinable();
         let sessions = self.sessions.iter().filter(of_market);
@@ -264,7 +266,7 @@ impl Feed {
         (sessions.count(), members.div_ceil(self.members_max(market)))
     }
 
-    /// The exchange ended the session because it had too many streams: half of them move on.
+    /// Moves half of the members away, because the exchange ended the session for too many streams.
     fn halve(&mut self, index: usize, words: &str, now: MonoNs) {
         let members = &self.sessions[index].members;
         let half = members[members.len().div_ceil(2)..].to_vec();
@@ -301,8 +303,8 @@ impl Feed {
         Some(to)
     }
 
-    /// Gives a name that the exchange's list does not have to a session of suspects, as long as
-    /// connections are plentiful. Returns whether it did.
+    /// Gives an unlisted symbol to a session of suspects, as long as connections are plentiful.
+    /// Returns whether there was one.
     pub(crate) fn place_apart(&mut self, id: InstrumentId, market: Market, now: MonoNs) -> bool {
         let room = self.members_max(market);
         let is_fit = |session: &Session| {
@@ -324,20 +326,20 @@ impl Feed {
         true
     }
 
-    /// Returns whether a session ends for the names that it was to try, while others deliver: no
-    /// failure of the market.
+    /// Returns whether a session ended for its suspects while others deliver, so that the market
+    /// did not fail.
     pub(crate) fn ends_for_suspects(&self, index: usize) -> bool {
         let session = &self.sessions[index];
         match session.phase {
-            Phase::Open { since } if session.is_quarantine => {
+            SessionPhase::Open { since } if session.is_quarantine => {
                 self.serves_beside(Some(index), session.market, since)
             }
             _ => false,
         }
     }
 
-    /// Returns whether it is the name that is not answered: others were accepted since the strike
-    /// before, or, after more strikes, a session has delivered since then.
+    /// Returns whether the exchange ignores this symbol: it accepted others since the strike before
+    /// the last one, or, after more strikes, a session has delivered since then.
     fn is_ignored(&self, id: InstrumentId) -> bool {
         let Some(stream) = self.streams.stream(id) else { return false };
         let Suspicion { strikes, struck_before, .. } = stream.suspicion;
@@ -346,7 +348,8 @@ impl Feed {
             || (strikes >= STRIKES_MAX && self.serves_beside(None, market, struck_before))
     }
 
-    /// Returns whether other names of the market were accepted since the strike before the last one.
+    /// Returns whether other symbols of the market were accepted since the strike before the last
+    /// one.
     fn accepts_beside(&self, stream: &Stream) -> bool {
         let since = stream.suspicion.struck_before;
         self.streams.iter().any(|other| {
@@ -356,20 +359,24 @@ impl Feed {
         })
     }
 
-    /// Returns whether a session of `market` other than `lost` lives, and has since `since`.
+    /// Returns whether a session of `market` other than `lost` has been open and accepted since
+    /// `since`.
     pub(crate) fn lives_beside(&self, lost: usize, market: Market, since: MonoNs) -> bool {
         let lives = |session: &Session| {
-            let is_old = matches!(session.phase, Phase::Open { since: open } if open <= since);
+            let is_old =
+                matches!(session.phase, SessionPhase::Open { since: open } if open <= since);
             is_old && session.accepted_at.is_some()
         };
         let beside = self.sessions.iter().enumerate().filter(|&(index, _)| index != lost);
         beside.into_iter().any(|(_, session)| session.market == market && lives(session))
     }
 
-    /// Returns whether a session of `market` other than `lost` delivers, and has since `since`.
+    /// Returns whether a session of `market` other than `lost` has been open since `since` and
+    /// delivers.
     pub(crate) fn serves_beside(&self, lost: Option<usize>, market: Market, since: MonoNs) -> bool {
         let lives = |session: &Session| {
-            let is_old = matches!(session.phase, Phase::Open { since: open } if open <= since);
+            let is_old =
+                matches!(session.phase, SessionPhase::Open { since: open } if open <= since);
             is_old && session.has_delivered && session.last_candle >= since
         };
         let beside = self.sessions.iter().enumerate().filter(|&(index, _)| Some(index) != lost);
@@ -377,33 +384,34 @@ impl Feed {
     }
 }
 
-/// A session that ends so soon after a subscription may have ended for it.
-/// Source: an exchange that drops a session for a name does so within 0.2 s; with room.
+/// A session that ends this soon after a subscription may have ended for it. Source: an exchange
+/// that ends a session for a symbol does so within 0.2 s; with room.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
-/// A session that ends so soon after it opened may have ended for one of its names.
-/// Source: three times [`SOON`], as many names are asked for one after another.
+/// A session that ends this soon after it opened may have ended for one of its symbols. Source:
+/// three times [`SOON`], because symbols are subscribed one after another.
 pub(crate) const SHORT_LIFE: Duration = Duration::from_secs(30);
 
-/// A session that ends so soon after a name was refused ended for that name.
-/// Source: exchanges that close after a refusal do so within 0.2 s; with room.
+/// A session that ends this soon after a refused symbol ended for that symbol. Source: exchanges
+/// that close after a refusal do so within 0.2 s; with room.
 const REFUSAL_ENDS: Duration = Duration::from_secs(3);
 
-/// Strikes that prove a name's guilt if others were accepted meanwhile: once among others, twice
-/// alone.
+/// Strikes that prove a symbol's guilt if others were accepted meanwhile. Source: one strike among
+/// others and two alone.
 pub(crate) const STRIKES_MIN: u8 = 3;
 
-/// Strikes that prove it if another session lived on meanwhile. Source: with the backoff between
-/// them they take some 20 s at least, longer than a restart of one of an exchange's servers.
+/// Strikes that prove a symbol's guilt if another session lived on meanwhile. Source: with the
+/// backoff between them they take at least some 20 s, longer than a restart of one of an exchange's
+/// servers.
 pub(crate) const STRIKES_MAX: u8 = 6;
 
 /// Short lives in a row after which a session is halved. Source: one is an accident.
 pub(crate) const ENDS_TOGETHER: u8 = 2;
 
-/// While a market has fewer sessions, one is halved though no other one lives to compare it with.
-/// Source: of four parts one lives, unless each has a culprit of its own.
+/// With fewer sessions than this, a market's session is halved even if no other one lives to
+/// compare it with. Source: of four parts one lives, unless each has a culprit of its own.
 const BLIND_SESSIONS_MAX: usize = 4;
 
-/// Sessions beyond those that a market's names need, for names to be kept apart; then names stay
-/// where they are. Source: a culprit among a thousand is found in ten halvings.
+/// Sessions for suspects beyond those that a market's symbols need; with all in use, symbols stay
+/// where they are. Source: ten halvings find a culprit among a thousand.
 const SPARE_SESSIONS_MAX: usize = 12;
