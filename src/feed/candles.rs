@@ -544,12 +544,12 @@ fn publish(
                 metrics.closed_by[final_by as usize].increment();
             }
             let sequence = stream.instrument.interval.seq(update.candle.open_time);
-            stream.repair.comparisons.note(&update, sequence, *now);
+            stream.repair.verifications.add(&update, sequence, *now);
             MarketEvent::Candle(update)
         }
         ClosedWindow::Empty { open_time } => {
             metrics.empty_windows.increment();
-            stream.repair.comparisons.note_empty(*open_time, *now);
+            stream.repair.verifications.add_empty(*open_time, *now);
             MarketEvent::Empty {
                 instrument: stream.id,
                 open_time: *open_time,

@@ -1,10 +1,10 @@
-//! What time it is at an exchange, as its messages and its REST answers show it. Owns the estimate
-//! and the verdict whether a message may be believed; does not decide what follows from either.
+//! The time at an exchange, as its pushes and its REST answers show it. Owns the estimate, and the
+//! decision whether a message is believed; does not decide what follows from either.
 //!
-//! No single source moves the clock. A push is believed if it does not lie ahead of what others
-//! show: the other streams of its market and the `Date` of REST, else the local wall clock, which
-//! may be wrong by days and only stands in. What lies ahead of them all is believed once a second
-//! source agrees and fewer contradict.
+//! No single source moves the clock. A push is believed unless it lies ahead of the other sources:
+//! the other streams of its market and the `Date` of REST. Before there are any, the local wall
+//! clock stands in, which may be wrong by days. A push that lies ahead of all sources is believed
+//! once a second source agrees and fewer contradict.
 
 use std::time::Duration;
 
@@ -14,65 +14,70 @@ use crate::clock::{MonoNs, Now, UnixMs};
 use crate::market::InstrumentId;
 use crate::venue::Kline;
 
-/// A time of the exchange less the monotonic clock, in ms: it stays the same while both run.
+/// The exchange's time minus the monotonic clock, in ms. It is constant while both run.
 type OffsetMs = i64;
 
-/// One market's clock.
+/// The clock of one market.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ExchangeClock {
-    /// What the streams showed that were believed last.
+    /// The streams that were believed last, with the times that they showed.
     believed: ArrayVec<Witness, WITNESSES_MAX>,
-    /// The place in `believed` that the next new stream takes, once all are taken.
+    /// The place in `believed` for the next new stream once all places are taken.
     next_place: usize,
-    /// What was not believed and may yet turn out to be right.
+    /// Streams that were not believed and may still turn out to be right.
     strays: ArrayVec<Stray, STRAYS_MAX>,
-    /// What the `Date` of REST showed.
+    /// The time that the `Date` of REST showed.
     rest: Option<Dated>,
-    /// What a `Date` showed that was not believed.
+    /// The time that a disbelieved `Date` showed.
     doubted: Option<OffsetMs>,
-    /// A stream by which REST is to be asked for its `Date`.
+    /// The stream for which REST will be asked for its `Date`.
     asker: Option<InstrumentId>,
     /// REST is not asked for its `Date` alone before.
     ask_at: MonoNs,
 }
 
+/// A time that REST showed.
 #[derive(Clone, Copy, Debug)]
 struct Dated {
     shown: OffsetMs,
     at: MonoNs,
-    /// Since then all have shown the same, to within [`EXACT_MS`].
+    /// Since when all `Date`s have agreed to within [`EXACT_MS`].
     since: MonoNs,
 }
 
 impl Dated {
-    /// What is played faster than it was recorded shows another time soon.
+    /// Returns whether the `Date`s have agreed for a while. A recording that is played too fast
+    /// soon shows another time.
     fn is_steady(&self) -> bool {
         self.since.after(STEADY) <= self.at
     }
 }
 
-/// What a message shows of the time at which it was made.
+/// The time at which a message was made, as far as the message shows it.
 #[derive(Clone, Copy, Debug)]
 struct Shown {
-    /// It is not earlier.
+    /// It was not made earlier.
     low: OffsetMs,
-    /// Nor later, unless the message was late. The same as `low` where it names its own time.
+    /// It was not made later, unless it was delayed. Equal to `low` if the message has its own
+    /// time.
     high: OffsetMs,
 }
 
+/// A stream that is believed.
 #[derive(Clone, Copy, Debug)]
 struct Witness {
     source: InstrumentId,
     shown: Shown,
     at: MonoNs,
-    /// When it was heard first.
+    /// When the stream was first believed.
     since: MonoNs,
-    /// What the stream showed when it was believed first: without others it stays near that.
+    /// The time that the stream showed when it was first believed. Alone it must stay near that.
     anchor: OffsetMs,
-    /// Messages in a row that lay far behind.
+    /// Number of messages in a row that lay far behind.
     behind: u8,
 }
 
+/// A stream that is not believed.
 #[derive(Clone, Copy, Debug)]
 struct Stray {
     source: InstrumentId,
@@ -94,7 +99,7 @@ impl Shown {
         Self { low: low - mono_ms, high: high - mono_ms }
     }
 
-    /// What the window alone shows: an open one has begun, a closed one is over.
+    /// The time that the window alone shows: an open window has begun, a closed one is over.
     fn begun(kline: &Kline<'_>, mono_ms: i64) -> Self {
         let interval_ms = kline.interval.ms();
         let is_closed = kline.is_closed == Some(true);
@@ -103,12 +108,12 @@ impl Shown {
         Self { low, high: low.max(window_ms + interval_ms - mono_ms) }
     }
 
-    /// Returns whether both can have been made at one time, to within `limit_ms`.
+    /// Returns whether both may be of the same time, to within `limit_ms`.
     fn agrees(self, other: Self, limit_ms: i64) -> bool {
         self.low <= other.high + limit_ms && other.low <= self.high + limit_ms
     }
 
-    /// How late it may have been, as far as that says something.
+    /// The latest time that the message may show if it was delayed by at most [`NEAR_MS`].
     fn latest(self) -> OffsetMs {
         self.high.min(self.low + NEAR_MS)
     }
@@ -119,9 +124,10 @@ impl Shown {
 }
 
 impl ExchangeClock {
-    /// Returns whether a push is believed: its times lie no more than `limit_ms` ahead of what
-    /// others show, and where the wall clock is known to be right its window has begun, or is over
-    /// if it is flagged so; or a second source agrees with it. Then it is what its stream shows.
+    /// Returns whether a push is believed: it lies at most `limit_ms` ahead of the other sources,
+    /// or a second source agrees with it. If the wall clock is known to be right, its window must
+    /// also have begun, or be over if the push is flagged closed. A believed push becomes what its
+    /// stream shows.
     pub(crate) fn believes(
         &mut self,
         source: InstrumentId,
@@ -145,19 +151,20 @@ impl ExchangeClock {
         }
         let is_exact = shown.low == shown.high && shown.is_near(reference);
         if !is_exact && !self.rest.is_some_and(|rest| rest.is_steady()) {
-            // The exchange's pushes have no time of their own, or one that is not the wall clock's:
-            // REST shows what time it is.
+            // The pushes have no time of their own, or another one than the wall clock, so that
+            // REST is asked for the time.
             self.asker = Some(source);
         }
         if !self.strays.is_empty() {
             self.strays.retain(|stray| stray.source != source);
         }
-        self.note(source, shown, now.mono);
+        self.record(source, shown, now.mono);
         true
     }
 
-    /// Returns whether the wall clock is the market's, to within seconds: the `Date` of REST has said
-    /// so for a while, or two streams with times of their own, and no streams are ahead of it.
+    /// Returns whether the wall clock is the market's clock, to within seconds. For a while the
+    /// `Date` of REST, or two streams with times of their own, have agreed with it, and no streams
+    /// are ahead of it.
     #[cold]
     fn is_wall_right(&self, source: InstrumentId, now: Now) -> bool {
         let wall = wall(now);
@@ -177,8 +184,8 @@ impl ExchangeClock {
         (is_date || agreeing >= 2) && ahead < self.believed.len().clamp(1, 2)
     }
 
-    /// An answer of REST shows this time, to the second. Returns whether it is believed.
-    pub(crate) fn learn(&mut self, time: UnixMs, now: Now) -> bool {
+    /// Takes the time of a REST answer, which is cut to the second. Returns whether it is believed.
+    pub(crate) fn apply_date(&mut self, time: UnixMs, now: Now) -> bool {
         let date = time.0.saturating_sub(mono_ms(now.mono));
         let is_near = |other: OffsetMs| date.abs_diff(other) <= NEAR_MS.unsigned_abs();
         if self.leap_to(date, now) {
@@ -198,7 +205,7 @@ impl ExchangeClock {
         if is_refuted || !(is_known || is_first || is_repeated) {
             return false;
         }
-        // Of answers that were under way for longer or shorter, the quickest is nearest.
+        // The answer that was under way for the shortest time is nearest.
         let before = self.rest.filter(|rest| is_near(rest.shown));
         let shown = before.map_or(date, |rest| rest.shown.max(date));
         let same = before.filter(|rest| rest.shown.abs_diff(date) <= EXACT_MS.unsigned_abs());
@@ -207,17 +214,17 @@ impl ExchangeClock {
         true
     }
 
-    /// The exchange's time now, at most too early by a message's way.
+    /// The exchange's time now; too early by at most the way of a message.
     pub(crate) fn now(&self, now: Now) -> UnixMs {
         UnixMs(self.offset_ms(now).saturating_add(mono_ms(now.mono)))
     }
 
-    /// Milliseconds from our monotonic clock to what time it is at the exchange.
+    /// The exchange's time minus our monotonic clock, in ms.
     pub(crate) fn offset_ms(&self, now: Now) -> i64 {
         let reference = self.reference(now);
         match self.pushed(reference) {
             None => reference,
-            // Without a time of its own a push only shows that the window has begun.
+            // A push without a time of its own only shows that its window has begun.
             Some(shown) if shown.low < shown.high && shown.is_near(reference) => {
                 let is_exact = self.rest.is_some() && self.believed.len() == 1;
                 if is_exact { reference } else { shown.low.max(reference) }
@@ -227,15 +234,15 @@ impl ExchangeClock {
         }
     }
 
-    /// No window that opens later has begun.
+    /// The latest open time of a window that may have begun.
     pub(crate) fn latest_open(&self, now: Now) -> UnixMs {
         let reference = self.reference(now).saturating_add(mono_ms(now.mono));
         UnixMs(self.now(now).0.max(reference).saturating_add(CLOCK_ERROR_MS))
     }
 
-    /// The exchange's time now, if a stream other than `but` and REST, or without it the wall clock,
-    /// agree on it, or REST for a while and the wall clock. `None` where nothing is known, and where a
-    /// recording is played.
+    /// The exchange's time now, if two sources agree on it: a stream other than `but` with REST, or
+    /// with the wall clock before REST answered; or REST, for a while, with the wall clock. `None`
+    /// if nothing is known, or if a recording is played.
     pub(crate) fn agreed_now(&self, but: InstrumentId, now: Now) -> Option<UnixMs> {
         let reference = self.reference(now);
         let mut others = self.believed.iter().filter(|one| one.source != but);
@@ -247,23 +254,24 @@ impl ExchangeClock {
         self.rest.filter(is_wall).map(|_| UnixMs(reference.saturating_add(mono_ms(now.mono))))
     }
 
-    /// Returns whether nothing that REST showed speaks against a window's having begun: else its
-    /// push proves nothing about the window before.
+    /// Returns whether no `Date` of REST contradicts that the window has begun. Otherwise its push
+    /// proves nothing about the window before.
     pub(crate) fn has_begun(&self, open_time: UnixMs, now: Now) -> bool {
         let Some(Dated { shown: rest, .. }) = self.rest else { return true };
         let opens_at = open_time.0.saturating_sub(mono_ms(now.mono) + CLOCK_ERROR_MS);
         opens_at <= rest || self.pushed(rest).is_some_and(|shown| opens_at <= shown.low)
     }
 
-    /// The stream by which REST is to be asked for its `Date` now, if it is to be asked.
+    /// The stream for which REST is to be asked for its `Date` now; `None` if it is not to be
+    /// asked.
     pub(crate) fn take_asker(&mut self, now: MonoNs) -> Option<InstrumentId> {
         let asker = self.asker.take().filter(|_| self.ask_at <= now)?;
         self.ask_at = now.after(ASK_PAUSE);
         Some(asker)
     }
 
-    /// What is taken for the time besides pushes: what REST showed, unless the streams and the wall
-    /// clock agree on another.
+    /// The time without the pushes: that of REST, unless the streams and the wall clock agree on
+    /// another one; the wall clock before REST has answered.
     fn reference(&self, now: Now) -> OffsetMs {
         let wall = wall(now);
         let Some(Dated { shown: rest, .. }) = self.rest else { return wall };
@@ -272,8 +280,8 @@ impl ExchangeClock {
         if is_refuted { wall } else { rest }
     }
 
-    /// What the streams show: the latest time on which two of them agree, else one on which one of
-    /// them agrees with `reference`, else what was pushed last.
+    /// The time that the streams show: the latest on which two agree; else one that agrees with
+    /// `reference`; else that of the newest push.
     fn pushed(&self, reference: OffsetMs) -> Option<Shown> {
         let later = |one: &Shown, other: &Shown| one.low.cmp(&other.low);
         let pairs = self.believed.iter().enumerate().flat_map(move |(at, one)| {
@@ -287,8 +295,8 @@ impl ExchangeClock {
         pairs.max_by(later).or_else(|| near().max_by(later)).or_else(last)
     }
 
-    /// What two of the streams other than `source` have reached; what the only other one shows;
-    /// without any, what `source` showed at first.
+    /// The time that two streams other than `source` have reached; else that of the only other one;
+    /// else the first time that `source` showed.
     fn shown_beside(&self, source: InstrumentId) -> OffsetMs {
         let (mut first, mut second, mut own) = (OffsetMs::MIN, OffsetMs::MIN, OffsetMs::MIN);
         for one in &self.believed {
@@ -304,7 +312,8 @@ impl ExchangeClock {
         [second, first, own].into_iter().find(|&low| low > OffsetMs::MIN).unwrap_or(second)
     }
 
-    fn note(&mut self, source: InstrumentId, shown: Shown, now: MonoNs) {
+    /// Records what a believed stream shows.
+    fn record(&mut self, source: InstrumentId, shown: Shown, now: MonoNs) {
         let Some(known) = self.believed.iter_mut().find(|one| one.source == source) else {
             let new = Witness { source, shown, at: now, since: now, anchor: shown.low, behind: 0 };
             if self.believed.is_full() {
@@ -332,8 +341,9 @@ impl ExchangeClock {
         known.behind = 0;
     }
 
-    /// What lies ahead of all others is kept. Returns whether a second source agrees with it and
-    /// fewer contradict, or, where nobody but the wall clock does, whether it goes on for a while.
+    /// Keeps a push that lies ahead of all other sources. Returns whether a second source agrees
+    /// and fewer contradict, or, without any other source, whether the stream has shown this for a
+    /// while.
     #[cold]
     fn is_confirmed(
         &mut self,
@@ -344,7 +354,7 @@ impl ExchangeClock {
     ) -> bool {
         let stray = self.keep_stray(source, shown, limit_ms, now.mono);
         let (supporters, opponents) = self.votes(source, shown, limit_ms, now.mono);
-        // Where a window begins early by seconds, an exchange's hosts may differ.
+        // The hosts of an exchange may differ by the seconds by which a window begins early.
         let wall = wall(now);
         let is_right = |rest: Dated| {
             rest.at.after(DATE_FRESH) > now.mono
@@ -384,8 +394,8 @@ impl ExchangeClock {
         stray
     }
 
-    /// Of the other streams: those that agree with `shown` and those that contradict it. The
-    /// latest word of each counts, if it is not old.
+    /// The number of other streams that agree with `shown`, and of those that contradict it. The
+    /// newest message of each stream counts, unless it is old.
     fn votes(
         &self,
         source: InstrumentId,
@@ -401,14 +411,15 @@ impl ExchangeClock {
             one.source != source && !agreeing.contains(&one.source) && is_fresh(one.at)
         };
         let others = || self.believed.iter().filter(is_other);
-        // That a window may have begun is not yet that it has.
+        // A window that may have begun has not yet begun for sure.
         let has_reached = |one: &&Witness| one.shown.low.saturating_add(limit_ms) >= shown.low;
         let supporters = others().filter(has_reached);
         let supporters = supporters.filter(|one| one.shown.agrees(shown, limit_ms)).count();
         (agreeing.len() + supporters, others().count() - supporters)
     }
 
-    /// A `Date` that agrees with what was not believed is the second source.
+    /// Moves the clock to a `Date` that agrees with a disbelieved stream: the second source.
+    /// Returns whether it moved.
     fn leap_to(&mut self, date: OffsetMs, now: Now) -> bool {
         let shown = Shown { low: date, high: date };
         let is_stray =
@@ -426,13 +437,13 @@ impl ExchangeClock {
         true
     }
 
-    /// The clock begins anew with those that agree with `shown`.
+    /// Sets the clock again from the streams that agree with `shown`.
     fn leap(&mut self, shown: Shown, limit_ms: i64) {
         let strays = std::mem::take(&mut self.strays);
         self.believed.clear();
         (self.next_place, self.doubted, self.rest) = (0, None, None);
         for one in strays.into_iter().filter(|one| one.shown.agrees(shown, limit_ms)) {
-            self.note(one.source, one.shown, one.at);
+            self.record(one.source, one.shown, one.at);
         }
     }
 }
@@ -445,41 +456,43 @@ fn wall(now: Now) -> OffsetMs {
     now.unix_ms().0 - mono_ms(now.mono)
 }
 
-/// Streams of a market whose latest word is kept. Source: a few liars among them are outvoted.
+/// Most believed streams per market. Source: a few liars among them are outvoted.
 const WITNESSES_MAX: usize = 8;
 
-/// Streams that were not believed and are remembered. More: the oldest is forgotten.
+/// Most disbelieved streams per market; beyond, the oldest is forgotten. Source: as many as are
+/// believed.
 const STRAYS_MAX: usize = 8;
 
-/// Two sources agree if they are no further apart. Source: clocks of hosts are minutes apart at
-/// worst, messages of Gate are up to 40 s old, and caches of REST 90 s.
+/// Largest difference at which two sources agree, in ms. Source: clocks of hosts are minutes apart
+/// at worst, messages of Gate are up to 40 s old, and caches of REST 90 s.
 const NEAR_MS: i64 = 300_000;
 
-/// A clock that agrees with others is wrong by no more. Source: `Date` is cut to the second, and an
-/// answer or a push is under way for a few seconds at worst.
+/// Largest error of a clock that agrees with others, in ms. Source: `Date` is cut to the second,
+/// and an answer or a push is under way for a few seconds at worst.
 const CLOCK_ERROR_MS: i64 = 10_000;
 
-/// The wall clock is the market's if it differs by no more from what two sources show. Source: a
+/// Largest difference between the wall clock and two sources that confirm it, in ms. Source: a
 /// `Date` is cut to the second, and answers and pushes are under way for a second or two.
 const EXACT_MS: i64 = 3_000;
 
-/// What a stream showed longer ago has no vote. Source: two windows, in which even a quiet stream
-/// is pushed.
+/// A stream has no vote after this time without a push. Source: two windows, in which even a quiet
+/// stream is pushed.
 const WITNESS_FRESH: Duration = Duration::from_secs(120);
 
-/// A `Date` that is no older contradicts what lies ahead of it. Later it may be that the monotonic
-/// clock stood still with the host, unless the wall clock still agrees with it.
+/// How long a `Date` contradicts a push ahead of it. Later the monotonic clock may have stood still
+/// with the host, unless the wall clock still agrees with the `Date`. Source: chosen.
 const DATE_FRESH: Duration = Duration::from_secs(300);
 
-/// A stream without any other source is believed against the wall clock alone after so many
-/// messages, and this long.
+/// A stream without any other source is believed against the wall clock after this number of
+/// messages. Source: chosen.
 const STEADY_COUNT: u32 = 3;
+/// It is believed only after this time too. Source: chosen.
 const STEADY: Duration = Duration::from_secs(10);
 
-/// So many messages in a row that lie far behind are what a stream shows now.
+/// Number of messages in a row, all far behind, that set a stream's time back. Source: chosen.
 const BEHIND_MAX: u8 = 3;
 
-/// REST is asked for its `Date` alone no more often.
+/// Shortest pause between two requests for the `Date` of REST alone. Source: chosen.
 const ASK_PAUSE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
@@ -491,7 +504,7 @@ mod tests {
     const HOUR_MS: i64 = 3_600_000;
     const LIMIT_MS: i64 = 360_000;
 
-    /// So many seconds after the start, by a machine whose clock is wrong by `wall_off_ms`.
+    /// `seconds` after the start, on a machine with a clock that is wrong by `wall_off_ms`.
     fn at(seconds: u64, wall_off_ms: i64) -> Now {
         let ms = START_MS + i64::try_from(seconds).unwrap() * 1000 + wall_off_ms;
         Now { mono: MonoNs(7_000_000_000 + seconds * 1_000_000_000), unix_us: ms * 1000 }
@@ -566,9 +579,9 @@ mod tests {
         for stream in 0..3 {
             assert!(bare(&mut clock, stream, START_MS, false, at(1, 0)));
         }
-        assert!(clock.learn(UnixMs(START_MS + 2_000), at(2, 0)));
+        assert!(clock.apply_date(UnixMs(START_MS + 2_000), at(2, 0)));
         assert!(bare(&mut clock, 0, START_MS, true, at(3, 0)), "one `Date` may be any clock's");
-        assert!(clock.learn(UnixMs(START_MS + 12_000), at(12, 0)));
+        assert!(clock.apply_date(UnixMs(START_MS + 12_000), at(12, 0)));
         assert!(!bare(&mut clock, 0, START_MS, true, at(40, 0)), "not over");
         assert!(!bare(&mut clock, 0, START_MS + 60_000, false, at(45, 0)), "not begun");
         assert!(!bare(&mut clock, 9, START_MS + 180_000, false, at(45, 0)), "a new stream's first");
@@ -581,8 +594,8 @@ mod tests {
         let ahead_ms = 15_000;
         let dated = || {
             let mut clock = ExchangeClock::default();
-            assert!(clock.learn(UnixMs(START_MS), at(0, 0)));
-            assert!(clock.learn(UnixMs(START_MS + 12_000), at(12, 0)));
+            assert!(clock.apply_date(UnixMs(START_MS), at(0, 0)));
+            assert!(clock.apply_date(UnixMs(START_MS + 12_000), at(12, 0)));
             clock
         };
         let pushes = |clock: &mut ExchangeClock, streams, second| {
@@ -591,7 +604,7 @@ mod tests {
         };
         let mut clock = dated();
         assert_eq!(pushes(&mut clock, 3, 13), [false, true, true], "a second source agrees");
-        assert!(clock.learn(UnixMs(START_MS + 14_000), at(14, 0)));
+        assert!(clock.apply_date(UnixMs(START_MS + 14_000), at(14, 0)));
         assert_eq!(pushes(&mut clock, 3, 15), [true, true, true]);
         let mut alone = dated();
         let believed = (13..32).map(|second| pushes(&mut alone, 1, second)[0]);
@@ -601,12 +614,12 @@ mod tests {
     #[test]
     fn rest_and_the_wall_clock_agree_where_all_streams_are_hours_behind() {
         let mut clock = ExchangeClock::default();
-        assert!(clock.learn(UnixMs(START_MS), at(0, 0)));
+        assert!(clock.apply_date(UnixMs(START_MS), at(0, 0)));
         for stream in 0..3 {
             assert!(push(&mut clock, stream, START_MS - 3 * HOUR_MS, at(1, 0)));
         }
         assert_eq!(clock.agreed_now(InstrumentId(0), at(1, 0)), None, "one `Date`");
-        assert!(clock.learn(UnixMs(START_MS + 12_000), at(12, 0)));
+        assert!(clock.apply_date(UnixMs(START_MS + 12_000), at(12, 0)));
         let agreed = clock.agreed_now(InstrumentId(0), at(13, 0));
         assert_eq!(agreed, Some(UnixMs(START_MS + 13_000)));
     }
@@ -631,13 +644,13 @@ mod tests {
     #[test]
     fn a_date_of_rest_outweighs_streams_that_agree_on_the_future() {
         let mut clock = ExchangeClock::default();
-        assert!(clock.learn(UnixMs(START_MS), at(0, -HOUR_MS)));
+        assert!(clock.apply_date(UnixMs(START_MS), at(0, -HOUR_MS)));
         assert!(push(&mut clock, 0, START_MS + 1_000, at(1, -HOUR_MS)));
         for stream in 0..4 {
             assert!(!push(&mut clock, stream, START_MS + HOUR_MS, at(2, -HOUR_MS)), "{stream}");
         }
-        assert!(!clock.learn(UnixMs(START_MS + 1_000 * HOUR_MS), at(3, -HOUR_MS)));
-        assert!(clock.learn(UnixMs(START_MS + HOUR_MS), at(4, -HOUR_MS)), "REST agrees now");
+        assert!(!clock.apply_date(UnixMs(START_MS + 1_000 * HOUR_MS), at(3, -HOUR_MS)));
+        assert!(clock.apply_date(UnixMs(START_MS + HOUR_MS), at(4, -HOUR_MS)), "REST agrees now");
         assert!(push(&mut clock, 0, START_MS + HOUR_MS + 3_000, at(5, -HOUR_MS)));
     }
 
@@ -654,7 +667,7 @@ mod tests {
     fn a_date_counts_for_as_long_as_the_wall_clock_agrees_with_it() {
         for (wall_off_ms, is_believed) in [(0, false), (2 * HOUR_MS, true)] {
             let mut clock = ExchangeClock::default();
-            assert!(clock.learn(UnixMs(START_MS), at(0, 0)));
+            assert!(clock.apply_date(UnixMs(START_MS), at(0, 0)));
             let times = (600..620).map(|second| {
                 let time_ms = at(second, 0).unix_ms().0 + HOUR_MS;
                 push(&mut clock, 0, time_ms, at(second, wall_off_ms))
@@ -666,7 +679,7 @@ mod tests {
     #[test]
     fn a_first_date_is_outvoted_by_the_streams_and_the_wall_clock() {
         let mut clock = ExchangeClock::default();
-        assert!(clock.learn(UnixMs(START_MS + 600_000), at(0, 0)), "nothing else is known");
+        assert!(clock.apply_date(UnixMs(START_MS + 600_000), at(0, 0)), "nothing else is known");
         assert!(push(&mut clock, 0, START_MS + 1_000, at(1, 0)));
         assert!(!push(&mut clock, 0, START_MS + 900_000, at(2, 0)));
         assert_eq!(clock.now(at(2, 0)), UnixMs(START_MS + 2_000));
@@ -684,7 +697,7 @@ mod tests {
         }
         let shown = clock.now(at(41, far));
         assert!(shown >= UnixMs(START_MS) && shown <= UnixMs(START_MS + 60_000), "{shown:?}");
-        assert!(clock.learn(UnixMs(START_MS + 42_000), at(42, far)));
+        assert!(clock.apply_date(UnixMs(START_MS + 42_000), at(42, far)));
         assert_eq!(clock.now(at(43, far)), UnixMs(START_MS + 43_000));
     }
 }

@@ -256,7 +256,7 @@ impl Feed {
 
     /// Takes the answer to an [`Output::Rest`], or the reason why there is none.
     pub fn handle_rest(&mut self, id: u64, result: Result<RestResponse, String>, now: Now) {
-        self.finish_question(id, result, now);
+        self.finish_request(id, result, now);
         self.handle_timeout(now);
     }
 
@@ -286,7 +286,7 @@ impl Feed {
         }
         self.ask_lists(now.mono);
         self.watch(now);
-        self.ask_questions(now);
+        self.send_requests(now);
         self.refresh(now);
     }
 

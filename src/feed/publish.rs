@@ -58,6 +58,7 @@ impl PublishQueue {
     }
 
     pub(crate) fn push_closed(&mut self, event: MarketEvent) {
+        debug_assert!(is_closed(&event), "an open candle has its own bound");
         self.ready.push_back(event);
         self.closed += 1;
     }
@@ -69,8 +70,13 @@ impl PublishQueue {
 
     pub(crate) fn pop_ready(&mut self) -> Option<MarketEvent> {
         let event = self.ready.pop_front()?;
+        debug_assert!(
+            self.closed <= self.ready.len() + 1,
+            "closed events are among the ready ones"
+        );
         self.closed -= usize::from(is_closed(&event));
         if self.ready.is_empty() {
+            debug_assert!(self.closed == 0, "no closed event waits in an empty queue");
             // The next event takes the first slot again, which is in the cache, and not the next of
             // thousands, which is not.
             self.ready.clear();

@@ -170,9 +170,9 @@ impl Stream {
 
 impl Stream {
     /// Records that messages may be missed from now until the next message.
-    pub(crate) fn note_break(&mut self, now: MonoNs) {
+    pub(crate) fn mark_break(&mut self, now: MonoNs) {
         self.unbroken_on = None;
-        self.repair.comparisons.note_break(now);
+        self.repair.verifications.mark_break(now);
     }
 
     /// The claim of this stream on an exchange's limits.
@@ -211,7 +211,7 @@ pub(crate) struct Repair {
     /// Backfills that clients want, the oldest first.
     pub(crate) backfills: Vec<Backfill>,
     /// Closed candles that are compared with the exchange's rows.
-    pub(crate) comparisons: Comparisons,
+    pub(crate) verifications: Verifications,
     /// Answers that count once a second answer confirms them.
     pub(crate) first_answers: FirstAnswers,
 }
@@ -220,16 +220,16 @@ impl Repair {
     /// Forgets everything, because no client wants the stream any longer. Requests under way are
     /// still answered; their answers are dropped.
     pub(crate) fn reset(&mut self) {
-        let (is_asking, is_comparing) = (self.is_asking, self.comparisons.is_asking);
+        let (is_asking, is_comparing) = (self.is_asking, self.verifications.is_asking);
         *self = Self { is_asking, ..Self::default() };
-        self.comparisons.is_asking = is_comparing;
+        self.verifications.is_asking = is_comparing;
     }
 
     /// Records that a request for this purpose waits from now on.
-    pub(crate) fn mark(&mut self, ask: RestPurpose) {
-        match ask {
+    pub(crate) fn mark(&mut self, purpose: RestPurpose) {
+        match purpose {
             RestPurpose::Gap | RestPurpose::Late => self.is_asking = true,
-            RestPurpose::Verify => self.comparisons.is_asking = true,
+            RestPurpose::Verify => self.verifications.is_asking = true,
             RestPurpose::Backfill
             | RestPurpose::Symbol
             | RestPurpose::Silent
@@ -239,24 +239,24 @@ impl Repair {
     }
 }
 
-/// The comparisons that one stream still needs.
+/// The verifications that one stream still needs.
 #[derive(Debug, Default)]
-pub(crate) struct Comparisons {
-    /// Comparisons to make, the oldest first.
-    pub(crate) waiting: VecDeque<Comparison>,
+pub(crate) struct Verifications {
+    /// Verifications to make, the oldest first.
+    pub(crate) waiting: VecDeque<Verification>,
     /// Whether a request waits or is under way.
     pub(crate) is_asking: bool,
     /// The newest candle, and when it was published.
     pub(crate) newest: Option<(UnixMs, MonoNs)>,
 }
 
-/// A comparison of a closed candle with the exchange's row.
+/// A verification of a closed candle with the exchange's row.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Comparison {
+pub(crate) struct Verification {
     pub(crate) open_time: UnixMs,
-    /// The comparison is not made before.
+    /// The verification is not made before.
     pub(crate) at: MonoNs,
-    /// After this time the comparison no longer waits for slack in the exchange's limits.
+    /// After this time the verification no longer waits for slack in the exchange's limits.
     pub(crate) patience: Duration,
     /// The other candle that the newest row showed.
     pub(crate) doubted: Option<Candle>,
@@ -289,7 +289,7 @@ pub(crate) struct Backfill {
 pub(crate) struct FirstAnswers {
     /// The window, its candle (`None`: no row), and when an answer first showed it; the oldest
     /// first.
-    pub(crate) said: VecDeque<(UnixMs, Option<Candle>, MonoNs)>,
+    pub(crate) answers: VecDeque<(UnixMs, Option<Candle>, MonoNs)>,
 }
 
 /// The purpose of a REST request about an instrument, the most urgent first.

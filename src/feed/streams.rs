@@ -166,6 +166,7 @@ impl SymbolTable {
         }
         self.place(Entry { symbol, interval, id });
         self.length += 1;
+        assert!(self.length * 2 <= self.slots.len(), "an empty slot ends every search");
     }
 
     fn resize(&mut self, count: usize) {

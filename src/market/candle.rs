@@ -1,5 +1,5 @@
-//! One OHLCV candle, and a candle on its way through the connector. Owns their fields and meaning;
-//! does not know which candles follow which (that is [`super::series`]).
+//! One OHLCV candle, and a candle on its way through the connector. Owns the fields and their
+//! meaning; does not know the order of candles, which [`super::series`] owns.
 
 use crate::clock::{Lapse, MonoNs, RoughLapse, UnixMs};
 
@@ -9,7 +9,7 @@ use super::table::InstrumentId;
 /// Prices and volumes of one instrument over one interval, in the exchange's digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candle {
-    /// Start of the interval, in ms; a multiple of the interval.
+    /// Start of the window, in ms since the Unix epoch; a multiple of the interval.
     pub open_time: UnixMs,
     /// First price, as the exchange defines it.
     pub open: Decimal,
@@ -19,19 +19,19 @@ pub struct Candle {
     pub low: Decimal,
     /// Last price.
     pub close: Decimal,
-    /// The exchange's own volume field, in the unit of [`super::Market::volume_unit`].
+    /// The exchange's own volume, in the unit of [`super::Market::volume_unit`].
     pub volume: Decimal,
-    /// The same trades in the unit of [`super::Market::other_unit`], where the exchange gives it
-    /// or it follows from the size of a contract.
+    /// The volume of the same trades in the unit of [`super::Market::other_unit`], if the exchange
+    /// gives it or a contract's size determines it.
     pub other_volume: Option<Decimal>,
-    /// Number of trades; 0 where the exchange gives none.
+    /// Number of trades; 0 if the exchange gives none.
     pub trades: u64,
 }
 
 impl Candle {
-    /// Returns whether the prices can be those of one window: low, open, close and high in order,
-    /// and none of zero where something was traded. Where the exchange counts trades
-    /// (`is_counted`), what was traded has at least one.
+    /// Returns whether the prices and counts can be those of one window. Low, open, close and high
+    /// must be in order. With a volume above zero no price may be zero, and an exchange that counts
+    /// trades (`is_counted`) must count at least one.
     pub fn is_possible(&self, is_counted: bool) -> bool {
         let Self { open, high, low, close, volume, trades, .. } = self;
         let is_framed = low <= open && open <= high && low <= close && close <= high;
@@ -43,43 +43,43 @@ impl Candle {
 /// A candle as a shard publishes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CandleUpdate {
-    /// Whose candle it is.
+    /// The instrument of the candle.
     pub instrument: InstrumentId,
     /// The candle.
     pub candle: Candle,
-    /// The exchange's own time of this update, if the message carried one.
+    /// The exchange's time of this update, if the message has one.
     pub event_time: Option<UnixMs>,
-    /// When its bytes were read from the exchange's socket: the clock's reading of that turn.
+    /// When the bytes were read from the exchange's socket, by the clock of that turn.
     pub received: MonoNs,
-    /// From then until the shard put it into its ring, and with it all that it published in that
-    /// turn; nothing before. Four bytes, which the structure has to spare.
+    /// Time from `received` until the shard put this candle, with everything else of that turn,
+    /// into its ring; zero before. It takes four bytes that the structure has to spare.
     pub until_ring: Lapse,
-    /// Before that, from the kernel's receiving the last of its bytes to our reading them, if this
-    /// read was measured. One byte, which the structure has to spare.
+    /// Time before `received`, from the kernel's receiving the last byte to our reading, if this
+    /// read was measured. It takes one byte that the structure has to spare.
     pub kernel: RoughLapse,
-    /// `None` while the candle is open; else the evidence that it is closed.
+    /// The evidence that the candle is closed; `None` while it is open.
     pub final_by: Option<FinalBy>,
-    /// Where the candle came from.
+    /// The origin of the candle.
     pub source: Source,
-    /// 0 when first published as closed, one more for each correction.
+    /// 0 when first published as closed; one more for each correction.
     pub revision: u16,
 }
 
 impl CandleUpdate {
-    /// Whether the candle is known to be final.
+    /// Returns whether the candle is closed.
     pub fn is_closed(&self) -> bool {
         self.final_by.is_some()
     }
 }
 
-/// The evidence on which a candle was called closed.
+/// The evidence that a candle is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FinalBy {
     /// The exchange's own closed flag.
     Flag,
     /// The first message of a later window.
     Successor,
-    /// A REST row whose close time lies before the exchange's own time.
+    /// A REST row with a close time before the exchange's own time.
     Rest,
 }
 
@@ -87,7 +87,7 @@ impl FinalBy {
     /// Every kind of evidence, in the order of their numbers.
     pub const ALL: [Self; 3] = [Self::Flag, Self::Successor, Self::Rest];
 
-    /// The word clients see in `final_by`.
+    /// The word that clients see in `final_by`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Flag => "flag",
@@ -97,22 +97,22 @@ impl FinalBy {
     }
 }
 
-/// Where a candle came from.
+/// The origin of a candle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// Pushed over the exchange's WebSocket.
     Ws,
     /// Fetched over the exchange's REST interface.
     Rest,
-    /// Folded of closed minutes, exactly.
+    /// Folded exactly from closed minutes.
     Derived {
-        /// Minutes that are not in it, because they are not known.
+        /// Number of unknown minutes, which are not in it.
         missing: u16,
     },
 }
 
 impl Source {
-    /// The word clients see in `source`.
+    /// The word that clients see in `source`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ws => "ws",
@@ -121,7 +121,7 @@ impl Source {
         }
     }
 
-    /// Minutes that a derived candle lacks.
+    /// Number of minutes that a derived candle lacks; 0 for other candles.
     pub fn missing(self) -> u16 {
         match self {
             Self::Derived { missing } => missing,

@@ -1,5 +1,5 @@
-//! Exact decimal numbers as the digits an exchange sent. Owns their validation, canonical form, order
-//! and sum; knows no binary floating point and never rounds.
+//! Exact decimal numbers in the digits of the exchange. Owns their validation, canonical form,
+//! order, sum and product; knows no binary floating point and never rounds.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -8,14 +8,14 @@ use std::num::NonZeroU8;
 use arrayvec::ArrayVec;
 use wide::u8x32;
 
-/// Most bytes a number may have once trimmed, sign and point included.
-/// Source: 999 trillion units with eight decimals is 24 bytes; 31 make the whole type 32.
+/// Most bytes of a number after trimming, sign and point included. Source: 999 trillion units with
+/// eight decimals take 24 bytes; 31 bytes make the whole type 32.
 pub const DECIMAL_DIGITS_MAX: usize = 31;
 
 /// A decimal number in canonical text form: `-?(0|[1-9][0-9]*)(\.[0-9]*[1-9])?`, no `-0`.
 ///
-/// Digits in, same digits out: trailing zeros of the fraction and leading zeros are trimmed,
-/// nothing else changes, so equal numbers have equal bytes.
+/// The digits are those of the exchange: only trailing zeros of the fraction and leading zeros are
+/// trimmed. Equal numbers therefore have equal bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Decimal {
     length: NonZeroU8,
@@ -27,7 +27,7 @@ pub struct Decimal {
 pub enum DecimalError {
     /// No decimal number: empty, a stray byte, a plus sign, a point or an exponent without digits.
     Malformed,
-    /// More than [`DECIMAL_DIGITS_MAX`] bytes after trimming. It is never rounded to fit.
+    /// More than [`DECIMAL_DIGITS_MAX`] bytes after trimming. The number is never rounded to fit.
     TooLong,
 }
 
@@ -39,25 +39,25 @@ impl Decimal {
         Self { length: NonZeroU8::MIN, digits }
     };
 
-    /// Reads a decimal number, `-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?`. An exponent moves the point
-    /// and is gone: `9.669E-05` is `0.00009669`.
+    /// Reads a decimal number, `-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?`. An exponent moves the
+    /// point: `9.669E-05` becomes `0.00009669`.
     ///
     /// # Errors
-    /// [`DecimalError`]: it is no such number, or has too many digits to be carried exactly.
+    /// [`DecimalError`] if the text is no such number, or has too many digits.
     pub fn parse(text: &[u8]) -> Result<Self, DecimalError> {
         Self::parse_usual(text).map_or_else(|| Self::parse_any(text), Ok)
     }
 
-    /// In one pass: no sign, no leading zeros, short enough as it is. `None`: not of that kind.
+    /// Reads a number without sign and leading zeros in one pass; `None` for any other text.
     #[inline]
     fn parse_usual(text: &[u8]) -> Option<Self> {
         let (decimal, length) = Self::read_front(text)?;
         (length == text.len()).then_some(decimal)
     }
 
-    /// The number at the front of `text`, up to what is neither digit nor point, and how many bytes it
-    /// has there. `None`: none, or one with a sign, a leading zero or more than
-    /// [`DECIMAL_DIGITS_MAX`] bytes, of which [`Self::parse`] has more to say.
+    /// The number at the front of `text`, up to the first byte that is neither digit nor point, and
+    /// its length in bytes. `None` if there is none, or if it has a sign, a leading zero or more
+    /// than [`DECIMAL_DIGITS_MAX`] bytes; [`Self::parse`] decides about these.
     #[inline(always)]
     pub fn read_front(text: &[u8]) -> Option<(Self, usize)> {
         match text.first_chunk() {
@@ -71,8 +71,8 @@ impl Decimal {
         Self::read_lanes(&padded(text))
     }
 
-    /// All bytes at once, without a branch that depends on how many digits there are. A mask has a bit
-    /// for each byte, the first one's lowest.
+    /// Reads all bytes at once, without a branch that depends on the number of digits. A mask has a
+    /// bit for each byte, the lowest bit for the first byte.
     #[inline(always)]
     fn read_lanes(front: &[u8; LANES]) -> Option<(Self, usize)> {
         let lanes = u8x32::new(*front);
@@ -109,8 +109,8 @@ impl Decimal {
         Self::shifted(negative, (whole, fraction), exponent)
     }
 
-    /// The number with these digits before and after the point, its point moved to the right by
-    /// `exponent` places.
+    /// The number with these digits before and after the point, and with the point moved to the
+    /// right by `exponent` places.
     fn shifted(
         negative: bool,
         (whole, fraction): (&[u8], &[u8]),
@@ -122,7 +122,7 @@ impl Decimal {
         let trailing = digits().rev().position(is_significant).unwrap_or_default();
         let significant = whole.len() + fraction.len() - leading - trailing;
         let places = |count: usize| i64::try_from(count).map_err(|_| DecimalError::TooLong);
-        // How many of the significant digits stand before the point; below zero: zeros after it.
+        // Number of significant digits before the point; below zero, number of zeros after it.
         let point = places(whole.len())? - places(leading)? + exponent;
         let zeros_before = point.min(0).unsigned_abs();
         let zeros_behind = (point - places(significant)?).max(0).unsigned_abs();
@@ -168,13 +168,13 @@ impl Decimal {
         std::str::from_utf8(self.as_bytes()).expect("parse admits ASCII digits, '-' and '.' only")
     }
 
-    /// Whether the number is zero.
+    /// Returns whether the number is zero.
     pub fn is_zero(&self) -> bool {
         self.as_bytes() == b"0"
     }
 
-    /// The exact sum of two numbers that are not below zero; `None` if one is, or if the sum has more
-    /// than [`DECIMAL_DIGITS_MAX`] bytes.
+    /// The exact sum of two numbers that are not below zero. `None` if one is below zero, or if the
+    /// sum has more than [`DECIMAL_DIGITS_MAX`] bytes.
     pub fn checked_add(&self, other: &Self) -> Option<Self> {
         if self.is_negative() || other.is_negative() {
             return None;
@@ -207,8 +207,8 @@ impl Decimal {
         Self::parse(&sum[at - 1..]).ok()
     }
 
-    /// The exact product of two numbers that are not below zero; `None` if one is, or if the
-    /// product has more than [`DECIMAL_DIGITS_MAX`] bytes.
+    /// The exact product of two numbers that are not below zero. `None` if one is below zero, or if
+    /// the product has more than [`DECIMAL_DIGITS_MAX`] bytes.
     pub fn checked_mul(&self, other: &Self) -> Option<Self> {
         if self.is_negative() || other.is_negative() {
             return None;
@@ -235,7 +235,7 @@ impl Decimal {
         Self::shifted(false, (&product, &[]), -places).ok()
     }
 
-    /// Digits before and after the point, of a number that is not below zero.
+    /// The digits before and after the point of a number that is not below zero.
     fn parts(&self) -> (&[u8], &[u8]) {
         let digits = self.as_bytes();
         match digits.iter().position(|&byte| byte == b'.') {
@@ -244,7 +244,7 @@ impl Decimal {
         }
     }
 
-    /// Whether the number is below zero. Prices and volumes never are.
+    /// Returns whether the number is below zero. Prices and volumes never are.
     pub fn is_negative(&self) -> bool {
         self.digits[0] == b'-'
     }
@@ -256,7 +256,7 @@ impl PartialOrd for Decimal {
     }
 }
 
-/// By value, exactly.
+/// By exact value.
 impl Ord for Decimal {
     fn cmp(&self, other: &Self) -> Ordering {
         match (self.is_negative(), other.is_negative()) {
@@ -268,7 +268,7 @@ impl Ord for Decimal {
     }
 }
 
-/// Canonical digits: the longer whole part is larger, and fractions compare like words.
+/// Compares canonical digits: the longer whole part is larger, and fractions compare like words.
 fn cmp_unsigned(left: &str, right: &str) -> Ordering {
     let split =
         |text: &str| text.split_once('.').map_or((text.len(), 0), |(w, f)| (w.len(), f.len()));
@@ -294,8 +294,8 @@ impl std::str::FromStr for Decimal {
     }
 }
 
-/// A text shorter than [`LANES`], and zeros behind it: by two loads that may overlap, since a copy of
-/// a length that is not known is a call.
+/// A text shorter than [`LANES`], padded with zeros. Two loads that may overlap are used, because a
+/// copy of unknown length is a call.
 #[inline]
 fn padded(text: &[u8]) -> [u8; LANES] {
     let length = text.len();
@@ -303,7 +303,7 @@ fn padded(text: &[u8]) -> [u8; LANES] {
     if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
         let last = u128::from_le_bytes(*last);
         low = u128::from_le_bytes(*first);
-        // In two steps, for at sixteen bytes nothing is left.
+        // In two steps, because at sixteen bytes all 128 bits are shifted out.
         high = last >> 8 >> (8 * (LANES - 1 - length));
     } else if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
         let last = u128::from(u64::from_le_bytes(*last));
@@ -317,7 +317,7 @@ fn padded(text: &[u8]) -> [u8; LANES] {
     front
 }
 
-/// Digits before and after the point; the point, if there, has digits on both sides.
+/// The digits before and after the point. A point has digits on both sides.
 fn split_point(unsigned: &[u8]) -> Result<(&[u8], &[u8]), DecimalError> {
     let mut point = None;
     for (at, byte) in unsigned.iter().enumerate() {
@@ -335,7 +335,7 @@ fn split_point(unsigned: &[u8]) -> Result<(&[u8], &[u8]), DecimalError> {
     if whole.is_empty() { Err(DecimalError::Malformed) } else { Ok((whole, fraction)) }
 }
 
-/// The digits before `e` or `E`, and the exponent behind it; 0 if there is none.
+/// The digits before `e` or `E`, and the exponent after it; 0 if there is none.
 fn split_exponent(unsigned: &[u8]) -> Result<(&[u8], i64), DecimalError> {
     let Some(at) = unsigned.iter().position(|byte| byte.eq_ignore_ascii_case(&b'e')) else {
         return Ok((unsigned, 0));
@@ -373,10 +373,11 @@ impl Put {
 /// text that is read is as long.
 const EXPONENT_MAX: i64 = 1_000_000_000;
 
-/// Room for a sum of any two numbers: the longest whole part, a carry, a point, the longest fraction.
+/// Room for the sum of any two numbers. Source: the longest whole part, a carry, a point and the
+/// longest fraction.
 const SUM_BYTES_MAX: usize = 2 * DECIMAL_DIGITS_MAX + 2;
 
-/// Bytes that are looked at together: the longest number, and what shows that it ends there.
+/// Number of bytes that are read at once. Source: the longest number, and the byte after it.
 const LANES: usize = DECIMAL_DIGITS_MAX + 1;
 
 const PLACES: [u8; LANES] = {

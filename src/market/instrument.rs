@@ -1,5 +1,5 @@
 //! Venues, their contract types, and the instruments traded there. Owns the table of markets and
-//! the spellings users type; knows no URL and no wire format (that is `venue`).
+//! the spellings that users type; knows no URL and no wire format, which `venue` owns.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,11 +25,11 @@ pub enum Venue {
 }
 
 impl Venue {
-    /// Every exchange served.
+    /// Every exchange that is served.
     pub const ALL: [Self; 5] =
         [Self::Binance, Self::Okx, Self::Bybit, Self::Gateio, Self::Hyperliquid];
 
-    /// The name clients use in `exchange`.
+    /// The name that clients use in `exchange`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Binance => "binance",
@@ -40,13 +40,13 @@ impl Venue {
         }
     }
 
-    /// The exchange that clients call `name`; case is forgiven.
+    /// The exchange that clients call `name`, in any case.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|venue| venue.name().eq_ignore_ascii_case(name))
     }
 }
 
-/// What kind of contract is traded, in the venue's own word for it.
+/// A kind of contract, in the venue's own word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ContractType {
     /// The asset itself.
@@ -70,7 +70,7 @@ pub enum ContractType {
 }
 
 impl ContractType {
-    /// The name clients use in `contract_type`.
+    /// The name that clients use in `contract_type`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Spot => "spot",
@@ -98,7 +98,7 @@ pub enum VolumeUnit {
 }
 
 impl VolumeUnit {
-    /// The word clients see in `volume_unit`.
+    /// The word that clients see in `volume_unit`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Base => "base",
@@ -108,11 +108,11 @@ impl VolumeUnit {
     }
 }
 
-/// A (venue, contract type) pair that is served: an index into [`MARKETS`].
+/// A served pair of venue and contract type: an index into [`MARKETS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Market(u8);
 
-/// What is fixed about one market.
+/// The fixed properties of one market.
 #[derive(Debug)]
 pub struct MarketRow {
     /// The exchange.
@@ -123,12 +123,12 @@ pub struct MarketRow {
     pub aliases: &'static [&'static str],
     /// The unit of the exchange's own volume field.
     pub volume_unit: VolumeUnit,
-    /// Those of [`Interval::SERVED`] of which the exchange makes candles itself, pushed and over REST,
-    /// with windows that begin with the UTC day.
+    /// The intervals of [`Interval::SERVED`] that the exchange itself makes candles of, pushed and
+    /// over REST, with windows that begin with the UTC day.
     pub intervals: &'static [Interval],
 }
 
-/// Every market served, in the order in which they are listed to users.
+/// Every market that is served, in the order in which users see them.
 pub const MARKETS: &[MarketRow] = &[
     row(Venue::Binance, ContractType::Spot, &[], VolumeUnit::Base),
     row(Venue::Binance, ContractType::Usdm, &["um"], VolumeUnit::Base),
@@ -156,7 +156,7 @@ const fn row(
     MarketRow { venue, contract_type, aliases, volume_unit, intervals: own_intervals(venue) }
 }
 
-/// The same for all contract types of an exchange. Seconds, weeks and months are left out.
+/// The own intervals of all contract types of an exchange. Seconds, weeks and months are left out.
 ///
 /// Source: web-socket-streams.md, "Kline/Candlestick chart intervals" (Binance); "WS / Candlesticks
 /// channel", where windows of six hours and more have a UTC variant, and eight hours are missing
@@ -184,7 +184,7 @@ impl Market {
         (0..Self::COUNT).map(|index| Self(index as u8))
     }
 
-    /// The market of `venue` that clients call `contract_type`, by name or alias; case is forgiven.
+    /// The market of `venue` that clients call `contract_type`, by name or alias, in any case.
     pub fn find(venue: Venue, contract_type: &str) -> Option<Self> {
         Self::all().find(|market| {
             let row = market.row();
@@ -199,8 +199,8 @@ impl Market {
         Self::all().filter(move |market| market.row().venue == venue)
     }
 
-    /// The market that is meant where a client names none: Bybit and Gate spot, Hyperliquid's
-    /// perpetuals, and at OKX what the symbol's spelling says. Binance has none.
+    /// The market of a client that names no contract type: Bybit and Gate spot, Hyperliquid's
+    /// perpetuals, and at OKX the one that the symbol's spelling shows. Binance has none.
     pub fn default_of(venue: Venue, symbol: &str) -> Option<Self> {
         match venue {
             Venue::Binance => None,
@@ -210,15 +210,15 @@ impl Market {
         }
     }
 
-    /// The one spelling under which a symbol is known here, whatever case a user typed; `None` if
-    /// it can be no symbol: empty, longer than [`SYMBOL_BYTES_MAX`] bytes, without a letter or a
-    /// digit, or with a character that is none of [`Self::is_symbol_char`]; at OKX also if its
-    /// spelling is that of another contract type.
+    /// The one spelling of a symbol here, in whatever case a user typed it. `None` if it can be no
+    /// symbol: empty, longer than [`SYMBOL_BYTES_MAX`] bytes, without a letter or a digit, or with
+    /// a character outside [`Self::is_symbol_char`]; at OKX also if its spelling is that of another
+    /// contract type.
     ///
-    /// Exchanges push symbols in upper case; Hyperliquid alone tells cases apart (`kPEPE`). Only
+    /// Exchanges push symbols in upper case; only Hyperliquid distinguishes cases (`kPEPE`). Only
     /// ASCII letters are raised: the venues' non-ASCII symbols come from scripts without case, and
-    /// Unicode raising may change a text's length (`ß` to `SS`), so anything else stays as the
-    /// user typed it.
+    /// Unicode raising may change a text's length (`ß` to `SS`). Anything else stays as the user
+    /// typed it.
     pub fn canonical_symbol(self, symbol: &str) -> Option<String> {
         let is_named = symbol.contains(text::is_letter_or_digit);
         let is_foreign = |c: char| !self.is_symbol_char(c);
@@ -235,9 +235,9 @@ impl Market {
         }
     }
 
-    /// The coin that is meant by one of the other spellings that the Python connector took at
-    /// Hyperliquid: `BTC` by `BTC-USDC-SWAP`, `BTC-USD-SWAP`, `BTC-PERP`, `BTCUSDT` or `btc`, and
-    /// on spot `PURR/USDC` by `PURR-USDC`. `None`: it is no such spelling. A coin with capitals and
+    /// The coin for one of the other spellings that the Python connector accepted at Hyperliquid:
+    /// `BTC` for `BTC-USDC-SWAP`, `BTC-USD-SWAP`, `BTC-PERP`, `BTCUSDT` or `btc`, and on spot
+    /// `PURR/USDC` for `PURR-USDC`. `None` if it is no such spelling. A coin with capitals and
     /// small letters (`kPEPE`) keeps them.
     pub fn meant_by(self, symbol: &str) -> Option<String> {
         if self.venue() != Venue::Hyperliquid || symbol.contains([':', '@', '#', '/']) {
@@ -265,12 +265,13 @@ impl Market {
         text::is_letter_or_digit(c) || self.symbol_signs().contains(c)
     }
 
-    /// The signs that may stand in a symbol here.
+    /// The signs that a symbol may contain here.
     ///
     /// Source: Binance refuses others as an invalid stream (`BTCUSD_PERP`, `BTCUSDT_240628`); OKX,
-    /// "Get instruments" (`BTC-USD-250926`; a refused name may hold `.` or `:`); Bybit, "Get
+    /// "Get instruments" (`BTC-USD-250926`; a refused name may contain `.` or `:`); Bybit, "Get
     /// Instruments Info" (`BTC-26SEP25`); Gate (`BTC_USDT`); Hyperliquid (`@107`, `PURR/USDC`,
-    /// `dex:NAME`, `#10`). Where the documents are silent, `_`, `-` and `.` are left to the exchange.
+    /// `dex:NAME`, `#10`). Where the documents are silent, the exchange decides about `_`, `-` and
+    /// `.`.
     pub fn symbol_signs(self) -> &'static str {
         match self.venue() {
             Venue::Binance | Venue::Bybit | Venue::Gateio => "_-.",
@@ -304,7 +305,8 @@ impl Market {
         self.row().volume_unit
     }
 
-    /// The unit of [`super::Candle::other_volume`]: what the exchange gives beside its volume.
+    /// The unit of [`super::Candle::other_volume`]: what the exchange gives in addition to its
+    /// volume.
     pub fn other_unit(self) -> VolumeUnit {
         match self.venue() {
             Venue::Gateio => VolumeUnit::Base,
@@ -312,7 +314,7 @@ impl Market {
         }
     }
 
-    /// Whether the exchange makes candles of `interval` itself.
+    /// Returns whether the exchange itself makes candles of `interval`.
     pub fn has_own(self, interval: Interval) -> bool {
         self.row().intervals.contains(&interval)
     }
@@ -325,7 +327,7 @@ impl fmt::Display for Market {
     }
 }
 
-/// What stands behind the coin in the other spellings of a perpetual, the longest first.
+/// The ends of other spellings of a perpetual, after the coin, the longest first.
 const HYPERLIQUID_ENDINGS: [&str; 16] = [
     "-USDC-PERP",
     "-USDT-PERP",
@@ -345,8 +347,9 @@ const HYPERLIQUID_ENDINGS: [&str; 16] = [
     "USDT",
 ];
 
-/// `BTC-USDT` is spot, `BTC-USDT-SWAP` a swap, `BTC-USDT-250926` a future; `None`: no instrument
-/// with candles of ours (an option has five parts), or no instrument at all.
+/// The contract type of an OKX spelling: `BTC-USDT` is spot, `BTC-USDT-SWAP` a swap,
+/// `BTC-USDT-250926` a future. `None` for an instrument without candles here (an option has five
+/// parts), and for any other text.
 fn okx_contract_type(symbol: &str) -> Option<ContractType> {
     let mut parts = symbol.split('-').skip(1);
     match (parts.next(), parts.next(), parts.next()) {
@@ -359,10 +362,10 @@ fn okx_contract_type(symbol: &str) -> Option<ContractType> {
     }
 }
 
-/// One thing whose candles can be subscribed: market, symbol in the venue's spelling, interval.
+/// A subscribable source of candles: market, symbol in the venue's spelling, interval.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Instrument {
-    /// Where it is traded.
+    /// The market on which it is traded.
     pub market: Market,
     /// The venue's spelling, e.g. `BTCUSDT`. Any UTF-8.
     pub symbol: Arc<str>,
@@ -371,8 +374,8 @@ pub struct Instrument {
 }
 
 impl Instrument {
-    /// A number that depends on nothing but the instrument's name: the same on every host and in
-    /// every version. FNV-1a over `venue:contract type:symbol`, so all intervals share a shard.
+    /// A number that depends only on the instrument's name: the same on every host and in every
+    /// version. FNV-1a over `venue:contract type:symbol`, so that all intervals share a shard.
     pub fn stable_hash(&self) -> u64 {
         let row = self.market.row();
         let parts = [row.venue.name(), ":", row.contract_type.name(), ":", &*self.symbol];
@@ -384,7 +387,7 @@ impl Instrument {
 }
 
 impl fmt::Display for Instrument {
-    /// `binance spot BTCUSDT`, and behind it an interval that is not a minute.
+    /// `binance spot BTCUSDT`, followed by the interval unless it is a minute.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.market, self.symbol)?;
         match self.interval {

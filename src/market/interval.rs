@@ -1,4 +1,5 @@
-//! The lengths of a candle's window, and where a window begins and ends.
+//! The lengths of a candle's window. Owns where a window begins and ends; does not know which
+//! intervals an exchange has.
 
 use crate::clock::UnixMs;
 use crate::limits::FOLD_MINUTES_MAX;
@@ -38,7 +39,7 @@ pub enum Interval {
 }
 
 impl Interval {
-    /// Every interval that dialects can read, the shorter first.
+    /// Every interval that dialects can read, the shortest first.
     pub const ALL: [Self; 14] = [
         Self::S1,
         Self::S10,
@@ -56,8 +57,8 @@ impl Interval {
         Self::D1,
     ];
 
-    /// Every interval that clients may ask for, all but the seconds: each a whole number of minutes and
-    /// a whole part of a day, so that all windows of a day end with it.
+    /// Every interval that clients may subscribe: all but those of seconds. Each is a whole number
+    /// of minutes and divides a day, so that all windows of a day end with it.
     pub const SERVED: &'static [Self] = Self::ALL.split_at(2).1;
 
     /// The spelling that clients and most exchanges use.
@@ -80,10 +81,10 @@ impl Interval {
         }
     }
 
-    /// The interval spelled `name` (case matters: `1m` is a minute, `1M` a month).
+    /// The interval with this name (case matters: `1m` is a minute, `1M` a month).
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
-            // What nearly every message says.
+            // Nearly every message has this one.
             "1m" => Some(Self::M1),
             _ => Self::ALL.into_iter().find(|interval| interval.name() == name),
         }
@@ -109,12 +110,12 @@ impl Interval {
         }
     }
 
-    /// How many whole minutes the window has.
+    /// Number of whole minutes in a window.
     pub fn minutes(self) -> usize {
         usize::try_from(self.ms() / Self::M1.ms()).unwrap_or(0)
     }
 
-    /// Whether it can be folded of minutes.
+    /// Returns whether candles of this interval can be folded from minutes.
     pub fn is_foldable(self) -> bool {
         (2..=FOLD_MINUTES_MAX).contains(&self.minutes()) && self.ms() % Self::M1.ms() == 0
     }
@@ -134,7 +135,7 @@ impl Interval {
         open_time.0.div_euclid(self.ms())
     }
 
-    /// Whether `open_time` is the start of a window.
+    /// Returns whether `open_time` is the start of a window.
     pub fn is_aligned(self, open_time: UnixMs) -> bool {
         open_time.0.rem_euclid(self.ms()) == 0
     }

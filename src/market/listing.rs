@@ -1,4 +1,4 @@
-//! What an exchange lists in one market: symbols, whether they trade, and the nearest to a misspelt
+//! The list of one market: its symbols, whether they trade, and the symbols nearest to a misspelt
 //! one. Owns the comparison of spellings; does not fetch the list.
 
 use std::collections::HashMap;
@@ -12,10 +12,10 @@ pub struct Listed {
     pub symbol: String,
     /// The exchange's word for its state if it does not trade (`BREAK`, `suspend`, …).
     pub halted: Option<String>,
-    /// The name that people use, where it is another one (Hyperliquid: `HYPE/USDC` for `@107`).
+    /// The name that people use, if it is another one (Hyperliquid: `HYPE/USDC` for `@107`).
     pub known_as: Option<String>,
-    /// How much of the base asset one contract is, where candles count contracts and clients get
-    /// the base amount (Gate).
+    /// How much of the base asset one contract is, if candles count contracts and clients get the
+    /// base amount (Gate).
     pub contract_size: Option<Decimal>,
 }
 
@@ -26,21 +26,21 @@ impl Listed {
     }
 }
 
-/// Every symbol of one market at one time, as far as it was read. Never changes; a newer one takes
-/// its place.
+/// Every symbol of one market at one time, as far as the list was read. Never changes; a newer list
+/// replaces it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SymbolList {
     listed: Vec<Listed>,
     by_symbol: HashMap<String, usize>,
     /// Whether main pages are missing.
     is_cut: bool,
-    /// The names of the list's parts and whether each was read; `None`: it has none, or they are not
-    /// known.
+    /// The names of the list's parts, and whether each was read. `None` if it has no parts, or if
+    /// they are unknown.
     parts: Option<HashMap<String, bool>>,
 }
 
 impl SymbolList {
-    /// The list of `listed`; of a symbol that is there twice, the first counts.
+    /// The list of `listed`. Of a repeated symbol the first entry counts.
     pub fn new(listed: Vec<Listed>) -> Self {
         let mut by_symbol = HashMap::with_capacity(listed.len());
         for (index, one) in listed.iter().enumerate() {
@@ -49,8 +49,8 @@ impl SymbolList {
         Self { listed, by_symbol, is_cut: false, parts: None }
     }
 
-    /// The same list, of which main pages are missing if `is_cut`, and which has these parts, if they
-    /// are known: names, and whether each was read.
+    /// The same list with these parts and whether each was read, if they are known. Main pages are
+    /// missing if `is_cut`.
     pub fn with_parts(self, is_cut: bool, parts: Option<HashMap<String, bool>>) -> Self {
         Self { is_cut, parts, ..self }
     }
@@ -60,12 +60,12 @@ impl SymbolList {
         self.is_cut
     }
 
-    /// Returns whether the list shows that there is no `symbol`, which would stand in `part` of it;
-    /// `None`: in its main pages.
+    /// Returns whether the list shows that there is no `symbol`. The symbol would be in `part` of
+    /// the list; for `None`, in its main pages.
     pub fn lacks(&self, symbol: &str, part: Option<&str>) -> bool {
         let was_read = match part {
             None => !self.is_cut,
-            // A part that is not named does not exist.
+            // A part without a name in the list does not exist.
             Some(part) => {
                 self.parts.as_ref().is_some_and(|parts| parts.get(part).copied().unwrap_or(true))
             }
@@ -83,7 +83,7 @@ impl SymbolList {
         self.by_symbol.get(symbol).map(|&index| &self.listed[index])
     }
 
-    /// The symbol with these letters, whatever their case, if there is just one.
+    /// The symbol with these letters in any case, if there is exactly one.
     pub fn find_any_case(&self, symbol: &str) -> Option<&str> {
         let mut found = self.listed.iter().filter(|one| one.symbol.eq_ignore_ascii_case(symbol));
         let first = found.next()?;
@@ -95,16 +95,16 @@ impl SymbolList {
         self.listed.len()
     }
 
-    /// Whether nothing is listed.
+    /// Returns whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.listed.is_empty()
     }
 
-    /// Trading symbols that may have been meant by `symbol`, the nearest first, at most
-    /// [`NEAREST_MAX`]: the same letters and digits whatever their case and signs, or without the
-    /// word for a perpetual at the end (`BTC/USDT` or `BTCUSDT_PERP` for `BTCUSDT`), and only
-    /// without such a one those that only go on (`BTC-USDT-SWAP` for `BTC-USDT`), then those at
-    /// most two mistakes away, one for short ones.
+    /// At most [`NEAREST_MAX`] trading symbols that `symbol` may mean, the nearest first. First
+    /// come symbols with the same letters and digits in any case and with any signs, or without the
+    /// word for a perpetual at the end (`BTC/USDT` or `BTCUSDT_PERP` for `BTCUSDT`). Only if there
+    /// are none, symbols that continue `symbol` follow (`BTC-USDT-SWAP` for `BTC-USDT`), then those
+    /// with at most two mistakes, one for short ones.
     pub fn nearest(&self, symbol: &str) -> Vec<&str> {
         let wanted = squashed(symbol);
         if wanted.is_empty() {
@@ -131,8 +131,8 @@ impl SymbolList {
         near.into_iter().take(NEAREST_MAX).map(|(_, _, symbol)| symbol).collect()
     }
 
-    /// `; did you mean BTCUSDT or BTCUSDC?`, to follow a sentence; empty if nothing is near but
-    /// `symbol` itself.
+    /// `; did you mean BTCUSDT or BTCUSDC?`, to follow a sentence; empty if only `symbol` itself is
+    /// near.
     pub fn did_you_mean(&self, symbol: &str) -> String {
         let near = self.nearest(symbol).into_iter().filter(|&near| near != symbol);
         let near: Vec<String> = near.map(|near| self.shown(near)).collect();
@@ -151,7 +151,8 @@ impl SymbolList {
     }
 }
 
-/// 0: the same but for case and signs; 1: goes on; from 2: so many mistakes, and one.
+/// Distance of two spellings: 0 if they differ only in case and signs, 1 if `name` continues
+/// `wanted`, else the number of mistakes plus 1; `None` above `mistakes_max`.
 fn distance(wanted: &str, name: &str, mistakes_max: usize) -> Option<usize> {
     let name = squashed(name);
     if name == wanted {
@@ -167,24 +168,26 @@ fn distance(wanted: &str, name: &str, mistakes_max: usize) -> Option<usize> {
     (mistakes <= mistakes_max).then_some(mistakes + 1)
 }
 
-/// The letters and digits of a symbol without the word for a perpetual at its end, if it has one.
+/// The letters and digits of a symbol without the word for a perpetual at its end; `None` if it has
+/// no such word.
 fn bare(symbol: &str) -> Option<String> {
     let upper = symbol.to_ascii_uppercase();
     let pair = PERPETUAL_WORDS.iter().find_map(|word| upper.strip_suffix(word))?;
     Some(squashed(pair))
 }
 
-/// As other exchanges and chart programs spell a perpetual.
+/// The words for a perpetual of other exchanges and chart programs.
 const PERPETUAL_WORDS: [&str; 7] = ["-SWAP", "_SWAP", "-PERP", "_PERP", "PERP", ".P", "/PERP"];
 
 fn squashed(symbol: &str) -> String {
     symbol.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_uppercase).collect()
 }
 
-/// Suggestions beyond these confuse more than they help.
+/// Most suggestions. Source: chosen; more confuse.
 pub const NEAREST_MAX: usize = 3;
 
-/// Names up to this length have many neighbours at two mistakes.
+/// Longest name for which only one mistake is allowed. Source: short names have many neighbours at
+/// two.
 const SHORT_BYTES: usize = 4;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! What is traded: exact decimals, candles, instruments and the series of closed candles with its
-//! watermark. Knows no socket, no exchange dialect and no client.
+//! What is traded: exact decimals, candles, instruments, and the series of closed candles. Knows no
+//! socket, no exchange dialect and no client.
 
 pub mod candle;
 pub mod decimal;

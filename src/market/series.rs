@@ -298,6 +298,8 @@ impl Series {
         let gap = self.gap()?;
         self.watermark = Some(gap.last);
         self.next = Some(UnixMs(gap.last.0 + self.interval.ms()));
+        let is_newest = self.missing.last().is_none_or(|span| span.last < gap.first);
+        assert!(is_newest, "missing windows ascend");
         self.missing.push(gap);
         let oldest = UnixMs(gap.last.0 - REPAIR_WINDOWS_MAX * self.interval.ms());
         self.missing.retain_mut(|span| {

@@ -1,9 +1,9 @@
-//! Intervals and symbols as other places spell them, and what they are here: for hints behind
-//! errors. Never acts on a guess.
+//! Intervals and symbols in other spellings, and what they are here. Used for hints in errors only;
+//! never acts on a guess.
 
 use super::{ContractType, Interval, Market, Venue};
 
-/// The intervals that may be meant by `asked`: `1min`, `60`, `1H`.
+/// The intervals that `asked` may mean: `1min`, `60`, `1H`.
 pub(crate) fn intervals(asked: &str) -> Vec<Interval> {
     let asked = asked.trim();
     let end = asked.find(|c: char| !c.is_ascii_digit()).unwrap_or(asked.len());
@@ -26,13 +26,13 @@ pub(crate) fn intervals(asked: &str) -> Vec<Interval> {
     lengths.filter_map(served).collect()
 }
 
-/// Whether `asked` is one month or three, `1M`, `3M`, as exchanges spell them.
+/// Returns whether `asked` is one or three months, `1M` or `3M`, as exchanges spell them.
 pub(crate) fn is_month(asked: &str) -> bool {
     matches!(asked.trim().strip_suffix('M'), Some("1" | "3"))
 }
 
-/// The symbol that `asked` would be at `market`, where it is one of another place: `BTC/USDT`,
-/// `BTC-USDT`, `binance:BTCUSDT`, `BTC/USDT:USDT`. `None` unless it has a base and a quote asset.
+/// The symbol at `market` for `asked` in another spelling: `BTC/USDT`, `BTC-USDT`,
+/// `binance:BTCUSDT`, `BTC/USDT:USDT`. `None` unless it has a base and a quote asset.
 pub(crate) fn symbol(market: Market, asked: &str) -> Option<String> {
     let upper = asked.trim().trim_matches(['$', '#', '\'', '"']).to_ascii_uppercase();
     let (pair, is_settled) = match upper.split_once(':') {
@@ -62,8 +62,8 @@ pub(crate) fn symbol(market: Market, asked: &str) -> Option<String> {
     Some(meant).filter(|meant| meant != asked)
 }
 
-/// The contract type whose symbols are spelled like `asked`, where it is not that of `market`:
-/// `BTCUSD_PERP` at Binance's spot.
+/// The market with symbols spelled like `asked`, if it is another one than `market`: `BTCUSD_PERP`
+/// at Binance's spot.
 pub(crate) fn contract_type(market: Market, asked: &str) -> Option<Market> {
     let venue = market.venue();
     let upper = asked.to_ascii_uppercase();
@@ -87,20 +87,23 @@ pub(crate) fn contract_type(market: Market, asked: &str) -> Option<Market> {
     Market::find(venue, name).filter(|other| *other != market)
 }
 
-/// Whether `part` is one asset, and no pair of them.
+/// Returns whether `part` is one asset, not a pair.
 fn is_asset(part: &str) -> bool {
     let is_pair = |quote: &&str| part.len() > quote.len() && part.ends_with(*quote);
     !part.contains(SIGNS) && !QUOTES.iter().any(is_pair)
 }
 
-/// What stands between two assets somewhere.
+/// The signs between two assets in other spellings.
 const SIGNS: [char; 8] = ['/', '-', '_', ' ', '.', '\\', '|', ':'];
 
-/// Quote assets that symbols written in one piece end with, the longer first.
+/// Quote assets at the end of symbols without signs, the longest first. Source: chosen.
 const QUOTES: [&str; 8] = ["FDUSD", "USDT", "USDC", "TUSD", "USD", "EUR", "BTC", "ETH"];
 
+/// A second, in ms.
 const SECOND_MS: i64 = 1_000;
+/// A minute, in ms.
 const MINUTE_MS: i64 = 60_000;
+/// An hour, in ms.
 const HOUR_MS: i64 = 3_600_000;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Instruments and their ids. Owns the places of the table, who stands in each of them, and when a
-//! place may be given out again; does not know who wants an instrument.
+//! Instruments and their ids. Owns the places of the table, their instruments, and when a place may
+//! be given out again; does not know which client wants an instrument.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -9,8 +9,8 @@ use super::instrument::Instrument;
 
 /// Id of an instrument: its place in the [`InstrumentTable`], and the life of that place.
 ///
-/// Invariant: an id in a ring, a command or a frame never means something else. A place is given
-/// out again under another id. The same id comes back only after `LIVES` lives of its place, and
+/// Invariant: an id in a ring, a command or a frame always means the same instrument. A place is
+/// given out again under another id. The same id returns only after `LIVES` lives of its place, and
 /// the place that has been free for the longest time is always the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InstrumentId(pub u32);
@@ -32,45 +32,49 @@ impl InstrumentId {
 const PLACE_BITS: u32 = INSTRUMENTS_MAX.trailing_zeros();
 const _: () = assert!(INSTRUMENTS_MAX.is_power_of_two(), "a place is the low bits of an id");
 
-/// Lives of a place until an id is used again.
+/// Lives of a place before an id is used again. Source: the remaining bits of an id.
 const LIVES: u32 = 1 << (u32::BITS - PLACE_BITS);
 
-/// Free places that are kept before one of them is given out again, while there are unused ones.
-/// Source: an id in flight is at most seconds old; a core gives out a million ids a second at most.
+/// Free places that are kept before one is given out again, as long as there are unused ones.
+/// Source: an id in flight is at most seconds old; a core gives out at most a million ids a second.
 const FREE_MIN: usize = 1_024;
 const _: () = assert!(LIVES as usize * FREE_MIN > 60 * 1_000_000, "a minute of nothing but that");
 
-/// Where the maps have room for more names than so many for each of theirs, and some, most of it is
-/// given back. Source: it is worth the work once seven in eight have gone.
+/// With more room per id than this in a map, most of the room is freed. Source: it is worth the
+/// work once seven in eight have gone.
 const ROOM_PER_ID_MAX: usize = 8;
+/// Room of a map that is always kept. Source: chosen.
 const ROOM_MIN: usize = 1_024;
 
-/// Names to ids and back. Bounded, and what is released is forgotten: a flood of made-up symbols is
-/// refused, not stored.
+/// Instruments to ids and back. The table is bounded, and released instruments are forgotten: a
+/// flood of invented symbols is refused, not stored.
 #[derive(Debug)]
 pub struct InstrumentTable {
     places: Vec<Place>,
-    /// Free places, the one that became free first in front.
+    /// Free places, the longest free first.
     free: VecDeque<InstrumentId>,
     ids: HashMap<Instrument, InstrumentId>,
-    /// Those whose candles are made here.
+    /// The ids of candles that are folded here.
     derived_ids: HashMap<Instrument, InstrumentId>,
     capacity: usize,
 }
 
-/// One place: the id under which it was given out last, and who stands there.
+/// One place: its newest id, and its instrument.
 #[derive(Debug)]
 struct Place {
     id: InstrumentId,
     instrument: Option<Instrument>,
 }
 
-/// The table holds its most; the instrument was not added.
+/// The table is full; the instrument was not added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableFull;
 
 impl InstrumentTable {
-    /// A table of at most `capacity` instruments, itself at most [`INSTRUMENTS_MAX`].
+    /// An empty table of at most `capacity` instruments.
+    ///
+    /// # Panics
+    /// If `capacity` exceeds [`INSTRUMENTS_MAX`].
     pub fn new(capacity: usize) -> Self {
         assert!(capacity <= INSTRUMENTS_MAX, "an id has room for no more places");
         let (ids, derived_ids) = (HashMap::new(), HashMap::new());
@@ -80,7 +84,7 @@ impl InstrumentTable {
     /// The id of the exchange's own candles of `instrument`, which is added if it is new.
     ///
     /// # Errors
-    /// It is new, and the table is full.
+    /// If it is new and the table is full.
     pub fn intern(&mut self, instrument: &Instrument) -> Result<InstrumentId, TableFull> {
         if let Some(&id) = self.ids.get(instrument) {
             return Ok(id);
@@ -90,10 +94,10 @@ impl InstrumentTable {
         Ok(id)
     }
 
-    /// The id of candles of `instrument` that are made here, which is added if it is new.
+    /// The id of candles of `instrument` that are folded here, which is added if it is new.
     ///
     /// # Errors
-    /// It is new, and the table is full.
+    /// If it is new and the table is full.
     pub fn intern_derived(&mut self, instrument: &Instrument) -> Result<InstrumentId, TableFull> {
         if let Some(&id) = self.derived_ids.get(instrument) {
             return Ok(id);
@@ -122,7 +126,7 @@ impl InstrumentTable {
         Ok(id)
     }
 
-    /// The instrument with `id` is forgotten, and its place may be given out again. Returns whether
+    /// Forgets the instrument with `id`, so that its place may be given out again. Returns whether
     /// the id was in use.
     pub fn release(&mut self, id: InstrumentId) -> bool {
         let place = self.places.get_mut(id.index()).filter(|place| place.id == id);
@@ -133,7 +137,7 @@ impl InstrumentTable {
             if ids.get(&instrument) == Some(&id) {
                 ids.remove(&instrument);
             }
-            // A flood of names leaves no storage behind.
+            // A flood of symbols leaves no storage behind.
             if ids.capacity() > ids.len() * ROOM_PER_ID_MAX + ROOM_MIN {
                 ids.shrink_to(ids.len() * 2);
             }
@@ -142,7 +146,7 @@ impl InstrumentTable {
         true
     }
 
-    /// The id of the exchange's own candles of `instrument`, if they are known.
+    /// The id of the exchange's own candles of `instrument`, if it has one.
     pub fn find(&self, instrument: &Instrument) -> Option<InstrumentId> {
         self.ids.get(instrument).copied()
     }
@@ -158,7 +162,7 @@ impl InstrumentTable {
         self.places.len() - self.free.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

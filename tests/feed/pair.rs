@@ -257,6 +257,7 @@ impl Pair {
     pub(crate) fn pass(&mut self, duration: Duration) {
         let end = self.now.mono.after(duration);
         let mut turns = 0;
+        self.pump();
         while let Some(due) = self.feed.next_deadline().filter(|&due| due <= end) {
             turns += 1;
             assert!(turns < 1_000_000, "the feed spins");

@@ -1,12 +1,12 @@
-//! When a session connects again: a delay that doubles with each failure, with seeded jitter. What
-//! counts as a failure is decided by the sessions.
+//! The delay before a session connects again: it doubles with each failure, with seeded jitter. The
+//! sessions decide what counts as a failure.
 
 use std::time::Duration;
 
 use crate::limits::BACKOFF_MAX;
 use crate::rng::Rng;
 
-/// How long one session waits before it connects again: doubling, the upper half of it by chance.
+/// The delays of one session: doubling, the upper half of each by chance.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Backoff {
     failures: u32,
@@ -24,7 +24,7 @@ impl Backoff {
     }
 }
 
-/// 2^16 times any sensible delay is beyond [`BACKOFF_MAX`].
+/// Most doublings. Source: 2^16 times any sensible delay is beyond [`BACKOFF_MAX`].
 const DOUBLINGS_MAX: u32 = 16;
 
 #[cfg(test)]

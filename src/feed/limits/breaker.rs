@@ -1,12 +1,12 @@
-//! Whether a market's sessions may connect at all: closed, open after too many failures in a row,
-//! half-open while a trial runs. What counts as a failure is decided by the sessions.
+//! Whether the sessions of a market may connect: closed, open after too many failures in a row,
+//! half-open while a trial runs. The sessions decide what counts as a failure.
 
 use std::time::Duration;
 
 use crate::clock::MonoNs;
 use crate::limits::BACKOFF_MAX;
 
-/// Whether a market's sessions may connect at all.
+/// Decides whether the sessions of a market may connect.
 #[derive(Clone, Debug)]
 pub(crate) struct Breaker {
     threshold: u32,
@@ -15,7 +15,7 @@ pub(crate) struct Breaker {
     state: BreakerState,
     /// Failures in a row since the last success.
     failures: u32,
-    /// How long the next opening lasts: `recovery`, doubled each time a trial fails.
+    /// How long the next opening lasts: `recovery`, doubled after each failed trial.
     open_for: Duration,
 }
 
@@ -38,7 +38,8 @@ impl Breaker {
         }
     }
 
-    /// Asks to connect. True: do so, and report how it went. Turns half-open when its time is up.
+    /// Returns whether a session may connect. If it may, the caller reports the result. An open
+    /// breaker becomes half-open when its time is over.
     pub(crate) fn admit(&mut self, now: MonoNs) -> bool {
         if matches!(self.state, BreakerState::Open { until } if until <= now) {
             self.state = BreakerState::HalfOpen { trials: 0 };
@@ -54,8 +55,8 @@ impl Breaker {
         }
     }
 
-    /// When asking again may have another answer: the end of the open time; `None`: when a trial
-    /// has come to an end.
+    /// When [`Self::admit`] may change its answer: at the end of the open time; `None` if only the
+    /// end of a trial changes it.
     pub(crate) fn ask_again_at(&self) -> Option<MonoNs> {
         match self.state {
             BreakerState::Open { until } => Some(until),
@@ -65,14 +66,14 @@ impl Breaker {
         }
     }
 
-    /// A session is healthy. True if that closed the breaker.
+    /// Takes the success of a session. Returns whether this closed the breaker.
     pub(crate) fn succeed(&mut self) -> bool {
         let was_tripped = self.state != BreakerState::Closed;
         (self.state, self.failures, self.open_for) = (BreakerState::Closed, 0, self.recovery);
         was_tripped
     }
 
-    /// A session failed before it was healthy. True if that opened the breaker.
+    /// Takes the failure of a session that never worked. Returns whether this opened the breaker.
     pub(crate) fn fail(&mut self, now: MonoNs) -> bool {
         self.failures = self.failures.saturating_add(1);
         match self.state {
@@ -86,7 +87,7 @@ impl Breaker {
         }
     }
 
-    /// A trial was given up without a verdict.
+    /// Takes the end of a trial without a result.
     pub(crate) fn forget(&mut self) {
         if let BreakerState::HalfOpen { trials } = &mut self.state {
             *trials = trials.saturating_sub(1);

@@ -1,30 +1,31 @@
-//! How often something may be done: at most so many times in any window, and what is new at most
-//! two thirds of that. Owns the instants of the last times; the limits are the venue's.
+//! How often an action is allowed: at most N times in any window, and for new claims at most two
+//! thirds of that. Owns the times of the newest actions; the venue owns the limits.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::MonoNs;
 
-/// At most `count_max` times in any `window`, counted exactly and not by an average.
+/// At most `count_max` actions in any `window`, counted exactly and not by an average.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
     count_max: usize,
     window: Duration,
-    /// When each of the last times leaves the window, oldest first, never more than `count_max`.
+    /// When each of the newest actions leaves the window: ascending, at most `count_max`.
     free_at: VecDeque<MonoNs>,
-    /// Times that have begun, and whose window begins when they are over.
+    /// Number of actions that have begun and not ended. Their window begins when they end.
     under_way: usize,
-    /// The same of those times that were for what is new, never more than are allowed of them.
+    /// The same as `free_at` for the actions of new claims, at most [`Self::new_max`].
     new_free_at: VecDeque<MonoNs>,
 }
 
-/// For whom something is done that an exchange limits.
+/// The beneficiary of an action that an exchange limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Claim {
-    /// A series that has delivered: all of the budget is there for it.
+    /// A series that has delivered: it may use the whole budget.
     Served,
-    /// What is new to the exchange, or may wait: a third of the budget is kept from it.
+    /// A series that is new to the exchange, or may wait: a third of the budget is reserved from
+    /// it.
     New,
 }
 
@@ -35,7 +36,8 @@ impl Budget {
         Self { count_max, window, free_at, under_way: 0, new_free_at: VecDeque::new() }
     }
 
-    /// When it may be done next for `claim`; in the past if now, never while so much is under way.
+    /// When the next action is allowed for `claim`: in the past if it is allowed now, never while
+    /// all allowed actions are under way.
     pub(crate) fn ready_at(&self, claim: Claim) -> MonoNs {
         let ready = |times: &VecDeque<MonoNs>, allowed: usize| {
             times.len().checked_sub(allowed).map_or(MonoNs(0), |at| times[at])
@@ -50,12 +52,12 @@ impl Budget {
         }
     }
 
-    /// How many of what is new are allowed in any window.
+    /// Number of actions for new claims in any window.
     pub(crate) fn new_max(&self) -> usize {
         self.count_max - self.count_max / RESERVED_PART
     }
 
-    /// Whether less than half of it was used in the window that ends now.
+    /// Returns whether less than half of the budget was used in the window that ends now.
     pub(crate) fn has_slack(&self, now: MonoNs) -> bool {
         let half = self.count_max / 2;
         match self.free_at.len().checked_sub(half.max(1)) {
@@ -64,12 +66,12 @@ impl Budget {
         }
     }
 
-    /// It was done, allowed or not: what cannot wait delays what can.
+    /// Counts an action, allowed or not: one that cannot wait delays those that can.
     pub(crate) fn spend(&mut self, claim: Claim, now: MonoNs) {
         self.push(claim, now.after(self.window));
     }
 
-    /// What was spent at `at` for `claim` never reached the other side: it is free again.
+    /// Gives back what was spent at `at` for `claim`: it never reached the exchange.
     pub(crate) fn take_back(&mut self, claim: Claim, at: MonoNs) {
         let free_at = at.after(self.window);
         let remove = |times: &mut VecDeque<MonoNs>| {
@@ -83,31 +85,32 @@ impl Budget {
         }
     }
 
-    /// When what is done now leaves the window.
+    /// When an action of now leaves the window.
     pub(crate) fn free_at(&self, now: MonoNs) -> MonoNs {
         now.after(self.window)
     }
 
-    /// It begins, and is over when the other side has it, whenever that is: see [`Self::end`].
+    /// Begins an action, which ends when the other side has received it, see [`Self::end`].
     pub(crate) fn begin(&mut self, claim: Claim, now: MonoNs) {
         self.under_way += 1;
-        self.note_new(claim, now.after(self.window));
+        self.push_new(claim, now.after(self.window));
     }
 
-    /// Of what has begun, all but `left` is over, by now at the latest.
+    /// Ends all begun actions but `left`: they ended by now at the latest.
     pub(crate) fn end(&mut self, left: usize, now: MonoNs) {
         for _ in left..self.under_way {
-            self.note(now.after(self.window));
+            self.push_used(now.after(self.window));
         }
         self.under_way = self.under_way.min(left);
     }
 
-    /// Whether all that is allowed is under way.
+    /// Returns whether all allowed actions are under way.
     pub(crate) fn is_under_way(&self) -> bool {
         self.under_way >= self.count_max
     }
 
-    /// It was done before this process began, nobody knows for whom; `at_ns` as in [`crate::feed::Usage`].
+    /// Counts an action from before this process, whose claim is unknown. `at_ns` is as in
+    /// [`crate::feed::Usage`].
     pub(crate) fn spend_before(&mut self, at_ns: i64) {
         let window_ns = i64::try_from(self.window.as_nanos()).unwrap_or(i64::MAX);
         if let Ok(free_at) = u64::try_from(at_ns.saturating_add(window_ns)) {
@@ -116,29 +119,34 @@ impl Budget {
     }
 
     fn push(&mut self, claim: Claim, free_at: MonoNs) {
-        self.note(free_at);
-        self.note_new(claim, free_at);
+        self.push_used(free_at);
+        self.push_new(claim, free_at);
     }
 
-    fn note(&mut self, free_at: MonoNs) {
-        if self.free_at.len() == self.count_max {
-            self.free_at.pop_front();
-        }
-        self.free_at.push_back(free_at);
+    fn push_used(&mut self, free_at: MonoNs) {
+        push_newest(&mut self.free_at, self.count_max, free_at);
     }
 
-    fn note_new(&mut self, claim: Claim, free_at: MonoNs) {
+    fn push_new(&mut self, claim: Claim, free_at: MonoNs) {
         if claim == Claim::New {
-            if self.new_free_at.len() == self.new_max() {
-                self.new_free_at.pop_front();
-            }
-            self.new_free_at.push_back(free_at);
+            let new_max = self.new_max();
+            push_newest(&mut self.new_free_at, new_max, free_at);
         }
     }
 }
 
-/// A third of a budget is kept for what is served already, and a third of the rest by each client
-/// for the others. Source: design, "Trust".
+/// Keeps the newest `count_max` of `times`.
+fn push_newest(times: &mut VecDeque<MonoNs>, count_max: usize, free_at: MonoNs) {
+    let is_newest = times.back().is_none_or(|&newest| newest <= free_at);
+    assert!(is_newest, "the times of a budget ascend: the oldest decides when the next is allowed");
+    if times.len() == count_max {
+        times.pop_front();
+    }
+    times.push_back(free_at);
+}
+
+/// One part in this number of a budget is reserved: for served streams, and of the rest by each
+/// client for the others. Source: design, "Trust".
 pub(crate) const RESERVED_PART: usize = 3;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! An exchange that lets no session in: refused handshakes. Owns what follows for the group of its
-//! markets, and what their clients hear.
+//! An exchange that refuses every handshake. Owns what follows for the group of its markets, and
+//! what their clients receive.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::wire::WireError;
 
 use crate::feed::limits::pauses::Denied;
 use crate::feed::limits::rate_limits::LimitedAction;
-use crate::feed::repair::answers::said;
+use crate::feed::repair::answers::status_words;
 use crate::feed::session::SessionPhase;
 use crate::feed::session::lifecycle::Socket;
 use crate::feed::{Feed, Output};
 
 impl Feed {
-    /// The exchange answered the handshake with an HTTP status of its own. Where that is about us and
-    /// not about this session, all sessions of the group wait.
+    /// Ends a session after the exchange answered its handshake with an HTTP status. If the refusal
+    /// concerns our address and not only this session, all sessions of the group wait.
     pub(crate) fn lose_refused(
         &mut self,
         index: usize,
@@ -29,14 +29,14 @@ impl Feed {
     ) {
         let WireError::Refused { status, retry_after, body, .. } = error else { return };
         let market = self.sessions[index].market;
-        let words = said(*status, body);
+        let words = status_words(*status, body);
         let asked_at = match self.sessions[index].phase {
             SessionPhase::Connecting { since } => since,
             _ => now.mono,
         };
         let mut remark = String::new();
         match venue::denial(market, *status, body) {
-            // Backoff and breaker do what an outage needs.
+            // Backoff and breaker handle an outage.
             None | Some(Denial::Outage) => {
                 self.gates.pauses.release(market, LimitedAction::Connect, now.mono);
             }
@@ -67,7 +67,7 @@ impl Feed {
         self.lose(index, ConnectionErrorKind::Handshake, &why, socket, now.mono);
     }
 
-    /// Tells the clients of all sessions of the group that are not open, once each.
+    /// Reports the denial to the clients of every session of the group that is not open, once each.
     fn report_denied(&mut self, market: Market, words: &str) {
         let group = venue::budget_group(market);
         for index in 0..self.sessions.len() {
@@ -86,14 +86,14 @@ impl Feed {
             return;
         }
         session.is_denied = true;
-        // The first candle says that it is back.
+        // The first candle reports that the session is back.
         session.reported_lost = Some(words.to_owned());
         let (market, instruments) = (session.market, session.members.clone());
         let event = FeedEvent::Denied { market, instruments, why: words.to_owned() };
         self.outputs.push_back(Output::Event(event));
     }
 
-    /// A session that may not connect because another one was denied.
+    /// Reports that a session may not connect because another one was denied.
     pub(crate) fn report_denied_elsewhere(&mut self, index: usize, now: MonoNs) {
         let market = self.sessions[index].market;
         let denied = self.gates.pauses.denied_for(market, LimitedAction::Connect, now);
@@ -102,7 +102,7 @@ impl Feed {
         }
     }
 
-    /// A session that may not connect yet, though nothing was lost: its clients are told why.
+    /// Reports to the clients of a session why it may not connect yet, although it was not lost.
     pub(crate) fn report_waiting(&mut self, index: usize, now: MonoNs) {
         let session = &self.sessions[index];
         let market = session.market;
@@ -117,8 +117,8 @@ impl Feed {
         }
     }
 
-    /// An instrument has joined a session that is lost, or not let in: its clients are told so, as
-    /// those of the others were.
+    /// Reports the loss or denial of a session to the clients of an instrument that joined it
+    /// later.
     pub(crate) fn report_lost_to(&mut self, index: usize, id: InstrumentId) {
         let session = &self.sessions[index];
         let Some(why) = session.reported_lost.clone().filter(|_| !session.is_open()) else {
@@ -132,7 +132,7 @@ impl Feed {
         self.outputs.push_back(Output::Event(event));
     }
 
-    /// The event under which a denial is logged.
+    /// The event name under which a denial is logged.
     pub(crate) fn denial_event(on: LimitedAction, denial: Denial) -> EventName {
         match (on, denial) {
             (LimitedAction::Rest, Denial::Limit { .. }) => EventName::RestLimited,
@@ -142,9 +142,9 @@ impl Feed {
     }
 }
 
-/// No new session after an exchange had too many of us and did not say for how long.
-/// Source: the longest window in which an exchange counts connects and bans from is five minutes.
+/// The pause of new sessions after an exchange found us too many and named no time. Source: the
+/// longest window in which an exchange counts connects and bans is five minutes.
 const TOO_MANY_PAUSE: Option<Duration> = Some(Duration::from_secs(300));
 
-/// A shorter wait is over before a person has read of it.
+/// A shorter wait is not reported. Source: it is over before a person has read of it.
 const REPORTED_WAIT_MIN: Duration = Duration::from_secs(5);

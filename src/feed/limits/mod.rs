@@ -1,4 +1,4 @@
-//! What may be done towards an exchange now: its limits, our own patience, and its refusals.
+//! What is allowed towards an exchange now: its limits, our own patience, and its refusals.
 
 pub(super) mod backoff;
 pub(super) mod breaker;

@@ -1,6 +1,6 @@
-//! When an exchange is left alone: what it has ordered, and what its refusals advise. One for all
-//! shards and workers of an address, since both hold for the address. Owns how long, and who asks
-//! first afterwards; what an answer means is the dialects'.
+//! When an exchange is left alone: after its orders and its refusals. One for all shards and
+//! workers of an address, because both hold for the address. Owns the lengths of the pauses and the
+//! choice of the first request afterwards; the dialects decide what an answer means.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::venue::{self, Denial};
 
 use crate::feed::LimitedAction;
 
-/// Of each [`venue::budget_group`], the pauses of new sessions and of REST requests.
+/// The pauses of new sessions and of REST requests, of each [`venue::budget_group`].
 #[derive(Debug)]
 pub struct Pauses {
     /// By [`Market::index`] of the group's name, then by [`LimitedAction`].
@@ -21,30 +21,30 @@ pub struct Pauses {
     subscribes_at_ns: [AtomicU64; Market::COUNT],
 }
 
-/// What is held until when. Relaxed throughout: a shard that looks a moment too early sends one more
-/// request, and what it is answered is the same.
+/// One pause. All access is relaxed: a shard that reads an old value sends one more request, and
+/// receives the same answer.
 #[derive(Debug, Default)]
 struct Pause {
-    /// A budget is used up until then.
+    /// The budget is used up until then.
     held_until_ns: AtomicU64,
-    /// We were denied until then, or one of us asks and the others wait for what it hears.
+    /// We are denied until then; or one shard asks, and the others wait for its answer until then.
     denied_until_ns: AtomicU64,
-    /// When that began.
+    /// When the denial began.
     denied_since_ns: AtomicU64,
-    /// Denials in a row. While there are any, one asks and the others wait.
+    /// Number of denials in a row. While it is above 0, one shard asks and the others wait.
     denials: AtomicU32,
-    /// The HTTP status of the last one; 0: no answer came.
+    /// HTTP status of the newest denial; 0 if no answer arrived.
     status: AtomicU32,
-    /// Answers in a row that made no sense, or did not come, without a denial.
+    /// Number of answers in a row that made no sense or were lost, without a denial.
     faults: AtomicU32,
 }
 
-/// What was denied to something that was asked at a time.
+/// A denial, and the request that it answers.
 #[derive(Clone, Copy, Debug)]
 pub struct Denied<'a> {
-    /// What the answer means.
+    /// The meaning of the answer.
     pub denial: Denial,
-    /// Its HTTP status; 0: there was none.
+    /// Its HTTP status; 0 if no answer arrived.
     pub status: u16,
     /// Its `Retry-After`, as sent.
     pub retry_after: Option<&'a str>,
@@ -52,16 +52,16 @@ pub struct Denied<'a> {
     pub asked_at: MonoNs,
     /// The exchange's time now.
     pub exchange_now: UnixMs,
-    /// Any number: jitter.
+    /// A random number, for jitter.
     pub chance: u64,
 }
 
 /// A pause that lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lasting {
-    /// How long it lasts still, as far as that is known.
+    /// How long it will still last, as far as that is known.
     pub wait: Duration,
-    /// The HTTP status with which we were denied; 0: no answer came.
+    /// HTTP status of the denial; 0 if no answer arrived.
     pub status: u16,
 }
 
@@ -70,7 +70,7 @@ pub struct Lasting {
 pub struct Begun {
     /// How long it lasts.
     pub wait: Duration,
-    /// What the exchange asked for, where that is not what is waited, for a person; else empty.
+    /// The exchange's `Retry-After` for a person, if there is one; else empty.
     pub remark: String,
 }
 
@@ -82,7 +82,8 @@ impl Default for Pauses {
 }
 
 impl Pauses {
-    /// No session of this address subscribes anything before `until`: it has too much already.
+    /// Stops the subscriptions of this address until `until`, because it has too many streams
+    /// already.
     pub(crate) fn hold_subscribes(&self, market: Market, until: MonoNs) {
         let index = venue::budget_group(market).index();
         self.subscribes_at_ns[index].fetch_max(until.0, Ordering::Relaxed);
@@ -98,44 +99,44 @@ impl Pauses {
         &self.pauses[venue::budget_group(market).index()][on as usize]
     }
 
-    /// Nothing of the kind is asked before `until`: its budget is used up.
+    /// Stops the action until `until`, because its budget is used up.
     pub(crate) fn hold(&self, market: Market, on: LimitedAction, until: MonoNs) {
         self.of(market, on).held_until_ns.fetch_max(until.0, Ordering::Relaxed);
     }
 
-    /// Nothing of the kind is asked before.
+    /// When the action is allowed again.
     pub fn until(&self, market: Market, on: LimitedAction) -> MonoNs {
         let pause = self.of(market, on);
         let held = pause.held_until_ns.load(Ordering::Relaxed);
         MonoNs(held.max(pause.denied_until_ns.load(Ordering::Relaxed)))
     }
 
-    /// How long we are denied the kind still; `None`: we are not.
+    /// How long we are still denied the action; `None` if we are not.
     pub fn denied_for(&self, market: Market, on: LimitedAction, now: MonoNs) -> Option<Lasting> {
         let until = self.denied_until(market, on)?;
         Some(Lasting { wait: until.since(now), status: self.status(market, on) })
     }
 
-    /// Until when we are denied the kind; `None`: we are not.
+    /// Until when we are denied the action; `None` if we are not.
     pub(crate) fn denied_until(&self, market: Market, on: LimitedAction) -> Option<MonoNs> {
         let pause = self.of(market, on);
         let until = MonoNs(pause.denied_until_ns.load(Ordering::Relaxed));
         (pause.denials.load(Ordering::Relaxed) > 0).then_some(until)
     }
 
-    /// Until when nothing of the kind is asked, since its budget is used up.
+    /// Until when the budget of the action is used up.
     pub(crate) fn held_until(&self, market: Market, on: LimitedAction) -> MonoNs {
         MonoNs(self.of(market, on).held_until_ns.load(Ordering::Relaxed))
     }
 
-    /// The HTTP status of the last denial; 0: no answer came.
+    /// HTTP status of the newest denial; 0 if no answer arrived.
     pub(crate) fn status(&self, market: Market, on: LimitedAction) -> u16 {
         let status = self.of(market, on).status.load(Ordering::Relaxed);
         u16::try_from(status).unwrap_or_default()
     }
 
-    /// Asks whether one may be sent now. After denials only one of all shards may, and says what
-    /// came of it with [`Self::admitted`], [`Self::deny`] or [`Self::release`].
+    /// Returns whether one action is allowed now. After a denial only one of all shards may act. It
+    /// reports the result with [`Self::admitted`], [`Self::deny`] or [`Self::release`].
     pub fn admit(&self, market: Market, on: LimitedAction, now: MonoNs) -> bool {
         let pause = self.of(market, on);
         if self.until(market, on) > now {
@@ -153,7 +154,7 @@ impl Pauses {
         seen <= now.0 && swap(seen)
     }
 
-    /// What was asked at `asked_at` was answered.
+    /// Takes an answer to a request of `asked_at`, which ends a denial that began before.
     pub fn admitted(&self, market: Market, on: LimitedAction, asked_at: MonoNs) {
         let pause = self.of(market, on);
         pause.faults.store(0, Ordering::Relaxed);
@@ -163,8 +164,7 @@ impl Pauses {
         }
     }
 
-    /// What was to find out whether we are still denied was not sent, or came to nothing that says
-    /// so: another may.
+    /// Lets another shard ask first, because the first request was not sent or proved nothing.
     pub fn release(&self, market: Market, on: LimitedAction, now: MonoNs) {
         let pause = self.of(market, on);
         if pause.denials.load(Ordering::Relaxed) > 0 {
@@ -172,8 +172,8 @@ impl Pauses {
         }
     }
 
-    /// We were denied. Returns the pause that begins; `None`: it has begun already, with an answer
-    /// to something that was asked together with this.
+    /// Takes a denial. Returns the pause that begins; `None` if the pause has begun already, with
+    /// the answer to another request of the same time.
     pub fn deny(
         &self,
         market: Market,
@@ -193,10 +193,10 @@ impl Pauses {
         let (first, growth) = denied.denial.pauses();
         let grown = first.saturating_mul(growth.saturating_pow(denials.min(DOUBLINGS_MAX)));
         let grown = grown.min(BACKOFF_MAX.max(first));
-        // A part of it by chance, so that hosts that were denied together do not ask together.
+        // A part is random, so that hosts that were denied together do not ask together.
         let jitter_ms = denied.chance % u64::try_from(grown.as_millis() / 8 + 1).unwrap_or(1);
         let own = grown - Duration::from_millis(jitter_ms);
-        // What is asked for again and again, and does not help, is not believed for ever.
+        // A `Retry-After` that repeatedly fails to help no longer shortens our own pause.
         let wait = match (read, denials) {
             (Some(read), 0..ASKED_BELIEVED) => read.wait.max(WAIT_MIN),
             (Some(read), _) => read.wait.max(own),
@@ -216,7 +216,8 @@ impl Pauses {
         Some(Begun { wait, remark })
     }
 
-    /// An answer did not come, or made no sense. Whether it is now taken for a [`Denial::Outage`].
+    /// Takes an answer that was lost or made no sense. Returns whether this is a
+    /// [`Denial::Outage`].
     pub fn is_outage(&self, market: Market, on: LimitedAction) -> bool {
         let pause = self.of(market, on);
         let faults = pause.faults.fetch_add(1, Ordering::Relaxed).saturating_add(1);
@@ -225,7 +226,7 @@ impl Pauses {
 }
 
 impl Pause {
-    /// Whether something asked at `asked_at` was asked before the denials.
+    /// Returns whether a request of `asked_at` was sent before the denial.
     fn is_before(&self, asked_at: MonoNs) -> bool {
         asked_at.0 < self.denied_since_ns.load(Ordering::Relaxed)
     }
@@ -235,20 +236,21 @@ fn shown(raw: &str) -> String {
     venue::first_words(raw.as_bytes())
 }
 
-/// The one that asks first after a pause is waited for this long. Source: longer than a connection or
-/// a REST request may take.
+/// How long the other shards wait for the first request after a pause. Source: longer than a
+/// connection or a REST request may take.
 const PROBE_PATIENCE: Duration = Duration::from_secs(20);
 
-/// A `Retry-After` that is shorter is taken for this.
+/// Shortest `Retry-After` that is obeyed; a shorter one is raised to this. Source: chosen.
 const WAIT_MIN: Duration = Duration::from_secs(1);
 
-/// So many denials in a row may name a shorter pause than ours would be.
+/// Number of denials in a row for which a `Retry-After` may name a shorter pause than ours. Source:
+/// chosen.
 const ASKED_BELIEVED: u32 = 2;
 
-/// Faults in a row that are taken for an outage. Source: one can be a symbol's, and two chance.
+/// Faults in a row that count as an outage. Source: one can concern a symbol, two can be chance.
 const FAULTS_MAX: u32 = 3;
 
-/// 2^8 times the shortest pause is beyond [`BACKOFF_MAX`].
+/// Most growths of a pause. Source: 2^8 times the shortest pause is beyond [`BACKOFF_MAX`].
 const DOUBLINGS_MAX: u32 = 8;
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
-//! What may be done towards an exchange now: a breaker per market, and budgets per address, which
-//! the markets of one venue may share. Owns this shard's part of each budget; what is done with it
-//! is decided elsewhere.
+//! The limits of each exchange: a breaker per market, and budgets per address, which the markets of
+//! one venue may share. Owns this shard's part of each budget; other files decide how it is used.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,20 +14,20 @@ use crate::feed::limits::breaker::Breaker;
 use crate::feed::limits::budget::{Budget, Claim};
 use crate::feed::limits::pauses::Pauses;
 
-/// What an earlier process at this address has used of an exchange's limits.
+/// Use of an exchange's limits by an earlier process at this address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
-    /// Where.
+    /// The market.
     pub market: Market,
-    /// What.
+    /// The limited action.
     pub on: LimitedAction,
     /// When, on the feed's monotonic clock; before its beginning, so usually negative.
     pub at_ns: i64,
-    /// How often.
+    /// Number of actions.
     pub count: usize,
 }
 
-/// What is limited per address.
+/// An action that exchanges limit per address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitedAction {
     /// New sessions.
@@ -37,7 +36,7 @@ pub enum LimitedAction {
     Rest,
 }
 
-/// Every market's gate and every group's budgets.
+/// The gate of every market and the budgets of every group.
 pub(crate) struct Gates {
     /// By [`Market::index`].
     gates: Vec<Gate>,
@@ -46,17 +45,17 @@ pub(crate) struct Gates {
     pub(crate) pauses: Arc<Pauses>,
 }
 
-/// What decides whether a market's sessions may connect.
+/// The state that decides whether sessions of a market may connect.
 pub(crate) struct Gate {
     pub(crate) breaker: Breaker,
-    /// The path on which the last session delivered.
+    /// Whether the last session that delivered used the alternate path.
     pub(crate) is_alternate: bool,
-    /// Whether a row of REST that makes no sense was shown.
+    /// Whether a REST row that makes no sense was logged.
     pub(crate) has_shown_row: bool,
-    /// While the resolver has no address for the market's host: when one session asks for it again.
-    /// The others wait for what comes of it.
+    /// While the resolver has no address for the market's host: when one session looks it up again.
+    /// The other sessions wait for that answer.
     pub(crate) unresolved_until: Option<MonoNs>,
-    /// The waits that were logged last, by [`LimitedAction`].
+    /// The newest logged waits, by [`LimitedAction`].
     pub(crate) logged_waits: [Option<Wait>; 2],
 }
 
@@ -64,9 +63,9 @@ pub(crate) struct Gate {
 pub(crate) struct Group {
     pub(crate) connects: Budget,
     pub(crate) rest: Budget,
-    /// Sessions at once.
+    /// Most sessions at once.
     pub(crate) sessions_max: usize,
-    /// Streams at once.
+    /// Most streams at once.
     pub(crate) streams_max: usize,
 }
 
@@ -88,9 +87,12 @@ impl Gates {
             groups: Market::all().map(|market| Group::new(market, config.shards)).collect(),
             pauses: config.pauses.clone(),
         };
-        // Which shard spent it is not known: each carrier takes its part, rounded up.
+        // The shard that used it is unknown: each carrier counts its part, rounded up.
         let mut totals = [[0_usize; 2]; Market::COUNT];
-        for usage in &config.usage {
+        // The wall clock that wrote the file may have been set back between two lines.
+        let mut oldest_first = config.usage.clone();
+        oldest_first.sort_by_key(|usage| usage.at_ns);
+        for usage in &oldest_first {
             let carriers = venue::carriers(usage.market, config.shards);
             let total = &mut totals[venue::budget_group(usage.market).index()][usage.on as usize];
             let before = total.div_ceil(carriers);
@@ -121,12 +123,12 @@ impl Gates {
         &mut self.groups[venue::budget_group(market).index()]
     }
 
-    /// When a session of `market` may be connected; `None`: not before a trial has ended.
+    /// When a session of `market` may connect; `None` while a trial must end first.
     pub(crate) fn connects_at(&self, market: Market, claim: Claim) -> Option<MonoNs> {
         Some(self.of(market).breaker.ask_again_at()?.max(self.sessions_at(market, claim)))
     }
 
-    /// When the exchange lets a session be opened, and its name may be looked up.
+    /// When budget, pauses and the market's name allow a new session.
     pub(crate) fn sessions_at(&self, market: Market, claim: Claim) -> MonoNs {
         let paused = self.pauses.until(market, LimitedAction::Connect);
         self.group(market).connects.ready_at(claim).max(paused).max(self.looked_up_at(market))
@@ -137,20 +139,20 @@ impl Gates {
         self.of(market).unresolved_until.unwrap_or(MonoNs(0))
     }
 
-    /// When the budget of new sessions of `market` has something left.
+    /// When the budget of new sessions of `market` allows one.
     pub(crate) fn budget_at(&self, market: Market, claim: Claim) -> MonoNs {
         let held = self.pauses.held_until(market, LimitedAction::Connect);
         self.group(market).connects.ready_at(claim).max(held)
     }
 
-    /// When a REST request to `market` may be made.
+    /// When a REST request to `market` may be sent.
     pub(crate) fn rest_at(&self, market: Market, claim: Claim) -> MonoNs {
         let paused = self.pauses.until(market, LimitedAction::Rest);
         self.group(market).rest.ready_at(claim).max(paused)
     }
 }
 
-/// What is waited for, and until when.
+/// The end and the reason of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wait {
     pub(crate) until: MonoNs,
@@ -170,13 +172,14 @@ impl Group {
     }
 }
 
-/// One of `carriers` equal parts of `count` in any `window`, as the exchange sees it: what was on its
-/// way for long arrives together with what was sent later.
+/// One of `carriers` equal parts of `count` in any `window`. The window is lengthened, because a
+/// message that was under way for long arrives together with a later one.
 fn share(count: usize, window: Duration, carriers: usize) -> Budget {
     Budget::new((count / carriers).max(1), window + window / ON_THE_WAY_PART)
 }
 
-/// Of a minute 2 s. Source: half of it is a slow way, as far as messages and answers are waited for.
+/// The window is lengthened by one part in this number: a minute by 2 s. Source: half of that is a
+/// slow way, as far as messages and answers are waited for.
 const ON_THE_WAY_PART: u32 = 30;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! What a market's next session, and its REST, wait for: the longest of backoff, breaker, ban and
-//! budget. Owns the gauges of that wait, and the line that is logged when it is another one than
-//! was logged last: a market waits for what happens to others of its exchange, too.
+//! What the next session of a market, and its REST, wait for: the longest of backoff, breaker, ban
+//! and budget. Owns the gauges of that wait and the log line when it changes. A market also waits
+//! for what happens to other markets of its exchange.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::feed::session::SessionPhase;
 use crate::feed::{Feed, Output};
 
 impl Gates {
-    /// What a session of `market` waits for whose own backoff ends at `backoff`.
+    /// The wait of a session of `market` with a backoff until `backoff`.
     pub(crate) fn wait(&self, market: Market, claim: Claim, backoff: MonoNs, now: MonoNs) -> Wait {
         let breaker = self.of(market).breaker.ask_again_at();
         let denied = self.pauses.denied_until(market, LimitedAction::Connect);
@@ -33,7 +33,7 @@ impl Gates {
 }
 
 impl Feed {
-    /// Why this is waited for, for a person.
+    /// The reason of a wait, for a person.
     pub(crate) fn wait_words(
         &self,
         market: Market,
@@ -58,15 +58,15 @@ impl Feed {
         }
     }
 
-    /// Takes note of a wait that was logged.
-    pub(crate) fn note_wait(&mut self, market: Market, on: LimitedAction, wait: Wait) {
+    /// Remembers a wait that was logged, and reports it.
+    pub(crate) fn remember_wait(&mut self, market: Market, on: LimitedAction, wait: Wait) {
         self.gates.of_mut(market).logged_waits[on as usize] = Some(wait);
         if on == LimitedAction::Connect {
             self.report_wait(market, wait);
         }
     }
 
-    /// Clients that ask for something of a market without a session are told what it waits for.
+    /// Reports a wait to the fan-out, for clients that subscribe on a market without a session.
     pub(crate) fn report_wait(&mut self, market: Market, wait: Wait) {
         let why = match wait.reason {
             WaitReason::Backoff => String::new(),
@@ -76,7 +76,7 @@ impl Feed {
         self.outputs.push_back(Output::Event(event));
     }
 
-    /// Shows what each market waits for, and logs it where that has changed.
+    /// Shows the wait of each market in the gauges, and logs each change.
     pub(crate) fn report_waits(&mut self, now: Now) {
         let mut waits = [None::<Wait>; Market::COUNT];
         for session in &self.sessions {
@@ -123,7 +123,7 @@ impl Feed {
         if is_known || lasts < LOGGED_WAIT_MIN {
             return;
         }
-        self.note_wait(market, on, wait);
+        self.remember_wait(market, on, wait);
         let why = self.wait_words(market, on, wait.reason);
         let what = match on {
             LimitedAction::Connect => "no new session for",
@@ -134,9 +134,9 @@ impl Feed {
     }
 }
 
-/// A shorter wait is over before a person has read of it.
+/// A shorter wait is not logged. Source: it is over before a person has read of it.
 const LOGGED_WAIT_MIN: Duration = Duration::from_secs(5);
 
-/// A wait for the same thing is logged anew where it lasts longer by more than this. Source: after
-/// a ban one asks first, and the others wait up to 20 s for the answer.
+/// A wait for the same reason is logged again if it lasts longer by more than this. Source: after a
+/// ban one shard asks first, and the others wait up to 20 s for the answer.
 const SAME_REASON_TOLERANCE: Duration = Duration::from_secs(20);

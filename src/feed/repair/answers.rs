@@ -1,5 +1,5 @@
-//! What REST answers say beside what was asked: limits, blocks, outages, rows that make no sense.
-//! Owns what is noted, logged and paused; what a row proves is in `rows`.
+//! What REST answers show in addition to the rows: limits, blocks, outages, rows that make no
+//! sense. Owns what is counted, logged and paused; `rest_evidence` owns what a row proves.
 
 use crate::clock::{MonoNs, Now};
 use crate::market::{Instrument, InstrumentId, Market};
@@ -13,9 +13,9 @@ use crate::feed::limits::rate_limits::LimitedAction;
 use crate::feed::limits::rate_limits::Wait;
 
 impl Feed {
-    /// An exchange that denies us everything, or soon would, is left alone for a while, by all shards;
-    /// and so is one whose answers do not come or make no sense.
-    pub(crate) fn note_limits(
+    /// Pauses REST for all shards if an answer shows that the exchange denies us or soon would, or
+    /// if answers are lost or make no sense.
+    pub(crate) fn apply_limits(
         &mut self,
         id: InstrumentId,
         asked_at: MonoNs,
@@ -36,18 +36,18 @@ impl Feed {
         };
         match read {
             Ok(read) => {
-                self.note_bad_rows(id, &read.bad, read.candles.len());
-                self.note_answer(market, asked_at, now);
+                self.count_bad_rows(id, &read.bad, read.candles.len());
+                self.apply_answer(market, asked_at, now);
             }
             Err(error) => match self.denial_of(market, &error) {
-                Some(denial) => self.note_denial(market, denial, (asked_at, result), now),
+                Some(denial) => self.apply_denial(market, denial, (asked_at, result), now),
                 None if matches!(error, RestError::NoSense { .. }) => {}
-                None => self.note_answer(market, asked_at, now),
+                None => self.apply_answer(market, asked_at, now),
             },
         }
     }
 
-    /// What an error denies us, if it is not about what was asked.
+    /// The denial that an error shows; `None` if the error concerns only this request.
     fn denial_of(&self, market: Market, error: &RestError) -> Option<Denial> {
         match error {
             RestError::UnknownSymbol { .. } | RestError::Failed { .. } => None,
@@ -63,7 +63,7 @@ impl Feed {
         }
     }
 
-    fn note_denial(
+    fn apply_denial(
         &mut self,
         market: Market,
         denial: Denial,
@@ -75,7 +75,7 @@ impl Feed {
         }
         let (status, retry_after, words) = match result {
             Ok(answer) => {
-                let words = said(answer.status, &answer.body);
+                let words = status_words(answer.status, &answer.body);
                 (answer.status, answer.retry_after.as_deref(), words)
             }
             Err(why) => (0, None, why.clone()),
@@ -87,12 +87,16 @@ impl Feed {
         {
             self.notice_denied(market, LimitedAction::Rest, denial, &words, &begun);
             let until = now.mono.after(begun.wait);
-            self.note_wait(market, LimitedAction::Rest, Wait { until, reason: WaitReason::Ban });
+            self.remember_wait(
+                market,
+                LimitedAction::Rest,
+                Wait { until, reason: WaitReason::Ban },
+            );
         }
     }
 
-    /// The exchange answered what was asked at `asked_at`.
-    fn note_answer(&mut self, market: Market, asked_at: MonoNs, now: Now) {
+    /// Takes the fact that the exchange answered a request of `asked_at`.
+    fn apply_answer(&mut self, market: Market, asked_at: MonoNs, now: Now) {
         let is_denied = |feed: &Self| {
             feed.gates.pauses.denied_for(market, LimitedAction::Rest, now.mono).is_some()
         };
@@ -103,7 +107,7 @@ impl Feed {
         }
     }
 
-    /// One line for each pause: what was answered, and how long nothing is asked.
+    /// Logs a pause once: what was answered, and how long nothing is asked.
     pub(crate) fn notice_denied(
         &mut self,
         market: Market,
@@ -125,8 +129,8 @@ impl Feed {
         self.notice(event, market, text);
     }
 
-    /// Counts rows that make no sense, and shows the first of each market.
-    fn note_bad_rows(&mut self, id: InstrumentId, bad: &BadRows, good: usize) {
+    /// Counts rows that make no sense, and logs the first one of each market.
+    fn count_bad_rows(&mut self, id: InstrumentId, bad: &BadRows, good: usize) {
         let Some(stream) = self.streams.stream(id).filter(|_| bad.count > 0) else { return };
         let (market, about) = (stream.instrument.market, About::from(&stream.instrument));
         self.market_metrics(market).bad_rows.add(bad.count as u64);
@@ -143,7 +147,7 @@ impl Feed {
 }
 
 /// Status and first words of an answer, for a person.
-pub(crate) fn said(status: u16, body: &[u8]) -> String {
+pub(crate) fn status_words(status: u16, body: &[u8]) -> String {
     match venue::first_words(body) {
         words if words.is_empty() => format!("HTTP {status}"),
         words => format!("HTTP {status} {words:?}"),

@@ -1,6 +1,6 @@
-//! The past that clients ask for: closed windows from before the stream's first one, by REST. Owns
-//! how far back and how far forward is asked, so that the past joins the present without a hole:
-//! where nothing was pushed yet, the end of the past is where the present begins.
+//! Backfill: closed windows from before a series began, which clients want, fetched by REST. Owns
+//! how far back and how far forward is fetched, so that history joins the live stream without a
+//! gap. If no candle was pushed yet, the series begins where the backfill ends.
 
 use crate::clock::{MonoNs, Now, UnixMs};
 use crate::limits::PAST_PATIENCE_MAX;
@@ -17,22 +17,17 @@ use crate::feed::stream::Backfill;
 use crate::feed::stream::{ContractSize, Stream};
 use crate::feed::streams::begin_of;
 
-/// The windows that are to be asked for, or that all is told.
+/// The next step of a backfill: windows to fetch, or the end.
 pub(crate) enum BackfillStep {
-    Fetch {
-        first: UnixMs,
-        span: Span,
-    },
-    /// Nothing is left; the last window was this one.
-    Done {
-        first: UnixMs,
-        through: UnixMs,
-    },
+    /// Fetch these windows. `first` is the first window of the whole backfill.
+    Fetch { first: UnixMs, span: Span },
+    /// Nothing is left to fetch; `through` was the last window.
+    Done { first: UnixMs, through: UnixMs },
 }
 
 impl Backfill {
-    /// What is next. `begin`: where the stream is to begin, if it has not; `oldest`: the exchange has
-    /// no rows of windows before.
+    /// The next step. `begin` is where the series will begin if it has not yet; REST has no windows
+    /// before `oldest`.
     fn step(
         &self,
         next: Option<UnixMs>,
@@ -47,7 +42,7 @@ impl Backfill {
             };
             (first, first)
         });
-        // Those that are gone are passed over at once, not one by one as time goes on.
+        // Windows that REST no longer has are skipped at once, not one by one as time passes.
         let is_gone = cursor.0 + GONE_AT_ONCE * interval.ms() < oldest.0;
         match Span::new(if is_gone { oldest } else { cursor }, end) {
             Some(span) => BackfillStep::Fetch { first, span },
@@ -62,13 +57,13 @@ impl UnixMs {
     }
 }
 
-/// Where the stream is to begin, if it has not, and the oldest window that REST knows.
+/// Where the series will begin if it has not yet, and the oldest window that REST has.
 fn bounds_of(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> (UnixMs, UnixMs) {
     let Instrument { market, interval, .. } = stream.instrument;
     (begin_of(stream, exchange_now, now), oldest_row(market, interval, exchange_now))
 }
 
-/// Hands out the wishes for which a question is to wait from now on.
+/// Calls `ask` for each wish that needs a request now, and marks it as waiting.
 pub(crate) fn due_wishes(stream: &mut Stream, now: MonoNs, mut ask: impl FnMut(Wish)) {
     if stream.contract_size != ContractSize::Awaited {
         let backfills = stream.repair.backfills.iter_mut();
@@ -79,12 +74,12 @@ pub(crate) fn due_wishes(stream: &mut Stream, now: MonoNs, mut ask: impl FnMut(W
     }
 }
 
-/// The wish of this number, if it has not ended.
+/// The backfill with this ticket, if it has not ended.
 fn backfill_of(stream: &mut Stream, ticket: u64) -> Option<&mut Backfill> {
     stream.repair.backfills.iter_mut().find(|backfill| backfill.wish.ticket == ticket)
 }
 
-/// The windows to be asked for now, if any are.
+/// The windows to fetch now, if there are any.
 pub(crate) fn backfill_span(
     stream: &mut Stream,
     ticket: u64,
@@ -108,7 +103,7 @@ pub(crate) fn backfill_span(
 }
 
 impl Feed {
-    /// Somebody wants closed candles of the past.
+    /// Begins a backfill that a client wants.
     pub(crate) fn backfill(
         &mut self,
         id: InstrumentId,
@@ -124,7 +119,7 @@ impl Feed {
         self.urgent.push(id);
     }
 
-    /// Ends the wishes that need nothing more from REST, or have waited too long.
+    /// Ends the backfills that need nothing more from REST or have waited too long.
     pub(crate) fn end_backfills(&mut self, id: InstrumentId, now: Now) {
         let Self { streams, queue, metrics, clocks, .. } = self;
         let Some(stream) = streams.stream_mut(id) else { return };
@@ -134,13 +129,13 @@ impl Feed {
         while let Some(backfill) = stream.repair.backfills.get(at) {
             let (first, through) = match backfill.step(stream.series.next(), bounds, interval) {
                 BackfillStep::Done { first, through } => {
-                    // What follows is owed from here on, if nothing was before.
+                    // The windows that follow are owed from here on, if none was owed before.
                     if backfill.to.is_none() {
                         stream.series.begin(UnixMs(through.0 + interval.ms()));
                     }
                     (first, through)
                 }
-                // Before the exchange has said anything nobody knows where the past ends.
+                // Before the exchange's first candle or answer it is unknown where history ends.
                 BackfillStep::Fetch { first, span }
                     if backfill.until <= now.mono
                         && (backfill.to.is_some() || stream.series.next().is_some()) =>
@@ -159,7 +154,7 @@ impl Feed {
         }
     }
 
-    /// The rows of recalled windows.
+    /// Takes the rows of fetched windows.
     pub(crate) fn apply_backfill(
         &mut self,
         (id, wish): Turn,
@@ -188,14 +183,14 @@ impl Feed {
         let Some(stream) = self.streams.stream_mut(id) else { return };
         let (next, bounds) = (stream.series.next(), bounds_of(stream, exchange_now, now.mono));
         let again = stream.repair.first_answers.again_at(Span { first: published, ..span });
-        // What was told meanwhile is not awaited any more.
+        // Windows that were published meanwhile are no longer awaited.
         let awaited = |backfill: &Backfill| match backfill.step(next, bounds, interval) {
             BackfillStep::Fetch { first, span: awaited } if awaited.first == span.first => {
                 Some(first)
             }
             _ => None,
         };
-        // It may have ended meanwhile.
+        // The backfill may have ended meanwhile.
         if let Some(backfill) = backfill_of(stream, wish.ticket) {
             backfill.is_asking = false;
             let Some(first) = awaited(backfill) else { return self.urgent.push(id) };
@@ -214,8 +209,8 @@ impl Feed {
         self.urgent.push(id);
     }
 
-    /// Publishes what the rows prove of the windows `span`, up to the first of which they do not
-    /// prove anything: that one is returned.
+    /// Publishes what the rows prove about the windows of `span`, in order. Returns the first
+    /// window without a proof.
     fn publish_backfilled_rows(
         &mut self,
         id: InstrumentId,
@@ -234,7 +229,7 @@ impl Feed {
         while open_time <= span.last {
             let proof = stream.repair.first_answers.prove(&rows, open_time, now.mono);
             let next = UnixMs(open_time.0 + interval.ms());
-            // What is not proven yet is remembered of the later windows, too.
+            // Evidence about the later windows is remembered too.
             if published == open_time && proof != Proof::Nothing {
                 let age_ms = exchange_now.0 - interval.close_time(open_time).0;
                 publish_backfilled(stream, &mut publisher, (open_time, age_ms), proof, now.mono);
@@ -246,7 +241,8 @@ impl Feed {
     }
 }
 
-/// Tells one window of the past, so old by the exchange's clock: as news where it was owed, else to those who asked.
+/// Publishes one fetched window, which ended `age_ms` ago by the exchange's clock: as a window of
+/// the series if it is owed there, else only to the clients that want it.
 fn publish_backfilled(
     stream: &mut Stream,
     publisher: &mut Publisher<'_>,
@@ -257,7 +253,7 @@ fn publish_backfilled(
     let instrument = stream.id;
     let closed_window = match proof {
         Proof::Closed(row) => {
-            // A row that lags is no news about a candle that was published.
+            // A row that lags is no correction of a published candle.
             let published = stream.series.published(open_time);
             let candle = published.filter(|ours| knows_less(&row, ours)).copied();
             closed_by_rest(stream, &candle.unwrap_or(row), now)
@@ -280,7 +276,7 @@ fn publish_backfilled(
     }
     if let (false, ClosedWindow::Candle(update)) = (is_owed, &closed_window) {
         stream.series.remember(&update.candle);
-        stream.repair.comparisons.note_backfilled(open_time, age_ms, now);
+        stream.repair.verifications.add_backfilled(open_time, age_ms, now);
     }
     let event = match closed_window {
         ClosedWindow::Candle(update) => MarketEvent::Backfilled(update),
@@ -292,6 +288,6 @@ fn publish_backfilled(
     publisher.queue.push_closed(event);
 }
 
-/// Windows that are gone from REST at least when a wish passes them over. Source: half of what the
-/// oldest row may be wrong by.
+/// The smallest number of vanished windows that a backfill skips at once. Source: half of the error
+/// of the oldest row, `REACH_ERROR`.
 const GONE_AT_ONCE: i64 = 30;

@@ -1,6 +1,6 @@
-//! What has to be noticed although nothing arrives: windows that are over and not closed, holds that
-//! are over, streams that fell silent, comparisons that are due. Owns when something is looked for;
-//! what REST is asked and what follows from it is in `repair`, `backfill` and `compare`.
+//! What becomes due although no message arrives: windows that are over and not closed, holds that
+//! end, streams that fell silent, candles to verify. Owns when each stream is checked; `missing`,
+//! `backfill` and `verify` own the requests and what follows from them.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::feed::repair::backfill::due_wishes;
 use crate::feed::stream::RestPurpose;
 use crate::feed::stream::{ContractSize, Stream};
 
-/// What is to be asked about a stream, if anything.
+/// The requests that a stream needs now.
 fn due(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> [Option<RestPurpose>; 2] {
     let repair = &stream.repair;
     if stream.contract_size == ContractSize::Awaited {
@@ -23,12 +23,12 @@ fn due(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> [Option<RestPurpos
     let may_repair = !repair.is_asking && repair.ask_at <= now;
     [
         repair.urgency(stream, exchange_now, now).filter(|_| may_repair),
-        repair.comparisons.is_due(now).then_some(RestPurpose::Verify),
+        repair.verifications.is_due(now).then_some(RestPurpose::Verify),
     ]
 }
 
 impl Feed {
-    /// Looks after all streams, a part of them in each turn.
+    /// Checks all streams, one part of them in each turn.
     pub(crate) fn watch(&mut self, now: Now) {
         self.ask_urgent(now);
         self.end_holds(now);
@@ -49,9 +49,9 @@ impl Feed {
         for stream in streams.wanted_slice(part, PARTS) {
             let (market, stream_id) = (stream.instrument.market, stream.id);
             let exchange_now = clocks[market.index()].now(now);
-            for ask in due(stream, exchange_now, now.mono).into_iter().flatten() {
-                stream.repair.mark(ask);
-                rest_queue.push(market, ask, stream.id);
+            for purpose in due(stream, exchange_now, now.mono).into_iter().flatten() {
+                stream.repair.mark(purpose);
+                rest_queue.push(market, purpose, stream.id);
             }
             due_wishes(stream, now.mono, |wish| rest_queue.push_wish(market, (stream_id, wish)));
             if stream.repair.backfills.iter().any(|backfill| backfill.until <= now.mono) {
@@ -66,8 +66,8 @@ impl Feed {
         self.report_late_markets();
     }
 
-    /// Logs once that a market delivers nothing but late or refused candles, and once that it no
-    /// longer does.
+    /// Logs once that all candles of a market are late or refused, and once that they are no
+    /// longer.
     fn report_late_markets(&mut self) {
         for market in Market::all() {
             let is_late = self.market_metrics(market).is_late();
@@ -82,15 +82,15 @@ impl Feed {
         }
     }
 
-    /// A new subscription clears a watermark that lies ahead of the clock: whatever is pushed up to
-    /// then would be late.
+    /// Forgets, at a new subscription, a watermark that lies ahead of the clock: every push up to
+    /// it would be late.
     pub(crate) fn forget_ahead(&mut self, id: InstrumentId, now: Now) {
         let Some(stream) = self.streams.stream_mut(id).filter(|one| !one.is_wanted) else { return };
         let market = stream.instrument.market;
         stream.series.forget_ahead(self.clocks[market.index()].latest_open(now));
     }
 
-    /// Asks at once about what messages have shown to be missing.
+    /// Asks REST at once for the windows that messages have shown to be missing.
     fn ask_urgent(&mut self, now: Now) {
         for id in std::mem::take(&mut self.urgent) {
             self.end_backfills(id, now);
@@ -102,16 +102,16 @@ impl Feed {
                 self.holds.push(id);
             }
             let exchange_now = self.clocks[market.index()].now(now);
-            for ask in due(stream, exchange_now, now.mono).into_iter().flatten() {
-                stream.repair.mark(ask);
-                self.rest_queue.push(market, ask, id);
+            for purpose in due(stream, exchange_now, now.mono).into_iter().flatten() {
+                stream.repair.mark(purpose);
+                self.rest_queue.push(market, purpose, id);
             }
             let rest_queue = &mut self.rest_queue;
             due_wishes(stream, now.mono, |wish| rest_queue.push_wish(market, (id, wish)));
         }
     }
 
-    /// Gives up the holes that were waited for long enough.
+    /// Gives up the gaps that were held for long enough.
     fn end_holds(&mut self, now: Now) {
         let Self { holds, streams, queue, metrics, urgent, config, .. } = self;
         holds.retain(|&id| {
@@ -134,12 +134,12 @@ impl Feed {
         held.chain(self.next_watch).chain(urgent).min()
     }
 
-    /// From now on the streams are watched.
+    /// Begins to check the streams, if no check is planned.
     pub(crate) fn arm_watch(&mut self, now: MonoNs) {
         self.next_watch.get_or_insert(now.after(WATCH_EVERY / PARTS_U32));
     }
 
-    /// A stream that used to deliver fell silent among others: REST is asked whether it has news.
+    /// Asks REST whether a stream has news that used to deliver and fell silent among others.
     fn suspect_silence_alone(&mut self, id: InstrumentId, now: MonoNs) {
         if let Some(stream) = self.streams.stream_mut(id) {
             stream.is_delivering = false;
@@ -148,7 +148,8 @@ impl Feed {
     }
 }
 
-/// How often each stream is looked after, and in how many parts, so that no turn takes long.
+/// How often each stream is checked. Source: chosen, well below the grace of an overdue window.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
+/// Number of parts in which the streams are checked, so that no turn takes long. Source: chosen.
 const PARTS: usize = 8;
 const PARTS_U32: u32 = 8;

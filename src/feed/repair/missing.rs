@@ -1,6 +1,6 @@
-//! Holes in a series and how REST fills them. Owns which windows are asked for, the most urgent
-//! first, and what is done with the rows; what a row proves is in `rows`, what a window is to its
-//! series is the series' own decision.
+//! Gaps in a series, and how REST fills them. Owns which windows are fetched, the most urgent
+//! first, and what follows from the rows. `rest_evidence` owns what a row proves; the series
+//! decides what a window means for it.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::feed::stream::{Repair, RestPurpose, Stream};
 use crate::feed::streams::begin_of;
 
 impl Repair {
-    /// Whether windows are missing, and how urgently they are wanted.
+    /// The purpose of the most urgent request for missing windows; `None` if no window is missing.
     pub(crate) fn urgency(
         &self,
         stream: &Stream,
@@ -38,9 +38,9 @@ impl Repair {
     }
 }
 
-/// The windows to be asked for now: those that hold others back, oldest first; else those that are
-/// over and were not closed; else the newest of those that were given up. One question asks for what
-/// was given up before, too, as far as it fits.
+/// The windows to fetch now: those that hold others back, oldest first; else those that are over
+/// and not closed; else the newest that were given up. The request also covers older windows that
+/// were given up, as far as they fit.
 pub(crate) fn missing_span(stream: &Stream, exchange_now: UnixMs) -> Option<Span> {
     let Instrument { market, interval, .. } = stream.instrument;
     let rows = rows_max(market);
@@ -60,15 +60,15 @@ pub(crate) fn missing_span(stream: &Stream, exchange_now: UnixMs) -> Option<Span
     Some(Span { first: first.unwrap_or(span.first).min(span.first), ..span })
 }
 
-/// Windows that one request asks about; the rows around them come with them.
+/// Most windows of one request. The rows around them come in addition.
 pub(crate) fn rows_max(market: Market) -> i64 {
     let rows = venue::limits(market).rest_rows.min(REST_ROWS_MAX);
     let (before, after) = rows_around(market);
     i64::try_from(rows).expect("a small number") - before - after
 }
 
-/// Further rows that a request asks for before and after its windows. One after shows that they are
-/// over; where quiet windows have no row, it takes some to find one.
+/// Additional rows before and after the windows of a request. One row after them proves that they
+/// are over. Where quiet windows have no row, it takes several rows to find one.
 fn rows_around(market: Market) -> (i64, i64) {
     match venue::omits_quiet(market) {
         true => (ROWS_AROUND, ROWS_AROUND),
@@ -76,7 +76,7 @@ fn rows_around(market: Market) -> (i64, i64) {
     }
 }
 
-/// The first and the last row to be asked for, to learn of the windows `span`.
+/// Open times of the first and the last row to fetch for the windows of `span`.
 pub(crate) fn rows_asked(
     market: Market,
     interval: Interval,
@@ -90,7 +90,7 @@ pub(crate) fn rows_asked(
     (UnixMs(span.first.0 - before * interval.ms()), last.min(running).max(next))
 }
 
-/// The oldest window that the exchange's REST interface surely knows.
+/// The oldest window that REST surely has.
 pub(crate) fn oldest_row(market: Market, interval: Interval, exchange_now: UnixMs) -> UnixMs {
     let Some(reach) = venue::rest_reach(market) else { return UnixMs(i64::MIN / 2) };
     let running = interval.open_time(exchange_now);
@@ -98,7 +98,7 @@ pub(crate) fn oldest_row(market: Market, interval: Interval, exchange_now: UnixM
 }
 
 impl Feed {
-    /// The answer about the missing windows `span` of `id`.
+    /// Takes the answer about the missing windows `span` of `id`.
     pub(crate) fn apply_missing(
         &mut self,
         id: InstrumentId,
@@ -135,7 +135,10 @@ impl Feed {
         }
     }
 
-    /// Candles from an answer, with the exchange's own time of it.
+    /// The candles of an answer, and the exchange's time of it.
+    ///
+    /// # Errors
+    /// Why there are none.
     pub(crate) fn read_rows(
         &mut self,
         id: InstrumentId,
@@ -155,8 +158,11 @@ impl Feed {
         read
     }
 
-    /// The same of any answer; what it says of the time is learnt. Rows of windows that have not
-    /// begun, and those that cannot be, prove nothing: they are left out and counted.
+    /// The same for an answer of any purpose. Its time goes to the exchange clock. Rows of windows
+    /// that have not begun, and impossible rows, prove nothing: they are removed and counted.
+    ///
+    /// # Errors
+    /// If the answer is an error of the exchange, or is not understood.
     pub(crate) fn read_answer(
         &mut self,
         id: InstrumentId,
@@ -167,8 +173,11 @@ impl Feed {
         let Instrument { market, interval, ref symbol } = stream.instrument;
         let asked = (&**symbol, interval);
         let mut read = venue::read_candles(market, &mut self.json, response, asked)?;
+        let is_before =
+            |one: &RestCandle, next: &RestCandle| one.candle.open_time < next.candle.open_time;
+        assert!(read.candles.is_sorted_by(is_before), "rows ascend, one for each window");
         let clock = &mut self.clocks[market.index()];
-        let time = exchange_time(response, &read).filter(|&time| clock.learn(time, now));
+        let time = exchange_time(response, &read).filter(|&time| clock.apply_date(time, now));
         let latest = clock.latest_open(now);
         let errors = &self.metrics.market(market).decode_errors;
         let is_counted = venue::counts_trades(market);
@@ -176,7 +185,7 @@ impl Feed {
         candles.retain(|RestCandle { candle, .. }| {
             let error = match candle {
                 candle if candle.open_time > latest => DecodeErrorKind::Future,
-                // Neither a candle nor the lack of one.
+                // Such a row proves neither a candle nor an empty window.
                 candle if !candle.is_possible(is_counted) => {
                     bad.windows.push(candle.open_time);
                     DecodeErrorKind::Impossible
@@ -189,7 +198,7 @@ impl Feed {
         Ok((read, time))
     }
 
-    /// An answer about the windows `span`, and what else is known of them.
+    /// An answer about the windows of `span`, with everything needed to judge it.
     pub(crate) fn rows<'a>(
         &self,
         id: InstrumentId,
@@ -212,7 +221,8 @@ impl Feed {
         })
     }
 
-    /// When the stream surely missed nothing: since it was first heard on its session, which lives.
+    /// The time in which the stream surely missed nothing: since its first message on its session,
+    /// if that session is open.
     fn coverage(&self, stream: &Stream, now: Now) -> Option<Coverage> {
         let index = self.live(stream.unbroken_on?)?;
         let session = Some(&self.sessions[index]).filter(|session| session.is_open())?;
@@ -227,8 +237,8 @@ impl Feed {
         Some(Coverage { since, until, running })
     }
 
-    /// A stream that has said nothing yet is owed its windows all the same, from the one in which it
-    /// was subscribed, where an answer shows that the exchange makes candles of it now.
+    /// Begins the series of a stream without any message, from the window of its subscription, if
+    /// an answer shows that the exchange makes candles of it now.
     pub(crate) fn begin_silent(
         &mut self,
         id: InstrumentId,
@@ -261,7 +271,7 @@ impl Feed {
         }
     }
 
-    /// Settles what the rows prove. How many windows that were.
+    /// Publishes the windows that the rows prove. Returns the number of windows that were new.
     fn accept_rows(
         &mut self,
         id: InstrumentId,
@@ -303,26 +313,28 @@ fn nobody_asked() -> RestError {
     RestError::Failed { message: "nobody asked".to_owned() }
 }
 
-/// The wait after so many answers that brought nothing, doubling.
+/// The pause after this number of answers in a row without a missing window; it doubles.
 pub(crate) fn pause(failures: u32) -> Duration {
     (PAUSE_MIN * 2_u32.pow(failures.min(8))).min(PAUSE_MAX)
 }
 
-/// A window that nothing has closed is asked about this long after its end.
-/// Source: closing pushes come up to 4 s late (OKCOIN, recorded), one on Hyperliquid 0.2 s.
+/// A window that no message closed is fetched this long after its end, in ms. Source: closing
+/// pushes arrive up to 4 s late (OKCOIN, recorded), one on Hyperliquid 0.2 s.
 const GRACE_MS: i64 = 5_000;
 const GRACE: Duration = Duration::from_millis(GRACE_MS.unsigned_abs());
 
+/// The first pause of [`pause`]. Source: chosen.
 const PAUSE_MIN: Duration = Duration::from_secs(2);
 
-/// Rows before and after the windows asked about, where quiet ones have none. Source: three in four
-/// of the windows of a quiet symbol are without a trade at most (simulated), and Hyperliquid's flat
-/// rows appear some seconds late.
+/// Additional rows on each side where quiet windows have none. Source: at most three in four
+/// windows of a quiet symbol have no trade (simulated), and Hyperliquid's flat rows appear some
+/// seconds late.
 const ROWS_AROUND: i64 = 8;
 
-/// The exchange's oldest row may be so many windows newer than it should be. Source: its time is known
-/// to some minutes at worst.
+/// The exchange's oldest row may be this number of windows newer than its limit promises. Source:
+/// the exchange's time is known to some minutes at worst.
 const REACH_ERROR: i64 = 60;
 
-/// Source: as long as an exchange's shortest window of requests, and a new window closes meanwhile.
+/// The longest pause of [`pause`]. Source: the shortest window in which an exchange counts
+/// requests; a new window closes meanwhile.
 const PAUSE_MAX: Duration = Duration::from_secs(30);

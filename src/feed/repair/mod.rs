@@ -1,5 +1,5 @@
-//! What REST is asked about the streams, and what follows from its answers: windows that are missing,
-//! history that clients want, closed candles to verify, streams that are silent.
+//! What REST is asked about the streams, and what follows from its answers: missing windows,
+//! history that clients want, closed candles to verify, silent streams.
 
 pub(super) mod answers;
 pub(super) mod backfill;

@@ -1,10 +1,10 @@
-//! What an exchange's REST rows prove about a window. Owns the rules of evidence; asks nothing and
-//! publishes nothing. The local clock is no evidence here, only the exchange's own words.
+//! What the rows of a REST answer prove about a window. Owns the rules of evidence; fetches nothing
+//! and publishes nothing. Only the exchange's own times count here, never the local clock.
 //!
-//! An answer may come from a node that is behind, whatever its `Date`. So only its own rows show how
-//! new it is: a window is over for it where it has a newer row. Where quiet windows have no rows, a
-//! window can be the newest traded one for long; then two answers some time apart must agree, and
-//! the stream must have been heard without a break and have pushed nothing else.
+//! An answer may come from a server that is behind, whatever its `Date`. Only its own rows show how
+//! new it is: a window is over if the answer has a newer row. Where quiet windows have no rows, a
+//! window can be the newest traded one for a long time. Then two answers some time apart must
+//! agree, and the stream must have been unbroken and have pushed nothing else.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -16,23 +16,23 @@ use crate::venue::{RestCandle, RestCandles};
 
 use crate::feed::stream::{FirstAnswers, Stream};
 
-/// What is known about a window from one answer.
+/// What one answer proves about a window.
 // Nearly all are candles.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Proof {
-    /// It closed with this candle.
+    /// The window closed with this candle.
     Closed(Candle),
-    /// It is over, and nothing was traded in it.
+    /// The window is over, without a trade.
     Empty,
-    /// It closed so (`None`: empty), if another answer some time later agrees.
+    /// The window closed with this candle (`None`: empty) if another answer some time later agrees.
     Likely(Option<Candle>),
-    /// The exchange has no row of it any more, or it never had.
+    /// The exchange has no row of the window any more, or never had one.
     Gone,
-    /// The answer has a row of it that makes no sense, or may have: that is neither a candle nor the
-    /// lack of one.
+    /// The answer has, or may have, a row of the window that makes no sense. That is neither a
+    /// candle nor an empty window.
     Unreadable,
-    /// Nothing: it may be running, or the answer may be older than it.
+    /// Nothing: the window may be running, or the answer may be older than it.
     Nothing,
 }
 
@@ -42,33 +42,34 @@ pub(crate) enum Proof {
 pub(crate) struct Coverage {
     pub(crate) since: UnixMs,
     pub(crate) until: UnixMs,
-    /// The window whose running candle came last on that session, with all its trades up to then.
+    /// The window of the newest running candle on that session. The candle has all trades up to
+    /// then.
     pub(crate) running: Option<UnixMs>,
 }
 
-/// An answer, and what else is known when it is judged.
+/// An answer, with everything else that is known when it is judged.
 pub(crate) struct Rows<'a> {
     pub(crate) read: &'a RestCandles,
-    /// The exchange's own time of the answer, if it has one.
+    /// The exchange's time of the answer, if it has one.
     pub(crate) time: Option<UnixMs>,
     pub(crate) interval: Interval,
-    /// The windows that were asked about.
+    /// The windows that were requested.
     pub(crate) span: Span,
-    /// Whether the exchange leaves windows without trades out.
+    /// Whether the exchange omits windows without trades.
     pub(crate) omits_quiet: bool,
     /// The oldest window that the exchange surely has a row of.
     pub(crate) oldest: UnixMs,
-    /// The running candles that were pushed last, of the newest window and of one before: a row that
-    /// knows less is out of date, for a while.
+    /// The newest running candles that were pushed, of the newest window and of the one before. A
+    /// row that falls behind them is out of date, for a while.
     pub(crate) ran: [Option<Candle>; 2],
-    /// `None`: the stream may have missed something.
+    /// `None` if the stream may have missed something.
     pub(crate) coverage: Option<Coverage>,
 }
 
 impl Rows<'_> {
-    /// What the answer proves about the window `open_time`, which was asked for.
+    /// What the answer proves about the requested window `open_time`.
     ///
-    /// A row is final if the exchange flags it so, or if the answer has a newer row beside it.
+    /// A row is final if the exchange flags it, or if the answer has a newer row.
     pub(crate) fn judge(&self, open_time: UnixMs) -> Proof {
         let rows = &self.read.candles;
         match rows.binary_search_by_key(&open_time, |row| row.candle.open_time) {
@@ -112,7 +113,7 @@ impl Rows<'_> {
         }
         let end_ms = self.interval.close_time(open_time).0;
         let patience = match self.running_of(open_time) {
-            // One with trades is waited for, for ever.
+            // A window with trades is waited for without end.
             Some(running) if !running.volume.is_zero() => return Proof::Nothing,
             Some(_) => FLAT_ROW_MS,
             // A second answer comes later anyway.
@@ -126,7 +127,7 @@ impl Rows<'_> {
         match has_newer {
             true if has_older => Proof::Empty,
             true if self.is_reached(open_time) => Proof::Likely(None),
-            // It may be that there were rows before the oldest of these.
+            // There may have been rows before the oldest of these.
             true => Proof::Gone,
             false if self.lacks_pushed() => Proof::Nothing,
             false if self.is_covered(open_time) => Proof::Likely(None),
@@ -136,8 +137,9 @@ impl Rows<'_> {
         }
     }
 
-    /// Whether rows of a window are surely kept still, though the answer has none before it: it is
-    /// not old, and the stream was there all the time, or before.
+    /// Returns whether the exchange surely keeps rows of this window, though the answer has none
+    /// before it: the window is young, and the stream was unbroken in it or pushed candles before
+    /// it.
     fn is_reached(&self, open_time: UnixMs) -> bool {
         let is_young = |newest: UnixMs| open_time.0 + KEPT_WINDOWS * self.interval.ms() >= newest.0;
         let ran_before = self.ran.iter().flatten().any(|ran| ran.open_time < open_time);
@@ -153,13 +155,13 @@ impl Rows<'_> {
         self.ran.iter().flatten().find(|running| running.open_time == open_time)
     }
 
-    /// Whether the answer is later than `ms`, by its own rows or its date.
+    /// Returns whether the answer is later than `ms`, by its own rows or its date.
     fn is_after(&self, ms: i64) -> bool {
         self.newest().max(self.time) > Some(UnixMs(ms))
     }
 
-    /// Whether the stream was heard from the window's beginning, or since a candle of it that held
-    /// all before, until past its end.
+    /// Returns whether the stream was unbroken until past the window's end: from the window's
+    /// beginning, or since a candle that held all its trades before.
     fn is_covered(&self, open_time: UnixMs) -> bool {
         let end_ms = self.interval.close_time(open_time).0;
         self.coverage.is_some_and(|coverage| {
@@ -169,8 +171,8 @@ impl Rows<'_> {
         })
     }
 
-    /// Whether the rows know less than what was pushed of the windows asked about, or just after:
-    /// then they are older than that.
+    /// Returns whether the rows fall behind a pushed candle of the requested windows, or of the
+    /// window after them. The answer is then older than that push.
     fn lacks_pushed(&self) -> bool {
         let last = UnixMs(self.span.last.0 + self.interval.ms());
         let asked = Span { last, ..self.span };
@@ -183,47 +185,47 @@ impl Rows<'_> {
     }
 }
 
-/// Whether there are fewer trades in `row` than in what ran of its window: they only become more.
+/// Returns whether `row` has fewer trades than `ran` of the same window: trades only become more.
 pub(crate) fn knows_less(row: &Candle, ran: &Candle) -> bool {
     ran.trades > row.trades && row.trades > 0 || ran.volume > row.volume
 }
 
 impl FirstAnswers {
-    /// What `rows` prove about `open_time` together with the answers before. Never `Likely`.
+    /// What `rows` prove about `open_time` together with earlier answers. Never `Likely`.
     pub(crate) fn prove(&mut self, rows: &Rows<'_>, open_time: UnixMs, now: MonoNs) -> Proof {
         let proof = rows.judge(open_time);
-        let known = self.said.iter().position(|(at, ..)| *at == open_time);
+        let known = self.answers.iter().position(|(at, ..)| *at == open_time);
         let Proof::Likely(candle) = proof else {
-            known.map(|at| self.said.remove(at));
+            known.map(|at| self.answers.remove(at));
             return proof;
         };
-        match known.map(|at| (at, self.said[at])) {
+        match known.map(|at| (at, self.answers[at])) {
             Some((_, (_, before, since))) if before == candle => {
                 if now >= since.after(AGREE_AFTER) {
                     return candle.map_or(Proof::Empty, Proof::Closed);
                 }
                 return Proof::Nothing;
             }
-            Some((at, _)) => drop(self.said.remove(at)),
+            Some((at, _)) => drop(self.answers.remove(at)),
             None => {}
         }
-        let is_old = |said: &mut (_, _, MonoNs)| said.2.after(FORGOTTEN_AFTER) <= now;
-        while self.said.len() == REST_ROWS_MAX || self.said.front_mut().is_some_and(is_old) {
-            self.said.pop_front();
+        let is_old = |one: &mut (_, _, MonoNs)| one.2.after(FORGOTTEN_AFTER) <= now;
+        while self.answers.len() == REST_ROWS_MAX || self.answers.front_mut().is_some_and(is_old) {
+            self.answers.pop_front();
         }
-        self.said.push_back((open_time, candle, now));
+        self.answers.push_back((open_time, candle, now));
         Proof::Nothing
     }
 
-    /// When another answer may prove the first of these windows.
+    /// When another answer may prove the first window of `span`.
     pub(crate) fn again_at(&self, span: Span) -> Option<MonoNs> {
-        let of_span = self.said.iter().filter(|(at, ..)| span.contains(*at));
+        let of_span = self.answers.iter().filter(|(at, ..)| span.contains(*at));
         of_span.map(|(_, _, since)| since.after(AGREE_AFTER)).min()
     }
 }
 
-/// A window of `stream` that closed with an exchange's row. What the row leaves out is taken from
-/// the candle that was pushed last, if that one says as much was traded.
+/// A window of `stream` that closed with a row of REST. A volume that the row omits is taken from
+/// the newest pushed candle, if both have the same `volume`.
 pub(crate) fn closed_by_rest(stream: &Stream, row: &Candle, received: MonoNs) -> ClosedWindow {
     let is_same = |ran: &Candle| (ran.open_time, ran.volume) == (row.open_time, row.volume);
     let ran = stream.ran().into_iter().flatten().find(is_same).and_then(|ran| ran.other_volume);
@@ -241,9 +243,8 @@ pub(crate) fn closed_by_rest(stream: &Stream, row: &Candle, received: MonoNs) ->
     })
 }
 
-/// `row` as far as it says something else than `candle`, which was published. What the exchange's
-/// rows leave out is taken from the candle, if its volume is the same; what pushes leave out is
-/// left out.
+/// `row` if it differs from the published `candle`. What rows omit is taken from the candle, if the
+/// volumes agree; what pushes omit is omitted.
 pub(crate) fn restated(candle: &Candle, row: &Candle) -> Option<Candle> {
     let is_counted = candle.trades > 0 || candle.volume.is_zero();
     let has_count = row.trades > 0 && is_counted || row.volume.is_zero();
@@ -256,7 +257,7 @@ pub(crate) fn restated(candle: &Candle, row: &Candle) -> Option<Candle> {
     (row != *candle).then_some(row)
 }
 
-/// The exchange's own time of its answer: from the body, else from the `date` header, to the second.
+/// The exchange's time of its answer: from the body, else from the `date` header, to the second.
 pub(crate) fn exchange_time(response: &RestResponse, read: &RestCandles) -> Option<UnixMs> {
     let header = || {
         let (_, value) = response.limit_headers.iter().find(|(name, _)| name == "date")?;
@@ -267,34 +268,35 @@ pub(crate) fn exchange_time(response: &RestResponse, read: &RestCandles) -> Opti
     read.server_time.or_else(header)
 }
 
-/// A row of a quiet window may be so late. Source: Hyperliquid's appear some seconds late; caches of
-/// REST gateways hold for a second or a few.
+/// How late a row of a quiet window may be, in ms. Source: Hyperliquid's rows appear some seconds
+/// late; REST gateways cache for a second or a few.
 const SETTLE_MS: i64 = 10_000;
 
-/// The row of a flat candle that was pushed may be so late. Source: a window of the shortest interval.
+/// How late the row of a pushed flat candle may be, in ms. Source: a window of the shortest
+/// interval.
 const FLAT_ROW_MS: i64 = 60_000;
 
-/// A row may lack so long what was pushed. Later it is the exchange's last word about its window, if
-/// it says so twice.
+/// How long a row may lag behind the pushes, in ms. A later row is the exchange's final one about
+/// its window if two answers agree. Source: caches of REST are up to 90 s old.
 pub(crate) const LAGGING_ROW_MS: i64 = 120_000;
 
-/// Rows that are absent though a window is so long past stay absent. Source: a node that is an hour
-/// behind is taken out of service.
+/// A row that is absent this long after the window's end, in ms, stays absent. Source: a server
+/// that is an hour behind is taken out of service.
 const LONG_PAST_MS: i64 = 3_600_000;
 
-/// So many of the newest windows every exchange keeps the rows of, if they had trades. Source: the
-/// smallest answer that any exchange gives by default has a hundred rows.
+/// The number of newest windows that every exchange keeps rows of, if they had trades. Source: the
+/// smallest default answer of any exchange has a hundred rows.
 const KEPT_WINDOWS: i64 = 30;
 
-/// An exchange's clock as it is known here is wrong by no more. Source: `Date` is cut to the second,
-/// and messages are under way for up to one.
+/// Largest error of an exchange's clock as it is known here, in ms. Source: `Date` is cut to the
+/// second, and messages are under way for up to one.
 const CLOCK_ERROR_MS: i64 = 2_000;
 
-/// Two answers agree if so much time is between them. Source: a node that lags shows a change
+/// Shortest time between two answers that agree. Source: a server that lags shows a change
 /// meanwhile, and a mark of the interval is not much later.
 const AGREE_AFTER: Duration = Duration::from_secs(20);
 
-/// After so much time an answer is the first again.
+/// After this time an answer counts as the first again. Source: chosen.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The questions to the exchanges' REST interfaces: which wait and which are under way. Owns their
-//! order; who asks and what follows from the answers is in `silence`, `repair`, `backfill`, `compare`.
+//! The requests to the exchanges' REST interfaces: which wait and which are under way. Owns their
+//! order; `silence`, `missing`, `backfill` and `verify` own what is requested and what follows.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::feed::{Feed, Output};
 impl RestPurpose {
     const COUNT: usize = 8;
 
-    /// What is asked first stands first; names and the past take turns.
+    /// The order in which requests are sent. Symbols to look up and backfills take turns.
     const ORDERS: [[Self; Self::COUNT]; 2] = {
         use RestPurpose::{Backfill, Clock, Gap, Late, Name, Silent, Symbol, Verify};
         [
@@ -30,7 +30,8 @@ impl RestPurpose {
         ]
     };
 
-    /// For whom it is asked: what was delivered is completed before anything new is looked at.
+    /// The claim of a purpose: streams that have delivered are repaired before new ones are
+    /// checked.
     fn claim(self) -> Claim {
         match self {
             Self::Gap | Self::Silent | Self::Late | Self::Clock => Claim::Served,
@@ -39,46 +40,48 @@ impl RestPurpose {
     }
 }
 
-/// Questions under way and waiting.
+/// Requests that wait and requests under way.
 #[derive(Debug)]
 pub(crate) struct RestQueue {
-    /// By [`Market::index`] of the [`venue::budget_group`]; by [`RestPurpose`]. Each instrument is in each
-    /// at most once.
+    /// By [`Market::index`] of the [`venue::budget_group`], then by [`RestPurpose`]. Each
+    /// instrument is at most once in each queue.
     waiting: Vec<[VecDeque<InstrumentId>; RestPurpose::COUNT]>,
-    /// The wishes of the past that wait, by the same index: [`RestPurpose::Backfill`].
+    /// The backfills that wait, by the same index.
     turns: Vec<Turns>,
     /// Requests under way, at most [`RESTS_ASKED_MAX`] of a group.
     asked: Vec<Asked>,
     next_id: u64,
 }
 
-/// One of those that wait.
+/// A request that waits.
 #[derive(Clone, Copy, Debug)]
-struct Question {
-    ask: RestPurpose,
+struct Waiting {
+    purpose: RestPurpose,
     instrument: InstrumentId,
-    /// Whose wish it is, for [`RestPurpose::Backfill`].
+    /// The client's wish, for [`RestPurpose::Backfill`].
     wish: Option<Wish>,
 }
 
+/// A request under way.
 #[derive(Debug)]
 struct Asked {
     request: u64,
-    ask: RestPurpose,
+    purpose: RestPurpose,
     group: Market,
     instrument: InstrumentId,
-    /// Whose wish it is, for [`RestPurpose::Backfill`].
+    /// The client's wish, for [`RestPurpose::Backfill`].
     wish: Option<Wish>,
-    /// The windows asked for.
+    /// The requested windows.
     span: Option<Span>,
-    /// When it was asked.
+    /// When the request was sent.
     at: MonoNs,
-    /// Of the market's clock then, see [`Shown`].
+    /// The market's clock minus our monotonic clock at that time, see
+    /// [`Shown`](crate::feed::stream::Shown).
     offset_ms: i64,
 }
 
 impl Asked {
-    /// When the answer is taken for lost.
+    /// When the answer counts as lost.
     fn until(&self) -> MonoNs {
         self.at.after(ANSWER_LOST)
     }
@@ -93,17 +96,18 @@ impl Default for RestQueue {
 }
 
 impl RestQueue {
-    pub(crate) fn push(&mut self, market: Market, ask: RestPurpose, id: InstrumentId) {
-        self.waiting[venue::budget_group(market).index()][ask as usize].push_back(id);
+    /// Queues a request about `id`.
+    pub(crate) fn push(&mut self, market: Market, purpose: RestPurpose, id: InstrumentId) {
+        self.waiting[venue::budget_group(market).index()][purpose as usize].push_back(id);
     }
 
-    /// A wish of the past waits for its turn.
+    /// Queues a backfill for its turn.
     pub(crate) fn push_wish(&mut self, market: Market, turn: Turn) {
         self.turns[venue::budget_group(market).index()].push(turn);
     }
 
-    /// Whether one more request of the group may be under way: one place is kept for what was
-    /// served.
+    /// Returns whether one more request of the group may be under way. One place is reserved for
+    /// served streams.
     fn has_room(&self, group: Market, claim: Claim) -> bool {
         let asked = self.asked.iter().filter(|asked| asked.group == group).count();
         match claim {
@@ -112,50 +116,51 @@ impl RestQueue {
         }
     }
 
-    /// The next question of the group and what it is about. `new_max`: requests of a window for all
-    /// that is new.
+    /// The next request of the group. `new_max` is the number of requests in a window for all new
+    /// claims together.
     fn pop(
         &mut self,
         group: Market,
         (may_ask_new, may_verify): (bool, bool),
         new_max: usize,
         now: MonoNs,
-    ) -> Option<Question> {
+    ) -> Option<Waiting> {
         let order = RestPurpose::ORDERS[usize::from(self.next_id.is_multiple_of(2))];
         let waiting = &mut self.waiting[group.index()];
         let turns = &mut self.turns[group.index()];
         order
             .into_iter()
-            .filter(|&ask| may_ask_new || ask.claim() == Claim::Served)
-            .filter(|&ask| may_verify || ask != RestPurpose::Verify)
-            .find_map(|ask| match ask {
+            .filter(|&purpose| may_ask_new || purpose.claim() == Claim::Served)
+            .filter(|&purpose| may_verify || purpose != RestPurpose::Verify)
+            .find_map(|purpose| match purpose {
                 RestPurpose::Backfill => {
                     let (instrument, wish) = turns.pop(new_max, now)?;
-                    Some(Question { ask, instrument, wish: Some(wish) })
+                    Some(Waiting { purpose, instrument, wish: Some(wish) })
                 }
                 _ => {
-                    let instrument = waiting[ask as usize].pop_front()?;
-                    Some(Question { ask, instrument, wish: None })
+                    let instrument = waiting[purpose as usize].pop_front()?;
+                    Some(Waiting { purpose, instrument, wish: None })
                 }
             })
     }
 
-    /// A question that may not be asked now, though it was its turn.
-    fn put_back(&mut self, group: Market, question: Question) {
-        let Question { ask, instrument, wish } = question;
+    /// Puts back a request that may not be sent now, although it was its turn.
+    fn put_back(&mut self, group: Market, next: Waiting) {
+        let Waiting { purpose, instrument, wish } = next;
         match wish {
             Some(wish) => self.turns[group.index()].put_back((instrument, wish)),
-            None => self.waiting[group.index()][ask as usize].push_front(instrument),
+            None => self.waiting[group.index()][purpose as usize].push_front(instrument),
         }
     }
 
-    /// When a waiting question may be asked or an answer is overdue, if nothing else brings it on.
+    /// When a waiting request may be sent or an answer counts as lost.
     pub(crate) fn deadline(&self, now: MonoNs, gates: &Gates) -> Option<MonoNs> {
         let groups = Market::all().filter(|&group| venue::budget_group(group) == group);
         let asks = groups.filter_map(|group| {
             let waiting = &self.waiting[group.index()];
-            let asks =
-                RestPurpose::ORDERS[0].into_iter().filter(|&ask| !waiting[ask as usize].is_empty());
+            let asks = RestPurpose::ORDERS[0]
+                .into_iter()
+                .filter(|&purpose| !waiting[purpose as usize].is_empty());
             let claims = asks.map(RestPurpose::claim).filter(|&claim| self.has_room(group, claim));
             let at = claims.map(|claim| gates.rest_at(group, claim)).min();
             let has_room = self.has_room(group, RestPurpose::Backfill.claim());
@@ -169,11 +174,12 @@ impl RestQueue {
 }
 
 impl Feed {
-    /// Asks as much as may be asked at once. Nothing while the ring is full: answers need room.
-    pub(crate) fn ask_questions(&mut self, now: Now) {
+    /// Sends as many requests as are allowed at once. Sends none while the publish queue is full,
+    /// because answers need room there.
+    pub(crate) fn send_requests(&mut self, now: Now) {
         while let Some(lost) = self.rest_queue.asked.iter().find(|asked| asked.until() <= now.mono)
         {
-            self.finish_question(lost.request, Err("no answer came".to_owned()), now);
+            self.finish_request(lost.request, Err("no answer came".to_owned()), now);
         }
         if self.is_stopping || !self.queue.has_room() {
             return;
@@ -183,7 +189,7 @@ impl Feed {
             while self.may_ask(group, Claim::Served, now.mono) {
                 let may_ask_new = self.may_ask(group, Claim::New, now.mono);
                 let has_slack = self.gates.group(group).rest.has_slack(now.mono);
-                let may_verify = has_slack || self.is_comparison_overdue(group, now.mono);
+                let may_verify = has_slack || self.is_verification_overdue(group, now.mono);
                 let new_max = self.gates.group(group).rest.new_max();
                 let may = (may_ask_new, may_verify);
                 let Some(next) = self.rest_queue.pop(group, may, new_max, now.mono) else { break };
@@ -193,7 +199,7 @@ impl Feed {
                     self.rest_queue.put_back(group, next);
                     break;
                 }
-                self.ask(group, next, query, now);
+                self.send_request(group, next, query, now);
             }
         }
     }
@@ -202,8 +208,8 @@ impl Feed {
         self.rest_queue.has_room(group, claim) && self.gates.rest_at(group, claim) <= now
     }
 
-    /// While we are denied REST, checks of silent streams and of names are settled without it: a
-    /// session can be silent for as long as a block lasts.
+    /// Finishes checks of silent streams and symbol look-ups without REST while REST is denied to
+    /// us: a session can be silent for as long as a block lasts.
     fn finish_checks_unasked(&mut self, group: Market, now: Now) {
         let is_denied =
             self.gates.pauses.denied_for(group, LimitedAction::Rest, now.mono).is_some();
@@ -212,7 +218,7 @@ impl Feed {
         }
         let waiting = &mut self.rest_queue.waiting[group.index()];
         let [doubts, checks, names] = [RestPurpose::Silent, RestPurpose::Symbol, RestPurpose::Name]
-            .map(|ask| std::mem::take(&mut waiting[ask as usize]));
+            .map(|purpose| std::mem::take(&mut waiting[purpose as usize]));
         let denied = Err("we are denied REST".to_owned());
         for id in doubts.into_iter().chain(checks) {
             self.finish_check(id, 0, &denied, now);
@@ -220,20 +226,20 @@ impl Feed {
         names.into_iter().for_each(|id| self.apply_name(id, &denied, now));
     }
 
-    /// Returns whether the comparison that has waited longest is not to wait for slack any more.
-    fn is_comparison_overdue(&self, group: Market, now: MonoNs) -> bool {
+    /// Returns whether the verification at the head of the queue no longer waits for slack.
+    fn is_verification_overdue(&self, group: Market, now: MonoNs) -> bool {
         let first = self.rest_queue.waiting[group.index()][RestPurpose::Verify as usize].front();
         let stream = first.and_then(|&id| self.streams.stream(id));
-        stream.is_some_and(|stream| stream.repair.comparisons.is_overdue(now))
+        stream.is_some_and(|stream| stream.repair.verifications.is_overdue(now))
     }
 
-    /// The question, unless it is settled already.
-    fn query(&mut self, question: Question, now: Now) -> Option<(Option<Span>, RestQuery)> {
-        let Question { ask, instrument: id, wish } = question;
+    /// The content of a request; `None` if its purpose is settled already.
+    fn query(&mut self, next: Waiting, now: Now) -> Option<(Option<Span>, RestQuery)> {
+        let Waiting { purpose, instrument: id, wish } = next;
         let stream = self.streams.stream_mut(id)?;
         let Instrument { market, interval, .. } = stream.instrument;
         let exchange_now = self.clocks[market.index()].now(now);
-        let span = match ask {
+        let span = match purpose {
             RestPurpose::Symbol | RestPurpose::Silent => {
                 let is_asked = matches!(stream.check, Check::Asked { .. });
                 if is_asked && stream.is_delivering {
@@ -261,7 +267,7 @@ impl Feed {
                 }
                 span
             }
-            RestPurpose::Verify => self.comparison_span(id),
+            RestPurpose::Verify => self.verification_span(id),
         }?;
         let base = &self.config.rest_bases[market.index()];
         let symbol = &self.streams.stream(id)?.instrument.symbol;
@@ -270,7 +276,7 @@ impl Feed {
         Some((Some(span), query))
     }
 
-    /// A question that shows whether a symbol exists, what is its newest row, and what time it is.
+    /// A query that shows whether a symbol exists, its newest row, and the exchange's time.
     fn symbol_query(&self, id: InstrumentId, now: Now) -> Option<RestQuery> {
         let Instrument { market, symbol, interval } = &self.streams.stream(id)?.instrument;
         let exchange_now = self.clocks[market.index()].now(now);
@@ -278,10 +284,10 @@ impl Feed {
         Some(venue::symbol_check_query(*market, base, symbol, *interval, exchange_now))
     }
 
-    fn ask(
+    fn send_request(
         &mut self,
         group: Market,
-        Question { ask, instrument, wish }: Question,
+        Waiting { purpose, instrument, wish }: Waiting,
         (span, query): (Option<Span>, RestQuery),
         now: Now,
     ) {
@@ -290,10 +296,12 @@ impl Feed {
         let market = self.streams.stream(instrument).map(|stream| stream.instrument.market);
         let offset_ms = self.clocks[market.unwrap_or(group).index()].offset_ms(now);
         let (now, at) = (now.mono, now.mono);
-        let asked = Asked { request, ask, group, instrument, wish, span, at, offset_ms };
+        let asked = Asked { request, purpose, group, instrument, wish, span, at, offset_ms };
+        let has_room = self.rest_queue.has_room(group, purpose.claim());
+        assert!(has_room, "a request is sent only while few of its group are under way");
         self.rest_queue.asked.push(asked);
         let rest = &mut self.gates.group_mut(group).rest;
-        rest.spend(ask.claim(), now);
+        rest.spend(purpose.claim(), now);
         if let Some(wish) = wish {
             self.rest_queue.turns[group.index()].spend(wish.client, rest.free_at(now));
         }
@@ -307,7 +315,8 @@ impl Feed {
         self.outputs.push_back(Output::Rest(request));
     }
 
-    pub(crate) fn finish_question(
+    /// Takes the answer to a request, or the reason why there is none.
+    pub(crate) fn finish_request(
         &mut self,
         request: u64,
         result: Result<RestResponse, String>,
@@ -315,18 +324,19 @@ impl Feed {
     ) {
         let asked = &mut self.rest_queue.asked;
         let Some(at) = asked.iter().position(|asked| asked.request == request) else { return };
-        let Asked { ask, instrument: id, wish, span, at, offset_ms, .. } = asked.swap_remove(at);
-        self.note_limits(id, at, &result, now);
+        let Asked { purpose, instrument: id, wish, span, at, offset_ms, .. } =
+            asked.swap_remove(at);
+        self.apply_limits(id, at, &result, now);
         if let (Some(wish), Some(span)) = (wish, span) {
             return self.apply_backfill((id, wish), span, result, now);
         }
-        match (ask, span) {
+        match (purpose, span) {
             (RestPurpose::Gap | RestPurpose::Late, Some(span)) => {
                 self.apply_missing(id, span, result, now)
             }
             (RestPurpose::Verify, Some(span)) => self.apply_verification(id, span, result, now),
             (RestPurpose::Clock, _) => {
-                // That it is learnt is all that is wanted of the answer.
+                // Reading the answer sets the clock; nothing else is wanted from it.
                 let _rows = self.read_rows(id, result, now);
             }
             (RestPurpose::Name, _) => self.apply_name(id, &result, now),
@@ -335,13 +345,13 @@ impl Feed {
     }
 }
 
-/// Rows that an answer may have beside those of the windows asked about. Source: the rows around
-/// them that are asked for, too, and both of a symbol check.
+/// Rows that an answer may have in addition to those of the requested windows. Source: the
+/// additional rows around them, and both rows of a symbol check.
 const ROWS_BESIDE: usize = 20;
 
-/// A question that could not be asked now, for want of room or slack, is looked at again then.
+/// Pause before a request is tried again that found no room or slack. Source: chosen.
 const ASK_PAUSE: Duration = Duration::from_millis(100);
 
-/// An answer that has not come by then never will: the ops core gave it up long before.
-/// Source: the largest `CONNECTOR_REST_TIMEOUT` that makes sense, twice.
+/// An answer that has not arrived after this time counts as lost: the ops core gave it up long
+/// before. Source: twice the largest sensible `CONNECTOR_REST_TIMEOUT`.
 const ANSWER_LOST: Duration = Duration::from_secs(60);

@@ -1,8 +1,8 @@
-//! Acknowledged but silent: streams that never deliver. Owns the questions to the exchange's REST
-//! interface and what follows from the answers; whether a stream delivers is seen elsewhere.
+//! Silent streams: acknowledged but never delivering. Owns their REST checks and what follows from
+//! the answers; other files see whether a stream delivers.
 //!
-//! A quiet instrument looks like a dead stream. What tells them apart is that the exchange's own
-//! newest candle changes between two answers while the session says nothing.
+//! A quiet instrument looks like a dead stream. The difference: for a dead stream the exchange's
+//! own newest candle changes between two answers while the session delivers nothing.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::feed::session::{Session, SessionPhase};
 use crate::feed::stream::{Check, RestPurpose, Shown};
 
 impl Feed {
-    /// Those of `members` that were acknowledged on a session and may turn out to be silent.
+    /// Plans a check of each of `members`, which the exchange has just acknowledged on the session.
     pub(crate) fn arm_checks(&mut self, index: usize, members: &[InstrumentId], now: MonoNs) {
         for &id in members {
             let Some(stream) = self.streams.stream(id) else { continue };
@@ -36,7 +36,7 @@ impl Feed {
         }
     }
 
-    /// Puts the members of a session that are due to be looked at into the queue.
+    /// Queues a check of each member that is due for one.
     pub(crate) fn collect_checks(&mut self, index: usize, now: MonoNs) {
         let session = &mut self.sessions[index];
         session.next_check = MonoNs(u64::MAX);
@@ -47,18 +47,19 @@ impl Feed {
                 stream.check = Check::Idle;
             } else if at <= now {
                 stream.check = Check::Asked { shown };
-                let ask = match stream.claim() {
+                let purpose = match stream.claim() {
                     Claim::Served => RestPurpose::Silent,
                     Claim::New => RestPurpose::Symbol,
                 };
-                self.rest_queue.push(session.market, ask, id);
+                self.rest_queue.push(session.market, purpose, id);
             } else {
                 session.next_check = session.next_check.min(at);
             }
         }
     }
 
-    /// `offset_ms`: of the market's clock when it was asked.
+    /// Takes the answer of a check. `offset_ms` is the market's clock minus our monotonic clock
+    /// when the request was sent.
     pub(crate) fn finish_check(
         &mut self,
         id: InstrumentId,
@@ -106,7 +107,7 @@ impl Feed {
         }
     }
 
-    /// A quiet symbol is asked about ever more rarely.
+    /// The pause before the next check, which doubles while the symbol is quiet.
     fn next_check_wait(&mut self, id: InstrumentId, first: Duration) -> Duration {
         let Some(stream) = self.streams.stream_mut(id) else { return first };
         let wait = stream.check_wait.max(first);
@@ -118,7 +119,7 @@ impl Feed {
         self.bring_forward(id, now.after(wait), shown);
     }
 
-    /// Asks about `id` at this time, if it is still silent.
+    /// Plans a check of `id` at this time, made if the stream is still silent then.
     pub(crate) fn bring_forward(&mut self, id: InstrumentId, at: MonoNs, shown: Option<Shown>) {
         let Some(index) = self.carrier(id) else { return };
         let Some(stream) = self.streams.stream_mut(id) else { return };
@@ -127,7 +128,7 @@ impl Feed {
         *next = at.min(*next);
     }
 
-    /// When a session that has delivered is silent for so long that REST is asked about it.
+    /// When a session that has delivered has been silent for long enough to be checked.
     pub(crate) fn suspect_silence_at(&self, session: &Session) -> MonoNs {
         match session.has_delivered {
             true => session.last_candle.after(self.config.stream_idle_timeout),
@@ -135,8 +136,8 @@ impl Feed {
         }
     }
 
-    /// A session has delivered and fell silent, though its pings may be answered: from here on it
-    /// has to prove itself anew. One member speaks for all.
+    /// Checks a session that has delivered and fell silent, although its pings may be answered. It
+    /// must prove itself again. One member is checked for all.
     pub(crate) fn suspect_silence(&mut self, index: usize, now: MonoNs) {
         let session = &mut self.sessions[index];
         session.has_delivered = false;
@@ -149,9 +150,9 @@ impl Feed {
         }
     }
 
-    /// The exchange's candle of `id` changes and we are told nothing of it: if the whole session
-    /// is silent, and still is when the push has had its time, it is lost; else the one stream is
-    /// asked for again.
+    /// Handles a symbol with news at the exchange that its session did not deliver. A session that
+    /// is silent as a whole is lost if it still is after some time; otherwise the one stream is
+    /// subscribed again.
     fn judge_silent(
         &mut self,
         id: InstrumentId,
@@ -168,7 +169,7 @@ impl Feed {
             session.subscribe_queue.renew(id);
             if let Some(stream) = self.streams.stream_mut(id) {
                 stream.asked_at = now;
-                stream.note_break(now);
+                stream.mark_break(now);
             }
             return self.recheck(id, shown, RECHECK_LONE, now);
         }
@@ -178,8 +179,9 @@ impl Feed {
         self.lose_silent(id, old, "nothing is delivered, though the exchange has news", now);
     }
 
-    /// `rows` closed windows of `span`. One with trades that began after a silent stream was asked
-    /// for is news that it did not deliver, though each look falls into a quiet minute.
+    /// Looks in the closed windows `rows` of `span` for news that a silent stream did not deliver:
+    /// a window with trades that began after the subscription. Checks of the newest row alone may
+    /// all fall into quiet minutes.
     pub(crate) fn judge_by_closed(
         &mut self,
         id: InstrumentId,
@@ -205,7 +207,8 @@ impl Feed {
         }
     }
 
-    /// Where REST has no answer, whole windows without one push decide.
+    /// Returns whether the session was silent for whole windows, which decides if REST has no
+    /// answer.
     fn is_long_silent(&self, id: InstrumentId, now: MonoNs) -> bool {
         let Some(stream) = self.streams.stream(id) else { return false };
         let long = Duration::from_millis(stream.instrument.interval.ms().unsigned_abs());
@@ -218,8 +221,8 @@ impl Feed {
         })
     }
 
-    /// Gives up a session that delivers nothing, unless the exchange lets no new one be opened: one
-    /// that may come back is better than none.
+    /// Ends a session that delivers nothing, unless no new one may be opened: a session that may
+    /// deliver again is better than none.
     fn lose_silent(&mut self, id: InstrumentId, old: Option<Shown>, why: &str, now: MonoNs) {
         let Some(index) = self.carrier(id) else { return };
         let session = &mut self.sessions[index];
@@ -233,7 +236,7 @@ impl Feed {
         self.lose_to(index, ConnectionErrorKind::Silent, why, now);
     }
 
-    /// The session on which `id` is to be delivered.
+    /// The place of the session that carries `id`.
     pub(crate) fn carrier(&self, id: InstrumentId) -> Option<usize> {
         self.sessions
             .iter()
@@ -241,11 +244,12 @@ impl Feed {
     }
 }
 
-/// A silent stream beside delivering ones is asked about this often.
+/// Pause between checks of a silent stream among delivering ones. Source: chosen.
 const RECHECK_LONE: Duration = Duration::from_secs(60);
 
-/// Longest pause between two questions about a symbol that is quiet and may be silent.
+/// Longest pause between two checks of a quiet symbol. Source: chosen.
 const CHECK_WAIT_MAX: Duration = Duration::from_secs(600);
 
-/// In so many windows two are whole: even one without trades is pushed when it closes.
+/// Number of windows after which a session without a push is lost. Source: two of them are whole,
+/// and even a window without trades is pushed when it closes.
 const LONG_SILENCE: u32 = 3;

@@ -1,7 +1,7 @@
-//! Whose wish of the past REST is asked for next, where many clients share what an exchange allows
-//! one address. They take turns, those that resume before those that look back; and what one client
-//! may take of a window is bounded, so that one that comes later is answered, too. Owns the order
-//! and the shares; what is asked is in `backfill`.
+//! The order of backfills, where many clients share what an exchange allows one address. Clients
+//! take turns; those that resume come before those that look back. Each client's part of a window
+//! is bounded, so that a client that comes later is served too. Owns the order and the shares;
+//! `backfill` owns the windows to fetch.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -11,7 +11,7 @@ use crate::messages::Wish;
 
 use crate::feed::limits::budget::RESERVED_PART;
 
-/// A wish of a series: what one question is about.
+/// A wish for a series: the subject of one request.
 pub(crate) type Turn = (InstrumentId, Wish);
 
 /// The wishes that wait at one exchange.
@@ -19,11 +19,11 @@ pub(crate) type Turn = (InstrumentId, Wish);
 pub(crate) struct Turns {
     resuming: Line,
     others: Line,
-    /// When each request of the last window leaves it, and for which client it was, oldest first.
+    /// When each request of the newest window leaves the window, and its client; ascending.
     usage: VecDeque<(MonoNs, u32)>,
-    /// How many of them were for each client.
+    /// Number of those requests of each client.
     counts: HashMap<u32, usize>,
-    /// All that wait have had their share, until this time at least.
+    /// No waiting client has any of its share left before this time.
     until: MonoNs,
 }
 
@@ -44,7 +44,7 @@ impl Line {
         wishes.push_back(turn);
     }
 
-    /// The wish goes before all others.
+    /// Puts a wish before all others.
     fn put_back(&mut self, turn: Turn) {
         let client = turn.1.client;
         self.order.retain(|&other| other != client);
@@ -52,7 +52,7 @@ impl Line {
         self.wishes.entry(client).or_default().push_front(turn);
     }
 
-    /// The next wish of the first client that `may` have one. That client's next turn comes last.
+    /// The next wish of the first client for which `may` holds. That client's next turn is last.
     fn pop(&mut self, may: impl Fn(u32) -> bool) -> Option<Turn> {
         let at = self.order.iter().position(|&client| may(client))?;
         let client = self.order.remove(at)?;
@@ -67,13 +67,13 @@ impl Line {
 }
 
 impl Turns {
-    /// The wish waits from now on.
+    /// Queues a wish.
     pub(crate) fn push(&mut self, turn: Turn) {
         self.line(turn.1).push(turn);
         self.until = MonoNs(0);
     }
 
-    /// A wish that may not be asked for now, though it was its turn.
+    /// Puts back a wish that may not be fetched now, although it was its turn.
     pub(crate) fn put_back(&mut self, turn: Turn) {
         self.line(turn.1).put_back(turn);
         self.until = MonoNs(0);
@@ -83,8 +83,8 @@ impl Turns {
         if wish.resumes { &mut self.resuming } else { &mut self.others }
     }
 
-    /// The next wish, of a client that has something left of its share. `allowed`: requests in a
-    /// window, for all that is new.
+    /// The next wish of a client that has some of its share left. `allowed` is the number of
+    /// requests in a window for all new claims.
     pub(crate) fn pop(&mut self, allowed: usize, now: MonoNs) -> Option<Turn> {
         if self.until > now {
             return None;
@@ -103,8 +103,10 @@ impl Turns {
         turn
     }
 
-    /// A request was made for `client`, and leaves the window at `free_at`.
+    /// Counts a request for `client`, which leaves the window at `free_at`.
     pub(crate) fn spend(&mut self, client: u32, free_at: MonoNs) {
+        let is_newest = self.usage.back().is_none_or(|&(newest, _)| newest <= free_at);
+        assert!(is_newest, "requests leave the window in the order in which they were sent");
         self.usage.push_back((free_at, client));
         *self.counts.entry(client).or_default() += 1;
     }
@@ -121,7 +123,7 @@ impl Turns {
         }
     }
 
-    /// When one of those that wait may have its turn, as far as shares go; `None`: nobody waits.
+    /// When the next waiting client may have a turn, as far as shares go; `None` if none waits.
     pub(crate) fn next_at(&self) -> Option<MonoNs> {
         let is_empty = self.resuming.order.is_empty() && self.others.order.is_empty();
         (!is_empty).then_some(self.until)
@@ -136,7 +138,8 @@ mod tests {
         (InstrumentId(client), Wish { client, ticket, resumes })
     }
 
-    /// The clients and tickets that have their turns, with `allowed` requests in a window of 60.
+    /// The clients and tickets in the order of their turns, with `allowed` requests in a window of
+    /// 60.
     fn all(turns: &mut Turns, allowed: usize, now: u64) -> Vec<(u32, u64)> {
         let next = || {
             let (_, wish) = turns.pop(allowed, MonoNs(now))?;

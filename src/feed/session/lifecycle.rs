@@ -42,6 +42,7 @@ impl Feed {
         } else {
             self.sessions[index] = session;
         }
+        assert!(self.sessions[index].id.index() == index, "a session's id names its place");
         index
     }
 
@@ -452,7 +453,7 @@ impl Feed {
         let session = &self.sessions[index];
         let (market, claim) = (session.market, self.claim(session));
         let wait = self.gates.wait(market, claim, backoff, now);
-        self.note_wait(market, LimitedAction::Connect, wait);
+        self.remember_wait(market, LimitedAction::Connect, wait);
         let seconds = wait.until.since(now).as_secs_f64();
         let why = match wait.reason {
             WaitReason::Backoff => String::new(),
@@ -504,7 +505,7 @@ impl Feed {
             if let Some(stream) = self.streams.stream_mut(id) {
                 stream.remember_served(now);
                 (stream.is_delivering, stream.check) = (false, Check::Idle);
-                stream.note_break(now);
+                stream.mark_break(now);
             }
         }
         if let Some(successor) = self.successor(index) {

@@ -213,6 +213,7 @@ impl Session {
     }
 
     pub(crate) fn add(&mut self, id: InstrumentId) {
+        debug_assert!(!self.members.contains(&id), "a session subscribes a stream once");
         self.members.push(id);
         if self.is_open() {
             self.ask_for(id);
@@ -302,7 +303,7 @@ pub(crate) struct End {
 }
 
 impl Ends {
-    pub(crate) fn note(&mut self, end: End, now: MonoNs) {
+    pub(crate) fn add(&mut self, end: End, now: MonoNs) {
         if self.count == 0 {
             self.since = now;
         }

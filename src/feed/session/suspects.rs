@@ -178,7 +178,7 @@ impl Feed {
         }
         session.members = members;
         let words = words.to_owned();
-        session.ends.note(End { opened: since, is_answered, suspects, words }, now);
+        session.ends.add(End { opened: since, is_answered, suspects, words }, now);
     }
 
     /// The state of a member on a connection that has been open since `since`.
@@ -290,7 +290,7 @@ impl Feed {
         for &id in ids {
             if let Some(stream) = self.streams.stream_mut(id) {
                 (stream.is_delivering, stream.check) = (false, Check::Idle);
-                stream.note_break(now);
+                stream.mark_break(now);
             }
         }
         let session = &mut self.sessions[index];
