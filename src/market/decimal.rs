@@ -578,7 +578,7 @@ mod tests {
         }
 
         #[test]
-        fn an_exponent_says_the_same_as_zeros(
+        fn an_exponent_means_the_same_as_zeros(
             digits in "[0-9]{1,12}", places in 0usize..12, sign in "[+-]?", letter in "[eE]"
         ) {
             let zeros = "0".repeat(places);

@@ -109,7 +109,7 @@ impl Budget {
         self.under_way >= self.count_max
     }
 
-    /// Counts an action from before this process, whose claim is unknown. `at_ns` is as in
+    /// Counts an action of unknown claim from before this process. `at_ns` is as in
     /// [`crate::feed::Usage`].
     pub(crate) fn spend_before(&mut self, at_ns: i64) {
         let window_ns = i64::try_from(self.window.as_nanos()).unwrap_or(i64::MAX);

@@ -266,7 +266,7 @@ impl Feed {
         | RestError::UnknownSymbol { message } = error
         {
             let about = About::from(&stream.instrument);
-            let text = format!("{what} could not be had by REST: {message}");
+            let text = format!("REST backfill failed ({what}): {message}");
             self.notice(EventName::RestFailed, about, text);
         }
     }

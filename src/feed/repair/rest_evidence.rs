@@ -441,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_newer_row_the_stream_must_have_been_heard_and_say_the_same() {
+    fn without_a_newer_row_the_stream_must_be_unbroken_and_agree() {
         let (row, less, more) = (candle(2, "9", 9), candle(2, "8", 8), candle(2, "10", 10));
         let traded = read(&[1, 2], None);
         assert_eq!(judge_covered(&traded, Some(&row), 11_000), Proof::Likely(Some(row)));

@@ -25,7 +25,7 @@ pub(crate) struct SubscribeQueue {
     /// Subscriptions to send one by one, because a message with several was refused.
     singles: VecDeque<InstrumentId>,
     unanswered: Vec<Unanswered>,
-    /// Messages whose streams are subscribed again, while their own answers may still arrive.
+    /// Messages with streams that are subscribed again; late answers to them may still arrive.
     withdrawn: Vec<Unanswered>,
     /// Most streams in one message; fewer once the exchange refused a message as too large.
     batch_max: usize,
