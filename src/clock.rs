@@ -1,5 +1,5 @@
-//! Time as values. Owns the two newtypes for time and the only reads of the machine's clocks;
-//! everything else is handed a [`Now`], so that a test can be the clock.
+//! Time as values. Owns the two newtypes for time and the only reads of the host's clocks; all
+//! other code receives a [`Now`], so that a test can be the clock.
 
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
@@ -8,16 +8,16 @@ use std::time::{Duration, Instant, SystemTime};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MonoNs(pub u64);
 
-/// Milliseconds since the Unix epoch, UTC. The unit in which the venues speak.
+/// Milliseconds since the Unix epoch, UTC: the unit of the exchanges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixMs(pub i64);
 
-/// One reading of both clocks, taken once per duty cycle.
+/// One reading of both clocks. A driver takes one per turn of its engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
     /// The monotonic clock: deadlines and durations.
     pub mono: MonoNs,
-    /// The wall clock in µs since the Unix epoch: what clients are shown. May jump.
+    /// The wall clock in µs since the Unix epoch, for clients. May jump.
     pub unix_us: i64,
 }
 
@@ -27,7 +27,7 @@ impl Now {
         UnixMs(self.unix_us.div_euclid(1000))
     }
 
-    /// What the wall clock will show, in ms, at an instant that is not over yet.
+    /// The wall clock in ms at the instant `at`, which is not over yet.
     pub fn unix_ms_at(self, at: MonoNs) -> UnixMs {
         let ahead_ms = i64::try_from(at.since(self.mono).as_millis()).unwrap_or(i64::MAX);
         UnixMs(self.unix_ms().0.saturating_add(ahead_ms))
@@ -35,7 +35,7 @@ impl Now {
 }
 
 impl MonoNs {
-    /// This instant plus `duration`, or the end of time where that does not fit.
+    /// This instant plus `duration`; the largest instant if the sum does not fit.
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
@@ -56,10 +56,10 @@ impl MonoNs {
 pub struct Lapse(u32);
 
 impl Lapse {
-    /// 68 s: what took longer took so long.
+    /// 68 s. A longer time counts as this.
     pub const MAX: Self = Self(u32::MAX);
 
-    /// From `earlier` to `later`; nothing if that is the other way round.
+    /// From `earlier` to `later`; zero if `later` is earlier.
     pub fn between(earlier: MonoNs, later: MonoNs) -> Self {
         Self(u32::try_from(later.ns_since(earlier) / STEP_NS).unwrap_or(u32::MAX))
     }
@@ -72,13 +72,13 @@ impl Lapse {
 
 const STEP_NS: u64 = 16;
 
-/// A part of an update's way in the one byte that its structure has to spare: to within a
-/// sixteenth, from 16 ns to more than a minute; or that it is not known.
+/// A part of an update's way in the one byte that its structure has left: exact to a sixteenth,
+/// from 16 ns to more than a minute; or unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoughLapse(u8);
 
 impl RoughLapse {
-    /// What was not measured.
+    /// Not measured.
     pub const UNKNOWN: Self = Self(0);
 
     /// `ns` long.
@@ -89,7 +89,7 @@ impl RoughLapse {
         Self((1 + u64::from(octave) * 8 + (steps >> octave)) as u8)
     }
 
-    /// How long, in ns: the middle of what looks the same.
+    /// Its length in ns: the middle of the values with the same byte. `None`: not measured.
     pub fn ns(self) -> Option<u64> {
         let code = u64::from(self.0.checked_sub(1)?);
         let octave = (code / 8).saturating_sub(1);
@@ -110,7 +110,7 @@ impl fmt::Display for UnixMs {
     }
 }
 
-/// One reading of both clocks, the wall clock to the ns: what the kernel stamps with.
+/// One reading of both clocks, the wall clock in ns, as the kernel's timestamps are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
     /// The monotonic clock.
@@ -120,7 +120,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// When the wall clock showed `unix_ns`, by the monotonic one. `None` if that was after this
+    /// The monotonic time at which the wall clock showed `unix_ns`. `None` if that was after this
     /// reading, or more than `age_max` before it: then the wall clock was set in between.
     pub fn mono_at(self, unix_ns: i64, age_max: Duration) -> Option<MonoNs> {
         let age_ns = u64::try_from(self.unix_ns.checked_sub(unix_ns)?).ok()?;
@@ -129,7 +129,7 @@ impl Reading {
     }
 }
 
-/// Reads the machine's clocks. One per core; all made from one origin, so that their monotonic
+/// Reads the host's clocks. There is one per core; all have one origin, so that their monotonic
 /// readings compare.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -137,7 +137,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock whose monotonic zero is now.
+    /// A clock with its monotonic zero now.
     #[allow(clippy::disallowed_methods, clippy::new_without_default)]
     pub fn new() -> Self {
         Self { origin: Instant::now() }

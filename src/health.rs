@@ -11,10 +11,10 @@ use crate::limits::{HEARTBEAT_STALE, INSTRUMENTS_MAX, UNCONFIRMED_MAX};
 use crate::market::Market;
 use crate::metrics::{CoreMetrics, FeedMetrics, Metrics, WaitReason, render};
 
-/// Where the process is between start and exit.
+/// The phase of the process between start and exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Not listening yet.
+    /// The client port is not open yet.
     Starting,
     /// The client port is open.
     Serving,
@@ -36,38 +36,38 @@ impl Lifecycle {
         }
     }
 
-    /// Whether a successor answers at this process's ports.
+    /// Returns whether a successor answers at this process's ports.
     pub fn is_handed_over(&self) -> bool {
         self.0.load(Ordering::Acquire) == 3
     }
 
-    /// The client port is open. Without effect once draining.
+    /// Notes that the client port is open. Without effect once draining.
     pub fn serving(&self) {
         self.0.fetch_max(1, Ordering::AcqRel);
     }
 
-    /// The server is going down.
+    /// Notes that the server drains.
     pub fn draining(&self) {
         self.0.fetch_max(2, Ordering::AcqRel);
     }
 
-    /// The server is going down, and a successor answers at its ports.
+    /// Notes that the server drains and that a successor answers at its ports.
     pub fn handed_over(&self) {
         self.0.fetch_max(3, Ordering::AcqRel);
     }
 }
 
-/// A body and whether it is good news: 200, else 503.
+/// A body, and whether the status is 200 or 503.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// 200 or 503.
+    /// Whether the status is 200; otherwise 503.
     pub ok: bool,
     /// A JSON object.
     pub body: String,
 }
 
-/// `/health`: every core's heartbeat is younger than [`HEARTBEAT_STALE`]. A core that has not
-/// begun is as old as the process.
+/// `/health`: 200 if every core's heartbeat is younger than [`HEARTBEAT_STALE`]. A core that has
+/// not begun has the age of the process.
 pub fn health(metrics: &Metrics, now: Now) -> Report {
     let core = |(name, core): &(String, Arc<CoreMetrics>)| CoreHealth::of(name, core, now);
     let cores: Vec<_> = metrics.cores.iter().map(core).collect();
@@ -76,14 +76,14 @@ pub fn health(metrics: &Metrics, now: Now) -> Report {
     report(ok, &HealthBody { status, timestamp: timestamp(now.unix_us), cores })
 }
 
-/// `/ready`: serving, each subscribed market has a live session, and everything that has delivered
-/// has one that delivers something else than late candles; on every shard, so that one's spare
-/// session does not hide another's missing one.
+/// `/ready`: 200 if the server serves, each subscribed market has a live session, and every
+/// instrument that has delivered has a session with more than late candles. This is checked per
+/// shard, so that an extra session of one shard does not hide a missing one of another.
 pub fn ready(metrics: &Metrics, now: Now, phase: Phase) -> Report {
     ready_with(metrics, now, phase, |_| None)
 }
 
-/// The same, and what each market denies us, for a person.
+/// As [`ready`], with what each market denies us, for a person.
 pub fn ready_with(
     metrics: &Metrics,
     now: Now,
@@ -98,7 +98,7 @@ pub fn ready_with(
     report(reason.is_none(), &ReadyBody { status, timestamp, reason, instruments, exchanges })
 }
 
-/// Why it is not ready, if it is not.
+/// Why the process is not ready; `None` if it is.
 pub fn unready(exchanges: &[ExchangeHealth], phase: Phase) -> Option<&'static str> {
     let mut ill = exchanges.iter().filter(|exchange| !exchange.healthy).peekable();
     let is_ill = ill.peek().is_some();
@@ -120,7 +120,7 @@ pub fn exchange(metrics: &Metrics, market: Market) -> ExchangeHealth {
     let max = |read: fn(&FeedMetrics) -> i64| parts.iter().map(|part| read(part)).max();
     let errors = parts.iter().flat_map(|part| &part.connection_errors);
     let quotes = parts.iter().map(|p| p.closed_quotes.value() + p.open_quotes.value());
-    // For what has not delivered yet, one session somewhere is enough.
+    // Before the first delivery, one session on any shard is enough.
     let is_served = sum(|part| part.active_sessions.value()) > 0;
     let has_sessions = (is_served || sum(|part| part.instruments.value()) == 0)
         && parts.iter().all(|part| part.active_sessions.value() >= part.wanted_sessions.value());

@@ -29,11 +29,11 @@ fn main() -> ExitCode {
     let config = match Config::load(std::env::args_os()) {
         Ok(Action::Run(config)) => *config,
         Ok(Action::Print(text)) => {
-            // Whoever reads only the first lines has closed the pipe: that is no error of ours.
+            // A reader of only the first lines has closed the pipe, which is not our error.
             let _written = writeln!(std::io::stdout(), "{}", text.trim_end());
             return ExitCode::SUCCESS;
         }
-        Ok(Action::Healthcheck(config)) => return say(healthcheck::ask(&config)),
+        Ok(Action::Healthcheck(config)) => return print_outcome(healthcheck::ask(&config)),
         Err(error) => {
             let _written = writeln!(std::io::stderr(), "connector-wss: {error}");
             return ExitCode::from(CONFIG_ERROR_CODE);
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     let clock = Clock::new();
     let log = match log::start(&config, clock) {
         Ok(log) => log,
-        Err(error) => return say(Err(cannot_start("the log", &error))),
+        Err(error) => return print_outcome(Err(cannot_start("the log", &error))),
     };
     let outcome = run(config, clock, inherited, log.file());
     if let Err(why) = &outcome {
@@ -54,8 +54,8 @@ fn main() -> ExitCode {
 /// Exit code of a wrong flag, variable or env file. Source: what shells and clap use for misuse.
 const CONFIG_ERROR_CODE: u8 = 2;
 
-/// One line: good news to stdout with exit code 0, bad news to stderr with 1.
-fn say(news: Result<String, String>) -> ExitCode {
+/// Prints one line: good news to stdout with exit code 0, bad news to stderr with 1.
+fn print_outcome(news: Result<String, String>) -> ExitCode {
     match news {
         Ok(line) => {
             let _written = writeln!(std::io::stdout(), "{line}");
@@ -68,11 +68,12 @@ fn say(news: Result<String, String>) -> ExitCode {
     }
 }
 
-/// Whether the server serves.
+/// Whether the server serves clients.
 static SERVES: AtomicBool = AtomicBool::new(false);
 
-/// The last resort at start: a crate that panics where the host refuses it something ends the start
-/// in one line, as our own code does. Once the server serves a panic is a bug, and aborts.
+/// Ends a panic during the start in one line: a dependency panics when the host refuses it
+/// something, and our own code would return an error. Once the server serves, a panic is a bug and
+/// aborts.
 fn report_panics() {
     let abort = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -93,7 +94,7 @@ fn cannot_start(what: &str, error: &std::io::Error) -> String {
     format!("cannot start {what}: {}", remedy::in_words(error))
 }
 
-/// What keeps the simulated exchanges from running, and what to do.
+/// Why the simulated exchanges do not run, and what to do.
 fn without_simulator(error: &SimError) -> String {
     match error {
         SimError::Bind(_, why) | SimError::Thread(why) | SimError::File(_, why) => {
@@ -103,15 +104,18 @@ fn without_simulator(error: &SimError) -> String {
     }
 }
 
-/// The server's whole life; an error is why it did not start.
+/// Runs the server from start to end.
+///
+/// # Errors
+/// Why it did not start.
 fn run(
     mut config: Config,
     clock: Clock,
     inherited: Inherited,
     log_file: LogFile,
 ) -> Result<(), String> {
-    // Before the first thread of the server, so that no signal is missed; and before the ports are
-    // open, so that nothing can fail after that.
+    // Before the server's first thread, so that no signal is missed; and before the ports are open,
+    // so that nothing can fail afterwards.
     let stop_on = stop_on(config.drain_timeout);
     let stop = stop_on.map_err(|error| cannot_start("the wait for signals", &error))?;
     let reload = reload_on(log_file);
@@ -126,7 +130,7 @@ fn run(
     let simulator = config.simulate.then(|| sim::simulate(&mut config)).transpose();
     let simulator = simulator.map_err(|error| without_simulator(&error))?;
     if config.simulate && config.preload.is_empty() {
-        config.preload.push(first_sight());
+        config.preload.push(default_preload());
     }
     let server = Server::start_on(inherited, &config, clock).map_err(|error| error.to_string())?;
     SERVES.store(true, Ordering::Release);
@@ -138,9 +142,9 @@ fn run(
     Ok(())
 }
 
-/// Streamed on the simulated exchanges if `CONNECTOR_PRELOAD` names nothing: a first try of the
-/// server shows candles at once.
-fn first_sight() -> Preload {
+/// The instrument that is streamed on the simulated exchanges if `CONNECTOR_PRELOAD` is empty: a
+/// first try of the server shows candles at once.
+fn default_preload() -> Preload {
     let market = Market::find(Venue::Binance, "spot").expect("Binance has a spot market");
     Preload { market, symbols: vec!["BTCUSDT".to_owned()] }
 }
@@ -158,7 +162,7 @@ fn announce(server: &Server, config: &Config) {
         text += &format!("proxy:    {proxy}\n");
         tracing::info!("proxy {proxy}");
     }
-    // A supervisor may have closed stdout; the log says the same.
+    // A supervisor may have closed stdout; the log has the same facts.
     text += &format!("try:      echo '{EXAMPLE}' | websocat {scheme}://{clients}");
     let _written = writeln!(std::io::stdout(), "{text}");
     let ops = server.ops_address.map_or("none".to_owned(), |address| address.to_string());
@@ -169,7 +173,8 @@ fn announce(server: &Server, config: &Config) {
 const EXAMPLE: &str =
     r#"{"exchange":"binance","contract_type":"spot","symbols":["BTCUSDT"],"limit":3}"#;
 
-/// SIGHUP opens the log file anew, and has what is sent there read certificate and tokens again.
+/// On SIGHUP, opens the log file again, and has the received [`Reloader`] read certificate and
+/// tokens again.
 fn reload_on(mut log_file: LogFile) -> std::io::Result<Sender<Reloader>> {
     let mut signals = Signals::catch(&[SIGHUP])?;
     let (server, reloader) = channel::<Reloader>();
@@ -185,7 +190,8 @@ fn reload_on(mut log_file: LogFile) -> std::io::Result<Sender<Reloader>> {
     Ok(server)
 }
 
-/// The first signal begins the drain of what is sent there, the second ends the process at once.
+/// On the first signal, begins the drain of the received [`Stopper`]; on the second, ends the
+/// process at once.
 fn stop_on(drain_timeout: Duration) -> std::io::Result<Sender<Stopper>> {
     let mut signals = Signals::catch(&[SIGTERM, SIGINT])?;
     let (server, stopper) = channel::<Stopper>();
@@ -193,7 +199,7 @@ fn stop_on(drain_timeout: Duration) -> std::io::Result<Sender<Stopper>> {
         let Ok(stopper) = stopper.recv() else { return };
         signals.wait();
         tracing::info!("shutting down: telling clients, writing what is owed");
-        // First: with nobody to be told the process ends at once.
+        // Before the drain, since without clients the process ends at once.
         supervisor::stopping(drain_timeout);
         stopper.stop();
         signals.wait();
@@ -204,7 +210,7 @@ fn stop_on(drain_timeout: Duration) -> std::io::Result<Sender<Stopper>> {
     Ok(server)
 }
 
-/// Writes the last line and everything before it.
+/// Logs the last line, and writes everything before it.
 fn finish(log: LogGuard, is_orderly: bool) -> ExitCode {
     if is_orderly {
         tracing::info!("Server shutdown complete");

@@ -1,5 +1,5 @@
-//! What crosses cores. Market events are fixed-size and `Copy` and travel in SPSC rings; commands,
-//! session events and notices are rare, may own text, and travel in bounded channels.
+//! Messages between cores. Market events are `Copy`, have a fixed size and travel in SPSC rings;
+//! commands, session events and notices are rare, may own text, and travel in bounded channels.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,63 +11,63 @@ use crate::limits::SLOWEST_UPDATES;
 use crate::market::{CandleUpdate, Instrument, InstrumentId, Interval, Market, SymbolList};
 
 /// One message in a shard's ring to the fan-out core.
-// Slots of a ring are of one size: the largest variant is what nearly all of them hold.
+// The slots of a ring have one size, and nearly all hold the largest variant.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MarketEvent {
-    /// What follows is of the newest [`Command::Subscribe`]; what came before is of an earlier one.
+    /// Later events belong to the newest [`Command::Subscribe`], earlier ones to an earlier one.
     Begin {
-        /// Whose stream.
+        /// The instrument of the stream.
         instrument: InstrumentId,
     },
-    /// A candle, open or closed. Closed ones come in order, each window once; but corrections, and
-    /// the windows of an earlier gap, which are repaired late.
+    /// A candle, open or closed. Closed candles come in order, each window once; except for
+    /// corrections, and for windows of an earlier gap that are repaired later.
     Candle(CandleUpdate),
-    /// A window without any trade, of which the exchange makes no candle: in its place among the
+    /// A window without trades, for which the exchange makes no candle: in its place among the
     /// closed candles.
     Empty {
-        /// Whose window.
+        /// The instrument of the window.
         instrument: InstrumentId,
-        /// Which one.
+        /// The window.
         open_time: UnixMs,
-        /// Whether it was asked for by [`Command::Backfill`]: no news for anybody else.
+        /// Whether a [`Command::Backfill`] asked for it: then it is not published to other clients.
         is_backfilled: bool,
     },
     /// A closed candle from before the stream's first one, asked for by [`Command::Backfill`].
     Backfilled(CandleUpdate),
-    /// A window asked for by [`Command::Backfill`] whose row at the exchange makes no sense: it cannot be
-    /// given.
+    /// A window that a [`Command::Backfill`] asked for, with a row at the exchange that makes no
+    /// sense: it stays missing.
     BackfillGap {
-        /// Whose window.
+        /// The instrument of the window.
         instrument: InstrumentId,
-        /// Which one.
+        /// The window.
         open_time: UnixMs,
     },
-    /// All that could be recalled of these windows was said. Everything after `through` comes, or
-    /// has come, as news.
+    /// Every available window of a [`Command::Backfill`] was sent. Everything after `through` is,
+    /// or was, published live.
     BackfillEnd {
-        /// Whose windows.
+        /// The instrument of the windows.
         instrument: InstrumentId,
-        /// Open time of the first that was asked for.
+        /// Open time of the first requested window.
         from: UnixMs,
-        /// Open time of the last; before `from` if there were none.
+        /// Open time of the last one; before `from` if there were none.
         through: UnixMs,
-        /// As in the [`Wish`].
+        /// The ticket of the [`Wish`].
         ticket: u64,
     },
-    /// Closed windows that are known to be missing, before the closed candle that follows them.
+    /// Closed windows known to be missing, before the closed candle that follows them.
     Gap {
-        /// Whose windows are missing.
+        /// The instrument of the windows.
         instrument: InstrumentId,
         /// Open time of the first missing window.
         first_missing: UnixMs,
-        /// How many windows are missing, at least 1.
+        /// Number of missing windows, at least 1.
         missing: u64,
     },
 }
 
 impl MarketEvent {
-    /// Whose event it is.
+    /// The instrument of the event.
     pub fn instrument(&self) -> InstrumentId {
         let (Self::Candle(CandleUpdate { instrument, .. })
         | Self::Backfilled(CandleUpdate { instrument, .. })
@@ -88,12 +88,12 @@ const _: () = assert!(size_of::<MarketEvent>() <= 256);
 pub enum Command {
     /// Start this instrument's stream. Sent once, however many clients want it.
     Subscribe {
-        /// The id under which its events are to be published.
+        /// The id for its events.
         id: InstrumentId,
-        /// What to subscribe.
+        /// The instrument to subscribe.
         instrument: Instrument,
     },
-    /// No client wants it any longer, and the linger is over: end the stream.
+    /// No client wants the stream any longer, and the linger is over: end it.
     Unsubscribe {
         /// The id given with `Subscribe`.
         id: InstrumentId,
@@ -103,60 +103,61 @@ pub enum Command {
         /// The id given with `Subscribe`.
         id: InstrumentId,
     },
-    /// Closed candles from before the stream's first one are wanted: answered in the ring, by
-    /// [`MarketEvent::Backfilled`] and at last [`MarketEvent::BackfillEnd`].
+    /// Send closed candles from before the stream's first one, in the ring: each as
+    /// [`MarketEvent::Backfilled`], then [`MarketEvent::BackfillEnd`].
     Backfill {
         /// The id given with `Subscribe`.
         id: InstrumentId,
-        /// The first.
+        /// The first window.
         from: BackfillFrom,
         /// Open time of the last; `None`: up to where the stream's own candles begin.
         to: Option<UnixMs>,
-        /// Whose wish it is.
+        /// The client that wants them.
         wish: Wish,
     },
-    /// The server is going down: close every session politely and open none.
+    /// The server is going down: close every session in order and open none.
     Stop,
 }
 
-/// Who wants closed candles of the past.
+/// The client that wants past candles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wish {
-    /// The place of the client: clients take turns, and no place has all of an exchange's limit.
+    /// The index of the client. Clients take turns, so that no client uses up an exchange's limit.
     pub client: u32,
-    /// The number of the wish among those of its instrument: the end of it says it again.
+    /// The number of the wish among those of its instrument; [`MarketEvent::BackfillEnd`] repeats
+    /// it.
     pub ticket: u64,
-    /// The client resumes where it was cut off: that comes before what others look back on.
+    /// The client resumes after a lost connection. That is more urgent than history for others.
     pub resumes: bool,
 }
 
-/// Where closed candles are wanted from.
+/// The first past window that is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackfillFrom {
-    /// So many windows, at least 1, the last one included.
+    /// The last windows, this many, at least 1.
     Last(u32),
-    /// This window on.
+    /// All windows from this one on.
     Window(UnixMs),
 }
 
 /// A shard to the fan-out core, about sessions and subscriptions. Not ordered with the ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FeedEvent {
-    /// The exchange refused this instrument; its stream has ended.
+    /// The exchange has rejected this instrument. Its stream has ended.
     Rejected {
-        /// Which one.
+        /// The instrument.
         instrument: InstrumentId,
-        /// What we make of it, for a person.
+        /// Our explanation, for a person.
         message: String,
-        /// The exchange's own words, empty if it said nothing.
+        /// The exchange's own text; empty if there is none.
         exchange_message: String,
-        /// Whether it is about the name itself: to ask again soon is in vain.
+        /// Whether the name itself is wrong, so that asking again soon is useless.
         is_lasting: bool,
     },
-    /// What the next session of a market waits for: the longest of backoff, breaker, ban and budget.
-    /// Comes before [`Self::SessionLost`], and whenever the wait is another one.
+    /// What the next session of a market waits for: the longest of backoff, breaker, ban and
+    /// budget. Sent before [`Self::SessionLost`], and whenever the wait changes.
     Waits {
-        /// Where.
+        /// The market.
         market: Market,
         /// When the next attempt is made.
         until: MonoNs,
@@ -164,36 +165,36 @@ pub enum FeedEvent {
         why: String,
     },
     /// The session that carries these instruments is lost, or did not come up: until
-    /// [`Self::SessionBack`] nothing is heard of them.
+    /// [`Self::SessionBack`] no update of them arrives.
     SessionLost {
-        /// Where.
+        /// The market.
         market: Market,
-        /// What it carried, at least one.
+        /// The instruments it carried, at least one.
         instruments: Vec<InstrumentId>,
         /// Why, for a person.
         why: String,
     },
-    /// The exchange, or a firewall before it, lets no session in that would carry these instruments.
-    /// It is asked again from time to time; nothing more is said until then.
+    /// The exchange, or a firewall before it, refuses the sessions for these instruments. It is
+    /// asked again from time to time; until then nothing more is reported.
     Denied {
-        /// Where.
+        /// The market.
         market: Market,
-        /// What is waited for, at least one.
+        /// The instruments that wait, at least one.
         instruments: Vec<InstrumentId>,
-        /// Its answer, for a person: status and first words.
+        /// The answer, for a person: status and first words.
         why: String,
     },
-    /// The exchange's list has an instrument that delivers as halted, or not at all; or again as
-    /// trading. Its candles go on.
+    /// The exchange's list shows a delivering instrument as halted, or lacks it; or shows it as
+    /// trading again. Its candles go on.
     ListingChanged {
-        /// Which one.
+        /// The instrument.
         instrument: InstrumentId,
-        /// Where.
+        /// The market.
         market: Market,
-        /// What is listed, for a person.
+        /// What the list shows, for a person.
         message: String,
     },
-    /// What a market lists, anew: the names that are known there.
+    /// A market's new list: the names that are known there.
     Listed {
         /// The market.
         market: Market,
@@ -202,17 +203,17 @@ pub enum FeedEvent {
     },
     /// These instruments deliver again.
     SessionBack {
-        /// Where.
+        /// The market.
         market: Market,
-        /// What was lost and is subscribed again, at least one.
+        /// The instruments that were lost and are subscribed again, at least one.
         instruments: Vec<InstrumentId>,
     },
 }
 
-/// One update on its way to the client that got it last, from the fan-out core to the ops core.
+/// One update on its way to its slowest client, from the fan-out core to the ops core.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlowUpdate {
-    /// Whose candle it is.
+    /// The instrument of the candle.
     pub instrument: Instrument,
     /// Whether it is closed.
     pub is_closed: bool,
@@ -220,19 +221,19 @@ pub struct SlowUpdate {
     pub open_time: UnixMs,
     /// The exchange's own time of it, if it gave one.
     pub event_time: Option<UnixMs>,
-    /// How long its bytes had lain in the kernel when they were read, if that was measured.
+    /// How long its bytes had waited in the kernel when they were read, if that was measured.
     pub kernel: RoughLapse,
-    /// The clock's reading of the turn in which its bytes were read from the exchange's socket.
+    /// The clock's reading of the turn that read its bytes from the exchange's socket.
     pub received: MonoNs,
-    /// When the shard began to put what it published in that turn into the ring.
+    /// When the shard began to put the updates of that turn into the ring.
     pub put: MonoNs,
     /// The clock's reading of the fan-out's turn that took it out of the ring.
     pub taken: MonoNs,
-    /// When the client's socket had taken its last byte, and that of what was written with it.
+    /// When the client's socket had taken its last byte, and the bytes written together with it.
     pub written: MonoNs,
 }
 
-/// The slowest of about a second, in no order.
+/// The slowest updates of about a second, in no order.
 pub type SlowUpdates = ArrayVec<SlowUpdate, SLOWEST_UPDATES>;
 
 /// How much a notice matters.
@@ -248,8 +249,8 @@ pub enum Severity {
     Error,
 }
 
-/// What has happened, one name for each sort of notice: of each sort the log takes so many lines a
-/// minute (see [`crate::limits::LOG_EVENT_BURST`]).
+/// What has happened. Each variant is one sort of notice, and the log limits the lines of each sort
+/// (see [`crate::limits::LOG_EVENT_BURST`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventName {
     /// A session to an exchange is up, for the first time or again.
@@ -262,30 +263,30 @@ pub enum EventName {
     BreakerOpen,
     /// Connections to this market work again.
     BreakerClosed,
-    /// An exchange's message was not understood.
+    /// A message of an exchange could not be decoded.
     NotUnderstood,
-    /// An exchange refused a subscription or its end for a reason that is not the symbol's.
+    /// An exchange has rejected a subscription or its end, for a reason other than the symbol.
     SubscriptionRefused,
-    /// A symbol is refused, by the exchange or by its list.
+    /// A symbol was rejected, by the exchange or by its list.
     SymbolRejected,
-    /// There is no room for a symbol that is to be subscribed at start.
+    /// There is no room for a preloaded symbol.
     PreloadRefused,
-    /// The list of a market's instruments cannot be had.
+    /// The list of a market's instruments is not available.
     ListMissing,
-    /// A market delivers nothing but late or refused candles.
+    /// A market delivers only late or rejected candles.
     CandlesLate,
     /// It no longer does.
     CandlesTimely,
-    /// The list says of an instrument that delivers that it does not trade, or that it does again.
+    /// The list shows a delivering instrument as not trading, or as trading again.
     ListingChanged,
-    /// Candles could not be had by REST.
+    /// REST delivered no candles.
     RestFailed,
-    /// An exchange's REST interface wants to be left alone.
+    /// An exchange's REST interface asks us to pause.
     RestLimited,
-    /// An exchange's REST interface, or a firewall before it, keeps this address out, or is out of
+    /// An exchange's REST interface, or a firewall before it, blocks this address, or is out of
     /// order.
     RestDenied,
-    /// An exchange, or a firewall before it, lets no session in.
+    /// An exchange, or a firewall before it, refuses sessions.
     SessionsDenied,
     /// It answers again.
     RestAnswers,
@@ -293,23 +294,23 @@ pub enum EventName {
     RowNotUnderstood,
     /// A client that does not keep up was closed.
     ClientSlow,
-    /// A market waits for something else, or longer, than was logged last.
+    /// A market waits for something else, or longer, than was last logged.
     WaitChanged,
-    /// A client was refused at the door.
+    /// A connection to the client port was rejected.
     ClientRefused,
-    /// A client that answers no ping was closed.
+    /// A client that did not answer a ping was closed.
     ClientSilent,
-    /// The kernel did not take what was to be sent to a client.
+    /// The kernel did not take bytes for a client.
     SendFailed,
-    /// Little room is left for instruments.
+    /// The table of instruments is nearly full.
     TableFilling,
-    /// A client's TLS failed, or it spoke TLS where none is.
+    /// A client's TLS failed, or a client sent TLS to a plain port.
     ClientTls,
-    /// A client broke HTTP or WebSocket.
+    /// A client broke HTTP or WebSocket rules.
     ClientBroke,
     /// No client can be accepted: out of file descriptors or memory.
     AcceptFailed,
-    /// The kernel stamps no packets: a hop stays unknown.
+    /// The kernel does not timestamp packets: one hop stays unknown.
     StampsMissing,
 }
 
@@ -383,7 +384,7 @@ impl EventName {
     }
 }
 
-/// What a notice is about, as far as it is about one thing.
+/// The subject of a notice, if it has one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct About {
     /// The market.
@@ -394,12 +395,12 @@ pub struct About {
     pub interval: Option<Interval>,
     /// The session to an exchange, by its number within its shard.
     pub session: Option<u32>,
-    /// The shard; it puts its own number here.
+    /// The shard, which fills in its own number.
     pub shard: Option<u16>,
 }
 
 impl About {
-    /// All that two notices are both about.
+    /// What two notices have in common.
     pub fn common(self, other: &Self) -> Self {
         fn same<T: PartialEq>(one: Option<T>, other: &Option<T>) -> Option<T> {
             one.filter(|one| other.as_ref() == Some(one))
@@ -431,12 +432,12 @@ impl From<&Instrument> for About {
     }
 }
 
-/// One line for the log, written by the ops core. Made only for events that are rare.
+/// One line for the log, written by the ops core. Only for rare events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// What has happened.
     pub event: EventName,
-    /// What it is about.
+    /// Its subject.
     pub about: About,
     /// A sentence, without secrets and without the market's name before it.
     pub text: String,
@@ -449,7 +450,7 @@ impl Notice {
     }
 }
 
-/// A question to the ops core, from a shard. Everything that may block is asked there.
+/// A request from a shard to the ops core, which does everything that may block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OpsRequest {
     /// Look up a host; the answer is [`OpsAnswer::Resolved`].
@@ -461,12 +462,12 @@ pub enum OpsRequest {
     },
     /// Ask an exchange's REST interface; the answer is [`OpsAnswer::Rest`].
     Rest(RestRequest),
-    /// What does this market list? The answer is [`OpsAnswer::Listed`], from the ops core's cache
-    /// or from the exchange.
+    /// Send this market's list; the answer is [`OpsAnswer::Listed`], from the ops core's cache or
+    /// from the exchange.
     List {
         /// The market.
         market: Market,
-        /// The parts of its list that are wanted beside the main pages.
+        /// The parts of the list that are wanted beside the main pages.
         parts: Vec<String>,
     },
 }
@@ -474,7 +475,7 @@ pub enum OpsRequest {
 /// One request to an exchange's REST interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestRequest {
-    /// Chosen by the shard, given back with the answer.
+    /// Chosen by the shard, repeated in the answer.
     pub id: u64,
     /// Absolute URL, `http` or `https`.
     pub url: String,
@@ -482,8 +483,8 @@ pub struct RestRequest {
     pub body: Option<String>,
     /// Further request headers: names in lower case, values.
     pub headers: &'static [(&'static str, &'static str)],
-    /// The longest body that can be an answer to this. More is not read: of an answer with another
-    /// status than 200 the beginning will do, and any other is none.
+    /// The longest valid body. More is not read: with a status other than 200 the beginning is
+    /// enough, and any longer answer is invalid.
     pub body_bytes_max: usize,
 }
 
@@ -492,10 +493,10 @@ pub struct RestRequest {
 pub struct RestResponse {
     /// HTTP status.
     pub status: u16,
-    /// `Retry-After` as sent, if it was: what it means is the dialect's to say.
+    /// `Retry-After` as sent, if it was; the dialect interprets it.
     pub retry_after: Option<String>,
-    /// Header names in lower case and values, as far as they speak of limits (`x-mbx-…`,
-    /// `x-bapi-…`, `x-gate-…`, `date`).
+    /// Header names in lower case and values, of headers about limits (`x-mbx-…`, `x-bapi-…`,
+    /// `x-gate-…`, `date`).
     pub limit_headers: Vec<(String, String)>,
     /// The body, at most [`RestRequest::body_bytes_max`].
     pub body: Vec<u8>,
@@ -504,23 +505,23 @@ pub struct RestResponse {
 /// The ops core's answer to a shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OpsAnswer {
-    /// A host's addresses, or why there are none.
+    /// The addresses of a host, or why there are none.
     Resolved {
-        /// The host asked about.
+        /// The host of the request.
         host: String,
-        /// The port asked about.
+        /// The port of the request.
         port: u16,
-        /// At least one address, or the resolver's words.
+        /// At least one address, or the resolver's text.
         result: Result<Vec<SocketAddr>, String>,
     },
-    /// The answer to a REST request, or why there is none (in words: name, TCP, TLS, time-out).
+    /// The answer to a REST request, or why there is none, as text (name, TCP, TLS, time-out).
     Rest {
         /// The id of the request.
         id: u64,
         /// The response, whatever its status.
         result: Result<RestResponse, String>,
     },
-    /// What a market lists, or why that is not known.
+    /// The list of a market, or why it is not known.
     Listed {
         /// The market.
         market: Market,

@@ -1,5 +1,5 @@
 //! Texts from outside, shown to people: which characters may stand in a symbol, and which are
-//! written as escapes so that nothing is hidden in a log or on a screen. Knows no exchange.
+//! escaped so that nothing is hidden in a log or on a screen. Knows no exchange.
 
 use std::borrow::Cow;
 
@@ -55,9 +55,8 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Letters and marks that are drawn as nothing.
-/// Source: Unicode 16, DerivedCoreProperties.txt, `Default_Ignorable_Code_Point`, as far as the
-/// general category does not tell.
+/// Letters and marks that are drawn as nothing. Source: Unicode 16, DerivedCoreProperties.txt,
+/// `Default_Ignorable_Code_Point`, as far as the general category does not show it.
 const HIDDEN_LETTERS: [std::ops::RangeInclusive<char>; 9] = [
     '\u{34f}'..='\u{34f}',
     '\u{115f}'..='\u{1160}',

@@ -28,7 +28,8 @@ pub use table::{Kind, VARIABLES, Variable, is_exchange_host};
 pub enum Wait {
     /// Never parks. For isolated CPUs: lowest latency, one CPU always busy.
     Spin,
-    /// Spins for a bounded time after the last work, then parks.
+    /// Spins for at most [`crate::limits::ADAPTIVE_SPIN`] after the last work, then parks. Parks at
+    /// once while most of the latest pauses between work were longer than that.
     #[default]
     Adaptive,
     /// Parks as soon as there is no work.

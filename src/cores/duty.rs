@@ -1,5 +1,6 @@
-//! The duty cycle of one executor: one clock read, one turn of each role, then wait. Owns the order
-//! of these things; what a turn does is the role's business.
+//! The duty cycle of one executor: read the clock, one turn of each role, then wait. A turn of a
+//! shard that found work is followed by one more reading, so that the hops are measured. Owns the
+//! order of these steps; each role owns what its turn does.
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ pub struct Duty {
     pub fanout: Option<FanoutCore>,
     /// Their sockets and their sleep.
     pub waiter: Waiter,
-    /// The machine's clocks.
+    /// The host's clocks.
     pub clock: Clock,
     /// Heartbeat, turns, parks.
     pub metrics: Arc<CoreMetrics>,
@@ -56,7 +57,7 @@ impl Duty {
             worked |= shard.turn(now, ready, &self.waiter);
         }
         if let Some(fanout) = &mut self.fanout {
-            // What the shards took out of their sockets has taken time: the hops are measured.
+            // The turns of the shards have taken time: the hops are measured with a new reading.
             let now = if worked { self.clock.now() } else { now };
             worked |= fanout.turn(now, ready, &self.waiter);
         }
@@ -80,7 +81,7 @@ impl Duty {
             || self.fanout.as_ref().is_some_and(FanoutCore::has_mail)
     }
 
-    /// Whether some role has more hot sockets than it reads directly in each turn.
+    /// Returns whether a role has more hot sockets than it reads directly in each turn.
     fn needs_poll(&self) -> bool {
         self.shards.iter().any(ShardCore::needs_poll)
     }
@@ -97,10 +98,10 @@ impl Duty {
     }
 }
 
-/// While spinning, sockets that are not read directly (clients' requests, new connections) are
-/// looked at once in so many turns: an epoll_wait costs as much as the rest of an idle turn.
+/// While spinning, the other sockets (clients' requests, new connections) are polled once in this
+/// many turns. Source: an epoll_wait costs as much as the rest of an idle turn.
 const POLL_EVERY_TURNS: u64 = 8;
 
-/// The executor has its own turn once in so many of ours: nothing else runs on it, and what woke us is
-/// not to wait for it.
+/// The executor has its own turn once in this many of ours. Source: nothing else runs on it, and
+/// the work that woke us must not wait for it.
 const YIELD_EVERY_TURNS: u64 = 64;

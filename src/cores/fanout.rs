@@ -25,7 +25,7 @@ use crate::cores::ops::OpsHandle;
 use crate::cores::process::credentials::Renewal;
 use crate::cores::process::shutdown::Shutdown as StopSignal;
 
-/// What joins the fan-out to the other cores.
+/// The links of the fan-out to the other cores.
 pub struct FanoutLinks {
     /// One ring from each shard.
     pub rings: Vec<rtrb::Consumer<MarketEvent>>,
@@ -35,9 +35,9 @@ pub struct FanoutLinks {
     pub shards: Vec<(Sender<Command>, Arc<Doorbell>)>,
     /// Lines for the log.
     pub ops: OpsHandle,
-    /// Certificates and tokens that were read anew.
+    /// Certificates and tokens that were read again.
     pub renewals: Receiver<Renewal>,
-    /// Says when to begin the drain.
+    /// The signal to begin the drain.
     pub stop: Arc<StopSignal>,
 }
 
@@ -47,17 +47,18 @@ pub struct FanoutCore {
     links: FanoutLinks,
     /// The ring with which the next turn begins.
     first_ring: usize,
-    /// Read after each write: what was written must not seem to have been so earlier.
+    /// Read after each write, so that a write never seems earlier than it was.
     clock: Clock,
     metrics: Arc<FanoutMetrics>,
     listener: Option<TcpListener>,
-    /// Set while accepting is paused because the kernel has no file descriptor or memory for it.
+    /// When accepting starts again; set while the kernel has no file descriptor or memory for it.
     accept_again: Option<MonoNs>,
-    /// Clients for whose bytes the kernel had no memory, and when they are written to again.
+    /// Clients whose last write failed because the kernel lacked memory, and when they are written
+    /// to again.
     starved: Vec<ClientId>,
     send_again: Option<MonoNs>,
     clients: Vec<Option<Client>>,
-    /// Commands that found a channel full.
+    /// Commands for a channel that was full.
     unsent_commands: VecDeque<(usize, Command)>,
     scratch: Box<[u8]>,
     drain: Drain,
@@ -67,11 +68,11 @@ pub struct FanoutCore {
 struct Client {
     id: ClientId,
     stream: TcpStream,
-    /// The engine wants nothing more of it for now.
+    /// The engine wants no bytes of it for now.
     is_paused: bool,
-    /// The kernel takes no more for now; room is being waited for.
+    /// The kernel takes no more bytes for now; the socket is watched for room.
     is_blocked: bool,
-    /// It waits among those for whose bytes the kernel had no memory.
+    /// It is among the clients in `starved`.
     is_starved: bool,
     /// The client has closed its direction.
     is_half_closed: bool,
@@ -82,7 +83,7 @@ struct Client {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Drain {
     Serving,
-    /// Clients move to a successor; who has not by `until` is drained.
+    /// Clients move to a successor. Those still here at `until` are drained.
     Moving {
         until: MonoNs,
     },
@@ -93,7 +94,7 @@ enum Drain {
 }
 
 impl FanoutCore {
-    /// The fan-out behind `listener`, which must be non-blocking and is watched under the owner
+    /// The fan-out behind `listener`, which must be non-blocking. It is watched under the owner
     /// number [`OWNER`].
     pub fn new(
         fanout: Fanout,
@@ -123,8 +124,8 @@ impl FanoutCore {
         })
     }
 
-    /// One turn: rings first, then clients, timers, and everything the engine has to say. Returns
-    /// whether there was work.
+    /// One turn: rings first, then clients, timers, and all outputs of the engine. Returns whether
+    /// there was work.
     pub fn turn(&mut self, now: Now, ready: &[Ready], waiter: &Waiter) -> bool {
         let mut worked = self.take_mail(now);
         let own = |event: &&Ready| event.token.owner() == u64::from(OWNER);
@@ -132,7 +133,7 @@ impl FanoutCore {
             self.serve(*event, now, waiter);
             worked = true;
         }
-        // Newcomers last: they may take the places of clients that this batch still speaks of.
+        // New connections last: they may take the slots of clients that this batch still mentions.
         if ready.iter().any(|event| event.token == LISTENER) {
             self.accept(now, waiter);
             worked = true;
@@ -149,20 +150,20 @@ impl FanoutCore {
         }
         self.advance_drain(now);
         worked |= self.drain_outputs(now, waiter);
-        // Where the ops core lags behind, what is kept comes to be of a longer time.
+        // If the ops core lags behind, the next set covers a longer time.
         if self.fanout.has_slowest(now.mono) && self.links.ops.takes_slowest() {
             self.links.ops.show_slowest(self.fanout.take_slowest(now.mono));
         }
         worked
     }
 
-    /// When the engine wants its next turn at the latest.
+    /// The latest time of the engine's next turn.
     pub fn next_deadline(&self) -> Option<MonoNs> {
         let others = [self.accept_again, self.send_again].into_iter().flatten();
         self.fanout.next_deadline().into_iter().chain(others).min()
     }
 
-    /// Whether something waits in a queue that no socket announces.
+    /// Returns whether something waits in a queue that no socket announces.
     pub fn has_mail(&self) -> bool {
         self.links.rings.iter().any(|ring| !ring.is_empty())
             || !self.links.events.is_empty()
@@ -170,7 +171,7 @@ impl FanoutCore {
             || (self.drain == Drain::Serving && self.links.stop.requested().is_some())
     }
 
-    /// Whether the drain is over and the shards have been stopped.
+    /// Returns whether the drain is over and the shards have been stopped.
     pub fn is_done(&self) -> bool {
         self.drain == Drain::Done
     }
@@ -191,8 +192,8 @@ impl FanoutCore {
         worked
     }
 
-    /// Takes a batch of each ring. Where the engine is full before the last ring, the next turn
-    /// begins with the ring behind: no shard's candles wait for those of another one.
+    /// Takes a batch from each ring. If the engine is full before the last ring, the next turn
+    /// begins with the following ring, so that no shard's candles wait for those of another one.
     fn take_rings(&mut self, now: Now) -> bool {
         let mut worked = false;
         let count = self.links.rings.len();
@@ -264,7 +265,7 @@ impl FanoutCore {
                 wants_fin: false,
             };
             // A client that ended in this turn may still be here: its slot is free for the engine,
-            // and its `Output::Close` not yet read. Its socket is closed by being replaced.
+            // and its `Output::Close` is not read yet. Replacing it closes its socket.
             let before = self.clients[slot].replace(client);
             assert!(before.is_none_or(|before| before.id != id), "an id is given out once");
             // The request often comes with the connection: read it in this turn.
@@ -272,8 +273,8 @@ impl FanoutCore {
         }
     }
 
-    /// Out of file descriptors or memory: the waiting connections stay in the kernel's queue, and
-    /// those who are here are served meanwhile.
+    /// Out of file descriptors or memory: waiting connections stay in the kernel's queue, and the
+    /// connected clients are served meanwhile.
     fn pause_accepting(&mut self, error: &io::Error, now: Now, waiter: &Waiter) {
         if let Some(listener) = &self.listener {
             let _ignored = waiter.ignore_reads(listener, LISTENER, false);
@@ -331,7 +332,7 @@ impl FanoutCore {
                     }
                 }
                 // Dropping the socket closes it and takes it out of the epoll set. By now the slot
-                // may be another client's, or none where watching its socket failed.
+                // may belong to another client, or be empty if watching its socket failed.
                 Output::Close { client: id } => {
                     if let Some(slot) = self.clients.get_mut(id.index()) {
                         slot.take_if(|client| client.id == id);
@@ -347,7 +348,7 @@ impl FanoutCore {
         worked
     }
 
-    /// The socket of `id`, unless its place has been given to another.
+    /// The socket of `id`, unless its slot belongs to another client.
     fn client(&mut self, id: ClientId) -> Option<&mut Client> {
         self.clients.get_mut(id.index())?.as_mut().filter(|client| client.id == id)
     }
@@ -384,13 +385,12 @@ impl FanoutCore {
         }
         if client.wants_fin {
             client.wants_fin = false;
-            // An error means that the peer is gone; reading will say so.
+            // An error means that the peer is gone; the next read reports it.
             let _sent = client.stream.shutdown(Shutdown::Write);
         }
     }
 
-    /// The kernel has no memory for what is to be sent: the client keeps its bytes, and is tried
-    /// again.
+    /// The kernel lacks memory for a write: the client keeps its bytes, and the write is repeated.
     fn pause_sending(&mut self, id: ClientId, error: &io::Error, now: Now) {
         if let Some(client) = self.client(id)
             && !std::mem::replace(&mut client.is_starved, true)
@@ -434,13 +434,14 @@ impl FanoutCore {
         }
     }
 
-    /// Serving → moving, where there is a successor → draining → done when every client is gone or
-    /// time is up.
+    /// Serving → moving, if there is a successor → draining → done when every client is gone or the
+    /// time is over.
     fn advance_drain(&mut self, now: Now) {
         match self.drain {
             Drain::Serving => {
                 let Some(drain_kind) = self.links.stop.requested() else { return };
-                // Where others hold it too, it stays open, and what waits there is theirs.
+                // If other processes hold it too, it stays open, and its waiting connections are
+                // theirs.
                 self.listener = None;
                 if drain_kind != DrainKind::Succeeded {
                     return self.begin_drain(drain_kind, now);
@@ -482,15 +483,16 @@ pub const OWNER: u16 = u16::MAX - 1;
 
 const LISTENER: Token = Token::new(OWNER, u32::MAX);
 
-/// How long accepting rests when the kernel cannot give a socket.
+/// How long accepting pauses when the kernel cannot give a socket. Source: long enough for a file
+/// to be closed, short for a person.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Events taken from one ring before the clients are written to. Source: a minute's close of 1,000
 /// series in one batch, and its 350 KB for one client in a few writes.
 const BATCH_EVENTS_MAX: usize = 1024;
 
-/// Connections taken from the listener in one turn, so that a connect storm does not starve the
-/// clients that are here.
+/// Connections accepted in one turn. Source: a storm of connections must not starve the connected
+/// clients.
 const ACCEPTS_PER_TURN: usize = 16;
 
 fn token(id: ClientId) -> Token {
@@ -523,15 +525,15 @@ fn rewatch(client: &Client, waiter: &Waiter) {
 /// Why a client's socket did not take bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SendFault {
-    /// By a signal: at once again.
+    /// A signal interrupted the write: try again at once.
     Interrupted,
-    /// Its buffer is full: again when the socket is writable.
+    /// Its buffer is full: try again when the socket is writable.
     Full,
-    /// The kernel lacks memory, for whatever socket: again after a pause.
+    /// The kernel lacks memory, whatever the socket: try again after a pause.
     Starved,
     /// The client is gone.
     Gone,
-    /// Anything else: the client is lost, and somebody should know why.
+    /// Anything else: the client is lost, and the log says why.
     Broken,
 }
 
@@ -558,7 +560,7 @@ fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
-/// A connection that failed before we took it, as accept(2) reports it.
+/// Returns whether a connection failed before we took it, as accept(2) reports it.
 fn is_passing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted)
 }

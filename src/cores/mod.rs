@@ -1,5 +1,5 @@
-//! The world: sockets, threads, clocks, pinning, waiting. Owns nothing of the protocol; it moves
-//! bytes between sockets and the two engines, and messages between cores.
+//! Sockets, threads, clocks, pinning and waiting around the two engines. Owns nothing of the
+//! protocol: it moves bytes between sockets and engines, and messages between cores.
 
 pub mod duty;
 pub mod fanout;

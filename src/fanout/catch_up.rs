@@ -330,7 +330,7 @@ impl Fanout {
         self.accept_closed(id, now);
     }
 
-    /// Rejects a client that resumes after a candle which nobody can have sent: by the exchange's
+    /// Rejects a client that resumes after a candle that no server can have sent: by the exchange's
     /// candles and by our clock.
     fn refuse_future(
         &mut self,

@@ -167,7 +167,7 @@ pub enum DecodeErrorKind {
 }
 
 impl DecodeErrorKind {
-    /// Whether what was not understood may have been a push of the session that it came on.
+    /// Returns whether the undecoded message may have been a push of the session that it came on.
     pub fn is_of_push(self) -> bool {
         !matches!(self, Self::Unknown | Self::Foreign)
     }

@@ -1,5 +1,5 @@
-//! Every counter of the program, in one place. Each is written by one core and read by the ops
-//! core; a write is one relaxed store. Rendering is here too; serving it is not.
+//! Every counter of the program, in one place. One core writes each counter, and the ops core reads
+//! it; a write is one relaxed store. Rendering is here too; serving is not.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -79,7 +79,8 @@ impl<const N: usize> Histogram<N> {
         self.sum_ns.add(duration_ns);
     }
 
-    /// (upper bound in ns, durations at or below it) for each bound, then (`None`, all of them).
+    /// (upper bound in ns, number of durations up to it) for each bound, then (`None`, number of
+    /// all).
     pub fn cumulative(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
         let last = [(None, self.overflow.value())];
         let bounded = self.bounds_ns.iter().zip(&self.buckets);
@@ -177,17 +178,17 @@ pub const HOP_LATENCY_BOUNDS_NS: [u64; 14] = [
 pub struct Refused([Counter; RefusedBy::ALL.len()]);
 
 impl Refused {
-    /// One more.
+    /// Counts one more.
     pub fn increment(&self, by: RefusedBy) {
         self.0[by as usize].increment();
     }
 
-    /// Those refused for one reason.
+    /// Number of connections rejected for one reason.
     pub fn by(&self, by: RefusedBy) -> u64 {
         self.0[by as usize].value()
     }
 
-    /// All of them.
+    /// Number of all rejected connections.
     pub fn value(&self) -> u64 {
         self.0.iter().map(Counter::value).sum()
     }
@@ -202,15 +203,15 @@ pub struct FeedMetrics {
     /// `connector_quotes_processed_total{is_closed="False"}`.
     pub open_quotes: Counter,
     /// `connector_receive_lag_seconds`, and `connector_quote_latency_seconds` of its buckets: from
-    /// the exchange's event time, which is in ms, to the wall clock's reading of the turn in which
-    /// the bytes were read. What was on its way inside the process then is not in it.
+    /// the exchange's event time, in ms, to the wall clock's reading of the turn that read the
+    /// bytes. Later time inside the process is not included.
     pub receive_lag: Histogram<18>,
-    /// `connector_event_time_ahead_total`: updates whose event time lay in the future. The lag of
-    /// all is too short then, by the clock's error.
+    /// `connector_event_time_ahead_total`: updates with an event time in the future. Then the lag
+    /// of every update is too short, by the clock's error.
     pub event_time_ahead: Counter,
     /// `connector_active_connections`.
     pub active_sessions: Gauge,
-    /// Sessions that should be live: those that are, and those with an instrument that has
+    /// Sessions that should be live: the live ones, and those with an instrument that has
     /// delivered.
     pub wanted_sessions: Gauge,
     /// `connector_connection_errors_total`, by [`ConnectionErrorKind`].
@@ -235,7 +236,7 @@ pub struct FeedMetrics {
     pub duplicates: Counter,
     /// `connector_late_total`: older than the watermark, dropped.
     pub late: Counter,
-    /// `connector_gaps_total`: holes found.
+    /// `connector_gaps_total`: gaps found.
     pub gaps: Counter,
     /// `connector_gap_candles_total`: windows missing in them.
     pub gap_candles: Counter,
@@ -243,23 +244,23 @@ pub struct FeedMetrics {
     pub corrections: Counter,
     /// `connector_held_total`: closed candles that waited for one before them.
     pub held: Counter,
-    /// `connector_repaired_total`: windows told as a gap and delivered later.
+    /// `connector_repaired_total`: windows published as a gap and delivered later.
     pub repaired: Counter,
-    /// `connector_empty_windows_total`: windows without any trade, told as such.
+    /// `connector_empty_windows_total`: windows published as without trades.
     pub empty_windows: Counter,
     /// `connector_comparisons_total{result="same"}`: closed candles that REST confirmed.
     pub comparisons_same: Counter,
     /// `connector_comparisons_total{result="different"}`: those that it restated.
     pub comparisons_different: Counter,
-    /// `connector_connects_total`: sessions opened, or tried to.
+    /// `connector_connects_total`: attempts to open a session.
     pub connects: Counter,
     /// `connector_rest_requests_total`, counted at the first market of those that share a limit.
     pub rest_requests: Counter,
     /// `connector_rest_refused_total`: REST requests answered with "too many".
     pub rest_refused: Counter,
-    /// `connector_rest_denied`: whether REST is denied us.
+    /// `connector_rest_denied`: whether the exchange denies us REST.
     pub rest_denied: Gauge,
-    /// `connector_sessions_denied`: whether new sessions are denied us.
+    /// `connector_sessions_denied`: whether the exchange denies us new sessions.
     pub sessions_denied: Gauge,
     /// `connector_session_wait_reason`: what the next session waits for, a [`WaitReason`]; 0: none
     /// waits.
@@ -271,14 +272,14 @@ pub struct FeedMetrics {
     pub bad_rows: Counter,
     /// `connector_decode_errors_total`, by [`DecodeErrorKind`].
     pub decode_errors: [Counter; DecodeErrorKind::ALL.len()],
-    /// `connector_symbols_rejected_total`: subscriptions refused, by the exchange or its list.
+    /// `connector_symbols_rejected_total`: subscriptions rejected by the exchange or its list.
     pub rejected: Counter,
     /// `connector_closed_by_total`, by [`crate::market::FinalBy`].
     pub closed_by: [Counter; FinalBy::ALL.len()],
     /// `connector_subscribed_instruments`.
     pub instruments: Gauge,
-    /// `connector_late_instruments`: those that deliver, and for minutes nothing but what is late or
-    /// refused.
+    /// `connector_late_instruments`: those that have for minutes delivered only late or rejected
+    /// candles.
     pub late_instruments: Gauge,
     /// Wall clock of the last message, ms since the epoch; 0 if there was none.
     pub last_message_ms: Gauge,
@@ -338,7 +339,7 @@ impl Default for FeedMetrics {
     }
 }
 
-/// What every core says about its own duty cycle. Written by the core.
+/// What every core reports about its own duty cycle. Written by the core.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub struct CoreMetrics {
@@ -357,15 +358,16 @@ pub struct CoreMetrics {
 pub struct ShardMetrics {
     /// Per market, by [`Market::index`].
     pub markets: [FeedMetrics; Market::COUNT],
-    /// `connector_hop_seconds{hop="kernel"}`: from the kernel's receiving the last segment of a read
-    /// to the end of that read, whatever it brought. Not every read is measured.
+    /// `connector_hop_seconds{hop="kernel"}`: from when the kernel received the last segment of a
+    /// read to the end of that read, whatever it brought. Only some reads are measured.
     pub kernel_to_read: Histogram<16>,
-    /// `connector_kernel_stamps_dropped_total`: stamps after their read or more than a second
-    /// before it: the wall clock was set in between, or nobody read for so long.
+    /// `connector_kernel_stamps_dropped_total`: stamps later than their read, or more than a second
+    /// before it: the wall clock was set in between, or the socket was not read for a second.
     pub stamps_dropped: Counter,
-    /// `connector_hop_seconds{hop="decode"}`: from the start of the turn in which a pushed candle's
-    /// bytes were read to when the shard began to put that turn's candles into its ring. Decrypting,
-    /// decoding, the series' judgement and the wait for room or for a predecessor are in it.
+    /// `connector_hop_seconds{hop="decode"}`: from the start of the turn that read a pushed
+    /// candle's bytes to when the shard began to put that turn's candles into its ring. It includes
+    /// decrypting, decoding, the checks of the series, and the wait for room or for an earlier
+    /// window.
     pub received_to_ring: Histogram<16>,
     /// `connector_close_lag_seconds`, by [`Venue`]: from the end of a window, as the exchange's clock
     /// counts it, to our wall clock's reading of the turn in which its closed candle was published.
@@ -538,8 +540,8 @@ impl Metrics {
     }
 }
 
-/// What [`Histogram::cumulative`] says of several histograms with the same bounds, added up. Each is
-/// read once, so the counts agree.
+/// The sum of [`Histogram::cumulative`] over several histograms with the same bounds. Each is read
+/// once, so that the counts agree.
 pub fn cumulative<const N: usize>(parts: &[&Histogram<N>]) -> Vec<(Option<u64>, u64)> {
     let mut buckets: Vec<(Option<u64>, u64)> = Vec::new();
     for part in parts {

@@ -1,5 +1,5 @@
-//! From notices to lines: what is said again is counted, of one event only so many lines a minute are
-//! written, and each count is told. Owns the rates; how a line looks is the log's.
+//! From notices to lines: repeated texts are counted, the lines of one event are limited per
+//! minute, and each count is logged. Owns the rates; `line.rs` owns the form of a line.
 //!
 //! Nothing hides anything else: each event has an allowance of its own in each market, so that a
 //! flood of lost sessions leaves room for the breaker that opens meanwhile.
@@ -31,7 +31,7 @@ pub(crate) struct LogDedup {
     dropped: Allowance,
 }
 
-/// A text that was written, and since then came again so often.
+/// A text that was written, and how often it was repeated since then.
 #[derive(Debug)]
 struct Recent {
     notice: Notice,
@@ -69,7 +69,7 @@ impl LogDedup {
         }
     }
 
-    /// Tells the counts that are due, all of them without `now`.
+    /// Writes the counts that are due; without `now`, all of them.
     pub(crate) fn flush(&mut self, now: Option<MonoNs>, write: WriteLine<'_>) {
         self.recent.retain(|_, recent| {
             if now.is_some_and(|now| now.since(recent.since) < recent.window) {
@@ -81,7 +81,7 @@ impl LogDedup {
                 }
                 return false;
             };
-            // It goes on: said ever more rarely.
+            // The repetition goes on: its count is written more and more rarely.
             write(&recent.notice, Some(std::mem::take(&mut recent.count)));
             recent.since = now;
             recent.window = (recent.window * 2).min(LOG_REPEAT_WINDOW_MAX);
@@ -94,8 +94,8 @@ impl LogDedup {
         }
     }
 
-    /// How many notices more than told before did not get here, if that is to be said now. `total`:
-    /// all that ever did not.
+    /// The number of notices dropped since the last report, if it is due. `total`: all that were
+    /// ever dropped.
     pub(crate) fn newly_dropped(&mut self, total: u64, now: MonoNs) -> Option<u64> {
         let count = total.saturating_sub(self.dropped_told);
         if count == 0 || !self.dropped.spend(now) {
@@ -226,7 +226,7 @@ mod tests {
             told += turn(&mut dedup, same(10), second * SECOND_NS).len();
         }
         assert!((60..=66).contains(&told), "{told}");
-        // It ends: the last count is told, and the text is news again.
+        // The repetition ends: the last count is written, and the text counts as new again.
         assert_eq!(turn(&mut dedup, same(0), 3_700 * SECOND_NS).len(), 1);
         assert_eq!(turn(&mut dedup, same(0), 3_800 * SECOND_NS), []);
         assert!(dedup.recent.is_empty());
@@ -273,7 +273,7 @@ mod tests {
         let other = Notice { about: About::from(market("usdm")), ..lost(0, "elsewhere") };
         let lines = turn(&mut dedup, vec![lost(0, "one more"), open.clone(), other.clone()], 1);
         assert_eq!(lines, [(open, None), (other, None)]);
-        // The rest is told as soon as there is a line for it.
+        // The rest is written as soon as a line is allowed.
         let lines = turn(&mut dedup, vec![], 3 * SECOND_NS);
         assert_eq!(lines.len(), 1);
         assert_eq!(lines[0].1, Some(1_001 - u64::from(LOG_EVENT_BURST)));

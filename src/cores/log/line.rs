@@ -87,7 +87,7 @@ fn object(fields: impl Iterator<Item = (&'static str, Value)>) -> String {
     String::from_utf8(bytes).expect("JSON is UTF-8")
 }
 
-/// What an event says.
+/// The fields of an event.
 #[derive(Default)]
 struct Said {
     /// The sentence; fields that are not ours stand behind it.
@@ -96,8 +96,8 @@ struct Said {
     fields: Vec<(&'static str, Value)>,
 }
 
-/// The fields that a line may have beside its message. Named as in the client protocol; `event` is
-/// [`crate::messages::EventName::name`], and a line with `repeated` stands for so many events that
+/// The fields that a line may have beside its message, named as in the client protocol. `event` is
+/// [`crate::messages::EventName::name`]. A line with `repeated` stands for that many events that
 /// were not written.
 const FIELDS: [&str; 8] =
     ["event", "exchange", "contract_type", "symbol", "interval", "session", "shard", "repeated"];

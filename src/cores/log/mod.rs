@@ -43,7 +43,7 @@ impl LogGuard {
         drop(self);
     }
 
-    /// The log's file, for who is asked to open it anew.
+    /// The log's file, to be opened again on request.
     pub fn file(&self) -> LogFile {
         LogFile(self.file.clone())
     }
@@ -62,8 +62,8 @@ impl LogFile {
     }
 }
 
-/// Starts logging as `config` says. A folder that cannot be written leaves stderr, and a warning
-/// there. Once per process: where a subscriber is installed already, it stays.
+/// Starts logging by `config`. If the folder cannot be written, lines go to stderr only, with a
+/// warning there. Once per process: an installed subscriber stays.
 ///
 /// # Errors
 /// A writer's thread cannot be started.
@@ -129,8 +129,8 @@ impl RotatingFile {
         path.into()
     }
 
-    /// Returns whether the path names another file than the one that is open, or none: somebody
-    /// else has rotated it.
+    /// Returns whether the path names another file than the open one, or none: another process has
+    /// rotated it.
     fn is_replaced(&self) -> io::Result<bool> {
         let open = self.file.metadata()?;
         let is_open = |named: fs::Metadata| (named.dev(), named.ino()) == (open.dev(), open.ino());
@@ -194,7 +194,8 @@ impl RotatingFile {
         Err(error)
     }
 
-    /// Stderr has every line anyway; it is also told when the file begins and ceases to miss them.
+    /// Stderr has every line anyway. It also gets a line when the file begins and ceases to miss
+    /// lines.
     fn follow_up(&mut self, result: io::Result<()>) -> Option<String> {
         let path = self.path.display();
         match result {
@@ -217,8 +218,8 @@ impl Write for RotatingFile {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let result = self.append(line);
         if let Some(text) = self.follow_up(result) {
-            // A closed stderr leaves nobody to be told.
-            let _told = io::stderr().write_all(self.form.line(Level::WARN, &text).as_bytes());
+            // With stderr closed there is no place left to report to.
+            let _written = io::stderr().write_all(self.form.line(Level::WARN, &text).as_bytes());
         }
         Ok(line.len())
     }

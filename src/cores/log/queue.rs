@@ -1,5 +1,6 @@
-//! A place for lines with a thread that writes to it, so that a stuck pipe or disk stops nobody. Owns
-//! the queue between the two, its bound, and the count of lines for which there was no room.
+//! A place for lines, with a thread that writes to it, so that a stuck pipe or disk stops no other
+//! thread. Owns the queue between them, its bound, and the count of the lines dropped for lack of
+//! room.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -98,15 +99,15 @@ struct Writer<W> {
     place: W,
     form: Form,
     dropped: Arc<AtomicUsize>,
-    /// How many of the dropped lines the place was told about.
+    /// How many of the dropped lines the place has a report of.
     reported: usize,
 }
 
 impl<W: Write> Writer<W> {
     fn run(&mut self, items: &Receiver<Item>) {
         for item in items {
-            // A place that fails has nobody to report it to: stderr is one itself, and the file
-            // reports its own errors there.
+            // A failing place has nowhere to report to: stderr is one itself, and the file reports
+            // its own errors there.
             let _failed = match item {
                 Item::Line(line) => self.write(&line),
                 Item::Flush => self.place.flush(),

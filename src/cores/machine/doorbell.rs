@@ -1,5 +1,5 @@
-//! Wakes a parked core from another thread. Owns one eventfd and the flag that says whether anybody
-//! sleeps beside it: a busy core is rung at the cost of one load.
+//! Wakes a parked core from another thread. Owns one eventfd and a flag that shows whether the core
+//! is parked: ringing a busy core costs one load.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,7 +15,10 @@ pub struct Doorbell {
 }
 
 impl Doorbell {
-    /// A doorbell nobody listens to yet. Errors: no file descriptor left.
+    /// A doorbell without a listener.
+    ///
+    /// # Errors
+    /// No file descriptor is left.
     pub fn new() -> io::Result<Self> {
         let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         Ok(Self { bell, is_parked: AtomicBool::new(false) })
@@ -28,7 +31,7 @@ impl Doorbell {
         // let both miss each other.
         fence(Ordering::SeqCst);
         if self.is_parked.load(Ordering::Relaxed) {
-            // Full means a million rings unheard: the listener wakes all the same.
+            // Full means a million rings without a wake-up: the listener wakes all the same.
             let _rung = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
         }
     }
@@ -44,7 +47,7 @@ impl Doorbell {
         self.is_parked.store(false, Ordering::Relaxed);
     }
 
-    /// Forgets the rings so far. Called when the bell was what woke the listener.
+    /// Forgets the rings so far. Called when the bell has woken the listener.
     pub fn clear(&self) {
         let _count = rustix::io::read(&self.bell, &mut [0; 8]);
     }

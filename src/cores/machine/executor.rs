@@ -40,8 +40,8 @@ impl Runtime {
         tried.map_err(|error| ProbeError::Refused(error.to_string()))
     }
 
-    /// Runs what `duty` makes on the CPU `cpu`, if one is given, where it is made too. Where the thread may not be
-    /// pinned it floats, and a warning says so.
+    /// Runs what `duty` makes, on the CPU `cpu` if one is given; `duty` itself runs there too. A
+    /// thread that may not be pinned floats, and a warning is logged.
     ///
     /// Errors: no thread can be had; or what glommio needs is refused, the latter where the executor
     /// is joined.

@@ -17,7 +17,7 @@ pub fn raise_limit() {
     rlimits::raise(Resource::RLIMIT_NOFILE);
 }
 
-/// Who may open how many files at once.
+/// How many files the process and its clients may open at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Division {
     /// Clients that are admitted.
@@ -31,7 +31,7 @@ pub(crate) struct Division {
 }
 
 impl Division {
-    /// Nobody is short of files.
+    /// No limit.
     pub(crate) const UNBOUNDED: Self = Self {
         clients: CLIENTS_MAX,
         refusals: REFUSALS_MAX,

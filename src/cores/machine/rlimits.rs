@@ -20,7 +20,7 @@ pub(crate) fn of(resource: Resource) -> Limit {
     }
 }
 
-/// Returns whether the host says that there is no limit of `resource`.
+/// Returns whether the host has no limit of `resource`.
 pub(crate) fn is_infinite(resource: Resource) -> bool {
     resource::getrlimit(resource).is_ok_and(|(soft, _)| soft == RLIM_INFINITY)
 }

@@ -30,7 +30,7 @@ pub(crate) struct RxTimestamps {
     control: Vec<u8>,
     /// Reads that asked and got none, since the last that got one.
     unanswered: u32,
-    /// Why there are no stamps, not yet told.
+    /// Why there are no stamps, until it is reported.
     trouble: Option<String>,
 }
 
@@ -59,7 +59,8 @@ impl RxTimestamps {
         }
     }
 
-    /// Reads as `stream` does, and now and then says how long the last of the bytes had lain there.
+    /// Reads as `stream` does, and for some reads returns how long the last byte had waited in the
+    /// kernel.
     pub(crate) fn read(
         &mut self,
         mut stream: &TcpStream,
@@ -77,11 +78,11 @@ impl RxTimestamps {
         Ok((count, RoughLapse::UNKNOWN))
     }
 
-    /// That there are no stamps, once in the process's life.
+    /// The notice that there are no stamps, once in the process's life.
     pub(crate) fn take_notice(&mut self) -> Option<Notice> {
-        static IS_TOLD: AtomicBool = AtomicBool::new(false);
+        static IS_REPORTED: AtomicBool = AtomicBool::new(false);
         let why = self.trouble.take()?;
-        let is_told = IS_TOLD.swap(true, Ordering::Relaxed);
+        let is_told = IS_REPORTED.swap(true, Ordering::Relaxed);
         let text = format!("the kernel gives no receive stamps ({why}): no hop \"kernel\"");
         let (event, about) = (EventName::StampsMissing, About::default());
         (!is_told).then_some(Notice { event, about, text })
@@ -128,16 +129,17 @@ fn unix_ns(stamp: TimeSpec) -> i64 {
     stamp.tv_sec().saturating_mul(1_000_000_000).saturating_add(stamp.tv_nsec())
 }
 
-/// Of so many reads of a socket that bring bytes, one asks for its stamp. Source: asking costs 370 ns
-/// (benches/receive_stamp.rs), so 22 ns a read; beside that every read of a stamped socket costs
-/// some 35 ns more. A prime: symbols that come in turn are all measured.
+/// One in this many reads that bring bytes asks for its stamp. Source: asking costs 370 ns
+/// (benches/receive_stamp.rs), so 22 ns a read; besides, every read of a stamped socket costs some
+/// 35 ns more. A prime, so that symbols that take turns are all measured.
 const STAMPED_READ_EVERY: u32 = 17;
 
-/// A stamp that lies further back is not believed: the wall clock was set, or nobody read.
+/// An older stamp is dropped: the wall clock was set, or the socket was not read. Source: a busy
+/// shard reads a socket many times a second.
 const AGE_MAX: Duration = Duration::from_secs(1);
 
-/// After so many reads in a row without the stamp they asked for, it is said. Source: the kernel
-/// begins to stamp a moment after the first socket of the host has asked.
+/// After this many reads in a row without the requested stamp, a notice reports it. Source: the
+/// kernel begins to stamp a moment after the first socket of the host has asked.
 const UNANSWERED_READS_MAX: u32 = 16;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Which core runs what, decided once at start from the CPUs the process may use. A pure function;
-//! pinning itself is the executors' business.
+//! Which core runs what, decided once at start from the CPUs that the process may use. A pure
+//! function; the executors do the pinning.
 
 use std::fmt;
 
@@ -123,7 +123,7 @@ impl Topology {
 }
 
 /// Shards started by default, at most. Source: one shard decodes a million updates a second, so
-/// that more than these help only who asks for them.
+/// more are of use only on request.
 const DEFAULT_SHARDS_MAX: usize = 4;
 
 /// Places every core on `cpus`, which must not be empty.

@@ -1,5 +1,5 @@
-//! How a core waits for its next work: spinning, parking in `epoll_wait`, or first the one and then
-//! the other. Owns the epoll set of one executor; knows tokens, not what they stand for.
+//! How a core waits for its next work: it spins, parks in `epoll_wait`, or spins first and then
+//! parks. Owns the epoll set of one executor; knows tokens, not what they stand for.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,17 +18,17 @@ use crate::cores::machine::doorbell::Doorbell;
 /// A socket that became ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ready {
-    /// The token it was registered under.
+    /// The token of its registration.
     pub token: Token,
-    /// There may be bytes to read, an end, or an error.
+    /// There may be bytes to read, the end of the stream, or an error.
     pub readable: bool,
     /// There may be room to write.
     pub writable: bool,
-    /// Both directions are over, or the connection failed.
+    /// Both directions have ended, or the connection failed.
     pub ended: bool,
 }
 
-/// What a socket is registered under: who reads it, and its slot there.
+/// The registration of a socket: its owner, and its slot there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token(u64);
 
@@ -40,7 +40,7 @@ impl Token {
         Self((owner as u64) << 32 | slot as u64)
     }
 
-    /// Who reads it.
+    /// The owner.
     pub fn owner(self) -> u64 {
         self.0 >> 32
     }
@@ -52,21 +52,24 @@ impl Token {
     }
 }
 
-/// One executor's epoll set, doorbell and habits.
+/// The epoll set, the doorbell and the waiting strategy of one executor.
 pub struct Waiter {
     mode: Wait,
     set: OwnedFd,
     bell: Arc<Doorbell>,
     events: Vec<epoll::Event>,
-    /// When the first turn without work began, if the latest had none.
+    /// When the first turn without work began; `None` if the latest turn had work.
     idle_since: Option<MonoNs>,
-    /// A bit for each of the latest pauses between work, the newest lowest: whether it was so short
-    /// that spinning through it was, or would have been, right.
+    /// A bit for each of the latest pauses between work, the newest in the lowest bit: whether the
+    /// pause was short enough that spinning through it was, or would have been, right.
     short_pauses: u8,
 }
 
 impl Waiter {
-    /// A waiter whose core is woken by `bell`. Errors: no file descriptor left.
+    /// A waiter for a core that `bell` wakes.
+    ///
+    /// # Errors
+    /// No file descriptor is left.
     pub fn new(mode: Wait, bell: Arc<Doorbell>) -> io::Result<Self> {
         let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let data = epoll::EventData::new_u64(Token::BELL.0);
@@ -81,19 +84,28 @@ impl Waiter {
         })
     }
 
-    /// Watches a socket for bytes, and for room if `writable`. Errors: as epoll_ctl(2).
+    /// Watches a socket for bytes, and for room if `writable`.
+    ///
+    /// # Errors
+    /// As epoll_ctl(2).
     pub fn watch(&self, socket: impl AsFd, token: Token, writable: bool) -> io::Result<()> {
         let data = epoll::EventData::new_u64(token.0);
         Ok(epoll::add(&self.set, socket, data, interest(writable))?)
     }
 
-    /// Changes whether room is watched for. Errors: as epoll_ctl(2).
+    /// Changes whether the socket is watched for room.
+    ///
+    /// # Errors
+    /// As epoll_ctl(2).
     pub fn rewatch(&self, socket: impl AsFd, token: Token, writable: bool) -> io::Result<()> {
         let data = epoll::EventData::new_u64(token.0);
         Ok(epoll::modify(&self.set, socket, data, interest(writable))?)
     }
 
-    /// Stops watching for bytes, for room too unless `writable`. Errors: as epoll_ctl(2).
+    /// Stops watching for bytes, and for room unless `writable`.
+    ///
+    /// # Errors
+    /// As epoll_ctl(2).
     pub fn ignore_reads(&self, socket: impl AsFd, token: Token, writable: bool) -> io::Result<()> {
         let data = epoll::EventData::new_u64(token.0);
         let flags = if writable { epoll::EventFlags::OUT } else { epoll::EventFlags::empty() };
@@ -105,7 +117,7 @@ impl Waiter {
         self.wait(Duration::ZERO, ready);
     }
 
-    /// Whether turns without work follow each other for now, rather than parks.
+    /// Returns whether the core spins between work for now, rather than parks.
     pub fn spins(&self) -> bool {
         match self.mode {
             Wait::Spin => true,
@@ -114,8 +126,9 @@ impl Waiter {
         }
     }
 
-    /// Remembers whether the turn that began at `now` found work, and says whether to park.
-    /// [`Wait::Adaptive`] spins as long as pauses are mostly so short that parking would cost more.
+    /// Returns whether to park after the turn that began at `now`, and remembers whether that turn
+    /// found work. [`Wait::Adaptive`] spins for at most [`ADAPTIVE_SPIN`] after the last work, and
+    /// only while most of the latest pauses were shorter than that; otherwise it parks at once.
     pub fn should_park(&mut self, worked: bool, now: MonoNs) -> bool {
         if worked {
             if let Some(idle_since) = self.idle_since.take() {
@@ -132,19 +145,19 @@ impl Waiter {
         }
     }
 
-    /// From here on a ring at the doorbell is heard. Look at every queue once more, then
-    /// [`Self::park`] or, if something was there, [`Self::stay_awake`].
+    /// Announces the park: from now on a ring wakes this core. The caller looks at every queue once
+    /// more, and then calls [`Self::park`] or, if it found work, [`Self::stay_awake`].
     pub fn announce_park(&self) {
         self.bell.announce_park();
     }
 
-    /// Something was there after all.
+    /// Takes the announcement back: there was work after all.
     pub fn stay_awake(&self) {
         self.bell.end_park();
     }
 
-    /// Sleeps until a socket is ready, the doorbell rings, `deadline` is there, or [`PARK_MAX`] is
-    /// over; adds the ready sockets to `ready`.
+    /// Sleeps until a socket is ready, the doorbell rings, `deadline` has come, or [`PARK_MAX`] is
+    /// over. Adds the ready sockets to `ready`.
     pub fn park(
         &mut self,
         now: MonoNs,
@@ -162,7 +175,7 @@ impl Waiter {
         self.events.clear();
         let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(timeout.subsec_nanos()) };
         let buffer = rustix::buffer::spare_capacity(&mut self.events);
-        // An interrupted wait is an early wake-up; the next turn comes at once.
+        // An interrupted wait is an early wake-up; the next turn follows at once.
         let _count = epoll::wait(&self.set, buffer, Some(&timeout));
         for event in &self.events {
             let data = event.data;
@@ -184,7 +197,8 @@ impl Waiter {
     }
 }
 
-/// Sockets reported by one wait; the others are reported by the next.
+/// Sockets that one wait reports; the next wait reports the others. Source: a minute's close of a
+/// thousand sockets in one batch.
 const READY_MAX: usize = 1024;
 
 fn interest(writable: bool) -> epoll::EventFlags {

@@ -12,7 +12,7 @@ use crate::wire::http::RequestHead;
 
 use crate::cores::ops::http::Response;
 
-/// The page, for whoever asked so: its candles come from the same host.
+/// The page for the host in the request: its candles come from the same host.
 pub(crate) fn page(head: &RequestHead<'_>, config: &Config, client_port: u16) -> Response {
     let scheme = if config.wss_tls_cert_file.is_some() { "wss" } else { "ws" };
     let clients = format!("{scheme}://{}:{client_port}", host(head));

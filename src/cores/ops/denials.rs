@@ -24,7 +24,7 @@ enum Kind {
 }
 
 impl Denials {
-    /// Keeps what a notice tells of a denial.
+    /// Keeps the text of a notice about a denial.
     pub(crate) fn note(&mut self, notice: &Notice) {
         let kind = match notice.event {
             EventName::RestDenied | EventName::RestLimited => Kind::Rest,

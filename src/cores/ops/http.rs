@@ -45,8 +45,9 @@ enum State {
     Closed,
 }
 
-/// One connection. Drive it: [`Self::receive`] what was read, write [`Self::output`] and say so
-/// with [`Self::written`], send FIN when [`Self::wants_fin`], drop it when [`Self::is_closed`].
+/// One connection. The driver passes read bytes to [`Self::receive`], writes [`Self::output`] and
+/// calls [`Self::written`], sends FIN when [`Self::wants_fin`], and drops it when
+/// [`Self::is_closed`].
 #[derive(Debug)]
 pub struct HttpConnection {
     input: Vec<u8>,
@@ -130,7 +131,7 @@ impl HttpConnection {
         }
     }
 
-    /// Whether more may be read: not while the peer owes us the reading of our answers.
+    /// Returns whether more may be read: not while too many of our answers are unread.
     pub fn wants_input(&self) -> bool {
         match self.state {
             State::Open => self.output().is_empty() && self.input.len() < HTTP_HEAD_BYTES_MAX,
@@ -139,7 +140,8 @@ impl HttpConnection {
         }
     }
 
-    /// Whether everything owed is written and FIN is to be sent; then call [`Self::fin_sent`].
+    /// Returns whether everything is written and the driver must send FIN and call
+    /// [`Self::fin_sent`].
     pub fn wants_fin(&self) -> bool {
         self.state == State::Closing && self.output().is_empty()
     }
@@ -166,7 +168,7 @@ impl HttpConnection {
         }
     }
 
-    /// Whether the socket is to be dropped.
+    /// Returns whether the driver must drop the socket.
     pub fn is_closed(&self) -> bool {
         self.state == State::Closed
     }
@@ -225,8 +227,8 @@ impl HttpConnection {
     }
 }
 
-/// A body that never changes is written from where it is, if it is so long: a shorter one is copied
-/// behind its head, to leave with it.
+/// A constant body of at least this length is written from its place; a shorter one is copied after
+/// its head, so that one write sends both.
 const LENT_BYTES_MIN: usize = 16 * 1024;
 
 #[cfg(test)]

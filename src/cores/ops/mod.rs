@@ -64,7 +64,7 @@ impl OpsHandle {
         self.notices.try_send(notice).map_err(TrySendError::into_inner)
     }
 
-    /// Whether there is room for [`Self::show_slowest`].
+    /// Returns whether there is room for [`Self::show_slowest`].
     pub fn takes_slowest(&self) -> bool {
         !self.slowest.is_full()
     }
@@ -198,14 +198,14 @@ struct Server {
     listener: Option<TcpListener>,
     clients: HashMap<Token, Client>,
     next_token: usize,
-    /// Connections whose turn ended before they did: no event will tell of them.
+    /// Connections with work left at the end of their turn: no event announces them.
     unfinished: Vec<Token>,
     notices: Receiver<Notice>,
     dedup: LogDedup,
     denials: Denials,
     handovers: Receiver<SlowUpdates>,
     slowest: Slowest,
-    /// Nobody counts what simulated exchanges inside the process are asked.
+    /// `None` for simulated exchanges inside the process: their usage is not recorded.
     usage: Option<UsageFile>,
     /// Whether a wait for events has failed: it is logged once.
     has_lost_events: bool,
@@ -331,7 +331,7 @@ impl Server {
         }
     }
 
-    /// Makes room: whoever's patience would end first goes.
+    /// Makes room: closes the connection with the earliest deadline.
     fn evict(&mut self) {
         let first = self.clients.iter().min_by_key(|(_, client)| client.http.deadline());
         if let Some(token) = first.map(|(token, _)| *token) {

@@ -39,7 +39,7 @@ pub(crate) fn judge(host: &str, mut addresses: impl Iterator<Item = IpAddr>) -> 
     config::is_exchange_host(host).then(words)
 }
 
-/// Whether no host of the Internet has this address.
+/// Returns whether no host of the Internet has this address.
 fn is_astray(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => {

@@ -10,7 +10,7 @@ use crate::clock::{MonoNs, Now, UnixMs};
 use crate::limits::{SLOWEST_UPDATES, SLOWEST_WINDOW};
 use crate::messages::{SlowUpdate, SlowUpdates};
 
-/// What was handed over in the last [`SLOWEST_WINDOW`]: at most so many a period.
+/// The updates handed over in the last [`SLOWEST_WINDOW`].
 #[derive(Debug, Default)]
 pub(crate) struct Slowest(VecDeque<SlowUpdate>);
 

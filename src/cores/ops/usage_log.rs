@@ -12,7 +12,7 @@ use crate::feed::{LimitedAction, Usage};
 use crate::market::{Market, Venue};
 use crate::metrics::{FeedMetrics, Metrics};
 
-/// What the file in `folder` says, oldest first; nothing if there is none.
+/// The entries of the file in `folder`, oldest first; none if there is no file.
 pub(crate) fn read(folder: &Path, now: Now) -> Vec<Usage> {
     let text = std::fs::read_to_string(folder.join(FILE)).unwrap_or_default();
     text.lines().filter_map(|line| parse(line, now)).collect()
@@ -50,7 +50,7 @@ pub(crate) struct UsageFile {
 }
 
 impl UsageFile {
-    /// The file in `folder`, going on from what it says.
+    /// The file in `folder`, continued after its entries.
     pub(crate) fn new(folder: &Path, now: Now) -> Self {
         let line = |usage: Usage| {
             let age_ms = (i64::try_from(now.mono.0).unwrap_or(0) - usage.at_ns) / 1_000_000;

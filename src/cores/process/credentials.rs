@@ -1,6 +1,6 @@
-//! The files of the front door: certificate, key and tokens. Owns reading them, at the start and
-//! again when told to, and the rule that a bad file changes nothing. Runs on ordinary threads; the
-//! fan-out core gets what was read, ready for use.
+//! The files for admission: certificate, key and tokens. Owns reading them, at the start and again
+//! on request, and the rule that a bad file changes nothing. Runs on ordinary threads; the fan-out
+//! core receives the parsed contents.
 
 use std::fmt;
 use std::fs::File;
@@ -45,8 +45,7 @@ pub enum Renewal {
     Tokens(Tokens),
 }
 
-/// The front door as `config` wants it. A file that others than its owner may use is said at
-/// WARNING.
+/// The admission rules of `config`. A file that others than its owner may use is logged at WARNING.
 ///
 /// Errors: a file is of no use.
 pub fn access(config: &Config) -> Result<Access, CredentialsError> {
@@ -71,7 +70,7 @@ pub fn access(config: &Config) -> Result<Access, CredentialsError> {
     })
 }
 
-/// Reads the files again, when told to, from any thread.
+/// Reads the files again on request, from any thread.
 pub struct Reloader {
     config: Config,
     renewals: Sender<Renewal>,
@@ -84,8 +83,8 @@ impl Reloader {
         Self { config, renewals, bell }
     }
 
-    /// Reads certificate, key and tokens again. What is of no use is said at ERROR, and what was
-    /// there before stays.
+    /// Reads certificate, key and tokens again. A bad file is logged at ERROR, and the earlier
+    /// contents stay.
     pub fn reload(&self) {
         if self.config.wss_tls_cert_file.is_none() && self.config.wss_tokens_file.is_none() {
             tracing::info!(
@@ -111,7 +110,7 @@ impl Reloader {
     }
 
     fn renew(&self, renewal: Renewal, what: String) {
-        // Never waits: this thread is the one that hears the signals to stop.
+        // Never waits: this thread receives the signals to stop.
         match self.renewals.try_send(renewal) {
             Ok(()) => {
                 self.bell.ring();
@@ -165,8 +164,8 @@ fn refused(config: &Config, variable: FileVariable, why: &dyn fmt::Display) -> C
     CredentialsError { variable, path: path.to_owned(), why: why.to_string() }
 }
 
-/// Whether anybody may read it, or others than the owner may write it. A group that may read is
-/// how services share a file.
+/// Returns whether any user may read it, or others than the owner may write it. Services share a
+/// file through a group that may read.
 fn is_open_to_others(path: &Path) -> bool {
     const READ_BY_ALL_OR_WRITTEN_BY_OTHERS: u32 = 0o026;
     std::fs::metadata(path)

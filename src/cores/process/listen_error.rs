@@ -22,7 +22,7 @@ pub enum ListenError {
     Prepare(io::Error),
     /// The supervisor's sockets are of no use.
     Inherited(String),
-    /// `CONNECTOR_TAKEOVER_SOCKET` is of no use, or who answers there is.
+    /// `CONNECTOR_TAKEOVER_SOCKET` cannot be used, or its server cannot.
     Takeover {
         /// The socket's path.
         path: PathBuf,

@@ -1,6 +1,5 @@
-//! The two listening sockets: bound here, or inherited from the supervisor (systemd's socket
-//! activation), or taken over from the server that runs. Owns where they come from; who accepts is
-//! the cores' business.
+//! The two listening sockets: bound here, inherited from the supervisor (systemd's socket
+//! activation), or taken over from the running server. Owns where they come from; the cores accept.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -37,14 +36,14 @@ pub(crate) struct Listeners {
     pub(crate) clients: TcpListener,
     /// `None`: health and metrics are not served.
     pub(crate) ops: Option<TcpListener>,
-    /// Who is to be told when this server serves.
+    /// The server that waits for the news that this one serves.
     pub(crate) predecessor: Option<Predecessor>,
-    /// What becomes of the sockets when this server is told to stop.
+    /// What becomes of the sockets when this server stops.
     pub(crate) drain_kind: DrainKind,
 }
 
 impl Listeners {
-    /// As `config` and the supervisor say.
+    /// As `config` and the supervisor determine.
     pub(crate) fn open(config: &Config, inherited: Inherited) -> Result<Self, ListenError> {
         let listeners = if inherited.0.len() > 0 {
             Self::inherit(config, inherited.0).map_err(ListenError::Inherited)?
@@ -67,7 +66,7 @@ impl Listeners {
         Ok(Self { clients, ops, predecessor: None, drain_kind })
     }
 
-    /// They are told apart by their ports, since systemd gives all sockets of a unit one name.
+    /// They are recognised by their ports, since systemd gives all sockets of a unit one name.
     fn inherit(config: &Config, mut given: ListenFd) -> Result<Self, String> {
         let (mut clients, mut ops) = (None, None);
         for index in 0..given.len() {
@@ -94,7 +93,7 @@ impl Listeners {
         Ok(Self { clients, ops, predecessor: None, drain_kind })
     }
 
-    /// `None`: nobody is there to be taken over from.
+    /// `None`: there is no server to take over from.
     fn take_over(config: &Config) -> Result<Option<Self>, ListenError> {
         let Some(path) = &config.takeover_socket else { return Ok(None) };
         let failed = |why| ListenError::Takeover { path: path.clone(), why };

@@ -115,13 +115,14 @@ pub struct Stopper {
 }
 
 impl Stopper {
-    /// `/ready` says draining from here on; clients are told and closed.
+    /// Begins the drain: `/ready` reports draining from now on, and clients get a notice and are
+    /// closed.
     pub fn stop(&self) {
         self.lifecycle.draining();
         self.shutdown.request(self.drain_kind);
     }
 
-    /// Another server serves at both ports: clients are told to move there.
+    /// Another server serves at both ports: asks the clients to move there.
     fn hand_over(&self) {
         self.lifecycle.handed_over();
         self.shutdown.request(DrainKind::Succeeded);
@@ -129,7 +130,7 @@ impl Stopper {
 }
 
 impl Server {
-    /// Starts every core as `config` says. All cores read clocks of `clock`'s origin.
+    /// Starts every core by `config`. All cores read clocks of `clock`'s origin.
     pub fn start(config: &Config, clock: Clock) -> Result<Self, StartError> {
         Self::start_serving(config, clock, Inherited::none(), None)
     }
@@ -230,7 +231,7 @@ impl Server {
     ) -> Result<(), StartError> {
         if let Some(predecessor) = predecessor {
             predecessor.relieve().map_err(|error| {
-                // That one serves on: who has come in here already is told to go there.
+                // The predecessor serves on: clients that are here already are asked to move there.
                 self.stopper.hand_over();
                 StartError::Listen(error)
             })?;
@@ -384,7 +385,7 @@ impl Wiring {
         match started.recv() {
             Ok(Ok(())) => Ok(executor),
             Ok(Err(error)) => Err(executor_error(&name, &error)),
-            // It ended before its first task: joining says why.
+            // It ended before its first task: joining returns the reason.
             Err(_) => match executor.join() {
                 Ok(()) => Err(executor_error(&name, &io::Error::other("it ended at once"))),
                 Err(error) => Err(executor_error(&name, &error)),
@@ -545,7 +546,7 @@ pub(crate) fn tls_config(config: &Config) -> Result<Arc<ClientConfig>, StartErro
     tls::client_config(Some(&pem)).map_err(|error| refused(error.to_string()))
 }
 
-/// What the duties run on here; says it where that is not glommio.
+/// What the duties run on here; logged if that is not glommio.
 fn choose_runtime() -> Runtime {
     let (runtime, refusal) = Runtime::choose();
     if let Some(refusal) = refusal {
@@ -601,8 +602,8 @@ fn warm_up(config: &Config, metrics: &Metrics, clock: Clock) {
 /// How often that is looked at.
 const TAKEOVER_LOOK: std::time::Duration = std::time::Duration::from_millis(10);
 
-/// Where a successor may ask for the sockets, if it may. Who has them from a supervisor gives them
-/// back to it alone.
+/// Where a successor may ask for the sockets, if it may. A server with sockets from a supervisor
+/// gives them back to the supervisor alone.
 fn handover(config: &Config, listeners: &Listeners) -> Result<Option<Handover>, ListenError> {
     let Some(path) = &config.takeover_socket else { return Ok(None) };
     if listeners.drain_kind == DrainKind::Kept {

@@ -6,7 +6,7 @@ use crate::fanout::DrainKind;
 
 use crate::cores::machine::doorbell::Doorbell;
 
-/// Says when to go down, and how, from any thread.
+/// The signal to drain, and how, from any thread.
 #[derive(Debug)]
 pub struct Shutdown {
     requested: OnceLock<DrainKind>,

@@ -1,5 +1,5 @@
-//! What the supervisor that started the process, systemd, is told: that it serves, that it goes down,
-//! and that its cores are alive, as sd_notify(3) has it. Who names no `NOTIFY_SOCKET` is told nothing.
+//! Notifies the supervisor that started the process, systemd: the server serves, it goes down, its
+//! cores are alive, as sd_notify(3) describes. Without `NOTIFY_SOCKET` nothing is sent.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 
 /// The ports are bound and every core runs; `status` is for people.
 pub fn ready(status: &str) {
-    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+    notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
 /// The drain begins. Its time is asked for, so that a long one is not cut off by a shorter patience of
@@ -20,7 +20,7 @@ pub fn ready(status: &str) {
 pub fn stopping(drain_timeout: Duration) {
     let patience = drain_timeout.saturating_add(STOP_MARGIN).as_micros();
     let patience = u32::try_from(patience).unwrap_or(u32::MAX);
-    tell(&[
+    notify(&[
         NotifyState::Stopping,
         NotifyState::ExtendTimeoutUsec(patience),
         NotifyState::Status("going down: clients are told, what is owed is written"),
@@ -30,9 +30,9 @@ pub fn stopping(drain_timeout: Duration) {
 /// What a stop takes beside the drain. Source: the sessions' close, the log, and room.
 const STOP_MARGIN: Duration = Duration::from_secs(10);
 
-/// Tells the supervisor that the cores are alive, as long as they are by the judgement of `/health`,
-/// twice in the time in which it wants to hear so. When a core is stuck nothing is told any more, and
-/// the supervisor starts the process anew.
+/// Notifies the supervisor that the cores are alive while `/health` judges them so: twice in the
+/// interval that the supervisor expects. When a core is stuck, nothing is sent any more, and the
+/// supervisor restarts the process.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     period: Duration,
@@ -41,7 +41,7 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// `None`: nobody asks, by `WATCHDOG_USEC`.
+    /// `None`: `WATCHDOG_USEC` asks for no notification.
     pub(crate) fn asked_for() -> Option<Self> {
         sd_notify::watchdog_enabled().map(Self::new)
     }
@@ -59,17 +59,17 @@ impl Watchdog {
     pub(crate) fn look(&mut self, metrics: &Metrics, now: Now) {
         for word in self.words(metrics, now) {
             match word {
-                Word::Alive => tell(&[NotifyState::Watchdog]),
+                Word::Alive => notify(&[NotifyState::Watchdog]),
                 Word::Stuck => {
                     tracing::error!(
                         "a core gave no sign of life for {HEARTBEAT_STALE:?}; the watchdog is told \
                          nothing more"
                     );
-                    tell(&[NotifyState::Status("a core is stuck; /health names it")]);
+                    notify(&[NotifyState::Status("a core is stuck; /health names it")]);
                 }
                 Word::Recovered => {
                     tracing::warn!("every core is alive again");
-                    tell(&[NotifyState::Status("serving again: a core was stuck")]);
+                    notify(&[NotifyState::Status("serving again: a core was stuck")]);
                 }
             }
         }
@@ -97,8 +97,8 @@ enum Word {
     Recovered,
 }
 
-/// A supervisor that does not hear does not keep the server from serving.
-fn tell(words: &[NotifyState<'_>]) {
+/// A supervisor that cannot be reached does not keep the server from serving.
+fn notify(words: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(words) {
         tracing::warn!("the supervisor at NOTIFY_SOCKET cannot be told: {error}");
     }

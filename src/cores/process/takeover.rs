@@ -1,8 +1,8 @@
-//! A server takes the listening sockets over from the one that runs, over a Unix socket at
-//! `CONNECTOR_TAKEOVER_SOCKET`, so that there is no moment at which nobody listens: both hold the
-//! same sockets until the successor serves, and only then is the predecessor told to go down. Where
-//! the successor fails before, the predecessor serves on as if nothing had been. A predecessor that was
-//! told to stop still hands them over, until its drain is over.
+//! A server takes the listening sockets over from the running one, over a Unix socket at
+//! `CONNECTOR_TAKEOVER_SOCKET`, so that some server listens at every moment: both hold the same
+//! sockets until the successor serves, and only then does the predecessor drain. If the successor
+//! fails earlier, the predecessor serves on as before. A predecessor that was stopped still hands
+//! the sockets over until its drain is over.
 //!
 //! ```text
 //! successor ── connects ──────────────────────────> predecessor
@@ -45,14 +45,17 @@ pub(crate) struct Handed {
     pub(crate) ops: Option<TcpListener>,
 }
 
-/// The server that still runs and waits to hear that this one serves.
+/// The running server, which waits for the news that this one serves.
 pub(crate) struct Predecessor {
     stream: UnixStream,
     path: PathBuf,
 }
 
-/// Asks the server at `path` for its sockets. `None`: nobody is there, or what is there was left by a
-/// server that is gone.
+/// Asks the server at `path` for its sockets. `None`: no server is there, or its socket was left
+/// behind by a dead one.
+///
+/// # Errors
+/// The server cannot be asked, or does not answer as this protocol requires.
 pub(crate) fn ask(path: &Path) -> Result<Option<(Predecessor, Handed)>, String> {
     let stream = match uninterrupted(|| UnixStream::connect(path)) {
         Ok(stream) => stream,
@@ -135,7 +138,7 @@ fn listener(socket: OwnedFd) -> io::Result<TcpListener> {
 /// Where a successor asks for this server's sockets.
 pub(crate) struct Handover {
     listener: UnixListener,
-    /// Where it was bound, out of the way of a predecessor's, and where it is to be.
+    /// Where it was bound, apart from a predecessor's, and its final path.
     bound: PathBuf,
     path: PathBuf,
     sockets: Vec<OwnedFd>,
@@ -151,13 +154,13 @@ impl Handover {
         let bound = PathBuf::from(bound);
         let listener = UnixListener::bind(&bound)?;
         let handover = Self { listener, bound, path: path.to_owned(), sockets };
-        // Whoever gets the sockets gets the clients.
+        // A process that gets the sockets gets the clients.
         fs::set_permissions(&handover.bound, Permissions::from_mode(0o600))?;
         Ok(handover)
     }
 
-    /// Serves successors from here on, in a thread of its own, in place of whoever did so before.
-    /// `leave` is called once one of them serves.
+    /// Serves successors from now on, in a thread of its own, in place of the process that did so
+    /// before. `leave` is called once one of them serves.
     pub(crate) fn open(mut self, leave: impl FnOnce() + Send + 'static) -> io::Result<()> {
         fs::rename(&self.bound, &self.path)?;
         self.bound = PathBuf::new();

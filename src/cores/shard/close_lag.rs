@@ -29,8 +29,8 @@ impl CloseLag {
         self.instruments[id.index()] = Some((id, instrument.market.venue(), instrument.interval));
     }
 
-    /// Counts a candle that is told as closed for the first time. One whose window has not ended by
-    /// our clock counts as zero, as in `connector_receive_lag_seconds`.
+    /// Counts a candle that is published as closed for the first time. If its window has not ended
+    /// by our clock, the lag counts as zero, as in `connector_receive_lag_seconds`.
     pub(crate) fn note(&self, update: &CandleUpdate, now: Now) {
         let is_first = update.is_closed() && update.revision == 0 && update.source == Source::Ws;
         let known = self.instruments.get(update.instrument.index()).copied().flatten();

@@ -64,7 +64,7 @@ pub struct ShardCore {
     by_session: HashMap<SessionId, usize>,
     /// Which proxies lead to exchanges.
     proxies: Proxies,
-    /// Sessions whose way begins with a look-up that is under way.
+    /// Sessions that wait for a name look-up.
     resolving: Vec<(SessionId, Route)>,
     /// When the first silent address or proxy is given up.
     next_try: Option<MonoNs>,
@@ -120,8 +120,8 @@ impl ShardCore {
         }
     }
 
-    /// One turn: mail, sockets, timers, then everything the engine has to say. Returns whether
-    /// there was work.
+    /// One turn: mail, sockets, timers, then all outputs of the engine. Returns whether there was
+    /// work.
     pub fn turn(&mut self, now: Now, ready: &[Ready], waiter: &Waiter) -> bool {
         let mut worked = self.take_mail(now, waiter);
         worked |= self.serve_sockets(now, ready, waiter);
@@ -142,17 +142,17 @@ impl ShardCore {
         self.feed.next_deadline().into_iter().chain(self.next_try).min()
     }
 
-    /// Whether something waits in a queue that no socket announces.
+    /// Returns whether something waits in a queue that no socket announces.
     pub fn has_mail(&self) -> bool {
         !self.links.commands.is_empty() || !self.links.answers.is_empty()
     }
 
-    /// Whether there are more sockets than a spinning core reads directly in each turn.
+    /// Returns whether there are more sockets than a spinning core reads directly in each turn.
     pub fn needs_poll(&self) -> bool {
         self.open_sockets > DIRECT_SOCKETS_MAX
     }
 
-    /// Whether the engine was stopped and every session is closed.
+    /// Returns whether the engine was stopped and every session is closed.
     pub fn is_done(&self) -> bool {
         self.feed.is_stopped()
     }
@@ -187,7 +187,7 @@ impl ShardCore {
 
     fn serve_sockets(&mut self, now: Now, ready: &[Ready], waiter: &Waiter) -> bool {
         let (mut worked, owner) = (false, u64::from(self.number));
-        // A core that parks has been told which sockets have something.
+        // A core that parked knows from epoll which sockets are ready.
         let reads_directly = waiter.spins() && !self.needs_poll();
         for event in ready.iter().filter(|event| event.token.owner() == owner) {
             let slot = event.token.slot();
@@ -299,7 +299,7 @@ impl ShardCore {
                     self.unsent_events.push_front(event);
                     break;
                 }
-                // The fan-out is gone: nobody is left to be told.
+                // The fan-out is gone: the event has no receiver.
                 Err(TrySendError::Disconnected(_)) => {}
             }
         }
@@ -382,8 +382,8 @@ impl ShardCore {
     }
 }
 
-/// Up to so many sockets are read in each turn without asking epoll first; with more, the reads
-/// that find nothing would cost more than the question.
+/// Up to this many sockets are read in each turn without asking epoll first. Source: with more, the
+/// reads that find nothing would cost more than asking.
 const DIRECT_SOCKETS_MAX: usize = 4;
 
 fn token(number: u16, slot: usize) -> Token {

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use crate::config::Config;
 
-/// Whether the server that runs by `config` is healthy: a line that says so, or one that says why not.
+/// Asks whether the server with this `config` is healthy. Returns a line that confirms it.
+///
+/// # Errors
+/// A line with the reason why it is not healthy.
 pub fn ask(config: &Config) -> Result<String, String> {
     let url = format!("http://{}/health", address(config)?);
     let settings = ureq::Agent::config_builder()

@@ -1,6 +1,6 @@
 //! The whole connector in one ordinary thread, for one reader in the same process: a shard, the
-//! fan-out, and one client whose socket is memory. What it says is therefore what the server's
-//! clients hear, to the letter. Needs no executor; opens no port, writes no file.
+//! fan-out, and one client with a socket in memory. Its output is therefore exactly what the
+//! server's clients receive. Needs no executor; opens no port, writes no file.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -48,7 +48,7 @@ pub struct Solo {
     _workers: Sender<()>,
 }
 
-/// What there is to hear.
+/// What the reader receives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// A message of the client protocol, one JSON object.
@@ -141,7 +141,7 @@ impl Solo {
         }
     }
 
-    /// The next thing to hear; to be drained after every turn.
+    /// The next output for the reader; the caller drains them after every turn.
     pub fn next_heard(&mut self) -> Option<Heard> {
         self.heard.pop_front()
     }
@@ -205,7 +205,7 @@ impl Solo {
                 assert!(sent.is_ok(), "there is room for every instrument, on and off");
             }
             Output::Notice(notice) => self.heard.push_back(Heard::Notice(*notice)),
-            // The reader has nothing more to say: what it was closed with is the end.
+            // The reader sends nothing more: the close reason is the end.
             Output::ShutdownWrite { client } => self.fanout.handle_half_closed(client, now),
             // Memory has no room that could be missing.
             Output::Read { .. } => {}
@@ -233,7 +233,7 @@ impl Solo {
     }
 }
 
-/// A fan-out of one client, who is trusted, at hand and never asked whether it lives.
+/// A fan-out of one client, which is trusted, local and never pinged.
 fn fanout(config: &Config, now: Now) -> Fanout {
     let access = Access { idle_timeout: Duration::ZERO, ..Access::default() };
     let config = FanoutConfig {
@@ -250,7 +250,7 @@ fn here() -> Endpoint {
     Endpoint { tls: false, host: "localhost".to_owned(), port: 80, path: "/".to_owned() }
 }
 
-/// Where the client in memory is said to come from.
+/// The address of the client in memory.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Guards proxies against confusion; there is none in memory.

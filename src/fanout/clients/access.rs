@@ -24,7 +24,7 @@ use crate::wire::host::{Hosts, is_same_host};
 pub struct Access {
     /// The server's certificate for TLS; `None`: plain text.
     pub tls: Option<Arc<ServerConfig>>,
-    /// The tokens of which a client must show one; `None`: no token is needed.
+    /// The valid tokens: a client must show one. `None`: no token is needed.
     pub tokens: Option<Tokens>,
     /// The names by which the server may be addressed.
     pub hosts: Hosts,
@@ -247,7 +247,8 @@ impl Addresses {
     }
 }
 
-/// What is one place: an IPv4 address, however it is written, or the /64 that one IPv6 host has.
+/// The place of an address: an IPv4 address in any notation, or the /64 network that one IPv6 host
+/// has.
 fn place(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {

@@ -16,15 +16,15 @@ use crate::fanout::protocol::candle_source::CandleSource;
 pub(crate) struct Labels {
     /// `,"exchange":"binance","symbol":"BTCUSDT","contract_type":"spot"`.
     names: Vec<u8>,
-    /// How many of its last bytes are symbol and contract type.
+    /// Number of its last bytes that hold symbol and contract type.
     named_bytes: usize,
     interval: Interval,
-    /// What tells that a window was empty.
+    /// The `source` of an `empty` message.
     empty_source: &'static str,
     market: Market,
 }
 
-/// A series as a client names it.
+/// The spelling of a series that a client uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Spelling {
     pub(crate) symbol: Arc<str>,
@@ -41,16 +41,17 @@ impl Spelling {
     }
 }
 
-/// What was traded in a candle, as clients get it.
+/// The volumes of a candle, as clients receive them.
 struct Volumes<'candle> {
     volume: &'candle Decimal,
     unit: VolumeUnit,
-    /// The same in another unit: the field, with the comma before it, and the value.
+    /// The volume in another unit: the field, with the comma before it, and the value.
     beside: Option<(&'static [u8], &'candle Decimal)>,
 }
 
 impl<'candle> Volumes<'candle> {
-    /// `volume` is the exchange's own, but the base amount where the exchange gives that beside it.
+    /// `volume` is the exchange's own, unless the exchange also gives the base amount: then it is
+    /// that.
     fn new(market: Market, candle: &'candle Candle) -> Self {
         let Candle { volume: own, other_volume, .. } = candle;
         let (own_unit, other_unit) = (market.volume_unit(), market.other_unit());
@@ -86,8 +87,8 @@ impl<'candle> Volumes<'candle> {
     }
 }
 
-/// What the volume of `update` counts, where the market's others count the base asset and it does
-/// not.
+/// The unit of the volume of `update`, if it is not the base asset although the market's other
+/// candles count the base asset.
 pub(crate) fn other_unit(market: Market, update: &CandleUpdate) -> Option<VolumeUnit> {
     let is_other = market.other_unit() == VolumeUnit::Base && update.candle.other_volume.is_none();
     is_other.then(|| market.volume_unit())
@@ -98,12 +99,12 @@ pub(crate) fn other_unit(market: Market, update: &CandleUpdate) -> Option<Volume
 pub(crate) enum CandleType {
     /// A candle, open or closed.
     Quote,
-    /// A closed candle that the exchange restated.
+    /// A closed candle that the exchange has restated.
     Correction,
 }
 
 impl Labels {
-    /// Renders what is fixed about `instrument`.
+    /// Renders the constant parts for `instrument`.
     pub(crate) fn new(instrument: &Instrument, origin: CandleSource) -> Self {
         let row = instrument.market.row();
         let mut names = Vec::new();
@@ -120,7 +121,7 @@ impl Labels {
         Self { names, named_bytes, interval, empty_source, market }
     }
 
-    /// Puts another name of the instrument into a message about it.
+    /// Writes another spelling of the instrument into a message about it.
     pub(crate) fn respell(&self, payload: &mut Vec<u8>, spelling: &Spelling) {
         let names = &self.names[..];
         let Some(at) = payload.windows(names.len()).position(|bytes| bytes == names) else {
@@ -130,7 +131,7 @@ impl Labels {
         payload.splice(at + symbol_at..at + names.len(), spelling.names.iter().copied());
     }
 
-    /// Where.
+    /// The market of the instrument.
     pub(crate) fn market(&self) -> Market {
         self.market
     }
@@ -140,9 +141,9 @@ impl Labels {
         self.interval
     }
 
-    /// Appends `update` as `candle_type`, its fields in the order of the client protocol; at last
-    /// the candle that it replaces, if there is one. Returns where in `out` the fields end that the
-    /// Python connector has too: they come first.
+    /// Appends `update` as `candle_type`, its fields in the order of the client protocol, and last
+    /// the candle that it replaces, if there is one. Returns the place in `out` where the fields of
+    /// the Python connector end; they come first.
     pub(crate) fn write_candle(
         &self,
         out: &mut Vec<u8>,
@@ -184,7 +185,7 @@ impl Labels {
                 before.write_unit(out);
             }
             before.write_beside(out);
-            // The comma that every field begins with.
+            // The comma at the start of every field.
             out.remove(start);
             out.push(b'}');
         }
@@ -203,8 +204,8 @@ impl Labels {
         out.extend_from_slice(b"\"}");
     }
 
-    /// Appends a `history`: the past that was asked for is sent. `windows`: the first and the last,
-    /// if they are known. `counts`: windows that were given, and windows that could not be.
+    /// Appends a `history`: the requested history is sent. `windows`: the first and the last, if
+    /// they are known. `counts`: windows that were sent, and windows that are missing.
     pub(crate) fn write_history(
         &self,
         out: &mut Vec<u8>,
@@ -259,8 +260,8 @@ impl Labels {
         }
     }
 
-    /// Appends a `gap` of `missing` windows (at least 1), the first of which opens at
-    /// `first_missing`. `from` and `to` are open times, both missing. `reason`: one word.
+    /// Appends a `gap` of `missing` windows, at least 1, from the one that opens at
+    /// `first_missing`. `from` and `to` are open times of missing windows. `reason`: one word.
     pub(crate) fn write_gap(
         &self,
         out: &mut Vec<u8>,
@@ -304,8 +305,8 @@ fn write_values(out: &mut Vec<u8>, candle: &Candle, volumes: &Volumes<'_>) {
     write_unsigned(out, b",\"trade_num\":", candle.trades);
 }
 
-/// Appends `text` as a JSON string. No hidden character survives unescaped, so a message never has
-/// a newline inside, nor anything that a screen does not show.
+/// Appends `text` as a JSON string. Hidden characters are escaped, so that a message has no newline
+/// inside and nothing that a screen does not show.
 pub(crate) fn write_string(out: &mut Vec<u8>, text: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.push(b'"');
@@ -329,7 +330,7 @@ pub(crate) fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// The same of characters beyond ASCII.
+/// As [`write_string`], for one character beyond ASCII.
 fn write_wide(out: &mut Vec<u8>, c: char) {
     let mut units = [0; 2];
     if text::is_hidden(c) {
@@ -357,7 +358,7 @@ pub(crate) fn write_unsigned(out: &mut Vec<u8>, before: &[u8], mut value: u64) {
     out.extend_from_slice(&digits[start..]);
 }
 
-/// The same of a number that may be below zero.
+/// As [`write_unsigned`], for a number that may be below zero.
 pub(crate) fn write_signed(out: &mut Vec<u8>, before: &[u8], value: i64) {
     out.extend_from_slice(before);
     write_unsigned(out, if value < 0 { b"-" } else { b"" }, value.unsigned_abs());

@@ -1,5 +1,5 @@
 //! Answers to clients as JSON: `subscribed`, `unsubscribed`, `list`, `pong`, `notice`, `error`.
-//! Owns their fields and that none exceeds what one message may have; sends nothing.
+//! Owns their fields and keeps each below the size of one message; sends nothing.
 
 use std::sync::Arc;
 
@@ -11,47 +11,47 @@ use crate::fanout::protocol::candle_source::CandleSource;
 use crate::fanout::protocol::candle_source::SeriesGroup;
 use crate::fanout::protocol::encode::{write_signed, write_string, write_unsigned};
 
-/// Why a client's request is not served, or what it has to know about a subscription.
+/// Why a client's request is rejected, or what has ended a subscription.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Refusal {
     /// `code`: stable, for programs.
     pub(crate) code: &'static str,
-    /// `message` and `system_message`: a sentence for a person that says what would be right.
+    /// `message` and `system_message`: a sentence for a person that names what would be right.
     pub(crate) message: String,
-    /// The field of the request that is at fault.
+    /// The wrong field of the request.
     pub(crate) field: Option<&'static str>,
-    /// The exchange it is about.
+    /// The exchange concerned.
     pub(crate) exchange: Option<String>,
-    /// The contract type it is about.
+    /// The contract type concerned.
     pub(crate) contract_type: Option<String>,
-    /// The symbols it is about, if it is about symbols.
+    /// The symbols concerned, if there are any.
     pub(crate) symbols: Vec<String>,
-    /// The length of their candles, where series of it have ended.
+    /// The length of their candles, if series have ended.
     pub(crate) interval: Option<Interval>,
-    /// The exchange's own words.
+    /// The exchange's own text.
     pub(crate) exchange_message: Option<String>,
-    /// Windows that cannot be given.
+    /// Windows that cannot be sent.
     pub(crate) missing: Vec<Span>,
-    /// When it makes sense to ask again, in ms, where that is known.
+    /// When a retry makes sense, in ms, if that is known.
     pub(crate) retry_after_ms: Option<u64>,
     /// The request's `id`, as JSON.
     pub(crate) id: Option<String>,
-    /// Whether the request names an `op`; not shown.
+    /// Whether the request names an `op`; not sent.
     pub(crate) names_op: bool,
 }
 
 impl Refusal {
-    /// A refusal that is about no field.
+    /// A rejection without a field.
     pub(crate) fn new(code: &'static str, message: String) -> Box<Self> {
         Box::new(Self { code, message, ..Self::default() })
     }
 
-    /// A refusal of one field.
+    /// A rejection of one field.
     pub(crate) fn field(code: &'static str, field: &'static str, message: String) -> Box<Self> {
         Box::new(Self { code, message, field: Some(field), ..Self::default() })
     }
 
-    /// Names the market it is about.
+    /// Adds the market concerned.
     pub(crate) fn about(mut self: Box<Self>, market: Market) -> Box<Self> {
         self.exchange = Some(market.venue().name().to_owned());
         self.contract_type = Some(market.contract_type().name().to_owned());
@@ -62,25 +62,25 @@ impl Refusal {
 /// One subscription, as `subscribed` and `list` show it.
 #[derive(Clone, Debug)]
 pub(crate) struct Shown<'a> {
-    /// Where.
+    /// Its market.
     pub(crate) market: Market,
-    /// The contract type in the client's own words, where these are others.
+    /// The contract type as the client wrote it, if that differs from our word.
     pub(crate) word: Option<Arc<str>>,
     /// The length of the candles.
     pub(crate) interval: Interval,
-    /// Who makes them.
+    /// What makes the candles.
     pub(crate) origin: CandleSource,
     /// Its symbols.
     pub(crate) symbols: &'a [&'a str],
-    /// Quotes it was given; 0: without end.
+    /// Quotes that it ends after; 0: it does not end.
     pub(crate) limit: u64,
-    /// Quotes still to come, where there is a limit.
+    /// Quotes still to be sent, if there is a limit.
     pub(crate) remaining: Option<u64>,
     /// Whether open candles are left out.
     pub(crate) closed_only: bool,
-    /// Whether the ends of intervals are told.
+    /// Whether the client receives the ends of intervals.
     pub(crate) mark: bool,
-    /// Whether quotes have the fields of the Python connector only.
+    /// Whether its quotes have only the fields of the Python connector.
     pub(crate) basic: bool,
 }
 
@@ -106,15 +106,15 @@ pub(crate) fn write_error(out: &mut Vec<u8>, refusal: &Refusal) {
     write_end(out, refusal.id.as_deref());
 }
 
-/// Appends the answer to a subscription that was accepted.
+/// Appends the answer to an accepted subscription.
 pub(crate) fn write_subscribed(out: &mut Vec<u8>, shown: &Shown<'_>, id: Option<&str>) {
     out.extend_from_slice(b"{\"type\":\"subscribed\"");
     write_shown(out, shown, SYMBOLS_BYTES_MAX);
     write_end(out, id);
 }
 
-/// Appends the answer to an `unsubscribe` that ended something. `market`: none for "everything";
-/// `word`: the contract type in the client's own words, where these are others.
+/// Appends the answer to an `unsubscribe` that has ended something. `market`: `None` for
+/// "everything". `word`: the contract type as the client wrote it, if that differs from our word.
 pub(crate) fn write_unsubscribed(
     out: &mut Vec<u8>,
     market: Option<Market>,
@@ -130,7 +130,7 @@ pub(crate) fn write_unsubscribed(
     write_end(out, id);
 }
 
-/// The `list` of a client's subscriptions, built one by one.
+/// Writes the `list` of a client's subscriptions, one by one.
 pub(crate) struct ListWriter<'a> {
     out: &'a mut Vec<u8>,
     written: usize,
@@ -144,7 +144,7 @@ impl<'a> ListWriter<'a> {
         Self { out, written: 0, omitted: 0 }
     }
 
-    /// Adds one subscription; once the message is full it is only counted.
+    /// Adds one subscription. Once the message is full, subscriptions are only counted.
     pub(crate) fn push(&mut self, shown: &Shown<'_>) {
         let left = SYMBOLS_BYTES_MAX.saturating_sub(self.out.len());
         if left < SHOWN_BYTES_MAX {
@@ -177,21 +177,21 @@ pub(crate) fn write_pong(out: &mut Vec<u8>, now: Now, id: Option<&str>) {
     write_end(out, id);
 }
 
-/// Appends the answer to an `auth` that was right.
+/// Appends the answer to an `auth` with a valid token.
 pub(crate) fn write_authenticated(out: &mut Vec<u8>, id: Option<&str>) {
     out.extend_from_slice(b"{\"type\":\"authenticated\"");
     write_end(out, id);
 }
 
-/// Appends what `GET /health` is told; the same fields as on the ops port, as far as this core
-/// can speak for itself.
+/// Appends the answer to `GET /health`: the same fields as on the ops port, as far as this core
+/// knows them.
 pub(crate) fn write_health(out: &mut Vec<u8>, now: Now) {
     out.extend_from_slice(b"{\"status\":\"healthy\",\"timestamp\":\"");
     write_current_time(out, now);
     out.extend_from_slice(b"\"}");
 }
 
-/// Appends a `notice`: something that a client should know, `about` all it has or some symbols.
+/// Appends a `notice`: something that a client should know about some symbols, or about the server.
 pub(crate) fn write_notice(
     out: &mut Vec<u8>,
     code: &str,
@@ -213,7 +213,7 @@ pub(crate) fn write_notice(
     write_end(out, None);
 }
 
-/// How a window ended in a market.
+/// How a window ended in a group of series.
 #[derive(Debug)]
 pub(crate) struct Mark<'a> {
     /// The window.
@@ -222,9 +222,9 @@ pub(crate) struct Mark<'a> {
     pub(crate) closed: u64,
     /// Series without a trade.
     pub(crate) empty: u64,
-    /// Symbols of which neither is known, and why; not more than one message may name.
+    /// Symbols without either, and why; at most as many as one message may name.
     pub(crate) absent: Vec<(&'a str, &'static str)>,
-    /// How many there are.
+    /// Number of symbols without either.
     pub(crate) absent_count: u64,
 }
 
@@ -258,7 +258,7 @@ pub(crate) fn write_mark(out: &mut Vec<u8>, of: SeriesGroup, mark: &Mark<'_>, no
     write_end(out, None);
 }
 
-/// Begins with a comma.
+/// Appends the fields of a subscription. It begins with a comma.
 fn write_shown(out: &mut Vec<u8>, shown: &Shown<'_>, symbols_bytes_max: usize) {
     write_field(out, "exchange", Some(shown.market.venue().name()));
     let contract_type = shown.market.contract_type().name();
@@ -269,7 +269,7 @@ fn write_shown(out: &mut Vec<u8>, shown: &Shown<'_>, symbols_bytes_max: usize) {
         write_unsigned(out, b",\"remaining\":", remaining);
     }
     write_field(out, "interval", Some(shown.interval.name()));
-    // Of a minute there is only one kind.
+    // Minutes have only one source.
     let origin = Some(shown.origin.name()).filter(|_| shown.interval != Interval::M1);
     write_field(out, "source", origin);
     out.extend_from_slice(if shown.closed_only {
@@ -283,7 +283,8 @@ fn write_shown(out: &mut Vec<u8>, shown: &Shown<'_>, symbols_bytes_max: usize) {
     write_field(out, "fields", Some("basic").filter(|_| shown.basic));
 }
 
-/// As many of `symbols` as fit into `bytes_max`; the others are counted in `symbols_omitted`.
+/// Appends as many of `symbols` as fit into `bytes_max`. The others are counted in
+/// `symbols_omitted`.
 fn write_symbols(out: &mut Vec<u8>, symbols: &[&str], bytes_max: usize) {
     out.extend_from_slice(b",\"symbols\":[");
     let start = out.len();
@@ -313,7 +314,7 @@ fn write_field(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
     }
 }
 
-/// Pairs of first and last open time; of many the newest.
+/// Appends pairs of first and last open time, at most the newest [`MISSING_MAX`].
 fn write_missing(out: &mut Vec<u8>, missing: &[Span]) {
     if missing.is_empty() {
         return;
@@ -341,21 +342,22 @@ fn write_current_time(out: &mut Vec<u8>, now: Now) {
     out.extend_from_slice(&text[..length]);
 }
 
-/// As much of a sentence as a message may have.
+/// The part of a sentence that fits into a message.
 pub(crate) fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(MESSAGE_BYTES_MAX)]
 }
 
-/// Most pairs of `missing`, of 30 bytes each.
+/// Pairs of `missing` at most. Source: 30 bytes each, so 2 kB.
 const MISSING_MAX: usize = 64;
 
-/// Most bytes of a list of symbols, so that what is around it fits too.
+/// Bytes of a list of symbols at most. Source: the rest of the message fits too, as asserted below.
 const SYMBOLS_BYTES_MAX: usize = 43_000;
 
-/// Most bytes of a sentence, ours or the exchange's. Escaped it may be six times as long.
+/// Bytes of a sentence at most, ours or the exchange's. Source: a few lines of a terminal; escaped,
+/// it may be six times as long.
 const MESSAGE_BYTES_MAX: usize = 800;
 
-/// A subscription without its symbols, and one symbol.
+/// Bytes of a subscription with one symbol, at most.
 const SHOWN_BYTES_MAX: usize = 1_024;
 
 const _: () = assert!(

@@ -170,7 +170,7 @@ fn comparisons(part: &FeedMetrics) -> Vec<(&'static str, i64)> {
     vec![("same", count(&part.comparisons_same)), ("different", count(&part.comparisons_different))]
 }
 
-/// Seconds of so many ns, exactly: `0`, `1.5`, `0.000001`.
+/// `ns` in seconds, exactly: `0`, `1.5`, `0.000001`.
 fn seconds(ns: u64) -> String {
     let text = format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000);
     text.trim_end_matches('0').trim_end_matches('.').to_string()

@@ -1,6 +1,6 @@
 //! Instrument lists, fetched by workers of their own and kept for all shards. Owns the cache, the
-//! rule that one list is fetched by one worker at a time, and how many pages are asked for; what a
-//! list says is the dialects'.
+//! rule that one worker at a time fetches a list, and the number of pages that are asked for; the
+//! dialects read the lists.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -84,9 +84,9 @@ impl Lists {
         Self { clock, pauses, bases, entries, parts_asked }
     }
 
-    /// Answers for `shard` and for all who asked in between: from the cache, or by `ask`. `parts`: the
-    /// parts of the list that are wanted beside its main pages. No answers: another worker is about to
-    /// have the list, and answers then.
+    /// Answers `shard`, and all shards that asked in the meantime: from the cache, or by `ask`.
+    /// `parts`: the parts of the list that are wanted beside its main pages. Without an answer,
+    /// another worker is fetching the list, and answers later.
     pub(crate) fn answer(
         &self,
         shard: usize,
@@ -220,7 +220,8 @@ impl Lists {
         self.pauses.until(market, LimitedAction::Rest).since(now).max(RETRY)
     }
 
-    /// Whether one more part may be asked for: parts are many, and weigh as much as candles.
+    /// Returns whether one more part may be asked for: there are many parts, and each weighs as
+    /// much as candles.
     fn may_ask_part(&self, market: Market) -> bool {
         let now = self.clock.mono();
         let mut asked = lock(&self.parts_asked[venue::budget_group(market).index()]);
@@ -297,14 +298,14 @@ fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A list is good for so long. Source: exchanges announce listings a day ahead.
+/// How long a list is valid. Source: exchanges announce listings a day ahead.
 const FRESH: Duration = Duration::from_secs(3600);
 
 /// What could not be had is not asked for again before.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// Parts of lists that are asked for in any [`PARTS_WINDOW`]. Source: a page of Hyperliquid weighs 20
-/// of the 1,200 a minute, of which its candles take 990 and the main pages of its lists 100.
+/// Parts of lists that are asked for in any [`PARTS_WINDOW`]. Source: a page of Hyperliquid weighs
+/// 20 of the 1,200 a minute; its candles take 990 of them and the main pages of its lists 100.
 const PARTS_IN_WINDOW: usize = 5;
 /// See [`PARTS_IN_WINDOW`].
 const PARTS_WINDOW: Duration = Duration::from_secs(60);

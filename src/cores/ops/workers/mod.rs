@@ -1,5 +1,6 @@
-//! What may block: name look-ups and REST, each on threads of their own, off the hot cores. Asked
-//! through bounded queues; the answer goes to the asking shard, whose doorbell is then rung.
+//! Work that may block: name look-ups and REST, each on threads of their own, off the hot cores.
+//! Requests come through bounded queues; the answer goes to the asking shard, and its doorbell is
+//! rung.
 
 mod transport;
 
@@ -184,8 +185,8 @@ pub(crate) fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> 
     real_addresses(found)
 }
 
-/// What of `found` can be connected to: `0.0.0.0` and `::` say that a name is blocked, and would lead
-/// to this host.
+/// The addresses in `found` that can be connected to. `0.0.0.0` and `::` mean that a name is
+/// blocked, and would lead to this host.
 ///
 /// # Errors
 /// In words: there is nothing else.
@@ -258,7 +259,7 @@ pub(crate) fn ask(agent: &ureq::Agent, request: &RestRequest) -> Result<RestResp
     let is_long = body.len() > max;
     body.truncate(max);
     match read {
-        // Who denies us with a page says enough with its beginning.
+        // The beginning of a page that denies us is enough.
         Ok(_) if is_long && status == 200 && !body.trim_ascii_start().starts_with(b"<") => {
             Err(format!("HTTP 200 with more than the {max} bytes that the answer can have"))
         }
@@ -267,8 +268,8 @@ pub(crate) fn ask(agent: &ureq::Agent, request: &RestRequest) -> Result<RestResp
     }
 }
 
-/// Asks for a page of an instrument list, whose body is read as it comes: with patience as long as
-/// bytes come, and [`LIST_PATIENCE`] at most.
+/// Asks for a page of an instrument list and reads its body as a stream: as long as bytes come, and
+/// for [`LIST_PATIENCE`] at most.
 pub(crate) fn ask_page(
     agent: &ureq::Agent,
     patience: Duration,

@@ -29,7 +29,7 @@ fn same(head: &'static str, body: Vec<u8>) -> SocketAddr {
         let length = body.len();
         let head = format!("HTTP/1.1 {head}Connection: close\r\nContent-Length: {length}\r\n\r\n");
         let sent = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
-        // Who has read enough hangs up.
+        // A client that has read enough hangs up.
         let hung_up = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset];
         assert!(sent.map_or_else(|error| hung_up.contains(&error.kind()), |()| true));
     })

@@ -1,5 +1,5 @@
-//! The host: io_uring, kernel, limits, CPUs and what may be used of them, IPv6, proxies, and what
-//! the configuration says of itself.
+//! The host: io_uring, kernel, limits, usable CPUs, IPv6, proxies, and warnings about the
+//! configuration.
 
 use std::net::{Ipv6Addr, UdpSocket};
 use std::path::Path;
@@ -83,7 +83,7 @@ fn cpus(config: &Config) -> Check {
     }
 }
 
-/// Whether the cgroup pays for the cores that are pinned; `None` where it has no quota.
+/// Checks whether the cgroup's quota covers the pinned cores; `None` without a quota.
 fn cpu_quota(config: &Config) -> Option<Check> {
     let quota = cgroup_quota()?;
     let cores = plan_cpus(config).ok()?.executors.len();
@@ -122,7 +122,7 @@ fn read_quota(text: &str) -> Option<f64> {
     (period > 0.0).then(|| quota / period)
 }
 
-/// Whether there is a way to IPv6 hosts. Connecting a datagram socket sends nothing.
+/// Checks whether there is a way to IPv6 hosts. Connecting a datagram socket sends nothing.
 fn ipv6() -> Check {
     let route = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))
         .and_then(|socket| socket.connect((IPV6_HOST, 53)));

@@ -56,7 +56,7 @@ pub(crate) fn examine(
         let proxy = config.proxies.of(host.tls, &host.host, host.port).cloned();
         thread::spawn(move || visit(&host, proxy.as_ref(), &tls, clock, &says));
     }
-    // Its own patience is shorter than ours, so that it is it that says what was wrong.
+    // Its own time-out is shorter than ours, so that its error names the cause.
     let patient = Config { rest_timeout: config.rest_timeout.min(STEP_PATIENCE), ..config.clone() };
     let agent = workers::agent(&patient, Arc::clone(tls), Arc::default());
     for &market in markets {
@@ -81,7 +81,7 @@ enum Step {
     Tls,
 }
 
-/// What a thread has to say.
+/// A result of a thread.
 enum Said {
     Host(Endpoint, Step, Result<String, String>),
     /// The host with this name is led astray, in words.
@@ -89,7 +89,7 @@ enum Said {
     Rest(Market, Result<RestFound, String>),
 }
 
-/// What an exchange's REST interface told.
+/// What an exchange's REST interface answered.
 struct RestFound {
     symbol: String,
     took: Duration,
@@ -97,7 +97,7 @@ struct RestFound {
     offset_ms: Option<(i64, i64)>,
 }
 
-/// Everything that was said in time.
+/// All results that came in time.
 #[derive(Default)]
 struct Heard {
     hosts: HashMap<(String, u16, Step), Result<String, String>>,

@@ -14,7 +14,7 @@ use crate::cores::tools::doctor::reach::Reached;
 use crate::cores::tools::doctor::{Check, Outcome, TRIAL_PATIENCE};
 use crate::cores::tools::solo::{Heard, Solo};
 
-/// Subscribes one symbol in each market that can be, and says what came of it.
+/// Subscribes one symbol in each market where that is possible, and reports the outcome.
 pub(crate) fn examine(config: &Config, reached: &[Reached], clock: Clock) -> Vec<(Market, Check)> {
     let ready = reached.iter().filter(|one| one.is_reachable);
     let mut trials: BTreeMap<Market, Trial> = ready
@@ -60,7 +60,7 @@ fn run(config: &Config, trials: &mut BTreeMap<Market, Trial>, clock: Clock) -> R
 struct Trial {
     symbol: String,
     result: Option<Result<String, String>>,
-    /// The last trouble that was told.
+    /// The last trouble that was reported.
     trouble: Option<String>,
 }
 

@@ -1,10 +1,10 @@
-//! Hints behind errors: which of our words a client probably meant by one that is not ours. Never
-//! acts on a guess.
+//! Hints in errors: which of our words a client probably meant by an unknown one. A guess is never
+//! acted on.
 
 use crate::market::{ContractType, Market, Venue};
 
-/// ` (did you mean "a" or "b"?)`, to follow a sentence; empty if there is nothing to say. Never
-/// what was asked for itself.
+/// `; did you mean "a" or "b"?`, to follow a sentence; empty without a suggestion. Never suggests
+/// `asked` itself.
 pub(crate) fn did_you_mean(asked: &str, meant: impl IntoIterator<Item = String>) -> String {
     let quoted = |word: String| format!("\"{word}\"");
     let words: Vec<String> = meant.into_iter().filter(|word| word != asked).map(quoted).collect();
@@ -15,18 +15,19 @@ pub(crate) fn did_you_mean(asked: &str, meant: impl IntoIterator<Item = String>)
     }
 }
 
-/// The letters and digits of a word, in small letters.
+/// The letters and digits of a word, in lower case.
 fn squashed(word: &str) -> String {
     word.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
-/// Whether two words differ by a slip of the keyboard: one for short ones, else two.
+/// Returns whether two words differ by a slip of the keyboard: one mistake in short words,
+/// otherwise two.
 fn is_slip(word: &str, right: &str) -> bool {
     let mistakes_max = if right.len() <= SHORT_BYTES { 1 } else { 2 };
     word.len() > mistakes_max && strsim::osa_distance(word, right) <= mistakes_max
 }
 
-/// The exchange meant by `asked`, and the contract type, where the word names one, too.
+/// The exchange that `asked` means, and the contract type if the word contains one.
 pub(crate) fn exchange(asked: &str) -> Option<(Venue, Option<Market>)> {
     let word = squashed(asked);
     if NOT_SERVED.contains(&&*word) {
@@ -50,7 +51,7 @@ pub(crate) fn exchange(asked: &str) -> Option<(Venue, Option<Market>)> {
     near.map(|&(_, venue)| (venue, None))
 }
 
-/// The markets of `venue` that may be meant by `asked` as a contract type, the likeliest first.
+/// The markets of `venue` that `asked` may mean as a contract type, the most likely first.
 pub(crate) fn contract_types(venue: Venue, asked: &str) -> Vec<Market> {
     use ContractType::{Cm, Coinm, Futures, Inverse, Linear, Spot, Swap, Um, Usdm};
     let word = squashed(asked);
@@ -74,7 +75,7 @@ pub(crate) fn contract_types(venue: Venue, asked: &str) -> Vec<Market> {
         return of(coin);
     }
     if FUTURES_WORDS.contains(&&*word) {
-        // Margined in either.
+        // Margined in either currency.
         let mut both = of(stable);
         both.extend(of(coin));
         both.dedup();
@@ -83,14 +84,14 @@ pub(crate) fn contract_types(venue: Venue, asked: &str) -> Vec<Market> {
     Market::of(venue).filter(|market| is_slip(&word, market.contract_type().name())).collect()
 }
 
-/// The field of a request that is meant by the unknown field `name`.
+/// Returns whether the unknown field `name` means the field `right`.
 pub(crate) fn is_field(name: &str, right: &str) -> bool {
     let (word, field) = (squashed(name), squashed(right));
     let is_known = FIELD_WORDS.iter().any(|(known, of)| *known == word && *of == right);
     is_known || word == field || is_slip(&word, &field)
 }
 
-/// The `op` that is meant by `asked`.
+/// The `op` that `asked` means.
 pub(crate) fn op(asked: &str) -> Option<&'static str> {
     let word = squashed(asked);
     let known = OP_WORDS.iter().find(|(known, _)| *known == word).map(|(_, right)| *right);
@@ -99,8 +100,8 @@ pub(crate) fn op(asked: &str) -> Option<&'static str> {
     })
 }
 
-/// The ms since 1970 that `number` is, if it was given in another unit; and that unit. Source: ms
-/// of the years 1973 to 5138 have 12 to 14 digits, seconds of these years 9 to 11.
+/// `number` in ms since 1970, if it was given in another unit; and that unit. Source: ms of the
+/// years 1973 to 5138 have 12 to 14 digits, seconds of these years 9 to 11.
 pub(crate) fn since_ms(number: i64) -> Option<(i64, &'static str)> {
     match number {
         100_000_000..100_000_000_000 => Some((number * 1_000, "seconds")),
@@ -124,7 +125,7 @@ const EXCHANGE_NAMES: [(&str, Venue); 10] = [
     ("bybitcom", Venue::Bybit),
 ];
 
-/// Other exchanges whose names are like those of ours.
+/// Other exchanges with names similar to ours.
 const NOT_SERVED: [&str; 5] = ["binanceus", "binancetr", "bitget", "okcoin", "bit"];
 
 const SPOT_WORDS: [&str; 5] = ["spot", "spots", "cash", "margin", "s"];
@@ -224,5 +225,5 @@ const OP_WORDS: [(&str, &str); 8] = [
     ("heartbeat", "ping"),
 ];
 
-/// Words up to this length have many neighbours at two mistakes.
+/// Words up to this length have too many neighbours at two mistakes.
 const SHORT_BYTES: usize = 4;

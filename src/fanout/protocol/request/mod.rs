@@ -1,5 +1,5 @@
-//! What a client asks. Owns the fields of a request, their defaults, and what is refused of them;
-//! serves nothing.
+//! The requests of clients. Owns the fields of a request, their defaults, and the errors about
+//! them; carries out nothing.
 
 mod meant;
 mod symbols;
@@ -28,56 +28,56 @@ use words::{
     strange, symbols_right, too_large_number, venue_names, why_no_json, wrong_type,
 };
 
-/// A request that can be served.
+/// A valid request.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    /// The client's `id` as JSON, to be echoed in every answer.
+    /// The client's `id` as JSON, for every answer.
     pub(crate) id: Option<String>,
-    /// Whether it names an `op`, as clients of the Python connector never do.
+    /// Whether it names an `op`, which clients of the Python connector never do.
     pub(crate) names_op: bool,
-    /// What it asks.
+    /// What it asks for.
     pub(crate) op: Op,
 }
 
-/// What a request asks.
+/// What a request asks for.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
-    /// Quotes of these symbols.
+    /// Send quotes of these symbols.
     Subscribe(Wanted),
-    /// No more quotes of these symbols (`None`: of any), in this market (`None`: in any).
+    /// Stop the quotes of these symbols (`None`: of any), in this market (`None`: in any).
     Unsubscribe {
         /// `None`: everything the client has subscribed.
         market: Option<Market>,
-        /// The contract type in the client's own words, as in [`Wanted`].
+        /// The contract type as the client wrote it, as in [`Wanted`].
         word: Option<Arc<str>>,
         /// `None`: every symbol of the market.
         names: Option<Vec<Name>>,
-        /// `None`: of any length.
+        /// `None`: any length.
         interval: Option<Interval>,
-        /// `None`: of any origin.
+        /// `None`: any source.
         origin: Option<CandleSource>,
     },
-    /// What is subscribed.
+    /// List the subscriptions.
     List,
-    /// A sign of life.
+    /// Answer with `pong`.
     Ping,
-    /// Who the client is.
+    /// Check the client's token.
     Auth(TokenDigest),
 }
 
-/// A symbol as asked for.
+/// A symbol in a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Name {
-    /// Where: at OKX the symbol says it.
+    /// The market. On OKX the symbol's spelling shows it.
     pub(crate) market: Market,
     /// Canonical.
     pub(crate) symbol: String,
-    /// The client's own words for both, where they are others that it is to hear again.
+    /// The client's own spelling of symbol and contract type, if answers must repeat it.
     pub(crate) spelling: Option<Spelling>,
 }
 
 impl Name {
-    /// The symbol as the client named it.
+    /// The symbol as the client wrote it.
     pub(crate) fn shown(&self) -> &str {
         self.spelling.as_ref().map_or(&self.symbol, |spelling| &spelling.symbol)
     }
@@ -87,7 +87,7 @@ impl Name {
         Instrument { market: self.market, symbol: self.symbol.as_str().into(), interval }
     }
 
-    /// The same, without a spelling that is ours.
+    /// The same, without a spelling that equals our own.
     pub(crate) fn without_own_spelling(mut self) -> Self {
         let contract_type = self.market.contract_type().name();
         self.spelling = self.spelling.filter(|spelling| {
@@ -97,30 +97,30 @@ impl Name {
     }
 }
 
-/// A subscription as asked for.
+/// A requested subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    /// Where: of several markets that of the first symbol.
+    /// The market; of several markets that of the first symbol.
     pub(crate) market: Market,
-    /// The contract type in the client's own words, where they are others that it is to hear again.
+    /// The contract type as the client wrote it, if answers must repeat it.
     pub(crate) word: Option<Arc<str>>,
     /// The length of the candles.
     pub(crate) interval: Interval,
-    /// Who makes them.
+    /// What makes the candles.
     pub(crate) origin: CandleSource,
-    /// Each once, in the order given, at least one; `None`: all that are streamed.
+    /// Each once, in the order of the request, at least one; `None`: all that are streamed.
     pub(crate) names: Option<Vec<Name>>,
-    /// The refusal of the symbols beside them that cannot exist at this exchange.
+    /// The error for the other symbols, which cannot exist at this exchange.
     pub(crate) impossible: Option<Box<Refusal>>,
-    /// Quotes until the subscription ends; 0: without end.
+    /// Quotes that the subscription ends after; 0: it does not end.
     pub(crate) limit: u64,
-    /// Open candles are not wanted.
+    /// Whether open candles are left out.
     pub(crate) closed_only: bool,
-    /// The ends of intervals are to be told.
+    /// Whether the client receives the ends of intervals.
     pub(crate) mark: bool,
-    /// Quotes have the fields of the Python connector only.
+    /// Whether its quotes have only the fields of the Python connector.
     pub(crate) basic: bool,
-    /// What is wanted of the time before.
+    /// The history that is wanted before the live candles.
     pub(crate) past: Option<HistoryRequest>,
 }
 
@@ -139,7 +139,10 @@ impl Wanted {
 }
 
 /// Reads one message: JSON in UTF-8, with or without a byte order mark, or the bare word `ping`.
-/// `text` is used up by the parser.
+/// The parser overwrites `text`.
+///
+/// # Errors
+/// The error for the client.
 pub(crate) fn parse(text: &mut [u8]) -> Result<Request, Box<Refusal>> {
     let text = match text {
         [0xef, 0xbb, 0xbf, text @ ..] => text,
@@ -148,7 +151,7 @@ pub(crate) fn parse(text: &mut [u8]) -> Result<Request, Box<Refusal>> {
     if text.trim_ascii().eq_ignore_ascii_case(b"ping") {
         return Ok(Request { id: None, names_op: true, op: Op::Ping });
     }
-    // Before the parser uses the text up.
+    // Before the parser overwrites the text.
     let why = why_no_json(text);
     let too_large = too_large_number(text);
     let tape = simd_json::to_tape(text).map_err(|_| {
@@ -180,8 +183,8 @@ pub(crate) fn parse(text: &mut [u8]) -> Result<Request, Box<Refusal>> {
     }
 }
 
-/// The fields a request may have; a `null` is as good as absent. Unknown ones are ignored, unless
-/// they are slips of known ones, and of two with one name the last counts.
+/// The fields that a request may have; `null` counts as absent. Unknown fields are ignored unless
+/// they look like slips of known ones. Of two fields with one name the last counts.
 #[derive(Default)]
 struct Fields<'tape, 'text> {
     op: Option<Value<'tape, 'text>>,
@@ -198,7 +201,7 @@ struct Fields<'tape, 'text> {
     mark: Option<Value<'tape, 'text>>,
     fields: Option<Value<'tape, 'text>>,
     token: Option<Value<'tape, 'text>>,
-    /// The first of the others.
+    /// The first of the unknown fields.
     unknown: ArrayVec<&'text str, UNKNOWN_FIELDS_MAX>,
 }
 
@@ -296,7 +299,7 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         Ok(Op::Subscribe(wanted))
     }
 
-    /// The length of the candles and who makes them.
+    /// The length of the candles, and what makes them.
     fn candles(&self, market: Market) -> Result<(Interval, CandleSource), Box<Refusal>> {
         let interval = self.interval.as_ref().map_or(Ok(Interval::default()), read_interval)?;
         let origin = self.source.as_ref().map(read_origin).transpose()?;
@@ -328,12 +331,12 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         let named = self.symbols.as_ref().filter(|value| !is_all(value));
         let word = self.word(market)?;
         let names = named.map(|value| read_names(market, word.as_ref(), value)).transpose()?;
-        // What can be no symbol is not subscribed.
+        // An impossible symbol is not subscribed.
         let names = names.map(|(names, _)| names);
         Ok(Op::Unsubscribe { market: Some(market), word, names, interval, origin })
     }
 
-    /// The token itself goes no further than here.
+    /// Reads the token. Only its digest leaves this function.
     fn auth(&self) -> Result<Op, Box<Refusal>> {
         let right = "a string, the token";
         let Some(value) = &self.token else { return Err(self.missing("token", right)) };
@@ -341,8 +344,8 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         Ok(Op::Auth(TokenDigest::of(token.as_bytes())))
     }
 
-    /// The market named, else the venue's default. At OKX it is the symbols' spelling that tells,
-    /// and the first that does counts.
+    /// The market in the request, otherwise the venue's default. On OKX the spelling of the symbols
+    /// decides, and the first symbol with a known spelling counts.
     fn market(&self, venue: Venue) -> Result<Market, Box<Refusal>> {
         let names_all = self.symbols.as_ref().is_none_or(is_all);
         if let Some(contract_type) = &self.contract_type
@@ -374,8 +377,8 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         }
     }
 
-    /// The contract type in the client's own words, where it is to hear them again: at OKX, as the
-    /// Python connector did it.
+    /// The contract type as the client wrote it, if answers must repeat it: on OKX, as the Python
+    /// connector does.
     fn word(&self, market: Market) -> Result<Option<Arc<str>>, Box<Refusal>> {
         let Some(value) = self.contract_type.as_ref().filter(|_| market.venue() == Venue::Okx)
         else {
@@ -386,8 +389,8 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         word.map(|word| Some(word.into())).ok_or_else(|| wrong_type("contract_type", &right))
     }
 
-    /// Refuses a request with a misspelt optional field: without that field the request would do
-    /// something else, without a word.
+    /// Rejects a request with a misspelt optional field: without that field the request would do
+    /// something else, unnoticed.
     fn no_slips(&self) -> Result<(), Box<Refusal>> {
         let may_lack: [(&'static str, bool); 9] = [
             ("op", self.op.is_some()),
@@ -409,7 +412,7 @@ impl<'tape, 'text> Fields<'tape, 'text> {
         Ok(())
     }
 
-    /// A field that is not there, and which of the others may be meant for it.
+    /// The error for a missing field, with the unknown field that may be meant for it.
     fn missing(&self, field: &'static str, right: &str) -> Box<Refusal> {
         let mut refusal = missing(field, right);
         if let Some(other) = self.unknown.iter().find(|name| meant::is_field(name, field)) {
@@ -488,7 +491,7 @@ fn read_market(venue: Venue, value: &Value<'_, '_>) -> Result<Market, Box<Refusa
     })
 }
 
-/// A number without a fraction, be it written as `3.0` or `1.7e12`.
+/// A number without a fraction, even if it is written as `3.0` or `1.7e12`.
 fn natural(value: &Value<'_, '_>) -> Option<u64> {
     let whole = || {
         let number = value.as_f64().filter(|number| (0.0..=EXACT_MAX).contains(number))?;
@@ -569,7 +572,7 @@ fn read_origin(value: &Value<'_, '_>) -> Result<CandleSource, Box<Refusal>> {
     })
 }
 
-/// Whether only the fields of the Python connector are wanted.
+/// Returns whether the client wants only the fields of the Python connector.
 fn read_fields(value: &Value<'_, '_>) -> Result<bool, Box<Refusal>> {
     let Some(asked) = value.as_str() else {
         return Err(wrong_type("fields", "a string, one of: all, basic"));
@@ -588,13 +591,13 @@ fn read_limit(value: &Value<'_, '_>) -> Result<u64, Box<Refusal>> {
     read_natural("limit", value, "an integer, 0 or more (0: without end)")
 }
 
-/// What `op` may be.
+/// The valid values of `op`.
 const OP_NAMES: [&str; 5] = ["subscribe", "unsubscribe", "list", "ping", "auth"];
 
-/// Unknown fields that a hint may be about.
+/// Unknown fields that are kept for a hint. Source: a request with more is not a slip.
 const UNKNOWN_FIELDS_MAX: usize = 8;
 
-/// Up to here every whole number is exact as a float: 2^53.
+/// 2^53: up to here every whole number is exact as a float.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
 const EXAMPLE: &str =
