@@ -17,9 +17,9 @@
 //!
 //! # Where to look
 //!
-//! One update passes, in this order: `cores/shard` reads the socket, `wire` makes messages
-//! of bytes, `venue` makes klines of messages, `feed` makes candle updates of klines, `fanout` makes frames of
-//! updates, `cores/fanout` writes them to the clients.
+//! One update passes, in this order: `cores/shard` reads the socket, `wire` makes messages of
+//! bytes, `venue` makes klines of messages, `feed` makes candle updates of klines, `fanout` makes
+//! frames of updates, `cores/fanout` writes them to the clients.
 //!
 //! | question | file |
 //! |---|---|

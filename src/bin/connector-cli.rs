@@ -85,5 +85,6 @@ fn code(is_fine: bool) -> ExitCode {
 /// Something is wrong, or was refused.
 const FAILURE_CODE: u8 = 1;
 
-/// Exit code of a wrong argument, variable or env file. Source: what shells and clap use for misuse.
+/// Exit code of a wrong argument, variable or env file. Source: what shells and clap use for
+/// misuse.
 const USAGE_ERROR_CODE: u8 = 2;

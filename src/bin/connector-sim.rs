@@ -11,8 +11,8 @@ use connector_wss::market::{Market, Venue};
 use connector_wss::sim::{self, Playback, SimError, SimOptions, Simulator};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-/// Simulated exchanges on loopback (Binance, OKX, Bybit, Gate, Hyperliquid): every contract type has
-/// one port for WebSocket and REST.
+/// Simulated exchanges on loopback (Binance, OKX, Bybit, Gate, Hyperliquid): every contract type
+/// has one port for WebSocket and REST.
 ///
 /// Candles depend on the seed alone, so every minute's truth is known:
 ///   curl 'http://127.0.0.1:PORT/truth?symbol=BTCUSDT&from=MS&to=MS'
@@ -66,16 +66,17 @@ struct Arguments {
     /// Milliseconds from a subscription to its first data
     #[arg(long, default_value_t = 0)]
     first_data_delay_ms: u64,
-    /// Closing push so many ms after the minute, MIN-MAX [default: spot 5-120, futures 200-2000]
+    /// Delay of the closing push in ms after the minute, MIN-MAX [default: spot 5-120, futures
+    /// 200-2000]
     #[arg(long, value_name = "MIN-MAX", value_parser = parse_range)]
     close_delay_ms: Option<(u64, u64)>,
-    /// List so many synthetic symbols beside the usual: SIM0001USDT, SIM0001USD_PERP, …
+    /// Number of synthetic symbols listed beside the usual: SIM0001USDT, SIM0001USD_PERP, …
     #[arg(long, default_value_t = 0, value_name = "N")]
     symbols_extra: usize,
-    /// Load: every subscribed stream gets so many updates a second
+    /// Load: updates a second of every subscribed stream
     #[arg(long, default_value_t = 0, value_name = "N")]
     updates_per_second: u32,
-    /// Minutes pass so many times as fast
+    /// How many times as fast minutes pass
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     time_scale: u32,
     /// Do not enforce the exchange's limits (message rates, connections, REST weight)
@@ -102,7 +103,7 @@ struct Arguments {
     /// Whose messages the captures hold: the contract type
     #[arg(long, default_value = "spot")]
     playback_contract_type: String,
-    /// Captured time runs so many times as fast; 0: as fast as possible
+    /// How many times as fast captured time runs; 0: as fast as possible
     #[arg(long, default_value_t = 1)]
     playback_speed: u32,
 }
@@ -132,7 +133,7 @@ fn run(options: SimOptions, print_env: bool) -> Result<(), SimError> {
     Ok(())
 }
 
-/// Whoever reads this may have gone away; that is no reason not to serve.
+/// The reader of this may have gone away; the simulator serves all the same.
 fn announce(simulator: &Simulator, print_env: bool) {
     let mut out = std::io::stdout().lock();
     if !print_env {

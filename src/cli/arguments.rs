@@ -71,8 +71,9 @@ pub struct StreamArguments {
     /// Contract type: spot, usdm, swap, … [default: the exchange's usual one; binance has none]
     #[arg(long, short, value_name = "TYPE", alias = "contract-type")]
     market: Option<String>,
-    /// End after N updates, also those of --history; 0: without end (the Python connector ends after
-    /// 10). If no update comes for CONNECTOR_STREAM_IDLE_TIMEOUT, the program ends with an error
+    /// End after N updates, also those of --history; 0: without end (the Python connector ends
+    /// after 10). If no update comes for CONNECTOR_STREAM_IDLE_TIMEOUT, the program ends with an
+    /// error
     #[arg(long, short = 'n', value_name = "N", default_value_t = 0, value_parser = limit,
           allow_negative_numbers = true)]
     pub limit: u64,

@@ -28,7 +28,7 @@ pub fn markets(exchanges: &[String]) -> Result<Vec<Market>, String> {
 pub fn run(config: &Config, markets: &[Market], is_json: bool) -> bool {
     let checks = doctor::examine(config, markets, Clock::new());
     let is_healthy = checks.iter().all(|check| check.outcome != Outcome::Failed);
-    // Whoever reads only the first lines has closed the pipe: that is no error of ours.
+    // A reader of the first lines only has closed the pipe: that is no error of ours.
     let _written = match is_json {
         true => write_json(&checks, is_healthy),
         false => write_text(&checks),

@@ -1,5 +1,5 @@
-//! The server's messages, read as far as they are shown. Numbers stay the texts they are: every digit
-//! is the exchange's.
+//! The server's messages, read as far as they are shown. Numbers stay the texts they are: every
+//! digit is the exchange's.
 
 use std::borrow::Cow;
 

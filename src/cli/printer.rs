@@ -62,8 +62,8 @@ impl Printer {
         }
     }
 
-    /// A `gap` or an `empty`: no candle, but part of the truth. CSV has no row for it: `false`, it is
-    /// to be told elsewhere.
+    /// A `gap` or an `empty`: no candle, but part of the truth. CSV has no row for it: returns
+    /// `false`, and the caller reports it.
     pub(super) fn gap(&mut self, text: &str, message: &Message<'_>) -> io::Result<bool> {
         self.begin()?;
         match self.format {

@@ -1,5 +1,5 @@
-//! How it goes, on stderr: a line that is written anew each second where stderr is a terminal, and one
-//! line at the end.
+//! How it goes, on stderr: a line that is written anew each second where stderr is a terminal, and
+//! one line at the end.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;

@@ -54,7 +54,7 @@ pub fn run(
     match outcome {
         Ok(End::Over) => Ok(is_served),
         Ok(End::Silence(patience)) => Err(reader.silence(wanted, patience)),
-        // Whoever wanted only the first lines has them.
+        // A reader of the first lines only has them.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(is_served),
         Err(error) => Err(format!("stdout: {error}")),
     }
@@ -63,7 +63,7 @@ pub fn run(
 /// When it is enough.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
-    /// After so many updates; 0: never.
+    /// Updates after which the stream ends; 0: never.
     pub updates: u64,
     /// However long they take.
     pub waits: bool,

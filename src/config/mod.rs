@@ -165,7 +165,7 @@ pub struct Config {
     /// The pages that browsers may connect from, in lower case; `*`: any; empty: those of the host
     /// that they connect to.
     pub wss_origins: Vec<String>,
-    /// File with tokens, one of which clients must show; `None`: no token is asked for.
+    /// File with tokens; a client must show one of them; `None`: no token is asked for.
     pub wss_tokens_file: Option<PathBuf>,
     /// PEM file with the certificate shown to clients; `None`: no TLS.
     pub wss_tls_cert_file: Option<PathBuf>,
@@ -181,7 +181,7 @@ pub struct Config {
     pub close_linger: Duration,
     /// Bytes that one client may owe before it is closed as slow.
     pub client_buffer_max: usize,
-    /// Time for clients to be told and for owed frames to be written when the server stops.
+    /// Time to notify clients and to write owed frames when the server stops.
     pub drain_timeout: Duration,
     /// How hot cores wait.
     pub wait: Wait,
@@ -360,7 +360,7 @@ impl Config {
         }
     }
 
-    /// A value of every field, all of which the table then replaces.
+    /// A value of every field; the table then replaces all of them.
     fn unset() -> Self {
         let zero = Duration::ZERO;
         Self {

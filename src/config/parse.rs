@@ -14,7 +14,7 @@ pub(super) fn seconds(text: &str) -> Option<f64> {
     text.parse().ok().filter(|seconds: &f64| seconds.is_finite())
 }
 
-/// The duration of so many seconds, to the microsecond.
+/// The duration of a number of seconds, to the microsecond.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 pub(super) fn duration(seconds: f64) -> Duration {
     Duration::from_micros((seconds * 1e6).round() as u64)
@@ -153,7 +153,7 @@ pub(super) fn url(text: &str, schemes: [&str; 2]) -> Option<String> {
     Some(format!("{}://{}", scheme.to_ascii_lowercase(), rest.trim_end_matches('/')))
 }
 
-/// A URL without its user-info and query, neither of which [`url`] allows: they may be secret.
+/// A URL without its user-info and query, which may be secret; [`url`] allows neither.
 pub(super) fn without_secrets(text: &str) -> String {
     let (base, query) = text.split_at(text.find('?').unwrap_or(text.len()));
     let start = base.find("://").map_or(0, |at| at + "://".len());

@@ -1,5 +1,6 @@
 //! Which proxy leads to which host, by the variables that other programs read too: `HTTPS_PROXY`,
-//! `ALL_PROXY` and `NO_PROXY`, in lower case first, as curl has it. Knows URLs; opens no connection.
+//! `ALL_PROXY` and `NO_PROXY`, in lower case first, as curl has it. Knows URLs; opens no
+//! connection.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -254,8 +254,8 @@ fn edits(left: &str, right: &str) -> usize {
 const SECOND_FLAGS: [(&str, &str); 2] =
     [("CONNECTOR_WSS_HOST", "host"), ("CONNECTOR_WSS_PORT", "port")];
 
-/// Variables that are read and change nothing, and why. Said only to who sets another value than
-/// the default, not to who has copied the example file.
+/// Variables that are read and change nothing, and why. Logged only for a value other than
+/// the default, not for a copied example file.
 const WITHOUT_EFFECT: [(&str, &str); 2] = [
     ("CONNECTOR_DEDUPLICATION_…", "a watermark per series keeps duplicates out for ever"),
     ("CONNECTOR_OPEN_QUEUE_MAXSIZE", "open candles are conflated where they would have to wait"),

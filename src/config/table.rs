@@ -224,7 +224,10 @@ const MANY: usize = 1_000_000;
 
 #[rustfmt::skip]
 fn fixed() -> Vec<Variable> {
-    use Kind::{Boolean, Count, Cpus, File, Folder, Host, InheritedSeconds, Level, Limit, Origins, PlannedCount, Port, Seconds};
+    use Kind::{
+        Boolean, Count, Cpus, File, Folder, Host, InheritedSeconds, Level, Limit, Origins,
+        PlannedCount, Port, Seconds,
+    };
     vec![
         row("CONNECTOR_WSS_HOST", "127.0.0.1", Host(|c| &mut c.wss_host),
             "Address or host name on which both ports listen; 0.0.0.0: every IPv4 interface."),
@@ -298,8 +301,8 @@ fn fixed() -> Vec<Variable> {
             "Time for an exchange's answer to a ping; then the session is lost."),
         // One lost connection takes 50 symbols with it. With 50 the new sessions that an exchange
         // allows carry more than it lists: 13,500 series in five minutes (Binance), 22,500 (Bybit),
-        // 2,700 a minute (OKX). OKX and Gate publish no limit of streams per session; Gate cuts slow
-        // readers.
+        // 2,700 a minute (OKX). OKX and Gate publish no limit of streams per session; Gate cuts
+        // slow readers.
         row("CONNECTOR_MAX_SYMBOL_PER_WS", "50", Limit(SYMBOLS_PER_SESSION_MAX, |c| &mut c.symbols_per_session_max),
             "Symbols on one connection to an exchange, at most, within the exchange's own limit; 0: only that limit."),
         row("CONNECTOR_CIRCUIT_BREAKER_FAILURE_THRESHOLD", "5", Count(1, MANY, |c| &mut c.breaker_failure_threshold),

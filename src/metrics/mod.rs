@@ -369,9 +369,9 @@ pub struct ShardMetrics {
     /// decrypting, decoding, the checks of the series, and the wait for room or for an earlier
     /// window.
     pub received_to_ring: Histogram<16>,
-    /// `connector_close_lag_seconds`, by [`Venue`]: from the end of a window, as the exchange's clock
-    /// counts it, to our wall clock's reading of the turn in which its closed candle was published.
-    /// Pushed candles only, each once.
+    /// `connector_close_lag_seconds`, by [`Venue`]: from the end of a window, as the exchange's
+    /// clock counts it, to our wall clock's reading of the turn in which its closed candle was
+    /// published. Pushed candles only, each once.
     pub close_lags: [Histogram<18>; Venue::ALL.len()],
     /// `connector_ring_depth`: slots of the ring in use, at the last turn.
     pub ring_depth: Gauge,
@@ -445,7 +445,8 @@ pub struct FanoutMetrics {
     pub client_errors: Counter,
     /// `connector_client_protocol_errors_total`: clients closed for breaking WebSocket.
     pub protocol_errors: Counter,
-    /// `connector_hop_latency_seconds{hop="received_to_published"}`: exchange socket to fan-out core.
+    /// `connector_hop_latency_seconds{hop="received_to_published"}`: exchange socket to fan-out
+    /// core.
     pub received_to_published: Histogram<16>,
     /// `connector_hop_seconds{hop="ring"}`: from where `decode` ends to the start of the fan-out's
     /// turn that took the candle out of the ring. Candles, like the two above and below: what is

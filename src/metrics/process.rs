@@ -1,5 +1,5 @@
-//! What the standard Prometheus clients show of their own process. Owns the figures and how they are
-//! read from `/proc/self/stat`; opens no file.
+//! What the standard Prometheus clients show of their own process. Owns the figures and how they
+//! are read from `/proc/self/stat`; opens no file.
 
 /// The process itself, at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]

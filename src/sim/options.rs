@@ -27,7 +27,7 @@ pub struct SimOptions {
     /// Least and greatest delay of the closing push after the minute's last ms; `None`: as
     /// the venue does it (spot 5–120 ms, futures 200–2000 ms).
     pub close_delay_ms: Option<(u64, u64)>,
-    /// So many synthetic symbols are listed beside the usual: `SIM0001USDT`, `SIM0001USD_PERP`.
+    /// Number of synthetic symbols listed beside the usual: `SIM0001USDT`, `SIM0001USD_PERP`.
     pub symbols_extra: usize,
     /// How many times as fast minutes pass, from the wall clock at the start.
     pub time_scale: u32,

@@ -86,9 +86,10 @@ fn row(contract_type: ContractType) -> &'static Row {
 }
 
 /// Source: web-socket-streams.md: 1024 streams a session, 5 messages a second on spot, 300 new
-/// sessions in 5 minutes per IP, 24 h of life; a message beyond 4 KiB is ignored (seen); derivatives: 10 messages a second, 1024 streams, no
-/// number for new sessions, so spot's. Messages are counted over 1.1 s, since the network may push
-/// them together; a tenth of the new sessions is left to others behind the same address.
+/// sessions in 5 minutes per IP, 24 h of life; a message beyond 4 KiB is ignored (seen);
+/// derivatives: 10 messages a second, 1024 streams, no number for new sessions, so spot's. Messages
+/// are counted over 1.1 s, since the network may push them together; a tenth of the new sessions is
+/// left to others behind the same address.
 ///
 /// REST: a klines request weighs 2 of 6,000 a minute on spot; on futures 2 up to 499 rows, of 2,400
 /// that usdm and coinm share; a third is left for instrument lists and others.
@@ -126,8 +127,8 @@ pub(super) fn rest_exhausted(
     is_exhausted.then(|| Duration::from_millis(left_ms.unsigned_abs()))
 }
 
-/// A base that ends with `/ws` or `/stream` is the whole URL, and one with another path the route to
-/// `/ws` (usdm: `/market`; un-routed it acknowledges and stays silent).
+/// A base that ends with `/ws` or `/stream` is the whole URL, and one with another path the route
+/// to `/ws` (usdm: `/market`; un-routed it acknowledges and stays silent).
 pub(super) fn endpoint(
     contract_type: ContractType,
     base: &Endpoint,
@@ -339,8 +340,8 @@ impl<'tape, 'text> Outer<'tape, 'text> {
         }
     }
 
-    /// `{"error":{"code":2,"msg":"…","data":"<stream>"},"id":1}`, as seen, where `data` and `id` may
-    /// be absent; or the flat form of the documents.
+    /// `{"error":{"code":2,"msg":"…","data":"<stream>"},"id":1}`, as seen, where `data` and `id`
+    /// may be absent; or the flat form of the documents.
     fn refusal(&self) -> Refusal<'text> {
         let (mut code, mut msg, mut stream) = (self.code, self.msg, self.data);
         for (key, value) in self.error.and_then(Value::fields).into_iter().flatten() {

@@ -13,8 +13,8 @@ pub(super) fn field_text(body: &[u8], key: &str) -> Option<String> {
     read.ok().flatten()
 }
 
-/// The first words of an answer, for a person: without the tags of a page, on one line, with nothing
-/// that a terminal would obey. Empty if there are none.
+/// The first words of an answer, for a person: without the tags of a page, on one line, with
+/// nothing that a terminal would obey. Empty if there are none.
 pub fn first_words(body: &[u8]) -> String {
     let head = String::from_utf8_lossy(&body[..body.len().min(WORDS_SEARCHED_BYTES)]);
     let (mut words, mut rest) = (String::new(), &*head);

@@ -1,5 +1,5 @@
 //! HTTP answers that are about us and not about what was asked: limits, blocks, outages. Owns how
-//! they are told apart, how long a `Retry-After` is obeyed, and which words of a body a person
+//! they are distinguished, how long a `Retry-After` is obeyed, and which words of a body a person
 //! reads. The same for REST, instrument lists and the opening handshake.
 
 use std::time::{Duration, UNIX_EPOCH};
@@ -70,12 +70,14 @@ pub struct RetryAfter {
     pub is_capped: bool,
 }
 
-/// What the `Retry-After` `raw` most plausibly means at `now`, the exchange's time; `None`: nothing.
+/// What the `Retry-After` `raw` most plausibly means at `now`, the exchange's time; `None`:
+/// nothing.
 ///
 /// It is a date or a number of seconds (RFC 9110, section 10.2.3). Seen too: the time at which to
-/// come back, in seconds or finer since the Unix epoch, and a wait in milliseconds. A number is read
-/// as seconds where that is a wait that the exchange may mean, or a whole number of hours; else as
-/// milliseconds where that is such a wait. A time that has passed and a negative wait are no wait.
+/// come back, in seconds or finer since the Unix epoch, and a wait in milliseconds. A number is
+/// read as seconds where that is a wait that the exchange may mean, or a whole number of hours;
+/// else as milliseconds where that is such a wait. A time that has passed and a negative wait are
+/// no wait.
 pub fn retry_after(market: Market, raw: &str, now: UnixMs) -> Option<RetryAfter> {
     let max = retry_after_max(market);
     let asked = meant(raw.trim(), max, now)?;

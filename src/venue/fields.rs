@@ -88,8 +88,8 @@ pub(super) fn other_asked((symbol, interval): (&str, Interval)) -> RestError {
     RestError::Failed { message }
 }
 
-/// Reads the rows of an answer one by one: one that makes no sense costs only its window. Open times
-/// are in units of `unit_ms`, first in a row that is an array, `t` in one that is an object.
+/// Reads the rows of an answer one by one: one that makes no sense costs only its window. Open
+/// times are in units of `unit_ms`, first in a row that is an array, `t` in one that is an object.
 pub(super) fn read_rows<'tape, 'text: 'tape>(
     rows: impl Iterator<Item = Value<'tape, 'text>>,
     interval: Interval,

@@ -122,7 +122,7 @@ pub enum Message<'text> {
 /// What was refused, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal<'text> {
-    /// How much of which message was refused.
+    /// The refused part, and its message.
     pub scope: RefusalScope<'text>,
     /// What the reason means to us.
     pub kind: RefusalKind,
@@ -273,8 +273,8 @@ pub enum RestError {
         /// The pause that the exchange's documents name for this answer.
         wait: Option<Duration>,
     },
-    /// A firewall or a rule keeps this address out, or the exchange is out of order: nothing is said
-    /// about the symbol.
+    /// A firewall or a rule keeps this address out, or the exchange is out of order: nothing is
+    /// said about the symbol.
     Denied {
         /// Which of both, and so how soon it is asked again. Never a [`Denial::Limit`].
         denial: Denial,
@@ -385,8 +385,8 @@ pub fn counts_trades(market: Market) -> bool {
     }
 }
 
-/// How many windows back an exchange's REST interface has rows of; `None`: no end is known. Asked for
-/// an older window it gives no row, or an error, whether or not the window was traded.
+/// How many windows back an exchange's REST interface has rows of; `None`: no end is known. Asked
+/// for an older window it gives no row, or an error, whether or not the window was traded.
 ///
 /// Source: OKX "Get candlesticks"; Gate's error "Maximum 10000 points ago are allowed"; Hyperliquid
 /// "Candle snapshot".
@@ -399,8 +399,8 @@ pub fn rest_reach(market: Market) -> Option<i64> {
     }
 }
 
-/// How long no more REST requests are to be made, as the limits in an answer's headers tell, if they
-/// are nearly used up: by us, or by others behind our address. `now`: the exchange's time.
+/// How long no more REST requests are to be made, as the limits in an answer's headers tell, if
+/// they are nearly used up: by us, or by others behind our address. `now`: the exchange's time.
 pub fn rest_exhausted(market: Market, response: &RestResponse, now: UnixMs) -> Option<Duration> {
     let header = |name: &str| {
         let found = response.limit_headers.iter().find(|(key, _)| key == name)?;
@@ -455,8 +455,8 @@ pub fn write_subscribe<'a>(
     }
 }
 
-/// Whether the exchange drops the whole session without a word when it is asked for a symbol that it
-/// does not know.
+/// Whether the exchange drops the whole session without a word when it is asked for a symbol that
+/// it does not know.
 pub fn drops_unknown(market: Market) -> bool {
     match market.venue() {
         Venue::Binance | Venue::Okx | Venue::Bybit | Venue::Gateio => false,
@@ -633,7 +633,8 @@ pub fn list_part(market: Market, symbol: &str) -> Option<&str> {
     }
 }
 
-/// Asks for the instrument list of `market`: its first page, or one that an [`InstrumentPage`] names.
+/// Asks for the instrument list of `market`: its first page, or one that an [`InstrumentPage`]
+/// names.
 pub fn instruments_query(market: Market, base: &str, page: Option<&str>) -> RestQuery {
     let contract_type = market.contract_type();
     match market.venue() {
@@ -645,8 +646,8 @@ pub fn instruments_query(market: Market, base: &str, page: Option<&str>) -> Rest
     }
 }
 
-/// Understands the body of an HTTP 200 to [`instruments_query`] of the same `page`, as it comes. Slow:
-/// not for a hot core.
+/// Understands the body of an HTTP 200 to [`instruments_query`] of the same `page`, as it comes.
+/// Slow: not for a hot core.
 ///
 /// # Errors
 /// What was wrong with it, for the log.

@@ -1,6 +1,6 @@
-//! A message read once, from left to right, each value as what the dialect expects in its field. The
-//! order of fields and white space are free, and unknown fields are skipped. Owns the place in the
-//! text. What is escaped, or not as expected, is an error here, and the text is then read over
+//! A message read once, from left to right, each value as what the dialect expects in its field.
+//! The order of fields and white space are free, and unknown fields are skipped. Owns the place in
+//! the text. What is escaped, or not as expected, is an error here, and the text is then read over
 //! [`Value`], which understands all JSON: a dialect reads both through [`Source`].
 
 use wide::u8x16;
@@ -57,8 +57,8 @@ impl Key {
     }
 }
 
-/// How a field is expected to begin: a comma where it is not the first, its name and its colon, then
-/// zeros.
+/// How a field is expected to begin: a comma where it is not the first, its name and its colon,
+/// then zeros.
 pub(super) struct Guess {
     text: [u8; LANES],
     /// A bit for each byte of the text, the first byte's lowest.
@@ -104,8 +104,8 @@ pub(super) trait Source<'text>: Sized {
     /// What is left of an array.
     type Elements;
 
-    /// Enters an object whose fields are likely to be `guesses`. One after another saves looking for
-    /// the next one's name; from the first that is another one on, they are of no use.
+    /// Enters an object whose fields are likely to be `guesses`. One after another saves looking
+    /// for the next one's name; from the first that is another one on, they are of no use.
     fn enter_object(&mut self, guesses: &'static [Guess]) -> Decoded<Self::Fields>;
 
     /// Goes to the value of the next field, whose key this is; `None` leaves the object.
@@ -239,8 +239,8 @@ impl<'text> Scanner<'text> {
     }
 
     /// A field's comma, unless it is the first one, its name of at most eight bytes and its colon,
-    /// looked at together, with or without a space behind the comma and the colon. `None`: something
-    /// else.
+    /// looked at together, with or without a space behind the comma and the colon. `None`:
+    /// something else.
     #[inline(always)]
     fn usual_name(&mut self, is_first: bool) -> Option<Key> {
         let front: &[u8; LANES] = self.bytes().get(self.at..)?.first_chunk()?;

@@ -111,7 +111,7 @@ fn a_number_with_a_leading_zero_is_no_json() {
     }
 }
 
-/// A change to a text: at a place, so many bytes give way to others.
+/// A change to a text: at a place, this number of bytes is replaced.
 type Change = (prop::sample::Index, usize, String);
 
 fn change() -> impl Strategy<Value = Change> {
@@ -182,7 +182,8 @@ impl Respelling<'_> {
                 let more: serde_json::Value = serde_json::from_str(more).unwrap();
                 let more = more.as_object().unwrap().clone();
                 let mut fields: Vec<_> = fields.clone().into_iter().collect();
-                // What is put in gets fields put in too, down to here: dice that repeat would never end.
+                // What is put in gets fields put in too, down to here: dice that repeat would never
+                // end.
                 let room = if self.depth <= 4 { more.len() } else { 0 };
                 fields.extend(more.into_iter().take(room).filter(|_| self.throw(4) == 0));
                 fields.sort_by_cached_key(|_| self.throw(255));

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Why a connection is of no more use. What the peer is to be told is in the outgoing bytes.
+/// Why a connection ends. The last bytes for the peer are in the outgoing bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WireError {
     /// TLS failed: handshake, certificate, or a broken record.

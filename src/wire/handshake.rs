@@ -1,6 +1,6 @@
 //! The opening handshake of WebSocket (RFC 6455, section 4), both roles, over an HTTP head in
-//! memory. Owns which request is an upgrade and how every other one is refused; what is a valid head
-//! at all is [`super::http`]'s.
+//! memory. Owns which request is an upgrade and how every other one is refused; what is a valid
+//! head at all is [`super::http`]'s.
 
 use std::fmt;
 
@@ -186,8 +186,8 @@ pub(super) fn request(endpoint: &Endpoint, key: &str, headers: &[(&str, &str)]) 
 }
 
 /// Looks at what a venue answered to [`request`] so far: the bytes of the head once it is complete
-/// and right, `None` while it is not complete, or what is wrong with it, in words.
-/// What refuses us is looked at once its first words are there, or `is_last`: nothing more will come.
+/// and right, `None` while it is not complete, or what is wrong with it, in words. What refuses us
+/// is looked at once its first words are there, or `is_last`: nothing more will come.
 pub(super) fn read_response(
     bytes: &[u8],
     key: &str,

@@ -34,8 +34,8 @@ pub(super) enum Broken {
 }
 
 impl Lookahead {
-    /// How many bytes at the front of `unread` the codec may have: the whole frames, or all of
-    /// them if the next frame is longer than `message_bytes_max`, so that it is refused at its head.
+    /// How many bytes at the front of `unread` the codec may have: the whole frames, or all of them
+    /// if the next frame is longer than `message_bytes_max`, so that it is refused at its head.
     pub(super) fn whole_frames(&mut self, unread: &[u8], message_bytes_max: usize) -> usize {
         let mut whole = 0;
         while let Some(head) = Head::parse(&unread[whole..]) {
@@ -51,8 +51,8 @@ impl Lookahead {
         whole
     }
 
-    /// Where in `unread` the payload of its first frame is, if that is a whole text in a whole message
-    /// from a server, written as everybody writes it. `None`: it is the codec's to judge.
+    /// Where in `unread` the payload of its first frame is, if that is a whole text in a whole
+    /// message from a server, written as everybody writes it. `None`: it is the codec's to judge.
     pub(super) fn plain_text(
         &mut self,
         unread: &[u8],
@@ -137,7 +137,7 @@ impl Lookahead {
 /// A frame's first byte: final, no reserved bit, text.
 const FINAL_TEXT: u8 = 0x81;
 
-/// A message may have one fragment for so many of the bytes that it may have. Source: the smallest
+/// A message may have one fragment for each of this number of bytes. Source: the smallest
 /// fragments that the Autobahn suite cuts its largest messages into have 64.
 const FRAGMENT_BYTES_MEAN_MIN: usize = 16;
 

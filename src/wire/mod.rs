@@ -1,5 +1,5 @@
 //! Bytes to messages and back, in memory: TLS, WebSocket, HTTP heads, JSON. Owns no socket and no
-//! clock, and knows no candle; whoever holds a socket moves the bytes.
+//! clock, and knows no candle; the owner of the socket moves the bytes.
 
 pub mod endpoint;
 mod error;

@@ -158,7 +158,11 @@ mod tests {
             let (mut queue, mut model) = (ByteQueue::default(), Vec::new());
             let mut next = 0u8;
             for (add, take) in steps {
-                let added: Vec<u8> = (0..add).map(|_| { next = next.wrapping_add(1); next }).collect();
+                let mut one_more = |_| {
+                    next = next.wrapping_add(1);
+                    next
+                };
+                let added: Vec<u8> = (0..add).map(&mut one_more).collect();
                 queue.push(&added);
                 model.extend_from_slice(&added);
                 let take = take.min(model.len());

@@ -1,5 +1,6 @@
 //! TLS: which roots are trusted towards exchanges, who we are towards clients, and a TLS session of
-//! either role over byte queues. Owns the cryptography provider's name; opens no file and no socket.
+//! either role over byte queues. Owns the cryptography provider's name; opens no file and no
+//! socket.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -87,8 +88,8 @@ pub fn server_config(chain_pem: &[u8], key_pem: &[u8]) -> Result<Arc<ServerConfi
     Ok(Arc::new(config))
 }
 
-/// Why there is no key, without any of it: where the file's lines have been joined, the library's own
-/// words repeat the whole of it.
+/// Why there is no key, without any of it: where the file's lines have been joined, the library's
+/// own words repeat the whole of it.
 fn key_words(error: &pem::Error) -> String {
     match error {
         pem::Error::NoItemsFound => "it holds no PRIVATE KEY block".to_owned(),
@@ -198,8 +199,8 @@ pub(super) fn encrypted_bytes(count: usize) -> usize {
 /// Plain bytes of a full record. Source: RFC 8446, section 5.1.
 const RECORD_BYTES: usize = 16 * 1024;
 
-/// Bytes that a record has beside them. Source: head, nonce and tag of AES-GCM in TLS 1.2 (RFC 5288);
-/// TLS 1.3 has 22.
+/// Bytes that a record has beside them. Source: head, nonce and tag of AES-GCM in TLS 1.2 (RFC
+/// 5288); TLS 1.3 has 22.
 const RECORD_EXTRA_BYTES: usize = 5 + 8 + 16;
 
 /// Plain bytes moved at a time.

@@ -1,5 +1,5 @@
-//! The way through an HTTP proxy: what is asked of it (CONNECT, RFC 9110, section 9.3.6) and what it
-//! answers. After that the bytes are those of the host behind it.
+//! The way through an HTTP proxy: what is asked of it (CONNECT, RFC 9110, section 9.3.6) and what
+//! it answers. After that the bytes are those of the host behind it.
 
 use std::fmt;
 

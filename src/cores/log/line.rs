@@ -1,5 +1,5 @@
-//! What a line of the log looks like: a sentence for people, or a JSON object for programs. Knows the
-//! fields that an event may carry; does not know where lines go.
+//! What a line of the log looks like: a sentence for people, or a JSON object for programs. Knows
+//! the fields that an event may carry; does not know where lines go.
 
 use std::fmt::{self, Write as _};
 
@@ -103,8 +103,8 @@ const FIELDS: [&str; 8] =
     ["event", "exchange", "contract_type", "symbol", "interval", "session", "shard", "repeated"];
 
 impl Said {
-    /// The text for people: the market before it, and how often it was repeated behind it. Symbol and
-    /// session are in the sentence itself, where it needs them.
+    /// The text for people: the market before it, and how often it was repeated behind it. Symbol
+    /// and session are in the sentence itself, where it needs them.
     fn sentence(&self) -> String {
         let field = |name| self.fields.iter().find(|(one, _)| *one == name).map(|(_, value)| value);
         let text = |name| field(name).and_then(Value::as_str);

@@ -1,6 +1,6 @@
-//! The log: lines to stderr and to `connector.log`, which is rotated by size. Each place has a thread
-//! that writes to it (`log/queue.rs`). Owns the only tracing subscriber; hot cores never log, they
-//! send notices.
+//! The log: lines to stderr and to `connector.log`, which is rotated by size. Each place has a
+//! thread that writes to it (`log/queue.rs`). Owns the only tracing subscriber; hot cores never
+//! log, they send notices.
 
 pub(crate) mod dedup;
 mod line;

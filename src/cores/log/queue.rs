@@ -55,8 +55,8 @@ impl MakeWriter<'_> for Lines {
     }
 }
 
-/// Keeps the thread. Dropping it writes what is in the queue, for at most [`LAST_WORDS`]; later lines
-/// are lost.
+/// Keeps the thread. Dropping it writes what is in the queue, for at most [`LAST_WORDS`]; later
+/// lines are lost.
 #[derive(Debug)]
 pub(crate) struct WriterGuard {
     queue: Sender<Item>,

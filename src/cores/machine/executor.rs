@@ -43,8 +43,8 @@ impl Runtime {
     /// Runs what `duty` makes, on the CPU `cpu` if one is given; `duty` itself runs there too. A
     /// thread that may not be pinned floats, and a warning is logged.
     ///
-    /// Errors: no thread can be had; or what glommio needs is refused, the latter where the executor
-    /// is joined.
+    /// Errors: no thread can be had; or what glommio needs is refused, the latter where the
+    /// executor is joined.
     pub(crate) fn spawn<D: Future<Output = ()> + 'static>(
         self,
         name: &str,

@@ -12,9 +12,10 @@ use crate::cores::machine::figures;
 use crate::cores::machine::rlimits;
 use crate::cores::machine::rlimits::Resource;
 
-/// Locks the process' memory, also what is still to come, if the limit (`LimitMEMLOCK`, `ulimit -l`) is
-/// `infinity`. With any other a later allocation could fail for it. Pages are locked as they are
-/// touched: what is only reserved, stacks above all, takes nothing. Returns what a user should know.
+/// Locks the process' memory, also what is still to come, if the limit (`LimitMEMLOCK`, `ulimit
+/// -l`) is `infinity`. With any other a later allocation could fail for it. Pages are locked as
+/// they are touched: what is only reserved, stacks above all, takes nothing. Returns what a user
+/// should know.
 pub fn lock() -> Option<&'static str> {
     if !rlimits::is_infinite(Resource::RLIMIT_MEMLOCK) {
         return None;

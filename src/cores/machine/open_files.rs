@@ -69,8 +69,8 @@ impl Division {
     }
 }
 
-/// What a user should know where `limit` (`None`: there is none) is less than `clients_max` clients may
-/// need. `admitted`: how many are let in then, if that is known.
+/// What a user should know where `limit` (`None`: there is none) is less than `clients_max` clients
+/// may need. `admitted`: how many are let in then, if that is known.
 pub(crate) fn judge(
     limit: Option<u64>,
     clients_max: usize,

@@ -1,5 +1,5 @@
-//! How long an exchange's bytes lay in the kernel before a shard had read them. Owns which reads ask
-//! for the kernel's receive stamp and what is made of it; does not know what the bytes mean.
+//! How long an exchange's bytes lay in the kernel before a shard had read them. Owns which reads
+//! ask for the kernel's receive stamp and what is made of it; does not know what the bytes mean.
 //!
 //! The kernel stamps a packet by the wall clock when it takes it from the driver: what the card and
 //! its interrupt took is not in it. TCP joins packets, and the stamp of a read is that of the last

@@ -288,7 +288,8 @@ mod tests {
             let cpus: Vec<_> = (0..count).collect();
             let wishes = Wishes { shards, shard_cpus: None, fanout_cpu: fanout, ops_cpu: ops };
             if let Ok(topology) = plan(&cpus, &wishes) {
-                let mut run: Vec<_> = topology.executors.iter().flat_map(|e| e.shards.clone()).collect();
+                let shards = topology.executors.iter().flat_map(|one| one.shards.clone());
+                let mut run: Vec<_> = shards.collect();
                 run.sort_unstable();
                 prop_assert_eq!(run, (0..topology.shards()).collect::<Vec<_>>());
                 prop_assert_eq!(topology.executors.iter().filter(|e| e.fanout).count(), 1);

@@ -25,8 +25,8 @@ pub(crate) fn page(head: &RequestHead<'_>, config: &Config, client_port: u16) ->
     Response { content_type, policy: Some(policy), ..Response::text(200, PAGE.html.as_str()) }
 }
 
-/// The host by which the page was asked for. Any, where a policy cannot name it: it has no words for
-/// an address of IPv6.
+/// The host by which the page was asked for. Any, where a policy cannot name it: it has no words
+/// for an address of IPv6.
 fn host<'a>(head: &RequestHead<'a>) -> &'a str {
     let host = head.value("host").unwrap_or("*");
     if host.starts_with('[') { "*" } else { host.split(':').next().unwrap_or("*") }
@@ -38,7 +38,8 @@ struct Page {
     style: String,
 }
 
-/// Put together once. What the policy names by its digest runs as it is written here, or not at all.
+/// Put together once. What the policy names by its digest runs as it is written here, or not at
+/// all.
 static PAGE: LazyLock<Page> = LazyLock::new(|| {
     let scripts = [
         ("/* charts */", CHARTS),

@@ -1,5 +1,5 @@
-//! What exchanges deny us at the moment, for `/ready` and the page: how long from the shards' pauses,
-//! which words from their notices. Used by the ops core only, so that nobody waits for it.
+//! What exchanges deny us at the moment, for `/ready` and the page: how long from the shards'
+//! pauses, which words from their notices. Used by the ops core only, so that nobody waits for it.
 
 use std::collections::HashMap;
 

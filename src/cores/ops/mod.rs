@@ -276,7 +276,7 @@ impl Server {
             // What waits there is the successor's to answer.
             self.listener = None;
         }
-        // Every turn, not only when told: after EMFILE no new event would come.
+        // In every turn, not only after an event: after EMFILE no new event would come.
         self.accept(now);
         self.expire(now);
         self.log_notices(now);
@@ -289,8 +289,8 @@ impl Server {
         self.slack.look(now);
     }
 
-    /// Without events the core goes on: it serves every connection, after a pause instead of a wait.
-    /// The log, the metrics and `/health` are needed most where something is broken.
+    /// Without events the core goes on: it serves every connection, after a pause instead of a
+    /// wait. The log, the metrics and `/health` are needed most where something is broken.
     fn note_poll(&mut self, polled: io::Result<()>, pause: impl FnOnce(Duration)) {
         let error = match polled {
             Err(error) if error.kind() != ErrorKind::Interrupted => error,

@@ -134,8 +134,8 @@ impl Names {
         }
     }
 
-    /// A look-up has ended. A failure is an answer only if no other look-up of the name is under way:
-    /// the older one may have failed for a question that was lost.
+    /// A look-up has ended. A failure is an answer only if no other look-up of the name is under
+    /// way: the older one may have failed for a question that was lost.
     fn take(&mut self, name: &Name, found: Found, answer: &impl Fn(usize, OpsAnswer)) {
         let Some(state) = self.names.get_mut(name) else { return };
         state.under_way -= 1;
@@ -170,8 +170,9 @@ fn resolved(name: &Name, state: &NameState, found: Found) -> OpsAnswer {
     OpsAnswer::Resolved { host: name.0.clone(), port: name.1, result }
 }
 
-/// Pause between two look-ups of a name that is not answered, or has no address. Source: the exchange
-/// is to be back 2 s after its name server answers again; glibc repeats a question after 5 s.
+/// Pause between two look-ups of a name that is not answered, or has no address. Source: the
+/// exchange is to be back 2 s after its name server answers again; glibc repeats a question after 5
+/// s.
 const LOOK_UP_PAUSE: Duration = Duration::from_millis(1_500);
 
 /// Most look-ups of one name beside each other; at the bound the next one waits for the end of one.

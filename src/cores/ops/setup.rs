@@ -1,4 +1,5 @@
-//! What the ops core is given: the configuration, every core's counters, and the ways to the shards.
+//! What the ops core is given: the configuration, every core's counters, and the ways to the
+//! shards.
 
 use std::sync::Arc;
 

@@ -15,8 +15,8 @@ pub fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// The drain begins. Its time is asked for, so that a long one is not cut off by a shorter patience of
-/// the supervisor's.
+/// The drain begins. Its time is asked for, so that a long one is not cut off by a shorter patience
+/// of the supervisor's.
 pub fn stopping(drain_timeout: Duration) {
     let patience = drain_timeout.saturating_add(STOP_MARGIN).as_micros();
     let patience = u32::try_from(patience).unwrap_or(u32::MAX);

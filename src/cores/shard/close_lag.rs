@@ -1,5 +1,6 @@
 //! How long after the end of its window a candle was known to be closed. Owns what a shard has to
-//! know of its instruments for that; measures pushed candles only, for REST is asked late on purpose.
+//! know of its instruments for that; measures pushed candles only, for REST is asked late on
+//! purpose.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! How a session's socket comes to be: the look-up of its host or of the proxy that leads there, every
-//! address in turn, and the answer of the proxy. Owns what is known of dead addresses.
+//! How a session's socket comes to be: the look-up of its host or of the proxy that leads there,
+//! every address in turn, and the answer of the proxy. Owns what is known of dead addresses.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -284,8 +284,8 @@ impl ShardCore {
 /// the world takes 300 ms at worst; the last address has all the patience of an attempt.
 const ADDRESS_PATIENCE: Duration = Duration::from_millis(400);
 
-/// How long a proxy may take to be reached and to reach the exchange. Source: a little less than the
-/// whole attempt has, so that the proxy is named.
+/// How long a proxy may take to be reached and to reach the exchange. Source: a little less than
+/// the whole attempt has, so that the proxy is named.
 const PROXY_PATIENCE: Duration = Duration::from_secs(8);
 
 const _: () = assert!(PROXY_PATIENCE.as_secs() < CONNECT_PATIENCE.as_secs());
@@ -329,8 +329,8 @@ fn open_socket(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(socket.into())
 }
 
-/// Calls `connect` again for as long as signals interrupt it. An interrupted call may have begun the
-/// connection all the same: the next one then reports that it is under way, or done.
+/// Calls `connect` again for as long as signals interrupt it. An interrupted call may have begun
+/// the connection all the same: the next one then reports that it is under way, or done.
 fn begin(mut connect: impl FnMut() -> io::Result<()>) -> io::Result<()> {
     loop {
         let Err(error) = connect() else { return Ok(()) };

@@ -444,7 +444,7 @@ impl Exchange {
         self.unix_ms(now) + self.skew_ms
     }
 
-    /// The time as of which REST shows candles.
+    /// The time whose candles REST shows.
     pub(super) fn rest_ms(&self, now: MonoNs) -> i64 {
         let is_stale = now < self.rest_faults.stale_until;
         self.unix_ms(now) - if is_stale { STALE_MS } else { 0 }

@@ -266,7 +266,7 @@ impl Exchange {
 const CLOSE_DELAY_MS: i64 = 4_000;
 const REORDER_DELAY_MS: i64 = 700;
 const RESTATE_DELAY_MS: i64 = 3_000;
-/// So long a close waits for the next window's first trade, to come after it.
+/// How long a close waits for the next window's first trade, to come after it.
 const REORDER_WAIT_MS: i64 = 5_000;
 /// Windows closed late after a stall; older ones are skipped.
 const CATCH_UP_WINDOWS: i64 = 10;

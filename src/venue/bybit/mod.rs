@@ -335,8 +335,8 @@ impl<'tape, 'text> Outer<'tape, 'text> {
 /// How Bybit says that there is no such topic; as seen, since they are not documented.
 const NO_SUCH_TOPIC: [&str; 3] = ["handler not found", "Invalid symbol", "Invalid topic"];
 
-/// Interval and symbol of the first kline topic in `error:handler not found,topic:kline.1.X` or `Invalid
-/// symbol :[kline.1.X]`.
+/// Interval and symbol of the first kline topic in `error:handler not found,topic:kline.1.X` or
+/// `Invalid symbol :[kline.1.X]`.
 fn named_stream(message: &str) -> Option<(Interval, &str)> {
     let rest = &message[message.find("kline.")?..];
     read_topic(rest.split([' ', ',', ']', '"']).next()?)
@@ -489,9 +489,9 @@ pub(super) fn candles_query(
 }
 
 /// `{"retCode":0,"retMsg":"OK","result":{"list":[["start","open","high","low","close","volume",
-/// "turnover"],…]},"time":1672025956592}`, without a flag. 10001 says that a parameter is wrong, and
-/// its words which one; 10006: too many requests. HTTP 403 that [`is_limit`]: so many that the address
-/// is shut out.
+/// "turnover"],…]},"time":1672025956592}`, without a flag. 10001 says that a parameter is wrong,
+/// and its words which one; 10006: too many requests. HTTP 403 that [`is_limit`]: the address is
+/// shut out for too many requests.
 pub(super) fn read_candles(
     contract_type: ContractType,
     json: &mut JsonReader,

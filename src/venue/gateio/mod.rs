@@ -94,8 +94,8 @@ fn row(contract_type: ContractType) -> &'static Row {
 /// Source: API v4 introduction: 300 connections per IP, 200 public REST requests in 10 s per
 /// endpoint and IP. No number for subscriptions, messages or new connections: 150 streams in one
 /// burst were accepted (probe, 2026-09), so 150 a session, 50 messages a second and 10 new sessions
-/// a second are ours. A socket without a frame of the client was closed after 30 s (same probe). REST
-/// rows: 1,000 on spot; 2,000 on futures, of which others got 1,999. A quarter is left to others.
+/// a second are ours. A socket without a frame of the client was closed after 30 s (same probe).
+/// REST rows: 1,000 on spot; 2,000 on futures (others got 1,999). A quarter is left to others.
 pub(super) fn limits(contract_type: ContractType) -> Limits {
     Limits {
         streams_per_session: 150,

@@ -369,8 +369,8 @@ pub(super) fn read_candles(
     read.ok().flatten().unwrap_or_else(|| Err(no_sense(response, "no candleSnapshot")))
 }
 
-/// Spot: `spotMeta`. Perpetuals: `meta`; the page [`DEXS`] names the builders' exchanges, and any other
-/// is that of one of them.
+/// Spot: `spotMeta`. Perpetuals: `meta`; the page [`DEXS`] names the builders' exchanges, and any
+/// other is that of one of them.
 pub(super) fn instruments_query(
     contract_type: ContractType,
     base: &str,

@@ -57,8 +57,8 @@ pub(super) const PING: &str = "ping";
 pub(super) const PONG: &str = "pong";
 
 /// Source: "WebSocket / Overview": 3 new sessions a second per IP; 480 subscribe and unsubscribe
-/// messages an hour on each session, each of any number of streams, heartbeats apart; cut after 30 s
-/// without a push. How many streams one session may have is not published (close codes 4008 and
+/// messages an hour on each session, each of any number of streams, heartbeats apart; cut after 30
+/// s without a push. How many streams one session may have is not published (close codes 4008 and
 /// 4009 tell that there is a number): 240 is below what others are seen to use.
 ///
 /// REST: 40 candle requests in 2 s per IP, of at most 300 rows (older text: 100); a quarter is left
@@ -223,7 +223,7 @@ fn read_arg<'text>(source: &mut impl Source<'text>) -> Decoded<(&'text str, Inte
     Ok((required(symbol)?, interval))
 }
 
-/// A row of nine cells. Whose it is, and of which length, stands in `arg`.
+/// A row of nine cells. Its symbol and its interval stand in `arg`.
 #[inline(always)]
 fn read_cells<'text>(scan: &mut Scanner<'text>) -> Decoded<Kline<'text>> {
     scan.expect(b'[')?;

@@ -27,11 +27,11 @@ pub struct Connection {
     tls: Option<Box<TlsSession>>,
     /// Plain bytes from the peer, not yet understood.
     incoming: ByteQueue,
-    /// How many of them, at the front, were told already; they are dropped by the next call.
+    /// How many of them, at the front, were returned already; the next call drops them.
     lent: usize,
     /// Those of them that are whole frames, which the codec may have.
     readable: usize,
-    /// The codec has told all that it was handed.
+    /// Whether the codec has returned everything that it received.
     is_codec_empty: bool,
     lookahead: Lookahead,
     message_bytes_max: usize,
@@ -180,7 +180,7 @@ impl Connection {
         };
         let is_first = self.role == Role::Server && tls.is_fresh() && !bytes.is_empty();
         if is_first && !handshake::is_tls(bytes) {
-            // Whoever speaks plain text understands no alert.
+            // A peer that sends plain text understands no alert.
             self.tls = None;
             self.refuse(400, "", "this port speaks wss:// (TLS), not plain ws:// or http://");
             return Err(WireError::Tls("plain text was spoken on the wss:// port".to_owned()));
@@ -193,8 +193,8 @@ impl Connection {
         })
     }
 
-    /// The next thing the peer said, if it is a text as servers usually send it: then it is where it
-    /// came, and the codec is not asked. `None`: ask [`Self::next_event`].
+    /// The next thing the peer said, if it is a text as servers usually send it: then it is where
+    /// it came, and the codec is not asked. `None`: ask [`Self::next_event`].
     pub fn next_plain_text(&mut self) -> Option<&str> {
         let is_next = matches!(self.state, State::Open(_)) && self.readable == 0;
         if !is_next || !self.is_codec_empty || self.role == Role::Server {
@@ -209,8 +209,8 @@ impl Connection {
         Some(text)
     }
 
-    /// The next thing the peer said; `None` if nothing is complete. After an error there is
-    /// nothing more to read, and what the peer should still be told is outgoing.
+    /// The next message or event from the peer; `None` if nothing is complete. After an error
+    /// nothing more can be read; the last bytes for the peer are outgoing.
     pub fn next_event(&mut self) -> Result<Option<Event>, WireError> {
         self.incoming.consume(std::mem::take(&mut self.lent));
         let result = match &mut self.state {
@@ -227,8 +227,8 @@ impl Connection {
         result
     }
 
-    /// Client role: the refusal whose body was still awaited when the connection ended, if the venue
-    /// had begun one.
+    /// Client role: the refusal whose body was still awaited when the connection ended, if the
+    /// venue had begun one.
     pub fn begun_refusal(&self) -> Option<WireError> {
         let State::Answering { key } = &self.state else { return None };
         let read = handshake::read_response(self.incoming.as_slice(), key, true);
@@ -278,7 +278,7 @@ impl Connection {
         }
     }
 
-    /// Server role: the opening request, once it is there whole. Whoever takes it answers it, with
+    /// Server role: the opening request, once it is complete. The caller answers it, with
     /// [`Self::accept`], [`Self::refuse`] or [`Self::answer`]; [`Self::next_event`] accepts what
     /// is right. After an error the peer has been refused.
     pub fn take_request(&mut self) -> Result<Option<Request>, WireError> {
@@ -337,8 +337,8 @@ impl Connection {
         self.encrypt();
     }
 
-    /// Nothing follows what is outgoing: over TLS the peer is told so, that it can tell an end from
-    /// a cut.
+    /// Nothing follows what is outgoing: over TLS an alert shows this to the peer, so that it
+    /// can distinguish an end from a cut.
     pub fn finish(&mut self) {
         if let Some(tls) = &mut self.tls {
             tls.finish();
@@ -449,8 +449,8 @@ impl Connection {
         }
         let State::Open(context) = &mut self.state else { return Ok(None) };
         self.is_codec_empty = false;
-        // Of an exchange's pings that are not answered yet only the newest is to be (RFC 6455, section
-        // 5.5.3). A client that reads no pongs is dropped by its server.
+        // Of an exchange's pings that are not answered yet only the newest is to be (RFC 6455,
+        // section 5.5.3). A client that reads no pongs is dropped by its server.
         let drops_writes = self.role == Role::Client && unsent > PONG_BYTES_MAX;
         let mut pipe = Pipe { drops_writes, ..pipe!(self) };
         let read = context.read(&mut pipe);
@@ -574,8 +574,8 @@ impl Connection {
     }
 }
 
-/// Bytes that an exchange may leave unsent and still have each of its pings answered. More: only the
-/// newest is, once there is room. Source: thirty pongs of full length.
+/// Bytes that an exchange may leave unsent and still have each of its pings answered. More: only
+/// the newest is, once there is room. Source: thirty pongs of full length.
 const PONG_BYTES_MAX: usize = 4 * 1024;
 
 /// Source: RFC 6455, section 5.5.

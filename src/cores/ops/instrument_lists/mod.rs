@@ -134,8 +134,8 @@ impl Lists {
         }
     }
 
-    /// The main pages, and how long they are good. A page that cannot be read costs what would be on
-    /// it and on those after it.
+    /// The main pages, and how long they are good. A page that cannot be read costs what would be
+    /// on it and on those after it.
     fn fetch(&self, market: Market, ask: Ask<'_>) -> (Found, Duration) {
         let until = self.clock.mono().after(LIST_PATIENCE);
         let (mut main, mut page) = (MainPages::default(), None::<String>);
@@ -168,7 +168,8 @@ impl Lists {
         (Ok(main), life)
     }
 
-    /// One page. The exchange's pauses hold for it as for every other request, and it may begin one.
+    /// One page. The exchange's pauses hold for it as for every other request, and it may begin
+    /// one.
     fn page(
         &self,
         market: Market,

@@ -286,8 +286,8 @@ pub(crate) fn ask_page(
     Ok(PageAnswer { status, retry_after, body })
 }
 
-/// Sends a request. `per_read`: instead of the agent's time for all of it, the time for each read, and
-/// [`LIST_PATIENCE`] for all of them.
+/// Sends a request. `per_read`: instead of the agent's time for all of it, the time for each read,
+/// and [`LIST_PATIENCE`] for all of them.
 fn send(
     agent: &ureq::Agent,
     request: &RestRequest,
@@ -319,7 +319,8 @@ fn reader(response: Response<ureq::Body>) -> impl Read + use<> {
     response.into_body().into_with_config().limit(u64::MAX).reader()
 }
 
-/// The name of a body's encoding that ureq does not undo; what it does undo it does not name any more.
+/// The name of a body's encoding that ureq does not undo; what it does undo it does not name any
+/// more.
 fn unknown_coding(headers: &HeaderMap) -> Option<String> {
     let coding = String::from_utf8_lossy(headers.get(CONTENT_ENCODING)?.as_bytes()).into_owned();
     Some(coding).filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"))

@@ -1,5 +1,5 @@
-//! How REST reaches an exchange: the name that is looked up, TCP, the proxy on the way, TLS. Parts of
-//! ureq's chain; what is asked and answered is [`super`]'s.
+//! How REST reaches an exchange: the name that is looked up, TCP, the proxy on the way, TLS. Parts
+//! of ureq's chain; what is asked and answered is [`super`]'s.
 
 use std::fmt;
 use std::io::{self, Read, Write as _};

@@ -103,8 +103,8 @@ fn judge_quota(quota: f64, cores: usize) -> Check {
     ))
 }
 
-/// The CPUs that this process's cgroup may use at once, by the strictest `cpu.max` above it. Source:
-/// the kernel's `Documentation/admin-guide/cgroup-v2.rst`.
+/// The CPUs that this process's cgroup may use at once, by the strictest `cpu.max` above it.
+/// Source: the kernel's `Documentation/admin-guide/cgroup-v2.rst`.
 fn cgroup_quota() -> Option<f64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;

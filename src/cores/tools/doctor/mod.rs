@@ -1,5 +1,5 @@
-//! What `connector-cli doctor` looks at: this host, and every exchange as it is configured. Owns the
-//! list of checks and their bounds in time; how they are shown is `cli`'s.
+//! What `connector-cli doctor` looks at: this host, and every exchange as it is configured. Owns
+//! the list of checks and their bounds in time; how they are shown is `cli`'s.
 
 mod host;
 mod reach;
@@ -57,7 +57,8 @@ impl Check {
     }
 }
 
-/// Looks at everything: the host first, then `markets`, all at once. Takes [`PATIENCE_MAX`] at most.
+/// Looks at everything: the host first, then `markets`, all at once. Takes [`PATIENCE_MAX`] at
+/// most.
 pub fn examine(config: &Config, markets: &[Market], clock: Clock) -> Vec<Check> {
     let mut checks = host::examine(config);
     match tls_config(config) {
@@ -90,7 +91,8 @@ fn examine_exchanges(
 /// Names, TCP, TLS and REST, all exchanges at once.
 const REACH_PATIENCE: Duration = Duration::from_millis(4_500);
 
-/// The first candle of each exchange, all at once. Source: OKX lets a third session begin after 2.2 s.
+/// The first candle of each exchange, all at once. Source: OKX lets a third session begin after 2.2
+/// s.
 const TRIAL_PATIENCE: Duration = Duration::from_secs(4);
 
 /// What both and the goodbye take together.

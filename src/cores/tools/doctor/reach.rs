@@ -1,6 +1,6 @@
-//! Whether exchanges can be reached: names, TCP, proxies, TLS, REST and what time it is there. Every address
-//! and every REST interface has a thread of its own, which is left behind where it takes too long: a
-//! resolver cannot be interrupted.
+//! Whether exchanges can be reached: names, TCP, proxies, TLS, REST and what time it is there.
+//! Every address and every REST interface has a thread of its own, which is left behind where it
+//! takes too long: a resolver cannot be interrupted.
 
 use std::collections::HashMap;
 use std::io::{Read, Write as _};

@@ -1,5 +1,5 @@
-//! A trial of every exchange that was reached: one symbol on one session, until its first candle. One
-//! feed does them all, so that they keep to the exchanges' limits as the server does.
+//! A trial of every exchange that was reached: one symbol on one session, until its first candle.
+//! One feed does them all, so that they keep to the exchanges' limits as the server does.
 
 use std::collections::BTreeMap;
 
