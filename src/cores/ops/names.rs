@@ -250,6 +250,10 @@ mod tests {
         for shard in 0..3 {
             ask.send((shard, question("one"))).unwrap();
         }
+        // All three have asked before the look-up ends.
+        while !ask.is_empty() {
+            thread::yield_now();
+        }
         release.send(Ok(vec![address()])).unwrap();
         for shard in 0..3 {
             let answer = answered.recv_timeout(PATIENCE).unwrap();
