@@ -1,5 +1,5 @@
 //! Clients' frames as the exchanges read them, and the answers in the exchanges' words: OKX, Bybit,
-//! Gate and Hyperliquid. Pure text in, text out; Binance's are in [`super::binance`].
+//! Gate and Hyperliquid. Pure text in, text out; Binance's are in [`crate::sim::venue::binance`].
 
 use simd_json::OwnedValue;
 use simd_json::prelude::*;
