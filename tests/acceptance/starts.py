@@ -46,6 +46,8 @@ ERRORS = {
 PATIENCE = 20.0
 # The Rust runtime's words where no memory is left. Nothing can be said then that takes memory.
 NO_MEMORY = re.compile(r"memory allocation of \d+ bytes failed")
+# The calls by which a signal's handler wakes its thread.
+SIGNAL_CALLS = ("sendto", "write")
 # What a sentence must have beside the kernel's words.
 REMEDY = ("raise ", "set ", "stop it", "give ", "strace", "allow", "sysctl", ".env: cannot be read")
 BACKTRACE = ("panicked", "RUST_BACKTRACE", "stack backtrace", "fatal runtime error")
@@ -140,6 +142,10 @@ def judge(server, call, error, number):
             return "hangs", start.text(start.err)
         if not start.has_ended():
             start.process.send_signal(signal.SIGTERM)
+            if not start.wait(start.has_ended) and call in SIGNAL_CALLS:
+                # The call that failed may be the one by which the signal's handler wakes its thread,
+                # which no kernel refuses: the operator sends the signal again.
+                start.process.send_signal(signal.SIGTERM)
             if not start.wait(start.has_ended):
                 return "does not stop", start.text(start.err)
             served = True
