@@ -23,7 +23,7 @@
 //!
 //! | question | file |
 //! |---|---|
-//! | What does an exchange expect, and what does it send? | `venue/<exchange>.rs` |
+//! | What does an exchange expect, and what does it send? | `venue/<exchange>` |
 //! | When is a candle closed? What is a gap, a correction? | `market/series.rs`, `feed/candles.rs` |
 //! | How does a session begin, subscribe, get pushes, end? | `feed/session` |
 //! | How are missing windows fetched and closed ones verified? | `feed/repair` |
@@ -34,7 +34,7 @@
 //! | How are cores pinned, how do they wait and wake? | `cores/machine`, `cores/duty.rs` |
 //! | Where are the sockets to exchanges, and to clients? | `cores/shard`, `cores/fanout.rs` |
 //! | Start, signals, takeover, certificates, end | `main.rs`, `cores/process` |
-//! | `/health`, `/ready`, `/metrics`, the dashboard | `health.rs`, `metrics.rs`, `cores/ops` |
+//! | `/health`, `/ready`, `/metrics`, the dashboard | `health.rs`, `metrics/`, `cores/ops` |
 //! | Log lines and the log file | `cores/log` |
 //! | `doctor`, `healthcheck`, candles on a terminal | `cores/tools`, `cli` |
 //! | Every bound, with its source | `limits.rs` |

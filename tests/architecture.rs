@@ -232,6 +232,9 @@ fn lines_and_functions_fit_on_a_screen() {
     let mut breaches = Vec::new();
     for (_, path, text) in sources() {
         let is_table = path.ends_with("tests.rs") || path.ends_with("table.rs");
+        if text.lines().count() > FILE_LINES_MAX {
+            breaches.push(format!("{}: {FILE_LINES_MAX} lines", path.display()));
+        }
         let mut begun: Option<(usize, usize, &str)> = None;
         for (number, line) in text.lines().enumerate() {
             // A text for people is not broken up, nor is a row of a table.
@@ -259,6 +262,9 @@ fn lines_and_functions_fit_on_a_screen() {
 
 /// Source: `.rustfmt.toml`.
 const COLUMNS_MAX: usize = 100;
+
+/// A file holds one thing.
+const FILE_LINES_MAX: usize = 700;
 
 /// A function fits on a screen; a table of cases or of variables need not.
 const FUNCTION_LINES_MAX: usize = 70;

@@ -1,6 +1,7 @@
-//! Every interval of every market, from the wish to the candle: the dialects' words are understood by
-//! the simulated exchange, whose spellings are its own, and its pushes and rows are read as what it
-//! knows to be true. In virtual time, from shortly before a midnight, when windows of all lengths end.
+//! Every interval of every market, from the wish to the candle: the dialects' words are understood
+//! by the simulated exchange, whose spellings are its own, and its pushes and rows are read as what
+//! it knows to be true. In virtual time, from shortly before a midnight, when windows of all
+//! lengths end.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 

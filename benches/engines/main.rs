@@ -1,6 +1,7 @@
 //! What the parts between the sockets cost, in one thread and in memory: decoding, the series, the
-//! ring, the fan-out, the metrics, one shard as a whole; and what an update allocates, which must be
-//! nothing. The allocator of this binary counts, so what is compared with it by sockets is in another.
+//! ring, the fan-out, the metrics, one shard as a whole; and what an update allocates, which must
+//! be nothing. The allocator of this binary counts, so what is compared with it by sockets is in
+//! another.
 //!
 //! `make bench`, or `cargo bench --bench engines` alone.
 

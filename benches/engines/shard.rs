@@ -1,5 +1,5 @@
-//! What one shard does from memory to memory: frames in, candles into a ring and out of it. No socket
-//! and no TLS.
+//! What one shard does from memory to memory: frames in, candles into a ring and out of it. No
+//! socket and no TLS.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! What a run found: rows of figures with the rounds that they come from, and percentile curves; and
-//! their form on disk. Knows not how anything was measured.
+//! What a run found: rows of figures with the rounds that they come from, and percentile curves;
+//! and their form on disk. Knows not how anything was measured.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -84,8 +84,9 @@ impl Row {
         self.cells.iter().find(|cell| cell.of == of)
     }
 
-    /// How many times as much `of` takes as `reference`: the median of the rounds' ratios, because the
-    /// rounds of both took turns. `None` if either was not measured, or the reference is nothing.
+    /// How many times as much `of` takes as `reference`: the median of the rounds' ratios, because
+    /// the rounds of both took turns. `None` if either was not measured, or the reference is
+    /// nothing.
     pub(crate) fn ratio(&self, of: &str, reference: &str) -> Option<Cell> {
         let (ours, theirs) = (self.cell(of)?, self.cell(reference)?);
         let pairs = ours.rounds.iter().zip(&theirs.rounds);

@@ -28,9 +28,9 @@ impl Change {
 /// Fewer rounds say nothing about their spread.
 const ROUNDS_MIN: usize = 3;
 
-/// Every figure and ratio of both runs whose median has moved by more than the noise: the mean of the
-/// ranges of both runs' rounds. Of five rounds that is some three times what two medians differ by
-/// chance.
+/// Every figure and ratio of both runs whose median has moved by more than the noise: the mean of
+/// the ranges of both runs' rounds. Of five rounds that is some three times what two medians differ
+/// by chance.
 pub(crate) fn changes(before: &Results, now: &Results) -> Vec<Change> {
     let mut changes = Vec::new();
     for row in &now.rows {

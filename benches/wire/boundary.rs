@@ -1,8 +1,8 @@
 //! The end of a minute: two thousand series close at once, and a hundred clients hold them all.
 //!
 //! Measured is the time from the exchange's first byte to the last client's last byte. The copier's
-//! place is taken by a thread that writes the same bytes to each client with plain blocking writes and
-//! does nothing else. One thread plays the exchange and all clients.
+//! place is taken by a thread that writes the same bytes to each client with plain blocking writes
+//! and does nothing else. One thread plays the exchange and all clients.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};

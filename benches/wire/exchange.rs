@@ -1,5 +1,5 @@
-//! The simulated exchange's end of a connection: one series, whose pushes are numbered by their trade
-//! count. It sends what is due in as few writes as it can, and never waits.
+//! The simulated exchange's end of a connection: one series, whose pushes are numbered by their
+//! trade count. It sends what is due in as few writes as it can, and never waits.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -25,8 +25,8 @@ pub(crate) struct Load {
     pub(crate) duration: Duration,
 }
 
-/// Lays the loads on every relay, as often as there are rounds and `time`, and adds what came of it to `results`.
-/// A relay's process lives for one round; the relays take turns within it.
+/// Lays the loads on every relay, as often as there are rounds and `time`, and adds what came of it
+/// to `results`. A relay's process lives for one round; the relays take turns within it.
 pub(crate) fn compare(
     loads: &[Load],
     (rounds, time): (usize, Duration),

@@ -1,6 +1,6 @@
-//! An open load: pushes are sent at fixed times, whatever comes back, and a delay counts from the time
-//! at which its push was due. So a relay that stands still is charged for all that it kept waiting (no
-//! coordinated omission).
+//! An open load: pushes are sent at fixed times, whatever comes back, and a delay counts from the
+//! time at which its push was due. So a relay that stands still is charged for all that it kept
+//! waiting (no coordinated omission).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -20,8 +20,8 @@ pub(crate) struct Setup {
 
 /// What became of one load. Delays in ns.
 pub(crate) struct Outcome {
-    /// Of every push to every client, until this had it or a later one; for what never came, until it
-    /// was no longer waited for.
+    /// Of every push to every client, until this had it or a later one; for what never came, until
+    /// it was no longer waited for.
     pub(crate) delays: Histogram<u64>,
     /// Of every push, until the last client had it or a later one.
     pub(crate) last: Histogram<u64>,
@@ -135,8 +135,8 @@ impl Tally {
     }
 }
 
-/// Does `count` rounds, or as many as are expected to end within `time`, but at least one: a host that
-/// is busy with other things makes relays late, and each takes longer.
+/// Does `count` rounds, or as many as are expected to end within `time`, but at least one: a host
+/// that is busy with other things makes relays late, and each takes longer.
 pub(crate) fn rounds(section: &str, count: usize, time: Duration, mut round: impl FnMut(usize)) {
     let begin = Instant::now();
     for number in 0..count {

@@ -1,10 +1,11 @@
-//! Everything that crosses sockets, side by side in one run: relays that only copy the bytes, one that
-//! spins and one that sleeps until they come, the usual tokio + tokio-tungstenite + serde_json relay, and
-//! this server in its two main wait modes and, spinning, on plain threads. Each is a process of its own, and they take turns.
+//! Everything that crosses sockets, side by side in one run: relays that only copy the bytes, one
+//! that spins and one that sleeps until they come, the usual tokio + tokio-tungstenite + serde_json
+//! relay, and this server in its two main wait modes and, spinning, on plain threads. Each is a
+//! process of its own, and they take turns.
 //!
-//! `make bench` runs this after the benches of the engines, and prints both in one table. `cargo bench
-//! --bench wire` alone leaves the engines out. `BENCH_QUICK=1`: only to see that everything works.
-//! `BASELINE=file`: what is different from an earlier run's `results.json`.
+//! `make bench` runs this after the benches of the engines, and prints both in one table. `cargo
+//! bench --bench wire` alone leaves the engines out. `BENCH_QUICK=1`: only to see that everything
+//! works. `BASELINE=file`: what is different from an earlier run's `results.json`.
 
 #![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
 

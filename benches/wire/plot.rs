@@ -1,5 +1,5 @@
-//! Percentile curves as an inline picture, in the manner of HdrHistogram's: the further to the right,
-//! the rarer, each step of the axis ten times so.
+//! Percentile curves as an inline picture, in the manner of HdrHistogram's: the further to the
+//! right, the rarer, each step of the axis ten times so.
 
 use std::fmt::Write as _;
 

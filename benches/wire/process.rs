@@ -1,5 +1,5 @@
-//! The processes between exchange and client: a relay of this binary, or the server. Starts them, ends
-//! them, and reads what they have used.
+//! The processes between exchange and client: a relay of this binary, or the server. Starts them,
+//! ends them, and reads what they have used.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -50,8 +50,8 @@ impl Relay {
         matches!(self, Self::Spin | Self::Threads | Self::Adaptive)
     }
 
-    /// Starts it towards the exchange at `upstream`, by TLS if there is an authority's file. Where it
-    /// listens for clients.
+    /// Starts it towards the exchange at `upstream`, by TLS if there is an authority's file. Where
+    /// it listens for clients.
     pub(crate) fn start(
         self,
         upstream: SocketAddr,
@@ -144,8 +144,8 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    /// Source: proc(5), fields 10, 12, 14 and 15 of stat, and the first of schedstat. The kernel adds
-    /// to the one in steps of 10 ms, to the other at its ticks; neither is ever too much.
+    /// Source: proc(5), fields 10, 12, 14 and 15 of stat, and the first of schedstat. The kernel
+    /// adds to the one in steps of 10 ms, to the other at its ticks; neither is ever too much.
     fn of(pid: u32) -> Self {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
         let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();

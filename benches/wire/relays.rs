@@ -1,5 +1,5 @@
-//! What the server is compared with: the least a relay can do, and what is usually written. Each runs
-//! in a process of its own.
+//! What the server is compared with: the least a relay can do, and what is usually written. Each
+//! runs in a process of its own.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -15,8 +15,8 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::process;
 
-/// Runs the relay called `name` towards `upstream`, by TLS if an authority's file is given, and prints
-/// where it listens.
+/// Runs the relay called `name` towards `upstream`, by TLS if an authority's file is given, and
+/// prints where it listens.
 pub(crate) fn run(name: &str, upstream: SocketAddr, authority: Option<&str>) {
     let tls =
         authority.map(|path| tls::client_config(Some(&std::fs::read(path).unwrap())).unwrap());
@@ -29,8 +29,8 @@ pub(crate) fn run(name: &str, upstream: SocketAddr, authority: Option<&str>) {
     }
 }
 
-/// What a copier's client is greeted with, so that it knows that it will get every byte from then on,
-/// and what it answers; the same between the exchange and the copier. An empty text frame.
+/// What a copier's client is greeted with, so that it knows that it will get every byte from then
+/// on, and what it answers; the same between the exchange and the copier. An empty text frame.
 ///
 /// The answer matters: what comes to a socket that has said something after it has heard something,
 /// as every subscriber does, the kernel acknowledges later and less often, and over loopback at the

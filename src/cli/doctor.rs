@@ -7,8 +7,7 @@ use serde::Serialize;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::cores::tools::doctor;
-use crate::cores::tools::doctor::{Check, Outcome};
+use crate::cores::tools::doctor::{self, Check, Outcome};
 use crate::market::{Market, Venue};
 
 use super::arguments::find_venue;

@@ -164,7 +164,8 @@ pub struct Proxies {
 impl Proxies {
     /// Reads what is needed to reach `endpoints`.
     ///
-    /// Errors: a proxy that would be used cannot be.
+    /// # Errors
+    /// If a proxy that would be used has an address or a kind that cannot be.
     pub(super) fn read(
         variables: &ProxyVariables,
         endpoints: &[Endpoint],

@@ -5,11 +5,10 @@
 use std::sync::Arc;
 
 use crate::clock::{Clock, MonoNs, Now};
-use crate::metrics::CoreMetrics;
-
 use crate::cores::fanout::FanoutCore;
 use crate::cores::machine::wait::{Ready, Waiter};
 use crate::cores::shard::ShardCore;
+use crate::metrics::CoreMetrics;
 
 /// The roles of one executor and what they share.
 pub struct Duty {

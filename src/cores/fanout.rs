@@ -13,17 +13,16 @@ use rustix::io::Errno;
 use socket2::SockRef;
 
 use crate::clock::{Clock, MonoNs, Now};
-use crate::fanout::{ClientId, DrainKind, Fanout, OUTGOING_PIECES_MAX, Outgoing, Output};
-use crate::limits::{CLIENT_UNSENT_BYTES_MAX, CLOSE_DRAIN, READ_BYTES_MAX, SEND_PAUSE};
-use crate::messages::{About, Command, EventName, FeedEvent, MarketEvent, Notice};
-use crate::metrics::FanoutMetrics;
-use crate::wire::touched;
-
 use crate::cores::machine::doorbell::Doorbell;
 use crate::cores::machine::wait::{Ready, Token, Waiter};
 use crate::cores::ops::OpsHandle;
 use crate::cores::process::credentials::Renewal;
 use crate::cores::process::shutdown::Shutdown as StopSignal;
+use crate::fanout::{ClientId, DrainKind, Fanout, OUTGOING_PIECES_MAX, Outgoing, Output};
+use crate::limits::{CLIENT_UNSENT_BYTES_MAX, CLOSE_DRAIN, READ_BYTES_MAX, SEND_PAUSE};
+use crate::messages::{About, Command, EventName, FeedEvent, MarketEvent, Notice};
+use crate::metrics::FanoutMetrics;
+use crate::wire::touched;
 
 /// The links of the fan-out to the other cores.
 pub struct FanoutLinks {

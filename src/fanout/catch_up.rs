@@ -5,11 +5,6 @@
 use std::cmp::Reverse;
 
 use crate::clock::{MonoNs, Now, UnixMs};
-use crate::limits::{PAST_PATIENCE, PAST_PATIENCE_MAX, READY_BYTES_MAX};
-use crate::market::{ClosedWindow, Instrument, InstrumentId, Interval, Span};
-use crate::messages::{BackfillFrom, Command, Wish};
-use crate::wire::write_text_frame;
-
 use crate::fanout::derive::derived_windows_max;
 use crate::fanout::frame::{Class, FrameMeta};
 use crate::fanout::protocol::candle_source::HistoryRequest;
@@ -17,6 +12,10 @@ use crate::fanout::protocol::encode::CandleType;
 use crate::fanout::protocol::messages::Refusal;
 use crate::fanout::series::{CatchUp, Stream};
 use crate::fanout::{ClientId, Fanout, Timer};
+use crate::limits::{PAST_PATIENCE, PAST_PATIENCE_MAX, READY_BYTES_MAX};
+use crate::market::{ClosedWindow, Instrument, InstrumentId, Interval, Span};
+use crate::messages::{BackfillFrom, Command, Wish};
+use crate::wire::write_text_frame;
 
 /// The next step for a subscription that waits for history.
 enum Step {

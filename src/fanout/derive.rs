@@ -5,12 +5,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::clock::{Now, UnixMs};
+use crate::fanout::Fanout;
 use crate::limits::FOLD_MINUTES_MAX;
 use crate::market::fold::fold_whole;
 use crate::market::{CandleUpdate, ClosedWindow, Fold, Folded, InstrumentId, Interval, Span};
 use crate::messages::{BackfillFrom, Command, MarketEvent, Wish};
-
-use crate::fanout::Fanout;
 
 /// How a derived series is made, while it is streamed.
 #[derive(Debug)]

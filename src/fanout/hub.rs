@@ -11,14 +11,13 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::clock::{MonoNs, Now, UnixMs};
-use crate::limits::{INSTRUMENT_REST, INSTRUMENTS_MAX};
-use crate::market::table::TableFull;
-use crate::market::{Instrument, InstrumentId, InstrumentTable, Interval, Market, SymbolList};
-
 use crate::fanout::derive::Derivation;
 use crate::fanout::protocol::candle_source::SeriesGroup;
 use crate::fanout::protocol::request::Name;
 use crate::fanout::series::{Interest, Stream};
+use crate::limits::{INSTRUMENT_REST, INSTRUMENTS_MAX};
+use crate::market::table::TableFull;
+use crate::market::{Instrument, InstrumentId, InstrumentTable, Interval, Market, SymbolList};
 
 /// Every instrument that is wanted, or was wanted until a short time ago.
 #[derive(Debug)]

@@ -3,13 +3,12 @@
 //! the first.
 
 use crate::clock::{MonoNs, Now, UnixMs};
-use crate::limits::{MARK_ABSENT_MAX, MARK_PATIENCE};
-use crate::market::{ClosedWindow, InstrumentId};
-
 use crate::fanout::protocol::candle_source::SeriesGroup;
 use crate::fanout::protocol::messages::{Mark, write_mark};
 use crate::fanout::series::Stream;
 use crate::fanout::{ClientId, Fanout, Timer};
+use crate::limits::{MARK_ABSENT_MAX, MARK_PATIENCE};
+use crate::market::{ClosedWindow, InstrumentId};
 
 /// The subscriptions that want marks, and the state of each group of series.
 #[derive(Debug, Default)]

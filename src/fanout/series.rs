@@ -7,17 +7,14 @@ use std::ops::Range;
 use arrayvec::ArrayVec;
 
 use crate::clock::{MonoNs, Now, UnixMs};
-use crate::limits::{SERIES_SPELLINGS_MAX, UNSUBSCRIBE_LINGER};
-use crate::market::{CandleUpdate, Instrument, InstrumentId, Span};
-
 use crate::fanout::ClientId;
 use crate::fanout::derive::Derivation;
 use crate::fanout::frame::{Class, FrameMeta};
 use crate::fanout::history::History;
-use crate::fanout::protocol::candle_source::CandleSource;
-use crate::fanout::protocol::candle_source::HistoryRequest;
-use crate::fanout::protocol::encode::Labels;
-use crate::fanout::protocol::encode::Spelling;
+use crate::fanout::protocol::candle_source::{CandleSource, HistoryRequest};
+use crate::fanout::protocol::encode::{Labels, Spelling};
+use crate::limits::{SERIES_SPELLINGS_MAX, UNSUBSCRIBE_LINGER};
+use crate::market::{CandleUpdate, Instrument, InstrumentId, Span};
 
 /// The interest of one subscription of a client in one instrument.
 #[derive(Clone, Copy, Debug)]

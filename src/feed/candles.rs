@@ -5,6 +5,13 @@
 use std::time::Duration;
 
 use crate::clock::{Lapse, MonoNs, Now, RoughLapse, UnixMs};
+use crate::feed::SessionId;
+use crate::feed::exchange_clock::ExchangeClock;
+use crate::feed::publish::PublishQueue;
+use crate::feed::repair::rest_evidence::knows_less;
+use crate::feed::session::subscribe_queue::SubscribeQueue;
+use crate::feed::stream::{Check, ContractSize, Stream};
+use crate::feed::streams::{Streams, begin_of};
 use crate::limits::REPAIR_WINDOWS_MAX;
 use crate::market::{
     Candle, CandleUpdate, ClosedWindow, FinalBy, Instrument, InstrumentId, Market, Source, Span,
@@ -13,14 +20,6 @@ use crate::market::{
 use crate::messages::MarketEvent;
 use crate::metrics::{DecodeErrorKind, FeedMetrics};
 use crate::venue::{self, Finality, Kline, Klines};
-
-use crate::feed::SessionId;
-use crate::feed::exchange_clock::ExchangeClock;
-use crate::feed::publish::PublishQueue;
-use crate::feed::repair::rest_evidence::knows_less;
-use crate::feed::session::subscribe_queue::SubscribeQueue;
-use crate::feed::stream::{Check, ContractSize, Stream};
-use crate::feed::streams::{Streams, begin_of};
 
 /// What a candle needs on its way to the ring: the queue, the metrics and the time of this turn.
 pub(crate) struct Publisher<'feed> {

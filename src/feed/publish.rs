@@ -4,12 +4,11 @@
 
 use std::collections::VecDeque;
 
+use crate::feed::Feed;
+use crate::feed::stream::Stream;
 use crate::limits::{OPEN_BURST_MAX, READ_BYTES_MAX};
 use crate::market::{CandleUpdate, InstrumentId};
 use crate::messages::MarketEvent;
-
-use crate::feed::Feed;
-use crate::feed::stream::Stream;
 
 /// Events that wait for the ring.
 ///

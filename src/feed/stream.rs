@@ -13,11 +13,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::{MonoNs, UnixMs};
-use crate::market::{Candle, CandleUpdate, Decimal, Instrument, InstrumentId, Interval, Series};
-use crate::messages::{BackfillFrom, Wish};
-
 use crate::feed::SessionId;
 use crate::feed::limits::budget::Claim;
+use crate::market::{Candle, CandleUpdate, Decimal, Instrument, InstrumentId, Interval, Series};
+use crate::messages::{BackfillFrom, Wish};
 
 /// One instrument: its series and the state of its stream.
 #[derive(Debug)]

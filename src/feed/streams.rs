@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{MonoNs, UnixMs};
-use crate::market::{Instrument, InstrumentId, Interval, Market};
-
 use crate::feed::stream::{Check, MessageRate, Stream, Suspicion};
+use crate::market::{Instrument, InstrumentId, Interval, Market};
 
 /// The window from which on every candle is news: the one in which the stream was subscribed, by
 /// the exchange's time, or the one before.

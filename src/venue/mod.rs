@@ -399,7 +399,7 @@ pub fn rest_reach(market: Market) -> Option<i64> {
     }
 }
 
-/// How long no more REST requests are to be made, as the limits in an answer's headers tell, if
+/// How long no more REST requests may be sent, by the limits in an answer's headers, if
 /// they are nearly used up: by us, or by others behind our address. `now`: the exchange's time.
 pub fn rest_exhausted(market: Market, response: &RestResponse, now: UnixMs) -> Option<Duration> {
     let header = |name: &str| {

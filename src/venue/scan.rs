@@ -142,7 +142,7 @@ pub(super) trait Source<'text>: Sized {
     fn is_array(&mut self) -> bool;
 }
 
-/// What was found; the text is no JSON, or is to be read by another source.
+/// What was found; the text is no JSON, or another source has to read it.
 const UNEXPECTED: DecodeErrorKind = DecodeErrorKind::Json;
 
 /// A place in a text. The steps are inlined, so that what is expected becomes a few compares; what

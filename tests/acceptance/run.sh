@@ -11,6 +11,7 @@ passed=0
 failed=0
 skipped=0
 pids=()
+failures=
 
 cleanup() {
   for pid in "${pids[@]:-}"; do
@@ -21,7 +22,13 @@ cleanup() {
 trap cleanup EXIT
 
 ok() { passed=$((passed + 1)); echo "ok      $1"; }
-bad() { failed=$((failed + 1)); echo "FAILED  $1"; [ -n "${2:-}" ] && printf '%s\n' "$2" | tail -n 20 | sed 's/^/        /'; return 0; }
+bad() {
+  local report="FAILED  $1"
+  failed=$((failed + 1))
+  [ -z "${2:-}" ] || report+=$'\n'$(printf '%s\n' "$2" | tail -n 20 | sed 's/^/        /')
+  echo "$report"
+  failures+="${steps##*/}: $report"$'\n'
+}
 skip() { skipped=$((skipped + 1)); echo "skipped $1: $2"; }
 
 # check NAME COMMAND…: the command must succeed.
@@ -62,6 +69,7 @@ for steps in tests/acceptance/[0-9]*.sh; do
   . "$steps"
 done
 
-echo
+# Again at the end: of a long output, the end is what is read.
+printf '\n%s' "$failures"
 echo "acceptance: $passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]

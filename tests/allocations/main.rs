@@ -1,5 +1,5 @@
-//! Nothing is allocated between the exchange's socket and the client's: the allocator of this binary
-//! counts what is asked of it.
+//! Nothing is allocated between the exchange's socket and the client's: the allocator of this
+//! binary counts what is asked of it.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -23,11 +23,12 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const SYMBOLS: usize = 50;
 const CLIENTS: usize = 20;
 const PUSHES: usize = 20;
-/// As many as it takes until every series remembers, and keeps for `history`, as much as it ever will.
+/// As many as it takes until every series remembers, and keeps for `history`, as much as it ever
+/// will.
 const WARM_UP_MINUTES: usize = 40;
 
-/// The kinds of clients are tried one after the other: what another test asks of the allocator would
-/// be counted too.
+/// The kinds of clients are tried one after the other: what another test asks of the allocator
+/// would be counted too.
 #[test]
 fn an_update_allocates_nothing_after_warm_up() {
     for venue in [Venue::Binance, Venue::Okx] {

@@ -108,6 +108,12 @@ fn a_proxy_is_named_with_what_it_answers() {
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("proxy http://PROXY: HTTP 407"), "{text}");
     assert!(text.contains("put user and password into ALL_PROXY"), "{text}");
+    let refusal = "403 Forbidden\r\nContent-Length: 0\r\n\r\n";
+    let (code, text) = outcome(Some(Manner::Answers(refusal)));
+    assert_eq!(code, Some(1), "{text}");
+    let rest = text.lines().skip_while(|line| !line.contains("REST"));
+    let rest = rest.take(3).collect::<String>();
+    assert!(!rest.contains("this country"), "the exchange was not reached: {text}");
     let (code, text) = outcome(None);
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("the proxy http://PROXY cannot be connected"), "{text}");

@@ -1,6 +1,6 @@
-//! The documents against the program and against themselves: what they name is there, and what a client
-//! or an operator sees is in one of them. Their place: a README beside what it describes, `tuning/` for
-//! whoever runs it.
+//! The documents against the program and against themselves: what they name is there, and what a
+//! client or an operator sees is in one of them. Their place: a README beside what it describes,
+//! `tuning/` for whoever runs it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
-//! The files for running it, against the program itself: every metric and label that the dashboard and
-//! the alerts ask for is one that the real binary shows, and every variable, port and time that a
-//! manifest names is the program's.
+//! The files for running it, against the program itself: every metric and label that the dashboard
+//! and the alerts ask for is one that the real binary shows, and every variable, port and time that
+//! a manifest names is the program's.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 

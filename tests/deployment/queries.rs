@@ -1,5 +1,5 @@
-//! As much of PromQL, and of templates that show labels, as is needed to know which metrics and labels
-//! they name; and which of them a program shows.
+//! As much of PromQL, and of templates that show labels, as is needed to know which metrics and
+//! labels they name; and which of them a program shows.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -226,8 +226,8 @@ fn short_writes_lose_and_tear_nothing() {
     assert_eq!((closed, summary.contains(&"pong".to_owned())), (10, true), "{summary:?}");
 }
 
-/// Clients that want the same, less, and more pieces than are shared. One asks something between two
-/// publications of a turn, each after its socket has taken a part of what was published.
+/// Clients that want the same, less, and more pieces than are shared. One asks something between
+/// two publications of a turn, each after its socket has taken a part of what was published.
 #[test]
 fn what_is_shared_is_whole_and_in_order_wherever_a_socket_stops() {
     const PING: &[u8] = br#"{"op":"ping"}"#;

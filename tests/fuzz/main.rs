@@ -1,6 +1,6 @@
 //! Readers of what comes from outside under mutated input, for `FUZZ_SECONDS` (three by default): a
-//! failing input is written to `target/fuzz/` and printed. `make fuzz` runs the same readers under a
-//! coverage-guided fuzzer.
+//! failing input is written to `target/fuzz/` and printed. `make fuzz` runs the same readers under
+//! a coverage-guided fuzzer.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 

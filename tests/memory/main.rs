@@ -1,5 +1,5 @@
-//! What clients and long answers cost in memory, counted byte by byte: the allocator of this binary adds
-//! up what is asked of it, so the numbers are the same on every machine.
+//! What clients and long answers cost in memory, counted byte by byte: the allocator of this binary
+//! adds up what is asked of it, so the numbers are the same on every machine.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 

@@ -1,5 +1,5 @@
-//! The opening handshake of the client port, row by row: what is sent, what it is answered with, and
-//! how long that may take.
+//! The opening handshake of the client port, row by row: what is sent, what it is answered with,
+//! and how long that may take.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,5 +1,5 @@
-//! System calls that fail while the server runs, as strace has them fail: the pipe that brings signals,
-//! and the socket over which one server takes the ports over from another.
+//! System calls that fail while the server runs, as strace has them fail: the pipe that brings
+//! signals, and the socket over which one server takes the ports over from another.
 
 use std::process::Command;
 
@@ -8,8 +8,8 @@ use rustix::process::Signal;
 use super::client::BTC;
 use super::harness::{PROGRAM, Scratch, Server};
 
-/// strace as it becomes the server while `failing` (`CALL:error=ERRNO:when=NUMBER`, by thread) fail;
-/// `None` where there is no strace.
+/// strace as it becomes the server while `failing` (`CALL:error=ERRNO:when=NUMBER`, by thread)
+/// fail; `None` where there is no strace.
 fn with(failing: &[&str]) -> Option<Command> {
     let tried = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).status();
     if !tried.is_ok_and(|status| status.success()) {
@@ -51,8 +51,8 @@ fn a_takeover_goes_on_after_a_call_that_was_interrupted() {
     let folder = Scratch::new();
     let socket = folder.0.join("takeover").to_str().unwrap().to_owned();
     let env = [("CONNECTOR_TAKEOVER_SOCKET".to_owned(), socket)];
-    // The first in each thread, so that in the takeover's of the predecessor and in the main one of the
-    // successor. Sessions try again by themselves.
+    // The first in each thread, so that in the takeover's of the predecessor and in the main one of
+    // the successor. Sessions try again by themselves.
     let failing =
         ["sendmsg", "connect", "recvmsg"].map(|call| format!("{call}:error=EINTR:when=1"));
     let failing: Vec<_> = failing.iter().map(String::as_str).collect();

@@ -1,5 +1,5 @@
-//! The log of the real program: one line for each event, in both formats, without secrets, bounded in
-//! a flood, and on stderr where the disk is full.
+//! The log of the real program: one line for each event, in both formats, without secrets, bounded
+//! in a flood, and on stderr where the disk is full.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -151,6 +151,7 @@ fn a_log_that_is_renamed_and_removed_goes_on_in_a_file_of_its_name() {
     let mut server = Server::simulated();
     let file = server.process.folder.0.join("logs/connector.log");
     let rotated = file.with_extension("log-20260131");
+    wait_until("the first line is written", || server.log().contains("listening on"));
     std::fs::rename(&file, &rotated).unwrap();
     let (log, _) = finish(&mut server);
     assert!(log.ends_with("Server shutdown complete\n"), "without a signal: {log}");
@@ -287,8 +288,8 @@ fn knock(address: SocketAddr, head: &str) {
     let _reset = stream.read_to_end(&mut Vec::new());
 }
 
-/// Messages with a secret somewhere, as clients send them that have it wrong; but in no symbol: those are
-/// named to the exchange and in the log.
+/// Messages with a secret somewhere, as clients send them that have it wrong; but in no symbol:
+/// those are named to the exchange and in the log.
 fn texts() -> Vec<String> {
     [
         r#"{"op":"auth","token":"hush-wrong"}"#,

@@ -77,8 +77,8 @@ fn unsent(server: &Server) -> usize {
     queues.max().unwrap_or(0)
 }
 
-/// What leads out of the page is the chart authors' due: where they are to be found, in words and as
-/// a link to be followed by hand, and their licence. The rest is the name of a file format.
+/// What leads out of the page is the chart authors' due: where they are to be found, in words and
+/// as a link to be followed by hand, and their licence. The rest is the name of a file format.
 #[test]
 fn no_address_of_others_is_in_the_page_but_those_its_chart_obliges_it_to_name() {
     let server = Server::simulated();

@@ -1,5 +1,5 @@
-//! A WebSocket client that can break every rule: it sends bytes, and reads frames until FIN. Nothing
-//! of it is shared with the codec under test.
+//! A WebSocket client that can break every rule: it sends bytes, and reads frames until FIN.
+//! Nothing of it is shared with the codec under test.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -238,7 +238,8 @@ fn a_server_that_goes_down_already_still_hands_over() {
     .to_string();
     let mut client = first.ask(&past);
     (0..20).for_each(|_| drop(client.next_of("history")));
-    // What this one is owed, from memory now, and does not read keeps the first from ending at once.
+    // What this one is owed, from memory now, and does not read keeps the first from ending at
+    // once.
     let mut slow = Client::connect_narrow(clients);
     slow.send(&past);
     slow.next_of("subscribed");

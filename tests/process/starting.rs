@@ -246,8 +246,8 @@ fn where_too_little_memory_may_be_locked_it_serves_on_plain_threads_and_says_so_
     serves_on_plain_threads(&["prlimit", "--memlock=65536:65536"], &why);
 }
 
-/// A server that was started under a soft and a hard limit of open files, and the soft limit that it
-/// then has.
+/// A server that was started under a soft and a hard limit of open files, and the soft limit that
+/// it then has.
 fn started_with_files(limits: &str) -> (Server, u64) {
     let server = Server::start_under(&["prlimit", &format!("--nofile={limits}")]);
     let path = format!("/proc/{}/limits", server.process.id());

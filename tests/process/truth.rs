@@ -90,7 +90,8 @@ fn closed_candles_of_sixty_series_over_twenty_minutes_are_the_truth() {
     let simulator = sim::start(SimOptions { symbols_extra: 14, ..fast() }).unwrap();
     let server = Server::start(simulator.env(), &[]);
     let mut client = server.connect();
-    // Busy, quiet, whole contracts, small prices, names of other scripts, dated; and synthetic ones.
+    // Busy, quiet, whole contracts, small prices, names of other scripts, dated; and synthetic
+    // ones.
     let usual: [(&str, [&str; 6]); 3] = [
         ("spot", ["BTCUSDT", "ETHBTC", "BELBTC", "QUIETUSDT", "币安人生USDT", "DOGEUSDT"]),
         ("usdm", ["BTCUSDT", "SOLUSDT", "CTKUSDT", "QUIETUSDT", "币安人生USDT", "BTCUSDT_261225"]),

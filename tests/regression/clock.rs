@@ -489,8 +489,8 @@ fn a_row_of_the_future_does_not_show_that_a_window_is_over() {
     assert_eq!(closes, [(0, 0), (1, 0)]);
 }
 
-/// An answer with the rows of these minutes as a market's exchange writes them, all running where it
-/// says so, with the values of [`Push::of`]. `says`: what it names as its time.
+/// An answer with the rows of these minutes as a market's exchange writes them, all running where
+/// it says so, with the values of [`Push::of`]. `says`: what it names as its time.
 fn rows_of(market: Market, symbol: &str, minutes: &[i64], says: Option<&str>) -> RestResponse {
     let row = |minute: &i64| {
         let open = START_MS + minute * 60_000;

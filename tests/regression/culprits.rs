@@ -1,5 +1,5 @@
-//! A name that costs its session again and again is found; an exchange that cuts everybody is nobody's
-//! fault.
+//! A name that costs its session again and again is found; an exchange that cuts everybody is
+//! nobody's fault.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};

@@ -62,7 +62,8 @@ fn accept(pair: &mut Pair) {
     );
 }
 
-/// Passes `seconds` while REST answers with what `rows` are each second, and the session with pongs.
+/// Passes `seconds` while REST answers with what `rows` are each second, and the session with
+/// pongs.
 fn pass(pair: &mut Pair, seconds: u64, rows: impl Fn(i64) -> Vec<Row>) {
     for _ in 0..seconds {
         let now_ms = pair.now.unix_us / 1000 - START_MS;

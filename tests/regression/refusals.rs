@@ -1,4 +1,5 @@
-//! What an exchange refuses, ignores or ends costs only the name at fault, and a limit costs nobody.
+//! What an exchange refuses, ignores or ends costs only the name at fault, and a limit costs
+//! nobody.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! What an exchange's REST interface and its opening handshake said: blocks, absurd waits, bad rows.
+//! What an exchange's REST interface and its opening handshake said: blocks, absurd waits, bad
+//! rows.
 
 use std::time::Duration;
 

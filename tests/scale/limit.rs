@@ -1,5 +1,5 @@
-//! A memory limit for one process, where the kernel lets us set one; what the process uses, and what
-//! the kernel holds for it.
+//! A memory limit for one process, where the kernel lets us set one; what the process uses, and
+//! what the kernel holds for it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -48,8 +48,8 @@ pub(crate) fn memory_kib(id: u32, name: &str) -> usize {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// The most bytes that the kernel holds for one connection of the server at `port`, not taken by the
-/// client yet. Source: proc_net_tcp, `tx_queue`.
+/// The most bytes that the kernel holds for one connection of the server at `port`, not taken by
+/// the client yet. Source: proc_net_tcp, `tx_queue`.
 pub(crate) fn unsent_bytes_max(port: u16) -> usize {
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
     let end = format!(":{port:04X}");

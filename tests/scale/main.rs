@@ -39,8 +39,9 @@ use limit::{MemoryLimit, memory_kib, unsent_bytes_max};
 const SERIES: usize = 50;
 /// Series of a client that does not read.
 const SERIES_OF_BAD: usize = 5;
-/// Closed candles of each series there are before anybody comes. Somebody who wants them all of five
-/// series and does not read is behind from the beginning: they fill what the kernel keeps for it.
+/// Closed candles of each series there are before anybody comes. Somebody who wants them all of
+/// five series and does not read is behind from the beginning: they fill what the kernel keeps for
+/// it.
 const PAST: usize = 240;
 /// Of those who never read, so many look what has become of them as soon as they are cut off.
 const WATCHED: usize = 100;

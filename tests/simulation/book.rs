@@ -1,5 +1,6 @@
-//! What one client was told about one series, and the rules that it must obey whatever happens: each
-//! closed window once and in order, what is missing told as missing, late repairs only of that.
+//! What one client was told about one series, and the rules that it must obey whatever happens:
+//! each closed window once and in order, what is missing told as missing, late repairs only of
+//! that.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -258,8 +259,8 @@ pub(crate) fn digits<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     Some(&rest[..rest.find([',', '}'])?])
 }
 
-/// Whether fewer trades are in a candle of an exchange than in another of its window: they only ever
-/// become more.
+/// Whether fewer trades are in a candle of an exchange than in another of its window: they only
+/// ever become more.
 fn is_less(text: &str, than: &str) -> bool {
     let is_derived = |text: &str| text.contains("\"source\":\"derived\"");
     let counted = |text| digits(text, "contract_volume").or_else(|| digits(text, "volume"));

@@ -1,5 +1,5 @@
-//! A client of the server: subscribes, reads or does not, leaves and comes back, and keeps a book of
-//! each series.
+//! A client of the server: subscribes, reads or does not, leaves and comes back, and keeps a book
+//! of each series.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

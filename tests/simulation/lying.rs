@@ -1,10 +1,10 @@
 //! One market lies while the others are honest. What must come of it, whatever it sends:
 //!
-//! **Of the honest markets** everything that [`super::run`] demands, and that they are not touched: no
-//! session of theirs is lost, no breaker opens, no symbol is rejected; and what is lost there by chance
-//! is had from REST before a gap would be published, so that the liar takes no REST from them. Markets that
-//! share the liar's host may be refused new sessions and REST where the host blocks the whole address,
-//! and nothing else; so where its REST makes no sense.
+//! **Of the honest markets** everything that [`super::run`] demands, and that they are not touched:
+//! no session of theirs is lost, no breaker opens, no symbol is rejected; and what is lost there by
+//! chance is had from REST before a gap would be published, so that the liar takes no REST from
+//! them. Markets that share the liar's host may be refused new sessions and REST where the host
+//! blocks the whole address, and nothing else; so where its REST makes no sense.
 //!
 //! **Of the liar's market**, as far as a second source can show it:
 //! 1. Nothing is over before its end: no closed candle, no `empty` and no gap of a window that has not
@@ -227,8 +227,8 @@ fn strike(world: &mut World, play: &Play, report: &mut Report) {
         2 => (play.liar, faults::MUTED),
         _ => (honest, faults::LOST_CLOSE),
     };
-    // Where successors close candles, a lost end is a lie of its own, and REST may lie, too; and where
-    // only trades are pushed, a session may lose all that it had to push.
+    // Where successors close candles, a lost end is a lie of its own, and REST may lie, too; and
+    // where only trades are pushed, a session may lose all that it had to push.
     if kind == faults::MUTED || venue::finality(market) == Finality::Flag {
         faults::strike_stream(world, market, kind, report);
     }

@@ -1,6 +1,6 @@
-//! Whole-system simulation: every exchange, several shards, the fan-out and many clients in one thread
-//! and in virtual time, everything by chance from a seed, faults of every kind; and the simulated
-//! market's truth as the judge.
+//! Whole-system simulation: every exchange, several shards, the fan-out and many clients in one
+//! thread and in virtual time, everything by chance from a seed, faults of every kind; and the
+//! simulated market's truth as the judge.
 //!
 //! `SEEDS=n` runs n seeds, and a quarter as many in which one exchange lies; `SEED=n` runs one, and
 //! prints what happened in it. `LIARS=n` says how many lie, `LIAR=n` runs one of those, and

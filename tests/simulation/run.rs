@@ -390,8 +390,8 @@ fn judge_running(
     }
 }
 
-/// Values as of the latest revision are the truth. Windows after `closed_window` may still have been
-/// restated after the book ended.
+/// Values as of the latest revision are the truth. Windows after `closed_window` may still have
+/// been restated after the book ended.
 fn judge_values(
     world: &mut World,
     at: usize,
@@ -448,8 +448,8 @@ fn judge_values(
     Ok(())
 }
 
-/// What trades were told of a window is in what closed it, and what corrects it is the truth: unless
-/// the exchange itself pushed something else.
+/// What trades were told of a window is in what closed it, and what corrects it is the truth:
+/// unless the exchange itself pushed something else.
 fn judge_changes(world: &mut World, series: &Series, book: &Book) -> Result<(), String> {
     if let Some((_, why)) = book.shrunk.iter().find(|(at, _)| !is_spoilt(world, series, *at)) {
         return Err(format!("trades were lost: {why}"));
@@ -497,8 +497,8 @@ fn is_zero(digits: &str) -> bool {
     digits.bytes().all(|digit| matches!(digit, b'0' | b'.'))
 }
 
-/// After the faults everything is repaired and compared within this time: two of the longest windows,
-/// and some more.
+/// After the faults everything is repaired and compared within this time: two of the longest
+/// windows, and some more.
 pub(crate) const PEACE: Duration = Duration::from_secs(12 * 60);
 
 /// Source: Bybit's ban "lifts after 10 minutes" without a request.

@@ -1,5 +1,5 @@
-//! What must hold in cases that everybody meets once: half an hour without exchanges, a cold start with
-//! everything at once, and everything lost at once; in virtual time.
+//! What must hold in cases that everybody meets once: half an hour without exchanges, a cold start
+//! with everything at once, and everything lost at once; in virtual time.
 
 use std::time::Duration;
 

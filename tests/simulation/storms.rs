@@ -40,8 +40,8 @@ fn hostile(world: &mut World) -> usize {
     at
 }
 
-/// Lets `storm` loose each second. Meanwhile the sessions of one market after the other are cut, and its
-/// series in production has to be heard of again in time.
+/// Lets `storm` loose each second. Meanwhile the sessions of one market after the other are cut,
+/// and its series in production has to be heard of again in time.
 fn weather(seed: u64, extra: usize, mut storm: impl FnMut(&mut World, u64)) -> World {
     let mut world = world(seed, Duration::from_millis(500), 2, extra);
     let is_loud = |one: &&Series| !one.1.starts_with("QUIET");

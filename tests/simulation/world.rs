@@ -45,7 +45,8 @@ pub(crate) struct World {
     /// The fan-out takes nothing from the rings before.
     pub(crate) fanout_sleeps_until: MonoNs,
     pub(crate) rings_full: u64,
-    /// Markets and minutes in which the exchange's own pushes were spoilt, or were to be from then on.
+    /// Markets and minutes in which the exchange's own pushes were spoilt, or were to be from then
+    /// on.
     pub(crate) spoilt: Vec<(usize, i64)>,
     /// Markets whose REST rows lacked the end of windows that ended between these times.
     pub(crate) lags: Vec<(usize, i64, i64)>,
@@ -54,13 +55,14 @@ pub(crate) struct World {
     /// Every message of the rings is printed.
     is_traced: bool,
     pub(crate) notices: VecDeque<String>,
-    /// How many there were, by [`Market::index`]; and how often a breaker opened while other sessions of
-    /// its market were up on the shard.
+    /// How many there were, by [`Market::index`]; and how often a breaker opened while other
+    /// sessions of its market were up on the shard.
     pub(crate) notice_counts: [u64; Market::COUNT],
     pub(crate) breakers_opened: [u64; Market::COUNT],
     /// Those that opened just now, with their shard.
     opening: Vec<(usize, Market)>,
-    /// Sessions whose bytes wait for a socket that takes none, and how many bytes those were at most.
+    /// Sessions whose bytes wait for a socket that takes none, and how many bytes those were at
+    /// most.
     unsent: BTreeSet<LinkKey>,
     pub(crate) unsent_max: usize,
     events: VecDeque<FeedEvent>,

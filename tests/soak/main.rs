@@ -1,5 +1,5 @@
-//! The real server against the real simulator, every fault by chance, clients that come and go, and a
-//! `kill -9` in the middle; at the end what each client was told is the simulator's truth.
+//! The real server against the real simulator, every fault by chance, clients that come and go, and
+//! a `kill -9` in the middle; at the end what each client was told is the simulator's truth.
 //!
 //! `SOAK_MINUTES=n` decides how long faults last; a short run is part of every test run.
 

@@ -1,5 +1,5 @@
-//! A client that comes, stays a while, goes in one way or another, and resumes; it keeps a book of each
-//! of its series over all its visits.
+//! A client that comes, stays a while, goes in one way or another, and resumes; it keeps a book of
+//! each of its series over all its visits.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;

@@ -27,7 +27,7 @@ pub(crate) struct LogDedup {
     recent: HashMap<(Option<Market>, String), Recent>,
     /// As many as there are events and markets.
     floods: HashMap<(EventName, Option<Market>), Flood>,
-    dropped_told: u64,
+    dropped_reported: u64,
     dropped: Allowance,
 }
 
@@ -89,7 +89,7 @@ impl LogDedup {
         });
         for flood in self.floods.values_mut().filter(|flood| flood.held_back > 0) {
             if now.is_none_or(|now| flood.allowance.spend(now)) {
-                flood.tell(write);
+                flood.write_held(write);
             }
         }
     }
@@ -97,11 +97,11 @@ impl LogDedup {
     /// The number of notices dropped since the last report, if it is due. `total`: all that were
     /// ever dropped.
     pub(crate) fn newly_dropped(&mut self, total: u64, now: MonoNs) -> Option<u64> {
-        let count = total.saturating_sub(self.dropped_told);
+        let count = total.saturating_sub(self.dropped_reported);
         if count == 0 || !self.dropped.spend(now) {
             return None;
         }
-        self.dropped_told = total;
+        self.dropped_reported = total;
         Some(count)
     }
 }
@@ -115,7 +115,7 @@ impl Flood {
         self.last = Some(notice);
     }
 
-    fn tell(&mut self, write: WriteLine<'_>) {
+    fn write_held(&mut self, write: WriteLine<'_>) {
         let count = std::mem::take(&mut self.held_back);
         let Some(Notice { event, about, text }) = self.last.take() else { return };
         match count {
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn repeated_notices_are_counted_and_told_ever_more_rarely() {
+    fn repeated_notices_are_counted_and_written_ever_more_rarely() {
         let mut dedup = LogDedup::default();
         let same = |count| vec![lost(0, "again"); count];
         assert_eq!(turn(&mut dedup, same(3), 0), [(lost(0, "again"), None)]);
@@ -221,11 +221,11 @@ mod tests {
         // From now on for two seconds, then for four, and at most for a minute.
         assert_eq!(turn(&mut dedup, same(5), 2 * SECOND_NS), []);
         assert_eq!(turn(&mut dedup, same(0), 3 * SECOND_NS), [(lost(0, "again"), Some(5))]);
-        let mut told = 0;
+        let mut written = 0;
         for second in 4..3_600 {
-            told += turn(&mut dedup, same(10), second * SECOND_NS).len();
+            written += turn(&mut dedup, same(10), second * SECOND_NS).len();
         }
-        assert!((60..=66).contains(&told), "{told}");
+        assert!((60..=66).contains(&written), "{written}");
         // The repetition ends: the last count is written, and the text counts as new again.
         assert_eq!(turn(&mut dedup, same(0), 3_700 * SECOND_NS).len(), 1);
         assert_eq!(turn(&mut dedup, same(0), 3_800 * SECOND_NS), []);
@@ -257,8 +257,8 @@ mod tests {
         let a_minute = 60 / LOG_EVENT_PAUSE.as_secs();
         let most = u64::from(LOG_EVENT_BURST) + 60 * a_minute + 1;
         assert!(lines.len() as u64 <= most, "{} lines", lines.len());
-        let told: u64 = lines.iter().map(|(_, count)| count.unwrap_or(1)).sum();
-        assert_eq!(told, sent);
+        let written: u64 = lines.iter().map(|(_, count)| count.unwrap_or(1)).sum();
+        assert_eq!(written, sent);
         let (last, count) = lines.last().unwrap();
         assert!(count.is_some() && last.about == About::from(market("spot")), "{last:?}");
         assert!(last.text.starts_with("too many of these to be written; the last: session 49 "));
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn notices_that_did_not_get_here_are_told_once() {
+    fn notices_that_did_not_get_here_are_reported_once() {
         let mut dedup = LogDedup::default();
         assert_eq!(dedup.newly_dropped(0, MonoNs(0)), None);
         assert_eq!(dedup.newly_dropped(7, MonoNs(0)), Some(7));

@@ -26,11 +26,11 @@ pub(crate) struct Form {
 impl Form {
     /// A line of the log's own, about itself.
     pub(crate) fn line(&self, level: Level, message: &str) -> String {
-        let said = Said { message: message.to_owned(), fields: Vec::new() };
-        self.compose(level, "", &said)
+        let event_text = LogEvent { message: message.to_owned(), fields: Vec::new() };
+        self.compose(level, "", &event_text)
     }
 
-    fn compose(&self, level: Level, target: &str, said: &Said) -> String {
+    fn compose(&self, level: Level, target: &str, event_text: &LogEvent) -> String {
         let (now, pid) = (self.clock.now().unix_ms(), std::process::id());
         let level = match level {
             Level::ERROR => "ERROR",
@@ -40,7 +40,7 @@ impl Form {
         };
         match self.format {
             LogFormat::Text => {
-                format!("{now} [{pid}] {level} {}\n", text::visible(&said.sentence()))
+                format!("{now} [{pid}] {level} {}\n", text::visible(&event_text.sentence()))
             }
             LogFormat::Json => {
                 let component = if target == ENGINE_TARGET { "engine" } else { "server" };
@@ -49,9 +49,9 @@ impl Form {
                     ("level", level.into()),
                     ("component", component.into()),
                     ("pid", pid.into()),
-                    ("message", said.message.as_str().into()),
+                    ("message", event_text.message.as_str().into()),
                 ];
-                object(head.into_iter().chain(said.fields.iter().cloned())) + "\n"
+                object(head.into_iter().chain(event_text.fields.iter().cloned())) + "\n"
             }
         }
     }
@@ -68,10 +68,10 @@ where
         mut out: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut said = Said::default();
-        event.record(&mut said);
+        let mut event_text = LogEvent::default();
+        event.record(&mut event_text);
         let metadata = event.metadata();
-        out.write_str(&self.compose(*metadata.level(), metadata.target(), &said))
+        out.write_str(&self.compose(*metadata.level(), metadata.target(), &event_text))
     }
 }
 
@@ -89,7 +89,7 @@ fn object(fields: impl Iterator<Item = (&'static str, Value)>) -> String {
 
 /// The fields of an event.
 #[derive(Default)]
-struct Said {
+struct LogEvent {
     /// The sentence; fields that are not ours stand behind it.
     message: String,
     /// Those among [`FIELDS`], in the order of the event.
@@ -102,7 +102,7 @@ struct Said {
 const FIELDS: [&str; 8] =
     ["event", "exchange", "contract_type", "symbol", "interval", "session", "shard", "repeated"];
 
-impl Said {
+impl LogEvent {
     /// The text for people: the market before it, and how often it was repeated behind it. Symbol
     /// and session are in the sentence itself, where it needs them.
     fn sentence(&self) -> String {
@@ -127,7 +127,7 @@ impl Said {
     }
 }
 
-impl Visit for Said {
+impl Visit for LogEvent {
     fn record_str(&mut self, field: &Field, value: &str) {
         if FIELDS.contains(&field.name()) {
             self.take(field, value.into());
@@ -152,23 +152,24 @@ impl Visit for Said {
 mod tests {
     use super::*;
 
-    fn said(message: &str, fields: &[(&'static str, Value)]) -> Said {
-        Said { message: message.to_owned(), fields: fields.to_vec() }
+    fn event_text(message: &str, fields: &[(&'static str, Value)]) -> LogEvent {
+        LogEvent { message: message.to_owned(), fields: fields.to_vec() }
     }
 
-    fn line(format: LogFormat, said: &Said) -> String {
+    fn line(format: LogFormat, event_text: &LogEvent) -> String {
         let form = Form { format, clock: Clock::new() };
-        form.compose(Level::WARN, ENGINE_TARGET, said)
+        form.compose(Level::WARN, ENGINE_TARGET, event_text)
     }
 
     #[test]
     fn a_message_stays_on_its_line() {
-        let said = said("a\nb\u{85}\"\\", &[("symbol", "\u{9b}X\u{2028}\u{202e}".into())]);
-        let json = line(LogFormat::Json, &said);
+        let event_text =
+            event_text("a\nb\u{85}\"\\", &[("symbol", "\u{9b}X\u{2028}\u{202e}".into())]);
+        let json = line(LogFormat::Json, &event_text);
         assert_eq!(json.matches(text::is_hidden).collect::<Vec<_>>(), ["\n"]);
         let read: Value = serde_json::from_str(&json).unwrap();
         assert_eq!(read["message"], "a\\nb\\u{85}\"\\");
-        assert_eq!(line(LogFormat::Text, &said).matches('\n').count(), 1);
+        assert_eq!(line(LogFormat::Text, &event_text).matches('\n').count(), 1);
     }
 
     #[test]
@@ -180,13 +181,13 @@ mod tests {
             ("session", 3.into()),
             ("repeated", 2.into()),
         ];
-        let said = said("session 3 is lost", &fields);
-        let text = line(LogFormat::Text, &said);
+        let event_text = event_text("session 3 is lost", &fields);
+        let text = line(LogFormat::Text, &event_text);
         let pid = std::process::id();
         let expected =
             format!("+00:00 [{pid}] WARNING binance spot: session 3 is lost (repeated 2 times)\n");
         assert_eq!(&text[23..], expected);
-        let json = line(LogFormat::Json, &said);
+        let json = line(LogFormat::Json, &event_text);
         let (head, rest) = json.split_at(json.find(",\"level\"").unwrap());
         assert!(head.starts_with("{\"timestamp\":\"2") && head.ends_with("+00:00\""), "{head}");
         assert_eq!(

@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_told_once_and_so_is_its_end() {
+    fn a_full_disk_is_reported_once_and_so_is_its_end() {
         let folder = std::env::temp_dir().join(format!("connector-full-{}", std::process::id()));
         let mut file = RotatingFile::open(&folder, 1000, 2, form()).unwrap();
         fs::remove_file(&file.path).unwrap();

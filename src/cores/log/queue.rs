@@ -152,7 +152,7 @@ mod tests {
 
     impl Write for Stuck {
         fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-            let _heard = self.taken.send(String::from_utf8_lossy(line).into_owned());
+            let _taken = self.taken.send(String::from_utf8_lossy(line).into_owned());
             let _let_go = self.go.recv();
             Ok(line.len())
         }
@@ -164,18 +164,18 @@ mod tests {
 
     #[test]
     fn a_place_that_was_too_slow_says_once_how_many_lines_it_misses() {
-        let ((taken, said), (let_go, go)) = (channel(), channel());
+        let ((taken, written), (let_go, go)) = (channel(), channel());
         let form = Form { format: LogFormat::Text, clock: Clock::new() };
         let (mut lines, guard) = start("stuck", Stuck { taken, go }, form).unwrap();
         lines.write_all(b"one\n").unwrap();
-        assert_eq!(said.recv().unwrap(), "one\n");
+        assert_eq!(written.recv().unwrap(), "one\n");
         for _ in 0..LOG_LINES_MAX + 2 {
             lines.write_all(b"more\n").unwrap();
         }
         drop(let_go);
-        let missed = said.recv().unwrap();
+        let missed = written.recv().unwrap();
         assert!(missed.contains(" WARNING 2 lines were dropped"), "{missed}");
-        assert!(said.iter().take(LOG_LINES_MAX).all(|line| line == "more\n"));
+        assert!(written.iter().take(LOG_LINES_MAX).all(|line| line == "more\n"));
         drop(guard);
     }
 }

@@ -6,8 +6,7 @@ use std::thread::JoinHandle;
 
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
-use crate::cores::machine::probe;
-use crate::cores::machine::probe::ProbeError;
+use crate::cores::machine::probe::{self, ProbeError};
 
 /// What duties run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,9 +4,8 @@ use std::fs;
 
 use rustix::param::{clock_ticks_per_second, page_size};
 
-use crate::metrics::process::{ProcessFigures, Units, boot_seconds};
-
 use crate::cores::machine::open_files;
+use crate::metrics::process::{ProcessFigures, Units, boot_seconds};
 
 /// The figures now; `None` where `/proc` is not there or shows something else.
 pub(crate) fn read() -> Option<ProcessFigures> {

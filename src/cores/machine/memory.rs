@@ -7,10 +7,8 @@ use std::time::Duration;
 use rustix::mm::{MlockAllFlags, mlockall};
 
 use crate::clock::{MonoNs, Now};
-
 use crate::cores::machine::figures;
-use crate::cores::machine::rlimits;
-use crate::cores::machine::rlimits::Resource;
+use crate::cores::machine::rlimits::{self, Resource};
 
 /// Locks the process' memory, also what is still to come, if the limit (`LimitMEMLOCK`, `ulimit
 /// -l`) is `infinity`. With any other a later allocation could fail for it. Pages are locked as

@@ -5,12 +5,10 @@
 use std::fs;
 
 use crate::config::Config;
+use crate::cores::machine::rlimits::{self, Resource};
 use crate::limits::{
     CLIENTS_MAX, FILES_BESIDE_CLIENTS, FILES_PER_EXECUTOR, OPS_CONNECTIONS_MAX, REFUSALS_MAX,
 };
-
-use crate::cores::machine::rlimits;
-use crate::cores::machine::rlimits::Resource;
 
 /// Raises the limit as far as the host allows.
 pub fn raise_limit() {

@@ -3,8 +3,7 @@
 
 use std::fmt;
 
-use crate::cores::machine::rlimits;
-use crate::cores::machine::rlimits::Resource;
+use crate::cores::machine::rlimits::{self, Resource};
 
 /// Why glommio's executors cannot run here.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -82,10 +82,10 @@ impl RxTimestamps {
     pub(crate) fn take_notice(&mut self) -> Option<Notice> {
         static IS_REPORTED: AtomicBool = AtomicBool::new(false);
         let why = self.trouble.take()?;
-        let is_told = IS_REPORTED.swap(true, Ordering::Relaxed);
+        let is_reported = IS_REPORTED.swap(true, Ordering::Relaxed);
         let text = format!("the kernel gives no receive stamps ({why}): no hop \"kernel\"");
         let (event, about) = (EventName::StampsMissing, About::default());
-        (!is_told).then_some(Notice { event, about, text })
+        (!is_reported).then_some(Notice { event, about, text })
     }
 
     /// What a read that has just ended makes of its stamp.
@@ -234,7 +234,7 @@ mod tests {
         }
         assert_eq!(rx_timestamps.take_notice(), None, "it may still be about to begin");
         rx_timestamps.judge(None);
-        let notice = rx_timestamps.take_notice().expect("it is said");
+        let notice = rx_timestamps.take_notice().expect("it is reported");
         assert_eq!(notice.event, EventName::StampsMissing);
         for _ in 0..UNANSWERED_READS_MAX {
             rx_timestamps.judge(None);

@@ -10,10 +10,9 @@ use rustix::event::{Timespec, epoll};
 
 use crate::clock::MonoNs;
 use crate::config::Wait;
+use crate::cores::machine::doorbell::Doorbell;
 use crate::limits::{ADAPTIVE_SPIN, PARK_MAX};
 use crate::metrics::CoreMetrics;
-
-use crate::cores::machine::doorbell::Doorbell;
 
 /// A socket that became ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

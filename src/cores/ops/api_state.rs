@@ -5,15 +5,14 @@ use serde::Serialize;
 
 use crate::clock::Now;
 use crate::config::Config;
+use crate::cores::ops::denials::Denials;
+use crate::cores::ops::setup::OpsSetup;
 use crate::health::{self, CoreHealth, ExchangeHealth, Instruments};
 use crate::limits::RING_SLOTS;
 use crate::market::{Market, Venue};
 use crate::metrics::{
     CoreMetrics, Counter, FanoutMetrics, FeedMetrics, Histogram, Metrics, ShardMetrics, cumulative,
 };
-
-use crate::cores::ops::denials::Denials;
-use crate::cores::ops::setup::OpsSetup;
 
 /// A JSON object.
 pub(crate) fn body(setup: &OpsSetup, denials: &Denials, now: Now) -> String {

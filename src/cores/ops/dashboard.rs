@@ -8,9 +8,8 @@ use data_encoding::BASE64;
 use ring::digest::{SHA256, digest};
 
 use crate::config::Config;
-use crate::wire::http::RequestHead;
-
 use crate::cores::ops::http::Response;
+use crate::wire::http::RequestHead;
 
 /// The page for the host in the request: its candles come from the same host.
 pub(crate) fn page(head: &RequestHead<'_>, config: &Config, client_port: u16) -> Response {

@@ -38,7 +38,7 @@ use crate::cores::ops::usage_log::UsageFile;
 use crate::cores::ops::workers::{Question, WorkersSetup};
 use crate::cores::process::supervisor::Watchdog;
 use crate::fanout::HOST_REFUSED;
-use crate::health::{self};
+use crate::health;
 use crate::limits::{
     NOTICES_MAX, OPS_CONNECTIONS_MAX, OPS_REQUESTS_MAX, OPS_TURN_MAX, SLOWEST_WAITING_MAX,
 };

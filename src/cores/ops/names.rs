@@ -13,10 +13,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, after, never, select, unbounded};
 
 use crate::clock::{Clock, MonoNs};
+use crate::cores::ops::workers::{self, Question};
 use crate::messages::{OpsAnswer, OpsRequest};
-
-use crate::cores::ops::workers;
-use crate::cores::ops::workers::Question;
 
 /// Host and port.
 pub(crate) type Name = (String, u16);
@@ -171,8 +169,8 @@ fn resolved(name: &Name, state: &NameState, found: Found) -> OpsAnswer {
 }
 
 /// Pause between two look-ups of a name that is not answered, or has no address. Source: the
-/// exchange is to be back 2 s after its name server answers again; glibc repeats a question after 5
-/// s.
+/// exchange has to be back within 2 s after its name server answers again; glibc repeats a
+/// question after 5 s.
 const LOOK_UP_PAUSE: Duration = Duration::from_millis(1_500);
 
 /// Most look-ups of one name beside each other; at the bound the next one waits for the end of one.

@@ -9,8 +9,7 @@ use crate::cores::ops::workers::ShardLink;
 use crate::cores::ops::*;
 use crate::health::Lifecycle;
 use crate::messages::{OpsAnswer, RestRequest};
-use crate::metrics::Metrics;
-use crate::metrics::ShardMetrics;
+use crate::metrics::{Metrics, ShardMetrics};
 use crate::wire::host::Hosts;
 
 struct Running {

@@ -13,12 +13,11 @@ use crossbeam_channel::Sender;
 use rustls::ServerConfig;
 
 use crate::config::Config;
+use crate::cores::machine::doorbell::Doorbell;
 use crate::fanout::{Access, Tokens};
 use crate::limits::CREDENTIALS_BYTES_MAX;
 use crate::wire::host::Hosts;
 use crate::wire::tls;
-
-use crate::cores::machine::doorbell::Doorbell;
 
 /// Why the front door cannot be opened.
 #[derive(Debug)]

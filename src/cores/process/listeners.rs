@@ -8,12 +8,10 @@ use listenfd::ListenFd;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::config::Config;
+use crate::cores::process::listen_error::ListenError;
+use crate::cores::process::takeover::{self, Predecessor};
 use crate::fanout::DrainKind;
 use crate::limits::{LISTEN_BACKLOG, OPS_SEND_BUFFER_BYTES};
-
-use crate::cores::process::listen_error::ListenError;
-use crate::cores::process::takeover;
-use crate::cores::process::takeover::Predecessor;
 
 /// What the supervisor has handed over, if anything.
 pub struct Inherited(ListenFd);

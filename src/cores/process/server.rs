@@ -13,6 +13,23 @@ use rustls::ClientConfig;
 
 use crate::clock::Clock;
 use crate::config::{Config, Host, Proxies};
+use crate::cores::duty::Duty;
+use crate::cores::fanout::{FanoutCore, FanoutLinks};
+use crate::cores::machine::doorbell::Doorbell;
+use crate::cores::machine::executor::{Executor, Runtime};
+use crate::cores::machine::open_files::{self, Division};
+use crate::cores::machine::topology::{self, ExecutorPlan, Topology, TopologyError, Wishes};
+use crate::cores::machine::wait::Waiter;
+use crate::cores::ops::setup::OpsSetup;
+use crate::cores::ops::workers::ShardLink;
+use crate::cores::ops::{Ops, OpsHandle, OpsThread, usage_log};
+use crate::cores::process::credentials::{self, CredentialsError, Reloader, Renewal};
+use crate::cores::process::listen_error::ListenError;
+use crate::cores::process::listeners::{Inherited, Listeners};
+use crate::cores::process::remedy;
+use crate::cores::process::shutdown::Shutdown;
+use crate::cores::process::takeover::{Handover, Predecessor};
+use crate::cores::shard::{ShardCore, ShardLinks};
 use crate::fanout::{ANY_ORIGIN, Access, DrainKind, Fanout, FanoutConfig};
 use crate::feed::{Feed, FeedConfig, Pauses};
 use crate::health::{self, Lifecycle, Phase};
@@ -27,28 +44,6 @@ use crate::rng::GOLDEN;
 use crate::venue;
 use crate::wire::host::Hosts;
 use crate::wire::tls;
-
-use crate::cores::duty::Duty;
-use crate::cores::fanout::{FanoutCore, FanoutLinks};
-use crate::cores::machine::doorbell::Doorbell;
-use crate::cores::machine::executor::{Executor, Runtime};
-use crate::cores::machine::open_files;
-use crate::cores::machine::open_files::Division;
-use crate::cores::machine::topology;
-use crate::cores::machine::topology::{ExecutorPlan, Topology, TopologyError, Wishes};
-use crate::cores::machine::wait::Waiter;
-use crate::cores::ops::setup::OpsSetup;
-use crate::cores::ops::usage_log;
-use crate::cores::ops::workers::ShardLink;
-use crate::cores::ops::{Ops, OpsHandle, OpsThread};
-use crate::cores::process::credentials;
-use crate::cores::process::credentials::{CredentialsError, Reloader, Renewal};
-use crate::cores::process::listen_error::ListenError;
-use crate::cores::process::listeners::{Inherited, Listeners};
-use crate::cores::process::remedy;
-use crate::cores::process::shutdown::Shutdown;
-use crate::cores::process::takeover::{Handover, Predecessor};
-use crate::cores::shard::{ShardCore, ShardLinks};
 
 /// Why the server cannot start. Nothing is left running.
 #[derive(Debug)]
@@ -375,7 +370,7 @@ impl Wiring {
                 Ok(duty) => (Some(duty), Ok(())),
                 Err(error) => (None, Err(error)),
             };
-            let _heard = report.send(result);
+            let _awaited = report.send(result);
             if let Some(duty) = duty {
                 duty.run().await;
             }

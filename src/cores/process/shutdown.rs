@@ -2,9 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-use crate::fanout::DrainKind;
-
 use crate::cores::machine::doorbell::Doorbell;
+use crate::fanout::DrainKind;
 
 /// The signal to drain, and how, from any thread.
 #[derive(Debug)]

@@ -28,6 +28,7 @@ use rustix::net::{
 };
 use socket2::SockRef;
 
+use crate::cores::process::listen_error::ListenError;
 use crate::limits::{TAKEOVER_PATIENCE, TAKEOVER_PAUSE};
 
 /// One byte for each message. Another version of this protocol takes other bytes.
@@ -71,24 +72,22 @@ pub(crate) fn ask(path: &Path) -> Result<Option<(Predecessor, Handed)>, String> 
 
 impl Predecessor {
     /// This server serves: the predecessor may go down. Returns when it has begun to.
-    pub(crate) fn relieve(
-        mut self,
-    ) -> Result<(), crate::cores::process::listen_error::ListenError> {
+    pub(crate) fn relieve(mut self) -> Result<(), ListenError> {
         let mut answer = [0];
-        let mut told = || {
+        let mut notify = || {
             self.stream.write_all(&[SERVING])?;
             self.stream.read_exact(&mut answer)
         };
-        match told() {
+        match notify() {
             Ok(()) if answer == [LEAVING] => {
                 tracing::info!("took the ports over from process {}", peer(&self.stream));
                 Ok(())
             }
-            told => Err(crate::cores::process::listen_error::ListenError::Takeover {
+            other => Err(ListenError::Takeover {
                 path: self.path,
                 why: format!(
                     "the server that runs did not hear that this one serves ({}); it serves on",
-                    told.err().map_or("another answer was expected".to_owned(), |e| e.to_string())
+                    other.err().map_or("another answer was expected".to_owned(), |e| e.to_string())
                 ),
             }),
         }

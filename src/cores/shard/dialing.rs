@@ -9,15 +9,14 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::clock::{MonoNs, Now};
+use crate::cores::machine::wait::Waiter;
+use crate::cores::shard::passage::Passage;
+use crate::cores::shard::{ShardCore, Slot, token};
 use crate::feed::SessionId;
 use crate::limits::CONNECT_PATIENCE;
 use crate::messages::OpsRequest;
 use crate::metrics::ConnectionErrorKind;
 use crate::wire::Endpoint;
-
-use crate::cores::machine::wait::Waiter;
-use crate::cores::shard::passage::Passage;
-use crate::cores::shard::{ShardCore, Slot, token};
 
 /// Where a session's connection goes first.
 pub(crate) struct Route {
@@ -183,7 +182,7 @@ impl ShardCore {
         let Reach::Asking(passage) = &mut slot.reach else { return false };
         let count = match slot.stream.read(&mut self.scratch) {
             Ok(count) => count,
-            Err(error) if crate::cores::shard::is_transient(&error) => return false,
+            Err(error) if super::is_transient(&error) => return false,
             Err(error) => {
                 self.refuse(at, &error.to_string(), now);
                 return true;

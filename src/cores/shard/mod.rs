@@ -19,20 +19,18 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 
 use crate::clock::{Clock, Lapse, MonoNs, Now, UnixMs};
 use crate::config::Proxies;
+use crate::cores::machine::doorbell::Doorbell;
+use crate::cores::machine::rx_timestamps::{RxTimestamps, Sampling};
+use crate::cores::machine::wait::{Ready, Token, Waiter};
+use crate::cores::ops::OpsHandle;
+use crate::cores::shard::close_lag::CloseLag;
+use crate::cores::shard::dialing::{Reach, Route};
 use crate::feed::{Feed, Output, SessionId};
 use crate::limits::READ_BYTES_MAX;
 use crate::market::{InstrumentId, Source};
 use crate::messages::{Command, FeedEvent, MarketEvent, Notice, OpsAnswer, OpsRequest};
 use crate::metrics::ShardMetrics;
 use crate::wire::touched;
-
-use crate::cores::machine::doorbell::Doorbell;
-use crate::cores::machine::rx_timestamps::{RxTimestamps, Sampling};
-use crate::cores::machine::wait::{Ready, Token, Waiter};
-use crate::cores::ops::OpsHandle;
-use crate::cores::shard::close_lag::CloseLag;
-
-use crate::cores::shard::dialing::{Reach, Route};
 
 /// What joins a shard to the other cores.
 pub struct ShardLinks {

@@ -11,22 +11,20 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::clock::{Clock, MonoNs, Now};
 use crate::config::{Config, Wait};
+use crate::cores::machine::doorbell::Doorbell;
+use crate::cores::machine::wait::{Ready, Waiter};
+use crate::cores::ops::Ops;
+use crate::cores::ops::workers::{self, ShardLink, WorkersSetup};
+use crate::cores::process::server::{
+    StartError, executor_error, fanout_config, feed_config, seed, tls_config,
+};
+use crate::cores::shard::{ShardCore, ShardLinks};
 use crate::fanout::{Access, ClientId, Fanout, FanoutConfig, Output};
 use crate::feed::Feed;
 use crate::limits::{CLOSE_DRAIN, COMMANDS_MAX, FEED_EVENTS_MAX, OPS_REQUESTS_MAX, RING_SLOTS};
 use crate::messages::{Command, FeedEvent, MarketEvent, Notice};
 use crate::metrics::{CoreMetrics, FanoutMetrics};
 use crate::wire::{Connection, Endpoint, Event};
-
-use crate::cores::machine::doorbell::Doorbell;
-use crate::cores::machine::wait::{Ready, Waiter};
-use crate::cores::ops::Ops;
-use crate::cores::ops::workers;
-use crate::cores::ops::workers::{ShardLink, WorkersSetup};
-use crate::cores::process::server::{
-    StartError, executor_error, fanout_config, feed_config, seed, tls_config,
-};
-use crate::cores::shard::{ShardCore, ShardLinks};
 
 /// A running connector of one thread.
 pub struct Solo {

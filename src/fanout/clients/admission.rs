@@ -8,17 +8,16 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 
 use crate::clock::Now;
-use crate::limits::{CLIENTS_MAX, REFUSALS_MAX};
-use crate::messages::EventName;
-use crate::metrics::RefusedBy;
-use crate::wire::Request;
-
 use crate::fanout::clients::access::{Credential, TokenDigest, Tokens};
 use crate::fanout::clients::client::{Client, Phase};
 use crate::fanout::delivery::turn_buffer::TurnBuffer;
 use crate::fanout::protocol::messages::{Refusal, write_authenticated, write_health};
 use crate::fanout::protocol::request::Op;
 use crate::fanout::{ClientId, Fanout};
+use crate::limits::{CLIENTS_MAX, REFUSALS_MAX};
+use crate::messages::EventName;
+use crate::metrics::RefusedBy;
+use crate::wire::Request;
 
 impl Fanout {
     /// Why a connection from `address` is not admitted now; `None`: it is admitted.

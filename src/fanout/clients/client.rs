@@ -6,20 +6,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::clock::{MonoNs, Now, UnixMs};
-use crate::limits::{READY_BYTES_MAX, SHARE_BYTES_MAX};
-use crate::market::{InstrumentId, Interval, Market};
-use crate::metrics::RefusedBy;
-use crate::wire::Connection;
-
 use crate::fanout::clients::access::TokenDigest;
 use crate::fanout::clients::rate_limit::{Allowance, NewNames};
 use crate::fanout::delivery::outbox::Outbox;
 use crate::fanout::delivery::turn_buffer::{Outgoing, Part, SharedSlices, TurnBuffer};
 use crate::fanout::frame::{Class, FrameMeta};
-use crate::fanout::protocol::candle_source::CandleSource;
-use crate::fanout::protocol::candle_source::SeriesGroup;
+use crate::fanout::protocol::candle_source::{CandleSource, SeriesGroup};
 use crate::fanout::series::Interest;
 use crate::fanout::{ClientId, FanoutConfig};
+use crate::limits::{READY_BYTES_MAX, SHARE_BYTES_MAX};
+use crate::market::{InstrumentId, Interval, Market};
+use crate::metrics::RefusedBy;
+use crate::wire::Connection;
 
 /// The phase of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

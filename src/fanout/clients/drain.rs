@@ -5,13 +5,12 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now};
-use crate::limits::{CLOSE_DRAIN, MOVE_INTERVAL};
-use crate::metrics::RefusedBy;
-
 use crate::fanout::clients::admission::rejection_parts;
 use crate::fanout::clients::client::Phase;
 use crate::fanout::protocol::messages::write_notice;
 use crate::fanout::{ClientId, Fanout};
+use crate::limits::{CLOSE_DRAIN, MOVE_INTERVAL};
+use crate::metrics::RefusedBy;
 
 /// What becomes of the clients' address when the server ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

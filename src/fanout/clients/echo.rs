@@ -2,9 +2,8 @@
 //! suites, which judge the protocol stack by its echoes; no configuration leads here. Owns the
 //! answer alone: accept, handshake, deadlines, outbox and closing are those of every client.
 
-use crate::wire::{MessageKind, write_frame};
-
 use crate::fanout::{ClientId, Fanout};
+use crate::wire::{MessageKind, write_frame};
 
 impl Fanout {
     /// Every client accepted from now on gets its messages back, up to `message_bytes_max` bytes

@@ -4,17 +4,16 @@
 use std::net::SocketAddr;
 
 use crate::clock::Now;
-use crate::limits::{CLOSE_DRAIN, CLOSE_NORMAL_LINGER, CLOSE_WRITE_PATIENCE};
-use crate::messages::EventName;
-use crate::metrics::RefusedBy;
-use crate::wire::{Connection, Event, MessageKind, WireError};
-
 use crate::fanout::clients::admission::rejection_parts;
 use crate::fanout::clients::client::{Client, Due, PendingClose, Phase};
 use crate::fanout::clients::rate_limit::RateLimit;
 use crate::fanout::delivery::publish::{CLOSE_NORMAL, CLOSE_POLICY};
 use crate::fanout::protocol::messages::Refusal;
 use crate::fanout::{ClientId, Fanout, Output};
+use crate::limits::{CLOSE_DRAIN, CLOSE_NORMAL_LINGER, CLOSE_WRITE_PATIENCE};
+use crate::messages::EventName;
+use crate::metrics::RefusedBy;
+use crate::wire::{Connection, Event, MessageKind, WireError};
 
 impl Fanout {
     /// A TCP connection was accepted. Without room, or during the drain, it is answered with HTTP

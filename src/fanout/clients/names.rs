@@ -8,6 +8,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::clock::{MonoNs, Now};
+use crate::fanout::hub::Hub;
+use crate::fanout::protocol::candle_source::CandleSource;
+use crate::fanout::protocol::messages::Refusal;
+use crate::fanout::protocol::request::{Name, Wanted};
+use crate::fanout::series::LetGo;
+use crate::fanout::{ClientId, Fanout, Timer};
 use crate::limits::{
     CLIENT_UNCONFIRMED_MAX, CLIENT_UNLISTED_MAX, INSTRUMENTS_MAX, TABLE_CALM_PERCENT,
     TABLE_WARNING_PERCENT, UNCONFIRMED_MAX, UNLISTED_NAME_COST,
@@ -15,13 +21,6 @@ use crate::limits::{
 use crate::market::table::TableFull;
 use crate::market::{Instrument, InstrumentId, Interval, Market, SymbolList, Venue};
 use crate::messages::{Command, EventName};
-
-use crate::fanout::hub::Hub;
-use crate::fanout::protocol::candle_source::CandleSource;
-use crate::fanout::protocol::messages::Refusal;
-use crate::fanout::protocol::request::{Name, Wanted};
-use crate::fanout::series::LetGo;
-use crate::fanout::{ClientId, Fanout, Timer};
 
 /// The names of a request, sorted.
 pub(crate) struct Sorted {

@@ -6,14 +6,13 @@
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now};
+use crate::fanout::protocol::messages::Refusal;
+use crate::fanout::{ClientId, Fanout, Output};
 use crate::limits::{
     CLIENT_MESSAGES_BURST, CLIENT_MESSAGES_PER_SECOND, CLIENT_MESSAGES_PER_TURN,
     CLIENT_NEW_NAMES_BURST, CLIENT_NEW_NAMES_PER_SECOND, CLIENT_PAUSE, CLIENT_PAUSES_MAX,
     SYMBOLS_PER_MESSAGE,
 };
-
-use crate::fanout::protocol::messages::Refusal;
-use crate::fanout::{ClientId, Fanout, Output};
 
 /// What is left of a client's allowance of messages.
 #[derive(Debug)]

@@ -4,12 +4,11 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::clock::{MonoNs, Now};
-use crate::limits::{REFUSED_NAMES_MAX, REFUSED_PATIENCE};
-use crate::market::{Instrument, Market, SymbolList};
-
 use crate::fanout::protocol::messages::{Refusal, cut};
 use crate::fanout::protocol::request::{Name, Wanted};
 use crate::fanout::{ClientId, Fanout};
+use crate::limits::{REFUSED_NAMES_MAX, REFUSED_PATIENCE};
+use crate::market::{Instrument, Market, SymbolList};
 
 /// The newest rejections.
 #[derive(Debug, Default)]

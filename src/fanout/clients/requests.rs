@@ -5,10 +5,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use crate::clock::Now;
-use crate::limits::{CLIENT_SAME_SERIES_MAX, CLIENT_SERIES_MAX, SERIES_SPELLINGS_MAX};
-use crate::market::{Instrument, InstrumentId, Interval, Market};
-use crate::wire::write_text_frame;
-
 use crate::fanout::clients::client::{Phase, Subscription};
 use crate::fanout::clients::names::{Sorted, named_twice, once_each, stream_name, symbols_of};
 use crate::fanout::clients::refused_names::rejection;
@@ -19,11 +15,12 @@ use crate::fanout::protocol::messages::{
     ListWriter, Refusal, Shown, write_error, write_notice, write_pong, write_subscribed,
     write_unsubscribed,
 };
-use crate::fanout::protocol::request;
-use crate::fanout::protocol::request::{Name, Op, Request, Wanted};
-use crate::fanout::series::CatchUp;
-use crate::fanout::series::{ANY_WINDOW, Interest};
+use crate::fanout::protocol::request::{self, Name, Op, Request, Wanted};
+use crate::fanout::series::{ANY_WINDOW, CatchUp, Interest};
 use crate::fanout::{ClientId, Fanout};
+use crate::limits::{CLIENT_SAME_SERIES_MAX, CLIENT_SERIES_MAX, SERIES_SPELLINGS_MAX};
+use crate::market::{Instrument, InstrumentId, Interval, Market};
+use crate::wire::write_text_frame;
 
 impl Fanout {
     /// Handles one message of a client, text or binary.

@@ -3,13 +3,12 @@
 
 use arrayvec::ArrayVec;
 
-use crate::limits::SERIES_SPELLINGS_MAX;
-use crate::wire::write_text_frame;
-
 use crate::fanout::delivery::outbox::{FrameId, FramePool};
 use crate::fanout::delivery::turn_buffer::{Part, TurnBuffer};
 use crate::fanout::frame::FrameMeta;
 use crate::fanout::series::Interest;
+use crate::limits::SERIES_SPELLINGS_MAX;
+use crate::wire::write_text_frame;
 
 /// The basic form of the latest quote; empty if no client wants it.
 #[derive(Debug, Default)]

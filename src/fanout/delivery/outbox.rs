@@ -5,11 +5,9 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::clock::UnixMs;
+use crate::fanout::frame::{Class, FrameMeta};
 use crate::limits::SPARE_FRAMES_MAX;
 use crate::market::{InstrumentId, Interval};
-
-use crate::fanout::frame::Class;
-use crate::fanout::frame::FrameMeta;
 
 /// Handle of a frame in the [`FramePool`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

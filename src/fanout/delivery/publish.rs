@@ -2,19 +2,17 @@
 //! to the others, who get it from the outbox as their sockets take bytes.
 
 use crate::clock::{Now, UnixMs};
+use crate::fanout::clients::client::Phase;
+use crate::fanout::delivery::basic::{Form, is_basic};
+use crate::fanout::delivery::outbox::Owed;
+use crate::fanout::frame::{Class, FrameMeta, Hops};
+use crate::fanout::history::{Restated, closed_window};
+use crate::fanout::protocol::encode::{CandleType, write_unsigned};
+use crate::fanout::{ClientId, Fanout, Output};
 use crate::limits::{READY_BYTES_MAX, SHARE_BYTES_MAX};
 use crate::market::{Candle, CandleUpdate, ClosedWindow, InstrumentId, Source};
 use crate::messages::EventName;
 use crate::wire::{text_frame_payload, write_text_frame};
-
-use crate::fanout::clients::client::Phase;
-use crate::fanout::delivery::basic::{Form, is_basic};
-use crate::fanout::delivery::outbox::Owed;
-use crate::fanout::frame::Hops;
-use crate::fanout::frame::{Class, FrameMeta};
-use crate::fanout::history::{Restated, closed_window};
-use crate::fanout::protocol::encode::{CandleType, write_unsigned};
-use crate::fanout::{ClientId, Fanout, Output};
 
 impl Fanout {
     /// Publishes a candle to every client that wants it, and keeps it if it is closed.

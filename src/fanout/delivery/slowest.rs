@@ -4,11 +4,10 @@
 use arrayvec::ArrayVec;
 
 use crate::clock::MonoNs;
-use crate::limits::{SLOWEST_PERIOD, SLOWEST_UPDATES};
-use crate::messages::{SlowUpdate, SlowUpdates};
-
 use crate::fanout::Fanout;
 use crate::fanout::frame::{Class, FrameMeta, Hops};
+use crate::limits::{SLOWEST_PERIOD, SLOWEST_UPDATES};
+use crate::messages::{SlowUpdate, SlowUpdates};
 
 /// The slowest updates since they were last taken, each once, for the slowest of its clients.
 #[derive(Debug, Default)]

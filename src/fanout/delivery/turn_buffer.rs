@@ -9,11 +9,10 @@ use std::ops::Range;
 
 use arrayvec::ArrayVec;
 
-use crate::limits::{RUN_BYTES_MAX, SHARED_PARTS_MAX};
-use crate::wire::{Connection, touched};
-
 use crate::fanout::ClientId;
 use crate::fanout::delivery::buffer_pool::BufferPool;
+use crate::limits::{RUN_BYTES_MAX, SHARED_PARTS_MAX};
+use crate::wire::{Connection, touched};
 
 /// The place of a frame in the turn's buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,14 +3,13 @@
 //! carries these facts itself.
 
 use crate::clock::Now;
-use crate::market::{CandleUpdate, Instrument, Market};
-
 use crate::fanout::clients::names::symbols_of;
 use crate::fanout::delivery::basic::is_basic;
 use crate::fanout::frame::FrameMeta;
 use crate::fanout::protocol::encode::other_unit;
 use crate::fanout::protocol::messages::write_notice;
 use crate::fanout::{ClientId, Fanout};
+use crate::market::{CandleUpdate, Instrument, Market};
 
 impl Fanout {
     /// Sends the notice before a quote is published, to clients that get its basic form: once,

@@ -6,10 +6,9 @@ use std::io::Write;
 use std::sync::Arc;
 
 use crate::clock::{Now, RFC3339_BYTES, UnixMs, write_rfc3339};
+use crate::fanout::protocol::candle_source::CandleSource;
 use crate::market::{Candle, CandleUpdate, Decimal, Instrument, Interval, Market, VolumeUnit};
 use crate::text;
-
-use crate::fanout::protocol::candle_source::CandleSource;
 
 /// What is the same in every message about one instrument, rendered once.
 #[derive(Debug)]

@@ -4,12 +4,10 @@
 use std::sync::Arc;
 
 use crate::clock::{Now, RFC3339_BYTES, UnixMs, write_rfc3339};
+use crate::fanout::protocol::candle_source::{CandleSource, SeriesGroup};
+use crate::fanout::protocol::encode::{write_signed, write_string, write_unsigned};
 use crate::limits::{CLIENT_MESSAGE_BYTES_MAX, SERVER_MESSAGE_BYTES_MAX, SYMBOL_BYTES_MAX};
 use crate::market::{Interval, Market, Span};
-
-use crate::fanout::protocol::candle_source::CandleSource;
-use crate::fanout::protocol::candle_source::SeriesGroup;
-use crate::fanout::protocol::encode::{write_signed, write_string, write_unsigned};
 
 /// Why a client's request is rejected, or what has ended a subscription.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,9 +3,8 @@
 //! about the series carries the client's own spelling. Owns how a spelling is put into a message;
 //! the market decides what a name means.
 
-use crate::wire::{text_frame_payload, write_text_frame};
-
 use crate::fanout::protocol::encode::{Labels, Spelling};
+use crate::wire::{text_frame_payload, write_text_frame};
 
 /// The frames of the latest publication under the other spellings of its series, in both forms.
 /// Their storage is kept.

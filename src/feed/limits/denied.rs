@@ -4,18 +4,17 @@
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now};
-use crate::market::{InstrumentId, Market};
-use crate::messages::{EventName, FeedEvent};
-use crate::metrics::ConnectionErrorKind;
-use crate::venue::{self, Denial};
-use crate::wire::WireError;
-
 use crate::feed::limits::pauses::Denied;
 use crate::feed::limits::rate_limits::LimitedAction;
 use crate::feed::repair::answers::status_words;
 use crate::feed::session::SessionPhase;
 use crate::feed::session::lifecycle::Socket;
 use crate::feed::{Feed, Output};
+use crate::market::{InstrumentId, Market};
+use crate::messages::{EventName, FeedEvent};
+use crate::metrics::ConnectionErrorKind;
+use crate::venue::{self, Denial};
+use crate::wire::WireError;
 
 impl Feed {
     /// Ends a session after the exchange answered its handshake with an HTTP status. If the refusal

@@ -6,11 +6,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::{MonoNs, UnixMs};
+use crate::feed::LimitedAction;
 use crate::limits::BACKOFF_MAX;
 use crate::market::Market;
 use crate::venue::{self, Denial};
-
-use crate::feed::LimitedAction;
 
 /// The pauses of new sessions and of REST requests, of each [`venue::budget_group`].
 #[derive(Debug)]

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::MonoNs;
-use crate::market::Market;
-use crate::metrics::WaitReason;
-use crate::venue;
-
 use crate::feed::FeedConfig;
 use crate::feed::limits::breaker::Breaker;
 use crate::feed::limits::budget::{Budget, Claim};
 use crate::feed::limits::pauses::Pauses;
+use crate::market::Market;
+use crate::metrics::WaitReason;
+use crate::venue;
 
 /// Use of an exchange's limits by an earlier process at this address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

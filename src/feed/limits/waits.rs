@@ -5,15 +5,14 @@
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now};
-use crate::limits::CONNECT_PATIENCE;
-use crate::market::Market;
-use crate::messages::{EventName, FeedEvent};
-use crate::metrics::WaitReason;
-
 use crate::feed::limits::budget::Claim;
 use crate::feed::limits::rate_limits::{Gates, LimitedAction, Wait};
 use crate::feed::session::SessionPhase;
 use crate::feed::{Feed, Output};
+use crate::limits::CONNECT_PATIENCE;
+use crate::market::Market;
+use crate::messages::{EventName, FeedEvent};
+use crate::metrics::WaitReason;
 
 impl Gates {
     /// The wait of a session of `market` with a backoff until `backoff`.

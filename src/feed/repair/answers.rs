@@ -2,15 +2,13 @@
 //! sense. Owns what is counted, logged and paused; `rest_evidence` owns what a row proves.
 
 use crate::clock::{MonoNs, Now};
+use crate::feed::Feed;
+use crate::feed::limits::pauses::{Begun, Denied};
+use crate::feed::limits::rate_limits::{LimitedAction, Wait};
 use crate::market::{Instrument, InstrumentId, Market};
 use crate::messages::{About, EventName, RestResponse};
 use crate::metrics::WaitReason;
 use crate::venue::{self, BadRows, Denial, RestError};
-
-use crate::feed::Feed;
-use crate::feed::limits::pauses::{Begun, Denied};
-use crate::feed::limits::rate_limits::LimitedAction;
-use crate::feed::limits::rate_limits::Wait;
 
 impl Feed {
     /// Pauses REST for all shards if an answer shows that the exchange denies us or soon would, or

@@ -3,19 +3,17 @@
 //! gap. If no candle was pushed yet, the series begins where the backfill ends.
 
 use crate::clock::{MonoNs, Now, UnixMs};
-use crate::limits::PAST_PATIENCE_MAX;
-use crate::market::{ClosedWindow, Instrument, InstrumentId, Interval, Span, Verdict};
-use crate::messages::{BackfillFrom, MarketEvent, RestResponse, Wish};
-use crate::venue::RestCandles;
-
 use crate::feed::Feed;
 use crate::feed::candles::{Publisher, judge_closed};
 use crate::feed::repair::missing::{oldest_row, pause, rows_max};
 use crate::feed::repair::rest_evidence::{Proof, closed_by_rest, knows_less};
 use crate::feed::repair::turns::Turn;
-use crate::feed::stream::Backfill;
-use crate::feed::stream::{ContractSize, Stream};
+use crate::feed::stream::{Backfill, ContractSize, Stream};
 use crate::feed::streams::begin_of;
+use crate::limits::PAST_PATIENCE_MAX;
+use crate::market::{ClosedWindow, Instrument, InstrumentId, Interval, Span, Verdict};
+use crate::messages::{BackfillFrom, MarketEvent, RestResponse, Wish};
+use crate::venue::RestCandles;
 
 /// The next step of a backfill: windows to fetch, or the end.
 pub(crate) enum BackfillStep {

@@ -5,14 +5,12 @@
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now, UnixMs};
-use crate::market::{InstrumentId, Market};
-use crate::messages::EventName;
-
 use crate::feed::Feed;
 use crate::feed::candles::{Publisher, release_given_up};
 use crate::feed::repair::backfill::due_wishes;
-use crate::feed::stream::RestPurpose;
-use crate::feed::stream::{ContractSize, Stream};
+use crate::feed::stream::{ContractSize, RestPurpose, Stream};
+use crate::market::{InstrumentId, Market};
+use crate::messages::EventName;
 
 /// The requests that a stream needs now.
 fn due(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> [Option<RestPurpose>; 2] {

@@ -5,17 +5,16 @@
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now, UnixMs};
-use crate::limits::REST_ROWS_MAX;
-use crate::market::{ClosedWindow, Instrument, InstrumentId, Interval, Market, Span};
-use crate::messages::{About, EventName, RestResponse};
-use crate::metrics::DecodeErrorKind;
-use crate::venue::{self, RestCandle, RestCandles, RestError};
-
 use crate::feed::Feed;
 use crate::feed::candles::{Publisher, accept_closed};
 use crate::feed::repair::rest_evidence::{Coverage, Proof, Rows, closed_by_rest, exchange_time};
 use crate::feed::stream::{Repair, RestPurpose, Stream};
 use crate::feed::streams::begin_of;
+use crate::limits::REST_ROWS_MAX;
+use crate::market::{ClosedWindow, Instrument, InstrumentId, Interval, Market, Span};
+use crate::messages::{About, EventName, RestResponse};
+use crate::metrics::DecodeErrorKind;
+use crate::venue::{self, RestCandle, RestCandles, RestError};
 
 impl Repair {
     /// The purpose of the most urgent request for missing windows; `None` if no window is missing.

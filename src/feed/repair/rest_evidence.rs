@@ -9,12 +9,11 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::clock::{Lapse, MonoNs, RoughLapse, UnixMs};
+use crate::feed::stream::{FirstAnswers, Stream};
 use crate::limits::REST_ROWS_MAX;
 use crate::market::{Candle, CandleUpdate, ClosedWindow, FinalBy, Interval, Source, Span};
 use crate::messages::RestResponse;
 use crate::venue::{RestCandle, RestCandles};
-
-use crate::feed::stream::{FirstAnswers, Stream};
 
 /// What one answer proves about a window.
 // Nearly all are candles.

@@ -5,11 +5,6 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now};
-use crate::limits::{REST_BODY_BYTES, REST_ROW_BYTES, REST_ROWS_MAX, RESTS_ASKED_MAX};
-use crate::market::{Instrument, InstrumentId, Market, Span};
-use crate::messages::{RestRequest, RestResponse, Wish};
-use crate::venue::{self, RestQuery};
-
 use crate::feed::limits::budget::Claim;
 use crate::feed::limits::rate_limits::{Gates, LimitedAction};
 use crate::feed::repair::backfill::backfill_span;
@@ -17,6 +12,10 @@ use crate::feed::repair::missing::{missing_span, rows_asked};
 use crate::feed::repair::turns::{Turn, Turns};
 use crate::feed::stream::{Check, RestPurpose};
 use crate::feed::{Feed, Output};
+use crate::limits::{REST_BODY_BYTES, REST_ROW_BYTES, REST_ROWS_MAX, RESTS_ASKED_MAX};
+use crate::market::{Instrument, InstrumentId, Market, Span};
+use crate::messages::{RestRequest, RestResponse, Wish};
+use crate::venue::{self, RestQuery};
 
 impl RestPurpose {
     const COUNT: usize = 8;

@@ -7,15 +7,14 @@
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now};
-use crate::market::{Candle, Instrument, InstrumentId, Span};
-use crate::messages::RestResponse;
-use crate::metrics::ConnectionErrorKind;
-use crate::venue::{self, RestCandle, RestCandles, SymbolCheck};
-
 use crate::feed::Feed;
 use crate::feed::limits::budget::Claim;
 use crate::feed::session::{Session, SessionPhase};
 use crate::feed::stream::{Check, RestPurpose, Shown};
+use crate::market::{Candle, Instrument, InstrumentId, Span};
+use crate::messages::RestResponse;
+use crate::metrics::ConnectionErrorKind;
+use crate::venue::{self, RestCandle, RestCandles, SymbolCheck};
 
 impl Feed {
     /// Plans a check of each of `members`, which the exchange has just acknowledged on the session.

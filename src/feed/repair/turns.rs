@@ -6,10 +6,9 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::clock::MonoNs;
+use crate::feed::limits::budget::RESERVED_PART;
 use crate::market::InstrumentId;
 use crate::messages::Wish;
-
-use crate::feed::limits::budget::RESERVED_PART;
 
 /// A wish for a series: the subject of one request.
 pub(crate) type Turn = (InstrumentId, Wish);

@@ -6,11 +6,6 @@
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now, UnixMs};
-use crate::market::{
-    Candle, CandleUpdate, FinalBy, Instrument, InstrumentId, Interval, Series, Span,
-};
-use crate::messages::RestResponse;
-
 use crate::feed::Feed;
 use crate::feed::candles::{Publisher, accept_closed};
 use crate::feed::repair::missing::rows_max;
@@ -18,6 +13,10 @@ use crate::feed::repair::rest_evidence::{
     LAGGING_ROW_MS, Proof, Rows, closed_by_rest, knows_less, restated,
 };
 use crate::feed::stream::{Verification, Verifications};
+use crate::market::{
+    Candle, CandleUpdate, FinalBy, Instrument, InstrumentId, Interval, Series, Span,
+};
+use crate::messages::RestResponse;
 
 impl Verifications {
     /// Takes a published closed candle with its sequence number.
@@ -60,7 +59,7 @@ impl Verifications {
         }
     }
 
-    /// Returns whether a request is to be sent now.
+    /// Returns whether a request is due now.
     pub(crate) fn is_due(&self, now: MonoNs) -> bool {
         !self.is_asking && self.waiting.iter().any(|one| one.due_at() <= now)
     }

@@ -10,12 +10,11 @@
 use std::time::Duration;
 
 use crate::clock::MonoNs;
-use crate::market::{InstrumentId, Market};
-
 use crate::feed::Feed;
 use crate::feed::session::suspects::{ENDS_TOGETHER, SHORT_LIFE, SOON, STRIKES_MAX, STRIKES_MIN};
 use crate::feed::session::{Ends, Session, SessionPhase};
 use crate::feed::stream::Stream;
+use crate::market::{InstrumentId, Market};
 
 impl Stream {
     /// Remembers a long life before the stream ends on its connection or begins on another one.

@@ -3,14 +3,6 @@
 //! hot path begins here and continues in [`crate::feed::candles`].
 
 use crate::clock::{MonoNs, Now, RoughLapse};
-use crate::market::{InstrumentId, Interval, Market};
-use crate::messages::EventName;
-use crate::metrics::{ConnectionErrorKind, DecodeErrorKind};
-use crate::text;
-use crate::venue::{self, Klines, Message, SubscribeOp};
-use crate::wire::json::JsonReader;
-use crate::wire::{Connection, Event};
-
 use crate::feed::candles::{MessageOrigin, Publisher, take_klines};
 use crate::feed::session::lifecycle::Socket;
 use crate::feed::session::refusals::Refused;
@@ -18,6 +10,13 @@ use crate::feed::session::{Session, SessionPhase};
 use crate::feed::stream::Stream;
 use crate::feed::streams::Streams;
 use crate::feed::{Feed, SessionId};
+use crate::market::{InstrumentId, Interval, Market};
+use crate::messages::EventName;
+use crate::metrics::{ConnectionErrorKind, DecodeErrorKind};
+use crate::text;
+use crate::venue::{self, Klines, Message, SubscribeOp};
+use crate::wire::json::JsonReader;
+use crate::wire::{Connection, Event};
 
 /// What a message changes in its session, after its candles were taken.
 enum Consequence {

@@ -4,20 +4,18 @@
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now};
-use crate::limits::{CLOSE_DRAIN, CONNECT_PATIENCE, VENUE_UNSENT_BYTES_MAX};
-use crate::market::Market;
-use crate::messages::{EventName, FeedEvent};
-use crate::metrics::{ConnectionErrorKind, WaitReason};
-use crate::text;
-use crate::venue;
-use crate::wire::{Connection, WireError};
-
 use crate::feed::limits::budget::Claim;
 use crate::feed::limits::rate_limits::LimitedAction;
 use crate::feed::session::suspects::SOON;
 use crate::feed::session::{Session, SessionPhase};
 use crate::feed::stream::Check;
 use crate::feed::{Feed, Output, SessionId};
+use crate::limits::{CLOSE_DRAIN, CONNECT_PATIENCE, VENUE_UNSENT_BYTES_MAX};
+use crate::market::Market;
+use crate::messages::{EventName, FeedEvent};
+use crate::metrics::{ConnectionErrorKind, WaitReason};
+use crate::wire::{Connection, WireError};
+use crate::{text, venue};
 
 /// Whether the socket of a lost session is still open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -645,7 +643,7 @@ impl Feed {
     }
 }
 
-/// When a ping is to be sent: at a fixed pace, or after silence of a session that has delivered.
+/// When the next ping is due: at a fixed pace, or after silence of a session that has delivered.
 fn ping_due(session: &Session, inactivity_timeout: Duration) -> MonoNs {
     if session.ping_sent.is_some() {
         return MonoNs(u64::MAX);

@@ -6,15 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::MonoNs;
-use crate::limits::{INSTRUMENTS_MAX, LIST_PARTS_MAX, LIST_PATIENCE};
-use crate::market::{Instrument, InstrumentId, Listed, Market, SymbolList, spelled};
-use crate::messages::{About, EventName, FeedEvent};
-use crate::text;
-use crate::venue;
-
 use crate::feed::session::placement::{Admission, Rejection};
 use crate::feed::stream::{Check, ContractSize, Stream};
 use crate::feed::{Feed, Output};
+use crate::limits::{INSTRUMENTS_MAX, LIST_PARTS_MAX, LIST_PATIENCE};
+use crate::market::{Instrument, InstrumentId, Listed, Market, SymbolList, spelled};
+use crate::messages::{About, EventName, FeedEvent};
+use crate::{text, venue};
 
 /// The lists of all markets.
 #[derive(Debug, Default)]

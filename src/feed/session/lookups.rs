@@ -4,13 +4,12 @@
 //! [`crate::feed::session::suspects`].
 
 use crate::clock::Now;
-use crate::market::{InstrumentId, Market};
-use crate::messages::RestResponse;
-use crate::venue::{self, SymbolCheck};
-
 use crate::feed::Feed;
 use crate::feed::limits::rate_limits::LimitedAction;
 use crate::feed::stream::RestPurpose;
+use crate::market::{InstrumentId, Market};
+use crate::messages::RestResponse;
+use crate::venue::{self, SymbolCheck};
 
 impl Feed {
     /// Asks REST about a symbol, unless REST is denied to us. Returns whether an answer is awaited.

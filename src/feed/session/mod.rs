@@ -15,14 +15,13 @@ mod suspects;
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now};
-use crate::market::{InstrumentId, Market};
-use crate::venue::{self, Heartbeat, SubscribeOp};
-use crate::wire::Connection;
-
 use crate::feed::SessionId;
 use crate::feed::limits::backoff::Backoff;
 use crate::feed::session::subscribe_queue::SubscribeQueue;
 use crate::feed::streams::Streams;
+use crate::market::{InstrumentId, Market};
+use crate::venue::{self, Heartbeat, SubscribeOp};
+use crate::wire::Connection;
 
 /// A place for one session after another: the first connection and those that replace it.
 pub(crate) struct Session {
@@ -296,7 +295,7 @@ pub(crate) struct End {
     pub(crate) opened: MonoNs,
     /// Whether the exchange had answered every subscribe message.
     pub(crate) is_answered: bool,
-    /// Number of members, from the first, that are to be moved away from the others.
+    /// Number of members, from the first, that move away from the others.
     pub(crate) suspects: usize,
     /// The exchange's last words.
     pub(crate) words: String,

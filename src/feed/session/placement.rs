@@ -5,15 +5,13 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::clock::MonoNs;
-use crate::limits::UNSUBSCRIBE_LINGER;
-use crate::market::{Instrument, InstrumentId, Market};
-use crate::messages::{About, EventName, FeedEvent, MarketEvent};
-use crate::text;
-use crate::venue;
-
 use crate::feed::session::{Session, SessionPhase};
 use crate::feed::stream::Check;
 use crate::feed::{Feed, Output};
+use crate::limits::UNSUBSCRIBE_LINGER;
+use crate::market::{Instrument, InstrumentId, Market};
+use crate::messages::{About, EventName, FeedEvent, MarketEvent};
+use crate::{text, venue};
 
 /// Why an instrument has no stream.
 pub(crate) enum Rejection<'words> {

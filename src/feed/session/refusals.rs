@@ -5,17 +5,16 @@
 use std::time::Duration;
 
 use crate::clock::MonoNs;
+use crate::feed::Feed;
+use crate::feed::session::Session;
+use crate::feed::session::placement::Rejection;
+use crate::feed::session::subscribe_queue::{Again, Unanswered};
 use crate::limits::{CONNECT_PATIENCE, UNSUBSCRIBE_LINGER};
 use crate::market::{Instrument, InstrumentId, Interval};
 use crate::messages::EventName;
 use crate::metrics::DecodeErrorKind;
 use crate::text;
 use crate::venue::{self, NotNow, RefusalKind, RefusalScope, SubscribeOp};
-
-use crate::feed::Feed;
-use crate::feed::session::Session;
-use crate::feed::session::placement::Rejection;
-use crate::feed::session::subscribe_queue::{Again, Unanswered};
 
 /// A [`venue::Refusal`] that outlives its message.
 pub(crate) struct Refused {

@@ -5,12 +5,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::{MonoNs, Now};
-use crate::market::{Instrument, InstrumentId, Market};
-use crate::venue::{self, Limits, SubscribeOp};
-
 use crate::feed::limits::budget::{Budget, Claim};
 use crate::feed::stream::Stream;
 use crate::feed::streams::Streams;
+use crate::market::{Instrument, InstrumentId, Market};
+use crate::venue::{self, Limits, SubscribeOp};
 
 /// The subscribe messages of one connection: wanted, sent, unanswered.
 pub(crate) struct SubscribeQueue {
@@ -242,7 +241,7 @@ impl SubscribeQueue {
         Some(id)
     }
 
-    /// Removes `id` from the streams that are to be sent again.
+    /// Removes `id` from the streams that wait to be sent again.
     fn unqueue(&mut self, op: SubscribeOp, id: InstrumentId) {
         self.wanted.retain(|&wanted| wanted != (op, id));
         if op == SubscribeOp::Subscribe {
@@ -290,7 +289,7 @@ impl SubscribeQueue {
         asked.flat_map(|message| message.instruments.iter().copied()).collect()
     }
 
-    /// The streams that are to be subscribed one by one.
+    /// The streams that wait to be subscribed one by one.
     pub(crate) fn singles(&self) -> impl Iterator<Item = InstrumentId> {
         self.singles.iter().copied()
     }
@@ -300,7 +299,7 @@ impl SubscribeQueue {
         !self.withdrawn.is_empty()
     }
 
-    /// Every stream that is to be sent, or was sent and not answered.
+    /// Every stream that waits to be sent, or was sent and not answered.
     pub(crate) fn named(&self) -> impl Iterator<Item = InstrumentId> {
         let wanted = self.wanted.iter().map(|&(_, id)| id).chain(self.singles.iter().copied());
         let asked = self.unanswered.iter().chain(&self.withdrawn);

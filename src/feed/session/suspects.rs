@@ -7,16 +7,15 @@
 use std::time::Duration;
 
 use crate::clock::MonoNs;
-use crate::limits::CONNECT_PATIENCE;
-use crate::market::{InstrumentId, Market};
-use crate::messages::EventName;
-use crate::venue::{NotNow, SubscribeOp};
-
 use crate::feed::Feed;
 use crate::feed::session::placement::Rejection;
 use crate::feed::session::subscribe_queue::{Again, Unanswered};
 use crate::feed::session::{End, Ends, Session, SessionPhase};
 use crate::feed::stream::{Check, Stream, Suspicion};
+use crate::limits::CONNECT_PATIENCE;
+use crate::market::{InstrumentId, Market};
+use crate::messages::EventName;
+use crate::venue::{NotNow, SubscribeOp};
 
 /// The state of a member when its session ended, the most suspicious first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

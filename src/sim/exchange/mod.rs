@@ -28,7 +28,7 @@ use super::windows;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub usize);
 
-/// What is to be done to a connection.
+/// What the server does to a connection next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Send a text frame.

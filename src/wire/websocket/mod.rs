@@ -50,7 +50,7 @@ pub struct Connection {
 enum State {
     /// Server: waiting for a request.
     Requested,
-    /// Server: the request was read and is to be answered.
+    /// Server: the request was read and waits for an answer.
     Judging { is_head: bool },
     /// Client: our request is out, waiting for the answer to this key.
     Answering { key: String },
@@ -449,7 +449,7 @@ impl Connection {
         }
         let State::Open(context) = &mut self.state else { return Ok(None) };
         self.is_codec_empty = false;
-        // Of an exchange's pings that are not answered yet only the newest is to be (RFC 6455,
+        // Of an exchange's pings that are not answered yet only the newest is answered (RFC 6455,
         // section 5.5.3). A client that reads no pongs is dropped by its server.
         let drops_writes = self.role == Role::Client && unsent > PONG_BYTES_MAX;
         let mut pipe = Pipe { drops_writes, ..pipe!(self) };

@@ -1,5 +1,5 @@
-//! What a lying exchange answers over HTTP: blocks and absurd headers, on REST and on the handshake, and
-//! rows that are wrong.
+//! What a lying exchange answers over HTTP: blocks and absurd headers, on REST and on the
+//! handshake, and rows that are wrong.
 
 use std::time::Duration;
 
@@ -45,7 +45,8 @@ const fn page(
     Page { status, content_type, header, body }
 }
 
-/// `Retry-After` as nobody means it: seconds that are ms, points in time in s and ms, more than fits.
+/// `Retry-After` as nobody means it: seconds that are ms, points in time in s and ms, more than
+/// fits.
 pub(crate) const ABSURD_WAITS: [&str; 6] = [
     "60000",
     "1796000000",

@@ -1,5 +1,5 @@
-//! Messages and answers, changed as a lying exchange would change them: pure text in, text out. Finds
-//! candles and times by their shape, so that no exchange's wording is repeated here.
+//! Messages and answers, changed as a lying exchange would change them: pure text in, text out.
+//! Finds candles and times by their shape, so that no exchange's wording is repeated here.
 
 use connector_wss::market::{ContractType, Market, Venue};
 use serde_json::{Value, json};
@@ -137,8 +137,8 @@ pub(crate) fn time_of(candle: &Value) -> Option<i64> {
     time.and_then(whole)
 }
 
-/// Makes a candle one that cannot be, or one that is written as none is; never another that could be.
-/// The name of what was done.
+/// Makes a candle one that cannot be, or one that is written as none is; never another that could
+/// be. The name of what was done.
 pub(crate) fn corrupt(market: Market, candle: &mut Value, dice: &mut Dice) -> &'static str {
     let any = *dice.pick(&[Cell::High, Cell::Low, Cell::Close, Cell::Volume]);
     let text = cell(market, candle, any).and_then(|cell| cell.as_str().map(str::to_owned));

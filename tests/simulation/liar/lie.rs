@@ -11,8 +11,8 @@ use super::refusals;
 /// One kind of lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lie {
-    /// Times of pushes about the culprit are wrong by this many ms: several streams that agree on a time
-    /// are right.
+    /// Times of pushes about the culprit are wrong by this many ms: several streams that agree on a
+    /// time are right.
     PushTimes(Times, i64),
     /// Pushed values that cannot be.
     PushValues,
@@ -28,8 +28,8 @@ pub(crate) enum Lie {
     Pings,
     /// Subscriptions that name the culprit are refused in this form.
     Refuses(usize),
-    /// A subscription that names the culprit ends the connection, without a word: at once, or after it
-    /// was served for this many ms.
+    /// A subscription that names the culprit ends the connection, without a word: at once, or after
+    /// it was served for this many ms.
     CostsSession(u64),
     /// No further stream is to be had: a limit of the address, in words.
     Full,
@@ -145,8 +145,8 @@ impl Lie {
     }
 }
 
-/// Beyond what is believed of one source: more than two windows, or an interval and five minutes; and
-/// into the past further than anything is restated.
+/// Beyond what is believed of one source: more than two windows, or an interval and five minutes;
+/// and into the past further than anything is restated.
 const WRONG_BY_MS: [i64; 11] = [
     240_000,
     300_000,
@@ -161,7 +161,8 @@ const WRONG_BY_MS: [i64; 11] = [
     -50 * 365 * 86_400_000,
 ];
 
-/// Rows as far away as this are none that were asked for; nearer ones are other candles that could be.
+/// Rows as far away as this are none that were asked for; nearer ones are other candles that could
+/// be.
 const ROWS_WRONG_BY_MS: [i64; 6] = [
     86_400_000,
     30 * 86_400_000,

@@ -1,5 +1,6 @@
-//! A lying exchange: stands between the simulated exchanges and the server, and changes what one market
-//! sends. Owns which lies are active until when; what must come of them is in [`super::lying`].
+//! A lying exchange: stands between the simulated exchanges and the server, and changes what one
+//! market sends. Owns which lies are active until when; what must come of them is in
+//! [`super::lying`].
 
 mod answers;
 mod forge;
@@ -414,8 +415,8 @@ const RUBBISH: [&str; 12] = [
     "{\"channel\":\"candle\",\"data\":null,\"k\":[],\"data\":{\"t\":{}}}",
 ];
 
-/// What is nearer to now is believed of one source, unless it leaves windows out. Source: an interval
-/// and five minutes, of the longest interval here.
+/// What is nearer to now is believed of one source, unless it leaves windows out. Source: an
+/// interval and five minutes, of the longest interval here.
 const JUMP_MS: i64 = 600_001;
 const REST_AGE: Duration = Duration::from_secs(90);
 const REPEATS: usize = 30;

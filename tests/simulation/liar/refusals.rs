@@ -1,5 +1,5 @@
-//! What a lying exchange answers to a subscription that names one symbol: refusals of every form, known
-//! and unknown, with and without a name, and none at all.
+//! What a lying exchange answers to a subscription that names one symbol: refusals of every form,
+//! known and unknown, with and without a name, and none at all.
 
 use connector_wss::market::{Market, Venue};
 use serde_json::Value;
@@ -28,7 +28,8 @@ pub(crate) struct Refusal {
 /// How many forms of a refusal there are at an exchange.
 pub(crate) const FORMS: usize = 7;
 
-/// The answer of this form to a frame of a client because of `symbol`; a form without texts is none.
+/// The answer of this form to a frame of a client because of `symbol`; a form without texts is
+/// none.
 pub(crate) fn refusal(market: Market, form: usize, frame: &str, symbol: &str) -> Refusal {
     let frame_json: Value = serde_json::from_str(frame).unwrap_or_default();
     let id = &frame_json["id"];
@@ -120,8 +121,8 @@ fn hyperliquid(form: usize, frame: &Value, symbol: &str) -> String {
     format!("{{\"channel\":\"error\",\"data\":{words}}}")
 }
 
-/// What an exchange answers when an address has all the streams that it may have; `None` where it has no
-/// words for that.
+/// What an exchange answers when an address has all the streams that it may have; `None` where it
+/// has no words for that.
 pub(crate) fn full(market: Market, frame: &str) -> Option<String> {
     let frame: Value = serde_json::from_str(frame).unwrap_or_default();
     let id = &frame["id"];

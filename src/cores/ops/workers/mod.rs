@@ -19,18 +19,16 @@ use ureq::unversioned::transport::Connector;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::cores::ops::instrument_lists::{Lists, PageAnswer};
+use crate::cores::ops::names::{LookUp, Names};
+use crate::cores::ops::poison::Poisoned;
+use crate::cores::ops::workers::transport::{RouteResolver, TlsConnector, TunnelConnector};
 use crate::feed::Pauses;
 use crate::limits::{
     ADDRESSES_MAX, ANSWER_PATIENCE, LIST_BODY_BYTES_MAX, LIST_PATIENCE, LOOK_UP_PATIENCE,
 };
 use crate::market::Venue;
 use crate::messages::{OpsAnswer, OpsRequest, RestRequest, RestResponse};
-
-use crate::cores::ops::instrument_lists::{Lists, PageAnswer};
-use crate::cores::ops::names::{LookUp, Names};
-use crate::cores::ops::poison::Poisoned;
-
-use crate::cores::ops::workers::transport::{RouteResolver, TlsConnector, TunnelConnector};
 
 /// Rings a core's doorbell. Cheap, never blocks, may be called from any thread.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;

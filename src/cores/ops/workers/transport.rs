@@ -16,7 +16,6 @@ use ureq::unversioned::transport::{
 };
 
 use crate::config::{Proxies, Proxy};
-
 use crate::cores::ops::poison::Poisoned;
 use crate::cores::shard::passage::Passage;
 
@@ -62,7 +61,7 @@ impl Resolver for RouteResolver {
                 return Ok(found);
             }
             self.poisoned.note(&host, &found);
-            let real = crate::cores::ops::workers::real_addresses(found.iter().copied());
+            let real = super::real_addresses(found.iter().copied());
             let real = real.map_err(|why| ureq::Error::from(io::Error::other(why)))?;
             let mut kept = self.empty();
             real.into_iter().for_each(|address| kept.push(address));

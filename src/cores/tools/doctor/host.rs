@@ -5,9 +5,7 @@ use std::net::{Ipv6Addr, UdpSocket};
 use std::path::Path;
 
 use crate::config::Config;
-
-use crate::cores::machine::rlimits;
-use crate::cores::machine::rlimits::Resource;
+use crate::cores::machine::rlimits::{self, Resource};
 use crate::cores::machine::{open_files, probe};
 use crate::cores::process::server::plan_cpus;
 use crate::cores::tools::doctor::{Check, Outcome};

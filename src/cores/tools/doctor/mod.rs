@@ -13,9 +13,8 @@ use serde::Serialize;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::market::Market;
-
 use crate::cores::process::server::tls_config;
+use crate::market::Market;
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

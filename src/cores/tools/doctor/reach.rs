@@ -15,16 +15,15 @@ use rustls::{ClientConfig, ClientConnection};
 
 use crate::clock::{Clock, UnixMs};
 use crate::config::{Config, Proxy};
+use crate::cores::ops::{poison, workers};
+use crate::cores::shard::passage::Passage;
+use crate::cores::tools::doctor::{Check, Outcome, REACH_PATIENCE};
 use crate::limits::{REST_BODY_BYTES, REST_ROW_BYTES};
 use crate::market::{ContractType, Interval, Market, Venue};
 use crate::messages::{RestRequest, RestResponse};
 use crate::venue::{self, Denial, RestError, RestQuery};
 use crate::wire::Endpoint;
 use crate::wire::json::JsonReader;
-
-use crate::cores::ops::{poison, workers};
-use crate::cores::shard::passage::Passage;
-use crate::cores::tools::doctor::{Check, Outcome, REACH_PATIENCE};
 
 /// What was found about one market.
 pub(crate) struct Reached {
@@ -253,9 +252,14 @@ fn judge_rest(market: Market, base: &str, rest: Option<&Result<RestFound, String
         Some(Err(why)) => why,
         None => "no answer in time",
     };
+    // `Passage` names the proxy where it, and not the exchange, refuses.
+    let hint = match why.contains("proxy http://") {
+        true => "the proxy does not lead there: see above",
+        false => "an HTTP 403 or 451 mostly means that the exchange does not serve this country",
+    };
     let remedy = format!(
-        "without REST gaps are not repaired and history is not given: check the network, or {}; an \
-         HTTP 403 or 451 mostly means that the exchange does not serve this country",
+        "without REST gaps are not repaired and history is not given: check the network, or {}; \
+         {hint}",
         variable(market, "REST")
     );
     check(market, "REST", Outcome::Failed, format!("{base}: {why}")).remedy(remedy)

@@ -7,12 +7,11 @@ use serde::Deserialize;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::market::{Market, Venue};
-use crate::messages::{Notice, Severity};
-
 use crate::cores::tools::doctor::reach::Reached;
 use crate::cores::tools::doctor::{Check, Outcome, TRIAL_PATIENCE};
 use crate::cores::tools::solo::{Heard, Solo};
+use crate::market::{Market, Venue};
+use crate::messages::{Notice, Severity};
 
 /// Subscribes one symbol in each market where that is possible, and reports the outcome.
 pub(crate) fn examine(config: &Config, reached: &[Reached], clock: Clock) -> Vec<(Market, Check)> {

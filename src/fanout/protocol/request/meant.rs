@@ -1,6 +1,7 @@
 //! Hints in errors: which of our words a client probably meant by an unknown one. A guess is never
 //! acted on.
 
+use crate::fanout::protocol::request::OP_NAMES;
 use crate::market::{ContractType, Market, Venue};
 
 /// `; did you mean "a" or "b"?`, to follow a sentence; empty without a suggestion. Never suggests
@@ -95,9 +96,7 @@ pub(crate) fn is_field(name: &str, right: &str) -> bool {
 pub(crate) fn op(asked: &str) -> Option<&'static str> {
     let word = squashed(asked);
     let known = OP_WORDS.iter().find(|(known, _)| *known == word).map(|(_, right)| *right);
-    known.or_else(|| {
-        crate::fanout::protocol::request::OP_NAMES.into_iter().find(|right| is_slip(&word, right))
-    })
+    known.or_else(|| OP_NAMES.into_iter().find(|right| is_slip(&word, right)))
 }
 
 /// `number` in ms since 1970, if it was given in another unit; and that unit. Source: ms of the

@@ -14,13 +14,12 @@ use simd_json::prelude::*;
 use simd_json::tape::Value;
 
 use crate::clock::UnixMs;
-use crate::limits::{REQUEST_ID_BYTES_MAX, SYMBOL_BYTES_MAX};
-use crate::market::{Instrument, Interval, Market, Venue, spelled};
-
 use crate::fanout::clients::access::TokenDigest;
 use crate::fanout::protocol::candle_source::{CandleSource, HistoryRequest};
 use crate::fanout::protocol::encode::Spelling;
 use crate::fanout::protocol::messages::Refusal;
+use crate::limits::{REQUEST_ID_BYTES_MAX, SYMBOL_BYTES_MAX};
+use crate::market::{Instrument, Interval, Market, Venue, spelled};
 use meant::did_you_mean;
 use symbols::{is_all, read_names, texts};
 use words::{

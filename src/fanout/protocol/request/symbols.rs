@@ -7,13 +7,12 @@ use std::sync::Arc;
 use simd_json::prelude::*;
 use simd_json::tape::Value;
 
-use crate::limits::REQUEST_SYMBOLS_MAX;
-use crate::market::{Market, Venue};
-
 use crate::fanout::protocol::encode::Spelling;
 use crate::fanout::protocol::messages::Refusal;
 use crate::fanout::protocol::request::Name;
 use crate::fanout::protocol::request::words::{invalid_symbol, strange, wrong_type};
+use crate::limits::REQUEST_SYMBOLS_MAX;
+use crate::market::{Market, Venue};
 
 /// The symbols as given: a string or an array of strings. One string may hold several symbols with
 /// commas between them.

@@ -4,12 +4,11 @@
 use simd_json::prelude::*;
 use simd_json::tape::Value;
 
-use crate::limits::SYMBOL_BYTES_MAX;
-use crate::market::{Interval, Market, Venue, spelled};
-
 use crate::fanout::protocol::encode::write_string;
 use crate::fanout::protocol::messages::Refusal;
 use crate::fanout::protocol::request::meant::did_you_mean;
+use crate::limits::SYMBOL_BYTES_MAX;
+use crate::market::{Interval, Market, Venue, spelled};
 
 pub(crate) fn interval_names(intervals: &[Interval]) -> String {
     let names: Vec<&str> = intervals.iter().copied().map(Interval::name).collect();
