@@ -10,7 +10,7 @@ use crate::fanout::frame::{Class, FrameMeta};
 use crate::fanout::protocol::candle_source::HistoryRequest;
 use crate::fanout::protocol::encode::CandleType;
 use crate::fanout::protocol::messages::Refusal;
-use crate::fanout::series::{CatchUp, Stream};
+use crate::fanout::series::{CatchUp, Series};
 use crate::fanout::{ClientId, Fanout, Timer};
 use crate::limits::{PAST_PATIENCE, PAST_PATIENCE_MAX, READY_BYTES_MAX};
 use crate::market::{ClosedWindow, Instrument, InstrumentId, Interval, Span};
@@ -62,7 +62,7 @@ impl CatchUp {
     }
 
     /// The next step. `is_over`: REST has had its time.
-    fn step(&mut self, stream: &mut Stream, kept: u64, is_over: bool) -> Step {
+    fn step(&mut self, stream: &mut Series, kept: u64, is_over: bool) -> Step {
         let interval = stream.labels.interval();
         let Some(newest) = stream.history.newest() else {
             return if is_over { Step::Ready } else { self.ask_for_begin(stream) };
@@ -90,7 +90,7 @@ impl CatchUp {
     }
 
     /// Asks the shard for the beginning of the stream, which is not known.
-    fn ask_for_begin(&mut self, stream: &mut Stream) -> Step {
+    fn ask_for_begin(&mut self, stream: &mut Series) -> Step {
         if self.ticket > 0 {
             return Step::Wait;
         }
@@ -107,7 +107,7 @@ impl CatchUp {
     }
 
     /// Asks the shard for these windows, unless it is asked already.
-    fn ask_for(&mut self, stream: &mut Stream, span: Span) -> Step {
+    fn ask_for(&mut self, stream: &mut Series, span: Span) -> Step {
         let covers = |asked: Span| asked.contains(span.first) && asked.contains(span.last);
         self.asked_to = Some(span.last);
         if let Some(ticket) = stream.backfills.find(|asked| asked.is_some_and(covers)) {

@@ -14,7 +14,7 @@ use crate::clock::{MonoNs, Now, UnixMs};
 use crate::fanout::derive::Derivation;
 use crate::fanout::protocol::candle_source::SeriesGroup;
 use crate::fanout::protocol::request::Name;
-use crate::fanout::series::{Interest, Stream};
+use crate::fanout::series::{Interest, Series};
 use crate::limits::{INSTRUMENT_REST, INSTRUMENTS_MAX};
 use crate::market::table::TableFull;
 use crate::market::{Instrument, InstrumentId, InstrumentTable, Interval, Market, SymbolList};
@@ -24,7 +24,7 @@ use crate::market::{Instrument, InstrumentId, InstrumentTable, Interval, Market,
 pub(crate) struct Hub {
     table: InstrumentTable,
     /// The stream of each id, at [`InstrumentId::index`].
-    streams: Vec<Option<Box<Stream>>>,
+    streams: Vec<Option<Box<Series>>>,
     /// The symbols that each market lists, by [`Market::index`]. `None`: the list is not known yet.
     lists: [Option<Arc<SymbolList>>; Market::COUNT],
     /// Instruments that no stream needs, each with the time at which it is forgotten unless a
@@ -59,7 +59,7 @@ impl Hub {
             stream.claim();
         } else {
             let is_confirmed = self.is_confirmed(instrument);
-            self.put(Stream::new(id, instrument, None, is_confirmed));
+            self.put(Series::new(id, instrument, None, is_confirmed));
         }
         Ok(id)
     }
@@ -77,12 +77,12 @@ impl Hub {
         let id = self.table.intern_derived(instrument)?;
         if self.stream(id).is_none() {
             let is_confirmed = self.stream(base).is_some_and(|minutes| minutes.is_confirmed);
-            self.put(Stream::new(id, instrument, Some(base), is_confirmed));
+            self.put(Series::new(id, instrument, Some(base), is_confirmed));
         }
         Ok(id)
     }
 
-    fn put(&mut self, stream: Stream) {
+    fn put(&mut self, stream: Series) {
         let at = stream.id.index();
         if at >= self.streams.len() {
             self.streams.resize_with(at + 1, || None);
@@ -121,7 +121,7 @@ impl Hub {
     /// Returns whether the exchange streams this instrument to us now.
     pub(crate) fn is_streamed(&self, instrument: &Instrument) -> bool {
         let stream = self.table.find(instrument).and_then(|id| self.peek(id));
-        stream.is_some_and(Stream::is_on)
+        stream.is_some_and(Series::is_on)
     }
 
     fn is_listed(&self, market: Market, symbol: &str) -> bool {
@@ -224,7 +224,7 @@ impl Hub {
         &self,
         of: SeriesGroup,
         open_time: UnixMs,
-    ) -> impl Iterator<Item = (&str, &Stream)> {
+    ) -> impl Iterator<Item = (&str, &Series)> {
         let all = self.all().filter(move |(one, stream)| {
             (one.market, one.interval, stream.origin()) == (of.market, of.interval, of.origin)
         });
@@ -234,7 +234,7 @@ impl Hub {
 
     /// How many series of group `of` have not yet published up to this window.
     pub(crate) fn count_behind(&self, of: SeriesGroup, open_time: UnixMs) -> usize {
-        let behind = |(_, stream): &(&str, &Stream)| stream.history.newest() < Some(open_time);
+        let behind = |(_, stream): &(&str, &Series)| stream.history.newest() < Some(open_time);
         self.members(of, open_time).filter(behind).count()
     }
 
@@ -248,7 +248,7 @@ impl Hub {
     }
 
     /// Every instrument and its stream.
-    fn all(&self) -> impl Iterator<Item = (&Instrument, &Stream)> {
+    fn all(&self) -> impl Iterator<Item = (&Instrument, &Series)> {
         let streams = self.streams.iter().flatten();
         streams.map(|stream| (self.instrument(stream.id), &**stream))
     }
@@ -305,18 +305,18 @@ impl Hub {
     }
 
     /// The stream with this id; `None` if it was forgotten.
-    pub(crate) fn stream(&mut self, id: InstrumentId) -> Option<&mut Stream> {
+    pub(crate) fn stream(&mut self, id: InstrumentId) -> Option<&mut Series> {
         let stream = self.streams.get_mut(id.index())?.as_deref_mut();
         stream.filter(|stream| stream.id == id)
     }
 
     /// As [`Self::stream`], read-only.
-    fn peek(&self, id: InstrumentId) -> Option<&Stream> {
+    fn peek(&self, id: InstrumentId) -> Option<&Series> {
         let stream = self.streams.get(id.index())?.as_deref();
         stream.filter(|stream| stream.id == id)
     }
 
-    fn known(&mut self, id: InstrumentId) -> &mut Stream {
+    fn known(&mut self, id: InstrumentId) -> &mut Series {
         self.stream(id).expect("an id that was just given out is known")
     }
 
@@ -345,7 +345,7 @@ impl Hub {
     }
 
     /// Removes an interest; `None` if there was none. The caller then decides with
-    /// [`Stream::let_go`] whether the stream ends.
+    /// [`Series::let_go`] whether the stream ends.
     pub(crate) fn remove(&mut self, id: InstrumentId, client: u32, key: u32) -> Option<Interest> {
         let market = self.find_instrument(id)?.market;
         let stream = self.stream(id)?;

@@ -5,7 +5,7 @@
 use crate::clock::{MonoNs, Now, UnixMs};
 use crate::fanout::protocol::candle_source::SeriesGroup;
 use crate::fanout::protocol::messages::{Mark, write_mark};
-use crate::fanout::series::Stream;
+use crate::fanout::series::Series;
 use crate::fanout::{ClientId, Fanout, Timer};
 use crate::limits::{MARK_ABSENT_MAX, MARK_PATIENCE};
 use crate::market::{ClosedWindow, InstrumentId};
@@ -148,7 +148,7 @@ enum Fate {
     Absent(&'static str),
 }
 
-fn fate(stream: &Stream, open_time: UnixMs) -> Fate {
+fn fate(stream: &Series, open_time: UnixMs) -> Fate {
     if stream.history.newest() < Some(open_time) {
         return Fate::Absent(if stream.is_lost() { "session_lost" } else { "not_received" });
     }

@@ -28,7 +28,7 @@ pub(crate) struct Interest {
     /// Whether its quotes have only the fields of the Python connector.
     pub(crate) is_basic: bool,
     /// The spelling that the client uses for the series: 0 for our own, otherwise one more than the
-    /// place in [`Stream::spellings`].
+    /// place in [`Series::spellings`].
     pub(crate) spelling: u8,
     /// Whether the subscription ends after a number of quotes.
     pub(crate) is_limited: bool,
@@ -163,7 +163,7 @@ pub(crate) enum LetGo {
 
 /// The stream of one instrument.
 #[derive(Debug)]
-pub(crate) struct Stream {
+pub(crate) struct Series {
     /// The id of the instrument now. A message with an earlier id is late.
     pub(crate) id: InstrumentId,
     /// Whether the symbol is known to exist: listed, delivered or configured.
@@ -211,7 +211,7 @@ pub(crate) struct Stream {
     pub(crate) derivation: Option<Box<Derivation>>,
 }
 
-impl Stream {
+impl Series {
     /// A stream without interests. `base`: the minutes from which a derived series is made.
     pub(crate) fn new(
         id: InstrumentId,

@@ -10,7 +10,7 @@ use crate::feed::exchange_clock::ExchangeClock;
 use crate::feed::publish::PublishQueue;
 use crate::feed::repair::rest_evidence::knows_less;
 use crate::feed::session::subscribe_queue::SubscribeQueue;
-use crate::feed::stream::{Check, ContractSize, Stream};
+use crate::feed::stream::{Check, ContractSize, FeedStream};
 use crate::feed::streams::{Streams, begin_of};
 use crate::limits::REPAIR_WINDOWS_MAX;
 use crate::market::{
@@ -65,7 +65,7 @@ pub(crate) struct MessageOrigin<'feed> {
 }
 
 impl MessageOrigin<'_> {
-    fn carries(&self, stream: &Stream) -> bool {
+    fn carries(&self, stream: &FeedStream) -> bool {
         stream.unbroken_on == Some(self.session) || self.members.contains(&stream.id)
     }
 
@@ -139,7 +139,7 @@ fn find<'streams>(
     streams: &'streams mut Streams,
     market: Market,
     kline: &Kline<'_>,
-) -> Result<&'streams mut Stream, DecodeErrorKind> {
+) -> Result<&'streams mut FeedStream, DecodeErrorKind> {
     streams.find(market, kline.symbol, kline.interval).ok_or(DecodeErrorKind::Unknown)
 }
 
@@ -148,7 +148,7 @@ fn find<'streams>(
 /// # Errors
 /// What is wrong with the candle, as the kind of decode error to count.
 fn judge(
-    stream: &mut Stream,
+    stream: &mut FeedStream,
     clock: &mut ExchangeClock,
     publisher: &mut Publisher<'_>,
     origin: MessageOrigin<'_>,
@@ -176,7 +176,7 @@ fn judge(
 
 /// How far the times of a push may lie ahead of the market's clock, in ms. After a jump over
 /// windows that were not seen, the limit is no more than a change of window explains.
-fn ahead_ms_max(stream: &Stream, kline: &Kline<'_>) -> i64 {
+fn ahead_ms_max(stream: &FeedStream, kline: &Kline<'_>) -> i64 {
     let interval_ms = kline.interval.ms();
     let next = stream.series.next();
     match next.is_some_and(|next| kline.candle.open_time.0 > next.0 + JUMP_WINDOWS * interval_ms) {
@@ -187,7 +187,7 @@ fn ahead_ms_max(stream: &Stream, kline: &Kline<'_>) -> i64 {
 
 /// Takes a candle if its stream is wanted from this session. Returns whether it is wanted.
 fn take_wanted(
-    stream: &mut Stream,
+    stream: &mut FeedStream,
     clock: &ExchangeClock,
     publisher: &mut Publisher<'_>,
     origin: MessageOrigin<'_>,
@@ -204,7 +204,7 @@ fn take_wanted(
 /// Returns whether the window of this candle was over before the series began; the candle is then
 /// dropped.
 fn is_out_of_time(
-    stream: &mut Stream,
+    stream: &mut FeedStream,
     clock: &ExchangeClock,
     publisher: &mut Publisher<'_>,
     kline: &Kline<'_>,
@@ -245,7 +245,7 @@ fn is_out_of_time(
 }
 
 fn take_kline(
-    stream: &mut Stream,
+    stream: &mut FeedStream,
     clock: &ExchangeClock,
     publisher: &mut Publisher<'_>,
     (session, kline): (SessionId, &Kline<'_>),
@@ -314,14 +314,14 @@ fn take_kline(
 
 /// Returns whether a late message is about a window that ended long ago. It then comes from a
 /// server that is behind, and the stream's messages about the newest window are lost.
-fn is_stale(stream: &Stream, kline: &Kline<'_>, clock: &ExchangeClock, now: Now) -> bool {
+fn is_stale(stream: &FeedStream, kline: &Kline<'_>, clock: &ExchangeClock, now: Now) -> bool {
     let Kline { candle, interval, .. } = kline;
     let is_before = stream.newest_open.is_some_and(|(_, open)| candle.open_time < open.open_time);
     is_before && clock.now(now).0 > interval.close_time(candle.open_time).0 + STALE_AFTER_MS
 }
 
 /// Records that a message was late or refused, and reports a stream that stays late.
-fn mark_late(stream: &mut Stream, publisher: &mut Publisher<'_>) {
+fn mark_late(stream: &mut FeedStream, publisher: &mut Publisher<'_>) {
     let first = stream.late.map_or(publisher.now, |(first, _)| first);
     stream.late = Some((first, publisher.now));
     let is_long = first.after(LATE_FOR) <= publisher.now;
@@ -331,7 +331,7 @@ fn mark_late(stream: &mut Stream, publisher: &mut Publisher<'_>) {
 }
 
 /// Records that a message was in time.
-fn mark_timely(stream: &mut Stream, publisher: &mut Publisher<'_>) {
+fn mark_timely(stream: &mut FeedStream, publisher: &mut Publisher<'_>) {
     if stream.late.take().is_some() && std::mem::take(&mut stream.is_late) {
         publisher.metrics.late_instruments.add(-1);
     }
@@ -339,7 +339,7 @@ fn mark_timely(stream: &mut Stream, publisher: &mut Publisher<'_>) {
 
 /// Begins a series with its first candle. Windows are owed from the one in which the stream was
 /// subscribed, by the exchange's time.
-fn begin(stream: &mut Stream, clock: &ExchangeClock, kline: &Kline<'_>, now: Now) {
+fn begin(stream: &mut FeedStream, clock: &ExchangeClock, kline: &Kline<'_>, now: Now) {
     let interval = stream.instrument.interval;
     let running = kline.candle.open_time;
     let here = kline.event_time.unwrap_or_else(|| clock.now(now));
@@ -351,7 +351,12 @@ fn begin(stream: &mut Stream, clock: &ExchangeClock, kline: &Kline<'_>, now: Now
 
 /// Records that a message of a later window shows the next window to be over. After a break its end
 /// was surely missed; otherwise its end may still arrive.
-fn mark_over(stream: &mut Stream, publisher: &mut Publisher<'_>, is_unbroken: bool, now: MonoNs) {
+fn mark_over(
+    stream: &mut FeedStream,
+    publisher: &mut Publisher<'_>,
+    is_unbroken: bool,
+    now: MonoNs,
+) {
     let shown = stream.newest_open.as_ref().map(|(_, open)| open.open_time);
     if stream.series.next() >= shown {
         stream.repair.over_since = None;
@@ -366,7 +371,7 @@ fn mark_over(stream: &mut Stream, publisher: &mut Publisher<'_>, is_unbroken: bo
 /// Closes the newest candle at the first message of a later window. The caller has checked that no
 /// message can have been missed in between.
 fn close_predecessor(
-    stream: &mut Stream,
+    stream: &mut FeedStream,
     publisher: &mut Publisher<'_>,
     kline: &Kline<'_>,
     now: Now,
@@ -391,13 +396,13 @@ fn close_predecessor(
 }
 
 /// Returns whether a candle that its successor closed has more trades now.
-fn is_late_trade(stream: &Stream, kline: &Kline<'_>) -> bool {
+fn is_late_trade(stream: &FeedStream, kline: &Kline<'_>) -> bool {
     let closed = stream.series.published(kline.candle.open_time);
     closed.is_some_and(|closed| closed.trades < kline.candle.trades)
 }
 
 fn close(
-    stream: &mut Stream,
+    stream: &mut FeedStream,
     publisher: &mut Publisher<'_>,
     update: CandleUpdate,
     final_by: FinalBy,
@@ -409,7 +414,7 @@ fn close(
 /// Gives a closed window to its series and publishes what follows. Returns whether the window was
 /// new or changed.
 pub(crate) fn accept_closed(
-    stream: &mut Stream,
+    stream: &mut FeedStream,
     publisher: &mut Publisher<'_>,
     closed_window: &ClosedWindow,
 ) -> bool {
@@ -419,7 +424,7 @@ pub(crate) fn accept_closed(
 
 /// The same as [`accept_closed`], but returns the verdict of the series.
 pub(crate) fn judge_closed(
-    stream: &mut Stream,
+    stream: &mut FeedStream,
     publisher: &mut Publisher<'_>,
     closed_window: &ClosedWindow,
 ) -> Verdict {
@@ -453,7 +458,7 @@ pub(crate) fn judge_closed(
 }
 
 /// Publishes the held windows, up to the next window that is missing.
-fn release(stream: &mut Stream, publisher: &mut Publisher<'_>) {
+fn release(stream: &mut FeedStream, publisher: &mut Publisher<'_>) {
     while let Some(closed_window) = stream.series.pop_held() {
         publish(stream, publisher, &closed_window, 0);
     }
@@ -464,7 +469,7 @@ fn release(stream: &mut Stream, publisher: &mut Publisher<'_>) {
 }
 
 /// Ends the hold: publishes the missing windows as a gap, and then the windows that waited.
-pub(crate) fn release_given_up(stream: &mut Stream, publisher: &mut Publisher<'_>) {
+pub(crate) fn release_given_up(stream: &mut FeedStream, publisher: &mut Publisher<'_>) {
     if let Some(gap) = stream.series.give_up() {
         publish_gap(stream, publisher, gap);
     }
@@ -472,7 +477,7 @@ pub(crate) fn release_given_up(stream: &mut Stream, publisher: &mut Publisher<'_
     release(stream, publisher);
 }
 
-fn publish_gap(stream: &Stream, publisher: &mut Publisher<'_>, gap: Span) {
+fn publish_gap(stream: &FeedStream, publisher: &mut Publisher<'_>, gap: Span) {
     let missing = gap.count(stream.instrument.interval);
     publisher.metrics.gaps.increment();
     publisher.metrics.gap_candles.add(missing);
@@ -484,7 +489,7 @@ fn publish_gap(stream: &Stream, publisher: &mut Publisher<'_>, gap: Span) {
 /// Queues an open candle for the ring. Without room it replaces the open candle that waits. A
 /// candle older than the newest one seen is dropped.
 fn take_open(
-    stream: &mut Stream,
+    stream: &mut FeedStream,
     publisher: &mut Publisher<'_>,
     update: CandleUpdate,
     (session, kline): (SessionId, &Kline<'_>),
@@ -529,7 +534,7 @@ fn take_open(
 
 /// Queues a closed window, and removes a waiting open candle of that window or of an earlier one.
 fn publish(
-    stream: &mut Stream,
+    stream: &mut FeedStream,
     publisher: &mut Publisher<'_>,
     closed_window: &ClosedWindow,
     revision: u16,

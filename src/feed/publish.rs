@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use crate::feed::Feed;
-use crate::feed::stream::Stream;
+use crate::feed::stream::FeedStream;
 use crate::limits::{OPEN_BURST_MAX, READ_BYTES_MAX};
 use crate::market::{CandleUpdate, InstrumentId};
 use crate::messages::MarketEvent;
@@ -109,7 +109,7 @@ impl Feed {
     /// instrument. The driver calls this only if the ring has a free slot.
     pub fn next_published(&mut self) -> Option<MarketEvent> {
         let metrics = &self.metrics;
-        let depth = |stream: &Stream| metrics.market(stream.instrument.market);
+        let depth = |stream: &FeedStream| metrics.market(stream.instrument.market);
         if let Some(event) = self.queue.pop_ready() {
             if let Some(stream) = self.streams.stream(event.instrument()) {
                 let metrics = depth(stream);

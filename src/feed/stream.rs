@@ -20,7 +20,7 @@ use crate::messages::{BackfillFrom, Wish};
 
 /// One instrument: its series and the state of its stream.
 #[derive(Debug)]
-pub(crate) struct Stream {
+pub(crate) struct FeedStream {
     pub(crate) id: InstrumentId,
     pub(crate) instrument: Instrument,
     /// Whether a client wants it. Messages for an unwanted stream are dropped silently.
@@ -135,7 +135,7 @@ impl ContractSize {
     }
 }
 
-impl Stream {
+impl FeedStream {
     pub(crate) fn new(id: InstrumentId, instrument: Instrument, now: MonoNs) -> Self {
         Self {
             id,
@@ -167,7 +167,7 @@ impl Stream {
     }
 }
 
-impl Stream {
+impl FeedStream {
     /// Records that messages may be missed from now until the next message.
     pub(crate) fn mark_break(&mut self, now: MonoNs) {
         self.unbroken_on = None;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{MonoNs, UnixMs};
-use crate::feed::stream::{Check, MessageRate, Stream, Suspicion};
+use crate::feed::stream::{Check, FeedStream, MessageRate, Suspicion};
 use crate::market::{Instrument, InstrumentId, Interval, Market};
 
 /// The window from which on every candle is news: the one in which the stream was subscribed, by
 /// the exchange's time, or the one before.
-pub(crate) fn begin_of(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> UnixMs {
+pub(crate) fn begin_of(stream: &FeedStream, exchange_now: UnixMs, now: MonoNs) -> UnixMs {
     let since = now.since(stream.wanted_since) + CLOCK_ERROR_MAX;
     let since_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
     stream.instrument.interval.open_time(UnixMs(exchange_now.0.saturating_sub(since_ms)))
@@ -22,10 +22,10 @@ pub(crate) fn begin_of(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> Un
 pub(crate) struct Streams {
     /// By [`InstrumentId::index`]. Ids are dense over all shards, so that some places are empty
     /// here. Only the stream's own id finds it; an older id of the same place finds nothing.
-    by_id: Vec<Option<Box<Stream>>>,
+    by_id: Vec<Option<Box<FeedStream>>>,
     /// Forgotten streams that a message to send or an event to publish still names. A storm of
     /// symbols leaves thousands, and each is looked up whenever a session that names it may send.
-    forgotten: HashMap<InstrumentId, Stream>,
+    forgotten: HashMap<InstrumentId, FeedStream>,
     by_symbol: [SymbolTable; Market::COUNT],
 }
 
@@ -44,7 +44,7 @@ impl Streams {
             self.by_id.resize_with(id.index() + 1, || None);
         }
         let Some(stream) = &mut self.by_id[id.index()] else {
-            self.by_id[id.index()] = Some(Box::new(Stream::new(id, instrument.clone(), now)));
+            self.by_id[id.index()] = Some(Box::new(FeedStream::new(id, instrument.clone(), now)));
             let table = &mut self.by_symbol[instrument.market.index()];
             let has_another = table.find(&instrument.symbol, instrument.interval).is_some();
             assert!(!has_another, "a series has one id at a time");
@@ -68,7 +68,7 @@ impl Streams {
     }
 
     /// Every wanted stream, read-only.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Stream> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &FeedStream> {
         self.by_id.iter().flatten().map(|stream| &**stream).filter(|stream| stream.is_wanted)
     }
 
@@ -99,7 +99,7 @@ impl Streams {
     }
 
     /// Every wanted stream.
-    pub(crate) fn wanted(&mut self) -> impl Iterator<Item = &mut Stream> {
+    pub(crate) fn wanted(&mut self) -> impl Iterator<Item = &mut FeedStream> {
         self.wanted_slice(0, 1)
     }
 
@@ -108,20 +108,20 @@ impl Streams {
         &mut self,
         part: usize,
         count: usize,
-    ) -> impl Iterator<Item = &mut Stream> {
+    ) -> impl Iterator<Item = &mut FeedStream> {
         let streams = self.by_id.iter_mut().skip(part).step_by(count);
         let streams = streams.flatten().map(|stream| &mut **stream);
         streams.filter(|stream| stream.is_wanted)
     }
 
     /// The stream with `id`, forgotten or not.
-    pub(crate) fn stream(&self, id: InstrumentId) -> Option<&Stream> {
+    pub(crate) fn stream(&self, id: InstrumentId) -> Option<&FeedStream> {
         let kept = self.by_id.get(id.index()).and_then(|place| place.as_deref());
         kept.filter(|stream| stream.id == id).or_else(|| self.forgotten.get(&id))
     }
 
     /// The stream with `id`, forgotten or not.
-    pub(crate) fn stream_mut(&mut self, id: InstrumentId) -> Option<&mut Stream> {
+    pub(crate) fn stream_mut(&mut self, id: InstrumentId) -> Option<&mut FeedStream> {
         let kept = self.by_id.get_mut(id.index()).and_then(|place| place.as_deref_mut());
         kept.filter(|stream| stream.id == id).or_else(|| self.forgotten.get_mut(&id))
     }
@@ -132,7 +132,7 @@ impl Streams {
         market: Market,
         symbol: &str,
         interval: Interval,
-    ) -> Option<&mut Stream> {
+    ) -> Option<&mut FeedStream> {
         let id = self.by_symbol[market.index()].find(symbol, interval)?;
         self.stream_mut(id)
     }

@@ -136,7 +136,7 @@ impl Ops {
             clock: setup.clock,
             pauses: Arc::clone(&setup.pauses),
         };
-        let mut server = Server::new(self.listener, self.notices, self.slowest, setup)?;
+        let mut server = OpsServer::new(self.listener, self.notices, self.slowest, setup)?;
         let stopped = Arc::clone(&stop);
         let (report, started) = bounded(1);
         let thread = thread::Builder::new().name("ops".into()).spawn(move || {
@@ -193,7 +193,7 @@ struct Client {
 }
 
 /// The thread's own state.
-struct Server {
+struct OpsServer {
     poll: Poll,
     listener: Option<TcpListener>,
     clients: HashMap<Token, Client>,
@@ -217,7 +217,7 @@ struct Server {
 
 const LISTENER: Token = Token(0);
 
-impl Server {
+impl OpsServer {
     fn new(
         mut listener: Option<TcpListener>,
         notices: Receiver<Notice>,

@@ -132,7 +132,7 @@ fn an_ops_core_that_can_wait_for_no_event_serves_on_and_logs_it_once() {
     let (_notices, notices) = bounded(1);
     let (_updates, updates) = bounded(1);
     let listener = Some(TcpListener::from_std(listener));
-    let mut server = Server::new(listener, notices, updates, setup).unwrap();
+    let mut server = OpsServer::new(listener, notices, updates, setup).unwrap();
     let client = thread::spawn(move || fetch(address, "GET", "/health", ""));
     let (events, mut pauses) = (Events::with_capacity(1), 0);
     while !client.is_finished() {

@@ -9,7 +9,7 @@ use rustls::ServerConfig;
 
 use crate::clock::Now;
 use crate::fanout::clients::access::{Credential, TokenDigest, Tokens};
-use crate::fanout::clients::client::{Client, Phase};
+use crate::fanout::clients::client::{Client, ClientPhase};
 use crate::fanout::delivery::turn_buffer::TurnBuffer;
 use crate::fanout::protocol::messages::{Refusal, write_authenticated, write_health};
 use crate::fanout::protocol::request::Op;
@@ -102,7 +102,7 @@ impl Fanout {
             self.fail(id, &error, now);
             return false;
         }
-        client.phase = Phase::Live;
+        client.phase = ClientPhase::Live;
         client.subscribe_by = Some(subscribe_by);
         client.token = token;
         if self.is_draining {
@@ -190,7 +190,7 @@ impl Fanout {
     /// the others stay.
     pub fn set_tokens(&mut self, tokens: Tokens, now: Now) {
         let is_revoked = |client: &Client| {
-            client.phase == Phase::Live
+            client.phase == ClientPhase::Live
                 && client.token.is_some_and(|token| !tokens.contains(&token))
         };
         let ids = self.clients.ids().into_iter();

@@ -21,7 +21,7 @@ use crate::wire::Connection;
 
 /// The phase of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum ClientPhase {
     /// The upgrade request has not completely arrived.
     Handshaking,
     /// Messages are exchanged, perhaps after the client's own Close or FIN.
@@ -130,7 +130,7 @@ pub(crate) struct Client {
     pub(crate) id: ClientId,
     pub(crate) peer: SocketAddr,
     connection: Connection,
-    pub(crate) phase: Phase,
+    pub(crate) phase: ClientPhase,
     /// Ascending by key.
     pub(crate) subscriptions: Vec<Subscription>,
     pub(crate) next_key: u32,
@@ -182,7 +182,7 @@ impl Client {
             peer,
             connection,
             share: SharedSlices::default(),
-            phase: Phase::Handshaking,
+            phase: ClientPhase::Handshaking,
             subscriptions: Vec::new(),
             next_key: 0,
             outbox: Outbox::default(),
@@ -283,9 +283,9 @@ impl Client {
     /// When something has to happen although nothing arrives.
     pub(crate) fn deadline(&self, config: &FanoutConfig) -> MonoNs {
         match self.phase {
-            Phase::Handshaking => self.opened.after(config.access.handshake_timeout),
-            Phase::Flushing { until } | Phase::Draining { until } => until,
-            Phase::Live => {
+            ClientPhase::Handshaking => self.opened.after(config.access.handshake_timeout),
+            ClientPhase::Flushing { until } | ClientPhase::Draining { until } => until,
+            ClientPhase::Live => {
                 let pending_close = self.pending_close.map(|pending_close| pending_close.until);
                 let (ping, idle) = (self.ping_deadline(config), self.idle_deadline(config));
                 let all = [self.subscribe_by, pending_close, ping, idle, self.paused_until];
@@ -325,7 +325,7 @@ impl Client {
 impl Client {
     /// Returns whether updates skip the client: it is not live, or it is owed too much.
     pub(crate) fn is_closing(&self) -> bool {
-        self.phase != Phase::Live || self.is_slow
+        self.phase != ClientPhase::Live || self.is_slow
     }
 
     /// Notes that there are outgoing bytes. Returns whether the driver must be asked to write them

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::clock::{MonoNs, Now};
 use crate::fanout::clients::admission::rejection_parts;
-use crate::fanout::clients::client::Phase;
+use crate::fanout::clients::client::ClientPhase;
 use crate::fanout::protocol::messages::write_notice;
 use crate::fanout::{ClientId, Fanout};
 use crate::limits::{CLOSE_DRAIN, MOVE_INTERVAL};
@@ -101,14 +101,14 @@ impl Fanout {
         for id in self.clients.ids() {
             let Some(client) = self.clients.find(id) else { continue };
             match client.phase {
-                Phase::Handshaking if drain_kind == DrainKind::Closed => {
+                ClientPhase::Handshaking if drain_kind == DrainKind::Closed => {
                     let (status, headers, why) = rejection_parts(RefusedBy::Draining);
                     client.connection(&mut self.turn).refuse(status, headers, why);
                     self.flush(id, now);
                 }
-                Phase::Handshaking => self.arm(id),
-                Phase::Live => self.drain_client(id, now),
-                Phase::Flushing { .. } | Phase::Draining { .. } => {}
+                ClientPhase::Handshaking => self.arm(id),
+                ClientPhase::Live => self.drain_client(id, now),
+                ClientPhase::Flushing { .. } | ClientPhase::Draining { .. } => {}
             }
         }
         self.unread.clear();
@@ -121,7 +121,7 @@ impl Fanout {
 
     /// Sends a client the notice of the drain, and closes it with 1001 as soon as nothing is owed.
     pub(crate) fn drain_client(&mut self, id: ClientId, now: Now) {
-        let Some(client) = self.clients.find(id).filter(|client| client.phase == Phase::Live)
+        let Some(client) = self.clients.find(id).filter(|client| client.phase == ClientPhase::Live)
         else {
             return;
         };

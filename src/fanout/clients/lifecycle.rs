@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::clock::Now;
 use crate::fanout::clients::admission::rejection_parts;
-use crate::fanout::clients::client::{Client, Due, PendingClose, Phase};
+use crate::fanout::clients::client::{Client, ClientPhase, Due, PendingClose};
 use crate::fanout::clients::rate_limit::RateLimit;
 use crate::fanout::delivery::publish::{CLOSE_NORMAL, CLOSE_POLICY};
 use crate::fanout::protocol::messages::Refusal;
@@ -42,7 +42,7 @@ impl Fanout {
     /// What arrives after our Close is dropped.
     pub fn handle_bytes(&mut self, id: ClientId, bytes: &[u8], now: Now) {
         let Some(client) = self.clients.find(id) else { return };
-        if !matches!(client.phase, Phase::Handshaking | Phase::Live) {
+        if !matches!(client.phase, ClientPhase::Handshaking | ClientPhase::Live) {
             return;
         }
         client.note_bytes(now);
@@ -64,12 +64,12 @@ impl Fanout {
                 break;
             }
             match client.phase {
-                Phase::Live => {}
-                Phase::Handshaking => match self.handshake(id, now) {
+                ClientPhase::Live => {}
+                ClientPhase::Handshaking => match self.handshake(id, now) {
                     true => continue,
                     false => return,
                 },
-                Phase::Flushing { .. } | Phase::Draining { .. } => return,
+                ClientPhase::Flushing { .. } | ClientPhase::Draining { .. } => return,
             }
             match client.allowance.rate_limit(now) {
                 RateLimit::Now => {}
@@ -88,7 +88,9 @@ impl Fanout {
                 }
             }
         }
-        if let Some(client) = self.clients.find(id).filter(|client| client.phase == Phase::Live) {
+        if let Some(client) =
+            self.clients.find(id).filter(|client| client.phase == ClientPhase::Live)
+        {
             client.is_unread = true;
             self.unread.push_back(id);
             self.want_bytes(id, false);
@@ -148,9 +150,9 @@ impl Fanout {
             return;
         }
         match client.phase {
-            Phase::Handshaking | Phase::Draining { .. } => self.remove(id, now),
-            Phase::Flushing { .. } => {}
-            Phase::Live => {
+            ClientPhase::Handshaking | ClientPhase::Draining { .. } => self.remove(id, now),
+            ClientPhase::Flushing { .. } => {}
+            ClientPhase::Live => {
                 if client.pending_close.is_none() {
                     self.answer_close(id, None, now);
                 }
@@ -201,7 +203,9 @@ impl Fanout {
 
     fn end_with_error(&mut self, id: ClientId, code: u16, refusal: &Refusal, now: Now) {
         self.write_error_frame(refusal);
-        if let Some(client) = self.clients.find(id).filter(|client| client.phase == Phase::Live) {
+        if let Some(client) =
+            self.clients.find(id).filter(|client| client.phase == ClientPhase::Live)
+        {
             // Ahead of what is owed, which is no longer sent.
             client.append_frames(&mut self.turn, &self.frame);
             self.metrics.sent_messages.increment();
@@ -225,7 +229,7 @@ impl Fanout {
         let Some(client) = self.clients.find(id) else { return };
         client.connection(&mut self.turn).finish();
         client.outbox.clear(&mut self.frames);
-        client.phase = Phase::Flushing { until: now.mono.after(CLOSE_WRITE_PATIENCE) };
+        client.phase = ClientPhase::Flushing { until: now.mono.after(CLOSE_WRITE_PATIENCE) };
         if client.ready_bytes() == 0 {
             return self.shut_down(id, now);
         }
@@ -239,7 +243,7 @@ impl Fanout {
         if client.is_half_closed {
             return self.remove(id, now);
         }
-        client.phase = Phase::Draining { until: now.mono.after(CLOSE_DRAIN) };
+        client.phase = ClientPhase::Draining { until: now.mono.after(CLOSE_DRAIN) };
         self.outputs.push_back(Output::ShutdownWrite { client: id });
         self.arm(id);
     }
@@ -268,7 +272,7 @@ impl Fanout {
         client.armed = crate::clock::MonoNs(u64::MAX);
         if client.deadline(&self.config) <= now.mono {
             match client.phase {
-                Phase::Handshaking => {
+                ClientPhase::Handshaking => {
                     if client.rejected_by.is_none() {
                         self.metrics.refused.increment(RefusedBy::Timeout);
                     }
@@ -276,8 +280,8 @@ impl Fanout {
                     client.connection(&mut self.turn).refuse(status, headers, why);
                     self.flush(id, now);
                 }
-                Phase::Flushing { .. } | Phase::Draining { .. } => self.remove(id, now),
-                Phase::Live => self.live_timeout(id, now),
+                ClientPhase::Flushing { .. } | ClientPhase::Draining { .. } => self.remove(id, now),
+                ClientPhase::Live => self.live_timeout(id, now),
             }
         }
         self.arm(id);

@@ -2,7 +2,7 @@
 //! to the others, who get it from the outbox as their sockets take bytes.
 
 use crate::clock::{Now, UnixMs};
-use crate::fanout::clients::client::Phase;
+use crate::fanout::clients::client::ClientPhase;
 use crate::fanout::delivery::basic::{Form, is_basic};
 use crate::fanout::delivery::outbox::Owed;
 use crate::fanout::frame::{Class, FrameMeta, Hops};
@@ -263,7 +263,7 @@ impl Fanout {
     pub(crate) fn refill(&mut self, id: ClientId, now: Now) {
         loop {
             let Some(client) = self.clients.find(id) else { return };
-            if client.phase != Phase::Live || client.ready_bytes() >= READY_BYTES_MAX {
+            if client.phase != ClientPhase::Live || client.ready_bytes() >= READY_BYTES_MAX {
                 return;
             }
             let Some(owed) = client.outbox.pop(&self.frames) else { return };
@@ -326,22 +326,22 @@ impl Fanout {
             self.slowest.record(&meta, &hops, now.mono);
         }
         match client.phase {
-            Phase::Flushing { .. } => self.shut_down(id, now),
-            Phase::Live => {
+            ClientPhase::Flushing { .. } => self.shut_down(id, now),
+            ClientPhase::Live => {
                 self.refill(id, now);
                 self.send_ready_history(id, now);
                 self.accept_closed(id, now);
                 self.offer(id);
                 self.arm(id);
             }
-            Phase::Handshaking | Phase::Draining { .. } => {}
+            ClientPhase::Handshaking | ClientPhase::Draining { .. } => {}
         }
     }
 
     /// Closes a client that is owed too much. The close reason names the open time up to which it
     /// has all closed candles.
     pub(crate) fn close_slow(&mut self, id: ClientId, now: Now) {
-        let Some(client) = self.clients.find(id).filter(|client| client.phase == Phase::Live)
+        let Some(client) = self.clients.find(id).filter(|client| client.phase == ClientPhase::Live)
         else {
             return;
         };
@@ -363,7 +363,7 @@ impl Fanout {
     /// Closes a client when nothing is owed: in answer to its own Close or FIN, or after all its
     /// limits, or for the drain.
     pub(crate) fn accept_closed(&mut self, id: ClientId, now: Now) {
-        let Some(client) = self.clients.find(id).filter(|client| client.phase == Phase::Live)
+        let Some(client) = self.clients.find(id).filter(|client| client.phase == ClientPhase::Live)
         else {
             return;
         };

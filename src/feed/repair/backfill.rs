@@ -8,7 +8,7 @@ use crate::feed::candles::{Publisher, judge_closed};
 use crate::feed::repair::missing::{oldest_row, pause, rows_max};
 use crate::feed::repair::rest_evidence::{Proof, closed_by_rest, knows_less};
 use crate::feed::repair::turns::Turn;
-use crate::feed::stream::{Backfill, ContractSize, Stream};
+use crate::feed::stream::{Backfill, ContractSize, FeedStream};
 use crate::feed::streams::begin_of;
 use crate::limits::PAST_PATIENCE_MAX;
 use crate::market::{ClosedWindow, Instrument, InstrumentId, Interval, Span, Verdict};
@@ -56,13 +56,13 @@ impl UnixMs {
 }
 
 /// Where the series will begin if it has not yet, and the oldest window that REST has.
-fn bounds_of(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> (UnixMs, UnixMs) {
+fn bounds_of(stream: &FeedStream, exchange_now: UnixMs, now: MonoNs) -> (UnixMs, UnixMs) {
     let Instrument { market, interval, .. } = stream.instrument;
     (begin_of(stream, exchange_now, now), oldest_row(market, interval, exchange_now))
 }
 
 /// Calls `ask` for each wish that needs a request now, and marks it as waiting.
-pub(crate) fn due_wishes(stream: &mut Stream, now: MonoNs, mut ask: impl FnMut(Wish)) {
+pub(crate) fn due_wishes(stream: &mut FeedStream, now: MonoNs, mut ask: impl FnMut(Wish)) {
     if stream.contract_size != ContractSize::Awaited {
         let backfills = stream.repair.backfills.iter_mut();
         for backfill in backfills.filter(|backfill| !backfill.is_asking && backfill.ask_at <= now) {
@@ -73,13 +73,13 @@ pub(crate) fn due_wishes(stream: &mut Stream, now: MonoNs, mut ask: impl FnMut(W
 }
 
 /// The backfill with this ticket, if it has not ended.
-fn backfill_of(stream: &mut Stream, ticket: u64) -> Option<&mut Backfill> {
+fn backfill_of(stream: &mut FeedStream, ticket: u64) -> Option<&mut Backfill> {
     stream.repair.backfills.iter_mut().find(|backfill| backfill.wish.ticket == ticket)
 }
 
 /// The windows to fetch now, if there are any.
 pub(crate) fn backfill_span(
-    stream: &mut Stream,
+    stream: &mut FeedStream,
     ticket: u64,
     exchange_now: UnixMs,
     now: MonoNs,
@@ -242,7 +242,7 @@ impl Feed {
 /// Publishes one fetched window, which ended `age_ms` ago by the exchange's clock: as a window of
 /// the series if it is owed there, else only to the clients that want it.
 fn publish_backfilled(
-    stream: &mut Stream,
+    stream: &mut FeedStream,
     publisher: &mut Publisher<'_>,
     (open_time, age_ms): (UnixMs, i64),
     proof: Proof,

@@ -8,12 +8,12 @@ use crate::clock::{MonoNs, Now, UnixMs};
 use crate::feed::Feed;
 use crate::feed::candles::{Publisher, release_given_up};
 use crate::feed::repair::backfill::due_wishes;
-use crate::feed::stream::{ContractSize, RestPurpose, Stream};
+use crate::feed::stream::{ContractSize, FeedStream, RestPurpose};
 use crate::market::{InstrumentId, Market};
 use crate::messages::EventName;
 
 /// The requests that a stream needs now.
-fn due(stream: &Stream, exchange_now: UnixMs, now: MonoNs) -> [Option<RestPurpose>; 2] {
+fn due(stream: &FeedStream, exchange_now: UnixMs, now: MonoNs) -> [Option<RestPurpose>; 2] {
     let repair = &stream.repair;
     if stream.contract_size == ContractSize::Awaited {
         return [None; 2];

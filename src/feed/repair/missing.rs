@@ -8,7 +8,7 @@ use crate::clock::{MonoNs, Now, UnixMs};
 use crate::feed::Feed;
 use crate::feed::candles::{Publisher, accept_closed};
 use crate::feed::repair::rest_evidence::{Coverage, Proof, Rows, closed_by_rest, exchange_time};
-use crate::feed::stream::{Repair, RestPurpose, Stream};
+use crate::feed::stream::{FeedStream, Repair, RestPurpose};
 use crate::feed::streams::begin_of;
 use crate::limits::REST_ROWS_MAX;
 use crate::market::{ClosedWindow, Instrument, InstrumentId, Interval, Market, Span};
@@ -20,7 +20,7 @@ impl Repair {
     /// The purpose of the most urgent request for missing windows; `None` if no window is missing.
     pub(crate) fn urgency(
         &self,
-        stream: &Stream,
+        stream: &FeedStream,
         exchange_now: UnixMs,
         now: MonoNs,
     ) -> Option<RestPurpose> {
@@ -40,7 +40,7 @@ impl Repair {
 /// The windows to fetch now: those that hold others back, oldest first; else those that are over
 /// and not closed; else the newest that were given up. The request also covers older windows that
 /// were given up, as far as they fit.
-pub(crate) fn missing_span(stream: &Stream, exchange_now: UnixMs) -> Option<Span> {
+pub(crate) fn missing_span(stream: &FeedStream, exchange_now: UnixMs) -> Option<Span> {
     let Instrument { market, interval, .. } = stream.instrument;
     let rows = rows_max(market);
     let series = &stream.series;
@@ -222,7 +222,7 @@ impl Feed {
 
     /// The time in which the stream surely missed nothing: since its first message on its session,
     /// if that session is open.
-    fn coverage(&self, stream: &Stream, now: Now) -> Option<Coverage> {
+    fn coverage(&self, stream: &FeedStream, now: Now) -> Option<Coverage> {
         let index = self.live(stream.unbroken_on?)?;
         let session = Some(&self.sessions[index]).filter(|session| session.is_open())?;
         let exchange_now = self.clocks[stream.instrument.market.index()].now(now);

@@ -9,7 +9,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::clock::{Lapse, MonoNs, RoughLapse, UnixMs};
-use crate::feed::stream::{FirstAnswers, Stream};
+use crate::feed::stream::{FeedStream, FirstAnswers};
 use crate::limits::REST_ROWS_MAX;
 use crate::market::{Candle, CandleUpdate, ClosedWindow, FinalBy, Interval, Source, Span};
 use crate::messages::RestResponse;
@@ -225,7 +225,7 @@ impl FirstAnswers {
 
 /// A window of `stream` that closed with a row of REST. A volume that the row omits is taken from
 /// the newest pushed candle, if both have the same `volume`.
-pub(crate) fn closed_by_rest(stream: &Stream, row: &Candle, received: MonoNs) -> ClosedWindow {
+pub(crate) fn closed_by_rest(stream: &FeedStream, row: &Candle, received: MonoNs) -> ClosedWindow {
     let is_same = |ran: &Candle| (ran.open_time, ran.volume) == (row.open_time, row.volume);
     let ran = stream.ran().into_iter().flatten().find(is_same).and_then(|ran| ran.other_volume);
     let row = &Candle { other_volume: row.other_volume.or(ran), ..*row };

@@ -13,10 +13,10 @@ use crate::clock::MonoNs;
 use crate::feed::Feed;
 use crate::feed::session::suspects::{ENDS_TOGETHER, SHORT_LIFE, SOON, STRIKES_MAX, STRIKES_MIN};
 use crate::feed::session::{Ends, Session, SessionPhase};
-use crate::feed::stream::Stream;
+use crate::feed::stream::FeedStream;
 use crate::market::{InstrumentId, Market};
 
-impl Stream {
+impl FeedStream {
     /// Remembers a long life before the stream ends on its connection or begins on another one.
     pub(crate) fn remember_served(&mut self, now: MonoNs) {
         self.was_served |= self.accepted_at.is_some_and(|at| at.after(SHORT_LIFE) <= now);

@@ -7,7 +7,7 @@ use crate::feed::candles::{MessageOrigin, Publisher, take_klines};
 use crate::feed::session::lifecycle::Socket;
 use crate::feed::session::refusals::Refused;
 use crate::feed::session::{Session, SessionPhase};
-use crate::feed::stream::Stream;
+use crate::feed::stream::FeedStream;
 use crate::feed::streams::Streams;
 use crate::feed::{Feed, SessionId};
 use crate::market::{InstrumentId, Interval, Market};
@@ -66,7 +66,7 @@ fn read_any(
 /// window, so that no successor proves the window's end. If the message names no member and
 /// `may_be_any` is set, all members are broken.
 fn break_named(streams: &mut Streams, members: &[InstrumentId], text: &str, may_be_any: bool) {
-    let names = |stream: &Stream| {
+    let names = |stream: &FeedStream| {
         let symbol = &*stream.instrument.symbol;
         let is_whole = |(at, _)| text.as_bytes().get(at + symbol.len()) == Some(&b'"');
         text.len() <= PUSH_BYTES_MAX && text.match_indices(symbol).any(is_whole)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::clock::MonoNs;
 use crate::feed::session::placement::{Admission, Rejection};
-use crate::feed::stream::{Check, ContractSize, Stream};
+use crate::feed::stream::{Check, ContractSize, FeedStream};
 use crate::feed::{Feed, Output};
 use crate::limits::{INSTRUMENTS_MAX, LIST_PARTS_MAX, LIST_PATIENCE};
 use crate::market::{Instrument, InstrumentId, Listed, Market, SymbolList, spelled};
@@ -75,7 +75,7 @@ impl Listing {
 
 impl Listing {
     /// Sets the contract size of `stream`, as far as it is needed and known.
-    fn size(&self, stream: &mut Stream) {
+    fn size(&self, stream: &mut FeedStream) {
         let Instrument { market, ref symbol, .. } = stream.instrument;
         if !venue::needs_contract_size(market) {
             return;
@@ -289,7 +289,7 @@ impl Feed {
     fn report_listings(&mut self, market: Market, now: MonoNs) {
         let Some(list) = self.listings.markets[market.index()].list.clone() else { return };
         let mut changes = Vec::new();
-        let here = |stream: &&mut Stream| {
+        let here = |stream: &&mut FeedStream| {
             stream.instrument.market == market && delivers_lately(stream, now)
         };
         for stream in self.streams.wanted().filter(here) {
@@ -319,7 +319,7 @@ impl Feed {
 
     /// Applies a new list to streams that were subscribed before and do not deliver.
     fn judge_silent_by_list(&mut self, market: Market, now: MonoNs) {
-        let here = |stream: &&mut Stream| {
+        let here = |stream: &&mut FeedStream| {
             stream.instrument.market == market && !delivers_lately(stream, now)
         };
         let silent = self.streams.wanted().filter(here);
@@ -341,7 +341,7 @@ impl Feed {
 }
 
 /// Returns whether a stream delivers, or did until shortly before: its session may be lost.
-fn delivers_lately(stream: &Stream, now: MonoNs) -> bool {
+fn delivers_lately(stream: &FeedStream, now: MonoNs) -> bool {
     let last = stream.message_rate.last();
     stream.is_delivering || last.is_some_and(|at| at.after(LATELY) > now)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::clock::{MonoNs, Now};
 use crate::feed::limits::budget::{Budget, Claim};
-use crate::feed::stream::Stream;
+use crate::feed::stream::FeedStream;
 use crate::feed::streams::Streams;
 use crate::market::{Instrument, InstrumentId, Market};
 use crate::venue::{self, Limits, SubscribeOp};
@@ -355,5 +355,5 @@ impl SubscribeQueue {
 }
 
 fn claim_of(streams: &Streams, id: InstrumentId) -> Claim {
-    streams.stream(id).map_or(Claim::New, Stream::claim)
+    streams.stream(id).map_or(Claim::New, FeedStream::claim)
 }

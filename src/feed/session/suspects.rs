@@ -11,7 +11,7 @@ use crate::feed::Feed;
 use crate::feed::session::placement::Rejection;
 use crate::feed::session::subscribe_queue::{Again, Unanswered};
 use crate::feed::session::{End, Ends, Session, SessionPhase};
-use crate::feed::stream::{Check, Stream, Suspicion};
+use crate::feed::stream::{Check, FeedStream, Suspicion};
 use crate::limits::CONNECT_PATIENCE;
 use crate::market::{InstrumentId, Market};
 use crate::messages::EventName;
@@ -30,7 +30,7 @@ enum Standing {
     Accepted,
 }
 
-impl Stream {
+impl FeedStream {
     /// Counts a strike against this symbol. Strikes before a delivery or a lasting acceptance no
     /// longer count. Returns the number of strikes in a row.
     pub(crate) fn strike(&mut self, now: MonoNs) -> u8 {
@@ -349,7 +349,7 @@ impl Feed {
 
     /// Returns whether other symbols of the market were accepted since the strike before the last
     /// one.
-    fn accepts_beside(&self, stream: &Stream) -> bool {
+    fn accepts_beside(&self, stream: &FeedStream) -> bool {
         let since = stream.suspicion.struck_before;
         self.streams.iter().any(|other| {
             let is_other = other.instrument.market == stream.instrument.market;
