@@ -7,8 +7,8 @@ use crate::clock::{MonoNs, Now};
 use crate::feed::limits::pauses::Denied;
 use crate::feed::limits::rate_limits::LimitedAction;
 use crate::feed::repair::answers::status_words;
-use crate::feed::session::SessionPhase;
 use crate::feed::session::lifecycle::Socket;
+use crate::feed::session::{ReportedLoss, SessionPhase, Succession};
 use crate::feed::{Feed, Output};
 use crate::market::{InstrumentId, Market};
 use crate::messages::{EventName, FeedEvent};
@@ -80,13 +80,13 @@ impl Feed {
 
     fn report_denied_on(&mut self, index: usize, words: &str) {
         let session = &mut self.sessions[index];
-        let is_served = session.replaces.is_some() || session.members.is_empty();
-        if session.is_denied || is_served {
+        let is_successor = matches!(session.succession, Succession::SuccessorOf(_));
+        let is_reported = matches!(session.reported_loss, Some(ReportedLoss::Denied(_)));
+        if is_reported || is_successor || session.members.is_empty() {
             return;
         }
-        session.is_denied = true;
         // The first candle reports that the session is back.
-        session.reported_lost = Some(words.to_owned());
+        session.reported_loss = Some(ReportedLoss::Denied(words.to_owned()));
         let (market, instruments) = (session.market, session.members.clone());
         let event = FeedEvent::Denied { market, instruments, why: words.to_owned() };
         self.outputs.push_back(Output::Event(event));
@@ -105,7 +105,7 @@ impl Feed {
     pub(crate) fn report_waiting(&mut self, index: usize, now: MonoNs) {
         let session = &self.sessions[index];
         let market = session.market;
-        if session.reported_lost.is_some() || session.members.is_empty() {
+        if session.reported_loss.is_some() || session.members.is_empty() {
             return;
         }
         let wait = self.gates.wait(market, self.claim(session), now, now);
@@ -120,13 +120,14 @@ impl Feed {
     /// later.
     pub(crate) fn report_lost_to(&mut self, index: usize, id: InstrumentId) {
         let session = &self.sessions[index];
-        let Some(why) = session.reported_lost.clone().filter(|_| !session.is_open()) else {
+        if session.is_open() {
             return;
-        };
+        }
         let (market, instruments) = (session.market, vec![id]);
-        let event = match session.is_denied {
-            true => FeedEvent::Denied { market, instruments, why },
-            false => FeedEvent::SessionLost { market, instruments, why },
+        let event = match session.reported_loss.clone() {
+            None => return,
+            Some(ReportedLoss::Lost(why)) => FeedEvent::SessionLost { market, instruments, why },
+            Some(ReportedLoss::Denied(why)) => FeedEvent::Denied { market, instruments, why },
         };
         self.outputs.push_back(Output::Event(event));
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::clock::{MonoNs, Now};
 use crate::feed::Feed;
 use crate::feed::limits::budget::Claim;
-use crate::feed::session::{Session, SessionPhase};
+use crate::feed::session::{Delivery, Session, SessionPhase, Succession};
 use crate::feed::stream::{Check, RestPurpose, Shown};
 use crate::market::{Candle, Instrument, InstrumentId, Span};
 use crate::messages::RestResponse;
@@ -129,7 +129,7 @@ impl Feed {
 
     /// When a session that has delivered has been silent for long enough to be checked.
     pub(crate) fn suspect_silence_at(&self, session: &Session) -> MonoNs {
-        match session.has_delivered {
+        match session.has_delivered() {
             true => session.last_candle.after(self.config.stream_idle_timeout),
             false => MonoNs(u64::MAX),
         }
@@ -139,7 +139,7 @@ impl Feed {
     /// must prove itself again. One member is checked for all.
     pub(crate) fn suspect_silence(&mut self, index: usize, now: MonoNs) {
         let session = &mut self.sessions[index];
-        session.has_delivered = false;
+        session.delivery = Delivery::Silent;
         let Some(&id) = session.members.first() else { return };
         let Some(stream) = self.streams.stream_mut(id) else { return };
         stream.is_delivering = false;
@@ -164,7 +164,7 @@ impl Feed {
         if !session.is_open() {
             return;
         }
-        if session.has_delivered {
+        if session.has_delivered() {
             session.subscribe_queue.renew(id);
             if let Some(stream) = self.streams.stream_mut(id) {
                 stream.asked_at = now;
@@ -172,7 +172,8 @@ impl Feed {
             }
             return self.recheck(id, shown, RECHECK_LONE, now);
         }
-        if !std::mem::replace(&mut session.is_suspect, true) {
+        if session.delivery == Delivery::Silent {
+            session.delivery = Delivery::Suspect;
             return self.recheck(id, old, self.config.stream_idle_timeout / 2, now);
         }
         self.lose_silent(id, old, "nothing is delivered, though the exchange has news", now);
@@ -214,7 +215,7 @@ impl Feed {
         let session = self.carrier(id).map(|index| &self.sessions[index]);
         session.is_some_and(|session| match session.phase {
             SessionPhase::Open { .. } => {
-                !session.has_delivered && session.last_candle.after(long * LONG_SILENCE) <= now
+                !session.has_delivered() && session.last_candle.after(long * LONG_SILENCE) <= now
             }
             _ => false,
         })
@@ -237,9 +238,9 @@ impl Feed {
 
     /// The place of the session that carries `id`.
     pub(crate) fn carrier(&self, id: InstrumentId) -> Option<usize> {
-        self.sessions
-            .iter()
-            .position(|session| !session.is_replaced && session.members.contains(&id))
+        self.sessions.iter().position(|session| {
+            session.succession != Succession::Replaced && session.members.contains(&id)
+        })
     }
 }
 

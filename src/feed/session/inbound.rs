@@ -6,7 +6,7 @@ use crate::clock::{MonoNs, Now, RoughLapse};
 use crate::feed::candles::{MessageOrigin, Publisher, take_klines};
 use crate::feed::session::lifecycle::Socket;
 use crate::feed::session::refusals::Refused;
-use crate::feed::session::{Session, SessionPhase};
+use crate::feed::session::{Delivery, Session, SessionPhase};
 use crate::feed::stream::FeedStream;
 use crate::feed::streams::Streams;
 use crate::feed::{Feed, SessionId};
@@ -177,7 +177,7 @@ impl Feed {
             members,
             subscribe_queue,
             wire,
-            has_delivered,
+            delivery,
             last_candle,
             ..
         } = &mut sessions[index];
@@ -208,7 +208,7 @@ impl Feed {
             }
         };
         match outcome {
-            Ok(Consequence::Delivered) if *has_delivered => {
+            Ok(Consequence::Delivered) if *delivery == Delivery::Candles => {
                 *last_candle = now.mono;
                 return Some(!self.urgent.is_empty());
             }
@@ -237,7 +237,7 @@ impl Feed {
             Consequence::Nothing => {}
             Consequence::Delivered => {
                 let session = &mut self.sessions[index];
-                (session.has_delivered, session.is_suspect) = (true, false);
+                session.delivery = Delivery::Candles;
                 session.last_candle = now;
                 self.report_back(index);
                 self.prove(index, now);
@@ -293,7 +293,7 @@ impl Feed {
     /// any other message of a connection.
     fn is_greeting(&self, index: usize, bytes: usize, text: &str) -> bool {
         let session = &self.sessions[index];
-        let is_first = !session.has_delivered && session.accepted_at.is_none();
+        let is_first = !session.has_delivered() && session.accepted_at.is_none();
         let is_words = bytes == text.len()
             && text.contains(char::is_alphabetic)
             && !text.contains(|c: char| text::is_hidden(c) || "{}[]<>\"".contains(c));

@@ -7,7 +7,7 @@ use crate::clock::{MonoNs, Now};
 use crate::feed::limits::budget::Claim;
 use crate::feed::limits::rate_limits::LimitedAction;
 use crate::feed::session::suspects::SOON;
-use crate::feed::session::{Session, SessionPhase};
+use crate::feed::session::{ReportedLoss, Session, SessionPhase, Succession};
 use crate::feed::stream::Check;
 use crate::feed::{Feed, Output, SessionId};
 use crate::limits::{CLOSE_DRAIN, CONNECT_PATIENCE, VENUE_UNSENT_BYTES_MAX};
@@ -176,7 +176,7 @@ impl Feed {
         if let SessionPhase::Connecting { since } = session.phase {
             self.gates.pauses.admitted(session.market, LimitedAction::Connect, since);
         }
-        session.is_denied = false;
+        session.end_denial();
         session.enter(SessionPhase::Open { since: now });
         (session.last_received, session.last_candle) = (now, now);
         session.renew_at = life.map_or(MonoNs(u64::MAX), |life| now.after(life));
@@ -322,20 +322,20 @@ impl Feed {
     pub(crate) fn renew(&mut self, index: usize, why: &str, now: MonoNs) -> Option<usize> {
         let session = &mut self.sessions[index];
         session.renew_at = MonoNs(u64::MAX);
-        let is_leaving = !session.is_open() || session.is_replaced || session.members.is_empty();
-        if is_leaving || session.replaces.is_some() || self.is_stopping {
+        let is_leaving = !session.is_open() || session.members.is_empty() || self.is_stopping;
+        if is_leaving || session.succession != Succession::Alone {
             return None;
         }
-        session.is_replaced = true;
-        let reported_lost = session.reported_lost.take();
+        session.succession = Succession::Replaced;
+        let reported_loss = session.reported_loss.take();
         let (market, members) = (session.market, session.members.clone());
         let is_quarantine = session.is_quarantine;
         let text = format!("session {index} is replaced: {why}");
         self.notice_of_session(EventName::SessionReplaced, index, text);
         let successor = self.new_session(market, now);
         self.sessions[successor].members = members;
-        self.sessions[successor].replaces = Some(index);
-        self.sessions[successor].reported_lost = reported_lost;
+        self.sessions[successor].succession = Succession::SuccessorOf(index);
+        self.sessions[successor].reported_loss = reported_loss;
         self.sessions[successor].is_quarantine = is_quarantine;
         Some(successor)
     }
@@ -343,9 +343,9 @@ impl Feed {
     /// Ends the session that this one replaces, if this one is ready.
     pub(crate) fn take_over(&mut self, index: usize, now: MonoNs) {
         let session = &mut self.sessions[index];
-        if session.has_delivered
+        if session.has_delivered()
             && session.subscribe_queue.is_done()
-            && let Some(old) = session.replaces.take()
+            && let Some(old) = session.take_predecessor()
         {
             self.retire(old, now);
         }
@@ -420,7 +420,8 @@ impl Feed {
         // A session without members may be closed for being idle.
         let was_idle = session.members.is_empty() && session.has_lived(SOON, now);
         session.lost_at = Some(now).filter(|_| !was_idle);
-        let retry_at = if session.is_replaced || session.members.is_empty() || self.is_stopping {
+        let is_replaced = session.succession == Succession::Replaced;
+        let retry_at = if is_replaced || session.members.is_empty() || self.is_stopping {
             None
         } else if resolves_at.is_some() {
             resolves_at
@@ -464,14 +465,13 @@ impl Feed {
     /// the first candle. Clients that another session still serves receive nothing.
     pub(crate) fn report_lost(&mut self, index: usize, why: &str) {
         let session = &mut self.sessions[index];
-        let is_spare = session.is_replaced || session.replaces.is_some();
-        let serves = !is_spare && !session.members.is_empty();
-        if !serves || self.is_stopping || session.reported_lost.is_some() {
+        let serves = session.succession == Succession::Alone && !session.members.is_empty();
+        if !serves || self.is_stopping || session.reported_loss.is_some() {
             return;
         }
         let (market, instruments) = (session.market, session.members.clone());
         let why = text::visible(why).into_owned();
-        session.reported_lost = Some(why.clone());
+        session.reported_loss = Some(ReportedLoss::Lost(why.clone()));
         let event = FeedEvent::SessionLost { market, instruments, why };
         self.outputs.push_back(Output::Event(event));
     }
@@ -479,7 +479,7 @@ impl Feed {
     /// Reports that the session is back, at its first candle after [`Self::report_lost`].
     pub(crate) fn report_back(&mut self, index: usize) {
         let session = &mut self.sessions[index];
-        if session.reported_lost.take().is_some() && !session.members.is_empty() {
+        if session.reported_loss.take().is_some() && !session.members.is_empty() {
             let (market, instruments) = (session.market, session.members.clone());
             self.outputs.push_back(Output::Event(FeedEvent::SessionBack { market, instruments }));
         }
@@ -507,7 +507,7 @@ impl Feed {
             }
         }
         if let Some(successor) = self.successor(index) {
-            self.sessions[successor].replaces = None;
+            self.sessions[successor].succession = Succession::Alone;
             if self.sessions[successor].is_open() {
                 self.arm_checks(successor, &members, now);
             } else {
@@ -517,7 +517,8 @@ impl Feed {
     }
 
     fn successor(&self, index: usize) -> Option<usize> {
-        self.sessions.iter().position(|session| session.replaces == Some(index))
+        let is_successor = |of: &Session| of.succession == Succession::SuccessorOf(index);
+        self.sessions.iter().position(is_successor)
     }
 
     /// Ends a session for good, because it is empty or replaced, or the feed stops.
@@ -565,11 +566,11 @@ impl Feed {
         session.members.clear();
         session.reset_connection();
         session.enter(SessionPhase::Free);
-        if let Some(old) = session.replaces.take() {
-            self.sessions[old].is_replaced = false;
+        if let Some(old) = session.take_predecessor() {
+            self.sessions[old].succession = Succession::Alone;
         }
         if let Some(successor) = self.successor(index) {
-            self.sessions[successor].replaces = None;
+            self.sessions[successor].succession = Succession::Alone;
         }
     }
 
@@ -648,7 +649,7 @@ fn ping_due(session: &Session, inactivity_timeout: Duration) -> MonoNs {
     if session.ping_sent.is_some() {
         return MonoNs(u64::MAX);
     }
-    let silent_at = match session.has_delivered {
+    let silent_at = match session.has_delivered() {
         true => session.last_received.after(inactivity_timeout),
         false => MonoNs(u64::MAX),
     };

@@ -34,22 +34,19 @@ pub(crate) struct Session {
     pub(crate) members: Vec<InstrumentId>,
     pub(crate) subscribe_queue: SubscribeQueue,
     pub(crate) backoff: Backoff,
-    /// Whether the breaker waits for the result of this attempt.
+    /// Whether the breaker waits for the result of this attempt: from the connect until the session
+    /// has shown that it works, or ends.
     pub(crate) is_on_trial: bool,
     /// When a session at this place was last lost or failed to connect.
     pub(crate) lost_at: Option<MonoNs>,
-    /// The reason for the loss that clients received, until they receive that the session is back.
-    pub(crate) reported_lost: Option<String>,
-    /// Whether the clients received that the exchange lets no session in; until a session is open.
-    pub(crate) is_denied: bool,
-    /// Whether to use the venue's alternate path.
+    /// What clients received about the loss, until they receive that the session is back.
+    pub(crate) reported_loss: Option<ReportedLoss>,
+    /// Whether to connect to the venue's alternate path. It changes when a session is lost because
+    /// it delivered nothing.
     pub(crate) is_alternate: bool,
-    /// Whether this connection has delivered a candle.
-    pub(crate) has_delivered: bool,
+    pub(crate) delivery: Delivery,
     /// Whether a decode error of this connection was logged.
     pub(crate) has_logged_decode_error: bool,
-    /// Whether the exchange has news that this silent session did not deliver.
-    pub(crate) is_suspect: bool,
     /// Whether the exchange refused more streams on this connection.
     pub(crate) is_full: bool,
     /// Whether all members are under suspicion. They are then subscribed one by one, and no other
@@ -74,10 +71,38 @@ pub(crate) struct Session {
     pub(crate) next_check: MonoNs,
     /// The session is kept until then although it has no members.
     pub(crate) kept_until: MonoNs,
-    /// The place of the session that this one replaces once it delivers.
-    pub(crate) replaces: Option<usize>,
-    /// Whether another place is about to replace this one.
-    pub(crate) is_replaced: bool,
+    pub(crate) succession: Succession,
+}
+
+/// What a connection delivers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// No candle yet, or none for the configured idle time.
+    Silent,
+    /// As [`Self::Silent`], although the exchange has news.
+    Suspect,
+    /// Candles.
+    Candles,
+}
+
+/// What the clients of a session received about its loss. Each variant holds the reason.
+#[derive(Clone, Debug)]
+pub(crate) enum ReportedLoss {
+    /// The session is lost.
+    Lost(String),
+    /// The exchange lets no session in.
+    Denied(String),
+}
+
+/// The part of a session while one session replaces another and both have the same members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Succession {
+    /// No replacement is under way.
+    Alone,
+    /// This session replaces the one at this place once it delivers.
+    SuccessorOf(usize),
+    /// Another session replaces this one, or has replaced it.
+    Replaced,
 }
 
 /// The phase of a session. [`Session::enter`] makes every change.
@@ -128,12 +153,10 @@ impl Session {
             backoff: Backoff::default(),
             is_on_trial: false,
             lost_at: None,
-            reported_lost: None,
-            is_denied: false,
+            reported_loss: None,
             is_alternate: false,
-            has_delivered: false,
+            delivery: Delivery::Silent,
             has_logged_decode_error: false,
-            is_suspect: false,
             is_full: false,
             is_quarantine: false,
             ends: Ends::default(),
@@ -147,8 +170,7 @@ impl Session {
             announced_until: MonoNs(0),
             next_check: MonoNs(u64::MAX),
             kept_until: MonoNs(0),
-            replaces: None,
-            is_replaced: false,
+            succession: Succession::Alone,
         }
     }
 
@@ -188,7 +210,7 @@ impl Session {
 
     /// Returns whether instruments may be added.
     pub(crate) fn is_joinable(&self) -> bool {
-        !self.is_replaced
+        self.succession != Succession::Replaced
             && !matches!(
                 self.phase,
                 SessionPhase::Free | SessionPhase::Closing { retry_at: None, .. }
@@ -200,15 +222,39 @@ impl Session {
         self.members.is_empty() && self.kept_until <= now
     }
 
+    /// Returns whether the connection has delivered a candle and has not been idle since.
+    pub(crate) fn has_delivered(&self) -> bool {
+        self.delivery == Delivery::Candles
+    }
+
+    /// Ends the replacement of another session. Returns the place of that session, if there is one.
+    pub(crate) fn take_predecessor(&mut self) -> Option<usize> {
+        let Succession::SuccessorOf(old) = self.succession else { return None };
+        self.succession = Succession::Alone;
+        Some(old)
+    }
+
+    /// Notes that the exchange has let the session in. A later denial is reported again.
+    pub(crate) fn end_denial(&mut self) {
+        if let Some(ReportedLoss::Denied(why)) = &mut self.reported_loss {
+            self.reported_loss = Some(ReportedLoss::Lost(std::mem::take(why)));
+        }
+    }
+
     /// Forgets the connection and keeps the members.
     pub(crate) fn reset_connection(&mut self) {
         self.wire = None;
         let limits = venue::limits(self.market);
         self.subscribe_queue = SubscribeQueue::new(&limits);
-        (self.has_delivered, self.has_logged_decode_error, self.is_suspect) = (false, false, false);
-        (self.is_full, self.accepted_at, self.refused_at) = (false, None, None);
-        (self.ping_sent, self.next_ping) = (None, MonoNs(u64::MAX));
-        (self.renew_at, self.next_check) = (MonoNs(u64::MAX), MonoNs(u64::MAX));
+        self.delivery = Delivery::Silent;
+        self.has_logged_decode_error = false;
+        self.is_full = false;
+        self.accepted_at = None;
+        self.refused_at = None;
+        self.ping_sent = None;
+        self.next_ping = MonoNs(u64::MAX);
+        self.renew_at = MonoNs(u64::MAX);
+        self.next_check = MonoNs(u64::MAX);
     }
 
     pub(crate) fn add(&mut self, id: InstrumentId) {

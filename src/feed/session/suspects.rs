@@ -10,7 +10,7 @@ use crate::clock::MonoNs;
 use crate::feed::Feed;
 use crate::feed::session::placement::Rejection;
 use crate::feed::session::subscribe_queue::{Again, Unanswered};
-use crate::feed::session::{End, Ends, Session, SessionPhase};
+use crate::feed::session::{End, Ends, Session, SessionPhase, Succession};
 use crate::feed::stream::{Check, FeedStream, Suspicion};
 use crate::limits::CONNECT_PATIENCE;
 use crate::market::{InstrumentId, Market};
@@ -49,7 +49,7 @@ impl Session {
     /// Returns whether the session carries symbols under suspicion, so that no other one is placed
     /// here.
     pub(crate) fn is_apart(&self, now: MonoNs) -> bool {
-        self.is_quarantine && !(self.has_delivered && self.has_lived(SHORT_LIFE, now))
+        self.is_quarantine && !(self.has_delivered() && self.has_lived(SHORT_LIFE, now))
     }
 
     /// Returns whether the session has been open for `time`.
@@ -66,7 +66,7 @@ impl Session {
         if !self.has_lived(SHORT_LIFE, now) || self.ends.newest.is_some() {
             return;
         }
-        if std::mem::take(&mut self.is_quarantine) && self.has_delivered {
+        if std::mem::take(&mut self.is_quarantine) && self.has_delivered() {
             self.backoff.reset();
         }
         self.ends = Ends::default();
@@ -80,7 +80,7 @@ impl Feed {
         let session = &mut self.sessions[index];
         let Some(since) = session.subscribe_queue.unanswered_since() else { return true };
         let is_alive = session.accepted_at.is_some_and(|at| at >= since)
-            || (session.has_delivered && session.last_candle >= since);
+            || (session.has_delivered() && session.last_candle >= since);
         if !is_alive {
             return false;
         }
@@ -135,7 +135,7 @@ impl Feed {
         now: MonoNs,
     ) {
         let session = &self.sessions[index];
-        let is_renewal = session.is_replaced || session.replaces.is_some();
+        let is_renewal = session.succession != Succession::Alone;
         let SessionPhase::Open { since } = session.phase else { return };
         if is_renewal || self.is_stopping {
             return;
@@ -294,11 +294,11 @@ impl Feed {
         }
         let session = &mut self.sessions[index];
         session.members.retain(|member| !ids.contains(member));
-        let reported_lost = session.reported_lost.clone();
+        let reported_loss = session.reported_loss.clone();
         let to = self.new_session(market, now);
         let session = &mut self.sessions[to];
         session.members = ids.to_vec();
-        session.reported_lost = reported_lost;
+        session.reported_loss = reported_loss;
         Some(to)
     }
 
@@ -376,7 +376,7 @@ impl Feed {
         let lives = |session: &Session| {
             let is_old =
                 matches!(session.phase, SessionPhase::Open { since: open } if open <= since);
-            is_old && session.has_delivered && session.last_candle >= since
+            is_old && session.has_delivered() && session.last_candle >= since
         };
         let beside = self.sessions.iter().enumerate().filter(|&(index, _)| Some(index) != lost);
         beside.into_iter().any(|(_, session)| session.market == market && lives(session))
