@@ -40,6 +40,7 @@ use crate::metrics::FanoutMetrics;
 use clients::access::Addresses;
 use clients::client::Client;
 use clients::drain::Moves;
+use clients::rate_limit::Handling;
 use clients::refused_names::RefusedNames;
 use clients::table::Clients;
 use delivery::basic::BasicFrame;
@@ -397,7 +398,7 @@ impl Fanout {
         for _ in 0..self.unread.len() {
             let Some(id) = self.unread.pop_front() else { break };
             if let Some(client) = self.clients.find(id) {
-                client.is_unread = false;
+                client.handling = Handling::OnArrival;
                 self.read_messages(id, now);
             }
         }

@@ -47,16 +47,21 @@ impl Fanout {
             return self.remove(id, now);
         }
         if self.config.access.tls.is_some() {
-            client.rejected_by = Some(by);
+            client.phase = ClientPhase::Handshaking { rejected_by: Some(by) };
             return self.arm(id);
         }
         refuse(client, &mut self.turn, by);
         self.flush(id, now);
     }
 
-    /// Reads the opening request, if it has arrived, and answers it. Returns whether messages
-    /// follow.
-    pub(crate) fn handshake(&mut self, id: ClientId, now: Now) -> bool {
+    /// Reads the opening request, if it has arrived, and answers it. With `rejected_by`, the answer
+    /// is a rejection. Returns whether messages follow.
+    pub(crate) fn handshake(
+        &mut self,
+        id: ClientId,
+        rejected_by: Option<RefusedBy>,
+        now: Now,
+    ) -> bool {
         let Some(client) = self.clients.find(id) else { return false };
         let request = match client.connection(&mut self.turn).take_request() {
             Ok(Some(request)) => request,
@@ -69,7 +74,7 @@ impl Fanout {
                 return false;
             }
         };
-        if let Some(by) = client.rejected_by {
+        if let Some(by) = rejected_by {
             refuse(client, &mut self.turn, by);
         } else if !self.config.access.admits_host(&request) {
             return self.refuse_request(id, RefusedBy::Host, now);
@@ -102,7 +107,7 @@ impl Fanout {
             self.fail(id, &error, now);
             return false;
         }
-        client.phase = ClientPhase::Live;
+        client.phase = ClientPhase::Live { is_slow: false };
         client.subscribe_by = Some(subscribe_by);
         client.token = token;
         if self.is_draining {
@@ -190,8 +195,7 @@ impl Fanout {
     /// the others stay.
     pub fn set_tokens(&mut self, tokens: Tokens, now: Now) {
         let is_revoked = |client: &Client| {
-            client.phase == ClientPhase::Live
-                && client.token.is_some_and(|token| !tokens.contains(&token))
+            client.is_live() && client.token.is_some_and(|token| !tokens.contains(&token))
         };
         let ids = self.clients.ids().into_iter();
         let revoked = ids.filter(|&id| self.clients.peek(id).is_some_and(is_revoked));

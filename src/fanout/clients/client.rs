@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::clock::{MonoNs, Now, UnixMs};
 use crate::fanout::clients::access::TokenDigest;
-use crate::fanout::clients::rate_limit::{Allowance, NewNames};
+use crate::fanout::clients::rate_limit::{Allowance, Handling, NewNames};
 use crate::fanout::delivery::outbox::Outbox;
 use crate::fanout::delivery::turn_buffer::{Outgoing, Part, SharedSlices, TurnBuffer};
 use crate::fanout::frame::{Class, FrameMeta};
@@ -22,10 +22,12 @@ use crate::wire::Connection;
 /// The phase of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClientPhase {
-    /// The upgrade request has not completely arrived.
-    Handshaking,
-    /// Messages are exchanged, perhaps after the client's own Close or FIN.
-    Live,
+    /// The upgrade request has not completely arrived. With `rejected_by`, it will be rejected for
+    /// this reason.
+    Handshaking { rejected_by: Option<RefusedBy> },
+    /// Messages are exchanged, perhaps after the client's own Close or FIN. If `is_slow`, the client
+    /// is owed too much: updates skip it, and it is closed in its turn.
+    Live { is_slow: bool },
     /// Our last bytes are ready. If the socket does not take them until `until`, it is closed.
     Flushing { until: MonoNs },
     /// Our FIN is sent. What still arrives until `until` is dropped.
@@ -122,7 +124,7 @@ pub(crate) struct Client {
     pub(crate) pending_close: Option<PendingClose>,
     /// The newest closed candle made ready for it.
     pub(crate) newest_closed: Option<UnixMs>,
-    /// Whether `oldest` is set.
+    /// Whether `oldest` is set. It stands here so that most frames do not touch `oldest`.
     is_timed: bool,
     /// Its share of the turn's frames, sent after the connection's outgoing bytes. It begins with a
     /// whole frame.
@@ -137,26 +139,21 @@ pub(crate) struct Client {
     pub(crate) outbox: Outbox,
     /// Subscriptions and series with history that is ready to be sent.
     pub(crate) catch_ups: VecDeque<(u32, InstrumentId)>,
-    /// It is owed too much, and is closed in its turn.
-    pub(crate) is_slow: bool,
-    /// Its FIN has arrived.
+    /// Whether its FIN has arrived, in any phase.
     pub(crate) is_half_closed: bool,
-    /// Whether it counts among the clients, not among the rejected connections.
+    /// Whether it counts among the clients, not among the rejected connections. In every phase.
     pub(crate) is_admitted: bool,
-    /// Why it is rejected as soon as its request has arrived.
-    pub(crate) rejected_by: Option<RefusedBy>,
     /// The token that it has shown; also `None` if no token is needed.
     pub(crate) token: Option<TokenDigest>,
-    /// A limit was reached: the connection ends with the last subscription.
+    /// Whether a subscription has reached its limit and no unsubscribe came after it. The connection
+    /// then ends with the last subscription.
     pub(crate) is_served: bool,
-    /// It has received the notice that the server drains.
+    /// Whether the client has received the notice that the server drains. Its messages are dropped
+    /// from then on, and it is closed as soon as nothing is owed.
     pub(crate) is_draining: bool,
-    /// Some of its messages wait for the next turn.
-    pub(crate) is_unread: bool,
-    /// The driver reads its socket.
+    pub(crate) handling: Handling,
+    /// Whether the driver reads its socket: the last [`crate::fanout::Output::Read`].
     pub(crate) is_read: bool,
-    /// Its messages wait until this time, since it has sent too many.
-    pub(crate) paused_until: Option<MonoNs>,
     pub(crate) allowance: Allowance,
     pub(crate) new_names: NewNames,
     /// When its last message arrived.
@@ -182,23 +179,20 @@ impl Client {
             peer,
             connection,
             share: SharedSlices::default(),
-            phase: ClientPhase::Handshaking,
+            phase: ClientPhase::Handshaking { rejected_by: None },
             subscriptions: Vec::new(),
             next_key: 0,
             outbox: Outbox::default(),
             catch_ups: VecDeque::new(),
             offer: Offer::Nothing,
-            is_slow: false,
             is_half_closed: false,
             pending_close: None,
             is_admitted: true,
-            rejected_by: None,
             token: None,
             is_served: false,
             is_draining: false,
-            is_unread: false,
+            handling: Handling::OnArrival,
             is_read: true,
-            paused_until: None,
             allowance: Allowance::new(now),
             new_names: NewNames::new(now),
             last_message: now.mono,
@@ -283,12 +277,16 @@ impl Client {
     /// When something has to happen although nothing arrives.
     pub(crate) fn deadline(&self, config: &FanoutConfig) -> MonoNs {
         match self.phase {
-            ClientPhase::Handshaking => self.opened.after(config.access.handshake_timeout),
+            ClientPhase::Handshaking { .. } => self.opened.after(config.access.handshake_timeout),
             ClientPhase::Flushing { until } | ClientPhase::Draining { until } => until,
-            ClientPhase::Live => {
+            ClientPhase::Live { .. } => {
                 let pending_close = self.pending_close.map(|pending_close| pending_close.until);
                 let (ping, idle) = (self.ping_deadline(config), self.idle_deadline(config));
-                let all = [self.subscribe_by, pending_close, ping, idle, self.paused_until];
+                let resume = match self.handling {
+                    Handling::Paused { until } => Some(until),
+                    Handling::OnArrival | Handling::NextTurn => None,
+                };
+                let all = [self.subscribe_by, pending_close, ping, idle, resume];
                 all.into_iter().flatten().min().unwrap_or(MonoNs(u64::MAX))
             }
         }
@@ -323,9 +321,14 @@ impl Client {
 }
 
 impl Client {
+    /// Returns whether messages are exchanged.
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self.phase, ClientPhase::Live { .. })
+    }
+
     /// Returns whether updates skip the client: it is not live, or it is owed too much.
     pub(crate) fn is_closing(&self) -> bool {
-        self.phase != ClientPhase::Live || self.is_slow
+        !matches!(self.phase, ClientPhase::Live { is_slow: false })
     }
 
     /// Notes that there are outgoing bytes. Returns whether the driver must be asked to write them

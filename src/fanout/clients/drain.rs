@@ -101,13 +101,13 @@ impl Fanout {
         for id in self.clients.ids() {
             let Some(client) = self.clients.find(id) else { continue };
             match client.phase {
-                ClientPhase::Handshaking if drain_kind == DrainKind::Closed => {
+                ClientPhase::Handshaking { .. } if drain_kind == DrainKind::Closed => {
                     let (status, headers, why) = rejection_parts(RefusedBy::Draining);
                     client.connection(&mut self.turn).refuse(status, headers, why);
                     self.flush(id, now);
                 }
-                ClientPhase::Handshaking => self.arm(id),
-                ClientPhase::Live => self.drain_client(id, now),
+                ClientPhase::Handshaking { .. } => self.arm(id),
+                ClientPhase::Live { .. } => self.drain_client(id, now),
                 ClientPhase::Flushing { .. } | ClientPhase::Draining { .. } => {}
             }
         }
@@ -121,14 +121,10 @@ impl Fanout {
 
     /// Sends a client the notice of the drain, and closes it with 1001 as soon as nothing is owed.
     pub(crate) fn drain_client(&mut self, id: ClientId, now: Now) {
-        let Some(client) = self.clients.find(id).filter(|client| client.phase == ClientPhase::Live)
-        else {
-            return;
-        };
+        let Some(client) = self.clients.find(id).filter(|client| client.is_live()) else { return };
         if std::mem::replace(&mut client.is_draining, true) {
             return;
         }
-        client.is_unread = false;
         self.end_pause(id);
         self.payload.clear();
         write_notice(&mut self.payload, "draining", self.drain_kind.notice(), None, now);

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use crate::clock::Now;
 use crate::fanout::clients::admission::rejection_parts;
 use crate::fanout::clients::client::{Client, ClientPhase, Due, PendingClose};
-use crate::fanout::clients::rate_limit::RateLimit;
+use crate::fanout::clients::rate_limit::{Handling, RateLimit};
 use crate::fanout::delivery::publish::{CLOSE_NORMAL, CLOSE_POLICY};
 use crate::fanout::protocol::messages::Refusal;
 use crate::fanout::{ClientId, Fanout, Output};
@@ -42,14 +42,14 @@ impl Fanout {
     /// What arrives after our Close is dropped.
     pub fn handle_bytes(&mut self, id: ClientId, bytes: &[u8], now: Now) {
         let Some(client) = self.clients.find(id) else { return };
-        if !matches!(client.phase, ClientPhase::Handshaking | ClientPhase::Live) {
+        if matches!(client.phase, ClientPhase::Flushing { .. } | ClientPhase::Draining { .. }) {
             return;
         }
         client.note_bytes(now);
         if let Err(error) = client.connection(&mut self.turn).handle_bytes(bytes) {
             return self.fail(id, &error, now);
         }
-        if !client.is_unread && client.paused_until.is_none() {
+        if client.handling == Handling::OnArrival {
             self.read_messages(id, now);
         }
     }
@@ -64,11 +64,13 @@ impl Fanout {
                 break;
             }
             match client.phase {
-                ClientPhase::Live => {}
-                ClientPhase::Handshaking => match self.handshake(id, now) {
-                    true => continue,
-                    false => return,
-                },
+                ClientPhase::Live { .. } => {}
+                ClientPhase::Handshaking { rejected_by } => {
+                    match self.handshake(id, rejected_by, now) {
+                        true => continue,
+                        false => return,
+                    }
+                }
                 ClientPhase::Flushing { .. } | ClientPhase::Draining { .. } => return,
             }
             match client.allowance.rate_limit(now) {
@@ -88,10 +90,8 @@ impl Fanout {
                 }
             }
         }
-        if let Some(client) =
-            self.clients.find(id).filter(|client| client.phase == ClientPhase::Live)
-        {
-            client.is_unread = true;
+        if let Some(client) = self.clients.find(id).filter(|client| client.is_live()) {
+            client.handling = Handling::NextTurn;
             self.unread.push_back(id);
             self.want_bytes(id, false);
         }
@@ -150,9 +150,9 @@ impl Fanout {
             return;
         }
         match client.phase {
-            ClientPhase::Handshaking | ClientPhase::Draining { .. } => self.remove(id, now),
+            ClientPhase::Handshaking { .. } | ClientPhase::Draining { .. } => self.remove(id, now),
             ClientPhase::Flushing { .. } => {}
-            ClientPhase::Live => {
+            ClientPhase::Live { .. } => {
                 if client.pending_close.is_none() {
                     self.answer_close(id, None, now);
                 }
@@ -203,9 +203,7 @@ impl Fanout {
 
     fn end_with_error(&mut self, id: ClientId, code: u16, refusal: &Refusal, now: Now) {
         self.write_error_frame(refusal);
-        if let Some(client) =
-            self.clients.find(id).filter(|client| client.phase == ClientPhase::Live)
-        {
+        if let Some(client) = self.clients.find(id).filter(|client| client.is_live()) {
             // Ahead of what is owed, which is no longer sent.
             client.append_frames(&mut self.turn, &self.frame);
             self.metrics.sent_messages.increment();
@@ -272,8 +270,8 @@ impl Fanout {
         client.armed = crate::clock::MonoNs(u64::MAX);
         if client.deadline(&self.config) <= now.mono {
             match client.phase {
-                ClientPhase::Handshaking => {
-                    if client.rejected_by.is_none() {
+                ClientPhase::Handshaking { rejected_by } => {
+                    if rejected_by.is_none() {
                         self.metrics.refused.increment(RefusedBy::Timeout);
                     }
                     let (status, headers, why) = rejection_parts(RefusedBy::Timeout);
@@ -281,7 +279,7 @@ impl Fanout {
                     self.flush(id, now);
                 }
                 ClientPhase::Flushing { .. } | ClientPhase::Draining { .. } => self.remove(id, now),
-                ClientPhase::Live => self.live_timeout(id, now),
+                ClientPhase::Live { .. } => self.live_timeout(id, now),
             }
         }
         self.arm(id);
@@ -289,8 +287,8 @@ impl Fanout {
 
     fn live_timeout(&mut self, id: ClientId, now: Now) {
         let Some(client) = self.clients.find(id) else { return };
-        if client.paused_until.is_some_and(|until| until <= now.mono) {
-            client.paused_until = None;
+        if matches!(client.handling, Handling::Paused { until } if until <= now.mono) {
+            client.handling = Handling::OnArrival;
             return self.read_messages(id, now);
         }
         if client.pending_close.is_some() {

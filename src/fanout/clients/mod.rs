@@ -7,7 +7,7 @@ pub(super) mod drain;
 mod echo;
 mod lifecycle;
 pub(super) mod names;
-mod rate_limit;
+pub(super) mod rate_limit;
 pub(super) mod refused_names;
 mod requests;
 pub(super) mod table;

@@ -25,14 +25,25 @@ pub(crate) struct Allowance {
     pauses: u32,
 }
 
-/// When a client's next message is handled.
+/// When a client's messages are handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handling {
+    /// When their bytes arrive.
+    OnArrival,
+    /// In the next turn, because the client has had its share of this one.
+    NextTurn,
+    /// At `until`, because the client has sent too many.
+    Paused { until: MonoNs },
+}
+
+/// Whether a client's allowance permits the next message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RateLimit {
-    /// Now.
+    /// The message is handled now.
     Now,
-    /// At this time at the earliest.
+    /// The message is handled at this time at the earliest.
     Later(MonoNs),
-    /// Never: the client was delayed for long and keeps sending.
+    /// The client is closed, because it was paused for long and keeps sending.
     Never,
 }
 
@@ -42,7 +53,7 @@ impl Allowance {
         Self { left: CLIENT_MESSAGES_BURST, spent: 0, counted_at: now.mono, pauses: 0 }
     }
 
-    /// When the next message is handled.
+    /// Whether the next message is permitted now.
     pub(crate) fn rate_limit(&mut self, now: Now) -> RateLimit {
         let earned = earned(&mut self.counted_at, CLIENT_MESSAGES_PER_SECOND, now);
         self.left = self.left.saturating_add(earned).min(CLIENT_MESSAGES_BURST);
@@ -134,7 +145,7 @@ impl Fanout {
     /// Pauses the client's messages until `until`.
     pub(crate) fn pause(&mut self, id: ClientId, until: MonoNs, now: Now) {
         if let Some(client) = self.clients.find(id) {
-            client.paused_until = Some(until);
+            client.handling = Handling::Paused { until };
         }
         self.want_bytes(id, false);
         self.end_turn(id, now);
@@ -149,10 +160,10 @@ impl Fanout {
         }
     }
 
-    /// Ends a pause: the client's messages no longer wait for its allowance.
+    /// Ends a pause: the client's messages no longer wait for its allowance, nor for the next turn.
     pub(crate) fn end_pause(&mut self, id: ClientId) {
         if let Some(client) = self.clients.find(id) {
-            client.paused_until = None;
+            client.handling = Handling::OnArrival;
         }
         self.want_bytes(id, true);
     }

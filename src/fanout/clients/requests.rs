@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use crate::clock::Now;
-use crate::fanout::clients::client::{ClientPhase, Subscription};
+use crate::fanout::clients::client::Subscription;
 use crate::fanout::clients::names::{Sorted, named_twice, once_each, stream_name, symbols_of};
 use crate::fanout::clients::refused_names::rejection;
 use crate::fanout::derive::derived_windows_max;
@@ -630,10 +630,7 @@ impl Fanout {
 
     /// Sends the message in `frame` to one client, as [`Self::send_payload`] does.
     pub(crate) fn send_frame(&mut self, id: ClientId) {
-        let Some(client) = self.clients.find(id).filter(|client| client.phase == ClientPhase::Live)
-        else {
-            return;
-        };
+        let Some(client) = self.clients.find(id).filter(|client| client.is_live()) else { return };
         if client.is_behind() {
             let frame = self.frames.insert(&self.frame, None);
             client.outbox.owe(&mut self.frames, frame);

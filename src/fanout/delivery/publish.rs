@@ -3,6 +3,7 @@
 
 use crate::clock::{Now, UnixMs};
 use crate::fanout::clients::client::ClientPhase;
+use crate::fanout::clients::rate_limit::Handling;
 use crate::fanout::delivery::basic::{Form, is_basic};
 use crate::fanout::delivery::outbox::Owed;
 use crate::fanout::frame::{Class, FrameMeta, Hops};
@@ -169,7 +170,7 @@ impl Fanout {
                 }
                 group.iter_mut().for_each(|interest| interest.record(&meta));
                 if client.outbox.bytes() > config.client_buffer_max {
-                    client.is_slow = true;
+                    client.phase = ClientPhase::Live { is_slow: true };
                     slow.push_back(client.id);
                 }
                 continue;
@@ -263,7 +264,7 @@ impl Fanout {
     pub(crate) fn refill(&mut self, id: ClientId, now: Now) {
         loop {
             let Some(client) = self.clients.find(id) else { return };
-            if client.phase != ClientPhase::Live || client.ready_bytes() >= READY_BYTES_MAX {
+            if !client.is_live() || client.ready_bytes() >= READY_BYTES_MAX {
                 return;
             }
             let Some(owed) = client.outbox.pop(&self.frames) else { return };
@@ -327,24 +328,21 @@ impl Fanout {
         }
         match client.phase {
             ClientPhase::Flushing { .. } => self.shut_down(id, now),
-            ClientPhase::Live => {
+            ClientPhase::Live { .. } => {
                 self.refill(id, now);
                 self.send_ready_history(id, now);
                 self.accept_closed(id, now);
                 self.offer(id);
                 self.arm(id);
             }
-            ClientPhase::Handshaking | ClientPhase::Draining { .. } => {}
+            ClientPhase::Handshaking { .. } | ClientPhase::Draining { .. } => {}
         }
     }
 
     /// Closes a client that is owed too much. The close reason names the open time up to which it
     /// has all closed candles.
     pub(crate) fn close_slow(&mut self, id: ClientId, now: Now) {
-        let Some(client) = self.clients.find(id).filter(|client| client.phase == ClientPhase::Live)
-        else {
-            return;
-        };
+        let Some(client) = self.clients.find(id).filter(|client| client.is_live()) else { return };
         let hub = &self.hub;
         let interval = |id| hub.find_instrument(id).map(|one| one.interval);
         let owed = client.outbox.oldest_closed(&self.frames, interval);
@@ -363,13 +361,10 @@ impl Fanout {
     /// Closes a client when nothing is owed: in answer to its own Close or FIN, or after all its
     /// limits, or for the drain.
     pub(crate) fn accept_closed(&mut self, id: ClientId, now: Now) {
-        let Some(client) = self.clients.find(id).filter(|client| client.phase == ClientPhase::Live)
-        else {
-            return;
-        };
+        let Some(client) = self.clients.find(id).filter(|client| client.is_live()) else { return };
         let is_late =
             client.pending_close.is_some_and(|pending_close| pending_close.until <= now.mono);
-        if !is_late && (client.is_unread || !client.outbox.is_empty()) {
+        if !is_late && (client.handling == Handling::NextTurn || !client.outbox.is_empty()) {
             return;
         }
         let is_served = client.is_served && client.subscriptions.is_empty();
