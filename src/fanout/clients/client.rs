@@ -25,8 +25,8 @@ pub(crate) enum ClientPhase {
     /// The upgrade request has not completely arrived. With `rejected_by`, it will be rejected for
     /// this reason.
     Handshaking { rejected_by: Option<RefusedBy> },
-    /// Messages are exchanged, perhaps after the client's own Close or FIN. If `is_slow`, the client
-    /// is owed too much: updates skip it, and it is closed in its turn.
+    /// Messages are exchanged, perhaps after the client's own Close or FIN. If `is_slow`, the
+    /// client is owed too much: updates skip it, and it is closed in its turn.
     Live { is_slow: bool },
     /// Our last bytes are ready. If the socket does not take them until `until`, it is closed.
     Flushing { until: MonoNs },
@@ -145,8 +145,8 @@ pub(crate) struct Client {
     pub(crate) is_admitted: bool,
     /// The token that it has shown; also `None` if no token is needed.
     pub(crate) token: Option<TokenDigest>,
-    /// Whether a subscription has reached its limit and no unsubscribe came after it. The connection
-    /// then ends with the last subscription.
+    /// Whether a subscription has reached its limit and no unsubscribe came after it. The
+    /// connection then ends with the last subscription.
     pub(crate) is_served: bool,
     /// Whether the client has received the notice that the server drains. Its messages are dropped
     /// from then on, and it is closed as soon as nothing is owed.

@@ -1,6 +1,10 @@
 //! What becomes due although no message arrives: windows that are over and not closed, holds that
 //! end, streams that fell silent, candles to verify. Owns when each stream is checked; `missing`,
 //! `backfill` and `verify` own the requests and what follows from them.
+//!
+//! Streams have no timers. What is due on a stream follows from fields that every push changes, and
+//! a timer would have to be set again on the hot path. Instead each stream is looked at every
+//! [`WATCH_EVERY`]; what cannot wait for that stands in `urgent` and `holds`.
 
 use std::time::Duration;
 

@@ -7,6 +7,7 @@ use crate::clock::{MonoNs, Now};
 use crate::feed::limits::budget::Claim;
 use crate::feed::limits::rate_limits::LimitedAction;
 use crate::feed::session::suspects::SOON;
+use crate::feed::session::timers::OpenTimer;
 use crate::feed::session::{ReportedLoss, Session, SessionPhase, Succession};
 use crate::feed::stream::Check;
 use crate::feed::{Feed, Output, SessionId};
@@ -66,7 +67,7 @@ impl Feed {
                 }
             }
             SessionPhase::Connecting { .. } => {}
-            SessionPhase::Open { since } => self.tick_open(index, since, at),
+            SessionPhase::Open { .. } => self.tick_open(index, at),
             SessionPhase::Closing { since, .. } if since.after(CLOSE_DRAIN) <= now => {
                 self.finish_close(index, Socket::Open);
             }
@@ -110,7 +111,7 @@ impl Feed {
     }
 
     /// Returns whether the host of `market` had no address, and a session asks for it again.
-    fn is_being_resolved(&self, market: Market) -> bool {
+    pub(crate) fn is_being_resolved(&self, market: Market) -> bool {
         let asks = |session: &Session| session.market == market && session.is_reaching();
         self.gates.of(market).unresolved_until.is_some() && self.sessions.iter().any(asks)
     }
@@ -192,7 +193,7 @@ impl Feed {
         self.notice_of_session(EventName::SessionUp, index, text);
     }
 
-    fn tick_open(&mut self, index: usize, since: MonoNs, at: Now) {
+    fn tick_open(&mut self, index: usize, at: Now) {
         let now = at.mono;
         let is_reading = self.queue.has_room();
         let session = &mut self.sessions[index];
@@ -201,8 +202,7 @@ impl Feed {
             (session.last_received, session.last_candle) = (now, now);
             session.ping_sent = session.ping_sent.map(|_| now);
         }
-        let unanswered = session.subscribe_queue.unanswered_since();
-        if unanswered.is_some_and(|at| at.after(CONNECT_PATIENCE) <= now) {
+        if self.is_timer_due(index, OpenTimer::Answer, now) {
             if !self.isolate_unanswered(index, now) {
                 let why = "a subscription was not answered";
                 self.suspect(index, None, why, now);
@@ -218,34 +218,27 @@ impl Feed {
             return self.lose_to(index, ConnectionErrorKind::Timeout, why, now);
         }
         let may_subscribe = self.gates.pauses.subscribes_at(self.sessions[index].market) <= now;
-        let session = &mut self.sessions[index];
-        if session.ping_sent.is_some_and(|at| at.after(self.config.ping_timeout) <= now) {
-            return self.lose_to(
-                index,
-                ConnectionErrorKind::Timeout,
-                "a ping was not answered",
-                now,
-            );
+        if self.is_timer_due(index, OpenTimer::Pong, now) {
+            let why = "a ping was not answered";
+            return self.lose_to(index, ConnectionErrorKind::Timeout, why, now);
         }
-        if ping_due(session, self.config.inactivity_timeout) <= now {
-            session.ping(self.config.ping_interval, at);
+        if self.is_timer_due(index, OpenTimer::Ping, now) {
+            self.sessions[index].ping(self.config.ping_interval, at);
         }
         if may_subscribe {
-            session.send_due(&self.streams, at);
+            self.sessions[index].send_due(&self.streams, at);
         }
-        let (is_old, is_proven) =
-            (session.renew_at <= now, session.is_on_trial && since.after(HEALTHY_AFTER) <= now);
         self.transmit(index);
-        if is_proven {
+        if self.is_timer_due(index, OpenTimer::Proof, now) {
             self.prove(index, now);
         }
-        if is_old {
+        if self.is_timer_due(index, OpenTimer::Renewal, now) {
             let _successor = self.renew(index, "it is nearly a day old", now);
         }
-        if self.suspect_silence_at(&self.sessions[index]) <= now {
+        if self.is_timer_due(index, OpenTimer::Silence, now) {
             self.suspect_silence(index, now);
         }
-        if self.sessions[index].next_check <= now {
+        if self.is_timer_due(index, OpenTimer::Check, now) {
             self.collect_checks(index, now);
         }
     }
@@ -591,8 +584,7 @@ impl Feed {
         let (mut active, mut wanted) = ([0; Market::COUNT], [0; Market::COUNT]);
         for index in 0..self.sessions.len() {
             let session = &self.sessions[index];
-            let due = self.session_due(session).filter(|&due| due < MonoNs(u64::MAX));
-            deadline = deadline.into_iter().chain(due).min();
+            deadline = deadline.into_iter().chain(self.session_deadline(session)).min();
             active[session.market.index()] += i64::from(session.is_open());
             // A session for new instruments does not make the market unready.
             let is_wanted =
@@ -615,55 +607,11 @@ impl Feed {
             self.report_waits(at);
         }
     }
-
-    fn session_due(&self, session: &Session) -> Option<MonoNs> {
-        let left_at = session.members.is_empty().then_some(session.kept_until);
-        match session.phase {
-            SessionPhase::Free => None,
-            SessionPhase::Waiting { until } => {
-                let connects_at = self.gates.connects_at(session.market, self.claim(session));
-                let connects_at = connects_at.filter(|_| !self.is_being_resolved(session.market));
-                connects_at.map(|at| at.max(until)).into_iter().chain(left_at).min()
-            }
-            SessionPhase::Connecting { since } => Some(since.after(CONNECT_PATIENCE)),
-            SessionPhase::Closing { since, .. } => Some(since.after(CLOSE_DRAIN)),
-            SessionPhase::Open { since } => {
-                let answer = session.subscribe_queue.unanswered_since();
-                let pong = session.ping_sent.map(|at| at.after(self.config.ping_timeout));
-                let proof = session.is_on_trial.then(|| since.after(HEALTHY_AFTER));
-                let fixed =
-                    session.renew_at.min(session.next_check).min(self.suspect_silence_at(session));
-                let ping = ping_due(session, self.config.inactivity_timeout);
-                let rest = [answer.map(|at| at.after(CONNECT_PATIENCE)), pong, proof];
-                let held = self.gates.pauses.subscribes_at(session.market);
-                let speaks = session.subscribe_queue.sends_at(&self.streams).map(|at| at.max(held));
-                let rest = rest.into_iter().chain([speaks, left_at]).flatten();
-                rest.chain([fixed, ping]).min()
-            }
-        }
-    }
-}
-
-/// When the next ping is due: at a fixed pace, or after silence of a session that has delivered.
-fn ping_due(session: &Session, inactivity_timeout: Duration) -> MonoNs {
-    if session.ping_sent.is_some() {
-        return MonoNs(u64::MAX);
-    }
-    let silent_at = match session.has_delivered() {
-        true => session.last_received.after(inactivity_timeout),
-        false => MonoNs(u64::MAX),
-    };
-    let may = session.subscribe_queue.heartbeats_at();
-    session.next_ping.min(silent_at).max(may)
 }
 
 /// An announcement this soon after a replacement is the one that led to it. Source: OKX announces a
 /// minute ahead (notice 64008); no exchange documents more than ten.
 const ANNOUNCED_AGAIN: Duration = Duration::from_secs(600);
-
-/// An exchange that served a session this long works, even if no message arrived. Source: chosen,
-/// one whole window.
-const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
 /// Longest wait before a session connects again while all other sessions of its host are up.
 /// Source: six attempts a minute are a small part of what any exchange allows.

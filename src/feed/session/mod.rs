@@ -11,6 +11,7 @@ pub(super) mod placement;
 mod refusals;
 pub(super) mod subscribe_queue;
 mod suspects;
+mod timers;
 
 use std::time::Duration;
 
