@@ -1,11 +1,12 @@
-//! The limits that the host sets to this process (`getrlimit(2)`). A host that does not answer sets
-//! none: what is then refused is reported where it is refused.
+//! The limits that the host sets for this process (`getrlimit(2)`). A host that does not answer sets
+//! none: what is then refused is reported where it is refused. Such hosts exist, namely sandboxes,
+//! so this is nix: rustix takes it for granted that the call succeeds.
 
 pub(crate) use nix::sys::resource::Resource;
 use nix::sys::resource::{self, RLIM_INFINITY};
 
-/// The limit in force and the most that it may be raised to; `None`: there is none, or it is
-/// not known.
+/// The limit in force, and the most that it may be raised to. `None`: there is none, or it is not
+/// known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Limit {
     pub(crate) soft: Option<u64>,
@@ -27,7 +28,7 @@ pub(crate) fn is_infinite(resource: Resource) -> bool {
 
 /// Raises the limit in force to the most that is allowed.
 pub(crate) fn raise(resource: Resource) {
-    // Refused by a sandbox: what is in force is what counts.
+    // If a sandbox refuses this, the limit in force stays.
     let _raised = resource::getrlimit(resource)
         .and_then(|(_, hard)| resource::setrlimit(resource, hard, hard));
 }
