@@ -3,7 +3,7 @@
 //! no socket.
 //!
 //! A *stream* is one instrument while a client, `CONNECTOR_PRELOAD` or a derived series wants it. A
-//! *derived* series is made of the one-minute candles of another stream, its *base*. An instrument
+//! *derived* series is made from the one-minute candles of another stream, its *base*. An instrument
 //! is *confirmed* once its symbol is known to exist: the market lists it, it has delivered a
 //! candle, or the operator has configured it.
 
@@ -27,8 +27,8 @@ pub(crate) struct Hub {
     streams: Vec<Option<Box<Series>>>,
     /// The symbols that each market lists, by [`Market::index`]. `None`: the list is not known yet.
     lists: [Option<Arc<SymbolList>>; Market::COUNT],
-    /// Instruments that no stream needs, each with the time at which it is forgotten unless a
-    /// client wants it again before; earliest first.
+    /// Instruments that nothing wants, each with the time at which it is forgotten unless a client
+    /// wants it again before. Earliest first.
     resting: VecDeque<(MonoNs, InstrumentId)>,
     /// How many instruments are not confirmed.
     unconfirmed: usize,
@@ -87,7 +87,7 @@ impl Hub {
         if at >= self.streams.len() {
             self.streams.resize_with(at + 1, || None);
         }
-        assert!(self.streams[at].is_none(), "a place is empty before it is given out again");
+        assert!(self.streams[at].is_none(), "a place is emptied before it is used again");
         self.unconfirmed += usize::from(!stream.is_confirmed);
         self.streams[at] = Some(Box::new(stream));
     }
@@ -99,10 +99,10 @@ impl Hub {
         let Some(stream) = stream else { return };
         assert!(
             !stream.is_wanted() && stream.derived.is_empty() && !stream.is_on(),
-            "what is released has ended, and is wanted by nobody"
+            "a stream has ended and nothing wants it when it is released"
         );
         self.unconfirmed -= usize::from(!stream.is_confirmed);
-        assert!(self.table.release(id), "a stream has its place in the table");
+        assert!(self.table.release(id), "every stream has an entry in the table");
     }
 
     /// How many instruments are known, and how many of them are not confirmed.
@@ -129,8 +129,8 @@ impl Hub {
         list.is_some_and(|list| list.find(symbol).is_some())
     }
 
-    /// The listed symbol that a client means by `name`. `None`: the market's list adds nothing to
-    /// the spelling.
+    /// The symbol in the market's list that a client means by `name`. `None`: `name` is that symbol
+    /// already, or the list is not known or has none for it.
     pub(crate) fn listed_for(&self, name: &Name) -> Option<String> {
         let spelling = name.spelling.as_ref()?;
         let list = self.lists[name.market.index()].as_deref()?;
@@ -150,12 +150,12 @@ impl Hub {
     /// instruments that the list does not confirm.
     pub(crate) fn take_list(&mut self, market: Market, list: Arc<SymbolList>) -> Vec<InstrumentId> {
         self.lists[market.index()] = Some(list);
-        let in_doubt: Vec<InstrumentId> = self
+        let unconfirmed: Vec<InstrumentId> = self
             .all()
             .filter(|(one, stream)| one.market == market && !stream.is_confirmed)
             .map(|(_, stream)| stream.id)
             .collect();
-        let (listed, unlisted): (Vec<_>, Vec<_>) = in_doubt.into_iter().partition(|&id| {
+        let (listed, unlisted): (Vec<_>, Vec<_>) = unconfirmed.into_iter().partition(|&id| {
             self.table.instrument(id).is_some_and(|one| self.is_listed(market, &one.symbol))
         });
         listed.into_iter().for_each(|id| self.confirm(id));
@@ -218,8 +218,8 @@ impl Hub {
         Some(SeriesGroup { market, interval, origin })
     }
 
-    /// The live series of group `of`, with their symbols, if something of the window at
-    /// `open_time`, or of an earlier one, has arrived for them. A running candle counts.
+    /// The live series of group `of`, with their symbols: those for which a candle of the window at
+    /// `open_time`, or of an earlier window, has arrived. A running candle counts.
     pub(crate) fn members(
         &self,
         of: SeriesGroup,
@@ -232,13 +232,13 @@ impl Hub {
         live.map(|(one, stream)| (&*one.symbol, stream))
     }
 
-    /// How many series of group `of` have not yet published up to this window.
+    /// How many members of group `of` have not yet published the window at `open_time`.
     pub(crate) fn count_behind(&self, of: SeriesGroup, open_time: UnixMs) -> usize {
         let behind = |(_, stream): &(&str, &Series)| stream.history.newest() < Some(open_time);
         self.members(of, open_time).filter(behind).count()
     }
 
-    /// The symbols of `market` whose own candles of `interval` the exchange streams.
+    /// The symbols of `market` for which the exchange streams candles of `interval` to us now.
     pub(crate) fn streaming(&self, market: Market, interval: Interval) -> Vec<String> {
         let streamed = self.all().filter(|(one, stream)| {
             let is_meant = (one.market, one.interval) == (market, interval);
@@ -258,7 +258,7 @@ impl Hub {
         self.peek(base)?.derived.get(at).copied()
     }
 
-    /// How a derived series is made; `None` while it is not streamed.
+    /// The state from which a derived series is made; `None` while the series is not streamed.
     pub(crate) fn derivation(&mut self, id: InstrumentId) -> Option<&mut Derivation> {
         self.stream(id)?.derivation.as_deref_mut()
     }
@@ -272,8 +272,8 @@ impl Hub {
         ids
     }
 
-    /// Makes `derived` of `base` from now on. Returns whether the caller must subscribe to `base`
-    /// at the exchange.
+    /// From now on, `derived` is made from `base`. Returns whether the caller must subscribe to
+    /// `base` at the exchange.
     pub(crate) fn attach_derived(&mut self, derived: InstrumentId, base: InstrumentId) -> bool {
         let stream = self.known(base);
         assert!(!stream.derived.contains(&derived), "a derived series is attached once");
@@ -281,7 +281,7 @@ impl Hub {
         stream.switch_on()
     }
 
-    /// Stops making `derived` of `base`.
+    /// From now on, `derived` is no longer made from `base`.
     pub(crate) fn detach_derived(&mut self, derived: InstrumentId, base: InstrumentId) {
         if let Some(stream) = self.stream(base) {
             stream.derived.retain(|&one| one != derived);
@@ -290,7 +290,7 @@ impl Hub {
 
     /// The instrument with this id, which must be known.
     pub(crate) fn instrument(&self, id: InstrumentId) -> &Instrument {
-        self.find_instrument(id).expect("what has a stream has its place in the table")
+        self.find_instrument(id).expect("every stream has an entry in the table")
     }
 
     /// The symbol of `id` as this client (by index) writes it.
@@ -395,7 +395,8 @@ impl Hub {
     pub(crate) fn set_lost(&mut self, ids: &[InstrumentId], is_lost: bool) {
         for &id in ids {
             if let Some(stream) = self.stream(id) {
-                (stream.latest, stream.is_lost) = (None, is_lost);
+                stream.latest = None;
+                stream.is_lost = is_lost;
             }
         }
     }
@@ -423,9 +424,9 @@ impl Hub {
     }
 }
 
-/// Counts one unconfirmed series less for a client.
+/// Takes one series from a client's count of unconfirmed series.
 fn forget_unconfirmed(of: &mut HashMap<u32, [usize; Market::COUNT]>, client: u32, market: Market) {
-    let counts = of.get_mut(&client).expect("each was counted when it came");
+    let counts = of.get_mut(&client).expect("the series was counted when the client subscribed");
     counts[market.index()] -= 1;
     if counts.iter().all(|&count| count == 0) {
         of.remove(&client);
@@ -483,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exchange_is_subscribed_once_and_left_after_the_linger() {
+    fn the_exchange_is_subscribed_once_and_unsubscribed_after_the_linger() {
         let (mut hub, id) = hub();
         assert!(hub.add(id, interest(3, 0)));
         assert!(!hub.add(id, interest(1, 0)));
@@ -497,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn one_timer_looks_after_a_stream_however_often_it_is_left() {
+    fn a_stream_has_one_timer_however_often_clients_leave() {
         let (mut hub, id) = hub();
         let until = |seconds| LetGo::Lingers(at(seconds).mono.after(UNSUBSCRIBE_LINGER));
         hub.add(id, interest(0, 0));
@@ -511,7 +512,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_back_within_the_linger_keeps_the_stream() {
+    fn a_client_that_returns_within_the_linger_keeps_the_stream() {
         let (mut hub, id) = hub();
         hub.add(id, interest(0, 0));
         leave(&mut hub, id, (0, 0), at(0));
@@ -529,7 +530,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_nobody_confirmed_goes_with_its_last_client() {
+    fn an_unconfirmed_name_is_forgotten_with_its_last_client() {
         let mut hub = Hub::new();
         let id = hub.intern(&instrument("NONSENSE")).unwrap();
         hub.add(id, interest(0, 0));
@@ -543,7 +544,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_confirms_what_it_names_with_all_that_is_derived_of_it() {
+    fn a_list_confirms_its_symbols_and_the_series_derived_from_them() {
         let mut hub = Hub::new();
         let (id, other) =
             (hub.intern(&instrument("A")).unwrap(), hub.intern(&instrument("B")).unwrap());
@@ -563,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_wanted_again_rests_no_more() {
+    fn an_instrument_that_is_wanted_again_is_kept() {
         let (mut hub, id) = hub();
         hub.add(id, interest(0, 0));
         leave(&mut hub, id, (0, 0), at(0));

@@ -1,6 +1,6 @@
 //! The path of a candle from an exchange's message to the ring. Owns the verdict on each candle,
 //! the evidence that a window is closed, and publishing. Knows no socket and no wire format. This
-//! is the hot path: a push that fits its series allocates nothing and logs nothing.
+//! is the hot path: a push that continues its series allocates nothing and logs nothing.
 
 use std::time::Duration;
 
@@ -14,8 +14,7 @@ use crate::feed::stream::{Check, ContractSize, FeedStream};
 use crate::feed::streams::{Streams, begin_of};
 use crate::limits::REPAIR_WINDOWS_MAX;
 use crate::market::{
-    Candle, CandleUpdate, ClosedWindow, FinalBy, Instrument, InstrumentId, Market, Source, Span,
-    Verdict,
+    CandleUpdate, ClosedWindow, FinalBy, Instrument, InstrumentId, Market, Source, Span, Verdict,
 };
 use crate::messages::MarketEvent;
 use crate::metrics::{DecodeErrorKind, FeedMetrics};
@@ -35,7 +34,7 @@ pub(crate) struct Publisher<'feed> {
 }
 
 impl<'feed> Publisher<'feed> {
-    /// For candles that no push brought, so that their time in the kernel is unknown.
+    /// A publisher for candles that did not come by push. Their time in the kernel is unknown.
     pub(crate) fn new(
         queue: &'feed mut PublishQueue,
         metrics: &'feed FeedMetrics,
@@ -60,7 +59,7 @@ pub(crate) struct MessageOrigin<'feed> {
     pub(crate) members: &'feed [InstrumentId],
     /// The subscribe messages of the session.
     pub(crate) subscribe_queue: &'feed SubscribeQueue,
-    /// Whether our Close frame is sent.
+    /// Whether we have sent our Close frame.
     pub(crate) is_closing: bool,
 }
 
@@ -72,29 +71,29 @@ impl MessageOrigin<'_> {
     /// Returns whether the session may still push this series although another session carries it
     /// now. The symbol is compared, not the id: a series that was subscribed again may have another
     /// id.
-    fn may_push_still(&self, streams: &Streams, kline: &Kline<'_>) -> bool {
-        let is_it = |id| {
-            streams.stream(id).is_some_and(|left| {
-                let Instrument { market, symbol, interval } = &left.instrument;
-                let asked = (*market, &**symbol, *interval);
-                asked == (self.market, kline.symbol, kline.interval)
+    fn may_still_push(&self, streams: &Streams, kline: &Kline<'_>) -> bool {
+        let is_same = |id| {
+            streams.stream(id).is_some_and(|stream| {
+                let Instrument { market, symbol, interval } = &stream.instrument;
+                let series = (*market, &**symbol, *interval);
+                series == (self.market, kline.symbol, kline.interval)
             })
         };
-        self.is_closing || self.subscribe_queue.leaving().any(is_it)
+        self.is_closing || self.subscribe_queue.leaving().any(is_same)
     }
 
-    /// Forgives a candle of a stream that another session carries, if this session has a reason to
-    /// push it.
+    /// Ignores `error` if another session carries the stream and the exchange may still push it
+    /// here. Such a candle is not an error, and is not taken.
     ///
     /// # Errors
-    /// `error`, if there is no such reason.
-    fn excuse(
+    /// `error` in every other case.
+    fn ignore_foreign(
         &self,
         streams: &Streams,
         kline: &Kline<'_>,
         error: DecodeErrorKind,
     ) -> Result<(), DecodeErrorKind> {
-        match error == DecodeErrorKind::Foreign && self.may_push_still(streams, kline) {
+        match error == DecodeErrorKind::Foreign && self.may_still_push(streams, kline) {
             true => Ok(()),
             false => Err(error),
         }
@@ -119,13 +118,13 @@ pub(crate) fn take_klines(
         let stream = find(streams, origin.market, kline)?;
         return match judge(stream, clock, publisher, origin, (kline, now)) {
             Ok(()) => Ok(take_wanted(stream, clock, publisher, origin, (kline, now))),
-            Err(error) => origin.excuse(streams, kline, error).map(|()| false),
+            Err(error) => origin.ignore_foreign(streams, kline, error).map(|()| false),
         };
     }
     for kline in klines {
         let stream = find(streams, origin.market, kline)?;
         let judged = judge(stream, clock, publisher, origin, (kline, now));
-        judged.or_else(|error| origin.excuse(streams, kline, error))?;
+        judged.or_else(|error| origin.ignore_foreign(streams, kline, error))?;
     }
     let mut is_delivered = false;
     for kline in klines {
@@ -174,8 +173,8 @@ fn judge(
     Err(error)
 }
 
-/// How far the times of a push may lie ahead of the market's clock, in ms. After a jump over
-/// windows that were not seen, the limit is no more than a change of window explains.
+/// How far the times of a push may lie ahead of the market's clock, in ms. The limit is lower for a
+/// push that skips windows, so that a wrong time cannot skip them.
 fn ahead_ms_max(stream: &FeedStream, kline: &Kline<'_>) -> i64 {
     let interval_ms = kline.interval.ms();
     let next = stream.series.next();
@@ -194,16 +193,16 @@ fn take_wanted(
     (kline, now): (&Kline<'_>, Now),
 ) -> bool {
     let is_wanted = stream.is_wanted && origin.carries(stream);
-    if is_wanted && !is_out_of_time(stream, clock, publisher, kline, now) {
+    if is_wanted && !is_too_old(stream, clock, publisher, kline, now) {
         take_kline(stream, clock, publisher, (origin.session, kline), now);
     }
     is_wanted
 }
 
-/// Mends a series that began at an impossible time, by the clock on which other streams agree.
-/// Returns whether the window of this candle was over before the series began; the candle is then
-/// dropped.
-fn is_out_of_time(
+/// Returns whether the candle is dropped, because its window was over before the series began. On
+/// the way, a series that began at an impossible time is corrected by the clock on which other
+/// streams agree.
+fn is_too_old(
     stream: &mut FeedStream,
     clock: &ExchangeClock,
     publisher: &mut Publisher<'_>,
@@ -212,31 +211,32 @@ fn is_out_of_time(
 ) -> bool {
     let Kline { candle, interval, .. } = kline;
     let next = stream.series.next();
-    let is_odd = next.is_none_or(|next| {
+    let is_unexpected = next.is_none_or(|next| {
         let jump_ms = candle.open_time.0 - next.0;
         jump_ms < 0 || jump_ms > REPAIR_WINDOWS_MAX * interval.ms()
     });
-    if !is_odd {
+    if !is_unexpected {
         return false;
     }
     let agreed = clock.agreed_now(stream.id, now);
-    // Where no other stream agrees yet, the push itself gives a bound: it is not older than the
-    // window with which a series begins.
-    let begun = agreed.or(kline.event_time.filter(|_| next.is_none()));
-    let Some(agreed) = begun else { return false };
+    // While other streams do not agree on a time, a series that has not begun takes the time that
+    // the exchange wrote into the push.
+    let exchange_now = agreed.or(kline.event_time.filter(|_| next.is_none()));
+    let Some(exchange_now) = exchange_now else { return false };
     if next.is_none() {
-        let is_over = interval.close_time(candle.open_time).0 + interval.ms() + AHEAD_MS < agreed.0;
+        let is_over =
+            interval.close_time(candle.open_time).0 + interval.ms() + AHEAD_MS < exchange_now.0;
         if is_over {
             mark_late(stream, publisher);
             publisher.metrics.late.increment();
         }
         return is_over;
     }
-    let latest = UnixMs(agreed.0 + interval.ms() + AHEAD_MS);
+    let latest = UnixMs(exchange_now.0 + interval.ms() + AHEAD_MS);
     if stream.series.watermark() <= Some(latest) && stream.series.forget_ahead(latest) {
         (stream.newest_open, stream.ran_before) = (None, None);
     }
-    let begin = begin_of(stream, agreed, now.mono);
+    let begin = begin_of(stream, exchange_now, now.mono);
     let oldest = UnixMs(begin.0 - REPAIR_WINDOWS_MAX * interval.ms());
     if let Some(skipped) = stream.series.skip_before(oldest) {
         publish_gap(stream, publisher, skipped);
@@ -312,15 +312,15 @@ fn take_kline(
     mark_over(stream, publisher, is_unbroken, now.mono);
 }
 
-/// Returns whether a late message is about a window that ended long ago. It then comes from a
-/// server that is behind, and the stream's messages about the newest window are lost.
+/// Returns whether a late message is about a window that ended long ago. Such a message comes from
+/// a server that is behind, and messages about the newest window may have been missed.
 fn is_stale(stream: &FeedStream, kline: &Kline<'_>, clock: &ExchangeClock, now: Now) -> bool {
     let Kline { candle, interval, .. } = kline;
     let is_before = stream.newest_open.is_some_and(|(_, open)| candle.open_time < open.open_time);
     is_before && clock.now(now).0 > interval.close_time(candle.open_time).0 + STALE_AFTER_MS
 }
 
-/// Records that a message was late or refused, and reports a stream that stays late.
+/// Records that a message was late or refused, and counts a stream that stays late.
 fn mark_late(stream: &mut FeedStream, publisher: &mut Publisher<'_>) {
     let first = stream.late.map_or(publisher.now, |(first, _)| first);
     stream.late = Some((first, publisher.now));
@@ -337,31 +337,33 @@ fn mark_timely(stream: &mut FeedStream, publisher: &mut Publisher<'_>) {
     }
 }
 
-/// Begins a series with its first candle. Windows are owed from the one in which the stream was
-/// subscribed, by the exchange's time.
+/// Begins a series with its first candle. The series begins with the window that ran, by the
+/// exchange's time, when the stream was subscribed.
 fn begin(stream: &mut FeedStream, clock: &ExchangeClock, kline: &Kline<'_>, now: Now) {
     let interval = stream.instrument.interval;
     let running = kline.candle.open_time;
-    let here = kline.event_time.unwrap_or_else(|| clock.now(now));
-    let here = here.clamp(running, interval.close_time(running));
-    let since = now.mono.since(stream.wanted_since).saturating_sub(DELIVERY_MAX).as_millis();
-    let wanted = here.0.saturating_sub(i64::try_from(since).unwrap_or(i64::MAX));
-    stream.series.begin(interval.open_time(UnixMs(wanted)).min(running));
+    let exchange_now = kline.event_time.unwrap_or_else(|| clock.now(now));
+    let exchange_now = exchange_now.clamp(running, interval.close_time(running));
+    let elapsed = now.mono.since(stream.wanted_since).saturating_sub(DELIVERY_MAX).as_millis();
+    let elapsed_ms = i64::try_from(elapsed).unwrap_or(i64::MAX);
+    let subscribed = UnixMs(exchange_now.0.saturating_sub(elapsed_ms));
+    stream.series.begin(interval.open_time(subscribed).min(running));
 }
 
-/// Records that a message of a later window shows the next window to be over. After a break its end
-/// was surely missed; otherwise its end may still arrive.
+/// Records whether a message of a later window shows that the next window is over. After a break
+/// its closing message was missed for certain. Otherwise that message may still arrive.
 fn mark_over(
     stream: &mut FeedStream,
     publisher: &mut Publisher<'_>,
     is_unbroken: bool,
     now: MonoNs,
 ) {
-    let shown = stream.newest_open.as_ref().map(|(_, open)| open.open_time);
-    if stream.series.next() >= shown {
+    let newest = stream.newest_open.as_ref().map(|(_, open)| open.open_time);
+    if stream.series.next() >= newest {
         stream.repair.over_since = None;
     } else if !is_unbroken {
-        (stream.repair.over_since, stream.repair.ask_at) = (Some(MonoNs(0)), now);
+        stream.repair.over_since = Some(MonoNs(0));
+        stream.repair.ask_at = now;
         publisher.urgent.push(stream.id);
     } else {
         stream.repair.over_since.get_or_insert(now);
@@ -395,7 +397,7 @@ fn close_predecessor(
     close(stream, publisher, update, FinalBy::Successor);
 }
 
-/// Returns whether a candle that its successor closed has more trades now.
+/// Returns whether this candle has more trades than the closed candle published for its window.
 fn is_late_trade(stream: &FeedStream, kline: &Kline<'_>) -> bool {
     let closed = stream.series.published(kline.candle.open_time);
     closed.is_some_and(|closed| closed.trades < kline.candle.trades)
@@ -486,8 +488,8 @@ fn publish_gap(stream: &FeedStream, publisher: &mut Publisher<'_>, gap: Span) {
     publisher.queue.push_closed(MarketEvent::Gap { instrument, first_missing, missing });
 }
 
-/// Queues an open candle for the ring. Without room it replaces the open candle that waits. A
-/// candle older than the newest one seen is dropped.
+/// Queues an open candle for the ring. If the queue has no room, the candle replaces the stream's
+/// open candle that waits for room. A candle older than the newest one seen is dropped.
 fn take_open(
     stream: &mut FeedStream,
     publisher: &mut Publisher<'_>,
@@ -502,7 +504,8 @@ fn take_open(
             metrics.duplicates.increment();
             return Verdict::Duplicate;
         }
-        // One connection keeps its order; on another one an older candle may arrive later.
+        // Messages of one connection arrive in order. On another connection an older state of the
+        // candle may arrive later.
         let is_behind = stream.newest_on != Some(session)
             && kline.candle.open_time == seen.open_time
             && knows_less(&kline.candle, seen);
@@ -512,10 +515,11 @@ fn take_open(
         }
     }
     stream.newest_on = Some(session);
-    let before = stream.newest_open.replace((kline.event_time, kline.candle));
-    let is_over = |(_, ran): &(_, Candle)| ran.open_time < kline.candle.open_time;
-    if let Some((_, ran)) = before.filter(is_over) {
-        stream.ran_before = Some(ran);
+    let previous = stream.newest_open.replace((kline.event_time, kline.candle));
+    if let Some((_, previous)) = previous
+        && previous.open_time < kline.candle.open_time
+    {
+        stream.ran_before = Some(previous);
     }
     metrics.open_quotes.increment();
     if stream.waiting.is_none() && queue.has_room_for_open() {
@@ -563,33 +567,35 @@ fn publish(
     };
     metrics.closed_queue_depth.add(1);
     queue.push_closed(event);
-    let end = closed_window.open_time();
-    let is_past = |open: &mut CandleUpdate| open.candle.open_time <= end;
+    let closed = closed_window.open_time();
+    let is_past = |open: &mut CandleUpdate| open.candle.open_time <= closed;
     if stream.waiting.take_if(is_past).is_some() {
         metrics.open_queue_depth.add(-1);
     }
 }
 
-/// How long a message is under way at most: a window that ended less than this before the
-/// subscription is not owed. Source: messages are under way for up to one second.
+/// Longest time that a message takes to arrive. The begin of a series allows for it, so that a
+/// window that ended before the subscription is not owed. Source: messages take up to one second.
 const DELIVERY_MAX: Duration = Duration::from_secs(1);
 
-/// A message about a window that ended longer ago, while a newer one runs, comes from a server that
-/// is behind. Source: closing pushes are up to 4 s late, late trades arrive within seconds.
+/// A message about a window that ended longer ago than this, while a newer window runs, comes from
+/// a server that is behind. Source: closing pushes are up to 4 s late, late trades arrive within
+/// seconds.
 const STALE_AFTER_MS: i64 = 10_000;
 
 /// How far a push may lie ahead of the market's clock, beyond its own interval. Source: clocks of
 /// hosts are minutes apart at worst.
 const AHEAD_MS: i64 = 300_000;
 
-/// A push that leaves out more windows than these is a jump. Source: chosen, so that a short break
-/// of the connection is no jump.
+/// A push that skips more windows than this is a jump. Source: chosen, so that a short break of the
+/// connection is no jump.
 const JUMP_WINDOWS: i64 = 2;
 
-/// How far a push that jumps may lie ahead of the market's clock. Source: less than the jump
-/// itself; and the clock may be a minute too early where pushes carry no time.
+/// How far a push that jumps may lie ahead of the market's clock. Source: less than the shortest
+/// jump, three minutes; more than one minute, by which the clock may be slow where pushes carry no
+/// time.
 const JUMP_AHEAD_MS: i64 = 120_000;
 
-/// A stream is reported once all its messages were late for this long. Source: restated and late
-/// closing pushes arrive within seconds, and two windows pass in this time.
+/// A stream counts as late once all its messages have been late for this long. Source: restated and
+/// late closing pushes arrive within seconds, and two windows pass in this time.
 const LATE_FOR: Duration = Duration::from_secs(120);

@@ -1,7 +1,7 @@
-//! When something becomes due on a session: by its phase, and on an open session by its timers. Owns
-//! each time once, so that the deadline and the action that waits for it cannot differ. A timer has
-//! no memory: its time follows from the session's fields. A push may move it to a later time, and
-//! the hot path does not have to know of that.
+//! When something becomes due on a session: by its phase, and on an open session by its timers.
+//! Owns each time once, so that the deadline and the action that waits for it cannot differ. A
+//! timer stores nothing: its time follows from the session's fields. So the hot path sets no timer,
+//! although a push may move one to a later time.
 
 use std::time::Duration;
 

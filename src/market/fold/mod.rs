@@ -18,7 +18,7 @@ use super::series::{ClosedWindow, REMEMBERED};
 use super::table::InstrumentId;
 
 /// An event of a longer series, to be published.
-// Nearly all are candles.
+// Nearly all values are candles, so that a box would save no memory.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Folded {
@@ -47,14 +47,14 @@ pub struct Fold {
     windows: VecDeque<Window>,
     /// Buffers of dropped windows, for new ones; at most [`SPARE_MAX`].
     spare: Vec<Vec<Minute>>,
-    /// The newest minute that ended, in order: closed, empty or given up.
+    /// The newest minute that has ended, in order: closed, empty or given up.
     ///
     /// Invariant: never decreases.
-    published: Option<UnixMs>,
+    ended: Option<UnixMs>,
 }
 
 /// What is known about one minute.
-// Nearly all are candles.
+// Nearly all values are candles, so that a box would save no memory.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Minute {
@@ -65,7 +65,7 @@ enum Minute {
 }
 
 /// What was published for a window that is over.
-// Nearly all are candles.
+// Nearly all values are candles, so that a box would save no memory.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Published {
@@ -91,13 +91,13 @@ struct Window {
     has_backfilled: bool,
 }
 
-/// A sum of minutes. A window begins with its first trade: a minute without trades counts only if
-/// all are without trades.
+/// A sum of minutes. The open of a window is the price of its first trade. A minute without trades
+/// therefore counts only if all minutes are without trades.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sum {
-    /// The sum of the minutes with trades; of those without trades while no other minute is known.
+    /// The sum of the minutes with trades; while none is known, of the minutes without trades.
     candle: Option<Candle>,
-    /// Number of minutes that are not in the sum: unknown, or with a sum that does not fit.
+    /// Number of minutes that are not in the sum: unknown, or too large for the sum's digits.
     missing: u16,
 }
 
@@ -158,7 +158,8 @@ impl Window {
         usize::try_from((minute.0 - self.open_time.0) / MINUTE_MS).expect("a minute of the window")
     }
 
-    /// Puts a minute. A sum that contained another state of this minute begins again.
+    /// Sets the minute at place `at`. If `prefix` contains its former state, `prefix` is summed
+    /// again.
     fn put(&mut self, at: usize, minute: Minute) {
         self.minutes[at] = minute;
         if at < self.folded {
@@ -166,8 +167,8 @@ impl Window {
         }
     }
 
-    /// The sum of all minutes before `over`, which are over, and of the running minutes before
-    /// `end`.
+    /// The sum of the minutes before `end`. The minutes before `over` are over; a later one may
+    /// still run.
     fn sum(&mut self, over: usize, end: usize) -> Sum {
         while self.folded < over {
             match &self.minutes[self.folded] {
@@ -188,11 +189,13 @@ impl Window {
         sum
     }
 
+    /// The sum of all minutes of a window that is over.
     fn whole(&mut self) -> Sum {
         let length = self.minutes.len();
         self.sum(length, length)
     }
 
+    /// Returns whether every minute is known.
     fn is_complete(&self) -> bool {
         let is_known = |minute: &Minute| matches!(minute, Minute::Closed(_) | Minute::Empty);
         self.minutes.iter().all(is_known)
@@ -207,16 +210,16 @@ impl Fold {
     pub fn new(instrument: InstrumentId, interval: Interval) -> Self {
         assert!(interval.is_foldable(), "{} is not made of minutes", interval.name());
         let (windows, spare) = (VecDeque::new(), Vec::new());
-        Self { instrument, interval, windows, spare, published: None }
+        Self { instrument, interval, windows, spare, ended: None }
     }
 
-    /// Puts the beginning after the minute `through`, unless minutes have ended already. Windows
+    /// Begins the series after the minute `through`, unless a minute has ended already. Windows
     /// that end with `through` or before are not published.
     pub fn begin(&mut self, through: UnixMs) {
-        if self.published.is_some() {
+        if self.ended.is_some() {
             return;
         }
-        self.published = Some(through);
+        self.ended = Some(through);
         let first = self.running_window();
         while self.windows.front().is_some_and(|window| Some(window.open_time) < first) {
             self.drop_oldest();
@@ -226,10 +229,10 @@ impl Fold {
     /// The running window: the window of the first minute that has not ended. `None` before the
     /// first minute has ended.
     pub fn running_window(&self) -> Option<UnixMs> {
-        Some(self.interval.open_time(minute_after(self.published?, 1)))
+        Some(self.interval.open_time(minute_after(self.ended?, 1)))
     }
 
-    /// Returns whether the window is kept and still changes with its minutes.
+    /// Returns whether the window is still kept, so that its minutes can change it.
     pub fn has(&self, window: UnixMs) -> bool {
         self.windows.binary_search_by_key(&window, |one| one.open_time).is_ok()
     }
@@ -237,7 +240,7 @@ impl Fold {
     /// Takes a running candle of a minute.
     pub fn open(&mut self, update: &CandleUpdate, out: &mut Vec<Folded>) {
         let minute = update.candle.open_time;
-        if self.published >= Some(minute) {
+        if self.ended >= Some(minute) {
             return;
         }
         let Some(window) = self.window(minute) else { return };
@@ -251,7 +254,7 @@ impl Fold {
     /// Takes a closed minute: in order, late or restated.
     pub fn closed(&mut self, update: &CandleUpdate, out: &mut Vec<Folded>) {
         let (minute, received) = (update.candle.open_time, update.received);
-        let is_next = self.published.is_none_or(|published| minute > published);
+        let is_next = self.ended.is_none_or(|ended| minute > ended);
         if let Some(window) = self.window(minute) {
             let at = window.at(minute);
             window.put(at, Minute::Closed(update.candle));
@@ -259,24 +262,24 @@ impl Fold {
                 window.final_by = update.final_by;
             }
         }
-        self.follow(minute, is_next, Some(update), received, out);
+        self.publish_changes(minute, is_next, Some(update), received, out);
     }
 
     /// Takes a minute without trades, in order or late.
     pub fn empty(&mut self, minute: UnixMs, received: MonoNs, out: &mut Vec<Folded>) {
-        let is_next = self.published.is_none_or(|published| minute > published);
+        let is_next = self.ended.is_none_or(|ended| minute > ended);
         if let Some(window) = self.window(minute) {
             let at = window.at(minute);
             window.put(at, Minute::Empty);
         }
-        self.follow(minute, is_next, None, received, out);
+        self.publish_changes(minute, is_next, None, received, out);
     }
 
     /// Takes `count` minutes from `first` on that were given up. They may still arrive.
     pub fn missing(&mut self, first: UnixMs, count: u64, received: MonoNs, out: &mut Vec<Folded>) {
         let count = usize::try_from(count).unwrap_or(usize::MAX).max(1);
         let last = minute_after(first, count - 1);
-        // Older windows are never repaired, so that nothing of them is kept.
+        // Windows before this one are never repaired, so that they are not kept.
         let oldest = self.interval.open_time(UnixMs(last.0 - REPAIR_WINDOWS_MAX * MINUTE_MS));
         let mut minute = first;
         while minute <= last {
@@ -287,7 +290,8 @@ impl Fold {
             if minute < oldest {
                 let count = ((oldest.0 - minute.0) / self.interval.ms()).unsigned_abs();
                 out.push(Folded::Gap { first: minute, count });
-                (minute, self.published) = (oldest, Some(before(oldest)));
+                minute = oldest;
+                self.ended = Some(before(oldest));
             }
         }
     }
@@ -319,8 +323,8 @@ impl Fold {
         }
     }
 
-    /// Publishes the changes that follow from a minute that was put.
-    fn follow(
+    /// Publishes what the new state of `minute` changes.
+    fn publish_changes(
         &mut self,
         minute: UnixMs,
         is_next: bool,
@@ -346,10 +350,11 @@ impl Fold {
         received: MonoNs,
         out: &mut Vec<Folded>,
     ) {
-        assert!(self.published.is_none_or(|published| minute >= published), "minutes end in order");
-        // No client waits for backfilled windows before the first one.
+        assert!(self.ended.is_none_or(|ended| minute >= ended), "minutes end in order");
+        // The first minute that ends begins the series. Windows that were backfilled before it are
+        // dropped, because no client waits for them.
         self.begin(before(minute));
-        self.published = Some(minute);
+        self.ended = Some(minute);
         let instrument = self.instrument;
         for window in &mut self.windows {
             if window.published.is_none() && window.last_minute() <= minute {
@@ -377,18 +382,18 @@ impl Fold {
         update: Option<&CandleUpdate>,
         out: &mut Vec<Folded>,
     ) {
-        let (instrument, published) = (self.instrument, self.published);
+        let (instrument, ended) = (self.instrument, self.ended);
         let Some(update) = update else { return };
-        let of = self.interval.open_time(minute);
-        let newer = self.windows.iter().rev().take_while(|window| window.open_time > of);
+        let open_time = self.interval.open_time(minute);
+        let newer = self.windows.iter().rev().take_while(|window| window.open_time > open_time);
         if newer.into_iter().any(|window| window.running.is_some()) {
             return;
         }
         let Some(window) = self.find(minute).filter(|window| window.published.is_none()) else {
             return;
         };
-        let over = match published {
-            Some(published) if published >= window.open_time => window.at(published) + 1,
+        let over = match ended {
+            Some(ended) if ended >= window.open_time => window.at(ended) + 1,
             _ => 0,
         };
         let is_known = |minute: &Minute| *minute != Minute::Unknown;
@@ -406,7 +411,7 @@ impl Fold {
         out.push(Folded::Candle(running));
     }
 
-    /// Corrects a window that is over after one of its minutes changed.
+    /// Corrects a window that is over, because one of its minutes has changed.
     fn revise(&mut self, minute: UnixMs, received: MonoNs, out: &mut Vec<Folded>) {
         let instrument = self.instrument;
         let Some(window) = self.find(minute) else { return };
@@ -434,7 +439,7 @@ impl Fold {
         out.push(Folded::Candle(closed_candle(instrument, sum, final_by, revision, received)));
     }
 
-    /// The window of `minute`, created if needed; `None` if the window is dropped already.
+    /// The window of `minute`, created if needed; `None` if the window was dropped.
     fn window(&mut self, minute: UnixMs) -> Option<&mut Window> {
         let open_time = self.interval.open_time(minute);
         let found = self.windows.binary_search_by_key(&open_time, |window| window.open_time);
