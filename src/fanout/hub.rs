@@ -3,9 +3,9 @@
 //! no socket.
 //!
 //! A *stream* is one instrument while a client, `CONNECTOR_PRELOAD` or a derived series wants it. A
-//! *derived* series is made from the one-minute candles of another stream, its *base*. An instrument
-//! is *confirmed* once its symbol is known to exist: the market lists it, it has delivered a
-//! candle, or the operator has configured it.
+//! *derived* series is made from the one-minute candles of another stream, its *base*. An
+//! instrument is *confirmed* once its symbol is known to exist: the market lists it, it has
+//! delivered a candle, or the operator has configured it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! The limits that the host sets for this process (`getrlimit(2)`). A host that does not answer sets
-//! none: what is then refused is reported where it is refused. Such hosts exist, namely sandboxes,
-//! so this is nix: rustix takes it for granted that the call succeeds.
+//! The limits that the host sets for this process (`getrlimit(2)`). A host that does not answer
+//! sets none: what is then refused is reported where it is refused. Such hosts exist, namely
+//! sandboxes, so this is nix: rustix takes it for granted that the call succeeds.
 
 pub(crate) use nix::sys::resource::Resource;
 use nix::sys::resource::{self, RLIM_INFINITY};
