@@ -1,6 +1,6 @@
-//! The duty cycle of one executor: read the clock, one turn of each role, then wait. A turn of a
-//! shard that found work is followed by one more reading, so that the hops are measured. Owns the
-//! order of these steps; each role owns what its turn does.
+//! The duty cycle of one executor: read the clock, one turn of each role, then wait. After a turn
+//! in which a shard found work, the clock is read once more, so that the hops are measured. Owns
+//! the order of these steps; each role owns what its turn does.
 
 use std::sync::Arc;
 
@@ -101,6 +101,6 @@ impl Duty {
 /// many turns. Source: an epoll_wait costs as much as the rest of an idle turn.
 const POLL_EVERY_TURNS: u64 = 8;
 
-/// The executor has its own turn once in this many of ours. Source: nothing else runs on it, and
-/// the work that woke us must not wait for it.
+/// glommio's executor runs once in this many of our turns. Source: nothing else runs on it, and the
+/// work that woke us must not wait for it.
 const YIELD_EVERY_TURNS: u64 = 64;

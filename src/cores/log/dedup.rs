@@ -17,15 +17,15 @@ use crate::limits::{
 use crate::market::Market;
 use crate::messages::{About, EventName, Notice, Severity};
 
-/// Writes a line; the number is how many events it stands for that were not written.
+/// Writes a line. The number counts the events that were not written and for which the line stands.
 pub(crate) type WriteLine<'w> = &'w mut dyn FnMut(&Notice, Option<u64>);
 
-/// What was written lately, and what was counted instead.
+/// The lines written lately, and the counts of those that were not written.
 #[derive(Debug, Default)]
 pub(crate) struct LogDedup {
     /// By text, with the market before it.
     recent: HashMap<(Option<Market>, String), Recent>,
-    /// As many as there are events and markets.
+    /// One for each event and market.
     floods: HashMap<(EventName, Option<Market>), Flood>,
     dropped_reported: u64,
     dropped: Allowance,
@@ -45,7 +45,7 @@ struct Recent {
 struct Flood {
     allowance: Allowance,
     held_back: u64,
-    /// The last that was held back, about what all of them are about.
+    /// The newest notice that was held back. Its `about` has only what all of them have in common.
     last: Option<Notice>,
 }
 
@@ -81,7 +81,7 @@ impl LogDedup {
                 }
                 return false;
             };
-            // The repetition goes on: its count is written more and more rarely.
+            // The repetition goes on, so that its count is written less and less often.
             write(&recent.notice, Some(std::mem::take(&mut recent.count)));
             recent.since = now;
             recent.window = (recent.window * 2).min(LOG_REPEAT_WINDOW_MAX);
@@ -94,8 +94,8 @@ impl LogDedup {
         }
     }
 
-    /// The number of notices dropped since the last report, if it is due. `total`: all that were
-    /// ever dropped.
+    /// The number of notices dropped since the last report, if a report is due. `total` counts all
+    /// that were ever dropped.
     pub(crate) fn newly_dropped(&mut self, total: u64, now: MonoNs) -> Option<u64> {
         let count = total.saturating_sub(self.dropped_reported);
         if count == 0 || !self.dropped.spend(now) {
@@ -131,12 +131,12 @@ impl Flood {
 /// [`LOG_EVENT_BURST`] lines, and one more after each [`LOG_EVENT_PAUSE`].
 #[derive(Debug, Default)]
 struct Allowance {
-    /// When all of it is there again.
+    /// When the allowance is full again.
     full_at: MonoNs,
 }
 
 impl Allowance {
-    /// Takes a line from it, if there is one.
+    /// Takes one line from the allowance. Returns whether one was left.
     fn spend(&mut self, now: MonoNs) -> bool {
         let full_at = self.full_at.max(now).after(LOG_EVENT_PAUSE);
         let fits = full_at <= now.after(LOG_EVENT_PAUSE * LOG_EVENT_BURST);
@@ -147,8 +147,8 @@ impl Allowance {
     }
 }
 
-/// One line with the fields of what it is about. Level and target are fixed where tracing's macro
-/// stands, hence the table.
+/// One line with the fields of its event. tracing's macros need a constant level and target, hence
+/// the table.
 pub(crate) fn write_line(notice: &Notice, repeated: Option<u64>) {
     let About { market, ref symbol, interval, session, shard } = notice.about;
     macro_rules! line {

@@ -90,9 +90,9 @@ fn object(fields: impl Iterator<Item = (&'static str, Value)>) -> String {
 /// The fields of an event.
 #[derive(Default)]
 struct LogEvent {
-    /// The sentence; fields that are not ours stand behind it.
+    /// The sentence, followed by the fields that are not among [`FIELDS`].
     message: String,
-    /// Those among [`FIELDS`], in the order of the event.
+    /// The fields that are among [`FIELDS`], in the order of the event.
     fields: Vec<(&'static str, Value)>,
 }
 
@@ -103,8 +103,8 @@ const FIELDS: [&str; 8] =
     ["event", "exchange", "contract_type", "symbol", "interval", "session", "shard", "repeated"];
 
 impl LogEvent {
-    /// The text for people: the market before it, and how often it was repeated behind it. Symbol
-    /// and session are in the sentence itself, where it needs them.
+    /// The text for people: the market, the sentence, and how often it was repeated. The sentence
+    /// itself names symbol and session if it needs them.
     fn sentence(&self) -> String {
         let field = |name| self.fields.iter().find(|(one, _)| *one == name).map(|(_, value)| value);
         let text = |name| field(name).and_then(Value::as_str);

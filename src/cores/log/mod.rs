@@ -1,4 +1,4 @@
-//! The log: lines to stderr and to `connector.log`, which is rotated by size. Each place has a
+//! The log: lines to stderr and to `connector.log`, which is rotated by size. Each of the two has a
 //! thread that writes to it (`log/queue.rs`). Owns the only tracing subscriber; hot cores never
 //! log, they send notices.
 
@@ -29,8 +29,8 @@ use queue::{Lines, WriterGuard};
 /// this program follows `CONNECTOR_WSS_LOG_LEVEL`.
 pub const ENGINE_TARGET: &str = "engine";
 
-/// Keeps the log's writers alive. Dropping it writes what is under way, for at most about a second
-/// per place; what is logged later is lost. So it is the last thing that main drops.
+/// Keeps the log's writers alive. Dropping it writes the lines under way, for at most about one
+/// second per place. Later lines are lost, so main drops it last.
 #[derive(Debug)]
 pub struct LogGuard {
     _writers: Vec<WriterGuard>,
@@ -38,7 +38,7 @@ pub struct LogGuard {
 }
 
 impl LogGuard {
-    /// Writes everything logged so far. Nothing may be logged after it.
+    /// Writes everything logged so far. Nothing may be logged afterwards.
     pub fn flush(self) {
         drop(self);
     }
@@ -49,12 +49,12 @@ impl LogGuard {
     }
 }
 
-/// `connector.log` as others see it.
+/// `connector.log`, which another thread may ask to be opened again.
 #[derive(Clone, Debug)]
 pub struct LogFile(Option<Lines>);
 
 impl LogFile {
-    /// Begins the file anew if it was renamed or removed. The next line would do so too.
+    /// Begins a new file if the old one was renamed or removed. The next line would do so too.
     pub fn reopen(&mut self) {
         if let Some(lines) = &mut self.0 {
             let _asked = lines.flush();
@@ -101,10 +101,10 @@ fn filter(level: LogLevel) -> LevelFilter {
     }
 }
 
-/// `connector.log`, which becomes `connector.log.1` when full, that one `.2`, and so on; the
-/// oldest is removed. Two servers may write to one folder, as they do while one takes over from the
-/// other: each line has its writer's process id, and each server goes on in the file that the other
-/// has begun.
+/// `connector.log`, which becomes `connector.log.1` when it is full. That file becomes `.2`, and so
+/// on; the oldest is removed. Two servers may write to one folder, as they do while one takes over
+/// from the other: each line has the process id of its writer, and each server continues in the
+/// file that the other one has begun.
 #[derive(Debug)]
 struct RotatingFile {
     path: PathBuf,
@@ -112,7 +112,7 @@ struct RotatingFile {
     bytes_max: u64,
     kept: usize,
     form: Form,
-    /// Lines that could not be written since the last one that could.
+    /// Number of lines since the last successful write that could not be written.
     lines_lost: u64,
 }
 
@@ -142,7 +142,7 @@ impl RotatingFile {
         Ok(())
     }
 
-    /// May be tried again after a failure: what was moved already is not moved further.
+    /// After a failure it may be called again: a file that was moved already is not moved twice.
     fn rotate(&mut self) -> io::Result<()> {
         if self.path.exists() {
             self.shift()?;
@@ -160,7 +160,7 @@ impl RotatingFile {
         fs::rename(&self.path, self.numbered(1))
     }
 
-    /// Writes a line whole or not at all: the next one must not stand behind half of it.
+    /// Writes a whole line or nothing, so that the next line does not follow half of one.
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
         if self.is_replaced()? {
             self.reopen()?;
@@ -185,7 +185,7 @@ impl RotatingFile {
         Ok(())
     }
 
-    /// The disk took so much of a line and then failed.
+    /// The disk took this many bytes of a line and then failed.
     fn take_back(&self, written: usize, error: io::Error) -> io::Result<()> {
         if written > 0 {
             let written = u64::try_from(written).unwrap_or(u64::MAX);
@@ -194,8 +194,8 @@ impl RotatingFile {
         Err(error)
     }
 
-    /// Stderr has every line anyway. It also gets a line when the file begins and ceases to miss
-    /// lines.
+    /// Stderr has every line anyway. It also gets a line when the file begins to miss lines, and
+    /// when it no longer does.
     fn follow_up(&mut self, result: io::Result<()>) -> Option<String> {
         let path = self.path.display();
         match result {
@@ -214,7 +214,7 @@ impl RotatingFile {
 }
 
 impl Write for RotatingFile {
-    /// Never fails: the writer thread would drop the line without a word.
+    /// Never fails, because the writer thread would then drop the line without a report.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let result = self.append(line);
         if let Some(text) = self.follow_up(result) {
@@ -224,13 +224,13 @@ impl Write for RotatingFile {
         Ok(line.len())
     }
 
-    /// Lines are not kept back; a file that was renamed or removed is begun anew.
+    /// Nothing is buffered. If the file was renamed or removed, a new one is begun.
     fn flush(&mut self) -> io::Result<()> {
         if self.is_replaced()? { self.reopen() } else { Ok(()) }
     }
 }
 
-/// Opens the file for lines at its end. It and its folder are made where they are not there.
+/// Opens the file to append lines. The file and its folder are created if they do not exist.
 fn create(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;

@@ -15,15 +15,15 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::cores::log::line::Form;
 use crate::limits::LOG_LINES_MAX;
 
-/// What the writing thread is asked for.
+/// A request to the writing thread.
 enum Item {
     Line(Vec<u8>),
-    /// [`Lines::flush`]: what lies before it is written, and the place is flushed.
+    /// [`Lines::flush`]: the lines before it are written, and the place is flushed.
     Flush,
     End,
 }
 
-/// The way to the thread. A line for which there is no room is counted and dropped.
+/// The sending end of the queue. A line without room is counted and dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Lines {
     queue: Sender<Item>,
@@ -31,7 +31,7 @@ pub(crate) struct Lines {
 }
 
 impl Write for Lines {
-    /// Takes a line whole. Never fails and never waits.
+    /// Takes a whole line. Never fails and never waits.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.queue.try_send(Item::Line(line.to_vec())).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -39,9 +39,9 @@ impl Write for Lines {
         Ok(line.len())
     }
 
-    /// Has the thread flush; does not wait for it.
+    /// Asks the thread to flush, and does not wait for it.
     fn flush(&mut self) -> io::Result<()> {
-        // Where the queue is full, the lines in it do the same.
+        // If the queue is full, the thread flushes after the lines in it anyway.
         let _full = self.queue.try_send(Item::Flush);
         Ok(())
     }
@@ -55,7 +55,7 @@ impl MakeWriter<'_> for Lines {
     }
 }
 
-/// Keeps the thread. Dropping it writes what is in the queue, for at most [`LAST_WORDS`]; later
+/// Keeps the thread. Dropping it writes the lines in the queue, for at most [`LAST_WORDS`]. Later
 /// lines are lost.
 #[derive(Debug)]
 pub(crate) struct WriterGuard {
@@ -71,7 +71,8 @@ impl Drop for WriterGuard {
     }
 }
 
-/// How long a place that is stuck may keep the process. Twice: for room, and for writing.
+/// How long a stuck place may delay the end of the process: once for room in the queue, and once
+/// for writing.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Starts the thread that writes to `place`.
@@ -99,15 +100,15 @@ struct Writer<W> {
     place: W,
     form: Form,
     dropped: Arc<AtomicUsize>,
-    /// How many of the dropped lines the place has a report of.
+    /// Number of dropped lines that were already reported to the place.
     reported: usize,
 }
 
 impl<W: Write> Writer<W> {
     fn run(&mut self, items: &Receiver<Item>) {
         for item in items {
-            // A failing place has nowhere to report to: stderr is one itself, and the file reports
-            // its own errors there.
+            // An error has no other place to go: stderr is such a place itself, and the file
+            // reports its own errors to stderr.
             let _failed = match item {
                 Item::Line(line) => self.write(&line),
                 Item::Flush => self.place.flush(),

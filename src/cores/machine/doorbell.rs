@@ -31,7 +31,8 @@ impl Doorbell {
         // let both miss each other.
         fence(Ordering::SeqCst);
         if self.is_parked.load(Ordering::Relaxed) {
-            // Full means a million rings without a wake-up: the listener wakes all the same.
+            // A write fails only if the counter of the eventfd is full. The listener then wakes
+            // anyway.
             let _rung = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
         }
     }

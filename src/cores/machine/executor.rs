@@ -8,12 +8,12 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
 use crate::cores::machine::probe::{self, ProbeError};
 
-/// What duties run on.
+/// What the duties run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Runtime {
-    /// An executor of glommio for each.
+    /// Each on an executor of glommio.
     Glommio,
-    /// A thread for each.
+    /// Each on a plain thread.
     Threads,
 }
 
@@ -24,7 +24,7 @@ pub(crate) enum Executor {
 }
 
 impl Runtime {
-    /// glommio's, and why not if this host refuses what they need.
+    /// glommio's executors; or threads, with the reason, if this host refuses what executors need.
     pub(crate) fn choose() -> (Self, Option<ProbeError>) {
         match probe::probe().and_then(|()| Self::try_glommio()) {
             Ok(()) => (Self::Glommio, None),
@@ -39,11 +39,11 @@ impl Runtime {
         tried.map_err(|error| ProbeError::Refused(error.to_string()))
     }
 
-    /// Runs what `duty` makes, on the CPU `cpu` if one is given; `duty` itself runs there too. A
-    /// thread that may not be pinned floats, and a warning is logged.
+    /// Runs the future that `duty` returns, on `cpu` if one is given; `duty` itself runs there too.
+    /// If the host forbids pinning, the thread floats, and a warning is logged.
     ///
-    /// Errors: no thread can be had; or what glommio needs is refused, the latter where the
-    /// executor is joined.
+    /// Errors: no thread can be started. If the host refuses what glommio needs, [`Executor::join`]
+    /// returns that error.
     pub(crate) fn spawn<D: Future<Output = ()> + 'static>(
         self,
         name: &str,
@@ -58,8 +58,8 @@ impl Runtime {
             duty().await;
         };
         match self {
-            // Pinned by itself: glommio's own way reads the whole topology of the CPUs, and panics
-            // where a file of it cannot be read.
+            // The thread pins itself: glommio's own placement reads the whole topology of the CPUs,
+            // and panics if one of those files cannot be read.
             Self::Glommio => LocalExecutorBuilder::new(Placement::Unbound)
                 .name(name)
                 .io_memory(IO_MEMORY_BYTES)

@@ -1,6 +1,6 @@
-//! Memory that stays, and memory that goes: where the host lets this process lock as much as it
-//! likes, nothing that it has once touched is ever paged out, so that no candle waits for a disk;
-//! and what a storm of names or a crowd of clients took is given back to the host.
+//! Locked memory and returned memory. If the host sets no limit for locked memory, a page that was
+//! touched is never paged out, so that no candle waits for a disk. Memory that a storm of names or
+//! a crowd of clients has taken is given back to the host.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::clock::{MonoNs, Now};
 use crate::cores::machine::figures;
 use crate::cores::machine::rlimits::{self, Resource};
 
-/// Locks the process' memory, also what is still to come, if the limit (`LimitMEMLOCK`, `ulimit
-/// -l`) is `infinity`. With any other a later allocation could fail for it. Pages are locked as
-/// they are touched: what is only reserved, stacks above all, takes nothing. Returns what a user
-/// should know.
+/// Locks the memory of the process, now and later, if the limit (`LimitMEMLOCK`, `ulimit -l`) is
+/// `infinity`. With any other limit a later allocation could fail. Pages are locked when they are
+/// touched, so that reserved pages, for example of stacks, take nothing. Returns a line for the
+/// user.
 pub fn lock() -> Option<&'static str> {
     if !rlimits::is_infinite(Resource::RLIMIT_MEMLOCK) {
         return None;
@@ -22,12 +22,12 @@ pub fn lock() -> Option<&'static str> {
     mlockall(flags).ok().map(|()| "memory is locked: nothing of it is paged out")
 }
 
-/// Gives what is free back to the host when the process has grown. The allocator keeps what was
-/// freed below something that is still in use, which after a storm of names is most of it.
+/// Gives free memory back to the host after the process has grown. The allocator itself keeps
+/// memory that was freed below a block in use; after a storm of names that is most of it.
 #[derive(Debug)]
 pub(crate) struct Slack {
     look_at: MonoNs,
-    /// Resident bytes that the process was left with; none before the first look.
+    /// Fewest resident bytes since memory was given back; `None` before the first look.
     kept: Option<u64>,
 }
 
@@ -36,7 +36,7 @@ impl Slack {
         Self { look_at: now.mono, kept: None }
     }
 
-    /// To be called in each turn of the ops core.
+    /// The ops core calls this in each of its turns.
     pub(crate) fn look(&mut self, now: Now) {
         if now.mono < self.look_at {
             return;
@@ -55,15 +55,15 @@ impl Slack {
     }
 }
 
-/// A process that has grown by less is left alone. Source: what a storm of names may leave is 10
-/// MB.
+/// If the process has grown by less, nothing is done. Source: a storm of names may leave 10 MB.
 const SLACK: u64 = 4 * 1024 * 1024;
 
-/// Time between two looks. Source: what is given back too soon is asked for again, page by page.
+/// Time between two looks. Source: memory that is given back too soon is allocated again, page by
+/// page.
 const SLACK_LOOK: Duration = Duration::from_secs(60);
 
-/// Returns whether the host got any. A core that allocates meanwhile waits for some ms at most: the
-/// way of a candle allocates nothing.
+/// Returns whether any memory was given back. A core that allocates meanwhile waits for a few ms at
+/// most. The path of a candle allocates nothing.
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "only the C library can give back what its allocator keeps")]
 fn give_back() -> bool {
@@ -72,7 +72,7 @@ fn give_back() -> bool {
     unsafe { libc::malloc_trim(0) == 1 }
 }
 
-/// Other allocators give back what they do not need.
+/// Other allocators give free memory back themselves.
 #[cfg(not(target_env = "gnu"))]
 fn give_back() -> bool {
     false

@@ -1,6 +1,6 @@
-//! How many files this process may have open, and how they are divided: the soft limit is raised to
-//! the hard one, and where that is too low for the clients that are configured, fewer are admitted,
-//! so that sessions, REST, names and the ops port always have theirs. It is logged at start.
+//! How many files this process may have open, and how they are divided. The soft limit is raised to
+//! the hard one. If that is too low for the configured clients, fewer are admitted, so that
+//! sessions, REST, name look-ups and the ops port always have files left. This is logged at start.
 
 use std::fs;
 
@@ -39,20 +39,20 @@ impl Division {
 
     /// What is left of the process's limit now, divided among `executors` and what they serve.
     pub(crate) fn now(executors: usize, config: &Config) -> Self {
-        // The folder that is read is one of them.
+        // The count includes the folder that is read.
         let open = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
         let left = limit().map(|limit| {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
             let left = limit.saturating_sub(open + FILES_PER_EXECUTOR * executors);
-            // Exchanges simulated inside this process have the other ends of what is its own.
+            // Exchanges that are simulated in this process hold the other ends of our connections.
             let simulated = (left / 2).min(FILES_BESIDE_CLIENTS);
             if config.simulate { left - simulated } else { left }
         });
         Self::of(left, config.wss_clients_max, config.rest_pool_max)
     }
 
-    /// `left` files (`None`: any number): half of them for the server's own needs, as far as it has
-    /// any, and the rest for clients.
+    /// Divides `left` files (`None`: any number): up to half of them for the server's own needs,
+    /// the rest for clients.
     fn of(left: Option<usize>, clients_max: usize, rest_max: usize) -> Self {
         let left = left.unwrap_or(usize::MAX);
         let own = (left / 2).clamp(OWN_MIN, FILES_BESIDE_CLIENTS);
@@ -67,8 +67,8 @@ impl Division {
     }
 }
 
-/// What a user should know where `limit` (`None`: there is none) is less than `clients_max` clients
-/// may need. `admitted`: how many are let in then, if that is known.
+/// A warning if `limit` (`None`: there is none) is less than `clients_max` clients may need.
+/// `admitted`: the number of clients that are admitted then, if known.
 pub(crate) fn judge(
     limit: Option<u64>,
     clients_max: usize,
@@ -95,9 +95,8 @@ pub(crate) fn limit() -> Option<u64> {
     rlimits::of(Resource::RLIMIT_NOFILE).soft
 }
 
-/// Files that the server keeps for itself, however few there are. Source: a session to each of
-/// three markets, a REST request and a list, a name being looked up, two scrapers, a log file being
-/// renamed.
+/// Files that the server always keeps for itself. Source: a session to each of three markets, a
+/// REST request and a list, a name being looked up, two scrapers, a log file being renamed.
 const OWN_MIN: usize = 9;
 
 #[cfg(test)]
@@ -105,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_below_what_the_clients_need_is_told_with_its_remedies() {
+    fn a_limit_below_what_the_clients_need_is_reported_with_its_remedies() {
         let needed = 10 + REFUSALS_MAX + FILES_BESIDE_CLIENTS;
         let limit = needed as u64;
         assert_eq!(judge(None, 10, None), None);

@@ -1,5 +1,5 @@
-//! Whether this host lets glommio's executors run: io_uring and locked memory, asked before they
-//! start. Where it does not, the same duties run on plain threads.
+//! Whether glommio's executors can run on this host. io_uring and locked memory are tried before
+//! the executors start. If they are refused, the same duties run on plain threads.
 
 use std::fmt;
 
@@ -10,9 +10,9 @@ use crate::cores::machine::rlimits::{self, Resource};
 pub enum ProbeError {
     /// The kernel has no io_uring, or is too old.
     NoIoUring(String),
-    /// io_uring is there, and forbidden to this process.
+    /// The kernel has io_uring, and forbids it to this process.
     IoUringForbidden(String),
-    /// An executor was tried, and did not start.
+    /// An executor did not start when it was tried.
     Refused(String),
     /// Too little memory may be locked.
     MemlockTooLow {
@@ -75,13 +75,13 @@ pub(crate) const RUNS_ANYWAY: &str = "running on plain pinned threads instead of
 /// Least memory that must be lockable. Source: glommio 0.9 refuses to start an executor below it.
 const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
-/// Asks the kernel for what an executor will ask for.
+/// Asks the kernel for the same things as an executor.
 pub(crate) fn probe() -> Result<(), ProbeError> {
     memlock()?;
     io_uring()
 }
 
-/// Makes a ring, registers with it and enters it: each may be forbidden by itself.
+/// Creates a ring, registers with it and enters it. A host may forbid each of these alone.
 pub(crate) fn io_uring() -> Result<(), ProbeError> {
     let mut known = io_uring::Probe::new();
     let tried = io_uring::IoUring::new(PROBE_RING_ENTRIES).and_then(|ring| {

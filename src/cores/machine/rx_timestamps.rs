@@ -1,12 +1,12 @@
 //! How long an exchange's bytes lay in the kernel before a shard had read them. Owns which reads
-//! ask for the kernel's receive stamp and what is made of it; does not know what the bytes mean.
+//! ask for the kernel's receive timestamp and how it is used. Does not know what the bytes mean.
 //!
-//! The kernel stamps a packet by the wall clock when it takes it from the driver: what the card and
-//! its interrupt took is not in it. TCP joins packets, and the stamp of a read is that of the last
-//! packet it took from: what came before that one lay longer.
+//! The kernel stamps a packet by the wall clock when it takes the packet from the driver, so that
+//! the time in the card and its interrupt is not included. TCP joins packets. A read gets the stamp
+//! of the last packet in it; the bytes before that packet lay longer.
 //!
-//! A read that asks takes 4.62 µs, one that does not 4.25 µs (300 bytes over loopback,
-//! benches/receive_stamp.rs), so one read of [`STAMPED_READ_EVERY`] asks.
+//! A read that asks for the stamp takes 4.62 µs, another one 4.25 µs (300 bytes over loopback,
+//! benches/receive_stamp.rs). So only one read of [`STAMPED_READ_EVERY`] asks.
 
 use std::io::{self, IoSliceMut, Read};
 use std::net::TcpStream;
@@ -28,21 +28,21 @@ pub(crate) struct RxTimestamps {
     metrics: Arc<ShardMetrics>,
     /// Room for one stamp; never grows.
     control: Vec<u8>,
-    /// Reads that asked and got none, since the last that got one.
+    /// Number of reads in a row that asked for a stamp and got none.
     unanswered: u32,
     /// Why there are no stamps, until it is reported.
     trouble: Option<String>,
 }
 
-/// How far one socket's reads are from the next that asks.
+/// Which read of one socket asks next.
 #[derive(Debug)]
 pub(crate) struct Sampling {
-    /// Reads that bring bytes before it; `None`: no read asks.
+    /// Number of reads with bytes before the one that asks; `None`: no read asks.
     before: Option<u32>,
 }
 
 impl RxTimestamps {
-    /// Stamps on this clock, for these counters.
+    /// Converts stamps to `clock`, and counts in `metrics`.
     pub(crate) fn new(clock: Clock, metrics: Arc<ShardMetrics>) -> Self {
         let control = nix::cmsg_space!(TimeSpec);
         Self { clock, metrics, control, unanswered: 0, trouble: None }
@@ -88,7 +88,7 @@ impl RxTimestamps {
         (!is_reported).then_some(Notice { event, about, text })
     }
 
-    /// What a read that has just ended makes of its stamp.
+    /// The time in the kernel, from the stamp of a read that has just ended.
     fn judge(&mut self, unix_ns: Option<i64>) -> RoughLapse {
         let Some(unix_ns) = unix_ns else {
             self.unanswered += 1;
@@ -130,8 +130,9 @@ fn unix_ns(stamp: TimeSpec) -> i64 {
 }
 
 /// One in this many reads that bring bytes asks for its stamp. Source: asking costs 370 ns
-/// (benches/receive_stamp.rs), so 22 ns a read; besides, every read of a stamped socket costs some
-/// 35 ns more. A prime, so that symbols that take turns are all measured.
+/// (benches/receive_stamp.rs), so 22 ns a read; every read of a stamped socket also costs some 35
+/// ns more. It is a prime, so that every one of several symbols that are pushed in turn is
+/// measured.
 const STAMPED_READ_EVERY: u32 = 17;
 
 /// An older stamp is dropped: the wall clock was set, or the socket was not read. Source: a busy
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn one_read_of_seventeen_says_how_long_its_bytes_had_lain() {
+    fn one_read_of_seventeen_measures_how_long_its_bytes_lay() {
         let (mut far, near) = pair();
         let (mut rx_timestamps, metrics) = rx_timestamps();
         let mut sampling = rx_timestamps.ask(&near);
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_kernel_gives_none_it_is_said_once() {
+    fn missing_stamps_are_reported_once() {
         let (mut rx_timestamps, metrics) = rx_timestamps();
         for _ in 1..UNANSWERED_READS_MAX {
             assert_eq!(rx_timestamps.judge(None), RoughLapse::UNKNOWN);

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::limits::SHARDS_MAX;
 
-/// What the operator fixed; `None` is left to [`plan`].
+/// The operator's choices. [`plan`] decides where it is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wishes {
     /// `CONNECTOR_SHARDS`.
@@ -52,7 +52,7 @@ pub enum TopologyError {
     },
     /// Two shards on one CPU.
     SharedShardCpu(usize),
-    /// As many CPUs as shards must be named.
+    /// The number of named CPUs is not the number of shards.
     CountMismatch {
         /// `CONNECTOR_SHARDS`.
         shards: usize,
@@ -162,9 +162,8 @@ pub fn plan(cpus: &[usize], wishes: &Wishes) -> Result<Topology, TopologyError> 
     Ok(Topology { executors, ops_cpu })
 }
 
-/// As many of `cpus` as `quota` pays for: more pinned cores than that would only wait for each
-/// other. Which of them is left to `chance`, so that containers on one host do not all take the
-/// first.
+/// At most `quota` of `cpus`: with more, pinned cores would only wait for each other. `chance`
+/// decides which ones, so that containers on one host do not all take the first.
 pub fn within_quota(cpus: &[usize], quota: usize, chance: u64) -> Vec<usize> {
     let count = quota.clamp(1, cpus.len());
     let first = usize::try_from(chance).unwrap_or(0) % (cpus.len() - count + 1);
@@ -203,7 +202,8 @@ fn shard_cpus(
     }
     let is_spoken_for = |cpu: &usize| Some(*cpu) == ops_cpu || Some(*cpu) == wishes.fanout_cpu;
     let (taken, free): (Vec<_>, Vec<_>) = cpus.iter().copied().partition(is_spoken_for);
-    // With few CPUs and no wish the last ones, so that the first is left to interrupts and ops.
+    // With few CPUs and no choice by the operator, shards take the last ones. The first is left to
+    // interrupts and ops.
     let skipped = if cpus.len() <= 2 && taken.is_empty() { cpus.len() - shards } else { 0 };
     Ok(free.into_iter().chain(taken).skip(skipped).take(shards).collect())
 }

@@ -83,7 +83,7 @@ impl Waiter {
         })
     }
 
-    /// Watches a socket for bytes, and for room if `writable`.
+    /// Watches a socket for bytes to read, and for room to write if `writable`.
     ///
     /// # Errors
     /// As epoll_ctl(2).
@@ -92,7 +92,7 @@ impl Waiter {
         Ok(epoll::add(&self.set, socket, data, interest(writable))?)
     }
 
-    /// Changes whether the socket is watched for room.
+    /// Changes whether the socket is watched for room to write.
     ///
     /// # Errors
     /// As epoll_ctl(2).
@@ -150,7 +150,7 @@ impl Waiter {
         self.bell.announce_park();
     }
 
-    /// Takes the announcement back: there was work after all.
+    /// Takes the announcement back, because there is work.
     pub fn stay_awake(&self) {
         self.bell.end_park();
     }
@@ -196,8 +196,8 @@ impl Waiter {
     }
 }
 
-/// Sockets that one wait reports; the next wait reports the others. Source: a minute's close of a
-/// thousand sockets in one batch.
+/// Most sockets that one wait reports. The next wait reports the others. Source: a minute's close
+/// of a thousand sockets in one batch.
 const READY_MAX: usize = 1024;
 
 fn interest(writable: bool) -> epoll::EventFlags {

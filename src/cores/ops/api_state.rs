@@ -1,5 +1,5 @@
 //! What the page on the ops port shows, as the JSON of `/api/state`: one reading of the counters.
-//! Totals and cumulative histograms since the start; rates and percentiles are the reader's.
+//! Totals and cumulative histograms since the start; the reader computes rates and percentiles.
 
 use serde::Serialize;
 
@@ -58,13 +58,13 @@ struct State<'a> {
     shards: Vec<Shard>,
     cores: Vec<Core>,
     hops: Vec<Distribution>,
-    /// As `connector_receive_lag_seconds` has them.
+    /// As in `connector_receive_lag_seconds`.
     receive_lags: Vec<Distribution>,
-    /// As `connector_close_lag_seconds` has them.
+    /// As in `connector_close_lag_seconds`.
     close_lags: Vec<Distribution>,
 }
 
-/// How a browser gets in there.
+/// How a browser connects to the clients' port.
 #[derive(Serialize)]
 struct ClientsPort<'a> {
     port: u16,
@@ -72,7 +72,7 @@ struct ClientsPort<'a> {
     token: bool,
     /// Empty: any.
     origins: &'a [String],
-    /// The most that `history` may ask for.
+    /// Most candles that `history` may request.
     history_candles: usize,
 }
 
@@ -119,7 +119,7 @@ impl Clients {
     }
 }
 
-/// As `/ready` has it, and what else is known of one market.
+/// One market: its state as in `/ready`, and its counters.
 #[derive(Serialize)]
 struct Exchange {
     #[serde(flatten)]
@@ -174,7 +174,7 @@ impl Shard {
     }
 }
 
-/// As `/health` has it, and its duty cycle.
+/// One core: its state as in `/health`, and its duty cycle.
 #[derive(Serialize)]
 struct Core {
     #[serde(flatten)]
@@ -198,7 +198,8 @@ impl Core {
 #[derive(Serialize)]
 struct Distribution {
     name: &'static str,
-    /// Upper bound in ns, and how many were at or below it; at last `null`, and all of them.
+    /// Upper bound in ns, and the number of values at or below it. The last entry has `null` and
+    /// the number of all values.
     cumulative: Vec<(Option<u64>, u64)>,
 }
 

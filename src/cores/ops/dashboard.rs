@@ -1,6 +1,6 @@
 //! The page on the ops port: one HTML text that brings its own styles and scripts, and the policy
-//! that lets a browser load nothing else. Owns how it is put together; what it shows comes from
-//! `/api/state`, and its candles from the clients' port, which it asks like any other client.
+//! that lets a browser load nothing else. Owns how the page is put together. The page gets its
+//! figures from `/api/state`, and its candles from the clients' port like any other client.
 
 use std::sync::LazyLock;
 
@@ -24,8 +24,7 @@ pub(crate) fn page(head: &RequestHead<'_>, config: &Config, client_port: u16) ->
     Response { content_type, policy: Some(policy), ..Response::text(200, PAGE.html.as_str()) }
 }
 
-/// The host by which the page was asked for. Any, where a policy cannot name it: it has no words
-/// for an address of IPv6.
+/// The host in the request for the page; any host if a policy cannot name it, as an IPv6 address.
 fn host<'a>(head: &RequestHead<'a>) -> &'a str {
     let host = head.value("host").unwrap_or("*");
     if host.starts_with('[') { "*" } else { host.split(':').next().unwrap_or("*") }
@@ -37,8 +36,7 @@ struct Page {
     style: String,
 }
 
-/// Put together once. What the policy names by its digest runs as it is written here, or not at
-/// all.
+/// Put together once. The policy names scripts and styles by their digests, so that only these run.
 static PAGE: LazyLock<Page> = LazyLock::new(|| {
     let scripts = [
         ("/* charts */", CHARTS),
@@ -63,7 +61,7 @@ fn source(text: &str) -> String {
 /// TradingView's Lightweight Charts 5.2.1, as its authors built it.
 const CHARTS: &str = include_str!("dashboard/lightweight-charts/lightweight-charts.js");
 
-/// What the authors of [`CHARTS`] want to be passed on with it.
+/// The licence of [`CHARTS`], which its authors require to be passed on.
 pub(crate) const LICENSES: &str = concat!(
     include_str!("dashboard/lightweight-charts/NOTICE"),
     "\n",

@@ -1,5 +1,6 @@
-//! What exchanges deny us at the moment, for `/ready` and the page: how long from the shards'
-//! pauses, which words from their notices. Used by the ops core only, so that nobody waits for it.
+//! What exchanges deny us at the moment, for `/ready` and the page. The duration comes from the
+//! pauses of the shards, the text from their notices. Only the ops core uses it, so that no other
+//! core waits.
 
 use std::collections::HashMap;
 
@@ -9,8 +10,8 @@ use crate::market::Market;
 use crate::messages::{EventName, Notice};
 use crate::venue;
 
-/// The last words of each exchange that denied us something. How long is never among them: a pause
-/// that an answer to another market moves has no notice of its own.
+/// The newest notice about each denial. It does not hold the duration, because an answer to another
+/// market may extend a pause without a notice.
 #[derive(Debug, Default)]
 pub(crate) struct Denials {
     /// By the market of the budget group's name, and what was denied.
@@ -45,7 +46,7 @@ impl Denials {
             let lasting = pauses.denied_for(market, on, now)?;
             let what = if kind == Kind::Rest { "REST" } else { "new sessions" };
             let said = format!("HTTP {}", lasting.status);
-            // Words of an earlier pause name another status.
+            // If the text names another status, it belongs to an earlier pause.
             let fits = |words: &&String| lasting.status == 0 || words.contains(&said);
             let words = self.words.get(&(group, kind)).filter(fits).cloned();
             let words = words.unwrap_or_else(|| format!("{what} denied ({said})"));

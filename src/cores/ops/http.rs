@@ -1,5 +1,5 @@
-//! One connection to the ops port, in memory: bytes in, bytes out, a deadline. Knows HTTP and
-//! patience; knows neither sockets nor routes.
+//! One connection to the ops port, in memory: bytes in, bytes out, a deadline. Knows HTTP and its
+//! deadlines; knows neither sockets nor routes.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -10,14 +10,14 @@ use crate::limits::{
 };
 use crate::wire::http::{RequestHead, date, reason};
 
-/// What a route answers.
+/// The answer of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     /// HTTP status.
     pub status: u16,
     /// `Content-Type`.
     pub content_type: &'static str,
-    /// `Allow`, if the status asks for it.
+    /// `Allow`, if the status requires it.
     pub allow: Option<&'static str>,
     /// `Content-Security-Policy`, of a page.
     pub policy: Option<String>,
@@ -37,7 +37,7 @@ impl Response {
 enum State {
     /// Reading requests.
     Open,
-    /// No further request is read; what is owed is written, then FIN.
+    /// No further request is read. The rest of the answers is written, then FIN.
     Closing,
     /// FIN is sent; the peer's bytes are read and dropped, so that no reset destroys the answer.
     Draining,
@@ -53,7 +53,8 @@ pub struct HttpConnection {
     input: Vec<u8>,
     output: Vec<u8>,
     written: usize,
-    /// What follows `output`, where it is; the next answer waits until it is written.
+    /// The constant body that follows `output`, in its place. The next answer waits until it is
+    /// written.
     lent: &'static [u8],
     state: State,
     deadline: MonoNs,
@@ -61,7 +62,7 @@ pub struct HttpConnection {
 }
 
 impl HttpConnection {
-    /// A connection accepted now: a head must arrive in time.
+    /// A connection that was accepted now. A request head must arrive in time.
     pub fn new(now: Now) -> Self {
         Self {
             input: Vec::new(),
@@ -90,7 +91,7 @@ impl HttpConnection {
         }
     }
 
-    /// The peer sent FIN: what is answered already is still written.
+    /// The peer has sent FIN. Answers that are ready are still written.
     pub fn peer_finished(&mut self) {
         self.peer_finished = true;
         self.state = match self.state {
@@ -157,7 +158,8 @@ impl HttpConnection {
         self.deadline
     }
 
-    /// Patience is over: an unfinished head gets 408, everything else is closed.
+    /// The deadline has come. An unfinished head is answered with 408; in any other state the
+    /// connection is closed.
     pub fn expire(&mut self, now: Now) {
         if self.state == State::Open && self.output.is_empty() && !self.input.is_empty() {
             let late = Response::text(408, "the request head took too long\n");

@@ -1,6 +1,6 @@
 //! The ops core: an ordinary thread at low priority that serves health, readiness and metrics,
-//! writes notices to the log and starts the workers for what may block. Nothing here can make a
-//! hot core wait: notices are picked up by polling, questions go straight to the workers.
+//! writes notices to the log and starts the workers for calls that may block. Nothing here can make
+//! a hot core wait: notices are polled, and questions go directly to the workers.
 
 pub(crate) mod api_state;
 mod dashboard;
@@ -47,7 +47,7 @@ use crate::messages::{Notice, OpsRequest, SlowUpdates};
 use crate::metrics::render;
 use crate::wire::http::RequestHead;
 
-/// A core's way to the ops core. Cheap to clone; never blocks.
+/// A core's channel to the ops core. Cheap to clone; never blocks.
 #[derive(Clone, Debug)]
 pub struct OpsHandle {
     notices: Sender<Notice>,
@@ -59,7 +59,8 @@ pub struct OpsHandle {
 }
 
 impl OpsHandle {
-    /// A line for the log. No system call. `Err`: the queue is full, to be dropped and counted.
+    /// Queues a line for the log, without a system call. `Err`: the queue is full; the caller drops
+    /// and counts the line.
     pub fn notify(&self, notice: Notice) -> Result<(), Notice> {
         self.notices.try_send(notice).map_err(TrySendError::into_inner)
     }
@@ -69,13 +70,13 @@ impl OpsHandle {
         !self.slowest.is_full()
     }
 
-    /// The fan-out's slowest updates of the last period. Lost where there is no room for them.
+    /// Queues the fan-out's slowest updates of the last period. Without room they are lost.
     pub fn show_slowest(&self, updates: SlowUpdates) {
         let _shown = self.slowest.try_send(updates);
     }
 
     /// A question from the shard with this index; the answer comes over its [`workers::ShardLink`].
-    /// `Err`: the queue is full, to be asked again later.
+    /// `Err`: the queue is full; the caller asks again later.
     pub fn ask(&self, shard: usize, request: OpsRequest) -> Result<(), OpsRequest> {
         let queue = match &request {
             OpsRequest::Resolve { .. } => &self.resolve,
@@ -123,7 +124,7 @@ impl Ops {
 
     /// Starts the thread `ops` and its workers.
     ///
-    /// Errors: no thread or no epoll instance can be had, for it or for one of its workers.
+    /// Errors: a thread or an epoll instance cannot be created, here or for a worker.
     pub fn spawn(self, setup: OpsSetup) -> io::Result<OpsThread> {
         let stop = Arc::new(AtomicBool::new(false));
         let (until, workers_stop) = bounded::<()>(0);
@@ -164,7 +165,7 @@ pub struct OpsThread {
 }
 
 impl OpsThread {
-    /// Writes the notices under way to the log, closes the port and ends the thread. REST requests
+    /// Writes the queued notices to the log, closes the port and ends the thread. REST requests
     /// under way are abandoned.
     pub fn stop(self) {
         self.stop.store(true, Ordering::Release);
@@ -273,7 +274,7 @@ impl OpsServer {
             self.serve(event.token(), now);
         }
         if self.setup.lifecycle.is_handed_over() {
-            // What waits there is the successor's to answer.
+            // The successor answers the connections that wait there.
             self.listener = None;
         }
         // In every turn, not only after an event: after EMFILE no new event would come.
@@ -289,8 +290,8 @@ impl OpsServer {
         self.slack.look(now);
     }
 
-    /// Without events the core goes on: it serves every connection, after a pause instead of a
-    /// wait. The log, the metrics and `/health` are needed most where something is broken.
+    /// If waiting for events fails, the core goes on: after a pause it serves every connection. The
+    /// log, the metrics and `/health` are needed most when something is broken.
     fn note_poll(&mut self, polled: io::Result<()>, pause: impl FnOnce(Duration)) {
         let error = match polled {
             Err(error) if error.kind() != ErrorKind::Interrupted => error,
@@ -380,7 +381,7 @@ impl OpsServer {
     }
 }
 
-/// Where one connection's turn ended.
+/// How the turn of a connection ended.
 enum Pumped {
     /// The socket or the connection wants no more for now.
     Waiting,
@@ -438,7 +439,8 @@ const ROUTES: &str = "/               a page that shows all this, and candles of
 /licenses       of what others wrote in the page
 ";
 
-/// The answer to one request. Methods are judged first: they are wrong on every path.
+/// The answer to one request. The method is checked first, because a wrong method is wrong on every
+/// path.
 fn route(
     head: &RequestHead<'_>,
     setup: &OpsSetup,
@@ -485,7 +487,7 @@ fn json(status: u16, body: String) -> Response {
     Response { content_type: "application/json", ..Response::text(status, body) }
 }
 
-/// Turns of reading and writing for one connection before the next one has its turn.
+/// Most rounds of reading and writing for one connection in its turn.
 const PUMP_ROUNDS_MAX: usize = 64;
 
 #[cfg(test)]

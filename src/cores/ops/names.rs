@@ -22,18 +22,18 @@ pub(crate) type Name = (String, u16);
 /// The addresses of a name, or why there are none.
 pub(crate) type Found = Result<Vec<SocketAddr>, String>;
 
-/// What came of a look-up.
+/// The result of a look-up.
 type Outcome = (Name, Found);
 
 /// Asks the host's resolver. May block for any time.
 pub(crate) type LookUp = Arc<dyn Fn(&Name) -> Found + Send + Sync>;
 
-/// The names that were asked for. There are no more than the configuration has hosts.
+/// The names that were asked for: at most as many as the configuration has hosts.
 pub(crate) struct Names {
     look_up: LookUp,
-    /// The longest time for which a shard waits.
+    /// The longest time that a shard waits.
     patience: Duration,
-    /// Between two look-ups of one name: [`LOOK_UP_PAUSE`].
+    /// Pause between two look-ups of one name: [`LOOK_UP_PAUSE`].
     pause: Duration,
     clock: Clock,
     names: HashMap<Name, NameState>,
@@ -123,7 +123,7 @@ impl Names {
                 (Arc::clone(&self.look_up), self.found.0.clone(), name.clone());
             let started = thread::Builder::new().name("dns".to_owned()).spawn(move || {
                 let result = look_up(&asked);
-                // Nobody takes it any more where the process ends.
+                // If the process ends, no thread takes the result any more.
                 let _taken = found.send((asked, result));
             });
             if let Err(error) = started {
@@ -132,8 +132,8 @@ impl Names {
         }
     }
 
-    /// A look-up has ended. A failure is an answer only if no other look-up of the name is under
-    /// way: the older one may have failed for a question that was lost.
+    /// A look-up has ended. A failure is the answer only if no other look-up of the name is under
+    /// way. It may come from a question that was lost.
     fn take(&mut self, name: &Name, found: Found, answer: &impl Fn(usize, OpsAnswer)) {
         let Some(state) = self.names.get_mut(name) else { return };
         state.under_way -= 1;
@@ -162,7 +162,7 @@ impl Names {
     }
 }
 
-/// The answer to a shard: where nothing was found now, the addresses that were found last.
+/// The answer to a shard. If nothing was found now, it has the addresses that were found last.
 fn resolved(name: &Name, state: &NameState, found: Found) -> OpsAnswer {
     let result = found.or_else(|why| state.good.clone().ok_or(why));
     OpsAnswer::Resolved { host: name.0.clone(), port: name.1, result }
@@ -173,8 +173,8 @@ fn resolved(name: &Name, state: &NameState, found: Found) -> OpsAnswer {
 /// question after 5 s.
 const LOOK_UP_PAUSE: Duration = Duration::from_millis(1_500);
 
-/// Most look-ups of one name beside each other; at the bound the next one waits for the end of one.
-/// Source: glibc gives a name server up after 10 s, in which seven begin.
+/// Most look-ups of one name at the same time. At the bound, the next one waits until one has
+/// ended. Source: glibc gives a name server up after 10 s, in which seven begin.
 const LOOK_UPS_MAX: usize = 8;
 
 #[cfg(test)]

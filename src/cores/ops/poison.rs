@@ -1,5 +1,5 @@
-//! Names of exchanges that a resolver leads astray: to an address at which no exchange can be.
-//! Knows what such an address is, and which names were logged.
+//! Names of exchanges that a resolver answers with an address at which no exchange can be. Knows
+//! such addresses, and which names were logged.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -16,8 +16,8 @@ pub(crate) const REMEDY: &str = "have /etc/resolv.conf name another name server,
 pub(crate) struct Poisoned(Mutex<BTreeSet<String>>);
 
 impl Poisoned {
-    /// Logs `host` if it is an exchange's and is led astray, once. At most as many names are kept
-    /// as exchanges have.
+    /// Logs once that `host` is poisoned, if it belongs to an exchange. The kept names are at most
+    /// those of the exchanges.
     pub(crate) fn note(&self, host: &str, addresses: &[SocketAddr]) {
         let Some(words) = judge(host, addresses.iter().map(SocketAddr::ip)) else { return };
         let mut logged = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,5 @@
-//! What the ops core is given: the configuration, every core's counters, and the ways to the
-//! shards.
+//! The input of the ops core: the configuration, the counters of every core, and the channels to
+//! the shards.
 
 use std::sync::Arc;
 
@@ -26,9 +26,9 @@ pub struct OpsSetup {
     pub clock: Clock,
     /// Per shard, in order.
     pub shards: Vec<ShardLink>,
-    /// When exchanges are left alone; the shards' own.
+    /// The pauses in which exchanges receive nothing from us. Shared with the shards.
     pub pauses: Arc<Pauses>,
-    /// Trust for REST over TLS; the same as the sessions'.
+    /// The trusted certificates for REST over TLS, as for the sessions.
     pub tls: Arc<ClientConfig>,
     /// The names by which the ops port may be addressed.
     pub hosts: Hosts,

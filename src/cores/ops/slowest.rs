@@ -1,5 +1,5 @@
-//! The slowest updates of the last minute, as `/debug/slowest` shows them. Owns what is kept of the
-//! fan-out core's handovers and its JSON; knows no HTTP.
+//! The slowest updates of the last minute, as `/debug/slowest` shows them. Owns the updates that
+//! the fan-out core has handed over, and their JSON. Knows no HTTP.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -20,7 +20,7 @@ impl Slowest {
         self.0.extend(updates);
     }
 
-    /// Forgets what was written too long ago.
+    /// Forgets the updates that were written too long ago.
     pub(crate) fn forget(&mut self, now: MonoNs) {
         self.0.retain(|update| now.since(update.written) <= SLOWEST_WINDOW);
     }
@@ -52,14 +52,14 @@ struct Row<'a> {
     interval: &'static str,
     closed: bool,
     open_time: i64,
-    /// `None` where the exchange gives none.
+    /// `None` if the exchange gives none.
     event_time: Option<i64>,
     /// By our wall clock, as it is now.
     received_at: String,
     hops_us: HopsUs,
 }
 
-/// As `connector_hop_seconds` has them; `decode`, `ring` and `write` add up to `total`.
+/// As in `connector_hop_seconds`. `decode`, `ring` and `write` add up to `total`.
 #[derive(Serialize)]
 struct HopsUs {
     /// Of the read that brought it, to within a sixteenth; `None` where that was not measured.

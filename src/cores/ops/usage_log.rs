@@ -1,6 +1,6 @@
-//! What this address has used of the exchanges' limits lately, in a file, so that a process that is
-//! started again and again does not exceed what each of its lives keeps to. Owns the file's form:
-//! one line for each second, market and kind.
+//! A file with the connects and requests that this address has recently made. With it, a process
+//! that is restarted often does not exceed the limits of the exchanges. Owns the format: one line
+//! for each second, market and kind.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -30,7 +30,7 @@ fn parse(line: &str, now: Now) -> Option<Usage> {
     };
     let count: usize = words.next()?.parse().ok()?;
     let age_ms = now.unix_ms().0.checked_sub(at_ms)?;
-    // A line from the future is one of a clock that was set since.
+    // A line from the future was written before the clock was set back.
     if !(0..KEPT_MS).contains(&age_ms) || count > COUNT_MAX {
         return None;
     }
@@ -64,7 +64,7 @@ impl UsageFile {
         }
     }
 
-    /// Looks at the counters, and writes the file if they have grown.
+    /// Reads the counters, and writes the file if they have grown.
     pub(crate) fn look(&mut self, metrics: &Metrics, now: Now) {
         let mut has_news = false;
         for market in Market::all() {
@@ -119,7 +119,7 @@ impl UsageFile {
     }
 }
 
-/// Whole or not at all.
+/// Replaces the whole file, or leaves it as it is.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     let next = path.with_extension("spent.new");
     std::fs::write(&next, text)?;
@@ -134,7 +134,7 @@ const KEPT_MS: i64 = 300_000;
 /// Lines of one file. Source: twenty turns a second in which something is used, for five minutes.
 const LINES_MAX: usize = 6_000;
 
-/// More in one line is no count.
+/// A line with a larger count is invalid.
 const COUNT_MAX: usize = 100_000;
 
 #[cfg(test)]

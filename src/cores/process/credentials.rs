@@ -1,6 +1,6 @@
-//! The files for admission: certificate, key and tokens. Owns reading them, at the start and again
-//! on request, and the rule that a bad file changes nothing. Runs on ordinary threads; the fan-out
-//! core receives the parsed contents.
+//! The files for admission: certificate, key and tokens. Reads them at the start, and again on
+//! request. A bad file changes nothing. Runs on ordinary threads; the fan-out core receives the
+//! parsed contents.
 
 use std::fmt;
 use std::fs::File;
@@ -19,7 +19,7 @@ use crate::limits::CREDENTIALS_BYTES_MAX;
 use crate::wire::host::Hosts;
 use crate::wire::tls;
 
-/// Why the front door cannot be opened.
+/// Why clients cannot be admitted.
 #[derive(Debug)]
 pub struct CredentialsError {
     /// The variable that names the file.
@@ -36,7 +36,7 @@ impl fmt::Display for CredentialsError {
     }
 }
 
-/// Something that was read anew, for the fan-out core.
+/// A file that was read again, for the fan-out core.
 pub enum Renewal {
     /// The certificate of connections from now on.
     Tls(Arc<ServerConfig>),
@@ -46,7 +46,7 @@ pub enum Renewal {
 
 /// The admission rules of `config`. A file that others than its owner may use is logged at WARNING.
 ///
-/// Errors: a file is of no use.
+/// Errors: a file cannot be read or is not valid.
 pub fn access(config: &Config) -> Result<Access, CredentialsError> {
     for (variable, path) in [TOKENS, KEY].map(|(variable, path)| (variable, path(config))) {
         if let Some(path) = path.filter(|path| is_open_to_others(path)) {
@@ -59,7 +59,7 @@ pub fn access(config: &Config) -> Result<Access, CredentialsError> {
     Ok(Access {
         tls: read_tls(config)?,
         tokens: read_tokens(config)?,
-        // The server sets it, once it knows where it listens.
+        // The server sets it when its address is known.
         hosts: Hosts::ANY,
         origins: config.wss_origins.clone(),
         connections_per_address_max: config.wss_connections_per_ip_max,
@@ -77,7 +77,7 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// `renewals` leads to the fan-out core, `bell` wakes it.
+    /// `renewals` is the channel to the fan-out core, and `bell` wakes that core.
     pub(crate) fn new(config: Config, renewals: Sender<Renewal>, bell: Arc<Doorbell>) -> Self {
         Self { config, renewals, bell }
     }
@@ -109,7 +109,7 @@ impl Reloader {
     }
 
     fn renew(&self, renewal: Renewal, what: String) {
-        // Never waits: this thread receives the signals to stop.
+        // It must not wait, because this thread also receives the signals to stop.
         match self.renewals.try_send(renewal) {
             Ok(()) => {
                 self.bell.ring();
@@ -163,8 +163,8 @@ fn refused(config: &Config, variable: FileVariable, why: &dyn fmt::Display) -> C
     CredentialsError { variable, path: path.to_owned(), why: why.to_string() }
 }
 
-/// Returns whether any user may read it, or others than the owner may write it. Services share a
-/// file through a group that may read.
+/// Returns whether every user may read the file, or a user other than the owner may write it. A
+/// group may read it, because services share files in that way.
 fn is_open_to_others(path: &Path) -> bool {
     const READ_BY_ALL_OR_WRITTEN_BY_OTHERS: u32 = 0o026;
     std::fs::metadata(path)

@@ -1,4 +1,4 @@
-//! Why there is nothing to listen on, and what to do about it.
+//! Why the server cannot listen, and what to do about it.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -6,23 +6,23 @@ use std::{fmt, io};
 
 use crate::cores::process::remedy;
 
-/// Why there is nothing to listen on.
+/// Why the server cannot listen.
 #[derive(Debug)]
 pub enum ListenError {
-    /// A port cannot be had.
+    /// A port cannot be bound.
     Bind {
         /// The variable that names the port.
         variable: &'static str,
         /// The address.
         address: SocketAddr,
-        /// The kernel's words.
+        /// The error of the kernel.
         error: io::Error,
     },
     /// The kernel refuses what the sockets need.
     Prepare(io::Error),
-    /// The supervisor's sockets are of no use.
+    /// The supervisor's sockets cannot be used.
     Inherited(String),
-    /// `CONNECTOR_TAKEOVER_SOCKET` cannot be used, or its server cannot.
+    /// `CONNECTOR_TAKEOVER_SOCKET`, or the server behind it, cannot be used.
     Takeover {
         /// The socket's path.
         path: PathBuf,

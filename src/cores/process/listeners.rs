@@ -13,12 +13,12 @@ use crate::cores::process::takeover::{self, Predecessor};
 use crate::fanout::DrainKind;
 use crate::limits::{LISTEN_BACKLOG, OPS_SEND_BUFFER_BYTES};
 
-/// What the supervisor has handed over, if anything.
+/// The sockets that the supervisor has passed to this process, if any.
 pub struct Inherited(ListenFd);
 
 impl Inherited {
-    /// Takes it from the environment, and the variables out of it. To be called before the first
-    /// thread is started.
+    /// Takes the sockets that the environment names, and removes the variables. Called before the
+    /// first thread starts.
     pub fn take() -> Self {
         Self(ListenFd::from_env())
     }
@@ -34,14 +34,14 @@ pub(crate) struct Listeners {
     pub(crate) clients: TcpListener,
     /// `None`: health and metrics are not served.
     pub(crate) ops: Option<TcpListener>,
-    /// The server that waits for the news that this one serves.
+    /// The predecessor, which waits until this server serves.
     pub(crate) predecessor: Option<Predecessor>,
     /// What becomes of the sockets when this server stops.
     pub(crate) drain_kind: DrainKind,
 }
 
 impl Listeners {
-    /// As `config` and the supervisor determine.
+    /// Opens the sockets as `config` and the supervisor determine.
     pub(crate) fn open(config: &Config, inherited: Inherited) -> Result<Self, ListenError> {
         let listeners = if inherited.0.len() > 0 {
             Self::inherit(config, inherited.0).map_err(ListenError::Inherited)?
@@ -64,7 +64,8 @@ impl Listeners {
         Ok(Self { clients, ops, predecessor: None, drain_kind })
     }
 
-    /// They are recognised by their ports, since systemd gives all sockets of a unit one name.
+    /// The sockets are distinguished by their ports, because systemd gives all sockets of a unit one
+    /// name.
     fn inherit(config: &Config, mut given: ListenFd) -> Result<Self, String> {
         let (mut clients, mut ops) = (None, None);
         for index in 0..given.len() {
@@ -131,7 +132,7 @@ impl Listeners {
         self.clients.set_nonblocking(true)?;
         if let Some(ops) = &self.ops {
             ops.set_nonblocking(true)?;
-            // Connections have what their listener has.
+            // Connections inherit the options of their listener.
             SockRef::from(ops).set_send_buffer_size(OPS_SEND_BUFFER_BYTES)?;
         }
         Ok(())

@@ -48,22 +48,22 @@ use crate::wire::tls;
 /// Why the server cannot start. Nothing is left running.
 #[derive(Debug)]
 pub enum StartError {
-    /// The placement that was asked for is impossible.
+    /// The configured placement is impossible.
     Topology(TopologyError),
-    /// There is nothing to listen on.
+    /// The server cannot listen.
     Listen(ListenError),
-    /// `CONNECTOR_TLS_CA_FILE` is of no use.
+    /// `CONNECTOR_TLS_CA_FILE` cannot be used.
     TlsRoots {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         why: String,
     },
-    /// A file of the clients' port is of no use.
+    /// A file of the clients' port cannot be used.
     Credentials(CredentialsError),
     /// An executor or a thread did not start.
     Executor {
-        /// What it was to run.
+        /// What the executor or thread should run.
         name: String,
         /// What went wrong, and what to do.
         why: String,
@@ -101,7 +101,7 @@ pub struct Server {
     ops: OpsThread,
 }
 
-/// Asks a running [`Server`] to go down, from any thread.
+/// Asks a running [`Server`] to stop, from any thread.
 #[derive(Clone)]
 pub struct Stopper {
     shutdown: Arc<Shutdown>,
@@ -130,7 +130,7 @@ impl Server {
         Self::start_serving(config, clock, Inherited::none(), None)
     }
 
-    /// As [`Self::start`], on the sockets that a supervisor has handed over, where it has.
+    /// As [`Self::start`], with the sockets that a supervisor has passed, if any.
     pub fn start_on(
         inherited: Inherited,
         config: &Config,
@@ -139,9 +139,9 @@ impl Server {
         Self::start_serving(config, clock, inherited, None)
     }
 
-    /// As [`Self::start`], but every client gets its own messages back, up to `message_bytes_max`
-    /// each, instead of candles: what a conformance suite judges. The listener, its deadlines and
-    /// its limits are the same.
+    /// As [`Self::start`], but every client receives its own messages, up to `message_bytes_max`
+    /// each, instead of candles. For conformance suites. The listener, its deadlines and its limits
+    /// are the same.
     pub fn start_echo(
         config: &Config,
         clock: Clock,
@@ -218,7 +218,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Relieves the predecessor, and is open to a successor from then on.
+    /// Lets the predecessor stop, and accepts a successor from then on.
     fn succeed(
         &self,
         predecessor: Option<Predecessor>,
@@ -226,7 +226,8 @@ impl Server {
     ) -> Result<(), StartError> {
         if let Some(predecessor) = predecessor {
             predecessor.relieve().map_err(|error| {
-                // The predecessor serves on: clients that are here already are asked to move there.
+                // The predecessor continues to serve. Clients that are already here are asked to
+                // move there.
                 self.stopper.hand_over();
                 StartError::Listen(error)
             })?;
@@ -237,12 +238,13 @@ impl Server {
         opened.map_err(|error| executor_error("the takeover thread", &error))
     }
 
-    /// What stops this server.
+    /// A handle that stops this server.
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
     }
 
-    /// What reads this server's certificate and tokens again, from where `config` has them.
+    /// A handle that reads the certificate and tokens of this server again, from the files in
+    /// `config`.
     pub fn reloader(&self, config: &Config) -> Reloader {
         Reloader::new(config.clone(), self.renewals.clone(), Arc::clone(&self.fanout_bell))
     }
@@ -258,14 +260,14 @@ impl Server {
     }
 }
 
-/// The ends of every ring and channel, until the core that owns them takes them.
+/// The ends of every ring and channel, until their cores take them.
 struct Wiring {
     config: Config,
     access: Access,
     clock: Clock,
     tls: Arc<ClientConfig>,
     ops: OpsHandle,
-    /// One for all shards and workers: exchanges count by address.
+    /// One for all shards and workers, because exchanges count by address.
     pauses: Arc<Pauses>,
     shutdown: Arc<Shutdown>,
     /// One per executor.
@@ -360,7 +362,7 @@ impl Wiring {
         let (clock, mode) = (self.clock, self.config.wait);
         let (report, started) = bounded(1);
         let duty = move || async move {
-            // Made here, so that the memory is this CPU's.
+            // Created on this thread, so that the memory belongs to this CPU.
             let duty = Waiter::new(mode, bell).and_then(|waiter| {
                 let fanout = fanout.map(|parts| parts.build(clock, &waiter)).transpose()?;
                 let shards = shards.into_iter().map(|parts| parts.build(clock)).collect();
@@ -380,7 +382,7 @@ impl Wiring {
         match started.recv() {
             Ok(Ok(())) => Ok(executor),
             Ok(Err(error)) => Err(executor_error(&name, &error)),
-            // It ended before its first task: joining returns the reason.
+            // It ended before its first task. Joining it returns the reason.
             Err(_) => match executor.join() {
                 Ok(()) => Err(executor_error(&name, &io::Error::other("it ended at once"))),
                 Err(error) => Err(executor_error(&name, &error)),
@@ -445,7 +447,7 @@ impl ShardEnds {
     }
 }
 
-/// What a shard is made of, on its way to its own core.
+/// The parts of a shard, on the way to its core.
 struct ShardParts {
     number: u16,
     config: FeedConfig,
@@ -462,7 +464,7 @@ impl ShardParts {
     }
 }
 
-/// What the fan-out is made of, on its way to its own core.
+/// The parts of the fan-out, on the way to its core.
 struct FanoutParts {
     config: FanoutConfig,
     echo_bytes_max: Option<usize>,
@@ -496,8 +498,8 @@ impl FanoutParts {
     }
 }
 
-/// Places every core on the CPUs of the affinity mask; where nothing was wished, on no more of them
-/// than the cgroup's quota pays for.
+/// Places every core on the CPUs of the affinity mask. Without a choice by the operator it uses at
+/// most as many as the quota of the cgroup allows.
 pub(crate) fn plan_cpus(config: &Config) -> Result<Topology, TopologyError> {
     let (cpus, wishes) = (usable_cpus(), wishes(config));
     if wishes != Wishes::default() {
@@ -541,7 +543,7 @@ pub(crate) fn tls_config(config: &Config) -> Result<Arc<ClientConfig>, StartErro
     tls::client_config(Some(&pem)).map_err(|error| refused(error.to_string()))
 }
 
-/// What the duties run on here; logged if that is not glommio.
+/// Chooses the runtime of the duties, and logs it if it is not glommio.
 fn choose_runtime() -> Runtime {
     let (runtime, refusal) = Runtime::choose();
     if let Some(refusal) = refusal {
@@ -550,7 +552,7 @@ fn choose_runtime() -> Runtime {
     runtime
 }
 
-/// Divides the files that may be open, and logs it where they are too few for all clients.
+/// Divides the files that may be open, and logs a warning if they are too few for all clients.
 fn divide_files(config: &Config, topology: &Topology) -> Division {
     let files = Division::now(topology.executors.len(), config);
     let (clients_max, admitted) = (config.wss_clients_max, Some(files.clients));
@@ -560,8 +562,8 @@ fn divide_files(config: &Config, topology: &Topology) -> Division {
     files
 }
 
-/// The names by which a port at `address` may be addressed: on loopback only those that are known,
-/// so that no web page makes it its own by DNS.
+/// The host names that are valid for a port at `address`. On loopback only the known ones are, so
+/// that no web page can reach it under its own name by DNS.
 fn hosts(config: &Config, address: IpAddr) -> Hosts {
     let origins = config.wss_origins.iter().map(String::as_str);
     let is_open = config.wss_origins.iter().any(|origin| origin == ANY_ORIGIN);
@@ -579,8 +581,9 @@ fn local_addr(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     listener.local_addr().map_err(|error| executor_error("the clients' port", &error))
 }
 
-/// Waits until what is subscribed at start has live sessions, so that clients move to candles that
-/// flow; for at most [`TAKEOVER_WARM_UP`], since an exchange may be lost.
+/// Waits until the instruments that are subscribed at start have live sessions, so that clients
+/// that move get candles at once. It waits for at most [`TAKEOVER_WARM_UP`], because an exchange
+/// may be down.
 fn warm_up(config: &Config, metrics: &Metrics, clock: Clock) {
     let preloaded: usize = config.preload.iter().map(|preload| preload.symbols.len()).sum();
     let preloaded = i64::try_from(preloaded).unwrap_or(i64::MAX);
@@ -597,8 +600,8 @@ fn warm_up(config: &Config, metrics: &Metrics, clock: Clock) {
 /// How often that is looked at.
 const TAKEOVER_LOOK: std::time::Duration = std::time::Duration::from_millis(10);
 
-/// Where a successor may ask for the sockets, if it may. A server with sockets from a supervisor
-/// gives them back to the supervisor alone.
+/// The socket at which a successor may ask for the listening sockets, if there is one. A server
+/// with sockets from a supervisor gives them back to the supervisor alone.
 fn handover(config: &Config, listeners: &Listeners) -> Result<Option<Handover>, ListenError> {
     let Some(path) = &config.takeover_socket else { return Ok(None) };
     if listeners.drain_kind == DrainKind::Kept {
@@ -677,7 +680,7 @@ pub(crate) fn fanout_config(config: &Config, access: Access, shards: usize) -> F
     }
 }
 
-/// Differs between shards and between starts: jitter must not march in step.
+/// A seed that differs between shards and between starts, so that their jitter differs.
 pub(crate) fn seed(clock: Clock, shard: usize) -> u64 {
     let shard = u64::try_from(shard).unwrap_or(0);
     clock.now().unix_us.unsigned_abs().wrapping_mul(GOLDEN) ^ shard

@@ -1,11 +1,11 @@
-//! The one word from outside to the hot cores: go down.
+//! The only message from outside to the hot cores: stop.
 
 use std::sync::{Arc, OnceLock};
 
 use crate::cores::machine::doorbell::Doorbell;
 use crate::fanout::DrainKind;
 
-/// The signal to drain, and how, from any thread.
+/// The request to drain, and its kind, from any thread.
 #[derive(Debug)]
 pub struct Shutdown {
     requested: OnceLock<DrainKind>,

@@ -1,11 +1,10 @@
-//! Signals as a program waits for them: one by one, and through every error of the pipe that brings
-//! them.
+//! Waits for signals one by one, in spite of errors of the pipe that delivers them.
 
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-/// Some signals, caught from here on.
+/// Signals that are caught from now on.
 pub struct Signals {
     pipe: UnixStream,
 }
@@ -25,7 +24,7 @@ impl Signals {
         let mut is_logged = false;
         loop {
             match self.pipe.read(&mut [0]) {
-                // The handler holds the other end for ever.
+                // The handler keeps the other end open for ever.
                 Ok(_) => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
@@ -40,7 +39,7 @@ impl Signals {
     }
 }
 
-/// After an error of the pipe.
+/// Pause after an error of the pipe.
 const READ_AGAIN: Duration = Duration::from_millis(100);
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ pub fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// The drain begins. Its time is asked for, so that a long one is not cut off by a shorter patience
-/// of the supervisor's.
+/// The drain begins. Asks the supervisor to wait for the whole drain, which may be longer than its
+/// own limit.
 pub fn stopping(drain_timeout: Duration) {
     let patience = drain_timeout.saturating_add(STOP_MARGIN).as_micros();
     let patience = u32::try_from(patience).unwrap_or(u32::MAX);
@@ -27,7 +27,7 @@ pub fn stopping(drain_timeout: Duration) {
     ]);
 }
 
-/// What a stop takes beside the drain. Source: the sessions' close, the log, and room.
+/// Time of a stop beyond the drain. Source: the close of the sessions, the log, and a margin.
 const STOP_MARGIN: Duration = Duration::from_secs(10);
 
 /// Notifies the supervisor that the cores are alive while `/health` judges them so: twice in the
@@ -55,7 +55,7 @@ impl Watchdog {
         self.period
     }
 
-    /// To be called in each turn of the ops core.
+    /// The ops core calls this in each of its turns.
     pub(crate) fn look(&mut self, metrics: &Metrics, now: Now) {
         for word in self.words(metrics, now) {
             match word {
@@ -97,7 +97,7 @@ enum Word {
     Recovered,
 }
 
-/// A supervisor that cannot be reached does not keep the server from serving.
+/// The server serves even if the supervisor cannot be reached.
 fn notify(words: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(words) {
         tracing::warn!("the supervisor at NOTIFY_SOCKET cannot be told: {error}");

@@ -31,7 +31,7 @@ use socket2::SockRef;
 use crate::cores::process::listen_error::ListenError;
 use crate::limits::{TAKEOVER_PATIENCE, TAKEOVER_PAUSE};
 
-/// One byte for each message. Another version of this protocol takes other bytes.
+/// One byte for each message. Another version of this protocol uses other bytes.
 const HANDED: u8 = b'1';
 const SERVING: u8 = b'2';
 const LEAVING: u8 = b'3';
@@ -39,14 +39,14 @@ const LEAVING: u8 = b'3';
 /// The clients' socket, and that of the ops port.
 const SOCKETS_MAX: usize = 2;
 
-/// What the predecessor listens on.
+/// The sockets on which the predecessor listens.
 pub(crate) struct Handed {
     pub(crate) clients: TcpListener,
     /// `None`: it serves no health and metrics.
     pub(crate) ops: Option<TcpListener>,
 }
 
-/// The running server, which waits for the news that this one serves.
+/// The running server, which waits until this one serves.
 pub(crate) struct Predecessor {
     stream: UnixStream,
     path: PathBuf,
@@ -94,7 +94,8 @@ impl Predecessor {
     }
 }
 
-/// Calls again what a signal has interrupted. A connection to a Unix socket is then not made.
+/// Repeats a call that a signal has interrupted. An interrupted connect to a Unix socket has made
+/// no connection.
 fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
@@ -137,23 +138,23 @@ fn listener(socket: OwnedFd) -> io::Result<TcpListener> {
 /// Where a successor asks for this server's sockets.
 pub(crate) struct Handover {
     listener: UnixListener,
-    /// Where it was bound, apart from a predecessor's, and its final path.
+    /// The path at which it was bound, beside that of a predecessor, and its final path.
     bound: PathBuf,
     path: PathBuf,
     sockets: Vec<OwnedFd>,
 }
 
 impl Handover {
-    /// Prepares one at `path`, which opens with [`Self::open`]. `sockets`: the clients' first.
+    /// Prepares the socket at `path`. [`Self::open`] opens it. `sockets`: the clients' first.
     ///
-    /// Errors: nothing can be made in that folder, or the path is longer than a socket's may be.
+    /// Errors: the socket cannot be created in that folder, or the path is too long for a socket.
     pub(crate) fn new(path: &Path, sockets: Vec<OwnedFd>) -> io::Result<Self> {
         let mut bound = path.as_os_str().to_owned();
         bound.push(format!(".{}", std::process::id()));
         let bound = PathBuf::from(bound);
         let listener = UnixListener::bind(&bound)?;
         let handover = Self { listener, bound, path: path.to_owned(), sockets };
-        // A process that gets the sockets gets the clients.
+        // Only our user may connect: a process that gets the sockets gets the clients.
         fs::set_permissions(&handover.bound, Permissions::from_mode(0o600))?;
         Ok(handover)
     }
@@ -164,18 +165,18 @@ impl Handover {
         fs::rename(&self.bound, &self.path)?;
         self.bound = PathBuf::new();
         std::thread::Builder::new().name("takeover".to_owned()).spawn(move || {
-            // One at a time: two successors would relieve each other.
+            // One at a time, because two successors would replace each other.
             for stream in self.listener.incoming() {
                 match stream.and_then(|stream| hand_over(stream, &self.sockets)) {
                     Ok(successor) => {
                         tracing::info!("process {successor} has taken the ports over");
-                        // Further successors are that one's.
+                        // That successor serves further ones.
                         drop(self);
                         return leave();
                     }
                     Err(error) => {
                         tracing::warn!("a takeover came to nothing: {error}; serving on");
-                        // Where there is no file descriptor for it, the next try is no better.
+                        // Without a free file descriptor the next try fails too.
                         std::thread::park_timeout(TAKEOVER_PAUSE);
                     }
                 }

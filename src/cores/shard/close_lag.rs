@@ -1,5 +1,5 @@
-//! How long after the end of its window a candle was known to be closed. Owns what a shard has to
-//! know of its instruments for that; measures pushed candles only, for REST is asked late on
+//! How long after the end of its window a candle was known to be closed. Owns the instrument data
+//! that a shard needs for that. Measures pushed candles only, because REST is asked late on
 //! purpose.
 
 use std::sync::Arc;
@@ -17,12 +17,12 @@ pub(crate) struct CloseLag {
 }
 
 impl CloseLag {
-    /// Knows no instrument yet.
+    /// Without instruments.
     pub(crate) fn new(metrics: Arc<ShardMetrics>) -> Self {
         Self { instruments: Vec::new(), metrics }
     }
 
-    /// What is published under this id from now on.
+    /// Notes which instrument is published under this id from now on.
     pub(crate) fn learn(&mut self, id: InstrumentId, instrument: &Instrument) {
         if self.instruments.len() <= id.index() {
             self.instruments.resize(id.index() + 1, None);

@@ -1,5 +1,5 @@
-//! How a session's socket comes to be: the look-up of its host or of the proxy that leads there,
-//! every address in turn, and the answer of the proxy. Owns what is known of dead addresses.
+//! How a session's socket is connected: the look-up of the host or of its proxy, each address in
+//! turn, and the answer of the proxy. Owns the list of dead addresses.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -20,7 +20,7 @@ use crate::wire::Endpoint;
 
 /// Where a session's connection goes first.
 pub(crate) struct Route {
-    /// The exchange's host, or that of the proxy that leads there.
+    /// The host of the exchange, or of the proxy before it.
     host: String,
     port: u16,
     passage: Option<Passage>,
@@ -28,16 +28,16 @@ pub(crate) struct Route {
 
 /// How far a session's socket has come.
 pub(crate) enum Reach {
-    /// TCP is under way. Where it leads to a proxy, that is asked next.
+    /// TCP is under way. A proxy is asked next.
     Dialing(Option<Passage>),
     /// The proxy was asked, and has not answered.
     Asking(Passage),
-    /// The bytes are the session's.
+    /// The socket belongs to the session.
     Connected,
 }
 
 impl Slot {
-    /// When an answer must be there: from an address that is not the only one, or from a proxy.
+    /// When an answer must have come: from an address that is not the last one, or from a proxy.
     pub(crate) fn gives_up_at(&self) -> Option<MonoNs> {
         let patience = match &self.reach {
             Reach::Connected => return None,
@@ -103,7 +103,7 @@ impl ShardCore {
         }
     }
 
-    /// Tries the last of `addresses`; the others are tried if that leads nowhere.
+    /// Tries the last of `addresses`, and the others if it fails.
     fn connect(
         &mut self,
         session: SessionId,
@@ -167,7 +167,7 @@ impl ShardCore {
             self.feed.handle_connected(session, now);
             return self.transmit(session, now, waiter);
         };
-        // A socket that has sent nothing so far has room for all of it.
+        // A socket that has sent nothing yet has room for the whole request.
         let sent = slot.stream.write(passage.request());
         let is_sent = matches!(sent, Ok(count) if count == passage.request().len());
         slot.reach = Reach::Asking(passage);
@@ -176,7 +176,7 @@ impl ShardCore {
         }
     }
 
-    /// Reads what the proxy answers. Returns whether there was anything.
+    /// Reads the answer of the proxy. Returns whether any bytes came.
     pub(crate) fn read_answer(&mut self, at: usize, now: Now) -> bool {
         let Some(Some(slot)) = self.slots.get_mut(at) else { return false };
         let Reach::Asking(passage) = &mut slot.reach else { return false };
@@ -206,7 +206,7 @@ impl ShardCore {
         true
     }
 
-    /// The proxy that the slot at `at` has asked leads nowhere, for this reason.
+    /// The proxy of the slot at `at` has failed, for this reason.
     fn refuse(&mut self, at: usize, why: &str, now: Now) {
         let Some(Some(slot)) = self.slots.get(at) else { return };
         let Reach::Asking(passage) = &slot.reach else { return };
@@ -215,7 +215,7 @@ impl ShardCore {
         self.feed.handle_connect_failed(session, ConnectionErrorKind::Proxy, &why, now);
     }
 
-    /// The address of the slot at `at` leads nowhere, for this reason.
+    /// The address of the slot at `at` has failed, for this reason.
     fn connect_to_another(&mut self, at: usize, error: &io::Error, now: Now, waiter: &Waiter) {
         let Some(Some(slot)) = self.slots.get_mut(at) else { return };
         let (session, address) = (slot.session, slot.address);
@@ -233,7 +233,8 @@ impl ShardCore {
         self.connect(session, passage, others, now, waiter);
     }
 
-    /// Where no answer comes, not even a refusal, the next address is tried, or the proxy is named.
+    /// If no answer comes, not even a refusal, the next address is tried, or the failure of the
+    /// proxy is reported.
     pub(crate) fn leave_silent_addresses(&mut self, now: Now, waiter: &Waiter) {
         for at in 0..self.slots.len() {
             let Some(slot) = &self.slots[at] else { continue };
@@ -251,7 +252,7 @@ impl ShardCore {
         self.next_try = self.slots.iter().flatten().filter_map(Slot::gives_up_at).min();
     }
 
-    /// The attempt came to nothing. Where it was to go through a proxy, that is named.
+    /// The attempt has failed. If it went through a proxy, the reason names the proxy.
     fn fail(
         &mut self,
         session: SessionId,
@@ -280,23 +281,23 @@ impl ShardCore {
 }
 
 /// How long an address may be silent while another one could be tried. Source: a round trip around
-/// the world takes 300 ms at worst; the last address has all the patience of an attempt.
+/// the world takes 300 ms at worst; the last address has the rest of the attempt's time.
 const ADDRESS_PATIENCE: Duration = Duration::from_millis(400);
 
 /// How long a proxy may take to be reached and to reach the exchange. Source: a little less than
-/// the whole attempt has, so that the proxy is named.
+/// the whole attempt, so that the reason names the proxy.
 const PROXY_PATIENCE: Duration = Duration::from_secs(8);
 
 const _: () = assert!(PROXY_PATIENCE.as_secs() < CONNECT_PATIENCE.as_secs());
 
-/// How long an address that led nowhere is tried after the others.
+/// How long an address that has failed is tried after the others.
 const DEAD_FOR: Duration = Duration::from_secs(60);
 
-/// The most of them that are remembered; of more, the oldest is forgotten.
+/// Most failed addresses that are remembered. At the bound, the oldest is forgotten.
 const DEAD_MAX: usize = 32;
 
-/// The order in which addresses are tried, the last first: in turn, so that load is spread, and the
-/// dead ones after all others.
+/// The order in which addresses are tried, the last one first. The order rotates, so that load is
+/// spread; dead addresses come after all others.
 fn order(
     addresses: &[SocketAddr],
     turn: usize,
@@ -318,7 +319,8 @@ fn kind_of(error: &io::Error) -> ConnectionErrorKind {
     }
 }
 
-/// A non-blocking socket on its way to `address`. Becomes writable once it is there or has failed.
+/// A non-blocking socket that connects to `address`. It becomes writable when it is connected or
+/// has failed.
 fn open_socket(address: SocketAddr) -> io::Result<TcpStream> {
     let domain = Domain::for_address(address);
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;

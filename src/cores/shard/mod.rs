@@ -32,11 +32,11 @@ use crate::messages::{Command, FeedEvent, MarketEvent, Notice, OpsAnswer, OpsReq
 use crate::metrics::ShardMetrics;
 use crate::wire::touched;
 
-/// What joins a shard to the other cores.
+/// The channels between a shard and the other cores.
 pub struct ShardLinks {
     /// Market events to the fan-out.
     pub ring: rtrb::Producer<MarketEvent>,
-    /// Rings when something was put into `ring` or `events`.
+    /// Rung after a message was put into `ring` or `events`.
     pub fanout_bell: Arc<Doorbell>,
     /// Session events to the fan-out.
     pub events: Sender<FeedEvent>,
@@ -66,9 +66,9 @@ pub struct ShardCore {
     resolving: Vec<(SessionId, Route)>,
     /// When the first silent address or proxy is given up.
     next_try: Option<MonoNs>,
-    /// What led nowhere lately, and when: tried last.
+    /// Addresses that have failed lately, and when. They are tried last.
     dead: Vec<(SocketAddr, MonoNs)>,
-    /// Events that found the channel full.
+    /// Events that wait because the channel is full.
     unsent_events: VecDeque<FeedEvent>,
     scratch: Box<[u8]>,
     open_sockets: usize,
@@ -81,9 +81,9 @@ struct Slot {
     reach: Reach,
     address: SocketAddr,
     dialed: MonoNs,
-    /// Tried next, the last first, if this one refuses or is silent.
+    /// Addresses that are tried next, the last one first, if this one refuses or is silent.
     others: Vec<SocketAddr>,
-    /// Room is being waited for.
+    /// Whether the socket is watched for room to write.
     is_blocked: bool,
 }
 
@@ -308,7 +308,8 @@ impl ShardCore {
     }
 
     /// Moves what the engine publishes into the ring, as far as there is room. The clock is read
-    /// once, before the first: the fan-out may take that one while the last is being put there.
+    /// once, before the first event, because the fan-out may take that one before the last one is
+    /// written.
     fn publish(&mut self, now: Now) -> bool {
         let (mut published, mut began) = (0, None);
         while self.links.ring.slots() > 0 {
@@ -337,7 +338,7 @@ impl ShardCore {
         published > 0
     }
 
-    /// Writes what the session has for its socket; waits for room where the kernel has none.
+    /// Writes the bytes of the session to its socket, and waits for room if the kernel has none.
     fn transmit(&mut self, session: SessionId, now: Now, waiter: &Waiter) {
         let Some(&at) = self.by_session.get(&session) else { return };
         let Some(slot) = &mut self.slots[at] else { return };
@@ -370,7 +371,7 @@ impl ShardCore {
         }
     }
 
-    /// Closes the session's socket, wherever it stands; closing takes it out of the epoll set.
+    /// Closes the socket of the session in any state. Closing removes it from the epoll set.
     fn forget(&mut self, session: SessionId) {
         self.resolving.retain(|(waiting, _)| *waiting != session);
         if let Some(at) = self.by_session.remove(&session) {
@@ -392,8 +393,8 @@ fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
-/// Writes to every slot of an empty ring, and commits nothing: the pages are there, on this core's
-/// memory, before the first candle needs them.
+/// Writes to every slot of an empty ring without committing. The pages then exist, in the memory of
+/// this core, before the first candle needs them.
 fn touch(ring: &mut rtrb::Producer<MarketEvent>) {
     let slots = ring.slots();
     let Ok(mut chunk) = ring.write_chunk_uninit(slots) else { return };

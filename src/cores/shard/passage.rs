@@ -1,5 +1,5 @@
-//! The way to an exchange through a proxy: [`Tunnel`] with the words that name the proxy when it
-//! leads nowhere. Moves no bytes.
+//! The path to an exchange through a proxy: a [`Tunnel`], and errors that name the proxy. Moves no
+//! bytes.
 
 use std::fmt::Display;
 
@@ -21,7 +21,7 @@ impl Passage {
         Self { proxy: proxy.to_string(), variable: proxy.variable, tunnel }
     }
 
-    /// What the proxy is sent first.
+    /// The request to the proxy.
     pub(crate) fn request(&self) -> &[u8] {
         self.tunnel.request()
     }
@@ -29,12 +29,12 @@ impl Passage {
     /// As [`Tunnel::take`].
     ///
     /// # Errors
-    /// In words that name the proxy.
+    /// The reason, which names the proxy.
     pub(crate) fn take(&mut self, bytes: &[u8], is_last: bool) -> Result<Option<usize>, String> {
         self.tunnel.take(bytes, is_last).map_err(|error| self.refused(&error))
     }
 
-    /// Names the proxy as what did not lead anywhere, and why.
+    /// The reason of a failure, with the name of the proxy.
     pub(crate) fn failed(&self, why: &dyn Display) -> String {
         format!("proxy {}: {why}", self.proxy)
     }

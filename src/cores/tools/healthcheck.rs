@@ -38,7 +38,7 @@ fn no_answer(url: &str, error: &ureq::Error) -> String {
     }
 }
 
-/// Where the ops port is reached from this host.
+/// The address of the ops port on this host.
 fn address(config: &Config) -> Result<SocketAddr, String> {
     let refused = |name: &str, value: &str| Err(format!("{name}={value}: there is no port to ask"));
     if !config.health_check_enabled {
@@ -55,10 +55,11 @@ fn address(config: &Config) -> Result<SocketAddr, String> {
     Ok(SocketAddr::new(host, config.health_check_port))
 }
 
-/// Less than a container runtime's own patience, so that its log has a reason.
+/// Timeout of the check. Source: less than that of a container runtime, so that its log has a
+/// reason.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A line for each of the cores that there can be fits.
+/// Most bytes of the answer. Source: room for a line for each possible core.
 const BODY_BYTES_MAX: u64 = 64 * 1024;
 
 #[cfg(test)]

@@ -42,24 +42,24 @@ pub struct Solo {
     clock: Clock,
     metrics: CoreMetrics,
     heard: VecDeque<Heard>,
-    /// Dropped, it ends the workers.
+    /// Dropping it ends the workers.
     _workers: Sender<()>,
 }
 
-/// What the reader receives.
+/// A message to the reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// A message of the client protocol, one JSON object.
     Text(String),
-    /// What the server would write into its log.
+    /// A line that the server would write to its log.
     Notice(Notice),
     /// Nothing more comes: every subscription has ended.
     Over,
 }
 
 impl Solo {
-    /// Starts with exchanges, budgets and patience as `config` has them, and sends `requests`, each
-    /// a request of the client protocol.
+    /// Starts with the exchanges, budgets and timeouts of `config`, and sends `requests`, each a
+    /// request of the client protocol.
     ///
     /// Errors: as [`crate::cores::process::server::Server::start`], but for ports and CPUs.
     pub fn start(config: &Config, clock: Clock, requests: &[String]) -> Result<Self, StartError> {
@@ -126,7 +126,7 @@ impl Solo {
         Ok(solo)
     }
 
-    /// One turn of everything; rests for a few ms at most where there is nothing to do.
+    /// One turn of every part. Without work it sleeps for a few ms at most.
     pub fn turn(&mut self) {
         let now = self.clock.now();
         let mut worked = self.shard.turn(now, &self.ready, &self.waiter);
@@ -144,8 +144,8 @@ impl Solo {
         self.heard.pop_front()
     }
 
-    /// Closes the sessions politely, for as long as exchanges take to answer, and
-    /// [`CLOSE_DRAIN`] at most.
+    /// Closes the sessions with a Close frame, and waits for the answers of the exchanges for at
+    /// most [`CLOSE_DRAIN`].
     pub fn stop(mut self) {
         let until = self.clock.mono().after(CLOSE_DRAIN);
         let _told = self.commands.try_send(Command::Stop);
@@ -175,7 +175,8 @@ impl Solo {
         worked
     }
 
-    /// Does what the fan-out asks, and hands bytes to and fro until neither side has any.
+    /// Handles the outputs of the fan-out, and moves bytes between it and the client until neither
+    /// side has any.
     fn exchange_bytes(&mut self, now: Now) {
         loop {
             while let Some(output) = self.fanout.poll_output() {
@@ -203,9 +204,9 @@ impl Solo {
                 assert!(sent.is_ok(), "there is room for every instrument, on and off");
             }
             Output::Notice(notice) => self.heard.push_back(Heard::Notice(*notice)),
-            // The reader sends nothing more: the close reason is the end.
+            // The reader sends nothing more. The close reason is the last output.
             Output::ShutdownWrite { client } => self.fanout.handle_half_closed(client, now),
-            // Memory has no room that could be missing.
+            // A connection in memory always has room.
             Output::Read { .. } => {}
         }
     }
@@ -243,7 +244,7 @@ fn fanout(config: &Config, now: Now) -> Fanout {
     Fanout::new(config, Arc::new(FanoutMetrics::default()), now)
 }
 
-/// What the client in memory calls its server.
+/// The host name in the request of the client in memory.
 fn here() -> Endpoint {
     Endpoint { tls: false, host: "localhost".to_owned(), port: 80, path: "/".to_owned() }
 }

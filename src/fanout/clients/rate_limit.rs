@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn who_says_more_than_the_burst_is_delayed_to_the_rate() {
+    fn a_client_that_sends_more_than_the_burst_is_delayed_to_the_rate() {
         let mut allowance = Allowance::new(at(0));
         assert_eq!(exhaust(&mut allowance, at(0)), CLIENT_MESSAGES_BURST);
         let handled: u32 = (1..=100).map(|pause| exhaust(&mut allowance, at(pause * 50))).sum();
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn only_who_never_rests_is_refused() {
+    fn only_a_client_that_never_pauses_is_closed() {
         let mut allowance = Allowance::new(at(0));
         let mut now_ms = 0;
         for _ in 0..10 * CLIENT_PAUSES_MAX {
