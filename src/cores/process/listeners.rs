@@ -64,8 +64,8 @@ impl Listeners {
         Ok(Self { clients, ops, predecessor: None, drain_kind })
     }
 
-    /// The sockets are distinguished by their ports, because systemd gives all sockets of a unit one
-    /// name.
+    /// The sockets are distinguished by their ports, because systemd gives all sockets of a unit
+    /// one name.
     fn inherit(config: &Config, mut given: ListenFd) -> Result<Self, String> {
         let (mut clients, mut ops) = (None, None);
         for index in 0..given.len() {
