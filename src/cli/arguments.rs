@@ -1,5 +1,4 @@
-//! The command line: what may be said, and what it means. A mistake is answered with what would be
-//! right.
+//! The command line and its meaning. The error for a mistake names what would be right.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -105,7 +104,7 @@ pub enum Format {
     Csv,
 }
 
-/// Candles that were asked for, without a mistake in it.
+/// A valid request for candles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// Where.
@@ -116,12 +115,13 @@ pub struct Wanted {
     pub request: String,
     /// Closed candles of the past.
     pub history: usize,
-    /// How long no candle may come for the sake of what was asked, whatever the exchange pushes.
+    /// Longest pause between candles that the requested interval and history explain, whatever the
+    /// exchange pushes.
     pub pause: Duration,
 }
 
 impl Arguments {
-    /// The configuration that the server would have.
+    /// The configuration, as the server would read it.
     ///
     /// Errors: as [`Config::load`].
     pub fn config(&self) -> Result<Config, ConfigError> {
@@ -140,7 +140,7 @@ impl Arguments {
 }
 
 impl StreamArguments {
-    /// What is wanted; an error says what would be right.
+    /// The requested candles. An error names what would be right.
     pub fn wanted(&self) -> Result<Wanted, String> {
         let venue = find_venue(self.exchange.as_deref().unwrap_or_default());
         let venue = venue.map_err(|why| match why.ends_with('?') {
@@ -245,7 +245,7 @@ fn history(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| "give a whole number of closed candles, such as 12".to_owned())
 }
 
-/// What is typed to see candles.
+/// An example of a command that shows candles.
 const EXAMPLE: &str = "binance BTCUSDT --market spot";
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the doctor found, for people or for programs.
+//! The findings of the doctor, for people or for programs.
 
 use std::io::{self, Write};
 
@@ -23,11 +23,11 @@ pub fn markets(exchanges: &[String]) -> Result<Vec<Market>, String> {
     Ok(Market::all().filter(|market| venues.contains(&market.venue())).collect())
 }
 
-/// Looks at everything and writes what was found. Returns whether nothing is wrong.
+/// Examines everything and writes the findings. Returns whether nothing is wrong.
 pub fn run(config: &Config, markets: &[Market], is_json: bool) -> bool {
     let checks = doctor::examine(config, markets, Clock::new());
     let is_healthy = checks.iter().all(|check| check.outcome != Outcome::Failed);
-    // A reader of the first lines only has closed the pipe: that is no error of ours.
+    // A reader such as `head` has closed the pipe. That is not an error.
     let _written = match is_json {
         true => write_json(&checks, is_healthy),
         false => write_text(&checks),

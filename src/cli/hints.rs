@@ -1,8 +1,8 @@
-//! What was probably meant by a word of the command line that is wrong. Decides nothing.
+//! Suggestions for a wrong word of the command line. Decides nothing.
 
 use crate::market::{Market, Venue, spelled};
 
-/// `; did you mean binance?`, or nothing where nothing is near.
+/// `; did you mean binance?`, or an empty text if no name is similar.
 pub(super) fn did_you_mean(wanted: &str, names: &[&str]) -> String {
     let wanted = wanted.to_ascii_lowercase();
     let mistakes = |name: &&str| strsim::osa_distance(&wanted, name);
@@ -13,10 +13,10 @@ pub(super) fn did_you_mean(wanted: &str, names: &[&str]) -> String {
     }
 }
 
-/// More than these, and another word was meant.
+/// Most edits between a word and its suggestion.
 const MISTAKES_MAX: usize = 2;
 
-/// Why `word` stands where a symbol of `venue` should, if it is several or a contract type.
+/// Why `word` is not a symbol of `venue`, if it is several symbols or a contract type.
 pub(super) fn no_single_symbol(venue: Venue, word: &str) -> Option<String> {
     if word.contains([',', ';']) {
         let symbols = word.split([',', ';', ' ']).filter(|one| !one.is_empty());
@@ -28,7 +28,7 @@ pub(super) fn no_single_symbol(venue: Venue, word: &str) -> Option<String> {
     is_market.then(|| format!("{word:?} is a contract type: --market {word}"))
 }
 
-/// Why `symbol` can be none of `market`, and what would be right; `None` where it can be one.
+/// Why `symbol` cannot be a symbol of `market`, and what would be right. `None`: it can be one.
 pub(super) fn no_symbol(market: Market, symbol: &str) -> Option<String> {
     let venue = market.venue();
     if market.canonical_symbol(symbol).is_some() {
@@ -46,7 +46,7 @@ pub(super) fn no_symbol(market: Market, symbol: &str) -> Option<String> {
     Some(format!("{symbol:?} can be no symbol of {}; {right}", venue.name()))
 }
 
-/// A symbol that everybody knows, as the exchange spells it.
+/// A well-known symbol, as the exchange spells it.
 pub(super) fn symbol_example(venue: Venue) -> &'static str {
     match venue {
         Venue::Binance | Venue::Bybit => "BTCUSDT",

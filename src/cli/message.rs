@@ -1,12 +1,12 @@
-//! The server's messages, read as far as they are shown. Numbers stay the texts they are: every
-//! digit is the exchange's.
+//! The server's messages, read as far as they are shown. Numbers stay texts, so that every digit is
+//! that of the exchange.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// A message of any type; what it does not have is `None`.
+/// A message of any type. A field that it does not have is `None`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Message<'a> {
     /// `quote`, `error`, …
@@ -39,7 +39,7 @@ pub(super) struct Message<'a> {
     pub(super) from: Option<i64>,
     /// Windows.
     pub(super) count: Option<u64>,
-    /// Windows that could not be had.
+    /// Windows that are missing.
     pub(super) missing: Option<u64>,
 }
 

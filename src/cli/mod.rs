@@ -1,5 +1,5 @@
 //! `connector-cli`: an exchange's candles on a terminal or in a pipe, and what is wrong with a
-//! host. Owns the arguments and how things are shown; what is shown comes from [`crate::cores`].
+//! host. Owns the arguments and the presentation. The contents come from [`crate::cores`].
 
 pub mod arguments;
 pub mod doctor;

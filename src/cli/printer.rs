@@ -23,14 +23,14 @@ impl Printer {
         let usual = if io::stdout().is_terminal() { Format::Table } else { Format::Json };
         let format = format.unwrap_or(usual);
         let out: Box<dyn Write> = match format {
-            // Colours are left out where nobody would see them, or `NO_COLOR` asks for it.
+            // No colours if the output is not a terminal, or if `NO_COLOR` is set.
             Format::Table => Box::new(anstream::AutoStream::auto(io::stdout())),
             Format::Json | Format::Csv => Box::new(BufWriter::new(io::stdout())),
         };
         Self { format, out, is_begun: false }
     }
 
-    /// What is written before the first update.
+    /// The lines before the first update.
     fn begin(&mut self) -> io::Result<()> {
         if std::mem::replace(&mut self.is_begun, true) {
             return Ok(());
@@ -114,7 +114,7 @@ impl Printer {
     }
 }
 
-/// In words, what is not there.
+/// The text for missing windows.
 pub(super) fn gap_words(message: &Message<'_>) -> String {
     let symbol = message.symbol.as_deref().unwrap_or("?");
     let interval = message.interval.as_deref().unwrap_or("?");

@@ -1,18 +1,18 @@
-//! How it goes, on stderr: a line that is written anew each second where stderr is a terminal, and
-//! one line at the end.
+//! The progress, on stderr: if stderr is a terminal, a line that is rewritten each second; and one
+//! line at the end.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use crate::clock::{Clock, MonoNs};
 
-/// What was counted, and what of it is shown.
+/// The counts, and when they were shown.
 pub(super) struct Progress {
     clock: Clock,
     start: MonoNs,
     updates: u64,
     closed: u64,
-    /// Updates at the last showing, and when that was.
+    /// Number of updates when the line was last written, and the time.
     shown: (u64, MonoNs),
     is_terminal: bool,
     is_visible: bool,
@@ -43,7 +43,7 @@ impl Progress {
         self.closed += u64::from(is_closed);
     }
 
-    /// Takes the line away, so that something else can be written.
+    /// Removes the line, so that something else can be written.
     pub(super) fn hide(&mut self) {
         if std::mem::take(&mut self.is_visible) {
             let _written = write!(io::stderr(), "\r\x1b[2K");

@@ -1,5 +1,5 @@
 //! Candles from an exchange to stdout, until there are enough, everything has ended, the reader has
-//! gone, or a signal says so. Words about it go to stderr.
+//! gone, or a signal ends the program. Everything but candles goes to stderr.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,8 +17,9 @@ use super::message::Message;
 use super::printer::{Printer, gap_words};
 use super::progress::Progress;
 
-/// Streams what is `wanted`. Returns whether all of it was served; an error is why nothing was, why
-/// stdout takes no more, or that no candle came for too long where a `limit` is waited for.
+/// Streams the `wanted` candles. Returns whether all of them were served. An error is the reason
+/// why none were, why stdout takes no more, or that no candle came for too long while a `limit` is
+/// open.
 pub fn run(
     config: &Config,
     wanted: &Wanted,
@@ -45,7 +46,7 @@ pub fn run(
         is_advised: false,
     };
     let outcome = reader.follow(&mut solo, stop);
-    // Where nothing was served, the refusals have said all there is.
+    // If nothing was served, the refusals are the whole report.
     if reader.progress.updates() > 0 || !reader.has_refusals {
         reader.progress.finish();
     }
@@ -54,13 +55,13 @@ pub fn run(
     match outcome {
         Ok(End::Over) => Ok(is_served),
         Ok(End::Silence(patience)) => Err(reader.silence(wanted, patience)),
-        // A reader of the first lines only has them.
+        // The reader has taken its lines and closed the pipe.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(is_served),
         Err(error) => Err(format!("stdout: {error}")),
     }
 }
 
-/// When it is enough.
+/// When the stream ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
     /// Updates after which the stream ends; 0: never.
@@ -76,25 +77,25 @@ enum End {
     Silence(Duration),
 }
 
-/// What becomes of what is heard.
+/// Handles the outputs of the connector.
 struct Reader {
     printer: Printer,
     progress: Progress,
-    /// Updates after which it is enough; 0: never.
+    /// Updates after which the stream ends; 0: never.
     limit: u64,
-    /// Symbols whose past was asked for, and that were neither refused nor have it. Until there are
-    /// none the limit ends nothing: a refusal may come later than the updates.
+    /// Symbols with requested history that were neither refused nor have it yet. While there are
+    /// any, the limit does not end the stream, because a refusal may come after the updates.
     unanswered: usize,
     clock: Clock,
-    /// When a candle, or a word about one, came last.
+    /// When a candle, or a message about one, came last.
     heard_at: MonoNs,
-    /// How long none may come.
+    /// Longest time without one.
     patience: Option<Duration>,
-    /// What was said since then.
+    /// The messages since then.
     last_words: Option<String>,
     /// Something was refused.
     has_refusals: bool,
-    /// It was said how to find out why nothing comes.
+    /// Whether the hint how to find the reason for no candles was written.
     is_advised: bool,
 }
 
@@ -127,7 +128,7 @@ impl Reader {
         Ok(End::Over)
     }
 
-    /// What a person should know where no candle came for too long.
+    /// The error if no candle came for too long.
     fn silence(&self, wanted: &Wanted, patience: Duration) -> String {
         let (seconds, market, limit) = (patience.as_secs_f64(), wanted.market, self.limit);
         let words = self.last_words.as_deref().unwrap_or("the exchange pushes none");
@@ -139,12 +140,12 @@ impl Reader {
         )
     }
 
-    /// A candle, or a word about one, has come.
+    /// Notes that a candle, or a message about one, has come.
     fn heard(&mut self) {
         (self.heard_at, self.last_words) = (self.clock.mono(), None);
     }
 
-    /// One message. Returns whether it was the last.
+    /// Handles one message. Returns whether it was the last.
     fn take(&mut self, text: &str) -> io::Result<bool> {
         let message: Message<'_> = serde_json::from_str(text)?;
         if matches!(message.kind.as_ref(), "quote" | "correction" | "gap" | "empty" | "history") {
@@ -195,12 +196,12 @@ impl Reader {
         Ok(self.is_enough() && self.unanswered == 0)
     }
 
-    /// Whether as many updates as are wanted were written.
+    /// Returns whether the wanted number of updates was written.
     fn is_enough(&self) -> bool {
         self.limit > 0 && self.progress.updates() >= self.limit
     }
 
-    /// What the server would log. Rejections are errors too.
+    /// Handles a line that the server would log. Rejections are errors too.
     fn note(&mut self, notice: &Notice) -> bool {
         let is_told = notice.event == EventName::SymbolRejected;
         if notice.severity() >= Severity::Warning && !is_told {
@@ -213,7 +214,7 @@ impl Reader {
         false
     }
 
-    /// Says once what to do where no session comes up at the start.
+    /// Writes once what to do if no session opens at the start.
     fn advise(&mut self, notice: &Notice) {
         let is_lost = notice.event == EventName::SessionLost && self.progress.updates() == 0;
         let Some(market) = notice.about.market.filter(|_| is_lost && !self.is_advised) else {
@@ -232,7 +233,7 @@ impl Reader {
     }
 }
 
-/// Whether stdout is a pipe that nobody reads any more: in a quiet market no write would tell.
+/// Returns whether stdout is a pipe without a reader. In a quiet market no write would show it.
 fn is_reader_gone() -> bool {
     let stdout = io::stdout();
     let mut asked = [PollFd::new(&stdout, PollFlags::empty())];

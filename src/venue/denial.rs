@@ -1,6 +1,6 @@
-//! HTTP answers that are about us and not about what was asked: limits, blocks, outages. Owns how
-//! they are distinguished, how long a `Retry-After` is obeyed, and which words of a body a person
-//! reads. The same for REST, instrument lists and the opening handshake.
+//! HTTP answers that are about us and not about the request: limits, blocks, outages. Owns how they
+//! are distinguished, how long a `Retry-After` is obeyed, and which words of a body a person reads.
+//! The same for REST, instrument lists and the opening handshake.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -39,7 +39,7 @@ impl Denial {
 }
 
 /// Whether an answer with this status and (the beginning of) this body denies us everything;
-/// `None`: it is an answer to what was asked.
+/// `None`: it is an answer to the request.
 pub fn denial(market: Market, status: u16, body: &[u8]) -> Option<Denial> {
     match status {
         418 | 429 => Some(Denial::Limit { wait: None }),

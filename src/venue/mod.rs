@@ -1,7 +1,6 @@
-//! Dialects: what each exchange wants to hear and what it says, as pure functions. Every venue
-//! answers the same questions in the same order: limits, finality, endpoint, subscribe, decode,
-//! heartbeat, candles by REST, check of a symbol by REST, instruments. Owns no session and no
-//! candle series.
+//! Dialects: the messages to and from each exchange, as pure functions. Every venue answers the
+//! same questions in the same order: limits, finality, endpoint, subscribe, decode, heartbeat,
+//! candles by REST, check of a symbol by REST, instruments. Owns no session and no candle series.
 
 use std::io::Read;
 use std::time::Duration;
@@ -41,8 +40,8 @@ pub struct Limits {
     pub streams_per_message: usize,
     /// Bytes of one subscribe message.
     pub message_bytes: usize,
-    /// Messages of ours on one session within [`Self::messages_window`], one short of the
-    /// exchange's number where a pong may come on top.
+    /// Our messages on one session within [`Self::messages_window`]. It is one less than the limit
+    /// of the exchange if a pong may come in addition.
     pub messages: usize,
     /// The window in which [`Self::messages`] are counted.
     pub messages_window: Duration,
@@ -56,8 +55,8 @@ pub struct Limits {
     pub sessions: usize,
     /// Streams at once, per address.
     pub streams: usize,
-    /// A session this old is replaced before the exchange cuts it; `None`: the exchange has no such
-    /// cut, or none that a replacement would foresee.
+    /// A session this old is replaced before the exchange cuts it; `None`: the exchange does not
+    /// cut sessions by their age, or not at a known one.
     pub session_life: Option<Duration>,
     /// Longest pause between two heartbeats of ours.
     pub ping_interval_max: Duration,
@@ -65,11 +64,11 @@ pub struct Limits {
     pub rest_requests: usize,
     /// The window in which [`Self::rest_requests`] are counted.
     pub rest_window: Duration,
-    /// Candles that one REST request may ask for.
+    /// Most candles of one REST request.
     pub rest_rows: usize,
 }
 
-/// No number is published, and none is needed: other limits are reached first.
+/// No limit is published. Other limits are reached first.
 pub const UNLIMITED: usize = usize::MAX;
 
 /// On what evidence a candle of a market is closed, beside its REST row.
@@ -77,7 +76,7 @@ pub const UNLIMITED: usize = usize::MAX;
 pub enum Finality {
     /// The exchange's flag, which always comes.
     Flag,
-    /// The flag, or the first message of a later window where the flag was left out.
+    /// The flag; if it was left out, the first message of a later window.
     FlagOrSuccessor,
     /// The first message of a later window: there is no flag.
     Successor,
@@ -92,14 +91,14 @@ pub enum SubscribeOp {
     Unsubscribe,
 }
 
-/// A message from an exchange, understood; texts are borrowed from it.
+/// A decoded message from an exchange. Its texts are borrowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message<'text> {
-    /// Candles: they are in the [`Klines`] that were handed to [`decode`], at least one.
+    /// At least one candle, in the [`Klines`] that were passed to [`decode`].
     Klines,
     /// A subscribe message was accepted as a whole.
     Accepted {
-        /// The id we gave it; `None` if the exchange does not repeat it.
+        /// Our id of the message; `None` if the exchange does not repeat it.
         id: Option<i64>,
     },
     /// One stream of a subscribe message was accepted.
@@ -136,12 +135,12 @@ pub struct Refusal<'text> {
 /// the exchange did not repeat it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusalScope<'text> {
-    /// All of it, and the exchange does not say whose fault it is.
+    /// The whole message, and the exchange does not name the stream at fault.
     Whole {
         /// The message.
         id: Option<i64>,
     },
-    /// All of it, because of one stream.
+    /// The whole message, because of one stream.
     WholeBecauseOf {
         /// The message.
         id: Option<i64>,
@@ -164,18 +163,19 @@ pub enum RefusalScope<'text> {
 pub enum RefusalKind {
     /// The exchange has no such stream.
     UnknownSymbol,
-    /// A limit or a fault that is no symbol's: the same may be asked for, otherwise or later.
+    /// A limit, or a fault of the exchange, and not of a symbol. The same streams may be subscribed
+    /// in another way or later.
     NotNow(NotNow),
-    /// Another reason, as far as the exchange's words tell.
+    /// Another reason, according to the text of the exchange.
     Other,
 }
 
-/// What has to change before the same streams may be asked for again.
+/// What has to change before the same streams may be subscribed again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotNow {
     /// A message names fewer streams.
     SmallerMessage,
-    /// Another session asks for them: this one has as many as it may.
+    /// They need another session, because this one is full.
     OtherSession,
     /// Some time passes on this session: it was too fast, or the exchange has a fault of its own.
     Session,
@@ -240,7 +240,7 @@ pub struct RestCandles {
     pub candles: Vec<RestCandle>,
     /// The exchange's own time of the answer, if the body says it (Bybit).
     pub server_time: Option<UnixMs>,
-    /// Rows that make no sense.
+    /// Rows that cannot be read.
     pub bad: BadRows,
 }
 
@@ -252,14 +252,14 @@ impl RestCandles {
     }
 }
 
-/// The rows of an answer that make no sense. They cost nothing but their windows.
+/// The rows of an answer that cannot be read. Only their windows are lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BadRows {
     /// How many.
     pub count: usize,
     /// Their windows, as far as their open times can be read.
     pub windows: Vec<UnixMs>,
-    /// Whether the window of one of them is not known: it can be any that has no row.
+    /// Whether the window of one of them is not known. It may be any window without a row.
     pub is_anywhere: bool,
     /// The beginning of the first one.
     pub first_words: String,
@@ -268,13 +268,13 @@ pub struct BadRows {
 /// Why an exchange's REST interface gave no candles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RestError {
-    /// Too many requests. How long to wait stands in a `Retry-After`, if anywhere.
+    /// Too many requests. The pause is in `Retry-After`, if the answer has one.
     TooFast {
         /// The pause that the exchange's documents name for this answer.
         wait: Option<Duration>,
     },
-    /// A firewall or a rule keeps this address out, or the exchange is out of order: nothing is
-    /// said about the symbol.
+    /// A firewall or a rule blocks this address, or the exchange has an outage. It proves nothing
+    /// about the symbol.
     Denied {
         /// Which of both, and so how soon it is asked again. Never a [`Denial::Limit`].
         denial: Denial,
@@ -284,19 +284,19 @@ pub enum RestError {
         /// The exchange's words.
         message: String,
     },
-    /// Another error of the exchange about what was asked, in its own words; for the log.
+    /// Another error of the exchange about the request, as a text for the log.
     Failed {
         /// What was wrong.
         message: String,
     },
-    /// An answer that makes no sense; for the log.
+    /// An answer that cannot be read, as a text for the log.
     NoSense {
-        /// What was expected, and the beginning of what came.
+        /// What was expected, and the beginning of the answer.
         message: String,
     },
 }
 
-/// What the exchange's REST interface says about a symbol.
+/// What the REST interface of an exchange shows about a symbol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SymbolCheck {
     /// It knows it. Two answers with other fingerprints, the later not 0: there were trades in
@@ -310,7 +310,7 @@ pub enum SymbolCheck {
         /// The exchange's words.
         message: String,
     },
-    /// It did not say: too many requests, or a fault of its own.
+    /// No answer about the symbol: too many requests, or a fault of the exchange.
     Undecided,
 }
 
@@ -319,11 +319,11 @@ pub enum SymbolCheck {
 pub struct InstrumentPage {
     /// The symbols of this market on it.
     pub listed: Vec<Listed>,
-    /// The next page, to be handed to [`instruments_query`].
+    /// The next page, for [`instruments_query`].
     pub next: Option<String>,
     /// The page that names the list's parts, if it has any beside these pages.
     pub parts_page: Option<String>,
-    /// Those parts, each a page to be asked for when a symbol of it is wanted.
+    /// These parts. Each is a page that is fetched when one of its symbols is wanted.
     pub parts: Vec<String>,
 }
 
@@ -414,8 +414,8 @@ pub fn rest_exhausted(market: Market, response: &RestResponse, now: UnixMs) -> O
     }
 }
 
-/// Where to open a session: `base` as configured. `is_alternate`: at the market's other path, to
-/// be tried when the first stays silent; where there is none, the same.
+/// Where to open a session: `base` as configured. `is_alternate`: at the other path of the market,
+/// which is tried if the first one delivers nothing. If there is no other path, it is the same.
 pub fn endpoint(market: Market, base: &Endpoint, is_alternate: bool) -> Endpoint {
     match market.venue() {
         Venue::Binance => binance::endpoint(market.contract_type(), base, is_alternate),
@@ -455,8 +455,8 @@ pub fn write_subscribe<'a>(
     }
 }
 
-/// Whether the exchange drops the whole session without a word when it is asked for a symbol that
-/// it does not know.
+/// Returns whether the exchange drops the whole session without an error after a subscription of an
+/// unknown symbol.
 pub fn drops_unknown(market: Market) -> bool {
     match market.venue() {
         Venue::Binance | Venue::Okx | Venue::Bybit | Venue::Gateio => false,
@@ -470,7 +470,7 @@ pub fn needs_contract_size(market: Market) -> bool {
     market.other_unit() == VolumeUnit::Base && market.volume_unit() == VolumeUnit::Contracts
 }
 
-/// Returns whether `text` is no JSON and asks nothing of us: an answer to a heartbeat, at any
+/// Returns whether `text` is not JSON and needs no reaction: an answer to a heartbeat, at any
 /// exchange, or Hyperliquid's greeting.
 pub fn is_plain_text(market: Market, text: &str) -> bool {
     if text.starts_with('{') {
@@ -480,8 +480,7 @@ pub fn is_plain_text(market: Market, text: &str) -> bool {
     is_greeting || text.trim_end().eq_ignore_ascii_case(okx::PONG)
 }
 
-/// What the exchange's closing a session with `code` and `reason` says about its limits; `None`:
-/// nothing.
+/// The limit that a Close with `code` and `reason` shows; `None`: it shows none.
 pub fn read_close(market: Market, code: Option<u16>, reason: &str) -> Option<NotNow> {
     let by_code = match market.venue() {
         Venue::Okx => okx::read_close_code(code?),
@@ -490,11 +489,11 @@ pub fn read_close(market: Market, code: Option<u16>, reason: &str) -> Option<Not
     by_code.or_else(|| words::not_now(reason))
 }
 
-/// Understands one message. Candles go into `klines`, which is empty; on an error it is to be
-/// thrown away, whatever it holds.
+/// Decodes one message. Candles go into `klines`, which is empty. After an error the caller drops
+/// the contents of `klines`.
 ///
 /// # Errors
-/// The kind to count; the message is of no use, the session is.
+/// The kind of decode error to count. The message is dropped, and the session stays.
 pub fn decode<'text>(
     market: Market,
     root: Value<'_, 'text>,
@@ -509,10 +508,9 @@ pub fn decode<'text>(
     }
 }
 
-/// Understands a push of candles in one pass over its text, in whatever order its fields are and
-/// wherever white space stands. Candles go into `klines`, which is empty. `None`: [`decode`] is to
-/// judge the text, because it is none, holds escapes, or is wrong; what is in `klines` is to be
-/// thrown away.
+/// Decodes a push of candles in one pass over its text. The order of fields and white space are
+/// free. Candles go into `klines`, which is empty. `None`: the text is not such a push, holds
+/// escapes, or is wrong. The caller then drops the contents of `klines` and calls [`decode`].
 pub fn read_push<'text>(
     market: Market,
     text: &'text str,
@@ -537,8 +535,8 @@ pub fn heartbeat(market: Market) -> Heartbeat {
     }
 }
 
-/// Replaces `out` by the text that asks for a sign of life, where [`heartbeat`] is
-/// [`Heartbeat::Text`]; else by nothing. `now`: the local time.
+/// Replaces `out` by the text of a heartbeat if [`heartbeat`] is [`Heartbeat::Text`], else by
+/// nothing. `now`: the local time.
 pub fn write_ping(market: Market, out: &mut String, now: UnixMs) {
     out.clear();
     match market.venue() {
@@ -573,7 +571,7 @@ pub fn candles_query(
 /// Understands the answer to [`candles_query`] of the same `symbol` and `interval`.
 ///
 /// # Errors
-/// [`RestError`]: the exchange refused, or its answer makes no sense, or names another symbol or
+/// [`RestError`]: the exchange refused, or its answer cannot be read, or names another symbol or
 /// interval.
 pub fn read_candles(
     market: Market,
@@ -623,8 +621,8 @@ pub fn read_symbol_check(
     }
 }
 
-/// The part of `market`'s instrument list in which `symbol` would stand, where the list has parts;
-/// `None`: its main pages.
+/// The part of the instrument list of `market` for `symbol`, if the list has parts. `None`: its
+/// main pages.
 pub fn list_part(market: Market, symbol: &str) -> Option<&str> {
     match (market.venue(), market.contract_type()) {
         (Venue::Hyperliquid, ContractType::Spot) => None,
@@ -646,11 +644,11 @@ pub fn instruments_query(market: Market, base: &str, page: Option<&str>) -> Rest
     }
 }
 
-/// Understands the body of an HTTP 200 to [`instruments_query`] of the same `page`, as it comes.
+/// Decodes the body of an HTTP 200 to [`instruments_query`] of the same `page` while it is read.
 /// Slow: not for a hot core.
 ///
 /// # Errors
-/// What was wrong with it, for the log.
+/// What is wrong with the body, for the log.
 pub fn read_instruments(
     market: Market,
     page: Option<&str>,

@@ -2,20 +2,21 @@
 
 use std::fmt;
 
-/// A `ws`, `wss`, `http` or `https` URL. The default one has no host and leads nowhere.
+/// A `ws`, `wss`, `http` or `https` URL. The default has no host: no connection can be opened to
+/// it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Whether TLS is spoken (`wss`, `https`).
+    /// Whether the scheme requires TLS (`wss`, `https`).
     pub tls: bool,
     /// Host name or address; an IPv6 address is without its brackets.
     pub host: String,
-    /// TCP port; 80 or 443 where the URL has none.
+    /// TCP port; 80 or 443 if the URL has none.
     pub port: u16,
     /// Path and query; starts with `/`.
     pub path: String,
 }
 
-/// Why a text is no [`Endpoint`].
+/// Why a text is not an [`Endpoint`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndpointError {
     /// Not `ws://`, `wss://`, `http://` or `https://`.
@@ -52,13 +53,14 @@ impl Endpoint {
         Ok(Self { tls, host: host.to_owned(), port, path })
     }
 
-    /// The same host with `suffix` put behind the path, whose trailing `/` is dropped.
+    /// The same endpoint with `suffix` after the path. A `/` at the end of the path is dropped
+    /// first.
     pub fn join(&self, suffix: &str) -> Self {
         let path = format!("{}{suffix}", self.path.trim_end_matches('/'));
         Self { path: if path.is_empty() { "/".to_owned() } else { path }, ..self.clone() }
     }
 
-    /// Host and port as they stand in a `Host` header: without the scheme's own port.
+    /// Host and port for a `Host` header. The default port of the scheme is left out.
     pub fn authority(&self) -> String {
         let host =
             if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };

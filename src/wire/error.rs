@@ -1,8 +1,8 @@
-//! Why a connection ended that was of no more use.
+//! Why a connection failed.
 
 use std::fmt;
 
-/// Why a connection ends. The last bytes for the peer are in the outgoing bytes.
+/// Why a connection ends. The last bytes for the peer are already among the outgoing bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WireError {
     /// TLS failed: handshake, certificate, or a broken record.
@@ -13,9 +13,9 @@ pub enum WireError {
     Refused {
         /// The status.
         status: u16,
-        /// `Retry-After` as sent, if it was.
+        /// `Retry-After` as sent, if the answer has it.
         retry_after: Option<String>,
-        /// The status line's words.
+        /// The reason in the status line.
         reason: String,
         /// The beginning of the body.
         body: Vec<u8>,
@@ -24,7 +24,7 @@ pub enum WireError {
     Protocol {
         /// The code of our Close: 1002 protocol, 1007 text, 1009 size.
         code: u16,
-        /// What it did.
+        /// The violation.
         message: String,
     },
 }

@@ -1,6 +1,6 @@
-//! Whole frames as a server sends them: written once, sent to many. Reading frames is the codec's.
+//! Whole frames as a server sends them: written once, sent to many. The codec reads frames.
 
-/// What a message is.
+/// The type of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageKind {
     /// UTF-8.

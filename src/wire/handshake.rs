@@ -1,6 +1,6 @@
 //! The opening handshake of WebSocket (RFC 6455, section 4), both roles, over an HTTP head in
-//! memory. Owns which request is an upgrade and how every other one is refused; what is a valid
-//! head at all is [`super::http`]'s.
+//! memory. Owns which request is an upgrade, and how every other one is refused. [`super::http`]
+//! decides which head is valid.
 
 use std::fmt;
 
@@ -26,7 +26,7 @@ pub struct Request {
     pub hosts: Vec<String>,
     /// The value of each `Origin`.
     pub origins: Vec<String>,
-    /// What makes it an upgrade, or why it is none.
+    /// The fields of an upgrade, or the reason why the request is not one.
     pub(super) upgrade: Result<Upgrade, Refusal>,
 }
 
@@ -38,7 +38,7 @@ impl Request {
 }
 
 impl fmt::Debug for Request {
-    /// Without what may be secret.
+    /// Without the fields that may hold a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
             .field("method", &self.method)
@@ -47,7 +47,7 @@ impl fmt::Debug for Request {
     }
 }
 
-/// What a request is refused with.
+/// The answer to a request that is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     /// HTTP status.
@@ -56,7 +56,7 @@ pub(super) struct Refusal {
     pub(super) message: String,
 }
 
-/// What the answer to an upgrade is made of.
+/// The data for the answer to an upgrade.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Upgrade {
     accept_key: String,
@@ -64,13 +64,13 @@ pub(super) struct Upgrade {
     speaks_ours: bool,
 }
 
-/// The only subprotocol there is. It changes nothing, and is for clients that insist on the choice
-/// of one: browsers, and `ws` of Node, give up where they offered some and none was chosen.
-/// A client that offers others only is answered without one, as RFC 6455, section 4.2.2, has it.
+/// The only subprotocol there is. It changes nothing. Browsers, and `ws` of Node, fail if they
+/// offer subprotocols and the server chooses none. A client that offers only others is answered
+/// without one (RFC 6455, section 4.2.2).
 pub const SUBPROTOCOL: &str = "connector-wss";
 
-/// Looks at what a client sent so far: the request and the bytes of its head. `Ok(None)`: the head
-/// is not complete. Errors: it can never become valid.
+/// Reads what a client has sent so far. Returns the request and the length of its head. `Ok(None)`:
+/// the head is not complete. Errors: it can never become valid.
 pub(super) fn read_request(bytes: &[u8]) -> Result<Option<(Request, usize)>, Refusal> {
     let head = RequestHead::parse(bytes)
         .map_err(|error| Refusal { status: error.status(), message: error.to_string() })?;
@@ -89,7 +89,7 @@ pub(super) fn read_request(bytes: &[u8]) -> Result<Option<(Request, usize)>, Ref
     }))
 }
 
-/// Whether these are the first bytes of TLS, where HTTP was expected.
+/// Returns whether these are the first bytes of TLS instead of HTTP.
 pub(super) fn is_tls(bytes: &[u8]) -> bool {
     bytes.first() == Some(&TLS_HANDSHAKE_RECORD)
 }
@@ -125,7 +125,8 @@ fn judge(head: &RequestHead<'_>) -> Result<Upgrade, Refusal> {
 }
 
 /// The answer that turns the connection into a WebSocket. It names no extension, whatever was
-/// offered: permessage-deflate would cost every frame shared by many clients a copy for each.
+/// offered: with permessage-deflate, a frame for many clients would have to be encoded for each of
+/// them.
 pub(super) fn accept_response(upgrade: &Upgrade) -> String {
     let protocol = match upgrade.speaks_ours {
         true => format!("Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n"),
@@ -153,7 +154,7 @@ pub(super) struct Answer<'a> {
 }
 
 impl Answer<'_> {
-    /// The answer's bytes.
+    /// The bytes of the answer.
     pub(super) fn render(&self) -> String {
         let Self { status, headers, content_type, body, is_head } = self;
         let own = match status {
@@ -251,7 +252,7 @@ fn first_chunk<'b>(headers: &[httparse::Header<'_>], body: &'b [u8]) -> &'b [u8]
     &body[..body.len().min(REFUSAL_BODY_BYTES)]
 }
 
-/// Whether more of a refusal's body may be on its way than is there.
+/// Returns whether more of the body of a refusal may still arrive.
 fn awaits_body(headers: &[httparse::Header<'_>], body: &[u8]) -> bool {
     let length = values(headers, "content-length").next();
     match length.and_then(|length| std::str::from_utf8(length).ok()?.parse::<usize>().ok()) {
@@ -259,7 +260,7 @@ fn awaits_body(headers: &[httparse::Header<'_>], body: &[u8]) -> bool {
         None if has_token(headers, "transfer-encoding", "chunked") => {
             !body.windows(CHUNKS_END.len()).any(|end| end == CHUNKS_END)
         }
-        // Nothing says how long it is: up to the end of the connection.
+        // Without a length, the body goes on to the end of the connection.
         None => body.is_empty(),
     }
 }
@@ -267,7 +268,8 @@ fn awaits_body(headers: &[httparse::Header<'_>], body: &[u8]) -> bool {
 /// The last chunk, and what is before it.
 const CHUNKS_END: &[u8] = b"\r\n0\r\n";
 
-/// As much of a refusal's body is kept, for a person. Source: the head of a page is mostly shorter.
+/// Most bytes of the body of a refusal that are kept, for a person. Source: the head of a page is
+/// mostly shorter.
 pub(super) const REFUSAL_BODY_BYTES: usize = 2 * 1024;
 
 const TLS_HANDSHAKE_RECORD: u8 = 0x16;
@@ -276,7 +278,7 @@ fn refusal(status: u16, message: &str) -> Refusal {
     Refusal { status, message: message.to_owned() }
 }
 
-/// Bytes up to and with the empty line that ends a venue's head.
+/// Number of bytes up to and including the empty line that ends a venue's head.
 pub(super) fn head_length(bytes: &[u8]) -> Option<usize> {
     let mut line_start = 0;
     for (at, _) in bytes.iter().enumerate().filter(|&(_, &byte)| byte == b'\n') {
@@ -294,7 +296,7 @@ fn values<'h>(headers: &[httparse::Header<'h>], name: &str) -> impl Iterator<Ite
     named.map(|header| header.value.trim_ascii())
 }
 
-/// Whether one of the comma-separated values of the headers called `name` is `token`.
+/// Returns whether one of the comma-separated values of the headers called `name` is `token`.
 fn has_token(headers: &[httparse::Header<'_>], name: &str, token: &str) -> bool {
     values(headers, name).any(|value| {
         value.split(is_comma).any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))

@@ -1,5 +1,5 @@
-//! Host names of HTTP requests. Owns which `Host` a server on loopback answers to, and whether a
-//! page's `Origin` is of the same host: what keeps other web pages out of a local server.
+//! Host names of HTTP requests. Owns which `Host` a server on loopback answers to, and whether the
+//! `Origin` of a page is on the same host. Both keep other web pages away from a local server.
 
 use std::net::IpAddr;
 
@@ -14,7 +14,7 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// Every name is good: the server is meant for other hosts too.
+    /// Every name is valid, because the server serves other hosts too.
     pub const ANY: Self = Self { named: None };
 
     /// Loopback addresses, `localhost`, and `named`, as a `Host` or an `Origin` would spell them.
@@ -22,8 +22,8 @@ impl Hosts {
         Self { named: Some(named.map(|name| host_of(name).to_ascii_lowercase()).collect()) }
     }
 
-    /// Returns whether a request with these values of `Host` is answered. HTTP/1.0 may have none,
-    /// and browsers speak no HTTP/1.0.
+    /// Returns whether a request with these values of `Host` is answered. A request of HTTP/1.0 may
+    /// have none. Browsers do not use HTTP/1.0.
     pub fn admit<'a>(&self, mut hosts: impl Iterator<Item = &'a str>) -> bool {
         let Some(named) = &self.named else { return true };
         hosts.all(|host| {
@@ -33,7 +33,7 @@ impl Hosts {
     }
 }
 
-/// Returns whether a page of `origin` is of the host that the request names; ports may differ.
+/// Returns whether `origin` is on the host that the request names. Ports may differ.
 pub fn is_same_host(origin: &str, host: &str) -> bool {
     origin.contains("://") && host_of(origin).eq_ignore_ascii_case(host_of(host))
 }

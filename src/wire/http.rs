@@ -1,6 +1,6 @@
 //! HTTP/1.1 request heads and answers, in memory. Shared by both ports; knows no route and no
-//! socket. Strict on purpose: what two programs could read differently is refused, and so is every
-//! body, which removes request smuggling as a class.
+//! socket. It is strict on purpose. A head that two programs could read differently is refused, and
+//! so is every body, so that request smuggling is impossible.
 
 use std::fmt;
 
@@ -25,10 +25,10 @@ pub struct RequestHead<'b> {
     headers_used: usize,
 }
 
-/// Why a head is refused. Each is one status, after which the connection is closed.
+/// Why a head is refused. Each variant is answered with one status, and the connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadError {
-    /// 400: what is sent is not HTTP, or is ambiguous.
+    /// 400: the bytes are not HTTP, or are ambiguous.
     Malformed(&'static str),
     /// 400: a body was announced; none is ever needed.
     Body,
@@ -41,7 +41,7 @@ pub enum HeadError {
 }
 
 impl HeadError {
-    /// The HTTP status that says so.
+    /// The HTTP status of the answer.
     pub fn status(self) -> u16 {
         match self {
             Self::Malformed(_) | Self::Body => 400,
@@ -98,7 +98,7 @@ impl<'b> RequestHead<'b> {
         Ok(Some(head))
     }
 
-    /// Values of every header called `name`, in order; case is forgiven.
+    /// Values of every header called `name`, in order. Case is ignored.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {
         let headers = self.headers[..self.headers_used].iter();
         let named = headers.filter(move |header| header.name.eq_ignore_ascii_case(name));
@@ -113,13 +113,14 @@ impl<'b> RequestHead<'b> {
         values.next().is_none().then(|| std::str::from_utf8(value).ok())?
     }
 
-    /// Whether a comma-separated list header has `token`; case is forgiven, over all lines of it.
+    /// Returns whether a comma-separated list header has `token` in any of its lines. Case is
+    /// ignored.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
         let items = self.values(name).flat_map(|value| value.split(|byte| *byte == b','));
         items.into_iter().any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
     }
 
-    /// Whether the connection may serve another request after this one.
+    /// Returns whether the connection may serve another request after this one.
     pub fn keeps_alive(&self) -> bool {
         let closes = self.has_token("connection", "close");
         !closes && (self.minor_version > 0 || self.has_token("connection", "keep-alive"))
@@ -148,7 +149,7 @@ impl<'b> RequestHead<'b> {
     }
 }
 
-/// httparse takes a bare LF for a line's end, others do not: refused.
+/// httparse accepts a bare LF as the end of a line. Other programs do not, so it is refused.
 fn check_line_ends(bytes: &[u8]) -> Result<(), HeadError> {
     let mut previous = 0;
     for &byte in bytes {
@@ -212,7 +213,8 @@ fn path_of<'b>(method: &str, target: &'b str) -> Result<&'b str, HeadError> {
     Ok(if path.is_empty() { "/" } else { path })
 }
 
-/// Whether `text` is `host` or `host:port`, a name, an IPv4 address or an IPv6 one in brackets.
+/// Returns whether `text` is `host` or `host:port`: a name, an IPv4 address, or an IPv6 address in
+/// brackets.
 fn is_host(text: &[u8]) -> bool {
     let (host, port) = match text.iter().rposition(|byte| *byte == b':') {
         Some(at) if !text[at..].contains(&b']') => (&text[..at], &text[at + 1..]),
@@ -229,7 +231,7 @@ fn is_host(text: &[u8]) -> bool {
     host_fits && port.len() <= 5 && port.iter().all(u8::is_ascii_digit)
 }
 
-/// The words that belong to a status that this program sends.
+/// The reason in the status line, for each status that this program sends.
 pub fn reason(status: u16) -> &'static str {
     match status {
         101 => "Switching Protocols",
@@ -251,7 +253,7 @@ pub fn reason(status: u16) -> &'static str {
     }
 }
 
-/// `Date`'s form of an instant, `Thu, 29 Feb 2024 12:24:05 GMT`. Source: RFC 9110, section 5.6.7.
+/// An instant as `Date` shows it, `Thu, 29 Feb 2024 12:24:05 GMT`. Source: RFC 9110, section 5.6.7.
 pub fn date(at: UnixMs) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] =

@@ -1,17 +1,16 @@
-//! JSON into borrowed values, over buffers that are kept. A number stays the text that it is, so
-//! that no digit of it is lost. Owns the buffers and the walk over a message's nodes; knows no
-//! message.
+//! JSON as borrowed values, with buffers that are reused. A number stays text, so that no digit is
+//! lost. Owns the buffers and the walk over the nodes of a message. Knows no message type.
 
 use super::lex;
 
-/// Reads one JSON text at a time. After the longest text so far nothing is allocated.
+/// Reads one JSON text at a time. Allocates only for a text that is longer than all before it.
 pub struct JsonReader {
     nodes: Vec<Node>,
-    /// Strings that have escapes in the text, one behind the other, without them.
+    /// The unescaped forms of the strings that have escapes, one after the other.
     unescaped: String,
 }
 
-/// The text is no JSON, or nested deeper than [`DEPTH_MAX`].
+/// The text is not JSON, or is nested deeper than [`DEPTH_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotJson;
 
@@ -23,10 +22,10 @@ impl Default for JsonReader {
 }
 
 impl JsonReader {
-    /// Parses `bytes` and hands the root to `visit`.
+    /// Parses `bytes` and passes the root to `visit`.
     ///
     /// # Errors
-    /// As [`Self::read_text`], and where `bytes` are no UTF-8.
+    /// As [`Self::read_text`], and if `bytes` are not UTF-8.
     pub fn read<R>(
         &mut self,
         bytes: &[u8],
@@ -35,8 +34,8 @@ impl JsonReader {
         self.read_text(str::from_utf8(bytes).map_err(|_| NotJson)?, visit)
     }
 
-    /// Parses `text` and hands the root to `visit`; what `visit` borrows lives until it returns.
-    /// What a long text took in memory is given back then.
+    /// Parses `text` and passes the root to `visit`. Borrowed values live until `visit` returns.
+    /// Then the memory that a long text needed is freed.
     ///
     /// # Errors
     /// [`NotJson`].
@@ -83,9 +82,9 @@ enum Node {
     Number(Span),
     Boolean(bool),
     Null,
-    /// How many nodes the fields have, names and values.
+    /// Number of nodes of the fields, names and values.
     Object(u32),
-    /// How many nodes the elements have.
+    /// Number of nodes of the elements.
     Array(u32),
 }
 
@@ -251,7 +250,7 @@ fn token_behind_space(text: &[u8], at: usize) -> (usize, u8) {
     (at, text.get(at).copied().unwrap_or(0))
 }
 
-/// The character for which an escape stands, and the escape's length without its backslash.
+/// The character of an escape, and the length of the escape without its backslash.
 fn escaped(rest: &[u8]) -> Option<(char, usize)> {
     let character = match *rest.first()? {
         byte @ (b'"' | b'\\' | b'/') => char::from(byte),
@@ -266,7 +265,7 @@ fn escaped(rest: &[u8]) -> Option<(char, usize)> {
     Some((character, 1))
 }
 
-/// The same of `\u`, read up to there: one code unit, or two that make one character.
+/// The same after `\u`: one code unit, or two that make one character.
 fn escaped_code(rest: &[u8]) -> Option<(char, usize)> {
     let unit = |digits: &[u8]| {
         digits.iter().try_fold(0, |unit: u16, &digit| {
@@ -282,7 +281,7 @@ fn escaped_code(rest: &[u8]) -> Option<(char, usize)> {
     Some((character, 11))
 }
 
-/// What the nodes' spans are places in.
+/// The texts into which the spans of the nodes point.
 #[derive(Debug)]
 struct Texts<'text> {
     message: &'text str,
@@ -304,7 +303,7 @@ impl<'tape, 'text> Value<'tape, 'text> {
         self.texts.string(*self.nodes.first()?)
     }
 
-    /// A number as it is written.
+    /// A number as it is written in the text.
     #[inline]
     pub fn number(self) -> Option<&'text str> {
         match self.nodes.first() {
@@ -414,16 +413,17 @@ fn split_value(nodes: &[Node]) -> Option<(&[Node], &[Node])> {
     nodes.split_at_checked(length)
 }
 
-/// Source: a kline push has 300 bytes and 50 nodes; ample.
+/// Room at the start. Source: a kline push has 300 bytes and 50 nodes.
 const UNESCAPED_BYTES_USUAL: usize = 1024;
 const NODES_USUAL: usize = 256;
 
-/// What a longer message took is given back. Source: REST's answer of a thousand rows of a dozen
-/// cells; a larger one is rare.
+/// The memory for a longer message is freed after it. Source: REST's answer of a thousand rows of a
+/// dozen cells; a larger one is rare.
 const NODES_KEPT_MAX: usize = 16 * 1024;
 const UNESCAPED_KEPT_MAX: usize = 16 * 1024;
 
-/// Objects and arrays within one another. Source: the deepest message of any venue has 5 levels.
+/// Most objects and arrays within each other. Source: the deepest message of any venue has 5
+/// levels.
 pub const DEPTH_MAX: usize = 32;
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use wide::u8x16;
 
-/// Bytes that are looked at together.
+/// Number of bytes that are examined together.
 pub const LANES: usize = 16;
 
 /// Returns whether JSON allows `byte` between its tokens.
@@ -21,8 +21,8 @@ pub fn front(text: &[u8], at: usize) -> u8x16 {
     }
 }
 
-/// The same near the end: what the last bytes of `text` leave when those before `at` are shifted
-/// out, since a copy whose length is not known is a call.
+/// The same near the end of `text`. It takes the last bytes and shifts out those before `at`,
+/// because a copy of unknown length would be a function call.
 #[inline(never)]
 fn last(text: &[u8], at: usize) -> u128 {
     let Some(last) = text.last_chunk::<LANES>() else {
@@ -31,7 +31,7 @@ fn last(text: &[u8], at: usize) -> u128 {
         return u128::from_le_bytes(front);
     };
     let before = (at + LANES - text.len()).min(LANES);
-    // In two steps, for with sixteen bytes nothing is left.
+    // In two steps, because a single shift by all 128 bits would panic.
     let half = u32::try_from(before * 4).expect("at most sixteen bytes");
     u128::from_le_bytes(*last) >> half >> half
 }

@@ -1,14 +1,15 @@
-//! Frames as they arrive, looked at ahead of the codec, which is handed whole ones only: how far
-//! these go, and whether what has come of the next one breaks its message already. Owns the bound
-//! on fragments and the early verdict on texts (RFC 6455, section 8.1: at once, not at the end of
-//! the frame); everything else about a frame is the codec's to judge. Keeps no bytes.
+//! Examines frames as they arrive, before the codec, which gets only whole frames. Finds where the
+//! whole frames end, and whether the part of the next frame that has arrived already makes its
+//! message invalid. Owns the bound on fragments and the early check of texts (RFC 6455, section
+//! 8.1: at once, not at the end of the frame). The codec checks everything else about a frame.
+//! Keeps no bytes.
 
 use std::ops::Range;
 
-/// Where the stream of frames stands.
+/// The position in the stream of frames.
 #[derive(Debug, Default)]
 pub(super) struct Lookahead {
-    /// The message whose last fragment has not come.
+    /// The message that still lacks its last fragment.
     message: Option<Fragmented>,
     /// Payload bytes of the frame under way that were checked.
     checked: usize,
@@ -24,18 +25,19 @@ struct Fragmented {
     fragments: usize,
 }
 
-/// What is wrong with a message before it is complete.
+/// Why a message is invalid before it is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Broken {
     /// A text that no further byte can make valid UTF-8. Close 1007.
     Text,
-    /// More fragments than its size would excuse. Close 1009.
+    /// More fragments than its size allows. Close 1009.
     Fragments,
 }
 
 impl Lookahead {
-    /// How many bytes at the front of `unread` the codec may have: the whole frames, or all of them
-    /// if the next frame is longer than `message_bytes_max`, so that it is refused at its head.
+    /// Number of bytes at the front of `unread` that the codec gets: the whole frames. If the next
+    /// frame is longer than `message_bytes_max`, the codec gets all bytes, and refuses the frame by
+    /// its head.
     pub(super) fn whole_frames(&mut self, unread: &[u8], message_bytes_max: usize) -> usize {
         let mut whole = 0;
         while let Some(head) = Head::parse(&unread[whole..]) {
@@ -51,8 +53,8 @@ impl Lookahead {
         whole
     }
 
-    /// Where in `unread` the payload of its first frame is, if that is a whole text in a whole
-    /// message from a server, written as everybody writes it. `None`: it is the codec's to judge.
+    /// Where in `unread` the payload of its first frame is, if that is a whole text message from a
+    /// server in the usual encoding. `None`: the codec must read it.
     pub(super) fn plain_text(
         &mut self,
         unread: &[u8],
@@ -75,8 +77,8 @@ impl Lookahead {
         Some(range)
     }
 
-    /// Looks at the frame under way, which begins at the front of `unread`, and at the message it
-    /// belongs to. To be asked once the codec has had all that is whole.
+    /// Checks the incomplete frame at the front of `unread`, and its message. Called after the
+    /// codec has got all whole frames.
     pub(super) fn judge(&mut self, unread: &[u8], message_bytes_max: usize) -> Result<(), Broken> {
         let fragments_max = message_bytes_max / FRAGMENT_BYTES_MEAN_MIN;
         if self.message.is_some_and(|message| message.fragments > fragments_max) {
@@ -91,7 +93,7 @@ impl Lookahead {
         result.map_err(|()| Broken::Text)
     }
 
-    /// A whole frame goes to the codec: what of it matters for the frames that follow.
+    /// A whole frame goes to the codec. Notes what matters for the next frames.
     fn pass(&mut self, head: &Head, payload: &[u8]) {
         let checked = std::mem::take(&mut self.checked);
         if head.is_control() {
@@ -106,7 +108,7 @@ impl Lookahead {
             return;
         }
         if self.is_text(head) {
-            // What is wrong with a whole fragment the codec says.
+            // The codec reports what is wrong with a whole fragment.
             let _judged = head.unmasked(payload, checked, |bytes| self.text.push(bytes));
         }
         let is_text = self.is_text(head);
@@ -114,13 +116,13 @@ impl Lookahead {
         message.fragments += 1;
     }
 
-    /// Payload bytes of the longest fragment that the codec was handed; messages of one frame, and
-    /// fragments of a message whose last one has not come, do not count.
+    /// Payload bytes of the longest fragment that the codec has got. Messages of one frame, and
+    /// fragments of an incomplete message, do not count.
     pub(super) fn longest_fragment(&self) -> usize {
         if self.message.is_some() { 0 } else { self.longest_fragment }
     }
 
-    /// The codec has no use for their memory any more.
+    /// Notes that the codec has freed the memory of the fragments.
     pub(super) fn forget_fragments(&mut self) {
         self.longest_fragment = 0;
     }
@@ -141,7 +143,7 @@ const FINAL_TEXT: u8 = 0x81;
 /// fragments that the Autobahn suite cuts its largest messages into have 64.
 const FRAGMENT_BYTES_MEAN_MIN: usize = 16;
 
-/// What stands before a frame's payload. Source: RFC 6455, section 5.2.
+/// The head of a frame. Source: RFC 6455, section 5.2.
 struct Head {
     is_final: bool,
     opcode: u8,
@@ -155,7 +157,7 @@ const OPCODE_CONTINUATION: u8 = 0;
 const OPCODE_TEXT: u8 = 1;
 
 impl Head {
-    /// `None`: it is not there whole.
+    /// `None`: the head is not complete.
     fn parse(bytes: &[u8]) -> Option<Self> {
         let (&[first, second], rest) = bytes.split_first_chunk()?;
         let (payload_bytes, length_bytes) = match second & 0x7F {
@@ -178,7 +180,7 @@ impl Head {
         self.opcode & 0x08 != 0
     }
 
-    /// Gives `take` what follows the first `skip` bytes of the payload, unmasked, piece by piece.
+    /// Passes the payload after its first `skip` bytes to `take`, unmasked, piece by piece.
     fn unmasked(
         &self,
         payload: &[u8],
@@ -201,7 +203,7 @@ impl Head {
 
 const CHUNK_BYTES: usize = 512;
 
-/// A text that comes in pieces: the character that its last piece cut in two.
+/// A text that arrives in pieces. Keeps the character that the last piece has cut in two.
 #[derive(Debug, Default)]
 struct PartialText {
     cut: [u8; 4],
@@ -209,7 +211,8 @@ struct PartialText {
 }
 
 impl PartialText {
-    /// Takes the next piece. `Err`: nothing can make it UTF-8 any more; a new text begins.
+    /// Takes the next piece. `Err`: the text cannot become UTF-8 any more. The next piece then
+    /// begins a new text.
     fn push(&mut self, piece: &[u8]) -> Result<(), ()> {
         let result = self.take(piece);
         if result.is_err() {

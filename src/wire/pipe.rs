@@ -1,5 +1,5 @@
-//! Byte queues between a socket and a protocol library. Owns the bytes that are under way, nothing
-//! else: reading takes from the front, writing adds to the back, an empty queue "would block".
+//! Byte queues between a socket and a protocol library. Owns only the bytes under way: reading
+//! takes from the front, writing adds to the back, an empty queue "would block".
 
 use std::io::{self, Read, Write};
 
@@ -49,7 +49,7 @@ impl ByteQueue {
         }
     }
 
-    /// Drops every byte; a burst's worth of storage is given back.
+    /// Drops every byte, and frees the storage of a burst.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.start = 0;
@@ -58,18 +58,18 @@ impl ByteQueue {
         }
     }
 
-    /// Whether `count` bytes more fit into the storage there is.
+    /// Returns whether `count` more bytes fit into the storage.
     pub(super) fn has_room(&self, count: usize) -> bool {
         self.bytes.capacity() - self.bytes.len() >= count
     }
 
-    /// From here on it has storage for `capacity` bytes, and keeps it.
+    /// Makes storage for `capacity` bytes, and keeps it from now on.
     pub(super) fn prepare(&mut self, capacity: usize) {
         drop(self.move_into(touched(capacity)));
         self.kept_max = capacity;
     }
 
-    /// Goes on in `storage`; what that held is dropped. Returns the storage until now.
+    /// Continues in `storage`, and drops its contents. Returns the previous storage.
     pub(super) fn move_into(&mut self, mut storage: Vec<u8>) -> Vec<u8> {
         storage.clear();
         storage.extend_from_slice(self.as_slice());
@@ -77,13 +77,13 @@ impl ByteQueue {
         std::mem::replace(&mut self.bytes, storage)
     }
 
-    /// Gives away the storage of an empty queue if it is more than `kept` bytes.
+    /// Returns the storage of an empty queue if it is more than `kept` bytes.
     pub(super) fn take_storage(&mut self, kept: usize) -> Option<Vec<u8>> {
         let is_spare = self.is_empty() && self.bytes.capacity() > kept;
         is_spare.then(|| std::mem::take(&mut self.bytes)).inspect(|_| self.start = 0)
     }
 
-    /// Whether there are none.
+    /// Returns whether the queue is empty.
     pub(super) fn is_empty(&self) -> bool {
         self.start == self.bytes.len()
     }
@@ -92,7 +92,8 @@ impl ByteQueue {
 /// Below this, moving the rest to the front costs less than it saves.
 const COMPACT_BYTES_MIN: usize = 4 * 1024;
 
-/// What a queue to an exchange keeps. Source: the answer to a busy batch, twice over.
+/// Storage that an empty queue to an exchange keeps. Source: the answer to a busy batch, twice
+/// over.
 const KEEP_BYTES_MAX: usize = 64 * 1024;
 
 impl Write for ByteQueue {
@@ -106,15 +107,15 @@ impl Write for ByteQueue {
     }
 }
 
-/// The two queues of one connection as one stream, as protocol libraries want it.
+/// The two queues of one connection as one stream, as protocol libraries need it.
 pub(super) struct Pipe<'a> {
-    /// What the peer sent.
+    /// The bytes from the peer.
     pub(super) incoming: &'a mut ByteQueue,
-    /// How many bytes of it may be read; the others have not come, as far as the reader knows.
+    /// Number of these bytes that may be read. For the reader, the others have not arrived.
     pub(super) readable: &'a mut usize,
-    /// What the peer is to get.
+    /// The bytes for the peer.
     pub(super) outgoing: &'a mut ByteQueue,
-    /// What is written is dropped.
+    /// Written bytes are dropped.
     pub(super) drops_writes: bool,
 }
 

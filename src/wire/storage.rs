@@ -1,7 +1,7 @@
-//! Storage for bursts, whose pages are there before the first one needs them.
+//! Storage for bursts. Its pages exist before the first burst needs them.
 
-/// `length` bytes without a meaning. Every page of them has been written: zeros would be pages that
-/// the kernel only brings at the first write, each for a fault, in the middle of a burst.
+/// `length` bytes without a meaning. Every page has been written. The kernel would supply pages of
+/// zeros only at the first write, each with a page fault, in the middle of a burst.
 pub fn touched(length: usize) -> Vec<u8> {
     vec![1; length]
 }

@@ -1,5 +1,5 @@
-//! TLS: which roots are trusted towards exchanges, who we are towards clients, and a TLS session of
-//! either role over byte queues. Owns the cryptography provider's name; opens no file and no
+//! TLS: the roots that are trusted for exchanges, our certificate for clients, and a TLS session of
+//! either role over byte queues. Owns the choice of the cryptography provider. Opens no file and no
 //! socket.
 
 use std::fmt;
@@ -37,8 +37,8 @@ impl fmt::Display for TlsError {
 
 impl std::error::Error for TlsError {}
 
-/// The public web's roots, and those in `extra_pem` if given. Certificates that make no sense are
-/// left out; errors: none makes sense, or there is none.
+/// The public web's roots, and those in `extra_pem` if given. Invalid certificates are left out.
+/// Errors: there is no valid certificate in `extra_pem`.
 pub fn root_store(extra_pem: Option<&[u8]>) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
@@ -51,7 +51,7 @@ pub fn root_store(extra_pem: Option<&[u8]>) -> Result<RootCertStore, TlsError> {
     }
 }
 
-/// How many certificates in `pem` are left out by [`root_store`], because they make no sense.
+/// Number of certificates in `pem` that [`root_store`] leaves out because they are invalid.
 pub fn odd_certificates(pem: &[u8]) -> usize {
     let blocks: Vec<_> = CertificateDer::pem_slice_iter(pem).collect();
     let all = blocks.len();
@@ -70,9 +70,9 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     }
 }
 
-/// How we speak TLS to clients: with the certificate in `chain_pem`, ours first and those that
-/// vouch for it after it, and its key in `key_pem`. Errors: either cannot be read, or they do not
-/// belong together.
+/// The TLS configuration for clients: the certificate in `chain_pem`, ours first and its issuers
+/// after it, and its key in `key_pem`. Errors: either cannot be read, or they do not belong
+/// together.
 pub fn server_config(chain_pem: &[u8], key_pem: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
     let chain = certificates(chain_pem)?;
     let key =
@@ -88,8 +88,8 @@ pub fn server_config(chain_pem: &[u8], key_pem: &[u8]) -> Result<Arc<ServerConfi
     Ok(Arc::new(config))
 }
 
-/// Why there is no key, without any of it: where the file's lines have been joined, the library's
-/// own words repeat the whole of it.
+/// Why the key cannot be read. The text of the library is not used: if the lines of the file were
+/// joined, it repeats the whole key.
 fn key_words(error: &pem::Error) -> String {
     match error {
         pem::Error::NoItemsFound => "it holds no PRIVATE KEY block".to_owned(),
@@ -100,7 +100,7 @@ fn key_words(error: &pem::Error) -> String {
     }
 }
 
-/// How we speak TLS to exchanges. Sessions resume, so that a reconnect saves a round trip.
+/// The TLS configuration for exchanges. Sessions resume, so that a reconnect saves a round trip.
 pub fn client_config(extra_pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
@@ -135,12 +135,12 @@ impl TlsSession {
         Self { connection: Connection::Server(connection), is_fresh: true }
     }
 
-    /// Whether nothing has arrived so far.
+    /// Returns whether nothing has arrived so far.
     pub(super) fn is_fresh(&self) -> bool {
         self.is_fresh
     }
 
-    /// Says that nothing follows what was encrypted so far.
+    /// Encrypts the alert that nothing follows.
     pub(super) fn finish(&mut self) {
         self.connection.send_close_notify();
     }
@@ -157,7 +157,7 @@ impl TlsSession {
         while !ciphertext.is_empty() {
             let read = self.connection.read_tls(&mut ciphertext);
             if read.map_err(|error| rustls::Error::General(error.to_string()))? == 0 {
-                // The peer has said that nothing follows; what does is nobody's.
+                // The peer has announced that nothing follows. Later bytes are dropped.
                 break;
             }
             self.connection.process_new_packets()?;
@@ -165,12 +165,12 @@ impl TlsSession {
                 plain.push(&chunk[..count]);
             }
         }
-        // rustls gives the room for a long record back with the next read, which may never come.
+        // rustls frees the buffer of a long record at the next read, which may never happen.
         let _would_block = self.connection.read_tls(&mut NothingYet);
         Ok(())
     }
 
-    /// Encrypts `plain`, and whatever the handshake has to say, into `ciphertext`.
+    /// Encrypts `plain`, and the pending messages of the handshake, into `ciphertext`.
     pub(super) fn encrypt(&mut self, plain: &[u8], ciphertext: &mut ByteQueue) {
         if !plain.is_empty() {
             let written = self.connection.writer().write_all(plain);
@@ -191,7 +191,7 @@ impl Read for NothingYet {
     }
 }
 
-/// What `count` plain bytes that are encrypted at once become, at most.
+/// Most bytes of ciphertext for `count` plain bytes that are encrypted at once.
 pub(super) fn encrypted_bytes(count: usize) -> usize {
     count + (count / RECORD_BYTES + 1) * RECORD_EXTRA_BYTES
 }
@@ -199,7 +199,7 @@ pub(super) fn encrypted_bytes(count: usize) -> usize {
 /// Plain bytes of a full record. Source: RFC 8446, section 5.1.
 const RECORD_BYTES: usize = 16 * 1024;
 
-/// Bytes that a record has beside them. Source: head, nonce and tag of AES-GCM in TLS 1.2 (RFC
+/// Bytes of a record beside the plain bytes. Source: head, nonce and tag of AES-GCM in TLS 1.2 (RFC
 /// 5288); TLS 1.3 has 22.
 const RECORD_EXTRA_BYTES: usize = 5 + 8 + 16;
 

@@ -1,5 +1,5 @@
-//! The way through an HTTP proxy: what is asked of it (CONNECT, RFC 9110, section 9.3.6) and what
-//! it answers. After that the bytes are those of the host behind it.
+//! A tunnel through an HTTP proxy: the request (CONNECT, RFC 9110, section 9.3.6) and the answer.
+//! The bytes after it belong to the host behind the proxy.
 
 use std::fmt;
 
@@ -18,16 +18,16 @@ pub struct Tunnel {
 /// Why a proxy does not let us through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TunnelError {
-    /// It answered with another status than a 2xx.
+    /// It answered with a status other than 2xx.
     Refused {
         /// The status.
         status: u16,
-        /// The status line's words.
+        /// The reason in the status line.
         reason: String,
         /// The beginning of the body.
         body: Vec<u8>,
     },
-    /// What it sent is no HTTP.
+    /// Its answer is not HTTP.
     Malformed,
     /// The head of its answer is longer than [`HTTP_HEAD_BYTES_MAX`].
     TooLong,
@@ -36,7 +36,7 @@ pub enum TunnelError {
 }
 
 impl Tunnel {
-    /// Asks for the way to `host` and `port`. `authorization`: the value of `Proxy-Authorization`.
+    /// Requests a tunnel to `host` and `port`. `authorization`: the value of `Proxy-Authorization`.
     pub fn new(host: &str, port: u16, authorization: Option<&str>) -> Self {
         let bare = Endpoint { tls: false, host: host.to_owned(), port, path: String::new() };
         let authority = match port {
@@ -54,17 +54,17 @@ impl Tunnel {
         Self { request, answer: Vec::new() }
     }
 
-    /// What is sent first.
+    /// The request, which is sent first.
     pub fn request(&self) -> &[u8] {
         self.request.as_bytes()
     }
 
-    /// Takes what the proxy sent. `is_last`: nothing more will come. `Ok(Some(count))`: the way is
-    /// open, and the first `count` of `bytes` were the proxy's own. `Ok(None)`: the answer is not
-    /// complete.
+    /// Takes bytes of the proxy. `is_last`: no more bytes will arrive. `Ok(Some(count))`: the
+    /// tunnel is open, and the first `count` of `bytes` were the answer. `Ok(None)`: the answer is
+    /// not complete.
     ///
     /// # Errors
-    /// The way stays closed.
+    /// Why the proxy opens no tunnel.
     pub fn take(&mut self, bytes: &[u8], is_last: bool) -> Result<Option<usize>, TunnelError> {
         let before = self.answer.len();
         let room = HTTP_HEAD_BYTES_MAX + REFUSAL_BODY_BYTES - before;

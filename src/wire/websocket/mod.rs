@@ -1,5 +1,6 @@
-//! One WebSocket connection in memory, either role, over TLS or plain. Owns the order of what goes
-//! out and what becomes of a broken peer; the codec is tungstenite's.
+//! One WebSocket connection in memory, either role, over TLS or plain. Owns the order of the
+//! outgoing bytes, and how the connection ends when the peer breaks the protocol. The codec is
+//! tungstenite.
 
 use std::sync::Arc;
 
@@ -27,22 +28,22 @@ pub struct Connection {
     tls: Option<Box<TlsSession>>,
     /// Plain bytes from the peer, not yet understood.
     incoming: ByteQueue,
-    /// How many of them, at the front, were returned already; the next call drops them.
+    /// Number of these bytes, at the front, that were already returned. The next call drops them.
     lent: usize,
-    /// Those of them that are whole frames, which the codec may have.
+    /// Number of these bytes, at the front, that are whole frames. The codec gets only those.
     readable: usize,
-    /// Whether the codec has returned everything that it received.
+    /// Whether the codec has returned every message that it received.
     is_codec_empty: bool,
     lookahead: Lookahead,
     message_bytes_max: usize,
-    /// Plain bytes for the peer. Over TLS empty after every call: they have been encrypted into
-    /// `ciphertext`.
+    /// Plain bytes for the peer. With TLS this is empty after every call, because they are
+    /// encrypted into `ciphertext`.
     outgoing: ByteQueue,
     ciphertext: ByteQueue,
-    /// The latest message, if it was long, until the codec has read on: while it shares its buffer
-    /// with somebody, the codec makes a new small one instead of keeping a large one for ever.
+    /// The latest message, if it was long, until the codec reads on. While it shares the buffer of
+    /// the codec, the codec allocates a new small one, instead of keeping the large one for ever.
     long_message: Option<Bytes>,
-    /// The newest ping that is not answered yet, for want of room.
+    /// The newest ping that is not answered yet, because there was no room.
     owed_pong: Option<Bytes>,
     is_close_sent: bool,
 }
@@ -56,13 +57,13 @@ enum State {
     Answering { key: String },
     /// Messages flow.
     Open(Box<WebSocketContext>),
-    /// The peer said Close; nothing more is read from it.
+    /// The peer has sent Close. Nothing more is read from it.
     PeerClosed(Box<WebSocketContext>),
     /// The peer broke the protocol or was refused; nothing more is read from it.
     Failed,
 }
 
-/// What the peer said.
+/// An event from the peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The handshake is done.
@@ -136,7 +137,7 @@ impl Connection {
     }
 
     fn new(role: Role, state: State, tls: Option<Box<TlsSession>>, outgoing: ByteQueue) -> Self {
-        // A client's requests are few and far between, a venue's messages are not.
+        // A client sends few requests, a venue sends many messages.
         let (incoming, ciphertext, message_bytes_max) = match role {
             Role::Server => {
                 let ciphertext = ByteQueue::keeping(LONG_BUFFER_BYTES);
@@ -180,7 +181,7 @@ impl Connection {
         };
         let is_first = self.role == Role::Server && tls.is_fresh() && !bytes.is_empty();
         if is_first && !handshake::is_tls(bytes) {
-            // A peer that sends plain text understands no alert.
+            // A peer without TLS does not understand an alert.
             self.tls = None;
             self.refuse(400, "", "this port speaks wss:// (TLS), not plain ws:// or http://");
             return Err(WireError::Tls("plain text was spoken on the wss:// port".to_owned()));
@@ -193,8 +194,8 @@ impl Connection {
         })
     }
 
-    /// The next thing the peer said, if it is a text as servers usually send it: then it is where
-    /// it came, and the codec is not asked. `None`: ask [`Self::next_event`].
+    /// The next message of the peer, if it is a text in the encoding that servers usually use. It
+    /// is borrowed from the received bytes, without the codec. `None`: call [`Self::next_event`].
     pub fn next_plain_text(&mut self) -> Option<&str> {
         let is_next = matches!(self.state, State::Open(_)) && self.readable == 0;
         if !is_next || !self.is_codec_empty || self.role == Role::Server {
@@ -203,7 +204,7 @@ impl Connection {
         self.incoming.consume(std::mem::take(&mut self.lent));
         let unread = self.incoming.as_slice();
         let payload = self.lookahead.plain_text(unread, self.message_bytes_max)?;
-        // What is no UTF-8 is the codec's to refuse.
+        // The codec refuses a text that is not UTF-8.
         let text = std::str::from_utf8(&unread[payload.clone()]).ok()?;
         self.lent = payload.end;
         Some(text)
@@ -235,7 +236,7 @@ impl Connection {
         read.err().filter(|error| matches!(error, WireError::Refused { .. }))
     }
 
-    /// Sends a text message. Ignored unless the connection is open and we have not said Close.
+    /// Sends a text message. Ignored unless the connection is open and we have not sent Close.
     pub fn send_text(&mut self, text: &str) {
         self.send(Message::text(text));
     }
@@ -251,7 +252,7 @@ impl Connection {
         self.send(Message::Ping(Bytes::copy_from_slice(payload)));
     }
 
-    /// Says Close, once. Where the peer said it first, this is the answer and carries its code.
+    /// Sends Close, once. If the peer has sent Close first, this answers it with the peer's code.
     /// `reason` is cut to what a frame holds.
     pub fn send_close(&mut self, code: u16, reason: &str) {
         let (State::Open(context) | State::PeerClosed(context)) = &mut self.state else { return };
@@ -261,7 +262,7 @@ impl Connection {
         let reason = &reason[..reason.floor_char_boundary(CLOSE_REASON_BYTES_MAX)];
         let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
         let mut pipe = pipe!(self);
-        // A server's context answers "closed" once the Close is written: that is what is wanted.
+        // In a server, the codec returns "closed" once the Close is written. That is expected.
         let _written = context.close(&mut pipe, Some(frame));
         self.is_close_sent = true;
         self.encrypt();
@@ -337,8 +338,8 @@ impl Connection {
         self.encrypt();
     }
 
-    /// Nothing follows what is outgoing: over TLS an alert shows this to the peer, so that it
-    /// can distinguish an end from a cut.
+    /// Nothing follows the outgoing bytes. With TLS an alert tells this to the peer, so that it can
+    /// distinguish the end from a broken connection.
     pub fn finish(&mut self) {
         if let Some(tls) = &mut self.tls {
             tls.finish();
@@ -360,7 +361,8 @@ impl Connection {
         }
     }
 
-    /// Whether the newest ping is not answered yet: the peer leaves too much unread.
+    /// Returns whether the newest ping is not answered yet, because the peer leaves too much
+    /// unread.
     pub fn owes_pong(&self) -> bool {
         self.owed_pong.is_some()
     }
@@ -369,12 +371,12 @@ impl Connection {
         self.outgoing().len() <= PONG_BYTES_MAX
     }
 
-    /// Whether what is sent goes out as it is: not over TLS.
+    /// Returns whether bytes are sent as they are, without TLS.
     pub fn is_plain(&self) -> bool {
         self.tls.is_none()
     }
 
-    /// Whether frames of `count` bytes more need more storage than the connection has.
+    /// Returns whether frames of `count` more bytes need more storage than the connection has.
     pub fn is_cramped(&self, count: usize) -> bool {
         match self.tls {
             Some(_) => !self.ciphertext.has_room(encrypted_bytes(count)),
@@ -382,14 +384,14 @@ impl Connection {
         }
     }
 
-    /// Lends the connection `buffer` for its outgoing bytes; whatever that held is dropped. Returns
-    /// the one that it had before.
+    /// Lends `buffer` to the connection for its outgoing bytes, and drops the contents of `buffer`.
+    /// Returns the previous buffer.
     pub fn lend(&mut self, buffer: Vec<u8>) -> Vec<u8> {
         self.for_socket().move_into(buffer)
     }
 
-    /// What the connection needs no more, once everything outgoing is written: the buffer it was
-    /// lent, or one that has grown beyond `kept` bytes.
+    /// The buffer that the connection no longer needs once all outgoing bytes are written: the one
+    /// it was lent, or one that has grown beyond `kept` bytes.
     pub fn give_back(&mut self, kept: usize) -> Option<Vec<u8>> {
         self.for_socket().take_storage(kept)
     }
@@ -398,12 +400,12 @@ impl Connection {
         if self.tls.is_some() { &mut self.ciphertext } else { &mut self.outgoing }
     }
 
-    /// Whether the handshake is done and the peer has neither said Close nor failed.
+    /// Returns whether the handshake is done and the peer has neither sent Close nor failed.
     pub fn is_open(&self) -> bool {
         matches!(self.state, State::Open(_))
     }
 
-    /// Whether our Close is out; nothing may follow it.
+    /// Returns whether our Close is sent. Nothing may follow it.
     pub fn is_close_sent(&self) -> bool {
         self.is_close_sent
     }
@@ -444,7 +446,7 @@ impl Connection {
         let unread = &self.incoming.as_slice()[self.readable..];
         self.readable += self.lookahead.whole_frames(unread, self.message_bytes_max);
         if self.role == Role::Client && self.readable == 0 && self.is_codec_empty {
-            // Asked for nothing, the codec would clear its buffer all the same.
+            // Even with nothing to read, the codec would clear its buffer.
             return self.judge_partial();
         }
         let State::Open(context) = &mut self.state else { return Ok(None) };
@@ -509,7 +511,7 @@ impl Connection {
         Event::Close { code, reason: frame.map_or(String::new(), |frame| frame.reason.to_string()) }
     }
 
-    /// The codec has had every whole frame: is there hope for the one that is coming?
+    /// Checks the incomplete next frame, after the codec has got every whole frame.
     fn judge_partial(&mut self) -> Result<Option<Event>, WireError> {
         self.is_codec_empty = true;
         let unread = &self.incoming.as_slice()[self.readable..];
@@ -524,8 +526,8 @@ impl Connection {
         Err(self.fail(code, why.to_owned()))
     }
 
-    /// The codec keeps the buffer of a long fragment for ever. Between messages, when it has had
-    /// every whole frame, it holds nothing: a new one is as good.
+    /// The codec keeps the buffer of a long fragment for ever. Between messages it holds no bytes,
+    /// so that a new codec can replace it.
     fn shrink(&mut self) {
         if self.role == Role::Server && self.lookahead.longest_fragment() > LONG_MESSAGE_BYTES {
             self.lookahead.forget_fragments();
@@ -533,7 +535,7 @@ impl Connection {
         }
     }
 
-    /// The peer broke the protocol: tells it, and stops reading.
+    /// The peer broke the protocol. Sends Close, and stops reading.
     fn fail(&mut self, code: u16, message: String) -> WireError {
         self.send_close(code, &message);
         self.state = State::Failed;
@@ -574,21 +576,23 @@ impl Connection {
     }
 }
 
-/// Bytes that an exchange may leave unsent and still have each of its pings answered. More: only
-/// the newest is, once there is room. Source: thirty pongs of full length.
+/// Most unsent bytes to an exchange with which each of its pings is answered. With more, only the
+/// newest ping is answered, once there is room. Source: thirty pongs of full length.
 const PONG_BYTES_MAX: usize = 4 * 1024;
 
 /// Source: RFC 6455, section 5.5.
 const CONTROL_BYTES_MAX: usize = 125;
 
-/// A control frame's payload less the code.
+/// Most bytes of a close reason: the payload of a control frame without the code.
 const CLOSE_REASON_BYTES_MAX: usize = CONTROL_BYTES_MAX - 2;
 
-/// The codec zeroes this much before each read: small is fast.
+/// Read buffer of the codec. The codec zeroes this many bytes before each read, so that a small one
+/// is fast.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
 
-/// The same for clients, each of whom keeps it while idle: a frame's longest head, so that the room
-/// made for a long message is used up by it (the codec makes it beside what it has read already).
+/// The same for clients, where each connection keeps it while idle. Source: the longest head of a
+/// frame, so that a long message uses the whole room that the codec makes for it beside the bytes
+/// it has read.
 const CLIENT_READ_BUFFER_BYTES: usize = 14;
 
 /// Messages above this are held until the next read. Source: a request of twenty symbols.
