@@ -55,6 +55,8 @@ pub(crate) struct Client {
     /// Market and symbol that an exchange may refuse.
     pub(crate) culprit: Option<(usize, String)>,
     pub(crate) rejections: u64,
+    /// A market whose clock, and the machine's, are wrong: nobody can know its time.
+    pub(crate) unjudged: Option<Market>,
 }
 
 impl Client {
@@ -81,6 +83,7 @@ impl Client {
             lost: Vec::new(),
             culprit: None,
             rejections: 0,
+            unjudged: None,
         }
     }
 
@@ -197,6 +200,13 @@ impl Client {
         }
         let json: Value = serde_json::from_str(text).map_err(|error| format!("{error}: {text}"))?;
         if self.is_hostile {
+            return Ok(());
+        }
+        let of = |field: &str| json[field].as_str().unwrap_or_default();
+        if self.unjudged.is_some_and(|market| {
+            (market.venue().name(), market.contract_type().name())
+                == (of("exchange"), of("contract_type"))
+        }) {
             return Ok(());
         }
         match json["type"].as_str() {

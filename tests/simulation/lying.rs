@@ -193,6 +193,9 @@ fn lie(world: &mut World, play: &mut Play, report: &mut Report) -> MonoNs {
     world.venues.liar.iter_mut().for_each(|liar| liar.begin(lie, now, until));
     play.is_host_out |= lie.stops_rest();
     play.is_halted |= lie == Lie::Halted;
+    if matches!(lie, Lie::RestDate(_)) && world.wall_step_us > 0 {
+        world.clients.iter_mut().for_each(|client| client.unjudged = Some(play.liar));
+    }
     report.fault(lie.name());
     world.note(&format!("{} {lie:?} until {:.0}", play.liar, world.seconds(until)));
     // Whoever streams already is not asked for again unless he loses his session.

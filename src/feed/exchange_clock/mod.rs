@@ -219,6 +219,15 @@ impl ExchangeClock {
         UnixMs(self.offset_ms(now).saturating_add(mono_ms(now.mono)))
     }
 
+    /// The exchange's time now, for the beginning of a series: one answer's `Date` does not move it
+    /// into a later day than the wall clock's.
+    pub(crate) fn begin_now(&self, now: Now) -> UnixMs {
+        let shown = self.now(now);
+        let latest = now.unix_ms().0.saturating_add(DAY_MS);
+        let is_ahead = shown.0 > latest && self.believed.is_empty();
+        if is_ahead { now.unix_ms() } else { shown }
+    }
+
     /// The exchange's time minus our monotonic clock, in ms.
     pub(crate) fn offset_ms(&self, now: Now) -> i64 {
         let reference = self.reference(now);
@@ -490,6 +499,10 @@ const STEADY: Duration = Duration::from_secs(10);
 
 /// Number of messages in a row, all far behind, that set a stream's time back. Source: chosen.
 const BEHIND_MAX: u8 = 3;
+
+/// How far an exchange's `Date` alone may lie ahead of the wall clock. Source: hosts are minutes
+/// apart, and a host whose clock is a day behind trusts no certificate.
+const DAY_MS: i64 = 86_400_000;
 
 /// Shortest pause between two requests for the `Date` of REST alone. Source: chosen.
 const ASK_PAUSE: Duration = Duration::from_secs(30);

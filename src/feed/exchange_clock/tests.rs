@@ -201,3 +201,16 @@ fn windows_alone_show_the_time_to_within_their_length() {
     assert!(clock.apply_date(UnixMs(START_MS + 42_000), at(42, far)));
     assert_eq!(clock.now(at(43, far)), UnixMs(START_MS + 43_000));
 }
+
+#[test]
+fn a_date_of_a_later_day_alone_begins_no_series_there() {
+    let mut clock = ExchangeClock::default();
+    let ahead = START_MS + 30 * 24 * HOUR_MS;
+    assert!(clock.apply_date(UnixMs(ahead), at(1, 0)), "nothing contradicts it yet");
+    assert_eq!(clock.now(at(1, 0)).0 / HOUR_MS, ahead / HOUR_MS);
+    assert_eq!(clock.begin_now(at(1, 0)), UnixMs(START_MS + 1_000));
+    let mut clock = ExchangeClock::default();
+    let soon = START_MS + 5 * HOUR_MS;
+    assert!(clock.apply_date(UnixMs(soon), at(1, 0)));
+    assert_eq!(clock.begin_now(at(1, 0)).0 / HOUR_MS, soon / HOUR_MS, "the wall clock is behind");
+}

@@ -122,7 +122,7 @@ impl Feed {
         let Self { streams, queue, metrics, clocks, .. } = self;
         let Some(stream) = streams.stream_mut(id) else { return };
         let Instrument { market, interval, .. } = stream.instrument;
-        let bounds = bounds_of(stream, clocks[market.index()].now(now), now.mono);
+        let bounds = bounds_of(stream, clocks[market.index()].begin_now(now), now.mono);
         let mut at = 0;
         while let Some(backfill) = stream.repair.backfills.get(at) {
             let (first, through) = match backfill.step(stream.series.next(), bounds, interval) {
@@ -169,7 +169,7 @@ impl Feed {
                 None
             }
         };
-        let exchange_now = self.clocks[market.index()].now(now);
+        let exchange_now = self.clocks[market.index()].begin_now(now);
         let Some(stream) = self.streams.stream_mut(id).filter(|one| one.is_wanted) else { return };
         if read.is_some() && stream.series.next().is_none() {
             stream.series.begin(begin_of(stream, exchange_now, now.mono));

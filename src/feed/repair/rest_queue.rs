@@ -260,7 +260,8 @@ impl Feed {
             }
             RestPurpose::Backfill => {
                 let ticket = wish.filter(|_| stream.is_wanted)?.ticket;
-                let span = backfill_span(stream, ticket, exchange_now, now.mono);
+                let begin_now = self.clocks[market.index()].begin_now(now);
+                let span = backfill_span(stream, ticket, begin_now, now.mono);
                 if span.is_none() {
                     self.urgent.push(id);
                 }
