@@ -270,6 +270,7 @@ mod tests {
         Metrics {
             shards: (0..shards).map(|_| Arc::new(ShardMetrics::default())).collect(),
             fanout: Arc::default(),
+            ledger: Default::default(),
             cores: vec![("shard0".into(), Arc::new(CoreMetrics::default()))],
         }
     }

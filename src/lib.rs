@@ -66,6 +66,9 @@ pub mod fanout;
 pub mod feed;
 pub mod health;
 
+// The store of closed candles.
+pub mod ledger;
+
 // Variables, flags and files.
 pub mod config;
 

@@ -539,3 +539,43 @@ pub const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 /// again. Source: a thousand clients that come back at once, with room; `net.core.somaxconn` caps
 /// it.
 pub const LISTEN_BACKLOG: i32 = 4_096;
+
+/// Slots in the ring to the ledger (256 bytes each, so 4 MiB). Source: eight minutes of 2,000
+/// series, which a disk may take to come back. Full: the window is counted as not stored.
+pub const LEDGER_RING_SLOTS: usize = 16_384;
+
+/// Windows in one transaction of the ledger. Source: a minute's close of 2,000 series in one, and
+/// less than a tenth of a second of work.
+pub const LEDGER_BATCH_MAX: usize = 4_096;
+
+/// Questions to the ledger under way. Beyond: the exchange is asked. Source: a minute's reconnect
+/// of some clients with a thousand series.
+pub const LEDGER_READS_MAX: usize = 4_096;
+
+/// How long the fan-out waits for an answer of the ledger; then the exchange is asked. Source: less
+/// than a person notices; a disk that is slow at the moment must not delay a client.
+pub const LEDGER_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long the ledger's thread sleeps between looks at its ring; so this long a closed candle may
+/// wait before it is written. Source: a tenth of the second in which it must be stored.
+pub const LEDGER_TURN: Duration = Duration::from_millis(100);
+
+/// The pause before the ledger's file is tried again; it doubles up to [`LEDGER_RETRY_MAX`].
+pub const LEDGER_RETRY: Duration = Duration::from_secs(1);
+/// See [`LEDGER_RETRY`]. Source: soon enough after somebody has made room on the disk.
+pub const LEDGER_RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// How long the end of the server waits for what is still to be written. Source: as long as a
+/// supervisor leaves beside `CONNECTOR_DRAIN_TIMEOUT`.
+pub const LEDGER_END: Duration = Duration::from_secs(3);
+
+/// The largest `CONNECTOR_LEDGER_DAYS`. Source: ten years.
+pub const LEDGER_DAYS_MAX: usize = 3_650;
+
+/// The smallest `CONNECTOR_LEDGER_BYTES_MAX`. Source: an hour of 1,000 series.
+pub const LEDGER_BYTES_MIN: usize = 16 << 20;
+/// The largest `CONNECTOR_LEDGER_BYTES_MAX`. Source: the largest disks in use.
+pub const LEDGER_BYTES_MAX: usize = 64 << 40;
+
+/// The largest `CONNECTOR_LEDGER_CATCH_UP`. Source: windows that one series can repair.
+pub const LEDGER_CATCH_UP_MAX: usize = REPAIR_WINDOWS_MAX as usize;

@@ -1,6 +1,7 @@
 //! Messages between cores. Market events are `Copy`, have a fixed size and travel in SPSC rings;
 //! commands, session events and notices are rare, may own text, and travel in bounded channels.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -8,7 +9,9 @@ use arrayvec::ArrayVec;
 
 use crate::clock::{MonoNs, RoughLapse, UnixMs};
 use crate::limits::SLOWEST_UPDATES;
-use crate::market::{CandleUpdate, Instrument, InstrumentId, Interval, Market, SymbolList};
+use crate::market::{
+    CandleUpdate, ClosedWindow, Instrument, InstrumentId, Interval, Market, Span, SymbolList,
+};
 
 /// One message in a shard's ring to the fan-out core.
 // The slots of a ring have one size, and nearly all hold the largest variant.
@@ -55,6 +58,13 @@ pub enum MarketEvent {
         /// The ticket of the [`Wish`].
         ticket: u64,
     },
+    /// The exchange's REST rows have confirmed a published window that was not flagged as closed.
+    Verified {
+        /// The instrument of the window.
+        instrument: InstrumentId,
+        /// The window.
+        open_time: UnixMs,
+    },
     /// Closed windows known to be missing, before the closed candle that follows them.
     Gap {
         /// The instrument of the windows.
@@ -75,6 +85,7 @@ impl MarketEvent {
         | Self::Empty { instrument, .. }
         | Self::BackfillGap { instrument, .. }
         | Self::BackfillEnd { instrument, .. }
+        | Self::Verified { instrument, .. }
         | Self::Gap { instrument, .. }) = self;
         *instrument
     }
@@ -82,6 +93,70 @@ impl MarketEvent {
 
 // Four cache lines: a ring slot never straddles a fifth.
 const _: () = assert!(size_of::<MarketEvent>() <= 256);
+
+/// The last known windows of the series that go on where an earlier process stopped: of each,
+/// ascending and adjoining, at least one.
+pub type Tails = HashMap<Instrument, Vec<ClosedWindow>>;
+
+/// Fan-out core to the ledger.
+// The slots of a ring have one size, and nearly all hold the largest variant.
+#[allow(clippy::large_enum_variant)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LedgerEvent {
+    /// A window closed, or a closed one was corrected.
+    Closed {
+        /// The series.
+        instrument: Instrument,
+        /// The window.
+        window: ClosedWindow,
+        /// Whether REST was asked for it for one client's past: then it was not published.
+        is_backfilled: bool,
+    },
+    /// A window is as the exchange's REST rows have it.
+    Verified {
+        /// The series.
+        instrument: Instrument,
+        /// The window.
+        open_time: UnixMs,
+    },
+    /// Some windows of this span did not come: the ring was full.
+    Lost {
+        /// The series.
+        instrument: Instrument,
+        /// From the first to the last of them.
+        span: Span,
+    },
+}
+
+impl LedgerEvent {
+    /// The series of the event.
+    pub fn instrument(&self) -> &Instrument {
+        let (Self::Closed { instrument, .. }
+        | Self::Verified { instrument, .. }
+        | Self::Lost { instrument, .. }) = self;
+        instrument
+    }
+}
+
+/// Fan-out core to the ledger: a question for closed windows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerRead {
+    /// The number of the question; [`LedgerAnswer::number`] repeats it.
+    pub number: u64,
+    /// The series.
+    pub instrument: Instrument,
+    /// The windows.
+    pub span: Span,
+}
+
+/// The ledger to the fan-out core.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerAnswer {
+    /// The number of the question.
+    pub number: u64,
+    /// What is stored of the windows, ascending. The instrument in a candle is a placeholder.
+    pub windows: Vec<ClosedWindow>,
+}
 
 /// Fan-out core to a shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +167,9 @@ pub enum Command {
         id: InstrumentId,
         /// The instrument to subscribe.
         instrument: Instrument,
+        /// The last windows that an earlier process published, ascending and adjoining: what
+        /// follows them is owed. Empty: the stream begins now.
+        tail: Vec<ClosedWindow>,
     },
     /// No client wants the stream any longer, and the linger is over: end it.
     Unsubscribe {

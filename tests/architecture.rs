@@ -20,6 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("feed", &["limits", "clock", "rng", "text", "market", "messages", "metrics", "wire", "venue"]),
     ("fanout", &["limits", "clock", "rng", "text", "market", "messages", "metrics", "wire"]),
     ("health", &["limits", "clock", "rng", "text", "market", "messages", "metrics", "wire"]),
+    ("ledger", &["limits", "clock", "rng", "text", "market", "messages", "metrics", "wire"]),
     (
         "config",
         &[
@@ -38,10 +39,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cores",
         &[
             "limits", "clock", "rng", "text", "market", "messages", "metrics", "wire", "venue",
-            "feed", "fanout", "health", "config", "sim",
+            "feed", "fanout", "health", "ledger", "config", "sim",
         ],
     ),
-    ("cli", &["limits", "clock", "rng", "text", "market", "messages", "config", "cores"]),
+    ("cli", &["limits", "clock", "rng", "text", "market", "messages", "ledger", "config", "cores"]),
 ];
 
 fn sources() -> Vec<(String, PathBuf, String)> {

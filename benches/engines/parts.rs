@@ -172,6 +172,7 @@ fn metrics(rounds: usize) -> Row {
     let metrics = Metrics {
         shards: vec![Arc::default()],
         fanout: Arc::default(),
+        ledger: Default::default(),
         cores: vec![("shard 0".to_owned(), Arc::default())],
     };
     const RENDERS: usize = 20;

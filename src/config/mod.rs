@@ -138,6 +138,14 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Folder of `connector.log`.
     pub log_dir: PathBuf,
+    /// The file in which closed candles are stored; `None`: they are not.
+    pub ledger_file: Option<PathBuf>,
+    /// Days for which a stored candle is kept.
+    pub ledger_days: usize,
+    /// Bytes of stored candles; above it the oldest are removed.
+    pub ledger_bytes_max: usize,
+    /// Windows up to which a series is caught up after a start.
+    pub ledger_catch_up: usize,
     /// Address or host name of both ports, as configured.
     pub wss_host: Host,
     /// Address of both ports. [`Config::load`] sets it; otherwise a host name is loopback.
@@ -239,6 +247,10 @@ impl Config {
         values.add_flags(flags.values);
         let mut config = Self::from_values(&values)?;
         config.simulate = flags.simulate;
+        if config.simulate && !values.is_given("CONNECTOR_LEDGER_FILE") {
+            // Simulated candles do not get among the real ones by accident.
+            config.ledger_file = None;
+        }
         if flags.print_config {
             return Ok(Action::Print(values.render()));
         }
@@ -387,6 +399,10 @@ impl Config {
             log_level: LogLevel::default(),
             log_format: LogFormat::default(),
             log_dir: PathBuf::new(),
+            ledger_file: None,
+            ledger_days: 0,
+            ledger_bytes_max: 0,
+            ledger_catch_up: 0,
             wss_host: Host::Address(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             wss_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             wss_port: 0,

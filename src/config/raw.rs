@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, Command};
 
 use super::error::{ConfigError, Source};
 use super::proxy::ProxyVariables;
-use super::table::{self, VARIABLES, Variable};
+use super::table::{self, Kind, VARIABLES, Variable};
 
 /// What the command line says.
 pub(super) enum Flags {
@@ -178,12 +178,21 @@ impl Values {
         }
     }
 
-    /// The text in force for `variable`, without white space around it, and where it came from.
+    /// The text in force for `variable`, without white space around it, and where it came from. An
+    /// empty text stands for the default, except where it stands for no file.
     pub(super) fn effective(&self, variable: &'static Variable) -> (&str, &Source) {
+        let may_be_empty = matches!(variable.kind, Kind::File(_));
         match self.given.get(&*variable.name) {
-            Some((text, source)) if !text.trim().is_empty() => (text.trim(), source),
+            Some((text, source)) if may_be_empty || !text.trim().is_empty() => {
+                (text.trim(), source)
+            }
             _ => (variable.default, &Source::Default),
         }
+    }
+
+    /// Returns whether `name` was given a value.
+    pub(super) fn is_given(&self, name: &str) -> bool {
+        self.given.contains_key(name)
     }
 
     /// Every effective value as a line of an env file, its source as a comment.

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::limits::{
     CLIENT_BUFFER_BYTES_MAX, CLIENT_BUFFER_BYTES_MIN, CLIENT_SERIES_MAX, CLIENTS_MAX,
-    CLOSED_QUEUE_MAX, CPUS_MAX, HISTORY_CANDLES_MAX, HISTORY_CANDLES_MIN, SHARDS_MAX,
-    SYMBOLS_PER_SESSION_MAX,
+    CLOSED_QUEUE_MAX, CPUS_MAX, HISTORY_CANDLES_MAX, HISTORY_CANDLES_MIN, LEDGER_BYTES_MAX,
+    LEDGER_BYTES_MIN, LEDGER_CATCH_UP_MAX, LEDGER_DAYS_MAX, SHARDS_MAX, SYMBOLS_PER_SESSION_MAX,
 };
 use crate::market::{ContractType, Market, Venue};
 use crate::wire::Endpoint;
@@ -211,7 +211,8 @@ pub static VARIABLES: LazyLock<Vec<Variable>> = LazyLock::new(|| {
 fn row(name: &'static str, default: &'static str, kind: Kind, effect: &'static str) -> Variable {
     let unit = match kind {
         Kind::Seconds(..) | Kind::InheritedSeconds(..) => "seconds",
-        Kind::Count(_, CLIENT_BUFFER_BYTES_MAX, _) => "bytes",
+        Kind::Count(_, CLIENT_BUFFER_BYTES_MAX | LEDGER_BYTES_MAX, _) => "bytes",
+        Kind::Count(_, LEDGER_DAYS_MAX, _) => "days",
         _ => "",
     };
     let (flag, effect) = (flag(name), Cow::Borrowed(effect));
@@ -319,6 +320,14 @@ fn fixed() -> Vec<Variable> {
             "Time for which closed candles wait for a missing one before them; then a gap is sent."),
         row("CONNECTOR_HISTORY_CANDLES", "120", Count(HISTORY_CANDLES_MIN, HISTORY_CANDLES_MAX, |c| &mut c.history_candles),
             "Closed candles that are kept of each series, 256 bytes each; `history` and `since` reach as far back."),
+        row("CONNECTOR_LEDGER_FILE", "data/candles.sqlite", File(|c| &mut c.ledger_file),
+            "SQLite file in which closed candles are stored; empty, or --simulate without this variable: none."),
+        row("CONNECTOR_LEDGER_DAYS", "7", Count(1, LEDGER_DAYS_MAX, |c| &mut c.ledger_days),
+            "Days for which a closed candle stays stored."),
+        row("CONNECTOR_LEDGER_BYTES_MAX", "10737418240", Count(LEDGER_BYTES_MIN, LEDGER_BYTES_MAX, |c| &mut c.ledger_bytes_max),
+            "Stored candles, at most; above it the oldest are removed."),
+        row("CONNECTOR_LEDGER_CATCH_UP", "60", Count(0, LEDGER_CATCH_UP_MAX, |c| &mut c.ledger_catch_up),
+            "Windows of a series that the exchange is asked for after a start, at most; a series that lacks more begins anew."),
         row("CONNECTOR_DEDUPLICATION_WINDOW_SECONDS", "120.0", Seconds(0.0, 10_000_000.0, |c| &mut c.deduplication_window),
             "Accepted, without effect: the watermark of a series finds every duplicate."),
         row("CONNECTOR_DEDUPLICATION_MAX_ENTRIES", "10000", Count(0, usize::MAX, |c| &mut c.deduplication_entries_max),

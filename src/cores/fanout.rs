@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use socket2::SockRef;
 
 use crate::clock::{Clock, MonoNs, Now};
+use crate::cores::ledger::LedgerPort;
 use crate::cores::machine::doorbell::Doorbell;
 use crate::cores::machine::wait::{Ready, Token, Waiter};
 use crate::cores::ops::OpsHandle;
@@ -36,6 +37,8 @@ pub struct FanoutLinks {
     pub ops: OpsHandle,
     /// Certificates and tokens that were read again.
     pub renewals: Receiver<Renewal>,
+    /// Where closed windows are stored, if they are.
+    pub ledger: Option<LedgerPort>,
     /// The signal to begin the drain.
     pub stop: Arc<StopSignal>,
 }
@@ -167,6 +170,7 @@ impl FanoutCore {
         self.links.rings.iter().any(|ring| !ring.is_empty())
             || !self.links.events.is_empty()
             || !self.links.renewals.is_empty()
+            || self.links.ledger.as_ref().is_some_and(LedgerPort::has_answer)
             || (self.drain == Drain::Serving && self.links.stop.requested().is_some())
     }
 
@@ -179,6 +183,10 @@ impl FanoutCore {
         let mut worked = self.take_rings(now);
         while let Ok(event) = self.links.events.try_recv() {
             self.fanout.handle_feed(event, now);
+            worked = true;
+        }
+        while let Some(answer) = self.links.ledger.as_ref().and_then(LedgerPort::answer) {
+            self.fanout.handle_ledger(answer, now);
             worked = true;
         }
         while let Ok(renewal) = self.links.renewals.try_recv() {
@@ -201,6 +209,11 @@ impl FanoutCore {
             let events = ring.slots().min(BATCH_EVENTS_MAX);
             let Ok(batch) = ring.read_chunk(events) else { continue };
             for event in batch {
+                if let Some(ledger) = &mut self.links.ledger
+                    && let Some(event) = self.fanout.ledger_event(&event)
+                {
+                    ledger.push(event);
+                }
                 self.fanout.handle_market(&event, now);
                 worked = true;
                 if self.fanout.is_full() {
@@ -340,6 +353,11 @@ impl FanoutCore {
                 Output::Command { shard, command } => {
                     self.unsent_commands.push_back((shard, command));
                     self.send_commands();
+                }
+                Output::ReadLedger(read) => {
+                    if let Some(ledger) = &self.links.ledger {
+                        ledger.ask(*read);
+                    }
                 }
                 Output::Notice(notice) => self.note(*notice),
             }

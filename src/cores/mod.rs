@@ -3,6 +3,7 @@
 
 pub mod duty;
 pub mod fanout;
+pub mod ledger;
 pub mod log;
 pub mod machine;
 pub mod ops;

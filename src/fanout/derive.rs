@@ -315,7 +315,9 @@ impl Derivation {
                 newest.into_iter().for_each(|newest| fold.begin(newest));
                 return fold.publish_backfilled(now.mono, out);
             }
-            MarketEvent::Begin { .. } | MarketEvent::BackfillGap { .. } => return,
+            MarketEvent::Begin { .. }
+            | MarketEvent::Verified { .. }
+            | MarketEvent::BackfillGap { .. } => return,
             MarketEvent::Candle(update) => {
                 fold.closed(update, out);
                 (ClosedWindow::Candle(*update), false)

@@ -12,6 +12,7 @@
 //! | `clients` | a connection: admission, access, its requests, its limits, its end |
 //! | `protocol` | what a request may contain and how messages are written |
 //! | `delivery` | an update on its way to the clients: encode once, then send, owe or drop |
+//! | `ledger` | what the ledger keeps, and where series go on after a restart |
 //! | `catch_up`, `derive`, `marks` | `history` and `since`; longer candles from minutes; interval
 //! ends |
 
@@ -22,6 +23,7 @@ mod derive;
 mod frame;
 mod history;
 mod hub;
+mod ledger;
 mod marks;
 mod protocol;
 mod series;
@@ -34,7 +36,9 @@ use std::time::Duration;
 use crate::clock::{MonoNs, Now};
 use crate::limits::{CLIENTS_MAX, SLOW_CUT_MAX, TURN_BYTES_MAX};
 use crate::market::{ClosedWindow, Folded, Instrument, InstrumentId, Market};
-use crate::messages::{About, Command, EventName, FeedEvent, MarketEvent, Notice};
+use crate::messages::{
+    About, Command, EventName, FeedEvent, LedgerRead, MarketEvent, Notice, Tails,
+};
 use crate::metrics::FanoutMetrics;
 
 use clients::access::Addresses;
@@ -48,6 +52,7 @@ use delivery::outbox::FramePool;
 use delivery::slowest::Slowest;
 use delivery::turn_buffer::TurnBuffer;
 use hub::Hub;
+use ledger::LedgerReads;
 use marks::Marks;
 use protocol::spelling::Respelled;
 
@@ -83,6 +88,12 @@ pub struct FanoutConfig {
     pub carriers: [usize; Market::COUNT],
     /// Instruments that are subscribed from the start and for ever.
     pub preload: Vec<Instrument>,
+    /// The last windows of the series that an earlier process published.
+    pub tails: Tails,
+    /// Whether a ledger keeps closed windows and is asked for past ones.
+    pub has_ledger: bool,
+    /// Windows of such a series that may be missing since, at most; else it begins anew.
+    pub catch_up: usize,
     /// Which connections are admitted.
     pub access: Access,
 }
@@ -134,6 +145,8 @@ pub enum Output {
         /// The command.
         command: Command,
     },
+    /// Ask the ledger; its answer goes to [`Fanout::handle_ledger`].
+    ReadLedger(Box<LedgerRead>),
     /// Write a notice to the log. Boxed, since it is rare and larger than the other outputs.
     Notice(Box<Notice>),
 }
@@ -202,6 +215,9 @@ pub struct Fanout {
     /// How the server ends; meaningless before the drain.
     drain_kind: DrainKind,
     moves: Moves,
+    /// The series that go on where an earlier process stopped, once they are subscribed.
+    tails: Tails,
+    ledger_reads: LedgerReads,
     /// Clients get their own messages back, up to this many bytes each. `None`: not an echo server.
     echo_bytes_max: Option<usize>,
 }
@@ -244,8 +260,11 @@ impl Fanout {
             is_draining: false,
             drain_kind: DrainKind::Closed,
             moves: Moves::default(),
+            tails: Tails::new(),
+            ledger_reads: LedgerReads::default(),
             echo_bytes_max: None,
         };
+        fanout.tails = std::mem::take(&mut fanout.config.tails);
         for instrument in std::mem::take(&mut fanout.config.preload) {
             match fanout.hub.intern(&instrument) {
                 Ok(id) if fanout.hub.preload(id) => fanout.command_subscribe(id, now),
@@ -294,6 +313,8 @@ impl Fanout {
                     self.further_catch_ups(*instrument, now);
                 }
             }
+            // Only the ledger needs to know.
+            MarketEvent::Verified { .. } => {}
             MarketEvent::Begin { instrument } => {
                 if let Some(stream) = self.hub.stream(*instrument) {
                     stream.start();
@@ -388,6 +409,7 @@ impl Fanout {
                 Timer::CatchUps(id) => self.catch_ups_timeout(id, now),
             }
         }
+        self.give_up_ledger_reads(now);
         self.end_rests(now);
         self.forget_refused(now);
         self.move_clients(now);
@@ -412,7 +434,8 @@ impl Fanout {
         let timer = self.timers.peek().map(|Reverse((at, _))| *at);
         let others =
             [self.moves.next_deadline(), self.hub.rest_deadline(), self.refused.deadline()];
-        timer.into_iter().chain(others.into_iter().flatten()).min()
+        let others = others.into_iter().chain([self.ledger_reads.deadline()]);
+        timer.into_iter().chain(others.flatten()).min()
     }
 
     /// Returns whether the driver should write to the clients before it hands in the next market
@@ -443,9 +466,10 @@ impl Fanout {
                         return Some(output);
                     }
                 }
-                Output::Close { .. } | Output::Command { .. } | Output::Notice(_) => {
-                    return Some(output);
-                }
+                Output::Close { .. }
+                | Output::Command { .. }
+                | Output::ReadLedger(_)
+                | Output::Notice(_) => return Some(output),
             }
         }
     }
@@ -480,6 +504,13 @@ impl Fanout {
         if let Some(base) = self.hub.base(id) {
             return self.command_derived(id, base, &command, now);
         }
+        if !self.ask_ledger(id, &command, now) {
+            self.command_shard(id, command);
+        }
+    }
+
+    /// Passes a command about one of the exchange's own series to its shard.
+    fn command_shard(&mut self, id: InstrumentId, command: Command) {
         let instrument = self.hub.instrument(id);
         let carriers = self.config.carriers[instrument.market.index()];
         let place = usize::try_from(instrument.stable_hash() % carriers as u64);
@@ -491,7 +522,8 @@ impl Fanout {
 
     fn command_subscribe(&mut self, id: InstrumentId, now: Now) {
         let instrument = self.hub.instrument(id).clone();
-        self.command(id, Command::Subscribe { id, instrument }, now);
+        let tail = self.resume(id, &instrument, now);
+        self.command(id, Command::Subscribe { id, instrument, tail }, now);
     }
 
     fn notice(&mut self, event: EventName, text: String) {

@@ -77,7 +77,7 @@ impl Interest {
         let is_present = !self.is_catching_up && meta.serial >= self.since_serial;
         match (meta.history_of, meta.class) {
             (Some(key), _) => key == self.key,
-            (None, Class::Open) => is_present && !self.closed_only,
+            (None, Class::Open) => is_present && !self.closed_only && meta.open_time >= self.first,
             // The client may hold the window from an earlier connection.
             (None, Class::Correction) => is_present,
             (None, _) => is_present && meta.open_time >= self.first,

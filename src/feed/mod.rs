@@ -202,9 +202,9 @@ impl Feed {
     /// Takes a command from the fan-out core.
     pub fn handle_command(&mut self, command: Command, now: Now) {
         match command {
-            Command::Subscribe { id, instrument } => {
+            Command::Subscribe { id, instrument, tail } => {
                 self.forget_ahead(id, now);
-                self.subscribe(id, &instrument, now.mono);
+                self.subscribe(id, &instrument, &tail, now.mono);
             }
             Command::Unsubscribe { id } => self.unsubscribe(id, now.mono),
             Command::Forget { id } => self.forget(id, now.mono),

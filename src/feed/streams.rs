@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::clock::{MonoNs, UnixMs};
 use crate::feed::stream::{Check, FeedStream, MessageRate, Suspicion};
-use crate::market::{Instrument, InstrumentId, Interval, Market};
+use crate::market::{ClosedWindow, Instrument, InstrumentId, Interval, Market};
 
 /// The window from which on every candle is news: the one in which the stream was subscribed, by
 /// the exchange's time, or the one before.
@@ -38,13 +38,23 @@ impl Streams {
         }
     }
 
-    /// Wants `instrument` under `id`. Returns whether this is news: not if it is wanted already.
-    pub(crate) fn want(&mut self, id: InstrumentId, instrument: &Instrument, now: MonoNs) -> bool {
+    /// Wants `instrument` under `id`. A new stream goes on after `tail`, as in
+    /// [`crate::messages::Command::Subscribe`]. Returns whether this is news: not if it is wanted
+    /// already.
+    pub(crate) fn want(
+        &mut self,
+        id: InstrumentId,
+        instrument: &Instrument,
+        tail: &[ClosedWindow],
+        now: MonoNs,
+    ) -> bool {
         if self.by_id.len() <= id.index() {
             self.by_id.resize_with(id.index() + 1, || None);
         }
         let Some(stream) = &mut self.by_id[id.index()] else {
-            self.by_id[id.index()] = Some(Box::new(FeedStream::new(id, instrument.clone(), now)));
+            let mut stream = FeedStream::new(id, instrument.clone(), now);
+            stream.series.resume(tail);
+            self.by_id[id.index()] = Some(Box::new(stream));
             let table = &mut self.by_symbol[instrument.market.index()];
             let has_another = table.find(&instrument.symbol, instrument.interval).is_some();
             assert!(!has_another, "a series has one id at a time");

@@ -155,6 +155,25 @@ impl Series {
         self.next.get_or_insert(after.map_or(at, |after| after.max(at)));
     }
 
+    /// Goes on after the windows that an earlier process published, ascending and adjoining.
+    ///
+    /// # Panics
+    /// If the series has begun before.
+    pub fn resume(&mut self, published: &[ClosedWindow]) {
+        assert!(self.next.is_none() && self.watermark.is_none(), "a series begins once");
+        let Some(newest) = published.last().map(ClosedWindow::open_time) else { return };
+        for window in &published[published.len().saturating_sub(REMEMBERED)..] {
+            let (candle, revision) = match window {
+                ClosedWindow::Candle(update) => (Some(update.candle), update.revision),
+                ClosedWindow::Empty { .. } => (None, 0),
+            };
+            let open_time = window.open_time();
+            self.published.push_back(Published { open_time, candle, revision });
+        }
+        self.watermark = Some(newest);
+        self.next = Some(UnixMs(newest.0 + self.interval.ms()));
+    }
+
     /// Owes nothing until the series begins again: no client wants it, and no client keeps what was
     /// published.
     pub fn suspend(&mut self) {

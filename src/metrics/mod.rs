@@ -339,6 +339,32 @@ impl Default for FeedMetrics {
     }
 }
 
+/// The ledger's counters. Written by its thread, but for `not_stored`.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct LedgerMetrics {
+    /// `connector_ledger_enabled`: whether a file is configured.
+    pub enabled: Gauge,
+    /// `connector_ledger_storing`: whether the last attempt to write succeeded.
+    pub storing: Gauge,
+    /// `connector_ledger_rows_total`: rows written.
+    pub rows: Counter,
+    /// `connector_ledger_pruned_rows_total`: rows removed since they were too old or too many.
+    pub pruned: Counter,
+    /// `connector_ledger_bytes`: size of the stored data.
+    pub bytes: Gauge,
+    /// `connector_ledger_newest_close_seconds`: end of the newest stored window, in ms since the
+    /// epoch; 0 if none was stored yet.
+    pub newest_close_ms: Gauge,
+    /// `connector_ledger_queue_depth`: closed windows that wait to be written.
+    pub queue_depth: Gauge,
+    /// `connector_ledger_errors_total`: attempts to open or write the file that failed.
+    pub errors: Counter,
+    /// `connector_ledger_not_stored_total`: closed windows that were not stored, since too many
+    /// waited. Written by the fan-out core.
+    pub not_stored: Counter,
+}
+
 /// What every core reports about its own duty cycle. Written by the core.
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -498,6 +524,8 @@ pub struct Metrics {
     pub shards: Vec<Arc<ShardMetrics>>,
     /// The fan-out core.
     pub fanout: Arc<FanoutMetrics>,
+    /// The ledger.
+    pub ledger: Arc<LedgerMetrics>,
     /// Duty cycles: name (`shard0`, `fanout`, `shard0+fanout` …) and counters, per executor.
     pub cores: Vec<(String, Arc<CoreMetrics>)>,
 }

@@ -11,7 +11,7 @@ const FIVE: &str = r#"{"exchange":"binance","contract_type":"spot","symbols":["B
 /// What was subscribed at the shards: ids and intervals.
 fn asked(world: &World) -> Vec<(InstrumentId, Interval)> {
     let asked = world.commands.iter().filter_map(|command| match command {
-        Command::Subscribe { id, instrument } => Some((*id, instrument.interval)),
+        Command::Subscribe { id, instrument, .. } => Some((*id, instrument.interval)),
         _ => None,
     });
     asked.collect()

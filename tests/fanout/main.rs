@@ -9,6 +9,7 @@ mod door;
 mod hops;
 mod hostile;
 mod intervals;
+mod ledger;
 mod marks;
 mod past;
 mod requests;

@@ -12,7 +12,7 @@ use connector_wss::market::{
     Candle, CandleUpdate, Decimal, FinalBy, Instrument, InstrumentId, Interval, Market, Source,
     Venue,
 };
-use connector_wss::messages::{BackfillFrom, Command, FeedEvent, MarketEvent};
+use connector_wss::messages::{BackfillFrom, Command, FeedEvent, LedgerRead, MarketEvent};
 use connector_wss::metrics::FanoutMetrics;
 use serde_json::Value;
 
@@ -52,6 +52,8 @@ pub struct World {
     pub tickets: VecDeque<u64>,
     pub ids: HashMap<String, InstrumentId>,
     pub notices: Vec<String>,
+    /// Questions to the ledger.
+    pub reads: Vec<LedgerRead>,
     pub now: Now,
 }
 
@@ -68,6 +70,9 @@ pub fn config() -> FanoutConfig {
         shards: 4,
         carriers: [4; Market::COUNT],
         preload: Vec::new(),
+        tails: Default::default(),
+        has_ledger: false,
+        catch_up: 60,
         access: Access::default(),
     }
 }
@@ -81,8 +86,9 @@ impl World {
         let now = Now { mono: MonoNs(1), unix_us: (MINUTE_0 * 60_000 + 5_000) * 1000 };
         let metrics = Arc::new(FanoutMetrics::default());
         let fanout = Fanout::new(config, metrics.clone(), now);
-        let (sockets, commands, tickets, ids, notices) = Default::default();
-        let mut world = Self { fanout, metrics, sockets, commands, tickets, ids, notices, now };
+        let (sockets, commands, tickets, ids, notices, reads) = Default::default();
+        let mut world =
+            Self { fanout, metrics, sockets, commands, tickets, ids, notices, reads, now };
         world.drive();
         world
     }
@@ -284,7 +290,7 @@ impl World {
                 Output::Close { client } => self.socket(client).is_closed = true,
                 Output::Command { shard, command } => {
                     assert!(shard < 4);
-                    if let Command::Subscribe { id, instrument } = &command {
+                    if let Command::Subscribe { id, instrument, .. } = &command {
                         self.ids.insert(instrument.symbol.to_string(), *id);
                         let begin = MarketEvent::Begin { instrument: *id };
                         self.fanout.handle_market(&begin, self.now);
@@ -294,6 +300,7 @@ impl World {
                     }
                     self.commands.push(command);
                 }
+                Output::ReadLedger(read) => self.reads.push(*read),
                 Output::Notice(notice) => self.notices.push(notice.text),
             }
         }

@@ -17,7 +17,10 @@ const ZERO_MS: i64 = 1_699_999_800_000;
 
 fn subscribe(pair: &mut Pair, id: u32, market: Market, symbol: &str, interval: Interval) {
     let instrument = Instrument { market, symbol: symbol.into(), interval };
-    pair.feed.handle_command(Command::Subscribe { id: InstrumentId(id), instrument }, pair.now);
+    pair.feed.handle_command(
+        Command::Subscribe { id: InstrumentId(id), instrument, tail: Vec::new() },
+        pair.now,
+    );
     pair.pump();
 }
 

@@ -169,14 +169,20 @@ impl Pair {
     pub(crate) fn subscribe(&mut self, id: u32, contract_type: &str, symbol: &str) {
         let market = market(contract_type);
         let instrument = Instrument { market, symbol: symbol.into(), interval: Interval::M1 };
-        self.feed.handle_command(Command::Subscribe { id: InstrumentId(id), instrument }, self.now);
+        self.feed.handle_command(
+            Command::Subscribe { id: InstrumentId(id), instrument, tail: Vec::new() },
+            self.now,
+        );
         self.pump();
     }
 
     /// Subscribes at any venue.
     pub(crate) fn subscribe_at(&mut self, id: u32, market: Market, symbol: &str) {
         let instrument = Instrument { market, symbol: symbol.into(), interval: Interval::M1 };
-        self.feed.handle_command(Command::Subscribe { id: InstrumentId(id), instrument }, self.now);
+        self.feed.handle_command(
+            Command::Subscribe { id: InstrumentId(id), instrument, tail: Vec::new() },
+            self.now,
+        );
         self.pump();
     }
 
@@ -318,7 +324,7 @@ impl Pair {
         while self.is_draining
             && let Some(event) = self.feed.next_published()
         {
-            if !matches!(event, MarketEvent::Begin { .. }) {
+            if !matches!(event, MarketEvent::Begin { .. } | MarketEvent::Verified { .. }) {
                 self.published.push(event);
             }
         }

@@ -108,6 +108,9 @@ impl Guest {
             shards: 1,
             carriers: [1; Market::COUNT],
             preload: Vec::new(),
+            tails: Default::default(),
+            has_ledger: false,
+            catch_up: 60,
             access: Access::default(),
         };
         let mut fanout = Fanout::new(config, Arc::new(FanoutMetrics::default()), now);

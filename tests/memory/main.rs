@@ -124,7 +124,7 @@ impl Crowd {
         while let Some(output) = self.fanout.poll_output() {
             match output {
                 Output::Transmit { client } if takes(client) => self.take(client),
-                Output::Command { command: Command::Subscribe { id, instrument }, .. } => {
+                Output::Command { command: Command::Subscribe { id, instrument, .. }, .. } => {
                     self.instrument = Some(id);
                     self.maker.ids.insert(instrument.symbol.to_string(), id);
                     self.fanout.handle_market(&MarketEvent::Begin { instrument: id }, self.now);

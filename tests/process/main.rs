@@ -17,6 +17,7 @@ mod healthcheck;
 mod hostile;
 mod interrupted;
 mod intervals;
+mod ledger;
 mod logs;
 mod outage;
 mod page;

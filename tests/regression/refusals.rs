@@ -45,7 +45,7 @@ impl<F: FnMut(Published<'_>) -> Vec<Act>> StandIn<F> {
         for id in ids {
             let (market, symbol) = (self.market, name(id).into());
             let instrument = Instrument { market, symbol, interval: Interval::M1 };
-            let command = Command::Subscribe { id: InstrumentId(id), instrument };
+            let command = Command::Subscribe { id: InstrumentId(id), instrument, tail: Vec::new() };
             self.pair.feed.handle_command(command, self.pair.now);
         }
         self.pair.pump();

@@ -13,6 +13,7 @@ mod client;
 mod dice;
 mod faults;
 mod hostile;
+mod ledger;
 mod liar;
 mod lying;
 mod run;

@@ -140,10 +140,16 @@ fn live(world: &mut World, report: &mut Report) -> Result<(), String> {
         let next = next.min(strikes_at).min(peace).min(restarts_at.unwrap_or(peace));
         world.run_until(next)?;
         if restarts_at.is_some_and(|at| at <= world.now.mono) {
-            restarts_at = None;
+            restarts_at =
+                world.dice.one_in(2).then(|| world.now.mono.after(world.dice.ms(60_000, 400_000)));
             count_server(world, report);
             judge_trust(world)?;
-            world.restart();
+            let pause = match world.dice.below(4) {
+                0 => Duration::ZERO,
+                1 => world.dice.ms(1_000, 60_000),
+                _ => world.dice.ms(60_000, 500_000),
+            };
+            world.restart_after(pause);
             report.fault("restart");
             wake_all(world, 3_000);
         }
@@ -328,6 +334,12 @@ pub(crate) fn judge(world: &mut World, report: &mut Report) -> Result<(), String
         return Err(format!("limits of exchanges were exceeded {exceeded} times"));
     }
     judge_trust(world)?;
+    let stored = world.ledger.judge(world.now)?;
+    report.count("windows in the ledger", stored);
+    report.count("ledger: windows not stored", world.ledger.not_stored);
+    report.count("ledger: put back", world.ledger.put_back);
+    report.count("ledger: questions answered", world.ledger.reads_answered);
+    report.count("ledger: series resumed", world.ledger.resumed);
     let true_ms = world.true_ms();
     for at in 0..world.clients.len() {
         let client = &mut world.clients[at];
@@ -343,11 +355,12 @@ pub(crate) fn judge(world: &mut World, report: &mut Report) -> Result<(), String
         let live = std::mem::take(&mut client.books);
         let ended = std::mem::take(&mut client.ended);
         let wanted = client.wanted.clone();
-        for (series, book, end) in ended {
+        let unjudged = world.clients[at].unjudged.map(Market::index);
+        for (series, book, end) in ended.into_iter().filter(|one| unjudged != Some(one.0.0)) {
             judge_values(world, at, &series, &book, end - SETTLED_MS, report)?;
         }
         for (series, book) in live {
-            if !wanted.contains_key(&series) {
+            if !wanted.contains_key(&series) || unjudged == Some(series.0) {
                 continue;
             }
             judge_values(world, at, &series, &book, i64::MAX, report)?;

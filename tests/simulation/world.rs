@@ -10,7 +10,7 @@ use connector_wss::fanout::{self, Access, Fanout, FanoutConfig};
 use connector_wss::feed::{self, Feed, FeedConfig, Usage};
 use connector_wss::health;
 use connector_wss::market::{Market, Venue};
-use connector_wss::messages::{EventName, FeedEvent, MarketEvent};
+use connector_wss::messages::{EventName, FeedEvent, MarketEvent, Tails};
 use connector_wss::metrics::{ConnectionErrorKind, FanoutMetrics, Metrics, ShardMetrics};
 use connector_wss::venue;
 use connector_wss::wire::Endpoint;
@@ -18,6 +18,7 @@ use connector_wss::wire::Endpoint;
 use super::book::MINUTE;
 use super::client::{Client, no_tls};
 use super::dice::Dice;
+use super::ledger::{CATCH_UP, Ledger};
 use super::venues::{Arrival, LinkKey, PORT, Venues};
 
 /// A ring as small as this is full now and then.
@@ -41,6 +42,7 @@ pub(crate) struct World {
     pub(crate) shards: Vec<Shard>,
     pub(crate) fanout: Fanout,
     pub(crate) fanout_metrics: Arc<FanoutMetrics>,
+    pub(crate) ledger: Ledger,
     pub(crate) clients: Vec<Client>,
     /// The fan-out takes nothing from the rings before.
     pub(crate) fanout_sleeps_until: MonoNs,
@@ -92,7 +94,7 @@ impl World {
     ) -> Self {
         let venues = Venues::new(seed, now, push_interval, extra);
         let (shards, fanout, fanout_metrics) =
-            start(shards, seed, Vec::new(), SYMBOLS_PER_SESSION, now);
+            start(shards, seed, Vec::new(), SYMBOLS_PER_SESSION, Tails::new(), now);
         Self {
             dice,
             now,
@@ -103,6 +105,7 @@ impl World {
             shards,
             fanout,
             fanout_metrics,
+            ledger: Ledger::new(seed, now),
             clients: Vec::new(),
             fanout_sleeps_until: MonoNs(0),
             rings_full: 0,
@@ -131,12 +134,20 @@ impl World {
 
     /// `kill -9` and a new process.
     pub(crate) fn restart(&mut self) {
+        self.restart_after(Duration::ZERO);
+    }
+
+    /// `kill -9`, and a new process after a while.
+    pub(crate) fn restart_after(&mut self, pause: Duration) {
         self.life += 1;
         self.venues.forget_all();
+        self.ledger.die();
+        self.set_time(self.now.mono.after(pause));
+        let tails = self.ledger.tails(self.now);
         let seed = self.seed.wrapping_add(self.life as u64);
         let (count, usage) = (self.shards.len(), self.venues.usage.clone());
         (self.shards, self.fanout, self.fanout_metrics) =
-            start(count, seed, usage, self.symbols_per_session, self.now);
+            start(count, seed, usage, self.symbols_per_session, tails, self.now);
         self.events.clear();
         self.unsent.clear();
         for client in &mut self.clients {
@@ -190,6 +201,7 @@ impl World {
         let clients = self.clients.iter().filter(|client| client.id.is_some());
         let reads = clients.map(|client| client.reads_at).filter(|&at| at > self.now.mono);
         let all = shards.chain(self.venues.next_deadline()).chain(ring).chain(reads);
+        let all = all.chain(self.ledger.next_deadline());
         all.chain(self.fanout.next_deadline()).min().unwrap_or(MonoNs(u64::MAX))
     }
 
@@ -214,6 +226,10 @@ impl World {
                 has_worked |= self.drain_feed(at);
             }
             has_worked |= self.drain_rings();
+            while let Some(answer) = self.ledger.advance(now) {
+                self.fanout.handle_ledger(answer, now);
+                has_worked = true;
+            }
             while let Some(event) = self.events.pop_front() {
                 self.fanout.handle_feed(event, now);
                 has_worked = true;
@@ -376,6 +392,9 @@ impl World {
                         let seconds = self.now.mono.since(self.origin.mono).as_secs_f64();
                         eprintln!("{seconds:9.3} {event:?}");
                     }
+                    if let Some(event) = self.fanout.ledger_event(&event) {
+                        self.ledger.push(event);
+                    }
                     self.fanout.handle_market(&event, self.now);
                 }
                 has_worked = true;
@@ -397,6 +416,7 @@ impl World {
                     self.shards[shard].feed.handle_command(command, self.now);
                     self.drain_feed(shard);
                 }
+                fanout::Output::ReadLedger(read) => self.ledger.ask(*read),
                 fanout::Output::Close { client } => {
                     let gone = self.clients.iter_mut().find(|one| one.id == Some(client));
                     if let Some(gone) = gone {
@@ -443,7 +463,10 @@ impl World {
     pub(crate) fn is_ready(&self, market: Market) -> bool {
         let shards = self.shards.iter().map(|shard| Arc::clone(&shard.metrics)).collect();
         let fanout = Arc::clone(&self.fanout_metrics);
-        let exchange = health::exchange(&Metrics { shards, fanout, cores: Vec::new() }, market);
+        let exchange = health::exchange(
+            &Metrics { shards, fanout, ledger: Default::default(), cores: Vec::new() },
+            market,
+        );
         health::unready(&[exchange], health::Phase::Serving).is_none()
     }
 
@@ -474,6 +497,7 @@ fn start(
     seed: u64,
     usage: Vec<Usage>,
     symbols_per_session: usize,
+    tails: Tails,
     now: Now,
 ) -> (Vec<Shard>, Fanout, Arc<FanoutMetrics>) {
     let config =
@@ -499,6 +523,9 @@ fn start(
         shards: count,
         carriers: carriers.try_into().unwrap(),
         preload: Vec::new(),
+        tails,
+        has_ledger: true,
+        catch_up: CATCH_UP,
         access: Access::default(),
     };
     (shards, Fanout::new(config, metrics.clone(), now), metrics)

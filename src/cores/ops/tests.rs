@@ -40,6 +40,7 @@ fn setup(roots: rustls::RootCertStore, shard: ShardLink) -> OpsSetup {
     let metrics = Metrics {
         shards: vec![Arc::new(ShardMetrics::default())],
         fanout: Arc::default(),
+        ledger: Default::default(),
         cores: vec![],
     };
     OpsSetup {

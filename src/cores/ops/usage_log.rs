@@ -151,6 +151,7 @@ mod tests {
         let metrics = Metrics {
             shards: vec![Arc::default(), Arc::default()],
             fanout: Arc::default(),
+            ledger: Default::default(),
             cores: Vec::new(),
         };
         let at = |seconds: i64| Now {

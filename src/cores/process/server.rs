@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Host, Proxies};
 use crate::cores::duty::Duty;
 use crate::cores::fanout::{FanoutCore, FanoutLinks};
+use crate::cores::ledger::{Ledger, LedgerPort, LedgerThread};
 use crate::cores::machine::doorbell::Doorbell;
 use crate::cores::machine::executor::{Executor, Runtime};
 use crate::cores::machine::open_files::{self, Division};
@@ -38,8 +39,8 @@ use crate::limits::{
     TAKEOVER_WARM_UP,
 };
 use crate::market::{Instrument, Interval, Market};
-use crate::messages::{Command, FeedEvent, MarketEvent, OpsAnswer};
-use crate::metrics::{CoreMetrics, FanoutMetrics, Metrics, ShardMetrics};
+use crate::messages::{Command, FeedEvent, MarketEvent, OpsAnswer, Tails};
+use crate::metrics::{CoreMetrics, FanoutMetrics, LedgerMetrics, Metrics, ShardMetrics};
 use crate::rng::GOLDEN;
 use crate::venue;
 use crate::wire::host::Hosts;
@@ -98,6 +99,7 @@ pub struct Server {
     renewals: Sender<Renewal>,
     fanout_bell: Arc<Doorbell>,
     executors: Vec<Executor>,
+    ledger: Option<LedgerThread>,
     ops: OpsThread,
 }
 
@@ -185,6 +187,10 @@ impl Server {
             connections_max: files.ops,
             rest_max: files.rest,
         };
+        let ledger = match echo_bytes_max {
+            Some(_) => None,
+            None => plan.start_ledger(predecessor.is_some())?,
+        };
         let ops = ops.spawn(setup).map_err(|error| executor_error("the ops core", &error))?;
         let shutdown = Arc::clone(&plan.shutdown);
         let stopper = Stopper { shutdown, lifecycle, drain_kind };
@@ -205,6 +211,7 @@ impl Server {
             renewals,
             fanout_bell,
             executors,
+            ledger,
             ops,
         };
         if predecessor.is_some() {
@@ -256,6 +263,10 @@ impl Server {
                 tracing::error!("an executor ended with an error: {error}");
             }
         }
+        // The fan-out core has put everything into its ring.
+        if let Some(ledger) = self.ledger {
+            ledger.stop();
+        }
         self.ops.stop();
     }
 }
@@ -275,6 +286,9 @@ struct Wiring {
     cores: Vec<Arc<CoreMetrics>>,
     fanout_bell: Arc<Doorbell>,
     fanout_metrics: Arc<FanoutMetrics>,
+    ledger_metrics: Arc<LedgerMetrics>,
+    /// The fan-out core's part of the ledger, until that core takes it.
+    ledger: Option<(LedgerPort, Tails)>,
     events: (Sender<FeedEvent>, Receiver<FeedEvent>),
     renewals: (Sender<Renewal>, Receiver<Renewal>),
     /// One per shard.
@@ -321,6 +335,8 @@ impl Wiring {
             shutdown: Arc::new(Shutdown::new(Arc::clone(&fanout_bell))),
             cores: bells.iter().map(|_| Arc::default()).collect(),
             fanout_metrics: Arc::default(),
+            ledger_metrics: Arc::default(),
+            ledger: None,
             events: bounded(FEED_EVENTS_MAX),
             renewals: bounded(RENEWALS_MAX),
             shards: shards.collect(),
@@ -336,8 +352,25 @@ impl Wiring {
         Metrics {
             shards: self.shards.iter().map(|shard| Arc::clone(&shard.metrics)).collect(),
             fanout: Arc::clone(&self.fanout_metrics),
+            ledger: Arc::clone(&self.ledger_metrics),
             cores: names.zip(self.cores.iter().map(Arc::clone)).collect(),
         }
+    }
+
+    /// Opens the ledger and starts its thread, if one is configured.
+    fn start_ledger(&mut self, takes_over: bool) -> Result<Option<LedgerThread>, StartError> {
+        let ledger = Ledger::start(
+            &self.config,
+            self.clock,
+            &self.ledger_metrics,
+            Arc::clone(&self.fanout_bell),
+            takes_over,
+        );
+        let ledger = ledger.map_err(|error| executor_error("the ledger's thread", &error))?;
+        Ok(ledger.map(|Ledger { thread, port, tails }| {
+            self.ledger = Some((port, tails));
+            thread
+        }))
     }
 
     fn shard_links(&self) -> Vec<ShardLink> {
@@ -413,12 +446,15 @@ impl Wiring {
     fn fanout_parts(&mut self, listener: TcpListener) -> FanoutParts {
         let consumers = self.shards.iter_mut().map(|shard| shard.consumer.take());
         let commands = |shard: &ShardEnds| (shard.commands.0.clone(), Arc::clone(&shard.bell));
+        let (ledger, tails) = self.ledger.take().unzip();
         FanoutParts {
             rings: consumers.map(|ring| ring.expect("the fan-out is started once")).collect(),
             shards: self.shards.iter().map(commands).collect(),
             config: FanoutConfig {
                 clients_max: self.files.clients,
                 refusals_max: self.files.refusals,
+                has_ledger: ledger.is_some(),
+                tails: tails.unwrap_or_default(),
                 ..fanout_config(&self.config, self.access.clone(), self.shards.len())
             },
             echo_bytes_max: self.echo_bytes_max,
@@ -427,6 +463,7 @@ impl Wiring {
             events: self.events.1.clone(),
             renewals: self.renewals.1.clone(),
             ops: self.ops.clone(),
+            ledger,
             stop: Arc::clone(&self.shutdown),
             listener,
         }
@@ -475,6 +512,7 @@ struct FanoutParts {
     renewals: Receiver<Renewal>,
     shards: Vec<(Sender<Command>, Arc<Doorbell>)>,
     ops: OpsHandle,
+    ledger: Option<LedgerPort>,
     stop: Arc<Shutdown>,
     listener: TcpListener,
 }
@@ -491,6 +529,7 @@ impl FanoutParts {
             shards: self.shards,
             ops: self.ops,
             renewals: self.renewals,
+            ledger: self.ledger,
             stop: self.stop,
         };
         let Self { metrics, listener, drain_timeout, .. } = self;
@@ -676,6 +715,9 @@ pub(crate) fn fanout_config(config: &Config, access: Access, shards: usize) -> F
         shards,
         carriers: std::array::from_fn(|index| carriers[index]),
         preload: instruments.collect(),
+        tails: Tails::new(),
+        has_ledger: false,
+        catch_up: config.ledger_catch_up,
         access,
     }
 }

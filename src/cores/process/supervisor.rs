@@ -121,6 +121,7 @@ mod tests {
         let metrics = Metrics {
             shards: Vec::new(),
             fanout: Arc::default(),
+            ledger: Default::default(),
             cores: vec![("shard0".into(), Arc::clone(&core))],
         };
         let mut watchdog = Watchdog::new(Duration::from_secs(4));

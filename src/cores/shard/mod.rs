@@ -158,7 +158,7 @@ impl ShardCore {
     fn take_mail(&mut self, now: Now, waiter: &Waiter) -> bool {
         let mut worked = false;
         while let Ok(command) = self.links.commands.try_recv() {
-            if let Command::Subscribe { id, instrument } = &command {
+            if let Command::Subscribe { id, instrument, .. } = &command {
                 self.close_lag.learn(*id, instrument);
             }
             self.feed.handle_command(command, now);

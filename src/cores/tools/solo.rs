@@ -206,8 +206,8 @@ impl Solo {
             Output::Notice(notice) => self.heard.push_back(Heard::Notice(*notice)),
             // The reader sends nothing more. The close reason is the last output.
             Output::ShutdownWrite { client } => self.fanout.handle_half_closed(client, now),
-            // A connection in memory always has room.
-            Output::Read { .. } => {}
+            // A connection in memory always has room, and there is no ledger.
+            Output::Read { .. } | Output::ReadLedger(_) => {}
         }
     }
 

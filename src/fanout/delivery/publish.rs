@@ -11,7 +11,7 @@ use crate::fanout::history::{Restated, closed_window};
 use crate::fanout::protocol::encode::{CandleType, write_unsigned};
 use crate::fanout::{ClientId, Fanout, Output};
 use crate::limits::{READY_BYTES_MAX, SHARE_BYTES_MAX};
-use crate::market::{Candle, CandleUpdate, ClosedWindow, InstrumentId, Source};
+use crate::market::{Candle, CandleUpdate, ClosedWindow, InstrumentId, Source, Span};
 use crate::messages::EventName;
 use crate::wire::{text_frame_payload, write_text_frame};
 
@@ -84,7 +84,8 @@ impl Fanout {
         }
     }
 
-    /// Publishes a gap.
+    /// Publishes a gap. It is published in parts where a client needs only its later windows: that
+    /// one has the others already, from before a restart.
     pub(crate) fn publish_gap(
         &mut self,
         instrument: InstrumentId,
@@ -99,10 +100,21 @@ impl Fanout {
         let span_ms = span_ms.saturating_mul(stream.labels.interval().ms());
         let last = UnixMs(first.0.saturating_add(span_ms));
         let is_end = stream.history.advance(last);
-        self.payload.clear();
-        stream.labels.write_gap(&mut self.payload, first, missing, "not_received", now);
-        let meta = self.sent_meta(instrument, Class::Gap, first);
-        self.publish(meta, now);
+        let interval = stream.labels.interval();
+        let firsts = stream.interests.iter().map(|interest| interest.first);
+        let mut begins: Vec<UnixMs> = firsts.filter(|&at| first < at && at <= last).collect();
+        begins.push(first);
+        begins.sort_unstable();
+        begins.dedup();
+        for (at, &begin) in begins.iter().enumerate() {
+            let end = begins.get(at + 1).map_or(last, |next| UnixMs(next.0 - interval.ms()));
+            let part = Span { first: begin, last: end }.count(interval).min(missing);
+            let Some(stream) = self.hub.stream(instrument) else { return };
+            self.payload.clear();
+            stream.labels.write_gap(&mut self.payload, begin, part, "not_received", now);
+            let meta = self.sent_meta(instrument, Class::Gap, begin);
+            self.publish(meta, now);
+        }
         if is_end && !self.marks.is_empty() {
             self.advance_marks(instrument, last, now);
         }

@@ -16,7 +16,7 @@ use crate::feed::stream::{Verification, Verifications};
 use crate::market::{
     Candle, CandleUpdate, FinalBy, Instrument, InstrumentId, Interval, Series, Span,
 };
-use crate::messages::RestResponse;
+use crate::messages::{MarketEvent, RestResponse};
 
 impl Verifications {
     /// Takes a published closed candle with its sequence number.
@@ -97,6 +97,8 @@ enum Judged {
     Again(Verification),
     /// The window is no longer remembered, or answers prove nothing about it.
     Dropped,
+    /// The candle was the same twice.
+    Confirmed,
     /// The candle was the same. The window is fetched again, later.
     Same(Verification),
     /// Two answers agree on this other candle.
@@ -127,7 +129,7 @@ impl Verification {
         let Some(theirs) = theirs else {
             self.at = now.after(VERIFY_LESS_AGAIN);
             return if self.is_same {
-                Judged::Dropped
+                Judged::Confirmed
             } else {
                 Judged::Same(Self { is_same: true, doubted: None, ..self })
             };
@@ -173,9 +175,15 @@ impl Feed {
                 stream.repair.verifications.waiting.push_back(one);
                 continue;
             }
+            let open_time = one.open_time;
             match one.judge(&stream.series, &rows, now.mono) {
                 Judged::Again(one) => stream.repair.verifications.waiting.push_back(one),
                 Judged::Dropped => {}
+                Judged::Confirmed => {
+                    let instrument = stream.id;
+                    publisher.metrics.closed_queue_depth.add(1);
+                    publisher.queue.push_closed(MarketEvent::Verified { instrument, open_time });
+                }
                 Judged::Same(one) => {
                     metrics.comparisons_same.increment();
                     stream.repair.verifications.waiting.push_back(one);

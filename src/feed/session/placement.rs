@@ -9,7 +9,7 @@ use crate::feed::session::{Session, SessionPhase};
 use crate::feed::stream::Check;
 use crate::feed::{Feed, Output};
 use crate::limits::UNSUBSCRIBE_LINGER;
-use crate::market::{Instrument, InstrumentId, Market};
+use crate::market::{ClosedWindow, Instrument, InstrumentId, Market};
 use crate::messages::{About, EventName, FeedEvent, MarketEvent};
 use crate::{text, venue};
 
@@ -84,8 +84,14 @@ impl Feed {
         self.unsubscribe(id, now);
     }
 
-    pub(crate) fn subscribe(&mut self, id: InstrumentId, instrument: &Instrument, now: MonoNs) {
-        if self.is_stopping || !self.streams.want(id, instrument, now) {
+    pub(crate) fn subscribe(
+        &mut self,
+        id: InstrumentId,
+        instrument: &Instrument,
+        tail: &[ClosedWindow],
+        now: MonoNs,
+    ) {
+        if self.is_stopping || !self.streams.want(id, instrument, tail, now) {
             return;
         }
         let market = instrument.market;

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use super::process::ProcessFigures;
 use super::{
     ConnectionErrorKind, Counter, DecodeErrorKind, FanoutMetrics, FeedMetrics, Gauge,
-    HOP_BOUNDS_NS, HOP_LATENCY_BOUNDS_NS, Histogram, Metrics, QUOTE_LATENCY_BOUNDS_NS,
-    RECEIVE_LAG_BOUNDS_NS, RefusedBy, ShardMetrics, cumulative,
+    HOP_BOUNDS_NS, HOP_LATENCY_BOUNDS_NS, Histogram, LedgerMetrics, Metrics,
+    QUOTE_LATENCY_BOUNDS_NS, RECEIVE_LAG_BOUNDS_NS, RefusedBy, ShardMetrics, cumulative,
 };
 use crate::market::{FinalBy, Market, Venue};
 
@@ -78,6 +78,10 @@ pub fn render(metrics: &Metrics, process: Option<&ProcessFigures>, format: Forma
         out.family(row.name, row.kind, row.help);
         out.sample(row.name, row.kind, &[], &(row.read)(&metrics.fanout).to_string());
     }
+    for row in LEDGER_ROWS {
+        out.family(row.name, row.kind, row.help);
+        out.sample(row.name, row.kind, &[], &(row.read)(&metrics.ledger).to_string());
+    }
     out.refused(&metrics.fanout);
     out.hop_latency(&metrics.fanout);
     out.hops(metrics);
@@ -133,6 +137,13 @@ struct FanoutRow {
     kind: Kind,
     help: &'static str,
     read: fn(&FanoutMetrics) -> i64,
+}
+
+struct LedgerRow {
+    name: &'static str,
+    kind: Kind,
+    help: &'static str,
+    read: fn(&LedgerMetrics) -> i64,
 }
 
 fn count(counter: &Counter) -> i64 {
@@ -474,6 +485,15 @@ const fn fanout(
     FanoutRow { name, kind, help, read }
 }
 
+const fn ledger(
+    name: &'static str,
+    kind: Kind,
+    read: fn(&LedgerMetrics) -> i64,
+    help: &'static str,
+) -> LedgerRow {
+    LedgerRow { name, kind, help, read }
+}
+
 #[rustfmt::skip]
 const MARKET_ROWS: &[MarketRow] = &[
     market("connector_quotes_processed", Kind::Counter, Read::By("is_closed", quotes), "Candle updates processed."),
@@ -530,6 +550,19 @@ const FANOUT_ROWS: &[FanoutRow] = &[
     fanout("connector_new_names_refused", Kind::Counter, |f| count(&f.new_names_refused), "New names rejected because the client brought too many."),
     fanout("connector_client_errors", Kind::Counter, |f| count(&f.client_errors), "Requests answered with an error."),
     fanout("connector_client_protocol_errors", Kind::Counter, |f| count(&f.protocol_errors), "Clients closed because they broke the WebSocket protocol."),
+];
+
+#[rustfmt::skip]
+const LEDGER_ROWS: &[LedgerRow] = &[
+    ledger("connector_ledger_enabled", Kind::Gauge, |l| gauge(&l.enabled), "Whether CONNECTOR_LEDGER_FILE names a file in which closed candles are stored."),
+    ledger("connector_ledger_storing", Kind::Gauge, |l| gauge(&l.storing), "Whether the last attempt to write the ledger succeeded."),
+    ledger("connector_ledger_rows", Kind::Counter, |l| count(&l.rows), "Rows written to the ledger."),
+    ledger("connector_ledger_pruned_rows", Kind::Counter, |l| count(&l.pruned), "Rows removed from the ledger, since they were too old or too many."),
+    ledger("connector_ledger_bytes", Kind::Gauge, |l| gauge(&l.bytes), "Size of the stored data, without room that is used again."),
+    ledger("connector_ledger_newest_close_seconds", Kind::Gauge, |l| gauge(&l.newest_close_ms) / 1000, "Unix time of the end of the newest window that this process has stored; 0: none yet."),
+    ledger("connector_ledger_queue_depth", Kind::Gauge, |l| gauge(&l.queue_depth), "Closed windows that wait to be stored, of 16384."),
+    ledger("connector_ledger_errors", Kind::Counter, |l| count(&l.errors), "Attempts to open, read or write the ledger that failed."),
+    ledger("connector_ledger_not_stored", Kind::Counter, |l| count(&l.not_stored), "Closed windows that were not stored, since too many waited."),
 ];
 
 #[cfg(test)]

@@ -16,7 +16,12 @@ fn metrics() -> Metrics {
     shards[1].markets[0].rejected.increment();
     let core = Arc::new(CoreMetrics::default());
     core.busy_ns.add(1_500_000_000);
-    Metrics { shards, fanout: Arc::default(), cores: vec![("shard0+fanout".into(), core)] }
+    Metrics {
+        shards,
+        fanout: Arc::default(),
+        ledger: Default::default(),
+        cores: vec![("shard0+fanout".into(), core)],
+    }
 }
 
 /// The names of design §5, and the label that splits each.
@@ -180,7 +185,7 @@ fn a_scrape_of_every_market_and_the_most_shards_fits_its_bound() {
     }
     let core = |index| (format!("shard{index}"), Arc::new(CoreMetrics::default()));
     let cores = (0..SHARDS_MAX).map(core).collect();
-    let metrics = Metrics { shards, fanout: Arc::default(), cores };
+    let metrics = Metrics { shards, fanout: Arc::default(), ledger: Default::default(), cores };
     let text = render(&metrics, Some(&PROCESS), Format::OpenMetrics);
     assert!(text.len() < OPS_OUTPUT_BYTES_MAX * 9 / 16, "{} bytes", text.len());
 }
