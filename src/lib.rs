@@ -3,7 +3,8 @@
 //! ```text
 //!  exchanges ══TLS/WS══> shard core 0 ─┐ SPSC rings           ┌═WS═> clients :8765
 //!  exchanges ══TLS/WS══> shard core 1 ─┼────────────> fan-out ┼═WS═> clients
-//!                  …                   ┘  <── commands        └═WS═> clients
+//!                  …                   ┘  <── commands   │    └═WS═> clients
+//!                                                        └─ SPSC ring ─> ledger thread ─> SQLite
 //!         every core ── notices, single-writer counters ──> ops core (low priority)
 //!                                                           :8766 / /health /ready /metrics
 //! ```
@@ -11,9 +12,9 @@
 //! Two pure engines joined by rings: [`feed`] turns exchange bytes into candle updates, [`fanout`]
 //! turns updates into client frames. Neither knows sockets, threads, clocks or randomness: the
 //! caller hands in bytes and the time, and carries out the returned outputs. [`cores`] drives both
-//! engines and owns the server's sockets, threads and clocks. Only three modules beside it do I/O:
-//! [`config`] reads files and the environment, [`sim`] plays the exchanges on loopback sockets, and
-//! [`cli`] writes to a terminal.
+//! engines and owns the server's sockets, threads and clocks. Only four modules beside it do I/O:
+//! [`config`] reads files and the environment, [`ledger`] reads and writes its file, [`sim`] plays
+//! the exchanges on loopback sockets, and [`cli`] writes to a terminal.
 //!
 //! # Where to look
 //!
@@ -31,6 +32,8 @@
 //! | May this client connect? What may it ask for? | `fanout/clients`, `fanout/protocol` |
 //! | How does an update reach many clients? A slow one? | `fanout/delivery` |
 //! | How are `history` and `since` served? | `fanout/catch_up.rs` |
+//! | Where is a closed candle stored? When does a window get another row? | `ledger` |
+//! | Who writes the file, and what if the disk is slow or full? | `cores/ledger` |
 //! | How are cores pinned, how do they wait and wake? | `cores/machine`, `cores/duty.rs` |
 //! | Where are the sockets to exchanges, and to clients? | `cores/shard`, `cores/fanout.rs` |
 //! | Start, signals, takeover, certificates, end | `main.rs`, `cores/process` |
