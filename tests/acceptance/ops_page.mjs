@@ -126,7 +126,7 @@ async function takesIntervals() {
 
 async function hasHovers() {
   const bare = await page.evaluate(() =>
-    [...document.querySelectorAll(".scroll td, .scroll th, #clients > div")].filter((one) => !one.title).map((one) => one.textContent));
+    [...document.querySelectorAll(".scroll td, .scroll th, .figures > div")].filter((one) => !one.title).map((one) => one.textContent));
   if (bare.length) throw new Error(`no hover text: ${bare}`);
   const meanings = await page.locator("#meanings dt").count();
   if (meanings < 40) throw new Error(`${meanings} meanings`);
@@ -170,6 +170,8 @@ async function exchanges(simulatorPid, simulator, spot, serverPid) {
   holds("exchanges have their rows");
   await page.locator("#hops tbody tr", { hasText: "total" }).filter({ hasText: "≤" }).waitFor();
   holds("hops have percentiles");
+  await page.locator("#ledger dd.good", { hasText: "storing" }).waitFor();
+  holds("the ledger shows that it stores");
   await showsCandles();
   await takesPictures("usual");
   await takesKeys();

@@ -9,7 +9,7 @@ use connector_wss::config::Config;
 use connector_wss::limits::{LOG_FILE_BYTES_MAX, LOG_FILES_KEPT};
 use connector_wss::sim::faults::Fault;
 
-use super::harness::{Server, http};
+use super::harness::{Server, http, wait_until};
 use super::queries::{Exposition, breaches, metrics};
 use super::{files, value};
 
@@ -106,6 +106,7 @@ fn its_ports_and_paths_are_served() {
     let config = Config::default();
     assert_eq!((config.wss_port, config.health_check_port), (8765, 8766));
     let server = Server::simulated();
+    wait_until("the preloaded symbol is live", || server.is_ready());
     let mut asked = 0;
     for (text, address) in [
         ("localhost:8766/", server.ops),

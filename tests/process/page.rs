@@ -7,7 +7,8 @@ use connector_wss::limits::OPS_SEND_BUFFER_BYTES;
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
-use super::harness::{Exchange, PATIENCE, Server, wait_until};
+use super::client::BTC;
+use super::harness::{Exchange, PATIENCE, Scratch, Server, wait_until};
 
 /// Head and body of the answer.
 fn fetch(server: &Server, method: &str, path: &str) -> (String, String) {
@@ -142,6 +143,37 @@ fn on_the_simulated_exchanges_a_symbol_is_streamed_before_anybody_asks() {
     let named = Server::simulated_with(&[("CONNECTOR_PRELOAD", "okx:spot:BTC-USDT")]);
     wait_until("its session is live", || named.is_ready());
     assert_eq!(state(&named)["exchanges"][0]["instruments"], 0, "what is named is all there is");
+}
+
+#[test]
+fn the_state_shows_what_the_ledger_stores_and_that_it_does_not() {
+    let exchange = Exchange::start(&[]);
+    let folder = Scratch::new();
+    let file = folder.0.join("candles.sqlite");
+    let start = |file: &str| {
+        let preload = ("CONNECTOR_PRELOAD", "binance:spot:BTCUSDT,ETHUSDT");
+        Server::start(exchange.env.clone(), &[("CONNECTOR_LEDGER_FILE", file), preload])
+    };
+    let server = start(file.to_str().unwrap());
+    let ledger = || state(&server)["ledger"].clone();
+    let mut client = server.ask(BTC);
+    while !client.next().is_closed_candle() {}
+    wait_until("the minute is stored", || ledger()["rows"].as_u64().unwrap() >= 2);
+    let stored = ledger();
+    assert_eq!((&stored["enabled"], &stored["storing"]), (&true.into(), &true.into()));
+    assert_eq!((&stored["errors"], &stored["not_stored"]), (&0.into(), &0.into()));
+    let rows = server.metric("connector_ledger_rows_total", &[]);
+    assert!(stored["rows"].as_f64().unwrap() <= rows, "{stored}");
+    let newest = stored["newest_close"].as_str().unwrap();
+    assert!(newest.contains(":59.999") && newest.ends_with("+00:00"), "{newest}");
+    wait_until("its size is known", || ledger()["bytes"].as_i64().unwrap() > 4096);
+
+    let failing = start("/dev/null/candles.sqlite");
+    let ledger = state(&failing)["ledger"].clone();
+    assert_eq!((&ledger["enabled"], &ledger["storing"]), (&true.into(), &false.into()));
+    assert!(ledger["errors"].as_u64().unwrap() > 0 && ledger["newest_close"].is_null(), "{ledger}");
+    let off = state(&start(""))["ledger"].clone();
+    assert_eq!((&off["enabled"], &off["storing"]), (&false.into(), &false.into()));
 }
 
 #[test]

@@ -8,10 +8,11 @@ use crate::config::Config;
 use crate::cores::ops::denials::Denials;
 use crate::cores::ops::setup::OpsSetup;
 use crate::health::{self, CoreHealth, ExchangeHealth, Instruments};
-use crate::limits::RING_SLOTS;
+use crate::limits::{LEDGER_RING_SLOTS, RING_SLOTS};
 use crate::market::{Market, Venue};
 use crate::metrics::{
-    CoreMetrics, Counter, FanoutMetrics, FeedMetrics, Histogram, Metrics, ShardMetrics, cumulative,
+    CoreMetrics, Counter, FanoutMetrics, FeedMetrics, Histogram, LedgerMetrics, Metrics,
+    ShardMetrics, cumulative,
 };
 
 /// A JSON object.
@@ -30,6 +31,7 @@ pub(crate) fn body(setup: &OpsSetup, denials: &Denials, now: Now) -> String {
         clients_port: ClientsPort::of(&setup.config, setup.client_port),
         clients: Clients::of(&metrics.fanout),
         instruments: Instruments::of(metrics),
+        ledger: Ledger::of(&metrics.ledger),
         exchanges: Market::all().zip(health).map(|(m, health)| row(metrics, m, health)).collect(),
         shards: metrics.shards.iter().map(|shard| Shard::of(shard)).collect(),
         cores: metrics.cores.iter().map(|(name, core)| Core::of(name, core, now)).collect(),
@@ -54,6 +56,7 @@ struct State<'a> {
     clients_port: ClientsPort<'a>,
     clients: Clients,
     instruments: Instruments,
+    ledger: Ledger,
     exchanges: Vec<Exchange>,
     shards: Vec<Shard>,
     cores: Vec<Core>,
@@ -115,6 +118,43 @@ impl Clients {
             slow_disconnects: fanout.slow_disconnects.value(),
             ping_timeouts: fanout.ping_timeouts.value(),
             send_failures: fanout.send_failures.value(),
+        }
+    }
+}
+
+/// What is stored of the closed windows, since the start of this process.
+#[derive(Serialize)]
+struct Ledger {
+    /// Whether a file is configured.
+    enabled: bool,
+    /// Whether the last attempt to write it succeeded.
+    storing: bool,
+    /// Rows written.
+    rows: u64,
+    /// Size of the stored data.
+    bytes: i64,
+    /// The end of the newest window that this process has stored.
+    newest_close: Option<String>,
+    queue_depth: i64,
+    queue_slots: usize,
+    errors: u64,
+    not_stored: u64,
+}
+
+impl Ledger {
+    fn of(ledger: &LedgerMetrics) -> Self {
+        let newest_close_ms = ledger.newest_close_ms.value();
+        let newest_close = (newest_close_ms > 0).then(|| health::timestamp(newest_close_ms * 1000));
+        Self {
+            enabled: ledger.enabled.value() == 1,
+            storing: ledger.storing.value() == 1,
+            rows: ledger.rows.value(),
+            bytes: ledger.bytes.value(),
+            newest_close,
+            queue_depth: ledger.queue_depth.value(),
+            queue_slots: LEDGER_RING_SLOTS,
+            errors: ledger.errors.value(),
+            not_stored: ledger.not_stored.value(),
         }
     }
 }

@@ -60,6 +60,11 @@ function age(ms) {
   return s < 7200 ? `${Math.floor(s / 60)} min` : `${Math.floor(s / 3600)} h`;
 }
 
+function size(bytes) {
+  const [unit, bytesOfIt] = bytes < 1e9 ? ["MB", 1e6] : ["GB", 1e9];
+  return `${(bytes / bytesOfIt).toFixed(1)} ${unit}`;
+}
+
 /** Writes only what has changed, so that a reader's place and selection stay. */
 function write(element, text, className = "") {
   if (element.textContent !== text) element.textContent = text;
@@ -144,6 +149,25 @@ function showClients({ clients }) {
   figures.forEach((figure, at) => write(byId("clients").children[at].lastElementChild, count(figure)));
 }
 
+/** In the order of the page. */
+function showLedger({ ledger, timestamp }) {
+  const state = ledger.storing ? ["● storing", "good"] : ["✖ not storing", "bad"];
+  const newest = ledger.newest_close && Date.parse(timestamp) - Date.parse(ledger.newest_close);
+  const figures = [
+    ledger.enabled ? state : ["off", ""],
+    newest === null ? "none yet" : `${age(newest)} ago`,
+    count(ledger.rows),
+    size(ledger.bytes),
+    `${count(ledger.queue_depth)} of ${count(ledger.queue_slots)}`,
+    [count(ledger.errors), ledger.errors ? "warn" : ""],
+    [count(ledger.not_stored), ledger.not_stored ? "bad" : ""],
+  ];
+  figures.forEach((figure, at) => {
+    const [text, kind = ""] = [ledger.enabled || at === 0 ? figure : "–"].flat();
+    write(byId("ledger").children[at].lastElementChild, text, kind);
+  });
+}
+
 function showLatencies(state) {
   const row = (name, buckets, quantiles) => [
     name, ...quantiles.map((q) => quantile(buckets, q)), count(buckets.at(-1)[1]),
@@ -208,6 +232,7 @@ function take(state) {
   showStatus(state);
   showExchanges(state);
   showClients(state);
+  showLedger(state);
   showLatencies(state);
   showCores(state);
   document.dispatchEvent(new CustomEvent("state", { detail: state }));
