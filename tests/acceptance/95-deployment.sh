@@ -54,7 +54,7 @@ cp tuning/systemd/connector-wss.socket "$deployment/"
 
 # serves_confined NAME FILTER: the server and its healthcheck under the filter serve a client and stop.
 serves_confined() {
-  start_simulated "deployment-$1" python3 "$PWD/tests/acceptance/confined.py" "$2" ||
+  start_simulated "deployment-$1" CONNECTOR_LEDGER_FILE=data/candles.sqlite python3 "$PWD/tests/acceptance/confined.py" "$2" ||
     { bad "the server starts under the filter of $1"; return 0; }
   check "the server answers its healthcheck under the filter of $1" \
     env CONNECTOR_WSS_HEALTH_CHECK_PORT="$ops" python3 tests/acceptance/confined.py "$2" "$server" healthcheck
@@ -62,6 +62,7 @@ serves_confined() {
     timeout 30 "$python" tests/acceptance/client.py "ws://127.0.0.1:$port" "$request" >"$work/python.out" || true
     check "it serves a client there" is_served "$work/python.out"
   fi
+  check "its ledger is written there" sh -c "curl -fs http://127.0.0.1:$ops/metrics | grep -qx 'connector_ledger_storing 1'"
   kill -TERM "$server_pid"
   check_ends "it stops in order there" "$server_pid"
 }
@@ -88,7 +89,7 @@ echo "        not tried: the unit in a running systemd, which is no first proces
 
 # --- Kubernetes.
 if [ -x "$linters/bin/kubernetes-validate" ]; then
-  for each in configmap deployment poddisruptionbudget service; do
+  for each in configmap deployment poddisruptionbudget service with-claims/statefulset; do
     check "the schema of Kubernetes accepts $each.yaml" "$linters/bin/kubernetes-validate" --strict --quiet "tuning/kubernetes/$each.yaml"
   done
   skip "servicemonitor.yaml" "its schema is the Prometheus operator's, which the validator does not have"
@@ -133,12 +134,13 @@ if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null && [ -x "$image/last/usr/
   # What becomes a command as the image's user, in its folder, with its variables and no other.
   in_image=(env -C "$container" setpriv --reuid "${user%:*}" --regid "${user#*:}" --clear-groups --no-new-privs
     env -i PATH="$container/bin:$PATH" "${variables[@]}" CONNECTOR_LOG_DIR="$container/data"
-    CONNECTOR_WSS_PORT="$port" CONNECTOR_WSS_HEALTH_CHECK_PORT="$ops")
+    CONNECTOR_WSS_PORT="$port" CONNECTOR_WSS_HEALTH_CHECK_PORT="$ops" CONNECTOR_LEDGER_FILE=data/candles.sqlite)
   "${in_image[@]}" "${entrypoint[@]}" --simulate >"$deployment/image.out" 2>&1 &
   image_pid=$!
   pids+=("$image_pid")
   check "the image's entrypoint runs as its user, and its healthcheck succeeds" until_true 10 "${in_image[@]}" "${healthcheck[@]}"
   check "its log is in its folder" test -s "$container/data/connector.log"
+  check "and so is its ledger" test -s "$container/data/candles.sqlite"
   kill -s "$(of_image stopsignal | sed s/^SIG//)" "$image_pid"
   check_ends "its stop signal ends it with exit code 0" "$image_pid"
   check "then its healthcheck fails" sh -c '! "$@"' sh "${in_image[@]}" "${healthcheck[@]}"

@@ -5,6 +5,7 @@ guide.py run GUIDE.md SCRATCH BINARIES     BINARIES: the folder of connector-wss
 guide.py systemctl ARGUMENT...             what stands in for systemctl in there
 guide.py supervise UNIT                    what it starts: runs a unit until it ends
 guide.py old PORT...                       what stands in for the connector that is replaced
+guide.py sqlite3 FILE SQL                  what stands in for sqlite3 where there is none
 
 In the guide's output `…` stands for anything within a line, and alone on a line for any lines. A command
 below which there is nothing must print nothing; where nothing else is said its exit code must be 0. Blocks
@@ -25,6 +26,7 @@ import shlex
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -257,6 +259,11 @@ def systemctl(arguments):
         assert verb in ("start", "stop", "restart", "reload", "enable", "disable"), verb
 
 
+def sqlite(file, statement):
+    for row in sqlite3.connect(file, isolation_level=None).execute(statement):
+        print(*row, sep="|")
+
+
 STAND_INS = {
     "sudo": 'exec "$@"',
     "systemctl": 'exec "{python}" "{me}" systemctl "$@"',
@@ -328,7 +335,10 @@ def prepare(scratch, binaries, host):
     with open(host.path("etc/systemd/system", OLD_UNIT + ".service"), "w") as file:
         ports = f'{host.ports["8765"]} {host.ports["8766"]}'
         file.write(OLD_SERVICE.format(me=shlex.quote(os.path.abspath(__file__)), ports=ports))
-    for name, body in STAND_INS.items():
+    stand_ins = dict(STAND_INS)
+    if not shutil.which("sqlite3"):
+        stand_ins["sqlite3"] = 'exec "{python}" "{me}" sqlite3 "$@"'
+    for name, body in stand_ins.items():
         body = body.format(
             python=sys.executable,
             me=os.path.abspath(__file__),
@@ -465,6 +475,8 @@ if __name__ == "__main__":
         run(*arguments)
     elif what == "systemctl":
         systemctl(arguments)
+    elif what == "sqlite3":
+        sqlite(*arguments)
     elif what == "supervise":
         supervise(*arguments)
     else:

@@ -31,6 +31,8 @@ const SCRAPE: &str = include_str!("../../tuning/prometheus/prometheus.yml");
 const UNIT: &str = include_str!("../../tuning/systemd/connector-wss.service");
 const DOCKERFILE: &str = include_str!("../../tuning/docker/Dockerfile");
 const DEPLOYMENT: &str = include_str!("../../tuning/kubernetes/deployment.yaml");
+const STATEFUL_SET: &str = include_str!("../../tuning/kubernetes/with-claims/statefulset.yaml");
+const COMPOSE: &str = include_str!("../../tuning/docker/compose.yaml");
 const CONFIG_MAP: &str = include_str!("../../tuning/kubernetes/configmap.yaml");
 const SERVICE: &str = include_str!("../../tuning/kubernetes/service.yaml");
 
@@ -187,6 +189,66 @@ fn the_time_to_stop_is_longer_than_the_drain() {
     assert!(seconds(DEPLOYMENT, "terminationGracePeriodSeconds:") >= drain + pre_stop + 10);
     let drain = Config::default().drain_timeout.as_secs();
     assert!(seconds(UNIT, "TimeoutStopSec=") >= drain + 10);
+}
+
+/// What of a manifest is the pod, without its volumes.
+fn pod(manifest: &str) -> &str {
+    let template = manifest.split_once("\n  template:\n").unwrap().1;
+    let ends = ["\n      volumes:\n", "\n  volumeClaimTemplates:\n"];
+    ends.iter().find_map(|end| template.split_once(end)).unwrap().0
+}
+
+#[test]
+fn the_two_ways_to_run_it_in_kubernetes_differ_in_the_volume_only() {
+    assert_eq!(pod(STATEFUL_SET), pod(DEPLOYMENT));
+    for key in ["replicas:", "name:", "labels:", "matchLabels:"] {
+        assert_eq!(value(STATEFUL_SET, key), value(DEPLOYMENT, key));
+    }
+    assert_eq!(value(STATEFUL_SET, "serviceName:"), value(SERVICE, "name:"));
+}
+
+#[test]
+fn the_ledger_has_room_in_each_volume() {
+    let bytes_max: u64 = value(CONFIG_MAP, "CONNECTOR_LEDGER_BYTES_MAX:").parse().unwrap();
+    let sizes =
+        [value(DEPLOYMENT, "emptyDir: {sizeLimit:"), value(STATEFUL_SET, "requests: {storage:")];
+    for size in sizes {
+        let gib: u64 = size.trim().trim_end_matches("Gi}").parse().unwrap();
+        assert_eq!(gib << 30, 2 * bytes_max, "{size}");
+    }
+}
+
+#[test]
+fn the_ledger_is_where_the_server_may_write_and_what_outlives_it() {
+    let file = Config::default().ledger_file.unwrap();
+    assert!(file.is_relative(), "{}", file.display());
+    let folder = value(UNIT, "WorkingDirectory=");
+    assert_eq!(folder, format!("/var/lib/{}", value(UNIT, "StateDirectory=")));
+    assert!(DOCKERFILE.contains(&format!("\nVOLUME {folder}\nWORKDIR {folder}\n")));
+    assert!(COMPOSE.contains(&format!("- data:{folder}\n")));
+    assert!(TUNING.contains(&format!("--volume connector-wss:{folder} ")));
+    assert!(DEPLOYMENT.contains(&format!("{{name: data, mountPath: {folder}}}")));
+    assert!(TUNING.contains(&format!("`{folder}/{}`", file.display())));
+}
+
+#[test]
+fn docker_and_compose_run_it_alike() {
+    for (flag, key) in [
+        ("memlock=", "memlock: "),
+        ("nofile=", "nofile: "),
+        ("--stop-timeout ", "stop_grace_period: "),
+        ("seccomp=tuning/", "seccomp=../"),
+    ] {
+        let end = |c: char| c.is_whitespace();
+        let given = TUNING.split(flag).nth(1).unwrap().split(end).next().unwrap();
+        let composed = COMPOSE.split(key).nth(1).unwrap().split(end).next().unwrap();
+        assert_eq!(composed.trim_end_matches('s'), given, "{key}");
+    }
+    for port in ["8765:8765", "127.0.0.1:8766:8766"] {
+        assert!(
+            COMPOSE.contains(&format!("- \"{port}\"")) && TUNING.contains(&format!("-p {port}"))
+        );
+    }
 }
 
 #[test]
