@@ -578,4 +578,5 @@ pub const LEDGER_BYTES_MIN: usize = 16 << 20;
 pub const LEDGER_BYTES_MAX: usize = 64 << 40;
 
 /// The largest `CONNECTOR_LEDGER_CATCH_UP`. Source: windows that one series can repair.
-pub const LEDGER_CATCH_UP_MAX: usize = REPAIR_WINDOWS_MAX as usize;
+pub const LEDGER_CATCH_UP_MAX: usize = 1_440;
+const _: () = assert!(LEDGER_CATCH_UP_MAX as i64 == REPAIR_WINDOWS_MAX);

@@ -70,7 +70,7 @@ fn candle(window: &ClosedWindow) -> Option<Candle> {
 
 impl Ledger {
     pub(crate) fn new(seed: u64, now: Now) -> Self {
-        let mut dice = Dice::new(seed ^ 0x1ed6_e4);
+        let mut dice = Dice::new(seed ^ 0x001e_d6e4);
         let metrics = Arc::new(LedgerMetrics::default());
         let (port, ring) = LedgerPort::new(Arc::clone(&metrics), RING_SLOTS);
         let full_again_at = now.mono.after(dice.ms(60_000, 900_000));
@@ -141,7 +141,8 @@ impl Ledger {
     /// A turn of the thread: writes first, so that an answer has everything that came before it.
     pub(crate) fn advance(&mut self, now: Now) -> Option<LedgerAnswer> {
         self.write(now);
-        let (_, read) = self.reads.pop_front_if(|(at, _)| *at <= now.mono)?;
+        self.reads.front().filter(|(at, _)| *at <= now.mono)?;
+        let (_, read) = self.reads.pop_front()?;
         self.reads_answered += 1;
         let count = i64::try_from(read.span.count(read.instrument.interval)).unwrap();
         let connection = self.store.connection();
