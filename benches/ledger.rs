@@ -4,7 +4,7 @@
 //! `cargo bench --bench ledger`; `SERIES` (1000), `DAYS` (1) and `KEPT_DAYS` (as `DAYS`) in the
 //! environment; `LEDGER_FILE` keeps the file.
 
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
