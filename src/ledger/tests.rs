@@ -255,7 +255,7 @@ fn a_damaged_file_is_found_and_a_later_one_is_left_alone() {
     let mut turned = sound.clone();
     turned[100..3_000].fill(0x5a);
     let random: Vec<u8> =
-        (0..50_000_u32).map(|byte| (byte.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        (0..50_000_u32).map(|byte| byte.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
     for (what, bytes) in [
         ("random bytes", &random[..]),
         ("cut in a page", &sound[..sound.len() - 1_000]),
