@@ -234,15 +234,25 @@ fn put(
             revision
         }
     };
+    // What REST has of a window that ended long ago no longer changes.
+    let close = interval.close_time(row.window.open_time());
+    let is_settled = is_backfilled && row.now.unix_ms().0 - close.0 > SETTLED_MS;
+    insert(transaction, row, (seq, revision), is_settled)?;
+    Ok(1)
+}
+
+fn insert(
+    transaction: &Transaction<'_>,
+    row: &NewRow<'_>,
+    (seq, revision): (i64, u16),
+    is_settled: bool,
+) -> rusqlite::Result<()> {
     let mut insert = transaction.prepare_cached(
         "INSERT INTO windows
          (series, seq, revision, kind, open, high, low, close, volume, other_volume, trades,
           event_time, received_time, source, final_by, verified)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
     )?;
-    // What REST has of a window that ended long ago no longer changes.
-    let close = interval.close_time(row.window.open_time());
-    let is_settled = is_backfilled && row.now.unix_ms().0 - close.0 > SETTLED_MS;
     let ClosedWindow::Candle(update) = row.window else {
         let none = None::<&str>;
         let received = row.now.unix_ms().0;
@@ -264,7 +274,7 @@ fn put(
             none,
             is_settled
         ])?;
-        return Ok(1);
+        return Ok(());
     };
     let Candle { open, high, low, close, volume, other_volume, trades, .. } = &update.candle;
     let age_ms = row.now.mono.since(update.received).as_millis();
@@ -287,7 +297,7 @@ fn put(
         update.final_by.map(|by| by.name()),
         is_settled || update.final_by == Some(FinalBy::Flag),
     ])?;
-    Ok(1)
+    Ok(())
 }
 
 /// Notes that the newest row of a window is confirmed.

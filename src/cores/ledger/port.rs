@@ -19,7 +19,8 @@ pub struct LedgerPort {
     /// soon as there is room, before anything newer.
     lost: HashMap<Instrument, Span>,
     metrics: Arc<LedgerMetrics>,
-    /// Questions, at most [`crate::limits::LEDGER_READS_MAX`] under way, and the thread to wake for them.
+    /// Questions, at most [`crate::limits::LEDGER_READS_MAX`] under way, and the thread to wake for
+    /// them.
     reads: Option<Reads>,
 }
 

@@ -7,5 +7,6 @@ pub mod remedy;
 pub mod server;
 pub mod shutdown;
 pub mod signals;
+mod start_error;
 pub mod supervisor;
 pub(crate) mod takeover;

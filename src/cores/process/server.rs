@@ -1,11 +1,9 @@
 //! Puts the cores together: binds, joins them with rings and channels, starts the executors, and
 //! ends them in order. Owns start and stop; what runs in between is [`crate::cores::duty`]'s.
 
-use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -24,11 +22,12 @@ use crate::cores::machine::wait::Waiter;
 use crate::cores::ops::setup::OpsSetup;
 use crate::cores::ops::workers::ShardLink;
 use crate::cores::ops::{Ops, OpsHandle, OpsThread, usage_log};
-use crate::cores::process::credentials::{self, CredentialsError, Reloader, Renewal};
+use crate::cores::process::credentials::{self, Reloader, Renewal};
 use crate::cores::process::listen_error::ListenError;
 use crate::cores::process::listeners::{Inherited, Listeners};
 use crate::cores::process::remedy;
 use crate::cores::process::shutdown::Shutdown;
+pub use crate::cores::process::start_error::StartError;
 use crate::cores::process::takeover::{Handover, Predecessor};
 use crate::cores::shard::{ShardCore, ShardLinks};
 use crate::fanout::{ANY_ORIGIN, Access, DrainKind, Fanout, FanoutConfig};
@@ -45,47 +44,6 @@ use crate::rng::GOLDEN;
 use crate::venue;
 use crate::wire::host::Hosts;
 use crate::wire::tls;
-
-/// Why the server cannot start. Nothing is left running.
-#[derive(Debug)]
-pub enum StartError {
-    /// The configured placement is impossible.
-    Topology(TopologyError),
-    /// The server cannot listen.
-    Listen(ListenError),
-    /// `CONNECTOR_TLS_CA_FILE` cannot be used.
-    TlsRoots {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// A file of the clients' port cannot be used.
-    Credentials(CredentialsError),
-    /// An executor or a thread did not start.
-    Executor {
-        /// What the executor or thread should run.
-        name: String,
-        /// What went wrong, and what to do.
-        why: String,
-    },
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Topology(error) => error.fmt(f),
-            Self::Listen(error) => error.fmt(f),
-            Self::TlsRoots { path, why } => {
-                write!(f, "CONNECTOR_TLS_CA_FILE={}: {why}; give a PEM file", path.display())
-            }
-            Self::Credentials(error) => error.fmt(f),
-            Self::Executor { name, why } => write!(f, "cannot start {name}: {why}"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
 
 /// A running server.
 pub struct Server {
@@ -195,13 +153,7 @@ impl Server {
         let shutdown = Arc::clone(&plan.shutdown);
         let stopper = Stopper { shutdown, lifecycle, drain_kind };
         let (renewals, fanout_bell) = (plan.renewals.0.clone(), Arc::clone(&plan.fanout_bell));
-        let runtime = choose_runtime();
-        let mut clients = Some(clients);
-        let mut executors = Vec::new();
-        for (at, executor) in topology.executors.iter().enumerate() {
-            let listener = if executor.fanout { clients.take() } else { None };
-            executors.push(plan.spawn(runtime, (at, executor), listener)?);
-        }
+        let executors = plan.spawn_all(&topology, clients)?;
         stopper.lifecycle.serving();
         let server = Self {
             client_address,
@@ -379,6 +331,20 @@ impl Wiring {
             ShardLink { answers: shard.answers.0.clone(), wake: Arc::new(move || bell.ring()) }
         };
         self.shards.iter().map(link).collect()
+    }
+
+    /// Starts every executor. The one that runs the fan-out accepts `clients`.
+    fn spawn_all(
+        &mut self,
+        topology: &Topology,
+        clients: TcpListener,
+    ) -> Result<Vec<Executor>, StartError> {
+        let (runtime, mut clients) = (choose_runtime(), Some(clients));
+        let spawn = |(at, executor): (usize, &ExecutorPlan)| {
+            let listener = if executor.fanout { clients.take() } else { None };
+            self.spawn(runtime, (at, executor), listener)
+        };
+        topology.executors.iter().enumerate().map(spawn).collect()
     }
 
     /// Starts the executor at `at`; returns once its roles are ready.
