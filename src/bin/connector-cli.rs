@@ -1,4 +1,5 @@
-//! `connector-cli`: candles of an exchange on a terminal or in a pipe; `doctor`; `healthcheck`.
+//! `connector-cli`: candles of an exchange on a terminal or in a pipe; `doctor`; `healthcheck`;
+//! `export`, `explain` and `ledger check` of the closed candles that a server has stored.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -7,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 use connector_wss::cli::arguments::{Arguments, Command};
+use connector_wss::cli::ledger::{Failure, LedgerCommand, check, explain, export};
 use connector_wss::cli::{doctor, stream};
 use connector_wss::config::Config;
 use connector_wss::cores::process::signals::Signals;
@@ -38,6 +40,23 @@ fn main() -> ExitCode {
             }
             Err(line) => complain(&line, FAILURE_CODE),
         },
+        Some(Command::Export(asked)) => match stop_on_signals() {
+            Ok(stop) => finished(export::run(&config, asked, &stop).map(|()| true)),
+            Err(error) => complain(&error.to_string(), FAILURE_CODE),
+        },
+        Some(Command::Explain(asked)) => finished(explain::run(&config, asked)),
+        Some(Command::Ledger { command: LedgerCommand::Check(asked) }) => {
+            finished(check::run(&config, asked))
+        }
+    }
+}
+
+/// The exit code of a command about the ledger.
+fn finished(outcome: Result<bool, Failure>) -> ExitCode {
+    match outcome {
+        Ok(is_fine) => code(is_fine),
+        Err(Failure::Usage(why)) => complain(&why, USAGE_ERROR_CODE),
+        Err(Failure::Failed(why)) => complain(&why, FAILURE_CODE),
     }
 }
 

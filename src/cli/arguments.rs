@@ -13,6 +13,7 @@ use crate::limits::{HISTORY_CANDLES_MAX, PAST_PATIENCE};
 use crate::market::{Interval, Market, Venue, spelled};
 
 use super::hints::{did_you_mean, no_single_symbol, no_symbol, symbol_example};
+use super::ledger::{ExplainArguments, ExportArguments, LedgerCommand};
 
 /// Candles of a crypto exchange, straight from the exchange: a table on a terminal, JSON lines in a
 /// pipe. Endpoints and limits come from the same CONNECTOR_… variables and .env as the server's.
@@ -26,6 +27,7 @@ use super::hints::{did_you_mean, no_single_symbol, no_symbol, symbol_example};
     after_help = "Examples:\n  connector-cli --simulate binance BTCUSDT --market spot    # needs no internet\n  \
                   connector-cli binance BTCUSDT ETHUSDT --market spot --limit 10\n  \
                   connector-cli okx BTC-USDT --interval 5m --history 12 --limit 12 --format csv\n  \
+                  connector-cli export --symbol BTCUSDT > btc.csv                       # out of the ledger\n  \
                   connector-cli doctor"
 )]
 pub struct Arguments {
@@ -56,6 +58,16 @@ pub enum Command {
     },
     /// Ask the server that runs with the same variables for its /health; the exit code is 0 or 1
     Healthcheck,
+    /// Write closed candles of the ledger as CSV, JSON lines or Parquet; a server may be writing it
+    Export(Box<ExportArguments>),
+    /// Say what the ledger knows of one window: revisions, evidence, sources and times
+    Explain(Box<ExplainArguments>),
+    /// Look after the ledger's file
+    Ledger {
+        /// What is done
+        #[command(subcommand)]
+        command: LedgerCommand,
+    },
 }
 
 /// Which candles, and how they are written.
@@ -222,12 +234,16 @@ impl StreamArguments {
 pub fn find_venue(name: &str) -> Result<Venue, String> {
     let venues = Venue::ALL.map(Venue::name);
     Venue::from_name(name).ok_or_else(|| {
-        let near = did_you_mean(name, &[&venues[..], &["doctor", "healthcheck"]].concat());
+        let near = did_you_mean(
+            name,
+            &[&venues[..], &["doctor", "healthcheck", "export", "explain", "ledger"]].concat(),
+        );
         format!("unknown exchange {name:?}; allowed: {}{near}", venues.join(", "))
     })
 }
 
-fn find_interval(name: &str) -> Result<Interval, String> {
+/// The interval called `name`; an error names the nearest.
+pub(super) fn find_interval(name: &str) -> Result<Interval, String> {
     let served = |interval: &Interval| Interval::SERVED.contains(interval);
     Interval::from_name(name).filter(served).ok_or_else(|| {
         let names: Vec<&str> = Interval::SERVED.iter().map(|interval| interval.name()).collect();

@@ -5,7 +5,7 @@ use crate::market::{Market, Venue, spelled};
 /// `; did you mean binance?`, or an empty text if no name is similar.
 pub(super) fn did_you_mean(wanted: &str, names: &[&str]) -> String {
     let wanted = wanted.to_ascii_lowercase();
-    let mistakes = |name: &&str| strsim::osa_distance(&wanted, name);
+    let mistakes = |name: &&str| strsim::osa_distance(&wanted, &name.to_ascii_lowercase());
     let nearest = names.iter().min_by_key(|name| mistakes(name));
     match nearest.filter(|name| mistakes(name) <= MISTAKES_MAX) {
         Some(name) => format!("; did you mean {name}?"),

@@ -4,6 +4,7 @@
 pub mod arguments;
 pub mod doctor;
 mod hints;
+pub mod ledger;
 mod message;
 mod printer;
 mod progress;

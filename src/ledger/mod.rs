@@ -8,12 +8,15 @@
 //! | What is a row, and when does a window get another one? | `rows.rs` |
 //! | How are windows written, and old ones removed? | `store.rs` |
 //! | How is one series read back? What is known of one window? | `queries.rs` |
+//! | How is the whole file read, for exports and checks? | `export.rs` |
 
+mod export;
 mod queries;
 mod rows;
 mod schema;
 mod store;
 
+pub use export::{Extent, Scanned, SeriesList, StoredSeries, extent, scan, series};
 pub use queries::{Explained, Page, explain, newest_position, page, tails};
 pub use rows::{Kind, StoredWindow};
 pub use schema::{OpenError, aside, check, is_damage, open_read_only};

@@ -18,7 +18,8 @@ pub struct Page {
     pub next: Option<UnixMs>,
 }
 
-/// Every row of one window, the oldest first.
+/// Every row of one window, the oldest first. A candle without a window is a row that makes no
+/// sense.
 pub type Explained = Vec<(Kind, StoredWindow)>;
 
 /// The series that can go on: those with a known window after which at most `missing_max` windows
@@ -73,7 +74,9 @@ fn adjoining(windows: &[StoredWindow], interval: Interval) -> Vec<ClosedWindow> 
     tail
 }
 
-fn instrument([exchange, contract_type, symbol, interval]: &[String; 4]) -> Option<Instrument> {
+pub(super) fn instrument(
+    [exchange, contract_type, symbol, interval]: &[String; 4],
+) -> Option<Instrument> {
     let market = Market::find(Venue::from_name(exchange)?, contract_type)?;
     let interval = Interval::from_name(interval)?;
     Some(Instrument { market, symbol: symbol.as_str().into(), interval })
@@ -100,7 +103,7 @@ pub fn page(
 }
 
 /// The newest row of each window of `span`, at most `count` windows.
-fn read_span(
+pub(super) fn read_span(
     connection: &Connection,
     series: i64,
     interval: Interval,
@@ -135,11 +138,9 @@ pub fn explain(
     let mut statement = connection.prepare(&sql)?;
     let rows = statement.query_map((series, interval.seq(open_time)), |row| {
         let stored = read(row, interval)?;
-        let kind = match stored.window {
-            Some(ClosedWindow::Candle(_)) => Kind::Candle,
-            Some(ClosedWindow::Empty { .. }) => Kind::Empty,
-            None => Kind::Lost,
-        };
+        let name = row.get_ref(3)?.as_str()?;
+        let kinds = [Kind::Candle, Kind::Empty];
+        let kind = kinds.into_iter().find(|kind| kind.name() == name).unwrap_or(Kind::Lost);
         Ok((kind, stored))
     })?;
     rows.collect()

@@ -12,6 +12,7 @@ mod doctor;
 #[allow(dead_code)]
 #[path = "../process/harness.rs"]
 mod harness;
+mod ledger;
 mod stream;
 
 use std::process::{Command, Output};
