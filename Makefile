@@ -1,4 +1,4 @@
-.PHONY: help run test check audit acceptance bench sim storms soak scale fuzz simulator tune tune-check doc
+.PHONY: help run test check audit acceptance bench ledger sim storms soak scale fuzz simulator tune tune-check doc
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -14,6 +14,8 @@ acceptance: ## the whole program against real clients and tools
 	tests/acceptance/run.sh
 bench: ## latency and cost beside a byte copier and a tokio relay: one table, target/bench/report.html (BASELINE=file)
 	cargo bench --bench engines && cargo bench --bench wire -- --with-engines
+ledger: ## size and times of the ledger's file with synthetic minutes (SERIES=1000 DAYS=1 KEPT_DAYS=1)
+	SERIES=$(or $(SERIES),1000) DAYS=$(or $(DAYS),1) KEPT_DAYS=$(or $(KEPT_DAYS),$(DAYS),1) cargo bench --bench ledger
 sim: ## the whole system in virtual time under every fault, SEEDS=100 runs; SEED=7 replays one
 	SERIES=2000 SEEDS=$(or $(SEEDS),100) cargo test --profile sim --test simulation -- --nocapture
 storms: ## clients that ask the exchanges for too much, beside one in production, in virtual time
