@@ -48,7 +48,7 @@ for delay in 0 200 2000; do
   else
     skip "Node ws ($delay ms)" "npm or the package is not there"
   fi
-  kill -TERM "$server_pid"
+  kill -TERM "$server_pid" || true
   check_ends "SIGTERM ends it with exit code 0 ($delay ms)" "$server_pid"
   check "the last log line says so ($delay ms)" sh -c "tail -n 1 '$work/clients-$delay/logs/connector.log' | grep -q 'Server shutdown complete'"
 done

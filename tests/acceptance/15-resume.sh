@@ -32,7 +32,7 @@ resumes() {
   local client_pid=$!
   pids+=("$client_pid")
   until_true 30 has_lines "$out" 3 || true
-  kill -TERM "$server_pid"
+  kill -TERM "$server_pid" || true
   wait "$server_pid" || true
   seen=$(wc -l <"$out")
   start_at "$port" "$ops"
@@ -40,7 +40,7 @@ resumes() {
   check "$name has every minute once" is_unbroken "$out"
   kill "$client_pid"
   wait "$client_pid" 2>/dev/null || true
-  kill -TERM "$server_pid"
+  kill -TERM "$server_pid" || true
   wait "$server_pid" || true
 }
 

@@ -15,7 +15,7 @@ if [ -n "$python" ]; then
     until_true 10 curl -fs "http://127.0.0.1:$ops/health"
     check "every exchange and contract type delivers the truth" "$python" tests/acceptance/client_all.py "ws://127.0.0.1:$port" "$dir/sim.env"
     check "all of them are ready" curl -fs "http://127.0.0.1:$ops/ready"
-    kill -TERM "$server_pid"
+    kill -TERM "$server_pid" || true
     check_ends "SIGTERM ends it with exit code 0 (all exchanges)" "$server_pid"
   else
     bad "the simulator lists every exchange" "$(cat "$dir/sim.log")"

@@ -63,7 +63,7 @@ serves_confined() {
     check "it serves a client there" is_served "$work/python.out"
   fi
   check "its ledger is written there" sh -c "curl -fs http://127.0.0.1:$ops/metrics | grep -qx 'connector_ledger_storing 1'"
-  kill -TERM "$server_pid"
+  kill -TERM "$server_pid" || true
   check_ends "it stops in order there" "$server_pid"
 }
 
@@ -158,7 +158,7 @@ if command -v logrotate >/dev/null; then
   sed -e "s|/var/log/connector-wss/|$logs/|" -e "s|su .*|su $(id -un) $(id -gn)|" tuning/logrotate.d/connector-wss >"$deployment/logrotate.conf"
   chmod 644 "$deployment/logrotate.conf"
   check "logrotate takes the log over" logrotate --force --state "$deployment/logrotate.state" "$deployment/logrotate.conf"
-  kill -TERM "$server_pid"
+  kill -TERM "$server_pid" || true
   check_ends "and the server ends in order" "$server_pid"
   check "what came before is in the compressed file" sh -c "zcat '$logs'/connector.log-*.gz | grep -q 'listening on'"
   check "what came after is in a new one" sh -c "tail -n 1 '$logs/connector.log' | grep -q 'Server shutdown complete'"

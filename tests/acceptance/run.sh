@@ -45,7 +45,20 @@ check_ends() {
   if [ "$code" = 0 ]; then ok "$1"; else bad "$1" "exit code $code"; fi
 }
 
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+# Below the ports that the kernel gives to connections, so that none takes it before the server does.
+free_port() {
+  python3 - <<'PYTHON'
+import random, socket
+while True:
+    with socket.socket() as listener:
+        try:
+            listener.bind(("127.0.0.1", random.randrange(20_000, 32_000)))
+        except OSError:
+            continue
+        print(listener.getsockname()[1])
+        break
+PYTHON
+}
 
 # until_true SECONDS COMMAND…: waits until the command succeeds.
 until_true() {
