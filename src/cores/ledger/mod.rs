@@ -232,8 +232,7 @@ impl Writer {
                     // Opening it again sets it aside.
                     self.file = None;
                 }
-                let room = "is the disk full, or read-only?";
-                self.fail(&format!("cannot be written: {error}; {room}"), now);
+                self.fail(&format!("cannot be written: {error} (look at the disk's room)"), now);
                 false
             }
         }
